@@ -1,0 +1,160 @@
+"""The audio modality: breath and heart sounds as log-mel spectrograms."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from math import gcd
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.signal import resample_poly
+from torch import Tensor
+
+from polyclinic.modality import Item, Modality, Physiology, Source, UnreadableSource
+from polyclinic.nn import Encoder, Transformer, TransformerEncoder
+from polyclinic_audio.mel import log_mel, mel_filterbank
+from polyclinic_audio.phantom import write_phantom
+from polyclinic_audio.reader import read_sound
+from polyclinic_audio.recording import Recording
+from polyclinic_audio.tokens import TimePatchTokenizer
+
+
+class Audio(Modality):
+    """Recordings, shown to the encoder as a normalised log-mel spectrogram of fixed length.
+
+    Args:
+        rate: samples per second after resampling.
+        seconds: length after a centred crop, or after padding at the end.
+        max_seconds: longer files are unreadable.
+        mels: bands of the spectrogram, on Slaney's scale from 0 to half of ``rate``.
+        window: length of a frame in ms.
+        hop: time between two frames in ms.
+        patch: frames of a token of the default encoder.
+        normalisation: ``"recording"`` for zero mean and unit deviation of each recording; ``"fixed"`` keeps the
+            recorded level, as ``(dB - centre) / spread``.
+        centre: dB relative to full scale that becomes 0 under ``"fixed"``.
+        spread: dB that become 1 under ``"fixed"``.
+        gain: largest augmentation of the level, in units of the normalised spectrogram.
+        shift: largest augmentation shift in time, as a share of the recording; it wraps around.
+        time_mask: largest share of the frames hidden (Park et al. 2019).
+        band_mask: largest share of the bands hidden.
+        noise: standard deviation of added noise, in units of the normalised spectrogram.
+
+    Raises:
+        ValueError: a size is not positive, or ``mels`` is more than ``window`` resolves.
+    """
+
+    def __init__(
+        self,
+        *,
+        rate: int = 4000,
+        seconds: float = 8.0,
+        max_seconds: float = 600.0,
+        mels: int = 64,
+        window: float = 40.0,
+        hop: float = 20.0,
+        patch: int = 8,
+        normalisation: Literal["recording", "fixed"] = "recording",
+        centre: float = -75.0,
+        spread: float = 15.0,
+        gain: float = 0.2,
+        shift: float = 0.5,
+        time_mask: float = 0.1,
+        band_mask: float = 0.1,
+        noise: float = 0.1,
+    ) -> None:
+        sizes = {"rate": rate, "seconds": seconds, "mels": mels, "window": window, "hop": hop, "patch": patch}
+        if wrong := [f"{name}={value}" for name, value in {**sizes, "spread": spread}.items() if value <= 0]:
+            raise ValueError(f"got {', '.join(wrong)}; expected positive numbers")
+        if normalisation not in ("recording", "fixed"):
+            raise ValueError(f"got normalisation {normalisation!r}, expected 'recording' or 'fixed'")
+        self.rate, self.seconds, self.max_seconds = rate, seconds, max_seconds
+        self.mels, self.window, self.hop, self.patch = mels, window, hop, patch
+        self.normalisation, self.centre, self.spread = normalisation, centre, spread
+        self.gain, self.shift, self.noise = gain, shift, noise
+        self.time_mask, self.band_mask = time_mask, band_mask
+        self._window, self._hop = max(2, round(rate * window / 1000)), max(1, round(rate * hop / 1000))
+        self._length = max(1, round(rate * seconds))
+        self._frames = -(-self._length // self._hop)
+        transform = 2 ** (self._window - 1).bit_length()
+        self._filters = mel_filterbank(mels=mels, fft=transform, rate=rate)
+
+    def read(self, source: Source) -> Recording:
+        """Decode a WAV, FLAC, OGG or MP3 file to mono at its own rate."""
+        if not isinstance(source, Path):
+            raise UnreadableSource("got inline data, expected a WAV, FLAC, OGG or MP3 file; set `path` in the cohort")
+        return read_sound(source, max_seconds=self.max_seconds)
+
+    def describe(self, raw: Recording) -> Mapping[str, float | str]:
+        """Format, rate in Hz and what it is resampled to, seconds, channels, share of samples at full scale."""
+        resampled = "no" if raw.rate == self.rate else f"{raw.rate} to {self.rate} Hz"
+        return {**raw.facts, "resampled": resampled}
+
+    def fit(self, raws: Iterable[Recording]) -> None:
+        """Nothing is learned: each recording is normalised by itself or by constants."""
+
+    def state(self) -> dict[str, Any]:
+        """Empty."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Nothing to load."""
+
+    def prepare(self, raw: Recording) -> Item:
+        """Crop, resample and transform to ``mel`` [M, F]; ``frames`` counts the real ones, the rest are zero."""
+        samples = self._resampled(raw)
+        bands = log_mel(samples, filters=self._filters, window=self._window, hop=self._hop)
+        if self.normalisation == "recording":
+            bands = (bands - bands.mean()) / max(float(bands.std()), 1e-4)
+        else:
+            bands = (bands - self.centre) / self.spread
+        mel = np.zeros((self._frames, self.mels), dtype=np.float32)
+        mel[: len(bands)] = bands
+        return {"mel": torch.from_numpy(mel), "frames": torch.tensor(len(bands))}
+
+    def augment(self, item: Item, rng: np.random.Generator) -> Item:
+        """Change the level, shift in time, hide a stretch and a group of bands, and add noise to the real frames."""
+        real = int(item["frames"])
+        gain = rng.uniform(-self.gain, self.gain)
+        shift = round(rng.uniform(-self.shift, self.shift) * real)
+        start, stop = _stretch(rng, real, self.time_mask)
+        low, high = _stretch(rng, self.mels, self.band_mask)
+        noise = rng.standard_normal((real, self.mels), dtype=np.float32)
+        mel = np.zeros((self._frames, self.mels), dtype=np.float32)
+        mel[:real] = np.roll(item["mel"].numpy()[:real], shift, axis=0)
+        mel[:real] += np.float32(gain) + np.float32(self.noise) * noise
+        mel[start:stop] = 0
+        mel[:, low:high] = 0
+        return {"mel": torch.from_numpy(mel), "frames": item["frames"].clone()}
+
+    def collate(self, items: Sequence[Item]) -> dict[str, Tensor]:
+        """Stack to ``mel`` of shape [B, M, F] and ``frames`` of shape [B]."""
+        return {name: torch.stack([item[name] for item in items]) for name in ("mel", "frames")}
+
+    def phantom(self, physiology: Physiology, rng: np.random.Generator, path: Path) -> Path:
+        """Write synthetic breath sounds as a 16-bit WAV file."""
+        return write_phantom(physiology, rng, path.with_suffix(".wav"))
+
+    def default_encoder(self, size: str) -> Encoder:
+        """Build the shared transformer over stretches of time."""
+        trunk = Transformer.of_size(size)
+        tokenizer = TimePatchTokenizer(frames=self._frames, mels=self.mels, patch=self.patch, width=trunk.width)
+        return TransformerEncoder(tokenizer=tokenizer, trunk=trunk)
+
+    def _resampled(self, raw: Recording) -> Float[np.ndarray, " N"]:
+        """The middle ``seconds`` of a recording, or all of a shorter one, at ``rate``."""
+        kept = max(1, round(self.seconds * raw.rate))
+        start = max(0, (len(raw.samples) - kept) // 2)
+        samples = raw.samples[start : start + kept]
+        if raw.rate != self.rate:
+            common = gcd(self.rate, raw.rate)
+            samples = resample_poly(samples, self.rate // common, raw.rate // common)
+        return samples[: self._length]
+
+
+def _stretch(rng: np.random.Generator, length: int, share: float) -> tuple[int, int]:
+    """Draw a stretch of at most ``share`` of ``length``."""
+    size = int(rng.uniform(0, share) * length)
+    start = int(rng.integers(0, length - size + 1))
+    return start, start + size

@@ -1,0 +1,66 @@
+"""From a sound file to mono samples, by libsndfile."""
+
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from jaxtyping import Float
+
+from polyclinic.modality import UnreadableSource
+from polyclinic_audio.container import refuse_truncated
+from polyclinic_audio.recording import MAX_SAMPLES, Recording
+
+FORMATS = {"WAV": "wav", "WAVEX": "wav", "RF64": "wav", "FLAC": "flac", "OGG": "ogg", "MP3": "mp3", "MPEG": "mp3"}
+_FULL_SCALE = 0.99
+_LARGEST = 1e9
+
+
+def read_sound(path: Path, *, max_seconds: float) -> Recording:
+    """Decode a WAV, FLAC, OGG (Vorbis, Opus) or MP3 file and average its channels.
+
+    Raises:
+        UnreadableSource: truncated, of another format, longer than ``max_seconds``, empty, silent, or not a number.
+    """
+    refuse_truncated(path)
+    try:
+        with soundfile.SoundFile(path) as file:
+            _refuse_unusable(file, max_seconds)
+            declared, rate, kind, encoding = file.frames, file.samplerate, file.format, file.subtype
+            channels = file.read(dtype="float32", always_2d=True)
+    except UnreadableSource:
+        raise
+    except Exception as error:
+        raise UnreadableSource(f"sound cannot be decoded ({type(error).__name__})") from None
+    if len(channels) != declared:
+        raise UnreadableSource(f"sound is cut short: got {len(channels)} of {declared} declared samples")
+    facts: dict[str, float | str] = {
+        "format": FORMATS[kind],
+        "encoding": encoding.lower(),
+        "rate": float(rate),
+        "seconds": len(channels) / rate,
+        "channels": float(channels.shape[1]),
+        "clipping": float((np.abs(channels) >= _FULL_SCALE).mean()),
+    }
+    return Recording(_mono(channels), rate, facts)
+
+
+def _refuse_unusable(file: soundfile.SoundFile, max_seconds: float) -> None:
+    if file.format not in FORMATS:
+        raise UnreadableSource(f"got a {file.format} file, expected {', '.join(sorted(set(FORMATS.values())))}")
+    if file.frames <= 0:
+        raise UnreadableSource("sound of zero length")
+    seconds = file.frames / file.samplerate
+    if seconds > max_seconds:
+        raise UnreadableSource(f"sound of {seconds:.0f} s; expected at most {max_seconds:g} s, set `max_seconds`")
+    if file.frames * file.channels > MAX_SAMPLES:
+        raise UnreadableSource(f"{file.channels} channels of {file.frames} samples; expected {MAX_SAMPLES:,} in all")
+
+
+def _mono(channels: Float[np.ndarray, "N C"]) -> Float[np.ndarray, " N"]:
+    usable = np.abs(channels) < _LARGEST
+    if not usable.all():
+        raise UnreadableSource(f"{np.mean(~usable):.1%} of the samples are not finite numbers below {_LARGEST:g}")
+    samples = channels[:, 0] if channels.shape[1] == 1 else channels.mean(axis=1)
+    if np.ptp(samples) == 0:
+        raise UnreadableSource(f"silent: the mean of its {channels.shape[1]} channel(s) never changes")
+    return np.ascontiguousarray(samples)

@@ -1,0 +1,68 @@
+"""Random variation of a prepared electrocardiogram, as acquisition varies."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variation:
+    """Parameters of one draw, for ``L`` leads of ``T`` samples.
+
+    Attributes:
+        shift: samples by which the recording starts later (negative: earlier).
+        gain: factor on all leads.
+        wander: amplitude in mV of the drift of each lead.
+        cycles: periods of the drift over the window, and its phase in radians.
+        noise: added millivolts.
+        dropped: leads whose electrode comes off.
+    """
+
+    shift: int
+    gain: float
+    wander: Float[np.ndarray, " L"]
+    cycles: tuple[float, float]
+    noise: Float[np.ndarray, "L T"]
+    dropped: Bool[np.ndarray, " L"]
+
+
+def draw(
+    rng: np.random.Generator,
+    *,
+    shape: tuple[int, int],
+    shift: int,
+    gain: float,
+    wander: float,
+    noise: float,
+    drop: float,
+) -> Variation:
+    """Draw every parameter; arguments are the largest shift, deviations, and the probability of a dropped lead."""
+    leads, length = shape
+    return Variation(
+        shift=int(rng.integers(-shift, shift, endpoint=True)),
+        gain=float(np.exp(rng.normal(0, gain))),
+        wander=rng.normal(0, wander, size=leads).astype(np.float32),
+        cycles=(float(rng.uniform(0.5, 4.0)), float(rng.uniform(0, 2 * np.pi))),
+        noise=np.float32(noise * rng.random()) * rng.standard_normal((leads, length), dtype=np.float32),
+        dropped=rng.random(leads) < drop,
+    )
+
+
+def apply(
+    variation: Variation, signal: Float[np.ndarray, "L T"], mask: Bool[np.ndarray, "L T"]
+) -> tuple[Float[np.ndarray, "L T"], Bool[np.ndarray, "L T"]]:
+    """Return varied copies; what is shifted in from outside the window is masked, and one lead always stays."""
+    length = signal.shape[1]
+    start, end = max(0, variation.shift), length + min(0, variation.shift)
+    kept = np.zeros_like(mask)
+    kept[:, start:end] = mask[:, start - variation.shift : end - variation.shift]
+    present = kept.any(axis=1)
+    if not (present & variation.dropped).sum() == present.sum():
+        kept[variation.dropped] = False
+    cycles, phase = variation.cycles
+    angle = np.linspace(0, 2 * np.pi * cycles, length, dtype=np.float32) + np.float32(phase)
+    varied = variation.noise + variation.wander[:, None] * np.sin(angle)
+    varied[:, start:end] += np.float32(variation.gain) * signal[:, start - variation.shift : end - variation.shift]
+    varied *= kept
+    return varied, kept

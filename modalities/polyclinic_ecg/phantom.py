@@ -1,0 +1,52 @@
+"""Write a synthetic electrocardiogram as a WFDB record in format 16, as two hospitals' devices would."""
+
+from pathlib import Path
+
+import numpy as np
+
+from polyclinic.modality import Physiology
+from polyclinic_ecg.heart import RATE, draw_heart
+from polyclinic_ecg.recording import LEADS
+
+_MISSING_LEAD_SHARE = 0.1
+_MICROVOLT_SHARE = 0.1
+_GAP_SHARE = 0.05
+_NO_SAMPLE = -32768
+# The south's device stores aVF before aVL and names leads in lower case.
+_SOUTH_ORDER = (0, 1, 2, 3, 5, 4, 6, 7, 8, 9, 10, 11)
+_PER_MILLIVOLT = {"north": 1000.0, "south": 200.0}
+
+
+def write_phantom(physiology: Physiology, rng: np.random.Generator, path: Path) -> Path:
+    """Draw the heart and write header and samples beside each other; returns the header.
+
+    Part of the records miss a chest lead, are stored in microvolts, or have a gap without samples.
+    """
+    signal = draw_heart(physiology, rng)
+    lost, micro, gap = rng.random(3) < (_MISSING_LEAD_SHARE, _MICROVOLT_SHARE, _GAP_SHARE)
+    order = list(_SOUTH_ORDER if physiology.site == "south" else range(len(LEADS)))
+    if lost:
+        order.remove(int(rng.integers(6, len(LEADS))))
+    names = [LEADS[lead].lower() if physiology.site == "south" else LEADS[lead] for lead in order]
+    per_millivolt = _PER_MILLIVOLT[physiology.site]
+    stored = np.clip(np.round(signal[order] * per_millivolt), -32767, 32767).astype(np.int16)
+    if gap:
+        lead, start = int(rng.integers(len(order))), int(rng.integers(signal.shape[1] - RATE))
+        stored[lead, start : start + int(rng.integers(RATE // 10, RATE))] = _NO_SAMPLE
+    gain = f"{per_millivolt / 1000 if micro else per_millivolt:g}(0)/{'uV' if micro else 'mV'}"
+    header = [
+        f"{path.name} {len(order)} {RATE} {stored.shape[1]}",
+        *(_signal_line(path.name, gain, name, row) for name, row in zip(names, stored, strict=True)),
+        f"# age: {int(physiology.age)}",
+        f"# sex: {'female' if physiology.sex == 'F' else 'male'}",
+    ]
+    stored.T.astype("<i2").tofile(path.with_name(f"{path.name}.dat"))
+    written = path.with_name(f"{path.name}.hea")
+    written.write_text("\n".join(header) + "\n", encoding="ascii")
+    return written
+
+
+def _signal_line(record: str, gain: str, name: str, samples: np.ndarray) -> str:
+    """One line of header(5); wfdb's own writer validates for ten times as long as drawing takes."""
+    checksum = int(samples.sum(dtype=np.int64) % 65536)
+    return f"{record}.dat 16 {gain} 16 0 {samples[0]} {checksum} 0 {name}"

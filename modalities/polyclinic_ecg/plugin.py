@@ -1,0 +1,135 @@
+"""The ECG modality: twelve-lead electrocardiograms from WFDB and DICOM."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polyclinic.modality import Item, Modality, Physiology, Source, UnreadableSource
+from polyclinic.nn import Encoder, Transformer, TransformerEncoder
+from polyclinic_ecg.augment import apply, draw
+from polyclinic_ecg.dicom_waveform import read_dicom
+from polyclinic_ecg.phantom import write_phantom
+from polyclinic_ecg.recording import Electrocardiogram
+from polyclinic_ecg.signal import window
+from polyclinic_ecg.tokens import ConvTokenizer
+from polyclinic_ecg.wfdb_record import header_of, read_wfdb
+
+
+class ECG(Modality):
+    """Electrocardiograms, shown to the encoder as twelve leads in millivolts; voltage is never normalised away.
+
+    Args:
+        rate: samples per second after resampling.
+        seconds: length taken from the middle of the record; shorter records are padded and masked.
+        patch: samples per token of the default encoder, a multiple of four that divides ``rate * seconds``.
+        highpass: cut-off in Hz against baseline wander, below 0.67 to keep the ST segment; 0 turns it off.
+        shift: largest augmentation shift in seconds.
+        gain: standard deviation of the logarithm of the augmentation gain.
+        wander: standard deviation in mV of added baseline drift.
+        noise: largest standard deviation in mV of added noise.
+        drop: probability that a lead comes off; one lead always stays.
+
+    Raises:
+        ValueError: an argument is out of range or ``patch`` does not divide the window.
+    """
+
+    def __init__(
+        self,
+        *,
+        rate: float = 100.0,
+        seconds: float = 10.0,
+        patch: int = 20,
+        highpass: float = 0.5,
+        shift: float = 1.0,
+        gain: float = 0.05,
+        wander: float = 0.03,
+        noise: float = 0.02,
+        drop: float = 0.03,
+    ) -> None:
+        length = round(rate * seconds)
+        if length <= 0 or patch < 4 or patch % 4 or length % patch:
+            raise ValueError(
+                f"got {length} samples (rate {rate:g} x seconds {seconds:g}) with patch {patch}; "
+                "`patch` must be a multiple of four that divides `rate * seconds`"
+            )
+        if not 0 <= highpass < rate / 2:
+            raise ValueError(f"got highpass {highpass:g} Hz at rate {rate:g} Hz, expected 0 to half the rate")
+        if not 0 <= shift < seconds:
+            raise ValueError(f"got shift {shift:g} s, expected 0 to less than `seconds` ({seconds:g})")
+        self.rate, self.seconds, self.patch, self.highpass = rate, seconds, patch, highpass
+        self.shift, self.gain, self.wander, self.noise, self.drop = shift, gain, wander, noise, drop
+
+    def read(self, source: Source) -> Electrocardiogram:
+        """Decode a WFDB record (its ``.hea``, ``.dat`` or bare name) or a DICOM waveform to millivolts."""
+        if not isinstance(source, Path):
+            raise UnreadableSource("got inline data, expected a WFDB or DICOM file; set `path` in the cohort")
+        header = header_of(source)
+        if header is not None:
+            return read_wfdb(header)
+        if not source.is_file():
+            raise UnreadableSource("file cannot be opened: no such file and no WFDB header beside it")
+        return read_dicom(source)
+
+    def describe(self, raw: Electrocardiogram) -> Mapping[str, float | str]:
+        """Format, encoding, rate, seconds, leads present, flat leads, share of missing samples, units."""
+        return raw.facts
+
+    def fit(self, raws: Iterable[Electrocardiogram]) -> None:
+        """Nothing is learned: millivolts carry meaning of their own."""
+
+    def state(self) -> dict[str, Any]:
+        """Empty."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Nothing to load."""
+
+    def prepare(self, raw: Electrocardiogram) -> Item:
+        """Resample, high-pass and crop or pad.
+
+        Returns:
+            ``signal`` [12, T] in mV, ``sample_mask`` [12, T] True where recorded, ``lead_mask`` [12] True where
+            the lead has any sample.
+        """
+        signal, mask = window(
+            raw.signal, source_rate=raw.rate, rate=self.rate, seconds=self.seconds, highpass=self.highpass
+        )
+        return _item(signal, mask)
+
+    def augment(self, item: Item, rng: np.random.Generator) -> Item:
+        """Shift in time, scale, add drift and noise, and drop leads, but never all."""
+        signal, mask = item["signal"].numpy(), item["sample_mask"].numpy()
+        variation = draw(
+            rng,
+            shape=(signal.shape[0], signal.shape[1]),
+            shift=round(self.shift * self.rate),
+            gain=self.gain,
+            wander=self.wander,
+            noise=self.noise,
+            drop=self.drop,
+        )
+        return _item(*apply(variation, signal, mask))
+
+    def collate(self, items: Sequence[Item]) -> dict[str, Tensor]:
+        """Stack ``signal`` and ``sample_mask`` to [B, 12, T] and ``lead_mask`` to [B, 12]."""
+        return {name: torch.stack([item[name] for item in items]) for name in ("signal", "lead_mask", "sample_mask")}
+
+    def phantom(self, physiology: Physiology, rng: np.random.Generator, path: Path) -> Path:
+        """Write a synthetic resting electrocardiogram as a WFDB record."""
+        return write_phantom(physiology, rng, path)
+
+    def default_encoder(self, size: str) -> Encoder:
+        """Build the shared transformer over time patches."""
+        trunk = Transformer.of_size(size)
+        length = round(self.rate * self.seconds)
+        tokenizer = ConvTokenizer(length=length, patch=self.patch, width=trunk.width)
+        return TransformerEncoder(tokenizer=tokenizer, trunk=trunk)
+
+
+def _item(signal: np.ndarray, mask: np.ndarray) -> Item:
+    recorded = torch.from_numpy(mask)
+    return {"signal": torch.from_numpy(signal), "lead_mask": recorded.any(dim=1), "sample_mask": recorded}

@@ -1,0 +1,92 @@
+"""Any transformers text model as a report encoder, from a local folder only."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import Tensor, nn
+from transformers import AutoModel
+
+from polyclinic.nn import Encoded, Encoder, masked_mean
+
+
+class HuggingFaceEncoder(Encoder):
+    """A transformers text encoder, trained whole or through low-rank adapters (LoRA; Hu et al. 2021).
+
+    Give the same folder to ``Report(pretrained=...)``, so that token numbers agree. Nothing is downloaded, no code
+    of the folder is run, and only safetensors weights are read.
+
+    Args:
+        folder: with ``config.json`` and ``*.safetensors``.
+        lora_rank: rank of the adapters; 0 trains the whole model.
+        lora_alpha: the adapters' scale is ``lora_alpha / lora_rank``.
+        lora_targets: names of the linear layers that get an adapter; peft's choice for the architecture when absent.
+
+    Raises:
+        ValueError: no such folder, no weights in it, or an architecture that is no text encoder.
+    """
+
+    def __init__(
+        self,
+        *,
+        folder: Path,
+        lora_rank: int = 0,
+        lora_alpha: int = 16,
+        lora_targets: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__()
+        _refuse_unusable(folder, lora_rank)
+        # In float32, whatever the weights were stored in: Lightning's precision setting decides.
+        model = AutoModel.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+        )
+        if model.config.is_encoder_decoder:
+            raise ValueError(f"got {model.config.model_type!r} with a decoder, expected a text encoder; set `folder`")
+        if getattr(model, "pooler", None) is not None:
+            # Unused by a mean over tokens, and distributed training stops at parameters without a gradient.
+            model.pooler = None
+        self.width = int(model.config.hidden_size)
+        self._longest = int(getattr(model.config, "max_position_embeddings", 0)) or None
+        self._padding_token = int(getattr(model.config, "pad_token_id", None) or 0)
+        if lora_rank:
+            targets = None if lora_targets is None else list(lora_targets)
+            model = _adapted(model, LoraConfig(r=lora_rank, lora_alpha=lora_alpha, target_modules=targets))
+        self.backbone = model
+
+    def forward(self, inputs: dict[str, Tensor]) -> Encoded:
+        """Encode ``inputs["tokens"]`` [B, T] where not ``inputs["padding"]`` [B, T]; pool by a mean over real tokens.
+
+        Raises:
+            ValueError: more tokens than the model has positions.
+        """
+        tokens, padding = inputs["tokens"], inputs["padding"]
+        if self._longest is not None and tokens.shape[1] > self._longest:
+            raise ValueError(f"got {tokens.shape[1]} tokens, expected at most {self._longest}; set `max_tokens`")
+        # Some architectures count positions from the padding token's number.
+        filled = tokens.masked_fill(padding, self._padding_token)
+        mixed = self.backbone(input_ids=filled, attention_mask=(~padding).long()).last_hidden_state
+        return Encoded(mixed, masked_mean(mixed, padding), padding)
+
+
+def _adapted(model: nn.Module, config: LoraConfig) -> nn.Module:
+    with warnings.catch_warnings():
+        # peft still reads an attribute that transformers has renamed.
+        warnings.simplefilter("ignore", FutureWarning)
+        adapted: nn.Module = get_peft_model(model, config)
+    return adapted
+
+
+def _refuse_unusable(folder: Path, lora_rank: int) -> None:
+    if not folder.is_dir():
+        raise ValueError(f"got {folder.name!r}, which is not a folder; set `folder` to a local model folder")
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"got folder {folder.name!r} without config.json; set `folder` to a local model folder")
+    if not any(folder.glob("*.safetensors")):
+        raise ValueError(
+            f"got folder {folder.name!r} without *.safetensors; save the model with `safe_serialization=True` "
+            "and set `folder`"
+        )
+    if lora_rank < 0:
+        raise ValueError(f"got rank {lora_rank}, expected 0 (no adapters) or more; set `lora_rank`")

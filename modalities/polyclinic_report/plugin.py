@@ -1,0 +1,162 @@
+"""The report modality: free text from files or from the cohort's table."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from tokenizers import Encoding, Tokenizer
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from polyclinic.modality import Item, Modality, Physiology, Source, UnreadableSource
+from polyclinic.nn import Encoder, Transformer, TransformerEncoder
+from polyclinic_report.augment import OUTSIDE, vary_sentences
+from polyclinic_report.document import Document, read_source
+from polyclinic_report.phantom import write_phantom
+from polyclinic_report.sections import choose_section, split_sentences
+from polyclinic_report.tokens import SubwordTokenizer
+from polyclinic_report.vocabulary import SMALLEST, read_vocabulary, table_rows, train_vocabulary, vocabulary_from
+
+_FEWEST_TOKENS = 4
+
+
+class Report(Modality):
+    """Free text, shown to the encoder as subword tokens that know their sentence.
+
+    Args:
+        section: which part to read, by its headings; a report without that part is read whole.
+        vocabulary_size: largest vocabulary that ``fit`` trains, and rows of the default encoder's table.
+        max_tokens: longer reports keep their start.
+        pretrained: a local Hugging Face folder whose ``tokenizer.json`` is used instead of a trained vocabulary.
+        subset: probability that augmentation keeps only some of the sentences, so that the encoder also learns
+            texts as short as a zero-shot prompt.
+        token_dropout: share of the tokens that augmentation leaves out.
+
+    Raises:
+        ValueError: a size too small, or a probability out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        section: Literal["findings", "impression", "all"] = "all",
+        vocabulary_size: int = 2000,
+        max_tokens: int = 128,
+        pretrained: Path | None = None,
+        subset: float = 0.7,
+        token_dropout: float = 0.05,
+    ) -> None:
+        if section not in ("findings", "impression", "all"):
+            raise ValueError(f"got section {section!r}, expected findings, impression or all; set `section`")
+        if vocabulary_size < SMALLEST:
+            raise ValueError(f"got {vocabulary_size}, expected at least {SMALLEST}; set `vocabulary_size`")
+        if max_tokens < _FEWEST_TOKENS:
+            raise ValueError(f"got {max_tokens} tokens, expected at least {_FEWEST_TOKENS}; set `max_tokens`")
+        if not (0 <= subset <= 1 and 0 <= token_dropout < 1):
+            raise ValueError(
+                f"got subset {subset} and token_dropout {token_dropout}, expected shares from 0 to 1; "
+                "set `subset` and `token_dropout`"
+            )
+        self.section, self.vocabulary_size, self.max_tokens = section, vocabulary_size, max_tokens
+        self.pretrained, self.subset, self.token_dropout = pretrained, subset, token_dropout
+        self._vocabulary: Tokenizer | None = None
+
+    def read(self, source: Source) -> Document:
+        """Decode UTF-8 or cp1252 text, or take inline text, and choose the section."""
+        text, encoding = read_source(source)
+        chosen = None if self.section == "all" else choose_section(text, self.section)
+        found = "missing" if chosen is None and self.section != "all" else self.section
+        body = (text if chosen is None else chosen).strip()
+        if not any(character.isalnum() for character in body):
+            raise UnreadableSource(f"no words in section {self.section!r}; set `section` where reports lack it")
+        return Document(body, {"encoding": encoding, "section": found, "characters": float(len(body))})
+
+    def describe(self, raw: Document) -> Mapping[str, float | str]:
+        """Encoding, section found or missing, length; once fitted also tokens, and 1.0 where some are cut off."""
+        if self._vocabulary is None:
+            return raw.facts
+        tokens = self._encode(raw)[1]
+        return {**raw.facts, "tokens": float(tokens), "truncated": float(tokens > self._room())}
+
+    def fit(self, raws: Iterable[Document]) -> None:
+        """Train the vocabulary, or read that of ``pretrained``, which leaves ``raws`` unread."""
+        if self.pretrained is not None:
+            self._vocabulary = read_vocabulary(self.pretrained)
+            return
+        texts = (" ".join(split_sentences(raw.text)) for raw in raws)
+        self._vocabulary = train_vocabulary(texts, self.vocabulary_size)
+
+    def state(self) -> dict[str, Any]:
+        """The tokenizer's JSON; empty before ``fit``."""
+        return {} if self._vocabulary is None else {"tokenizer": self._vocabulary.to_str()}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take over a vocabulary; the folder ``pretrained`` is not needed any more.
+
+        Raises:
+            ValueError: it has more entries than the default encoder's table.
+        """
+        vocabulary = vocabulary_from(state["tokenizer"]) if state else None
+        if vocabulary is not None and self.pretrained is None and table_rows(vocabulary) > self.vocabulary_size:
+            raise ValueError(
+                f"got a vocabulary of {table_rows(vocabulary)}, expected at most {self.vocabulary_size}; "
+                "set `vocabulary_size` as it was in training"
+            )
+        self._vocabulary = vocabulary
+
+    def prepare(self, raw: Document) -> Item:
+        """Tokenise to ``tokens`` [T] and ``sentence`` [T], which counts from 0 and is -1 at markers.
+
+        Raises:
+            ValueError: there is no vocabulary yet.
+        """
+        encoding, _ = self._encode(raw)
+        encoding.truncate(self._room())
+        marked = self._fitted().post_process(encoding, None, True)
+        ends = np.cumsum([len(sentence) + 1 for sentence in split_sentences(raw.text)]) - 1
+        last = np.array([end - 1 for _, end in marked.offsets])
+        sentence = np.minimum(np.searchsorted(ends, last, side="right"), len(ends) - 1)
+        sentence[np.array(marked.special_tokens_mask, dtype=bool)] = OUTSIDE
+        return {"tokens": torch.tensor(marked.ids), "sentence": torch.from_numpy(sentence)}
+
+    def augment(self, item: Item, rng: np.random.Generator) -> Item:
+        """Shuffle the sentences, keep a random part of them, never none, and leave out single tokens."""
+        return vary_sentences(item, rng, subset=self.subset, token_dropout=self.token_dropout)
+
+    def collate(self, items: Sequence[Item]) -> dict[str, Tensor]:
+        """Pad to ``tokens`` [B, T] with zeros, and say where in ``padding`` [B, T]."""
+        tokens = pad_sequence([item["tokens"] for item in items], batch_first=True)
+        lengths = torch.tensor([len(item["tokens"]) for item in items])
+        return {"tokens": tokens, "padding": torch.arange(tokens.shape[1])[None] >= lengths[:, None]}
+
+    def phantom(self, physiology: Physiology, rng: np.random.Generator, path: Path) -> Path:
+        """Write a synthetic radiology and cardiology report as text."""
+        return write_phantom(physiology, rng, path.with_suffix(".txt"))
+
+    def default_encoder(self, size: str) -> Encoder:
+        """Build the shared transformer over subwords."""
+        trunk = Transformer.of_size(size)
+        tokenizer = SubwordTokenizer(vocabulary_size=self._rows(), max_tokens=self.max_tokens, width=trunk.width)
+        return TransformerEncoder(tokenizer=tokenizer, trunk=trunk)
+
+    def _rows(self) -> int:
+        """Fixed at construction, as the model may be built before the vocabulary is trained."""
+        if self.pretrained is None:
+            return self.vocabulary_size
+        return table_rows(self._vocabulary or read_vocabulary(self.pretrained))
+
+    def _fitted(self) -> Tokenizer:
+        if self._vocabulary is None:
+            raise ValueError("the report vocabulary is not fitted; call `fit` on the training split or `load_state`")
+        return self._vocabulary
+
+    def _encode(self, raw: Document) -> tuple[Encoding, int]:
+        """All tokens without markers, and their number."""
+        encoding = self._fitted().encode(" ".join(split_sentences(raw.text)), add_special_tokens=False)
+        return encoding, len(encoding)
+
+    def _room(self) -> int:
+        """Tokens that fit beside the vocabulary's markers."""
+        return self.max_tokens - self._fitted().num_special_tokens_to_add(False)

@@ -1,0 +1,76 @@
+"""The parts of a report: sections by their headings, and sentences."""
+
+import re
+from collections.abc import Mapping
+from itertools import pairwise
+from types import MappingProxyType
+
+_KINDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "findings": ("findings", "finding"),
+        "impression": ("impression", "impressions", "conclusion", "conclusions", "interpretation", "opinion"),
+        "both": ("findings and impression", "findings/impression"),
+        "other": (
+            *("indication", "clinical indication", "history", "clinical history", "clinical information"),
+            *("reason for exam", "reason for examination", "exam", "examination", "procedure", "technique"),
+            *("comparison", "recommendation", "recommendations", "notification", "addendum", "final report"),
+        ),
+    }
+)
+_KIND_OF = MappingProxyType({name: kind for kind, names in _KINDS.items() for name in names})
+_NAMES = "|".join(sorted(map(re.escape, _KIND_OF), key=len, reverse=True))
+# A heading opens a line or follows a full stop; in capitals it may stand anywhere, for reports stored in one line.
+_HEADING = re.compile(
+    rf"(?:^|(?<=[.!?])\s)\s*(?i:({_NAMES}))\s*:|\b({_NAMES.upper()})\s*:|^[ \t]*(?i:({_NAMES}))[ \t]*$", re.MULTILINE
+)
+_ABBREVIATION = re.compile(r"(?:^|\s)(?:[A-Za-z]|\d{1,2}|dr|mr|mrs|ms|vs|approx|e\.g|i\.e)\.$", re.IGNORECASE)
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
+_PARAGRAPH = re.compile(r"\n\s*\n|\n(?=\s*(?:[-*•]|\d{1,2}[.)])\s)")
+
+
+def choose_section(text: str, wanted: str) -> str | None:
+    """The bodies of all sections of one kind, or None where no heading of that kind is found.
+
+    Args:
+        text: a whole report.
+        wanted: ``"findings"`` or ``"impression"``.
+    """
+    headings = list(_HEADING.finditer(text))
+    ends = [*(heading.start() for heading in headings), len(text)][1:]
+    bodies = [
+        text[heading.end() : end].strip()
+        for heading, end in zip(headings, ends, strict=False)
+        if _kind(heading) in (wanted, "both")
+    ]
+    return "\n\n".join(body for body in bodies if body) if bodies else None
+
+
+def split_sentences(text: str) -> list[str]:
+    """Sentences in their order, white space collapsed; a heading stays with the sentence that follows it."""
+    sentences: list[str] = []
+    for paragraph in _paragraphs(text):
+        pending = ""
+        for piece in _SENTENCE_END.split(paragraph):
+            pending = f"{pending} {piece}".strip()
+            if not _ABBREVIATION.search(pending):
+                sentences.append(pending)
+                pending = ""
+        sentences.append(pending)
+    return [" ".join(sentence.split()) for sentence in sentences if sentence.strip()]
+
+
+def _paragraphs(text: str) -> list[str]:
+    starts = [0, *(heading.start() for heading in _HEADING.finditer(text)), len(text)]
+    blocks = [text[start:end] for start, end in pairwise(starts)]
+    return [part for block in blocks for part in _joined_heading(_PARAGRAPH.split(block))]
+
+
+def _joined_heading(parts: list[str]) -> list[str]:
+    """A heading on a line of its own would else become a sentence without words."""
+    if len(parts) > 1 and _HEADING.fullmatch(parts[0].strip()):
+        return [f"{parts[0]} {parts[1]}", *parts[2:]]
+    return parts
+
+
+def _kind(heading: re.Match[str]) -> str:
+    return _KIND_OF[" ".join(next(filter(None, heading.groups())).lower().split())]

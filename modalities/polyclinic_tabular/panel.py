@@ -1,0 +1,29 @@
+"""The phantom's columns: the defaults of the plugin."""
+
+from types import MappingProxyType
+
+UNITS = MappingProxyType(
+    {
+        "age": "years",
+        "bnp": "ng/L",
+        "troponin": "ng/L",
+        "creatinine": "umol/L",
+        "urea": "mmol/L",
+        "potassium": "mmol/L",
+        "sodium": "mmol/L",
+        "haemoglobin": "g/L",
+        "haematocrit": "%",
+        "crp": "mg/L",
+        "wbc": "10^9/L",
+        "platelets": "10^9/L",
+        "spo2": "%",
+        "temperature": "C",
+        "bicarbonate": "mmol/L",
+        "glucose": "mmol/L",
+        "lactate": "mmol/L",
+    }
+)
+"""Numeric columns and their units."""
+
+CATEGORICAL = MappingProxyType({"sex": ("F", "M")})
+"""Categorical columns and their levels."""

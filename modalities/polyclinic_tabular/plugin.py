@@ -1,0 +1,232 @@
+"""The tabular modality: laboratory values, vital signs and coded facts."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polyclinic.modality import Item, Modality, Physiology, Source, UnreadableSource
+from polyclinic.nn import Encoder, Transformer, TransformerEncoder
+from polyclinic_tabular.cells import read_cells
+from polyclinic_tabular.panel import CATEGORICAL, UNITS
+from polyclinic_tabular.phantom import write_phantom
+from polyclinic_tabular.quantities import approximate_number, plain_number
+from polyclinic_tabular.row import Row
+from polyclinic_tabular.scaling import moments, percentile, percentile_knots, zscore
+from polyclinic_tabular.tokens import FeatureTokenizer
+
+Scaling = Literal["percentile", "zscore"]
+TextValues = Literal["error", "missing", "approximate"]
+MISSING = ("", "NA", "N/A", "nan", "None")
+
+
+class Tabular(Modality):
+    """A row of numbers and levels, from columns of the cohort or one CSV file per study.
+
+    A row carries no times: the cohort must hold only results that were known at the moment of prediction. In
+    hospital tables that is when a result was stored, not when the specimen was taken.
+
+    Args:
+        numeric: numeric columns; the phantom's panel when neither these nor ``categorical`` are given.
+        categorical: categorical columns with their known levels; any other level is missing, and counted.
+        units: the unit that a numeric column must have where a file states one; the panel's own with its columns.
+        plausible: lowest and highest possible value of a column; what lies outside is missing, and counted.
+        scaling: ``"percentile"`` (0 to 1) or ``"zscore"``, learned from the training split.
+        missing: strings that say that a value is absent, in any case.
+        text_values: what other text in a numeric column is: an ``"error"``, ``"missing"``, or read where it says
+            about how much (``"approximate"``: 50+, 91-92, <5, 38 C, early 40s).
+        encoding: text encoding of CSV files.
+        noise: standard deviation of noise added in augmentation, in units of the scaled values.
+        drop: share of values and levels hidden in augmentation.
+
+    Raises:
+        ValueError: no column, a column named twice, or an unknown setting.
+    """
+
+    def __init__(
+        self,
+        *,
+        numeric: Sequence[str] | None = None,
+        categorical: Mapping[str, Sequence[str]] | None = None,
+        units: Mapping[str, str] | None = None,
+        plausible: Mapping[str, Sequence[float]] | None = None,
+        scaling: Scaling = "percentile",
+        missing: Sequence[str] = MISSING,
+        text_values: TextValues = "error",
+        encoding: str = "utf-8-sig",
+        noise: float = 0.02,
+        drop: float = 0.05,
+    ) -> None:
+        if numeric is None and categorical is None:
+            numeric, categorical, units = list(UNITS), CATEGORICAL, UNITS if units is None else units
+        self.numeric = list(numeric or [])
+        self.categorical = {name: list(levels) for name, levels in (categorical or {}).items()}
+        self.units = dict(units or {})
+        self.plausible = {name: list(limits) for name, limits in (plausible or {}).items()}
+        self.scaling, self.missing, self.text_values = scaling, list(missing), text_values
+        self.encoding, self.noise, self.drop = encoding, noise, drop
+        self._refuse_wrong_settings()
+        self._absent = {text.casefold() for text in missing}
+        self._scales: list[list[float]] | None = None
+
+    def read(self, source: Source) -> Row:
+        """Decode the configured columns; a column that the source does not have is missing.
+
+        Raises:
+            UnreadableSource: a broken file, none of the columns, or text in a numeric column with
+                ``text_values="error"``.
+        """
+        columns = [*self.numeric, *self.categorical]
+        if isinstance(source, Path):
+            cells = read_cells(source, columns=columns, units=self.units, encoding=self.encoding)
+        elif isinstance(source, Mapping):
+            cells = {name: str(cell).strip() for name, cell in source.items()}
+        else:
+            raise UnreadableSource("got inline text, expected a CSV file or columns; set `columns` in the cohort")
+        if cells and not any(name in cells for name in columns):
+            raise UnreadableSource(
+                f"none of its {len(cells)} columns is configured; expected some of {columns}, "
+                "set `numeric` and `categorical`"
+            )
+        return self._decoded(cells)
+
+    def describe(self, raw: Row) -> Mapping[str, float | str]:
+        """Share observed, and how many cells held text, an unknown level or an implausible number."""
+        return raw.facts
+
+    def fit(self, raws: Iterable[Row]) -> None:
+        """Learn each numeric column's scale from its observed values.
+
+        Raises:
+            ValueError: there is no row.
+        """
+        rows = [raw.values for raw in raws]
+        if not rows:
+            raise ValueError("got no readable row in the training split; check the cohort's sources")
+        scale = percentile_knots if self.scaling == "percentile" else moments
+        self._scales = [scale(column[~np.isnan(column)]) for column in np.stack(rows).T]
+
+    def state(self) -> dict[str, Any]:
+        """Per numeric column 101 percentiles, or mean and deviation; empty before ``fit``."""
+        if self._scales is None:
+            return {}
+        return {"scaling": self.scaling, "numeric": list(self.numeric), "scales": [list(s) for s in self._scales]}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take over learned scales.
+
+        Raises:
+            ValueError: they belong to other columns or another scaling.
+        """
+        if not state:
+            self._scales = None
+            return
+        for name in ("scaling", "numeric"):
+            if state[name] != getattr(self, name):
+                raise ValueError(f"got a state with {name} {state[name]}, expected {getattr(self, name)}; set `{name}`")
+        self._scales = [list(scale) for scale in state["scales"]]
+
+    def prepare(self, raw: Row) -> Item:
+        """Scale to ``values`` [C], 0 where missing, with flags ``observed`` [C], and ``levels`` [K].
+
+        A value in a column without any in training says nothing: it is 0.5 (0 as a standard score), not observed.
+
+        Raises:
+            ValueError: nothing was fitted.
+        """
+        if self._scales is None:
+            raise ValueError("got a Tabular without scales; call `fit` on the training split, or `load_state`, first")
+        place = percentile if self.scaling == "percentile" else zscore
+        values, observed = np.zeros(len(self.numeric), np.float32), np.zeros(len(self.numeric), bool)
+        for column in np.flatnonzero(~np.isnan(raw.values)):
+            values[column] = place(float(raw.values[column]), self._scales[column])
+            observed[column] = bool(self._scales[column])
+        return {
+            "values": torch.from_numpy(values),
+            "observed": torch.from_numpy(observed),
+            "levels": torch.from_numpy(raw.levels.copy()),
+        }
+
+    def augment(self, item: Item, rng: np.random.Generator) -> Item:
+        """Add noise to observed values and hide some values and levels."""
+        noise = rng.normal(0, self.noise, size=len(self.numeric)).astype(np.float32)
+        kept, kept_levels = (rng.random(count) >= self.drop for count in (len(self.numeric), len(self.categorical)))
+        observed = item["observed"].numpy() & kept
+        values = np.where(observed, item["values"].numpy() + noise, np.float32(0))
+        if self.scaling == "percentile":
+            values = np.clip(values, 0, 1)
+        levels = item["levels"].numpy() * kept_levels
+        return {
+            name: torch.from_numpy(a) for name, a in (("values", values), ("observed", observed), ("levels", levels))
+        }
+
+    def collate(self, items: Sequence[Item]) -> dict[str, Tensor]:
+        """Stack to ``values`` and ``observed`` of shape [B, C] and ``levels`` of shape [B, K]."""
+        return {name: torch.stack([item[name] for item in items]) for name in ("values", "observed", "levels")}
+
+    def phantom(self, physiology: Physiology, rng: np.random.Generator, path: Path) -> Path:
+        """Write a synthetic panel as CSV with name, value and unit."""
+        return write_phantom(physiology, rng, path.with_suffix(".csv"))
+
+    def default_encoder(self, size: str) -> Encoder:
+        """Build the shared transformer over columns."""
+        trunk = Transformer.of_size(size)
+        levels = [len(levels) for levels in self.categorical.values()]
+        tokenizer = FeatureTokenizer(numeric=len(self.numeric), levels=levels, width=trunk.width)
+        return TransformerEncoder(tokenizer=tokenizer, trunk=trunk)
+
+    def _refuse_wrong_settings(self) -> None:
+        columns = [*self.numeric, *self.categorical]
+        if not columns or len(set(columns)) < len(columns):
+            raise ValueError(
+                f"got columns {columns}; set `numeric` and `categorical` to distinct columns, one at least"
+            )
+        for name, allowed in (("scaling", get_args(Scaling)), ("text_values", get_args(TextValues))):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"got {name} {getattr(self, name)!r}, expected one of {allowed}; set `{name}`")
+        for setting in ("units", "plausible"):
+            if unknown := set(getattr(self, setting)) - set(self.numeric):
+                raise ValueError(f"got {setting} for {sorted(unknown)}, which are not in `numeric`; set `{setting}`")
+        for name, limits in self.plausible.items():
+            if len(limits) != 2 or limits[0] > limits[1]:
+                raise ValueError(f"got plausible {limits} for {name!r}, expected [lowest, highest]")
+
+    def _decoded(self, cells: Mapping[str, str]) -> Row:
+        values = np.full(len(self.numeric), np.nan)
+        levels = np.zeros(len(self.categorical), np.int64)
+        counts = {"text_values": 0, "unknown_levels": 0, "implausible": 0}
+        for column, name in enumerate(self.numeric):
+            values[column] = self._number(name, cells.get(name, ""), counts)
+        for column, (name, known) in enumerate(self.categorical.items()):
+            text = cells.get(name, "")
+            if text in known:
+                levels[column] = known.index(text) + 1
+            elif text.casefold() not in self._absent:
+                counts["unknown_levels"] += 1
+        found = (~np.isnan(values)).sum() + (levels > 0).sum()
+        facts: dict[str, float | str] = {"observed": float(found / (len(values) + len(levels)))}
+        return Row(values, levels, {**facts, **{name: float(count) for name, count in counts.items()}})
+
+    def _number(self, name: str, text: str, counts: dict[str, int]) -> float:
+        """The value of one numeric cell, NaN where missing; counts what was not plain."""
+        if text == "" or text.casefold() in self._absent:
+            return float("nan")
+        value = plain_number(text)
+        if value is None:
+            if self.text_values == "error":
+                raise UnreadableSource(
+                    f"column {name!r} holds text, expected a number with a decimal point; set `text_values` to "
+                    "'missing' or 'approximate', or add the text to `missing`"
+                )
+            counts["text_values"] += 1
+            value = approximate_number(text) if self.text_values == "approximate" else None
+        if value is None:
+            return float("nan")
+        low, high = self.plausible.get(name, (-np.inf, np.inf))
+        if not low <= value <= high:
+            counts["implausible"] += 1
+            return float("nan")
+        return value

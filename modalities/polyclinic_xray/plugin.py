@@ -1,0 +1,142 @@
+"""The X-ray modality: radiographs from DICOM, PNG and JPEG."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from monai.transforms import Resample
+from monai.utils import convert_to_tensor
+from PIL import Image
+from torch import Tensor
+
+from polyclinic.modality import Item, Modality, Physiology, Source, UnreadableSource
+from polyclinic.nn import Encoder, Transformer, TransformerEncoder
+from polyclinic_xray.dicom import read_dicom
+from polyclinic_xray.phantom import write_phantom
+from polyclinic_xray.radiograph import Radiograph
+from polyclinic_xray.raster import read_raster
+from polyclinic_xray.tokens import PatchTokenizer, Stem
+
+_RASTER_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff")
+
+
+class XRay(Modality):
+    """Radiographs, shown to the encoder as one square channel with zero mean and unit deviation.
+
+    Args:
+        size: side in pixels after an aspect-preserving resize and centred padding.
+        patch: side of a token of the default encoder; divides ``size``.
+        window: which of several VOI windows of a DICOM file to apply.
+        rotation: largest augmentation angle in degrees.
+        shift: largest augmentation shift, as a share of ``size``.
+        zoom: largest relative change of scale.
+        contrast: largest relative change of contrast.
+        noise: standard deviation of added noise.
+        stem: how the default encoder embeds patches, ``linear`` or ``conv``; see ``PatchTokenizer``.
+
+    Raises:
+        ValueError: ``patch`` does not divide ``size``.
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int = 224,
+        patch: int = 16,
+        window: int = 0,
+        rotation: float = 7.0,
+        shift: float = 0.05,
+        zoom: float = 0.08,
+        contrast: float = 0.2,
+        noise: float = 0.05,
+        stem: Stem = "linear",
+    ) -> None:
+        if size <= 0 or patch <= 0 or size % patch:
+            raise ValueError(f"got size {size} with patch {patch}; `size` must be a positive multiple of `patch`")
+        self.size, self.patch, self.window = size, patch, window
+        self.rotation, self.shift, self.zoom = rotation, shift, zoom
+        self.contrast, self.noise, self.stem = contrast, noise, stem
+        # Coordinates in [-1, 1] and float32 spare MONAI a rescaling and a conversion of every grid.
+        self._resample = Resample(padding_mode="border", norm_coords=False, dtype=np.float32)
+
+    def read(self, source: Source) -> Radiograph:
+        """Decode a DICOM, PNG or JPEG file to [0, 1], dense tissue bright."""
+        if not isinstance(source, Path):
+            raise UnreadableSource("got inline data, expected a DICOM, PNG or JPEG file; set `path` in the cohort")
+        try:
+            with source.open("rb") as stream:
+                signature = stream.read(4)
+        except OSError as error:
+            raise UnreadableSource(f"file cannot be opened ({type(error).__name__})") from None
+        if signature.startswith(_RASTER_SIGNATURES):
+            return read_raster(source)
+        return read_dicom(source, window=self.window)
+
+    def describe(self, raw: Radiograph) -> Mapping[str, float | str]:
+        """Format, bit depth, photometric interpretation, transfer syntax, size."""
+        return raw.facts
+
+    def fit(self, raws: Iterable[Radiograph]) -> None:
+        """Nothing is learned: each image is normalised by itself."""
+
+    def state(self) -> dict[str, Any]:
+        """Empty."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Nothing to load."""
+
+    def prepare(self, raw: Radiograph) -> Item:
+        """Resize so that the longer side is ``size``, normalise, and pad with the mean to a square."""
+        height, width = raw.pixels.shape
+        scale = self.size / max(height, width)
+        rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
+        # Pillow's resize averages over the covered area, in one thread: a loader runs many of these at once.
+        small = Image.fromarray(raw.pixels).resize((columns, rows), Image.Resampling.BILINEAR)
+        image = np.asarray(small, dtype=np.float32)
+        top, left = (self.size - rows) // 2, (self.size - columns) // 2
+        square = np.zeros((1, self.size, self.size), dtype=np.float32)
+        square[0, top : top + rows, left : left + columns] = (image - image.mean()) / max(float(image.std()), 1e-4)
+        return {"image": torch.from_numpy(square)}
+
+    def augment(self, item: Item, rng: np.random.Generator) -> Item:
+        """Rotate, shift, zoom, change contrast and add noise; anatomy is never mirrored."""
+        angle, zoom = np.radians(rng.uniform(-self.rotation, self.rotation)), rng.uniform(-self.zoom, self.zoom)
+        shift = rng.uniform(-self.shift, self.shift, size=2)
+        contrast = rng.uniform(1 - self.contrast, 1 + self.contrast)
+        noise = rng.standard_normal((1, self.size, self.size), dtype=np.float32)
+        grid = torch.from_numpy(_sampling_grid(self.size, angle, 1 + zoom, shift))
+        moved = convert_to_tensor(self._resample(item["image"], grid), track_meta=False)
+        return {"image": moved * contrast + torch.from_numpy(noise) * self.noise}
+
+    def collate(self, items: Sequence[Item]) -> dict[str, Tensor]:
+        """Stack to ``image`` of shape [B, 1, size, size]."""
+        return {"image": torch.stack([item["image"] for item in items])}
+
+    def phantom(self, physiology: Physiology, rng: np.random.Generator, path: Path) -> Path:
+        """Write a synthetic frontal chest radiograph as DICOM."""
+        return write_phantom(physiology, rng, path.with_suffix(".dcm"))
+
+    def default_encoder(self, size: str) -> Encoder:
+        """Build the shared transformer over image patches."""
+        trunk = Transformer.of_size(size)
+        tokenizer = PatchTokenizer(size=self.size, patch=self.patch, width=trunk.width, stem=self.stem)
+        return TransformerEncoder(tokenizer=tokenizer, trunk=trunk)
+
+
+def _sampling_grid(size: int, angle: float, scale: float, shift: np.ndarray) -> Float[np.ndarray, "2 size size"]:
+    """Where each output pixel is read: row and column from -1 to 1, zoomed, then shifted, then rotated.
+
+    Args:
+        size: side of the image in pixels.
+        angle: of rotation about the centre, radians.
+        scale: of the region that is read, relative to the image.
+        shift: of that region along rows and columns, as a share of ``size``.
+    """
+    axis = ((np.arange(size, dtype=np.float32) + 0.5) * 2 / size - 1) * np.float32(scale)
+    row, column = axis[:, None] + np.float32(2 * shift[0]), axis[None, :] + np.float32(2 * shift[1])
+    cosine, sine = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+    return np.stack([cosine * row - sine * column, sine * row + cosine * column])

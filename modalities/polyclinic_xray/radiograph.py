@@ -1,0 +1,18 @@
+"""One decoded radiograph, whatever file it came from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+MAX_PIXELS = 100_000_000
+"""Images of more pixels are refused as decompression bombs; the largest detectors have about 20 million."""
+
+
+@dataclass(frozen=True)
+class Radiograph:
+    """Pixels in [0, 1], dense tissue bright, with the facts of how they were obtained."""
+
+    pixels: Float[np.ndarray, "H W"]
+    facts: Mapping[str, float | str]

@@ -1,0 +1,35 @@
+"""From a PNG or JPEG file to pixels in [0, 1]."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from polyclinic.modality import UnreadableSource
+from polyclinic_xray.radiograph import MAX_PIXELS, Radiograph
+
+_SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I")
+
+
+def read_raster(path: Path) -> Radiograph:
+    """Decode a grey or colour PNG (8 or 16 bit) or JPEG; colour becomes luminance.
+
+    Raises:
+        UnreadableSource: truncated, of another format, or larger than ``MAX_PIXELS``.
+    """
+    try:
+        with Image.open(path, formats=("PNG", "JPEG")) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise UnreadableSource(f"{image.height} x {image.width} image; expected at most {MAX_PIXELS:,} pixels")
+            kind, mode = str(image.format).lower(), image.mode
+            upright = ImageOps.exif_transpose(image)
+            bits = 16 if mode in _SIXTEEN_BIT else 8
+            values = np.asarray(upright if bits == 16 else upright.convert("L"), dtype=np.float64)
+    except UnreadableSource:
+        raise
+    except Exception as error:
+        raise UnreadableSource(f"image cannot be decoded ({type(error).__name__})") from None
+    pixels = np.clip(values / (2**bits - 1), 0, 1).astype(np.float32)
+    height, width = pixels.shape
+    facts: dict[str, float | str] = {"format": kind, "mode": mode, "bits": float(bits)}
+    return Radiograph(pixels, {**facts, "rows": float(height), "columns": float(width)})

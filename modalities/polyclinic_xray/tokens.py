@@ -1,0 +1,69 @@
+"""Patches of a radiograph as tokens, embedded linearly or by a small convolutional stem."""
+
+from typing import Literal, TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from polyclinic.nn import Tokenizer, Tokens, grid_positions
+
+Stem: TypeAlias = Literal["linear", "conv"]
+_GROUPS = 4
+
+
+class PatchTokenizer(Tokenizer):
+    """One token per square patch, with fixed two-dimensional positions.
+
+    Args:
+        size: side of the image in pixels.
+        patch: side of a patch; divides ``size``.
+        width: token width D, a multiple of 32 for the convolutional stem.
+        stem: ``linear`` embeds each patch by itself (Dosovitskiy et al. 2021); ``conv`` uses strided 3x3
+            convolutions (Xiao et al. 2021), learns faster from few studies, and lets neighbouring patches
+            overlap, so that a token also shows the edge of its neighbours.
+
+    Raises:
+        ValueError: the stem is unknown, or ``patch`` has a prime factor above 3, which a 3x3 stride would skip over.
+    """
+
+    positions: Float[Tensor, "1 T D"]
+
+    def __init__(self, *, size: int, patch: int, width: int, stem: Stem = "linear") -> None:
+        super().__init__()
+        if stem not in ("linear", "conv"):
+            raise ValueError(f"got stem {stem!r}, expected 'linear' or 'conv'; set `stem`")
+        linear = stem == "linear"
+        self.embed = nn.Conv2d(1, width, kernel_size=patch, stride=patch) if linear else _conv_stem(patch, width)
+        grid = size // patch
+        self.register_buffer("positions", grid_positions(grid, grid, width)[None], persistent=False)
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tokens:
+        """Embed ``inputs["image"]`` of shape [B, 1, size, size]."""
+        values = self.embed(inputs["image"]).flatten(2).transpose(1, 2)
+        return Tokens(values, self.positions, torch.zeros(values.shape[:2], dtype=torch.bool, device=values.device))
+
+
+def _conv_stem(patch: int, width: int) -> nn.Sequential:
+    """Strided 3x3 convolutions whose strides multiply to ``patch``, doubling channels up to ``width``.
+
+    GroupNorm in place of the paper's BatchNorm: a study's tokens do not depend on the batch around it.
+    """
+    strides = _strides(patch)
+    channels = [1, *(max(width >> (len(strides) - 1 - stage), 2 * _GROUPS) for stage in range(len(strides)))]
+    layers: list[nn.Module] = []
+    for stride, before, after in zip(strides, channels[:-1], channels[1:], strict=True):
+        padding = 1 if stride == 2 else 0
+        layers += [nn.Conv2d(before, after, 3, stride, padding, bias=False), nn.GroupNorm(_GROUPS, after), nn.GELU()]
+    return nn.Sequential(*layers, nn.Conv2d(channels[-1], width, 1))
+
+
+def _strides(patch: int) -> list[int]:
+    strides, rest = [], patch
+    for stride in (2, 3):
+        while rest % stride == 0:
+            strides.append(stride)
+            rest //= stride
+    if rest != 1:
+        raise ValueError(f"got patch {patch} with the convolutional stem, expected a product of 2 and 3; set `patch`")
+    return strides

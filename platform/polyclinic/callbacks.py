@@ -1,0 +1,77 @@
+"""What a run tells about its cohort, and what a checkpoint tells about its run."""
+
+import json
+from typing import Any
+
+import lightning.pytorch as L
+from lightning.pytorch.callbacks import Callback
+
+from polyclinic.data import CohortDataModule
+from polyclinic.tracking import RunLogger, RunRecord, log_cohort, log_text
+
+
+class Provenance(Callback):
+    """Puts the resolved configuration and the run's address into every checkpoint, as plain strings."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, str | None] = {}
+
+    @property
+    def state_key(self) -> str:
+        """A name that does not change when this module moves."""
+        return "Provenance"
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Collect what is known once the run has begun."""
+        for record in getattr(trainer, "callbacks", []):
+            if isinstance(record, RunRecord):
+                self._told["config"] = record.parser.dump(record.config, skip_none=False)
+        if isinstance(trainer.logger, RunLogger):
+            self._told |= {"run_id": trainer.logger.run_id, "tracking_uri": trainer.logger.tracking_uri}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The strings."""
+        return {key: value for key, value in self._told.items() if value is not None}
+
+
+class CohortRecord(Callback):
+    """Logs which studies a run used: counts, fingerprint, facts of the sources, and the broken ones."""
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Log the cohort and the facts of its training sources."""
+        data = _data(trainer)
+        if data is None:
+            return
+        counts = {split: len(data.cohort.split(split)) for split in ("train", "val", "test")}
+        log_cohort(trainer.logger, data.cohort.name, data.cohort.fingerprint, counts)
+        if trainer.logger is not None:
+            shares = {f"cohort/present/{name}": share for name, share in data.cohort.present_share().items()}
+            trainer.logger.log_metrics({**shares, **{f"cohort/{fact}": value for fact, value in data.facts.items()}})
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Log the share of broken sources."""
+        data = _data(trainer)
+        if data is not None:
+            pl_module.log("data/broken_share", data.quarantine.share, rank_zero_only=True)
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """List the broken sources in the run, and fail when they are too many."""
+        self._list(trainer)
+        data = _data(trainer)
+        if data is not None:
+            data.quarantine.refuse_too_many()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """List the broken sources of a run that fails as well."""
+        self._list(trainer)
+
+    def _list(self, trainer: L.Trainer) -> None:
+        data = _data(trainer)
+        if data is not None and (entries := data.quarantine.entries()):
+            lines = json.dumps([entry._asdict() for entry in entries], indent=1)
+            log_text(trainer.logger, lines, "quarantine.json")
+
+
+def _data(trainer: L.Trainer) -> CohortDataModule | None:
+    data = getattr(trainer, "datamodule", None)
+    return data if isinstance(data, CohortDataModule) else None

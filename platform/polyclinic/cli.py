@@ -1,0 +1,57 @@
+"""The ``polyclinic`` command: finds the module of a subcommand and turns errors into sentences and exit codes."""
+
+import sys
+from argparse import ArgumentError
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Protocol, cast
+
+COMMANDS = {
+    "fit": ("polyclinic.training", "train a task; polyclinic fit -c experiments/phantom/symile.yaml"),
+    "validate": ("polyclinic.training", "run the validation of a checkpoint"),
+    "test": ("polyclinic.training", "run the test of a checkpoint"),
+    "predict": ("polyclinic.training", "write the predictions of a checkpoint"),
+    "cohort": ("polyclinic.cohort.commands", "write a phantom cohort, or check one; polyclinic cohort phantom demo"),
+    "evaluate": ("polyclinic.evaluation.commands", "zero-shot classification and retrieval of a checkpoint"),
+    "modalities": ("polyclinic.inventory", "the plugins installed here"),
+    "doctor": ("polyclinic.inventory", "versions, decoders and devices of this machine"),
+}
+
+
+class _Commands(Protocol):
+    def main(self, argv: Sequence[str]) -> None: ...
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code: 0 only for success, 1 with a sentence for bad input."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] in ("-h", "--help"):
+        print_usage()
+        return 0
+    if argv[0] not in COMMANDS:
+        return _fail(f"got command {argv[0]!r}, expected one of {sorted(COMMANDS)}; see polyclinic --help")
+    try:
+        cast(_Commands, import_module(COMMANDS[argv[0]][0])).main(argv)
+    except (ValueError, ArgumentError) as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        return _fail("interrupted", code=130)
+    return 0
+
+
+def print_usage() -> None:
+    """List the commands, one line each."""
+    lines = [f"  {name:<12}{summary}" for name, (_, summary) in COMMANDS.items()]
+    sys.stdout.write(
+        "usage: polyclinic COMMAND ...\n\n" + "\n".join(lines) + "\n\npolyclinic COMMAND --help says more\n"
+    )
+
+
+def _fail(message: str, *, code: int = 1) -> int:
+    sys.stdout.flush()
+    sys.stderr.write(f"error: {message}\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,19 @@
+"""Which studies exist: manifest, splits, checks, and the phantom."""
+
+from polyclinic.cohort.check import ModalityCheck, check_cohort, print_check
+from polyclinic.cohort.cohort import SPLITS, Cohort, Study, read_cohort
+from polyclinic.cohort.phantom import default_modalities, write_phantom_cohort
+from polyclinic.cohort.reading import readable_raws
+
+__all__ = [
+    "SPLITS",
+    "Cohort",
+    "ModalityCheck",
+    "Study",
+    "check_cohort",
+    "default_modalities",
+    "print_check",
+    "read_cohort",
+    "readable_raws",
+    "write_phantom_cohort",
+]

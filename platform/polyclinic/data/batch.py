@@ -1,0 +1,101 @@
+"""A batch of studies, each with the modalities it has."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from polyclinic.modality import Item, Modality
+
+
+class BrokenSource(NamedTuple):
+    """A source that could not be read: whose, of what, and why."""
+
+    study_id: str
+    modality: str
+    reason: str
+
+
+@dataclass(kw_only=True)
+class Sample:
+    """One study as the dataset gives it."""
+
+    study_id: str
+    patient_id: str
+    items: Mapping[str, Item]
+    labels: tuple[float, ...]
+    broken: tuple[BrokenSource, ...]
+
+
+@dataclass(kw_only=True)
+class Batch:
+    """``B`` studies.
+
+    Attributes:
+        inputs: per modality the collated tensors of those studies that have it, in batch order; a modality that
+            no study has is left out.
+        present: per modality which of the ``B`` studies have it.
+        labels: NaN where unknown.
+        study_ids: one per study.
+        patient_ids: one per study.
+        broken: sources of these studies that could not be read; they count as not present.
+    """
+
+    inputs: dict[str, dict[str, Tensor]]
+    present: dict[str, Bool[Tensor, " B"]]
+    labels: Float[Tensor, "B C"]
+    study_ids: list[str]
+    patient_ids: list[str]
+    broken: tuple[BrokenSource, ...]
+
+    def __len__(self) -> int:
+        return len(self.study_ids)
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> "Batch":
+        """Copy every tensor to a device."""
+        return Batch(
+            inputs={
+                name: {key: value.to(device, non_blocking=non_blocking) for key, value in tensors.items()}
+                for name, tensors in self.inputs.items()
+            },
+            present={name: value.to(device, non_blocking=non_blocking) for name, value in self.present.items()},
+            labels=self.labels.to(device, non_blocking=non_blocking),
+            study_ids=self.study_ids,
+            patient_ids=self.patient_ids,
+            broken=self.broken,
+        )
+
+    def pin_memory(self) -> "Batch":
+        """Copy every tensor to page-locked memory, for faster transfer to a GPU."""
+        return Batch(
+            inputs={
+                name: {key: value.pin_memory() for key, value in tensors.items()}
+                for name, tensors in self.inputs.items()
+            },
+            present={name: value.pin_memory() for name, value in self.present.items()},
+            labels=self.labels.pin_memory(),
+            study_ids=self.study_ids,
+            patient_ids=self.patient_ids,
+            broken=self.broken,
+        )
+
+
+def collate(samples: Sequence[Sample], modalities: Mapping[str, Modality]) -> Batch:
+    """Put samples together; each modality collates only the studies that have it."""
+    inputs, present = {}, {}
+    for name, modality in modalities.items():
+        items = [sample.items[name] for sample in samples if name in sample.items]
+        present[name] = torch.tensor([name in sample.items for sample in samples])
+        if items:
+            inputs[name] = modality.collate(items)
+    return Batch(
+        inputs=inputs,
+        present=present,
+        labels=torch.tensor([sample.labels for sample in samples], dtype=torch.float32).reshape(len(samples), -1),
+        study_ids=[sample.study_id for sample in samples],
+        patient_ids=[sample.patient_id for sample in samples],
+        broken=tuple(broken for sample in samples for broken in sample.broken),
+    )

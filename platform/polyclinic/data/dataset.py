@@ -1,0 +1,106 @@
+"""Studies of one split as samples."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from torch.utils.data import Dataset, Sampler
+
+from polyclinic.cohort import Study
+from polyclinic.data.batch import BrokenSource, Sample
+from polyclinic.data.prepared import PreparedModality
+from polyclinic.modality import Item, Modality, UnreadableSource
+
+Place = tuple[int, int]
+"""Epoch and index of a sample: with both, augmentation is the same in any worker, rank or resumed run."""
+
+
+class StudyDataset(Dataset):
+    """Reads, prepares and, for training, augments the modalities of a study.
+
+    Args:
+        studies: of one split.
+        modalities: fitted plugins; other modalities of the cohort are left unread.
+        prepared: items already prepared, by modality; the others are read from their source.
+        augment: whether to vary items randomly.
+        seed: of the augmentation.
+    """
+
+    def __init__(
+        self,
+        *,
+        studies: Sequence[Study],
+        modalities: Mapping[str, Modality],
+        prepared: Mapping[str, PreparedModality],
+        augment: bool,
+        seed: int,
+    ) -> None:
+        self._studies, self._modalities, self._prepared = studies, modalities, prepared
+        self._augment, self._seed = augment, seed
+
+    def __len__(self) -> int:
+        return len(self._studies)
+
+    def __getitem__(self, place: Place) -> Sample:
+        epoch, index = place
+        study = self._studies[index]
+        items: dict[str, Item] = {}
+        broken: list[BrokenSource] = []
+        for number, (name, modality) in enumerate(self._modalities.items()):
+            if name not in study.sources:
+                continue
+            try:
+                item = self._item(study, name, modality)
+            except UnreadableSource as reason:
+                broken.append(BrokenSource(study.study_id, name, str(reason)))
+                continue
+            if self._augment:
+                item = modality.augment(item, np.random.default_rng([self._seed, epoch, index, number]))
+            items[name] = item
+        return Sample(
+            study_id=study.study_id,
+            patient_id=study.patient_id,
+            items=items,
+            labels=study.labels,
+            broken=tuple(broken),
+        )
+
+    def _item(self, study: Study, name: str, modality: Modality) -> Item:
+        if name in self._prepared:
+            return self._prepared[name].item(study.study_id)
+        return modality.prepare(modality.read(study.sources[name]))
+
+
+class StudySampler(Sampler[Place]):
+    """Gives each rank its share of the studies, as places.
+
+    Training shuffles by epoch and drops what does not divide by the ranks, so that all ranks take equally many
+    steps; otherwise every study is seen exactly once, and ranks may differ by one.
+
+    Args:
+        length: number of studies N.
+        shuffle: whether this is for training.
+        seed: of the shuffling, the same on every rank.
+        rank: this process.
+        world: number of processes.
+    """
+
+    def __init__(self, *, length: int, shuffle: bool, seed: int, rank: int, world: int) -> None:
+        self._length, self._shuffle, self._seed = length, shuffle, seed
+        self._rank, self._world = rank, world
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch; the trainer calls this."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        if self._shuffle:
+            return self._length // self._world
+        return len(range(self._rank, self._length, self._world))
+
+    def __iter__(self) -> Iterator[Place]:
+        order = np.arange(self._length)
+        if self._shuffle:
+            order = np.random.default_rng([self._seed, self._epoch]).permutation(self._length)
+        mine = order[self._rank :: self._world][: len(self)]
+        return ((self._epoch, int(index)) for index in mine)

@@ -1,0 +1,189 @@
+"""A cohort as train, validation, test and prediction loaders."""
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import numpy as np
+from torch.utils.data import DataLoader
+
+from polyclinic.cohort import Cohort, read_cohort, readable_raws
+from polyclinic.data.batch import Batch, collate
+from polyclinic.data.dataset import StudyDataset, StudySampler
+from polyclinic.data.prepared import PreparedModality, prepare_modality
+from polyclinic.data.quarantine import Quarantine
+from polyclinic.modality import Modality
+
+_SURVEYED = 256
+
+
+class CohortDataModule(L.LightningDataModule):
+    """Feeds a task from a cohort.
+
+    Args:
+        cohort: path of a ``cohort.yaml``.
+        modalities: the plugins to feed, under the names that the cohort gives them. This is the one place where
+            a modality is configured; the model is linked to the same objects.
+        batch_size: studies per step and rank.
+        num_workers: loader processes per rank.
+        prepared: a folder for prepared items; nothing is kept when absent.
+        augment: whether training items are varied randomly.
+        max_broken_share: the run fails when more of the sources read are broken.
+        predict_split: which studies ``predict`` gives.
+        seed: of shuffling and augmentation; linked to ``seed_everything`` by the command line.
+
+    Raises:
+        ValueError: no modality, or a batch size below one.
+    """
+
+    def __init__(
+        self,
+        *,
+        cohort: Path,
+        modalities: dict[str, Modality],
+        batch_size: int = 64,
+        num_workers: int = 0,
+        prepared: Path | None = None,
+        augment: bool = True,
+        max_broken_share: float = 0.05,
+        predict_split: str = "test",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if not modalities:
+            raise ValueError("got no modalities; set `data.modalities`, such as {xray: {class_path: XRay}}")
+        if batch_size < 1:
+            raise ValueError(f"got batch_size {batch_size}, expected at least 1; set `data.batch_size`")
+        self.modalities = modalities
+        self.quarantine = Quarantine(max_share=max_broken_share)
+        self.facts: dict[str, float] = {}
+        self._path, self._batch_size, self._num_workers = cohort, batch_size, num_workers
+        self._prepared_folder, self._augment, self._seed = prepared, augment, seed
+        self._predict_split = predict_split
+        self._cohort: Cohort | None = None
+        self._prepared: dict[str, PreparedModality] = {}
+        self._fitted = False
+
+    @property
+    def cohort(self) -> Cohort:
+        """The validated cohort, read on first use.
+
+        Raises:
+            ValueError: see ``read_cohort``; or it lacks a configured modality.
+        """
+        if self._cohort is None:
+            cohort = read_cohort(self._path)
+            if absent := [name for name in self.modalities if name not in cohort.modalities]:
+                raise ValueError(
+                    f"the cohort has no modality {absent[0]!r}; it has {list(cohort.modalities)}; "
+                    "set `data.modalities`, or name it in the cohort file"
+                )
+            self._cohort = cohort
+        return self._cohort
+
+    def setup(self, stage: str) -> None:
+        """Fit the modalities on the training split, unless their state was loaded, and prepare items."""
+        if not self._fitted:
+            self._fit()
+        if stage == "fit":
+            self.facts = self._survey()
+        if self._prepared_folder is not None and not self._prepared:
+            self._prepare(self._prepared_folder)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the modalities learned and from which cohort; it travels in the checkpoint."""
+        return {
+            "modalities": {name: modality.state() for name, modality in self.modalities.items()},
+            "fingerprint": self.cohort.fingerprint,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over the fitted state of a checkpoint."""
+        for name, modality in self.modalities.items():
+            modality.load_state(state_dict["modalities"][name])
+        self._fitted = True
+
+    def train_dataloader(self) -> DataLoader:
+        """Shuffled, augmented batches of the training split; an incomplete last batch is dropped."""
+        return self.loader("train", train=True)
+
+    def val_dataloader(self) -> DataLoader:
+        """Batches of the validation split, in order."""
+        return self.loader("val")
+
+    def test_dataloader(self) -> DataLoader:
+        """Batches of the test split, in order."""
+        return self.loader("test")
+
+    def predict_dataloader(self) -> DataLoader:
+        """Batches of ``predict_split``, in order."""
+        return self.loader(self._predict_split)
+
+    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Count what was broken in a batch that the trainer is about to use."""
+        seen = sum(int(rows.sum()) for rows in batch.present.values()) + len(batch.broken)
+        self.quarantine.note(seen=seen, broken=batch.broken)
+        return batch
+
+    def loader(self, split: str, *, train: bool = False) -> DataLoader:
+        """Batches of one split: in order, or for training shuffled and augmented."""
+        studies = self.cohort.split(split)
+        if not studies and train:
+            raise ValueError("the cohort has no training study; correct its `split`")
+        dataset = StudyDataset(
+            studies=studies,
+            modalities=self.modalities,
+            prepared=self._prepared,
+            augment=train and self._augment,
+            seed=self._seed,
+        )
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        sampler = StudySampler(length=len(studies), shuffle=train, seed=self._seed, rank=rank, world=world)
+        return DataLoader(
+            dataset,
+            batch_size=self._batch_size,
+            sampler=sampler,
+            num_workers=self._num_workers,
+            persistent_workers=self._num_workers > 0,
+            drop_last=train and len(sampler) >= self._batch_size,
+            collate_fn=partial(collate, modalities=self.modalities),
+        )
+
+    def _fit(self) -> None:
+        studies = self.cohort.split("train")
+        for name, modality in self.modalities.items():
+            modality.fit(readable_raws(studies, name, modality))
+        self._fitted = True
+
+    def _survey(self) -> dict[str, float]:
+        """Mean facts of a random part of the training sources, such as the share of truncated reports."""
+        studies = self.cohort.split("train")
+        chosen = np.random.default_rng(self._seed).permutation(len(studies))[:_SURVEYED]
+        facts: dict[str, float] = {}
+        for name, modality in self.modalities.items():
+            raws = readable_raws([studies[index] for index in sorted(chosen)], name, modality)
+            facts |= {f"{name}/{fact}": mean for fact, mean in mean_facts(modality, raws).items()}
+        return facts
+
+    def _prepare(self, folder: Path) -> None:
+        for name, modality in self.modalities.items():
+            self._prepared[name] = prepare_modality(
+                folder,
+                name=name,
+                modality=modality,
+                studies=self.cohort.studies,
+                fingerprint=self.cohort.fingerprint,
+                workers=self._num_workers,
+            )
+
+
+def mean_facts(modality: Modality, raws: Iterator[Any]) -> Mapping[str, float]:
+    """Average the numeric facts that a plugin tells of its sources."""
+    told: dict[str, list[float]] = {}
+    for raw in raws:
+        for fact, value in modality.describe(raw).items():
+            if isinstance(value, float):
+                told.setdefault(fact, []).append(value)
+    return {fact: float(np.mean(values)) for fact, values in told.items()}

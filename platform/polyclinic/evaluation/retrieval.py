@@ -1,0 +1,215 @@
+"""Retrieval: how often a study's own counterpart is found among those of other patients."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+
+from polyclinic.evaluation.arrays import Array, checked_scores
+from polyclinic.evaluation.intervals import Interval, mean_interval, patient_resamples
+
+ScoreRows: TypeAlias = Callable[[slice], np.ndarray | torch.Tensor]
+"""Gives the rows of the score matrix for a slice of queries, so that a large one need never be held."""
+
+_BLOCK = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """Where the targets of ``N`` queries came out.
+
+    Attributes:
+        above: distractors that score above the target.
+        tied: distractors that score as the target does.
+        candidates: the target and its distractors.
+    """
+
+    above: np.ndarray
+    tied: np.ndarray
+    candidates: np.ndarray
+
+    def ranks(self) -> Float[np.ndarray, " N"]:
+        """Mid-ranks from 1: each tie pushes the target down by half a place."""
+        return 1 + self.above + self.tied / 2
+
+    def credit(self, k: int) -> Float[np.ndarray, " N"]:
+        """Chance that the target is among the first ``k`` when ties are put in random order."""
+        return np.clip((k - self.above) / (self.tied + 1), 0.0, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """Share of queries whose target is among the first k, its interval over patients, and its level by chance."""
+
+    value: float
+    ci95: Interval
+    chance: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalResult:
+    """Retrieval among one number of candidates.
+
+    Attributes:
+        candidates: the target included; a mean over queries, as patients have different numbers of studies.
+        top1: with half credit where the target ties with one other, and so on.
+        top5: None where there are not more than five candidates.
+        median_rank: from 1, ties as mid-ranks.
+    """
+
+    candidates: float
+    top1: Accuracy
+    top5: Accuracy | None
+    median_rank: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalReport:
+    """Retrieval among a few random candidates, and among all studies of other patients."""
+
+    sampled: RetrievalResult
+    all: RetrievalResult
+    queries: int
+    patients: int
+    resamples: int
+    seed: int
+
+
+def retrieval_among(
+    scores: Float[Array, "N N"], candidates: int, seed: int, same_patient: Bool[Array, "N N"]
+) -> Float[np.ndarray, " N"]:
+    """Rank of each query's target among itself and ``candidates - 1`` random studies of other patients.
+
+    Distractors depend on the seed and the patients only, so that two models are compared on the same ones.
+
+    Args:
+        scores: row i holds the scores of query i; its target is column i.
+        candidates: number of studies to choose from, the target included.
+        seed: of the draw, which is without replacement.
+        same_patient: whether two studies are of one patient; the diagonal is.
+
+    Returns:
+        Mid-ranks from 1: each tie with a distractor counts half.
+
+    Raises:
+        ValueError: a query has fewer than ``candidates`` studies of other patients, scores that are not finite,
+            fewer than two candidates, or a study that is not its own patient's.
+    """
+    same = torch.as_tensor(same_patient).cpu().numpy()
+    if not same.diagonal().all():
+        raise ValueError("got a study that is not of its own patient; set the diagonal of `same_patient`")
+    others = [np.flatnonzero(~row) for row in same]
+    distractors = np.stack(list(_draws(others, candidates, seed)))
+    return _place(checked_scores(scores), 0, distractors).ranks()
+
+
+def retrieval_report(
+    *,
+    scores: Float[Array, "N N"] | ScoreRows,
+    patient_ids: Sequence[str],
+    candidates: int,
+    resamples: int,
+    seed: int,
+) -> RetrievalReport:
+    """Top-1 and top-5 accuracy and median rank, with 95 % intervals over patients.
+
+    Args:
+        scores: row i holds the scores of query i against every study, its target in column i; or a function that
+            gives the rows of a slice of queries.
+        patient_ids: one per study; studies of the query's own patient are never its distractors.
+        candidates: number of studies to choose from, the target included.
+        resamples: of the patients.
+        seed: of the distractors and of the resamples.
+
+    Raises:
+        ValueError: a query has fewer than ``candidates`` studies of other patients, rows of another length than
+            there are patient ids, scores that are not finite, or fewer than two candidates.
+    """
+    weights = patient_resamples(patient_ids, resamples, seed)
+    patient = np.unique(np.asarray(patient_ids), return_inverse=True)[1]
+    draws = _draws((np.flatnonzero(patient != own) for own in patient), candidates, seed)
+    sampled, full = [], []
+    for start in range(0, len(patient), _BLOCK):
+        block = slice(start, min(start + _BLOCK, len(patient)))
+        rows = _rows(scores, block, len(patient))
+        sampled.append(_place(rows, start, np.stack([next(draws) for _ in rows])))
+        full.append(_place_among_all(rows, start, patient))
+    return RetrievalReport(
+        sampled=_result(_joined(sampled), weights),
+        all=_result(_joined(full), weights),
+        queries=len(patient),
+        patients=int(patient.max()) + 1,
+        resamples=resamples,
+        seed=seed,
+    )
+
+
+def _rows(scores: Array | ScoreRows, block: slice, studies: int) -> np.ndarray:
+    rows = checked_scores(scores(block) if callable(scores) else scores[block])
+    if rows.shape != (block.stop - block.start, studies):
+        raise ValueError(
+            f"got score rows of shape {rows.shape} for {block.stop - block.start} queries, expected one column for "
+            f"each of {studies} patient ids; give `patient_ids` of the scored studies"
+        )
+    return rows
+
+
+def _draws(others: Sequence[np.ndarray] | Iterator[np.ndarray], candidates: int, seed: int) -> Iterator[np.ndarray]:
+    """Per query, in order, the columns of its distractors."""
+    if candidates < 2:
+        raise ValueError(f"got {candidates} candidates, expected at least 2; set `candidates`")
+    rng = np.random.default_rng(seed)
+    for eligible in others:
+        if len(eligible) < candidates:
+            raise ValueError(
+                f"got {len(eligible)} studies of other patients for a query, expected at least {candidates}; set "
+                f"`candidates` to at most {len(eligible)}, or evaluate a larger split"
+            )
+        yield rng.choice(eligible, size=candidates - 1, replace=False)
+
+
+def _place(rows: np.ndarray, start: int, distractors: np.ndarray) -> Placement:
+    """Place the targets of queries ``start`` onwards among their own distractors, one row of columns each."""
+    query = np.arange(len(rows))
+    target = rows[query, start + query][:, None]
+    drawn = np.take_along_axis(rows, distractors, axis=1)
+    candidates = np.full(len(rows), distractors.shape[1] + 1)
+    return Placement(above=(drawn > target).sum(axis=1), tied=(drawn == target).sum(axis=1), candidates=candidates)
+
+
+def _place_among_all(rows: np.ndarray, start: int, patient: np.ndarray) -> Placement:
+    """Place the targets of queries ``start`` onwards among every study of another patient."""
+    query = np.arange(len(rows))
+    target = rows[query, start + query][:, None]
+    other = patient[start + query][:, None] != patient[None, :]
+    return Placement(
+        above=((rows > target) & other).sum(axis=1),
+        tied=((rows == target) & other).sum(axis=1),
+        candidates=1 + other.sum(axis=1),
+    )
+
+
+def _joined(parts: Sequence[Placement]) -> Placement:
+    return Placement(
+        above=np.concatenate([part.above for part in parts]),
+        tied=np.concatenate([part.tied for part in parts]),
+        candidates=np.concatenate([part.candidates for part in parts]),
+    )
+
+
+def _result(placement: Placement, weights: np.ndarray) -> RetrievalResult:
+    return RetrievalResult(
+        candidates=float(placement.candidates.mean()),
+        top1=_accuracy(placement, 1, weights),
+        top5=_accuracy(placement, 5, weights) if placement.candidates.min() > 5 else None,
+        median_rank=float(np.median(placement.ranks())),
+    )
+
+
+def _accuracy(placement: Placement, k: int, weights: np.ndarray) -> Accuracy:
+    credit = placement.credit(k)
+    chance = float(np.minimum(1.0, k / placement.candidates).mean())
+    return Accuracy(value=float(credit.mean()), ci95=mean_interval(credit, weights), chance=chance)

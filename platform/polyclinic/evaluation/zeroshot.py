@@ -1,0 +1,173 @@
+"""Zero-shot classification of findings: each stands for itself, by its own prompts (Tiu et al. 2022)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy.special import logsumexp
+
+from polyclinic.evaluation.arrays import Array, checked_labels, checked_scores
+from polyclinic.evaluation.auroc import auroc_per_column, macro_mean
+from polyclinic.evaluation.intervals import Interval, patient_resamples, percentile_interval, weighted_auroc
+from polyclinic.evaluation.prompts import SCORE_RULES
+
+
+@dataclass(frozen=True, kw_only=True)
+class FindingResult:
+    """How well one finding was recognised.
+
+    Attributes:
+        auroc: NaN when one of the classes is absent.
+        ci95: over resamples of patients.
+        n: studies whose label is known.
+        n_positive: of these, studies with the finding.
+        undefined_resamples: resamples of a single class, left out of ``ci95``.
+        prompt_spread: from ``prompt_spread``; None when it was not measured.
+    """
+
+    name: str
+    auroc: float
+    ci95: Interval
+    n: int
+    n_positive: int
+    undefined_resamples: int
+    prompt_spread: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZeroShotReport:
+    """Results by finding, and their mean.
+
+    Attributes:
+        macro_auroc: mean over the findings whose AUROC is defined, NaN if none is.
+        macro_ci95: over the resamples in which every one of these findings is defined.
+        findings_used: how many findings the mean is over.
+        studies: all of them, labels known or not.
+    """
+
+    findings: tuple[FindingResult, ...]
+    macro_auroc: float
+    macro_ci95: Interval
+    findings_used: int
+    studies: int
+    patients: int
+    resamples: int
+    seed: int
+
+
+def finding_scores(positive: Float[Array, "N P"], negative: Float[Array, "N Q"], rule: str) -> Float[np.ndarray, " N"]:
+    """One score per study from the scores of its positive and negative sentences; above 0 speaks for the finding.
+
+    ``difference`` is the mean positive minus the mean negative score. ``softmax`` is the log-odds of the share that
+    a softmax over all sentences gives to the positive ones, each side weighing the same however many sentences it
+    has. Log-odds rank like the share and, unlike it, do not run into 1.0 where many studies would tie.
+
+    Args:
+        positive: scores against the P positive sentences, in logits as an objective gives them.
+        negative: scores against the Q negative sentences.
+        rule: one of ``SCORE_RULES``, from the prompt file.
+
+    Raises:
+        ValueError: an unknown rule, or scores that are not finite.
+    """
+    present, absent = checked_scores(positive), checked_scores(negative)
+    if rule == "difference":
+        return present.mean(axis=1) - absent.mean(axis=1)
+    if rule == "softmax":
+        share = np.log(present.shape[1]) - np.log(absent.shape[1])
+        return np.asarray(logsumexp(present, axis=1) - logsumexp(absent, axis=1) - share)
+    raise ValueError(f"got score rule {rule!r}, expected one of {SCORE_RULES}; set `score_rule` in the prompt file")
+
+
+def prompt_spread(positive: Float[Array, "N P"], negative: Float[Array, "N Q"], labels: Float[Array, " N"]) -> float:
+    """How much the AUROC depends on wording: its standard deviation over all single positive-negative pairs.
+
+    A single pair scores the same under every rule. NaN when the AUROC is undefined, 0 for one pair.
+
+    Raises:
+        ValueError: scores that are not finite, or labels other than 0, 1 and NaN.
+    """
+    present, absent = checked_scores(positive), checked_scores(negative)
+    truth = np.repeat(checked_labels(labels)[:, None], absent.shape[1], axis=1)
+    return float(np.std([auroc_per_column(sentence[:, None] - absent, truth) for sentence in present.T]))
+
+
+def zero_shot_report(
+    *,
+    scores: Float[Array, "N F"],
+    labels: Float[Array, "N F"],
+    patient_ids: Sequence[str],
+    findings: Sequence[str],
+    resamples: int,
+    seed: int,
+    spreads: Sequence[float] | None = None,
+) -> ZeroShotReport:
+    """AUROC of each finding and their mean, with 95 % intervals over patients; findings never compete.
+
+    Args:
+        scores: one column per finding, from ``finding_scores``.
+        labels: 0, 1, or NaN where unknown.
+        patient_ids: one per study.
+        findings: names of the columns.
+        resamples: of the patients; all findings share them.
+        seed: of the resamples.
+        spreads: one ``prompt_spread`` per finding.
+
+    Raises:
+        ValueError: lengths that differ, scores that are not finite, labels other than 0, 1 and NaN.
+    """
+    values, truth = checked_scores(scores), checked_labels(labels)
+    _check_lengths(values, patient_ids, findings, spreads)
+    weights = patient_resamples(patient_ids, resamples, seed)
+    points = auroc_per_column(values, truth)
+    spread = [None] * len(findings) if spreads is None else list(spreads)
+    resampled = [weighted_auroc(column, label, weights) for column, label in zip(values.T, truth.T, strict=True)]
+    results = tuple(
+        _finding(name, point, draws, label, width)
+        for name, point, draws, label, width in zip(findings, points, resampled, truth.T, spread, strict=True)
+    )
+    macro = macro_mean(points)
+    return ZeroShotReport(
+        findings=results,
+        macro_auroc=macro.mean,
+        macro_ci95=_macro_interval(resampled, points, resamples),
+        findings_used=macro.used,
+        studies=len(values),
+        patients=len(set(patient_ids)),
+        resamples=resamples,
+        seed=seed,
+    )
+
+
+def _finding(name: str, point: float, draws: np.ndarray, labels: np.ndarray, spread: float | None) -> FindingResult:
+    interval = percentile_interval(draws)
+    return FindingResult(
+        name=name,
+        auroc=float(point),
+        ci95=interval,
+        n=int((~np.isnan(labels)).sum()),
+        n_positive=int((labels == 1).sum()),
+        undefined_resamples=interval.undefined,
+        prompt_spread=spread,
+    )
+
+
+def _macro_interval(resampled: Sequence[np.ndarray], points: np.ndarray, resamples: int) -> Interval:
+    """A mean over fewer findings than the reported one would be another quantity: such resamples are left out."""
+    used = [draws for draws, point in zip(resampled, points, strict=True) if not np.isnan(point)]
+    return percentile_interval(np.mean(used, axis=0) if used else np.full(resamples, np.nan))
+
+
+def _check_lengths(
+    scores: np.ndarray, patient_ids: Sequence[str], findings: Sequence[str], spreads: Sequence[float] | None
+) -> None:
+    if len(patient_ids) != len(scores):
+        raise ValueError(f"got {len(patient_ids)} patient ids for {len(scores)} studies; give `patient_ids` per study")
+    if len(findings) != scores.shape[1] or len(set(findings)) != len(findings):
+        raise ValueError(
+            f"got findings {list(findings)} for {scores.shape[1]} score columns; give `findings` one name of its own "
+            "per column"
+        )
+    if spreads is not None and len(spreads) != len(findings):
+        raise ValueError(f"got {len(spreads)} spreads for {len(findings)} findings; give `spreads` per finding")

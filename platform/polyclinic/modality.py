@@ -1,0 +1,116 @@
+"""The contract a modality plugin fulfils, and how installed plugins are found."""
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from torch import Tensor
+
+from polyclinic.nn.encoder import Encoder
+from polyclinic.physiology import Physiology
+
+__all__ = [
+    "ENTRY_POINTS",
+    "Item",
+    "Modality",
+    "Physiology",
+    "Source",
+    "UnreadableSource",
+    "installed_modalities",
+    "settings",
+]
+
+ENTRY_POINTS = "polyclinic.modalities"
+
+Source: TypeAlias = Path | str | Mapping[str, str]
+"""Where one study keeps one modality: a file, inline text, or cells of the cohort's table by column."""
+
+Item: TypeAlias = dict[str, Tensor]
+"""One study's prepared tensors, without a batch dimension."""
+
+
+class UnreadableSource(ValueError):
+    """A source that cannot be decoded. The message names no path and no patient."""
+
+
+class Modality(ABC):
+    """One kind of hospital data, from the stored file to an encoder.
+
+    A study goes through ``read``, ``prepare``, while training ``augment``, and ``collate``. ``read`` and
+    ``prepare`` are deterministic, so that what they return can be stored; everything random is in ``augment``.
+    Every constructor argument is kept as an attribute of the same name.
+    """
+
+    @abstractmethod
+    def read(self, source: Source) -> Any:
+        """Decode what the hospital stored, in physical units and at its own size.
+
+        Raises:
+            UnreadableSource: the source is broken, truncated or of a kind this plugin does not read.
+                Nothing is ever guessed or replaced by zeros.
+        """
+
+    @abstractmethod
+    def describe(self, raw: Any) -> Mapping[str, float | str]:
+        """Facts about one decoded source (rate, bit depth, share of NaN, truncated or not).
+
+        Numbers are averaged and strings counted over a cohort, in ``cohort check`` and in the run.
+        """
+
+    @abstractmethod
+    def fit(self, raws: Iterable[Any]) -> None:
+        """Learn what must be learned from the readable sources of the training split.
+
+        A plugin with nothing to learn leaves ``raws`` unread.
+        """
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """What ``fit`` learned, as plain JSON values; it travels in checkpoints and bundles."""
+
+    @abstractmethod
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take over what another instance returned from ``state``."""
+
+    @abstractmethod
+    def prepare(self, raw: Any) -> Item:
+        """Turn a decoded source into the tensors that the encoder reads, deterministically."""
+
+    @abstractmethod
+    def augment(self, item: Item, rng: np.random.Generator) -> Item:
+        """Return a randomly varied copy; draws every parameter from ``rng`` first, then applies them."""
+
+    @abstractmethod
+    def collate(self, items: Sequence[Item]) -> dict[str, Tensor]:
+        """Stack, padding where sizes differ, the items of the studies that have this modality."""
+
+    @abstractmethod
+    def phantom(self, physiology: Physiology, rng: np.random.Generator, path: Path) -> Path:
+        """Write one synthetic study in this modality's native format.
+
+        Args:
+            physiology: the latent patient to render.
+            rng: source of everything the physiology leaves open (noise, posture, wording).
+            path: where to write, without a suffix; its folder exists.
+
+        Returns:
+            The file that a cohort names as the source.
+        """
+
+    @abstractmethod
+    def default_encoder(self, size: str) -> Encoder:
+        """Build the shared transformer over this modality's tokens; ``size`` is a key of ``nn.SIZES``."""
+
+
+def settings(modality: Modality) -> dict[str, Any]:
+    """The constructor arguments that a plugin was built with, by name."""
+    return {name: getattr(modality, name) for name in inspect.signature(type(modality)).parameters}
+
+
+def installed_modalities() -> dict[str, type[Modality]]:
+    """Load every plugin registered under the entry-point group ``polyclinic.modalities``, by name."""
+    return {point.name: point.load() for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda p: p.name)}

@@ -1,0 +1,29 @@
+"""Fixed sine and cosine position embeddings (Vaswani et al. 2017, section 3.5), in one and two dimensions."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def sine_positions(length: int, width: int) -> Float[Tensor, "T D"]:
+    """Embed 0..length-1: half the width holds sines, half cosines, of geometrically spaced frequencies.
+
+    Raises:
+        ValueError: ``width`` is odd.
+    """
+    if width % 2:
+        raise ValueError(f"got position width {width}, expected an even number; set the encoder's width")
+    frequencies = 10_000 ** -(torch.arange(width // 2, dtype=torch.float64) / (width // 2))
+    angles = torch.arange(length, dtype=torch.float64)[:, None] * frequencies
+    return torch.cat([angles.sin(), angles.cos()], dim=1).float()
+
+
+def grid_positions(rows: int, columns: int, width: int) -> Float[Tensor, "T D"]:
+    """Embed a grid in row-major order: the first half of the width holds the row, the second the column.
+
+    Raises:
+        ValueError: ``width`` is not a multiple of four.
+    """
+    row = sine_positions(rows, width // 2)[:, None].expand(rows, columns, width // 2)
+    column = sine_positions(columns, width // 2)[None].expand(rows, columns, width // 2)
+    return torch.cat([row, column], dim=-1).reshape(rows * columns, width)

@@ -1,0 +1,99 @@
+"""The pre-norm transformer trunk that serves every modality (Xiong et al. 2020; Dosovitskiy et al. 2021)."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+
+class Size(NamedTuple):
+    """Width D, number of blocks and attention heads of a trunk."""
+
+    width: int
+    depth: int
+    heads: int
+
+
+SIZES = {
+    "nano": Size(64, 2, 4),
+    "tiny": Size(192, 12, 3),
+    "small": Size(384, 12, 6),
+    "base": Size(768, 12, 12),
+}
+"""``tiny``, ``small`` and ``base`` are the vision transformer's sizes; ``nano`` trains on a laptop."""
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over the tokens that are not padding."""
+
+    def __init__(self, *, width: int, heads: int) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"got width {width} with {heads} heads; width must be a multiple of heads")
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x: Float[Tensor, "B T D"], visible: Bool[Tensor, "B 1 1 T"] | None) -> Float[Tensor, "B T D"]:
+        """Attend from every token to every visible one."""
+        batch, length, width = x.shape
+        q, k, v = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
+        return self.out(mixed.transpose(1, 2).reshape(batch, length, width))
+
+
+class Block(nn.Module):
+    """Attention, then a two-layer perceptron, each behind a LayerNorm and beside a residual."""
+
+    def __init__(self, *, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(width)
+        self.attention = Attention(width=width, heads=heads)
+        self.mlp_norm = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Float[Tensor, "B T D"], visible: Bool[Tensor, "B 1 1 T"] | None) -> Float[Tensor, "B T D"]:
+        """Apply both residual branches."""
+        x = x + self.dropout(self.attention(self.attention_norm(x), visible))
+        return x + self.dropout(self.mlp(self.mlp_norm(x)))
+
+
+class Transformer(nn.Module):
+    """A stack of blocks with a final LayerNorm.
+
+    Args:
+        width: token width D.
+        depth: number of blocks.
+        heads: attention heads; divides ``width``.
+        dropout: share of each residual branch's outputs set to zero while training.
+    """
+
+    def __init__(self, *, width: int, depth: int, heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.width = width
+        self.blocks = nn.ModuleList(Block(width=width, heads=heads, dropout=dropout) for _ in range(depth))
+        self.norm = nn.LayerNorm(width)
+
+    @classmethod
+    def of_size(cls, size: str, *, dropout: float = 0.0) -> "Transformer":
+        """Build one of the named ``SIZES``.
+
+        Raises:
+            ValueError: the name is not known.
+        """
+        if size not in SIZES:
+            raise ValueError(f"got encoder size {size!r}, expected one of {sorted(SIZES)}; set `size`")
+        return cls(**SIZES[size]._asdict(), dropout=dropout)
+
+    def forward(self, x: Float[Tensor, "B T D"], padding: Bool[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
+        """Mix tokens; what is at padded positions influences no other token."""
+        visible = None
+        if bool(padding.any()):
+            # A row of nothing but padding would be a softmax over nothing: let it see itself.
+            visible = (~padding | padding.all(dim=1, keepdim=True))[:, None, None, :]
+        for block in self.blocks:
+            x = block(x, visible)
+        return torch.as_tensor(self.norm(x))

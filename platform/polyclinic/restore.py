@@ -1,0 +1,72 @@
+"""Rebuild a task and its data from a checkpoint, outside the command line that trained it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+import yaml
+from jsonargparse import ArgumentParser
+
+from polyclinic import tasks
+from polyclinic.data import CohortDataModule
+from polyclinic.modality import installed_modalities
+
+__all__ = ["Restored", "restore", "tasks"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restored:
+    """A trained task in evaluation mode, its data module with fitted modalities, and the run it came from."""
+
+    task: L.LightningModule
+    data: CohortDataModule
+    run_id: str | None
+    tracking_uri: str | None
+
+
+def restore(checkpoint: Path, *, cohort: Path | None = None) -> Restored:
+    """Load a checkpoint that ``polyclinic fit`` wrote; no pickle is read.
+
+    Args:
+        checkpoint: a ``.ckpt`` file.
+        cohort: a cohort in place of the one trained on.
+
+    Raises:
+        ValueError: no such file, not weights-only, or without the configuration that our runs put in.
+    """
+    content = _load(checkpoint)
+    told = content.get("callbacks", {}).get("Provenance") or {}
+    if "config" not in told:
+        raise ValueError(f"{checkpoint.name} holds no configuration; expected a checkpoint of `polyclinic fit`")
+    config = yaml.safe_load(told["config"])
+    if cohort is not None:
+        config["data"]["cohort"] = str(cohort)
+    built = _instantiate({"model": config["model"], "data": config["data"]})
+    data, task = built.data, built.model
+    data.load_state_dict(content["CohortDataModule"])
+    task.load_state_dict(content["state_dict"], strict=True)
+    task.eval()
+    return Restored(task=task, data=data, run_id=told.get("run_id"), tracking_uri=told.get("tracking_uri"))
+
+
+def _load(checkpoint: Path) -> dict[str, Any]:
+    if not checkpoint.is_file():
+        raise ValueError(f"checkpoint {checkpoint.name!r} does not exist; set `--checkpoint` to a .ckpt file")
+    try:
+        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"{checkpoint.name} is not a weights-only checkpoint ({type(error).__name__})") from None
+    if not isinstance(content, dict) or "state_dict" not in content:
+        raise ValueError(f"{checkpoint.name} is not a checkpoint of `polyclinic fit`")
+    return content
+
+
+def _instantiate(config: dict[str, Any]) -> Any:
+    installed_modalities()
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(CohortDataModule, "data")
+    parser.add_subclass_arguments(L.LightningModule, "model")
+    parser.link_arguments("data.modalities", "model.init_args.modalities", apply_on="instantiate")
+    return parser.instantiate_classes(parser.parse_object(config))

@@ -1,0 +1,6 @@
+"""LightningModules: they wire encoders, heads and objectives."""
+
+from polyclinic.tasks.contrastive import ContrastivePretraining
+from polyclinic.tasks.downstream import Downstream
+
+__all__ = ["ContrastivePretraining", "Downstream"]

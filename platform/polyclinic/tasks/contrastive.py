@@ -1,0 +1,114 @@
+"""Contrastive pretraining of one encoder per modality."""
+
+from itertools import combinations
+from typing import Any
+
+import lightning.pytorch as L
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from polyclinic.data import Batch
+from polyclinic.modality import Modality
+from polyclinic.nn import Encoder, Projection
+from polyclinic.objectives import Objective
+from polyclinic.tasks.encoders import build_encoders, encode_batch
+from polyclinic.tasks.optimizer import adamw_cosine
+
+
+class ContrastivePretraining(L.LightningModule):
+    """Aligns the modalities of a study with an objective.
+
+    Args:
+        modalities: by name; linked from ``data.modalities`` by the command line.
+        objective: the loss, and the scoring rule later on.
+        encoders: by modality, in place of the default ones.
+        size: of the default encoders, a key of ``nn.SIZES``.
+        embedding: shared width d.
+        hidden: hidden width of the projection heads; 0 for linear ones.
+        subsets: random subsets of the modalities, of two or more, on which each step also applies the objective.
+            With an objective over whole tuples this is what lets any subset be scored later, and lets a study
+            with some modalities missing train on those it has.
+        hub: a modality that every random subset contains, such as the one that prompts are written in; none
+            unless set.
+        lr: peak learning rate.
+        weight_decay: of matrices.
+        warmup: share of all steps in which the learning rate rises.
+        seed: of the subsets.
+    """
+
+    def __init__(
+        self,
+        *,
+        modalities: dict[str, Modality],
+        objective: Objective,
+        encoders: dict[str, Encoder] | None = None,
+        size: str = "nano",
+        embedding: int = 128,
+        hidden: int = 0,
+        subsets: int = 0,
+        hub: str | None = None,
+        lr: float = 1e-3,
+        weight_decay: float = 0.05,
+        warmup: float = 0.1,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if len(modalities) < 2:
+            raise ValueError(f"got modalities {list(modalities)}, expected at least two; set `data.modalities`")
+        self.objective = objective
+        built = build_encoders(modalities, size=size, given=encoders)
+        self.encoders = nn.ModuleDict(built)
+        self.heads = nn.ModuleDict(
+            {
+                name: Projection(width=one.width, embedding=embedding, hidden=hidden, neutral=objective.neutral)
+                for name, one in built.items()
+            }
+        )
+        if hub is not None and hub not in modalities:
+            raise ValueError(f"got hub {hub!r}, expected one of {list(modalities)} or null; set `model.hub`")
+        self.subsets, self.hub, self.seed = subsets, hub, seed
+        self.lr, self.weight_decay, self.warmup = lr, weight_decay, warmup
+
+    def forward(self, batch: Batch) -> dict[str, Float[Tensor, "B d"]]:
+        """Unnormalised embeddings per modality; zeros where a study lacks it."""
+        return encode_batch(self.encoders, self.heads, batch)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
+        """The objective on all modalities and on this step's random subsets, averaged."""
+        embedded = self(batch)
+        chosen = [tuple(embedded), *self._draw_subsets(list(embedded))]
+        losses = [self.objective({name: embedded[name] for name in names}, batch.present) for names in chosen]
+        loss: Tensor = sum(losses[1:], start=losses[0]) / len(losses)
+        self.log("train/loss", loss, batch_size=len(batch))
+        self.log("train/scale", self.objective.scale(), batch_size=len(batch))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """The objective on all pairs and on all modalities, without anything random."""
+        embedded = self(batch)
+        whole = self.objective(embedded, batch.present)
+        pairs = [
+            self.objective({name: embedded[name] for name in pair}, batch.present) for pair in combinations(embedded, 2)
+        ]
+        self.log("val/loss", whole, batch_size=len(batch), sync_dist=True)
+        self.log("val/pair_loss", sum(pairs) / len(pairs), batch_size=len(batch), sync_dist=True)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Float[Tensor, "B d"]]:
+        """The embeddings."""
+        embedded: dict[str, Tensor] = self(batch)
+        return embedded
+
+    def configure_optimizers(self) -> Any:
+        """AdamW, warm-up and cosine."""
+        return adamw_cosine(self, lr=self.lr, weight_decay=self.weight_decay, warmup=self.warmup)
+
+    def _draw_subsets(self, names: list[str]) -> list[tuple[str, ...]]:
+        """The same on every rank, because they follow from the step alone."""
+        if len(names) == 2:
+            return []
+        rng = np.random.default_rng([self.seed, self.global_step])
+        fixed = [name for name in names if name == self.hub]
+        free = [name for name in names if name != self.hub]
+        sizes = rng.integers(2 - len(fixed), len(free) + 1, size=self.subsets)
+        return [(*rng.choice(free, size=size, replace=False).tolist(), *fixed) for size in sizes]

@@ -1,0 +1,50 @@
+"""One encoder per modality, and embeddings aligned with the studies of a batch."""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from polyclinic.data import Batch
+from polyclinic.modality import Modality
+from polyclinic.nn import Encoder
+
+
+def build_encoders(
+    modalities: Mapping[str, Modality], *, size: str, given: Mapping[str, Encoder] | None
+) -> dict[str, Encoder]:
+    """The encoders given, and each other modality's default encoder of a size.
+
+    Raises:
+        ValueError: an encoder for a modality that is not configured.
+    """
+    given = given or {}
+    if unknown := [name for name in given if name not in modalities]:
+        raise ValueError(f"`model.encoders` names {unknown[0]!r}, which is not in `data.modalities` {list(modalities)}")
+    return {
+        name: given[name] if name in given else modality.default_encoder(size) for name, modality in modalities.items()
+    }
+
+
+def encode_batch(encoders: nn.ModuleDict, heads: nn.ModuleDict, batch: Batch) -> dict[str, Float[Tensor, "B d"]]:
+    """Encode and project every modality; a study that lacks it gets a row of zeros.
+
+    A modality that no study of the batch has still touches its parameters with weight zero, so that distributed
+    training finds a gradient for every parameter on every rank.
+    """
+    embedded: dict[str, Tensor] = {}
+    for name, encoder in encoders.items():
+        present = batch.present[name]
+        head = heads[name]
+        if name in batch.inputs:
+            rows = head(encoder(batch.inputs[name]).pooled)
+            embedded[name] = rows.new_zeros(len(present), rows.shape[1]).index_put((present,), rows)
+        else:
+            touch = sum(p.sum() for module in (encoder, head) for p in module.parameters()) * 0.0
+            embedded[name] = torch.zeros(len(present), _width(head), device=present.device) + touch
+    return embedded
+
+
+def _width(head: nn.Module) -> int:
+    return [module for module in head.modules() if isinstance(module, nn.Linear)][-1].out_features

@@ -1,0 +1,5 @@
+"""What a plugin author needs to test a plugin."""
+
+from polyclinic.testing.conformance import ModalityConformance
+
+__all__ = ["ModalityConformance"]

@@ -1,0 +1,145 @@
+"""What every modality plugin must do, as a pytest class that a plugin's own tests subclass.
+
+from polyclinic.testing import ModalityConformance
+
+class TestXRay(ModalityConformance):
+    def modality(self):
+        return XRay(size=64)
+"""
+
+import copy
+import json
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from polyclinic.modality import Item, Modality, Source, UnreadableSource, settings
+from polyclinic.nn import SIZES
+from polyclinic.physiology import Patient
+
+_STUDIES = 6
+
+
+class ModalityConformance(ABC):
+    """The battery; a subclass says how to build the modality and may lend sample files of its own."""
+
+    @abstractmethod
+    def modality(self) -> Modality:
+        """Build a fresh instance with small settings."""
+
+    @pytest.fixture
+    def sources(self, tmp_path: Path) -> list[Source]:
+        """Readable sources; the phantom's unless a subclass gives its own."""
+        return [_phantom(self.modality(), seed, tmp_path / f"study{seed}") for seed in range(_STUDIES)]
+
+    @pytest.fixture
+    def fitted(self, sources: list[Source]) -> Modality:
+        """An instance fitted on the sources."""
+        modality = self.modality()
+        modality.fit(modality.read(source) for source in sources)
+        return modality
+
+    @pytest.fixture
+    def items(self, fitted: Modality, sources: list[Source]) -> list[Item]:
+        """The prepared sources."""
+        return [fitted.prepare(fitted.read(source)) for source in sources]
+
+    def test_phantom_is_the_same_for_the_same_seed(self, tmp_path: Path) -> None:
+        first, second = (_phantom(self.modality(), 3, tmp_path / name) for name in ("one", "two"))
+        reader = self.modality()
+        assert first.suffix
+        assert first.suffix == second.suffix
+        _assert_same(reader.read(first), reader.read(second))
+
+    def test_settings_are_kept_under_their_own_names(self) -> None:
+        kept = settings(self.modality())
+        assert json.dumps(kept, default=str) == json.dumps(settings(self.modality()), default=str)
+
+    def test_items_are_tensors_without_batch_dimension(self, fitted: Modality, items: list[Item]) -> None:
+        for item in items:
+            assert item
+            assert all(isinstance(value, torch.Tensor) for value in item.values())
+            assert all(torch.isfinite(value).all() for value in item.values() if value.is_floating_point())
+        batch = fitted.collate(items)
+        assert all(len(value) == len(items) for value in batch.values())
+
+    def test_prepare_is_deterministic_and_leaves_raw_alone(self, fitted: Modality, sources: list[Source]) -> None:
+        raw = fitted.read(sources[0])
+        before = copy.deepcopy(raw)
+        _assert_same(fitted.prepare(raw), fitted.prepare(raw))
+        _assert_same(raw, before)
+
+    def test_augment_repeats_with_its_seed_and_copies(self, fitted: Modality, items: list[Item]) -> None:
+        before = copy.deepcopy(items[0])
+        once, again = (fitted.augment(items[0], np.random.default_rng(5)) for _ in range(2))
+        _assert_same(once, again)
+        _assert_same(items[0], before)
+        fitted.collate([once, fitted.augment(items[1], np.random.default_rng(6))])
+
+    def test_state_is_json_and_restores_the_same_items(
+        self, fitted: Modality, sources: list[Source], items: list[Item]
+    ) -> None:
+        restored = self.modality()
+        restored.load_state(json.loads(json.dumps(fitted.state())))
+        _assert_same(restored.prepare(restored.read(sources[0])), items[0])
+
+    def test_facts_are_numbers_or_strings(self, fitted: Modality, sources: list[Source]) -> None:
+        facts = fitted.describe(fitted.read(sources[0]))
+        assert all(isinstance(value, float | str) for value in facts.values())
+        assert not any("study0" in value for value in facts.values() if isinstance(value, str))
+
+    def test_encoder_does_not_depend_on_the_batch_around_a_study(self, fitted: Modality, items: list[Item]) -> None:
+        encoder = fitted.default_encoder("nano").eval()
+        together = encoder(fitted.collate(items))
+        assert together.pooled.shape == (len(items), SIZES["nano"].width)
+        assert together.tokens.shape[:2] == together.padding.shape
+        assert encoder.width == SIZES["nano"].width
+        for index, item in enumerate(items):
+            alone = encoder(fitted.collate([item])).pooled[0]
+            torch.testing.assert_close(together.pooled[index], alone, atol=1e-4, rtol=1e-4)
+
+    def test_every_encoder_parameter_learns(self, fitted: Modality, items: list[Item]) -> None:
+        encoder = fitted.default_encoder("nano")
+        encoder(fitted.collate(items)).pooled.square().sum().backward()
+        unused = [name for name, p in encoder.named_parameters() if p.grad is None]
+        assert not unused, f"no gradient reached {unused}"
+
+    def test_empty_file_is_unreadable_by_name_only(self, sources: list[Source], tmp_path: Path) -> None:
+        if not isinstance(sources[0], Path):
+            return
+        empty = tmp_path / f"doe_john{sources[0].suffix}"
+        empty.touch()
+        with pytest.raises(UnreadableSource) as caught:
+            self.modality().read(empty)
+        assert "doe_john" not in str(caught.value)
+
+    def test_missing_file_is_unreadable_by_name_only(self, tmp_path: Path) -> None:
+        with pytest.raises(UnreadableSource) as caught:
+            self.modality().read(tmp_path / "doe_john.xyz")
+        assert "doe_john" not in str(caught.value)
+
+
+def _phantom(modality: Modality, seed: int, path: Path) -> Path:
+    patient = Patient(np.random.default_rng(seed))
+    return modality.phantom(patient.visit(np.random.default_rng(seed)), np.random.default_rng(seed), path)
+
+
+def _assert_same(one: Any, other: Any) -> None:
+    """Equal to the bit, through containers and dataclasses."""
+    if isinstance(one, torch.Tensor):
+        torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
+    elif isinstance(one, np.ndarray):
+        np.testing.assert_array_equal(one, other)
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key in one:
+            _assert_same(one[key], other[key])
+    elif hasattr(one, "__dataclass_fields__"):
+        for name in one.__dataclass_fields__:
+            _assert_same(getattr(one, name), getattr(other, name))
+    else:
+        assert one == other

@@ -1,0 +1,24 @@
+"""MLflow: the run's life cycle, its configuration and its figures."""
+
+from polyclinic.tracking.privacy import silence_telemetry
+
+silence_telemetry()
+
+# Below the call, because importing any of these imports mlflow.
+from polyclinic.tracking.config import RunRecord  # noqa: E402
+from polyclinic.tracking.figures import modality_gap, roc_curves, similarity_matrix  # noqa: E402
+from polyclinic.tracking.logger import RunLogger  # noqa: E402
+from polyclinic.tracking.record import log_cohort, log_figure, log_json, log_text  # noqa: E402
+
+__all__ = [
+    "RunLogger",
+    "RunRecord",
+    "log_cohort",
+    "log_figure",
+    "log_json",
+    "log_text",
+    "modality_gap",
+    "roc_curves",
+    "silence_telemetry",
+    "similarity_matrix",
+]

@@ -1,0 +1,87 @@
+"""What a run ran on: versions, code and command line."""
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from polyclinic.tracking.store import without_password
+
+_DISTRIBUTIONS = (
+    "polyclinic", "torch", "torchvision", "lightning", "mlflow", "jsonargparse", "numpy", "pandas", "scipy",
+    "scikit-learn", "torchmetrics", "monai", "transformers", "timm", "peft", "tokenizers", "safetensors", "pydicom",
+    "wfdb", "soundfile",
+)  # fmt: skip
+_CODE = ("*.py", "*.yaml", "*.yml", "*.toml")
+_LONGEST_DIFF = 500_000
+
+
+def describe_environment(folder: Path) -> dict[str, Any]:
+    """Facts for a repeat of the run, as plain JSON values.
+
+    Args:
+        folder: whose git checkout is recorded, if it is in one.
+    """
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cuda": torch.version.cuda,
+        "cpus": os.cpu_count(),
+        "packages": _versions(_DISTRIBUTIONS),
+        "git": describe_checkout(folder),
+        "command": [_shortened(word) for word in sys.argv],
+    }
+
+
+def describe_checkout(folder: Path) -> dict[str, Any] | None:
+    """Commit, whether anything differs from it, and the difference in code and configuration; None outside git.
+
+    Other files are left out of the difference, because a tracked table may hold patients.
+    """
+    if _git(folder, "rev-parse", "--show-toplevel") is None:
+        return None
+    commit = _git(folder, "rev-parse", "--verify", "HEAD")
+    diff = _git(folder, "diff", "HEAD", "--", *(f":(top,glob)**/{pattern}" for pattern in _CODE)) or ""
+    if len(diff) > _LONGEST_DIFF:
+        diff = f"left out: {len(diff)} characters; commit the work to make the run repeatable"
+    return {
+        "commit": commit.strip() if commit else None,
+        "dirty": bool(_git(folder, "status", "--porcelain")),
+        "diff": diff,
+    }
+
+
+def _versions(distributions: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name in distributions:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _shortened(word: str) -> str:
+    """A word of the command line without the user's home folder and without passwords."""
+    return without_password(word).replace(str(Path.home()), "~")
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """What git prints, or None where it fails or is not installed."""
+    program = shutil.which("git")
+    if program is None:
+        return None
+    try:
+        done = subprocess.run(
+            [program, "-C", str(folder), *arguments], capture_output=True, text=True, errors="replace", timeout=30
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None

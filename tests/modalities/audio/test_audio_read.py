@@ -1,0 +1,124 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from polyclinic.modality import UnreadableSource
+from polyclinic_audio import Audio
+from polyclinic_audio.recording import Recording
+
+RATE = 8000
+_TIME = np.arange(2 * RATE) / RATE
+TONE = 0.4 * np.sin(2 * np.pi * 440 * _TIME)
+
+
+def _write(path: Path, samples: np.ndarray, rate: int = RATE, **settings: str) -> Path:
+    soundfile.write(path, samples, rate, **settings)
+    return path
+
+
+def _mean_spectrum(audio: Audio, path: Path) -> np.ndarray:
+    item = audio.prepare(audio.read(path))
+    return item["mel"][: int(item["frames"])].numpy().mean(axis=0)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "subtype", "tolerance"),
+    [("wav", "PCM_16", 1e-4), ("wav", "FLOAT", 1e-7), ("flac", "PCM_16", 1e-4), ("ogg", "VORBIS", 0.05)],
+)
+def test_formats_give_the_samples_that_were_written(
+    tmp_path: Path, suffix: str, subtype: str, tolerance: float
+) -> None:
+    stereo = np.stack([TONE, 0.5 * TONE], axis=1)
+    recording = Audio().read(_write(tmp_path / f"a.{suffix}", stereo, subtype=subtype))
+    assert recording.rate == RATE
+    np.testing.assert_allclose(recording.samples, 0.75 * TONE, atol=tolerance)
+    assert recording.facts["format"] == suffix
+    assert recording.facts["channels"] == 2.0
+    assert recording.facts["seconds"] == pytest.approx(2.0)
+
+
+def test_mp3_sounds_as_its_wav(tmp_path: Path) -> None:
+    audio = Audio(seconds=2.0, mels=32)
+    as_mp3, as_wav = (_mean_spectrum(audio, _write(tmp_path / name, TONE, 44100 // 2)) for name in ("a.mp3", "a.wav"))
+    assert as_mp3.argmax() == as_wav.argmax()
+    assert audio.read(tmp_path / "a.mp3").facts["format"] == "mp3"
+
+
+@pytest.mark.parametrize("rate", [2000, 4000, 11025, 44100])
+def test_a_tone_lands_in_its_band_whatever_the_rate(tmp_path: Path, rate: int) -> None:
+    tone = 0.3 * np.sin(2 * np.pi * 600 * np.arange(3 * rate) / rate)
+    audio = Audio(seconds=2.0, mels=64)
+    path = _write(tmp_path / "a.wav", tone, rate)
+    corners = np.linspace(0, 15 + 27 * np.log(2) / np.log(6.4), 66)
+    assert abs(_mean_spectrum(audio, path).argmax() - np.abs(corners[1:-1] - 9).argmin()) <= 1
+    described = audio.describe(audio.read(path))
+    assert described["resampled"] == ("no" if rate == 4000 else f"{rate} to 4000 Hz")
+
+
+def test_crop_is_centred_and_short_recordings_are_padded() -> None:
+    audio = Audio(seconds=1.0, hop=20.0)
+    noise = np.random.default_rng(0).normal(size=12000).astype(np.float32)
+    long, middle, short = (
+        audio.prepare(Recording(samples, 4000, {})) for samples in (noise, noise[4000:8000], noise[:1640])
+    )
+    np.testing.assert_array_equal(long["mel"], middle["mel"])
+    assert int(short["frames"]) == 21
+    assert not short["mel"][21:].any()
+    assert short["mel"][:21].mean() == pytest.approx(0, abs=1e-4)
+    assert not audio.augment(short, np.random.default_rng(0))["mel"][21:].any()
+
+
+def test_fixed_normalisation_keeps_the_level_and_the_other_does_not() -> None:
+    noise = np.random.default_rng(0).normal(size=8000).astype(np.float32) * 0.1
+    loud, quiet = (Recording(noise * gain, 4000, {}) for gain in (1.0, 0.1))
+    fixed, own = Audio(seconds=2.0, normalisation="fixed", spread=10.0), Audio(seconds=2.0)
+    difference = fixed.prepare(loud)["mel"] - fixed.prepare(quiet)["mel"]
+    np.testing.assert_allclose(difference, 2.0, atol=1e-3)
+    np.testing.assert_allclose(own.prepare(loud)["mel"], own.prepare(quiet)["mel"], atol=1e-3)
+
+
+def test_clipping_share(tmp_path: Path) -> None:
+    clipped = np.clip(3 * np.sin(2 * np.pi * 97 * _TIME), -1, 1)
+    expected = 1 - 2 / np.pi * np.arcsin(0.99 / 3)
+    assert Audio().read(_write(tmp_path / "a.wav", clipped)).facts["clipping"] == pytest.approx(expected, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("samples", "reason"),
+    [
+        (np.zeros(0), "zero length"),
+        (np.zeros(RATE), "silent"),
+        (np.stack([TONE, -TONE], axis=1), "silent"),
+        (np.where(np.arange(len(TONE)) == 7, np.nan, TONE), "not finite"),
+        (np.tile(TONE, 3), "max_seconds"),
+    ],
+)
+def test_unusable_sound_is_refused(tmp_path: Path, samples: np.ndarray, reason: str) -> None:
+    path = _write(tmp_path / "doe.wav", samples, subtype="FLOAT")
+    with pytest.raises(UnreadableSource, match=reason) as caught:
+        Audio(max_seconds=5.0).read(path)
+    assert "doe" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3"])
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.98])
+def test_truncated_files_are_refused(tmp_path: Path, suffix: str, share: float) -> None:
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, size=4 * RATE)
+    path = _write(tmp_path / f"doe.{suffix}", noise)
+    Audio().read(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(UnreadableSource):
+        Audio().read(path)
+
+
+def test_other_formats_and_inline_data_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableSource, match="AIFF"):
+        Audio().read(_write(tmp_path / "a.aiff", TONE))
+    (tmp_path / "b.wav").write_bytes(b"RIFF\x10\0\0\0WAVEnothing here")
+    with pytest.raises(UnreadableSource):
+        Audio().read(tmp_path / "b.wav")
+    with pytest.raises(UnreadableSource, match="inline"):
+        Audio().read("a wheeze")

@@ -1,0 +1,64 @@
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.data import get_testdata_file
+from pydicom.dataset import Dataset
+
+from polyclinic.modality import UnreadableSource
+from polyclinic_ecg import ECG
+
+
+@pytest.fixture
+def dataset() -> Dataset:
+    return pydicom.dcmread(str(get_testdata_file("waveform_ecg.dcm")))
+
+
+def save(dataset: Dataset, folder: Path) -> Path:
+    dataset.save_as(folder / "study.dcm")
+    return folder / "study.dcm"
+
+
+def reason(source: Path) -> str:
+    with pytest.raises(UnreadableSource) as caught:
+        ECG().read(source)
+    return str(caught.value)
+
+
+def test_stored_integers_become_millivolts(dataset: Dataset, tmp_path: Path) -> None:
+    stored = np.frombuffer(dataset.WaveformSequence[0].WaveformData, dtype="<i2").reshape(10_000, 12).T
+    raw = ECG().read(save(dataset, tmp_path))
+    np.testing.assert_allclose(raw.signal, stored * 1.25e-3, atol=1e-6)
+    assert (raw.rate, raw.facts["format"], raw.facts["leads"]) == (1000.0, "dicom", 12)
+
+
+def test_leads_follow_codes_meanings_and_padding(dataset: Dataset, tmp_path: Path) -> None:
+    group = dataset.WaveformSequence[0]
+    stored = np.frombuffer(group.WaveformData, dtype="<i2").reshape(10_000, 12).copy()
+    stored[:100, 0] = -32768
+    group.WaveformData, group.WaveformPaddingValue = stored.tobytes(), b"\x00\x80"
+    channels = group.ChannelDefinitionSequence
+    channels[0], channels[7] = channels[7], channels[0]
+    source = channels[6].ChannelSourceSequence[0]
+    source.CodingSchemeDesignator, source.CodeValue = "99LOCAL", "17"
+    signal = ECG().read(save(dataset, tmp_path)).signal
+    np.testing.assert_allclose(signal[6], stored[:, 6] * 1.25e-3, atol=1e-6)
+    np.testing.assert_allclose(signal[0], stored[:, 7] * 1.25e-3, atol=1e-6)
+    assert np.isnan(signal).sum() == np.isnan(signal[7, :100]).sum() == 100
+
+
+def test_waveforms_that_cannot_be_right_are_refused(dataset: Dataset, tmp_path: Path) -> None:
+    group = dataset.WaveformSequence[0]
+    data = group.WaveformData
+    group.WaveformData = data[:-24]
+    assert "declares 240000" in reason(save(dataset, tmp_path))
+    group.WaveformData = data
+    group.ChannelDefinitionSequence[2].ChannelSensitivityUnitsSequence[0].CodeValue = "mm[Hg]"
+    assert "mm[Hg]" in reason(save(dataset, tmp_path))
+    group.WaveformOriginality = "DERIVED"
+    assert "derived" in reason(save(dataset, tmp_path))
+
+
+def test_an_image_is_no_waveform() -> None:
+    assert "Waveform Sequence" in reason(Path(str(get_testdata_file("CT_small.dcm"))))

@@ -1,0 +1,88 @@
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from polyclinic.physiology import FINDINGS, Patient, Physiology
+from polyclinic_report import Report
+from polyclinic_report.phantom import compose_report, draw_mentions
+from polyclinic_report.phrases import FILLERS, PHRASES
+
+_NEGATION = re.compile(r"\b(no|not|without|resolved|absent|neither|nor|normal|clear|regular|concordant|agree|match)\b")
+
+
+def _patient(seed: int) -> Physiology:
+    return Patient(np.random.default_rng([11, seed])).visit(np.random.default_rng([11, seed, 1]))
+
+
+@pytest.fixture(scope="module")
+def studies() -> list[tuple[Physiology, str]]:
+    return [(p, compose_report(p, np.random.default_rng([11, i, 2]))) for i in range(400) for p in [_patient(i)]]
+
+
+def test_no_single_word_separates_a_finding(studies: list[tuple[Physiology, str]]) -> None:
+    bags = [set(re.findall(r"[a-z]+", text.lower())) for _, text in studies]
+    words = sorted(set().union(*bags))
+    holds = np.array([[word in bag for word in words] for bag in bags], dtype=float)
+    for finding in FINDINGS:
+        present = np.array([physiology.findings()[finding] for physiology, _ in studies])
+        apart = np.abs(holds[present].mean(axis=0) - holds[~present].mean(axis=0))
+        strongest = int(np.argmax(apart))
+        area = roc_auc_score(present, holds[:, strongest])
+        assert 0.1 < area < 0.9, (finding, words[strongest])
+
+
+def test_the_phrase_bank_shares_words_between_both_answers() -> None:
+    assert tuple(PHRASES) == FINDINGS
+    for finding, phrases in PHRASES.items():
+        assert len(set(phrases.positive)) >= 5, finding
+        assert len(set(phrases.negative)) >= 4, finding
+        assert not set(phrases.positive) & set(phrases.negative)
+        assert all(_NEGATION.search(sentence) for sentence in phrases.negative), finding
+        assert any(_NEGATION.search(sentence) for sentence in phrases.positive), finding
+        said, denied = (set(re.findall(r"\w+", " ".join(side))) for side in (phrases.positive, phrases.negative))
+        assert set(phrases.noun.split()) <= said | denied | {"of", "the"}
+        assert set(phrases.noun.split()) & said & denied
+
+
+def test_mentions_follow_their_rates() -> None:
+    told: dict[tuple[bool, bool], list[bool]] = {}
+    for seed in range(700):
+        physiology = _patient(seed)
+        mentions = draw_mentions(physiology, np.random.default_rng(seed))
+        for finding, present in physiology.findings().items():
+            told.setdefault((finding == "axis_discordance", present), []).append(finding in mentions)
+            assert mentions.get(finding, present) == present
+    expected = {(False, True): 0.75, (False, False): 0.45, (True, True): 0.9, (True, False): 0.9}
+    for key, rate in expected.items():
+        assert abs(np.mean(told[key]) - rate) < 0.05, key
+
+
+def test_lie_and_axis_are_never_told_by_themselves(studies: list[tuple[Physiology, str]]) -> None:
+    forbidden = re.compile(
+        r"horizontal|vertical (heart|axis)|leftward|rightward|axis deviation|heart lie|\blie\b", re.I
+    )
+    assert not any(forbidden.search(text) for _, text in studies)
+    assert not any(re.search(r"\bax[ei]s\b", filler) for filler in FILLERS)
+    for physiology, _ in studies[:50]:
+        flipped = Physiology(
+            **{
+                **vars(physiology),
+                "heart_lie": -physiology.heart_lie,
+                "electrical_axis": -physiology.electrical_axis,
+            }
+        )
+        texts = [compose_report(patient, np.random.default_rng(3)) for patient in (physiology, flipped)]
+        assert texts[0] == texts[1]
+
+
+def test_both_sites_are_read_and_few_reports_are_cut(tmp_path: Path) -> None:
+    report = Report()
+    paths = [report.phantom(_patient(i), np.random.default_rng(i), tmp_path / f"{i}") for i in range(200)]
+    report.fit(report.read(path) for path in paths)
+    facts = [report.describe(report.read(path)) for path in paths]
+    assert all("�" not in report.read(path).text for path in paths)
+    assert {str(fact["encoding"]) for fact in facts} == {"utf-8", "cp1252"}
+    assert np.mean([float(fact["truncated"]) for fact in facts]) <= 0.01

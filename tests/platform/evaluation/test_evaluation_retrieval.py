@@ -1,0 +1,150 @@
+import json
+from io import StringIO
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from polyclinic.evaluation import as_json, print_retrieval, retrieval_among, retrieval_report
+
+
+def same_patient(ids: list[str]) -> np.ndarray:
+    return np.array([[one == other for other in ids] for one in ids])
+
+
+SINGLES = [f"p{row}" for row in range(40)]
+PAIRS = [f"p{row // 2}" for row in range(40)]
+
+
+def test_perfect_worst_and_constant_scores() -> None:
+    same = same_patient(SINGLES)
+    perfect, worst, constant = np.eye(40), -np.eye(40), np.zeros((40, 40))
+    np.testing.assert_array_equal(retrieval_among(perfect, 10, 0, same), np.ones(40))
+    np.testing.assert_array_equal(retrieval_among(worst, 10, 0, same), np.full(40, 10))
+    np.testing.assert_array_equal(retrieval_among(constant, 10, 0, same), np.full(40, 5.5))
+
+
+def test_distractors_are_distinct_and_never_of_the_same_patient() -> None:
+    """With as many candidates as there can be, each rank is the known number of better studies of other patients."""
+    ids = ["a", "a", "b", "c", "d", "e"]
+    scores = np.tile(np.arange(6.0), (6, 1))
+    # Four of the four or five other-patient studies are drawn for five candidates: `a` sees all of its four.
+    with pytest.raises(ValueError, match="got 4 studies of other patients"):
+        retrieval_among(scores, 5, 0, same_patient(ids))
+    ranks = np.stack([retrieval_among(scores, 4, seed, same_patient(ids)) for seed in range(200)])
+    # Study 0 of `a` has four better others, so three distinct ones always beat it; study 1 likewise.
+    assert (ranks[:, :2] == 4).all()
+    # Of the five others of study 3 two are better (4, 5): of three drawn without replacement, one or two are.
+    assert set(ranks[:, 4]) == {1, 2}
+    assert (ranks[:, 5] == 1).all()
+    # Hypergeometric mean: three draws of five, two of which are better than study 3.
+    assert ranks[:, 3].mean() == pytest.approx(1 + 3 * 2 / 5, abs=0.12)
+
+
+def test_a_patients_other_study_is_no_distractor() -> None:
+    scores = np.eye(40) + 5.0 * (same_patient(PAIRS) & ~np.eye(40, dtype=bool))
+    assert (retrieval_among(torch.tensor(scores), 20, 0, torch.tensor(same_patient(PAIRS))) == 1).all()
+    report = retrieval_report(scores=scores, patient_ids=PAIRS, candidates=10, resamples=50, seed=0)
+    assert (report.sampled.top1.value, report.all.top1.value, report.all.candidates) == (1.0, 1.0, 39.0)
+    assert (report.queries, report.patients) == (40, 20)
+
+
+def test_the_draw_depends_on_the_seed_only() -> None:
+    rng = np.random.default_rng(0)
+    scores, same = rng.normal(size=(40, 40)), same_patient(PAIRS)
+    ranks = retrieval_among(scores, 10, 5, same)
+    np.testing.assert_array_equal(ranks, retrieval_among(scores * 3 + 1, 10, 5, same))
+    np.testing.assert_array_equal(retrieval_among(-scores, 10, 5, same), 11 - ranks)
+    assert (ranks != retrieval_among(scores, 10, 6, same)).any()
+
+
+def test_report_of_planted_ranks_among_all() -> None:
+    """Query i has exactly i better distractors, so that every figure is known."""
+    size = 12
+    scores = np.zeros((size, size))
+    for query in range(size):
+        better = [column for column in range(size) if column != query][:query]
+        scores[query, query], scores[query, better] = 1.0, 2.0
+    ids = [str(row) for row in range(size)]
+    report = retrieval_report(scores=scores, patient_ids=ids, candidates=4, resamples=400, seed=0)
+    assert report.all.top1.value == pytest.approx(1 / 12)
+    assert report.all.top5 is not None
+    assert report.all.top5.value == pytest.approx(5 / 12)
+    assert (report.all.top1.chance, report.all.top5.chance) == pytest.approx((1 / 12, 5 / 12))
+    assert report.all.median_rank == 6.5
+    assert report.sampled.top5 is None
+    assert report.sampled.candidates == 4.0
+    assert report.all.top5.ci95.low < 5 / 12 < report.all.top5.ci95.high
+
+
+def test_ties_give_the_expected_credit() -> None:
+    scores, ids = np.zeros((40, 40)), SINGLES
+    report = retrieval_report(scores=scores, patient_ids=ids, candidates=10, resamples=20, seed=0)
+    assert report.sampled.top1.value == pytest.approx(0.1)
+    assert report.sampled.top5 is not None
+    assert report.sampled.top5.value == pytest.approx(0.5)
+    assert report.all.top1.value == pytest.approx(1 / 40)
+
+
+def test_random_scores_retrieve_at_chance() -> None:
+    size = 900
+    scores = np.random.default_rng(2).normal(size=(size, size))
+    ids = [f"p{row // 3}" for row in range(size)]
+    report = retrieval_report(scores=scores, patient_ids=ids, candidates=10, resamples=200, seed=0)
+    assert report.sampled.top5 is not None
+    # Three standard errors of a share over 900 queries.
+    assert report.sampled.top1.value == pytest.approx(0.1, abs=0.03)
+    assert report.sampled.top5.value == pytest.approx(0.5, abs=0.05)
+    assert report.all.median_rank == pytest.approx(898 / 2 + 0.5, abs=39)
+    assert report.sampled.top1.chance == pytest.approx(0.1)
+    assert report.all.top1.chance == pytest.approx(1 / 898)
+
+
+def test_function_of_rows_gives_the_report_of_the_matrix() -> None:
+    size = 700
+    scores = torch.randn(size, size, generator=torch.Generator().manual_seed(0))
+    ids = [f"p{row // 2}" for row in range(size)]
+    asked: list[int] = []
+
+    def rows(block: slice) -> torch.Tensor:
+        asked.append(block.stop - block.start)
+        return scores[block]
+
+    by_function = retrieval_report(scores=rows, patient_ids=ids, candidates=8, resamples=10, seed=1)
+    assert by_function == retrieval_report(scores=scores, patient_ids=ids, candidates=8, resamples=10, seed=1)
+    assert sum(asked) == size
+    assert max(asked) < size
+    ranks = retrieval_among(scores, 8, 1, same_patient(ids))
+    assert by_function.sampled.top1.value == pytest.approx((ranks == 1).mean())
+    assert by_function.sampled.median_rank == np.median(ranks)
+
+
+def test_errors_say_what_to_set() -> None:
+    scores = np.zeros((40, 40))
+    with pytest.raises(ValueError, match="at least 2; set `candidates`"):
+        retrieval_among(scores, 1, 0, same_patient(SINGLES))
+    with pytest.raises(ValueError, match=r"38 studies of other patients .* expected at least 39; set `candidates`"):
+        retrieval_report(scores=scores, patient_ids=PAIRS, candidates=39, resamples=10, seed=0)
+    with pytest.raises(ValueError, match="diagonal"):
+        retrieval_among(scores, 5, 0, np.zeros((40, 40), dtype=bool))
+    with pytest.raises(ValueError, match="each of 30 patient ids"):
+        retrieval_report(scores=scores, patient_ids=SINGLES[:30], candidates=5, resamples=10, seed=0)
+
+
+def test_table_and_json_carry_the_result() -> None:
+    report = retrieval_report(scores=np.eye(40), patient_ids=SINGLES, candidates=4, resamples=10, seed=0)
+    console = Console(file=StringIO(), width=120)
+    print_retrieval(report, console)
+    rows = [line.split("│") for line in console.file.getvalue().splitlines() if line.startswith("│")]  # type: ignore[attr-defined]
+    sampled, full = ([cell.strip() for cell in row[1:-1]] for row in rows)
+    assert sampled == ["4", "1.000", "1.000 to 1.000", "0.250", "-", "-", "-", "1.0"]
+    assert full[0] == "40"
+    plain = json.loads(json.dumps(as_json(report), allow_nan=False))
+    assert plain["sampled"]["top1"] == {
+        "value": 1.0,
+        "ci95": {"low": 1.0, "high": 1.0, "undefined": 0},
+        "chance": 0.25,
+    }
+    assert plain["sampled"]["top5"] is None
+    assert plain["undefined_values"] == 0

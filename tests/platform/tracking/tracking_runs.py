@@ -1,0 +1,80 @@
+"""A tiny task, and the command line around it, shared by the tests of this folder."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import mlflow
+import torch
+from lightning.pytorch.cli import LightningCLI
+from torch.utils.data import DataLoader, TensorDataset
+
+from polyclinic.tracking import RunRecord
+
+# Raised by SQLAlchemy 2.1 while MLflow's own tables are imported.
+SQLALCHEMY = r"ignore:The ``noload`` loader strategy is deprecated:sqlalchemy.exc.SADeprecationWarning"
+FILE_STORE = "ignore:The filesystem .* backend:FutureWarning"
+
+
+class Line(L.LightningModule):
+    """Fits a line, and ends as it is told."""
+
+    def __init__(self, *, lr: float = 0.1, ending: str = "well") -> None:
+        super().__init__()
+        self.layer, self.lr, self.ending = torch.nn.Linear(1, 1), lr, ending
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        if self.ending == "error":
+            raise RuntimeError("a step went wrong")
+        if self.ending == "interrupt":
+            raise KeyboardInterrupt
+        if self.ending == "sigterm":
+            os.kill(os.getpid(), signal.SIGTERM)
+        loss: torch.Tensor = (self.layer(batch[0]) - batch[0]).square().mean()
+        self.log("train/loss", loss)
+        return loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=self.lr)
+
+
+class Points(L.LightningDataModule):
+    """Eight points."""
+
+    def __init__(self, *, batch_size: int = 4, cohort: Path = Path("/wards/three/cohort.yaml")) -> None:
+        super().__init__()
+        self.batch_size = batch_size
+
+    def train_dataloader(self) -> DataLoader:
+        return DataLoader(TensorDataset(torch.arange(8.0)[:, None]), batch_size=self.batch_size)
+
+
+def quiet_trainer(**chosen: Any) -> L.Trainer:
+    silent = {"enable_progress_bar": False, "enable_model_summary": False, "log_every_n_steps": 1}
+    return L.Trainer(accelerator="cpu", devices=1, **{"max_epochs": 1, **silent, **chosen})
+
+
+def fit(*words: str) -> LightningCLI:
+    defaults = {"accelerator": "cpu", "devices": 1, "max_epochs": 1, "log_every_n_steps": 1}
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False}
+    return LightningCLI(
+        Line, Points, args=["fit", *words], save_config_callback=RunRecord, trainer_defaults={**defaults, **quiet}
+    )
+
+
+def fit_in(out: Path, *words: str) -> LightningCLI:
+    logger = ["--trainer.logger=polyclinic.tracking.RunLogger", f"--trainer.logger.out={out}"]
+    return fit(*logger, *words)
+
+
+def runs(uri: str, experiment: str = "polyclinic") -> list[mlflow.entities.Run]:
+    """Every run, the oldest first."""
+    client = mlflow.MlflowClient(uri)
+    found = client.get_experiment_by_name(experiment)
+    return client.search_runs([found.experiment_id], order_by=["attributes.start_time ASC"])
+
+
+def artifact(uri: str, run_id: str, name: str, folder: Path) -> str:
+    return Path(mlflow.MlflowClient(uri).download_artifacts(run_id, name, str(folder))).read_text()

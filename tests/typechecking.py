@@ -1,0 +1,5 @@
+"""Shapes and types of every annotated signature, checked while the tests run."""
+
+from beartype import BeartypeConf, beartype
+
+check = beartype(conf=BeartypeConf(is_pep484_tower=True))
