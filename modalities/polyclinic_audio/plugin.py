@@ -122,8 +122,9 @@ class Audio(Modality):
         low, high = _stretch(rng, self.mels, self.band_mask)
         noise = rng.standard_normal((real, self.mels), dtype=np.float32)
         mel = np.zeros((self._frames, self.mels), dtype=np.float32)
-        mel[:real] = np.roll(item["mel"].numpy()[:real], shift, axis=0)
-        mel[:real] += np.float32(gain) + np.float32(self.noise) * noise
+        noise *= np.float32(self.noise)
+        noise += np.float32(gain)
+        np.add(np.roll(item["mel"].numpy()[:real], shift, axis=0), noise, out=mel[:real])
         mel[start:stop] = 0
         mel[:, low:high] = 0
         return {"mel": torch.from_numpy(mel), "frames": item["frames"].clone()}

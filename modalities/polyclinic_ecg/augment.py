@@ -58,7 +58,7 @@ def apply(
     kept = np.zeros_like(mask)
     kept[:, start:end] = mask[:, start - variation.shift : end - variation.shift]
     present = kept.any(axis=1)
-    if not (present & variation.dropped).sum() == present.sum():
+    if (present & ~variation.dropped).any():
         kept[variation.dropped] = False
     cycles, phase = variation.cycles
     angle = np.linspace(0, 2 * np.pi * cycles, length, dtype=np.float32) + np.float32(phase)

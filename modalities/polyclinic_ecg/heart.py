@@ -70,7 +70,7 @@ def _beats(physiology: Physiology, rng: np.random.Generator) -> np.ndarray:
 def _waves(physiology: Physiology, rng: np.random.Generator, interval: float) -> list[Wave]:
     """P, Q, R, S, the ST segment and T; the QT time follows the square root of the interval (Bazett 1920)."""
     turn = np.radians(_AXIS[physiology.electrical_axis] + rng.normal(0, 12) - _NORMAL_AXIS)
-    voltage = (1 + 1.3 * physiology.ventricular_mass) * np.exp(rng.normal(0, 0.08) - 0.08 * physiology.habitus)
+    voltage = (1 + 1.5 * physiology.ventricular_mass) * np.exp(rng.normal(0, 0.08) - 0.08 * physiology.habitus)
     wide = rng.lognormal(0, 0.1)
     qt = np.sqrt(interval) * rng.normal(1, 0.03)
     qrs = [

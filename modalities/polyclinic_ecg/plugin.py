@@ -15,7 +15,7 @@ from polyclinic_ecg.dicom_waveform import read_dicom
 from polyclinic_ecg.phantom import write_phantom
 from polyclinic_ecg.recording import Electrocardiogram
 from polyclinic_ecg.signal import window
-from polyclinic_ecg.tokens import ConvTokenizer
+from polyclinic_ecg.tokens import PatchTokenizer
 from polyclinic_ecg.wfdb_record import header_of, read_wfdb
 
 
@@ -25,7 +25,7 @@ class ECG(Modality):
     Args:
         rate: samples per second after resampling.
         seconds: length taken from the middle of the record; shorter records are padded and masked.
-        patch: samples per token of the default encoder, a multiple of four that divides ``rate * seconds``.
+        patch: samples per token of the default encoder; divides ``rate * seconds``.
         highpass: cut-off in Hz against baseline wander, below 0.67 to keep the ST segment; 0 turns it off.
         shift: largest augmentation shift in seconds.
         gain: standard deviation of the logarithm of the augmentation gain.
@@ -51,10 +51,10 @@ class ECG(Modality):
         drop: float = 0.03,
     ) -> None:
         length = round(rate * seconds)
-        if length <= 0 or patch < 4 or patch % 4 or length % patch:
+        if length <= 0 or patch <= 0 or length % patch:
             raise ValueError(
                 f"got {length} samples (rate {rate:g} x seconds {seconds:g}) with patch {patch}; "
-                "`patch` must be a multiple of four that divides `rate * seconds`"
+                "`rate * seconds` must be a positive multiple of `patch`"
             )
         if not 0 <= highpass < rate / 2:
             raise ValueError(f"got highpass {highpass:g} Hz at rate {rate:g} Hz, expected 0 to half the rate")
@@ -126,7 +126,7 @@ class ECG(Modality):
         """Build the shared transformer over time patches."""
         trunk = Transformer.of_size(size)
         length = round(self.rate * self.seconds)
-        tokenizer = ConvTokenizer(length=length, patch=self.patch, width=trunk.width)
+        tokenizer = PatchTokenizer(length=length, patch=self.patch, width=trunk.width)
         return TransformerEncoder(tokenizer=tokenizer, trunk=trunk)
 
 

@@ -18,6 +18,8 @@ MAX_VALUES = 50_000_000
 
 _RATES = (50.0, 20_000.0)
 _SHORTEST = 1.0
+# Electrode offsets reach a few hundred millivolts; beyond this, gain or unit is wrong.
+_LARGEST = 10_000.0
 _INDEX = {lead.casefold(): index for index, lead in enumerate(LEADS)}
 _NAME = re.compile(r"(?:lead\s+)?(iii|ii|i|av[rlf]|v[1-6])(?:\s*\([^)]*\))?", re.IGNORECASE)
 _MILLIVOLTS = {"mv": 1.0, "uv": 1e-3, "\N{MICRO SIGN}v": 1e-3, "\N{GREEK SMALL LETTER MU}v": 1e-3, "v": 1e3}
@@ -72,7 +74,7 @@ def assemble(channels: Iterable[Channel], *, rate: float, facts: Mapping[str, fl
     A lead that never changes is an electrode that was off: it counts as missing.
 
     Raises:
-        UnreadableSource: no standard lead, one twice, lengths that differ, or a unit that is no voltage.
+        UnreadableSource: no standard lead, one twice, lengths that differ, an impossible voltage, or another unit.
     """
     found: dict[int, Channel] = {}
     for channel in channels:
@@ -89,7 +91,12 @@ def assemble(channels: Iterable[Channel], *, rate: float, facts: Mapping[str, fl
     signal = np.full((len(LEADS), len(next(iter(found.values())).values)), np.nan, dtype=np.float32)
     for index, channel in found.items():
         values = channel.values * _millivolts(channel.unit)
-        if np.nanmin(values, initial=np.inf) < np.nanmax(values, initial=-np.inf):
+        low, high = np.nanmin(values, initial=np.inf), np.nanmax(values, initial=-np.inf)
+        if max(-low, high) > _LARGEST:
+            raise UnreadableSource(
+                f"lead {LEADS[index]} of more than {_LARGEST:,.0f} mV; expected gain and unit to fit"
+            )
+        if low < high:
             signal[index] = values
     return Electrocardiogram(signal, rate, {**facts, **_facts(signal, rate, found)})
 

@@ -31,7 +31,6 @@ def window(
     kept = _middle(signal, round((seconds + 2 * _MARGIN) * source_rate))
     present = ~np.isnan(kept)
     filled = _bridge(kept, present)
-    filled -= np.median(filled, axis=1, keepdims=True)
     resampled = _resample(filled, source_rate, rate)
     if highpass:
         sections = butter(2, highpass, btype="highpass", fs=rate, output="sos")
@@ -53,12 +52,15 @@ def _pad(rows: np.ndarray, length: int) -> np.ndarray:
 
 
 def _bridge(signal: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """A copy with straight lines across gaps, and zeros for leads without any sample."""
-    filled = signal.astype(np.float64)
+    """Each lead about its own median, with straight lines across gaps; zeros for leads without any sample."""
+    filled = np.zeros(signal.shape)
+    whole = present.all(axis=1)
+    filled[whole] = signal[whole] - np.median(signal[whole], axis=1, keepdims=True)
     places = np.arange(signal.shape[1])
-    for lead in np.flatnonzero(~present.all(axis=1)):
+    for lead in np.flatnonzero(~whole & present.any(axis=1)):
         known = present[lead]
-        filled[lead] = np.interp(places, places[known], filled[lead, known]) if known.any() else 0.0
+        values = signal[lead, known]
+        filled[lead] = np.interp(places, places[known], values - np.median(values))
     return filled
 
 

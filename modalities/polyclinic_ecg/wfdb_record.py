@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from polyclinic.modality import UnreadableSource
-from polyclinic_ecg.recording import Channel, Electrocardiogram, assemble
 from polyclinic_ecg.quiet_wfdb import wfdb
+from polyclinic_ecg.recording import Channel, Electrocardiogram, assemble
 from polyclinic_ecg.wfdb_header import parse_header
 
 
@@ -33,7 +33,9 @@ def read_wfdb(header: Path) -> Electrocardiogram:
         sums = record.calc_checksum(expanded=True)
         values = record.dac(expanded=True)
     except Exception as error:
-        raise UnreadableSource(f"signal file is missing, truncated or not as declared ({type(error).__name__})") from None
+        raise UnreadableSource(
+            f"signal file is missing, truncated or not as declared ({type(error).__name__})"
+        ) from None
     facts = {"format": "wfdb", "encoding": declared.encodings, "checksum": _verify(declared.checksums, sums)}
     channels = zip(record.sig_name, declared.units, values, strict=True)
     return assemble((Channel(name or "", *rest) for name, *rest in channels), rate=declared.rate, facts=facts)

@@ -34,7 +34,7 @@ def draw_chest(physiology: Physiology, rng: np.random.Generator) -> Float32[np.n
     image += 0.30 * heart + _vessels(physiology, rng, x, y) * (1 - 0.8 * heart) * lungs
     image += _disease(physiology, rng, x, y, base) * lungs
     image += (0.25 - _gastric_bubble(rng, x, y, base)) * expit(30 * (y - base)) * expit(20 * (0.95 - np.abs(x)))
-    image -= 0.40 * lungs
+    image -= rng.uniform(0.35, 0.44) * lungs
     gain, offset = rng.uniform(0.85, 1.1), rng.uniform(-0.04, 0.05)
     grain = 0.018 if physiology.site == "north" else 0.03
     image = (_film(image) * gain + offset) + grain * rng.standard_normal(image.shape, dtype=np.float32)
@@ -70,7 +70,8 @@ def _lungs(
     physiology: Physiology, rng: np.random.Generator, x: np.ndarray, y: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Aerated lung as a mask in [0, 1], and the height of the diaphragm at every pixel."""
-    low = 0.52 + 0.14 * physiology.airway_tone + rng.normal(0, 0.03)
+    # How deep a patient breathed in varies too: the dome's height alone does not tell of obstruction.
+    low = 0.53 + 0.13 * physiology.airway_tone + rng.normal(0, 0.065)
     lateral = np.abs(x) - 0.42
     base = low - (0.16 - 0.11 * physiology.airway_tone) * np.cos(lateral * 3.2) - np.float32(0.03) * (x < 0)
     field = 1 - np.square(lateral / 0.34) - np.power(np.maximum(0.1 - y, 0) / 0.85, np.float32(2.4))
@@ -114,7 +115,7 @@ def _airways(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarr
 def _heart(physiology: Physiology, rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """The cardiac silhouette: an ellipse whose long axis points down and to the left."""
     angle = math.radians((28 if physiology.heart_lie > 0 else 62) + rng.normal(0, 6))
-    size = 1.0 + 0.30 * physiology.heart_size + 0.03 * physiology.habitus + rng.normal(0, 0.035)
+    size = 1.0 + 0.38 * physiology.heart_size + 0.03 * physiology.habitus + rng.normal(0, 0.035)
     round_apex = 1.0 + 0.16 * physiology.ventricular_mass
     right, down = x - 0.13, y - 0.24
     along = right * math.cos(angle) + down * math.sin(angle)
@@ -133,7 +134,7 @@ def _vessels(physiology: Physiology, rng: np.random.Generator, x: np.ndarray, y:
         np.square(np.square(np.cos(fan * 4.5 + rng.uniform(0, 6)))) * np.exp(-reach / 0.28) * expit(25 * (reach - 0.08))
     )
     hila = np.exp(-np.square(lateral / 0.10) - np.square(down / 0.17))
-    return (0.13 * branches + 0.14 * hila) * (1 + 0.5 * physiology.fluid)
+    return (0.13 * branches + 0.14 * hila) * (1 + 0.4 * physiology.fluid)
 
 
 def _disease(
@@ -142,11 +143,11 @@ def _disease(
     """Added density of fluid, consolidation and effusion where there should be air."""
     lateral = np.abs(x)
     wings = np.exp(-np.square((lateral - 0.30) / 0.24) - np.square((y - 0.02) / 0.42))
-    haze = 0.30 * physiology.fluid * wings * (1 + 0.35 * _texture(rng, 18))
+    haze = 0.18 * physiology.fluid * wings * (1 + 0.35 * _texture(rng, 18))
     centre_x, centre_y = physiology.side * rng.uniform(0.32, 0.54), rng.uniform(-0.42, 0.36)
-    reach_x, reach_y = rng.uniform(0.11, 0.19), rng.uniform(0.13, 0.23)
+    reach_x, reach_y = rng.uniform(0.13, 0.21), rng.uniform(0.15, 0.25)
     patch = np.exp(-np.square((x - centre_x) / reach_x) - np.square((y - centre_y) / reach_y))
-    patch *= 0.38 * physiology.consolidation * np.clip(1 + 0.5 * _texture(rng, 24), 0, 2)
+    patch *= 0.65 * physiology.consolidation * np.clip(1 + 0.5 * _texture(rng, 24), 0, 2)
     side = expit(25 * (x * physiology.side - 0.12))
     meniscus = base + 0.10 - 0.46 * physiology.effusion - 0.16 * physiology.effusion * (lateral - 0.42) / 0.3
     level = 0.34 * min(physiology.effusion * 3, 1.0) * expit(22 * (y - meniscus)) * side

@@ -1,4 +1,4 @@
-"""From a DICOM file to pixels in [0, 1]: decode, modality LUT, VOI, inversion, scale (PS3.3 C.7.6.3, C.11)."""
+"""From a DICOM file to pixels in [0, 1]: decode, keep the stored bits, show (PS3.3 C.7.6.3, C.11)."""
 
 import warnings
 from pathlib import Path
@@ -6,12 +6,15 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut
+from pydicom.pixels import apply_color_lut
+from pydicom.uid import JPEG2000, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 
 from polyclinic.modality import UnreadableSource
 from polyclinic_xray.radiograph import MAX_PIXELS, Radiograph
+from polyclinic_xray.voi import to_display
 
 _LUMA = np.array([0.299, 0.587, 0.114])
+_LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000)
 
 
 def read_dicom(path: Path, *, window: int = 0) -> Radiograph:
@@ -19,7 +22,7 @@ def read_dicom(path: Path, *, window: int = 0) -> Radiograph:
 
     Args:
         path: a DICOM file with or without the 128-byte preamble.
-        window: which of several VOI windows or lookup tables to apply.
+        window: which of several VOI lookup tables, or else of several windows, to apply.
 
     Raises:
         UnreadableSource: no single decodable image; says which transfer syntax where the decoder failed.
@@ -27,12 +30,26 @@ def read_dicom(path: Path, *, window: int = 0) -> Radiograph:
     with warnings.catch_warnings():
         # pydicom warns of every odd value; what matters is whether the pixels decode.
         warnings.simplefilter("ignore")
-        dataset = _parse(path)
-        _refuse_unusable(dataset)
-        stored = _decode(dataset)
-        if stored.ndim == 3:
-            return Radiograph(_grey(stored, dataset), _facts(dataset, "none"))
-        return _displayed(dataset, stored, window)
+        try:
+            return _read(path, window)
+        except UnreadableSource:
+            raise
+        except Exception as error:
+            raise UnreadableSource(f"DICOM elements are missing or invalid ({type(error).__name__})") from None
+
+
+def _read(path: Path, window: int) -> Radiograph:
+    dataset = _parse(path)
+    _refuse_unusable(dataset)
+    pixels = _decode(dataset)
+    if str(dataset.PhotometricInterpretation) == "PALETTE COLOR":
+        pixels = apply_color_lut(pixels, dataset)
+        return Radiograph(_luminance(pixels, pixels.dtype.itemsize * 8), _facts(dataset))
+    if pixels.ndim == 3:
+        return Radiograph(_luminance(pixels, int(dataset.BitsStored)), _facts(dataset))
+    limits = _limits(dataset)
+    shown, steps = to_display(dataset, _within(pixels, dataset, limits), limits=limits, window=window)
+    return Radiograph(shown, {**_facts(dataset), **steps})
 
 
 def _parse(path: Path) -> Dataset:
@@ -55,6 +72,9 @@ def _refuse_unusable(dataset: Dataset) -> None:
     rows, columns = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
     if not 0 < rows * columns <= MAX_PIXELS:
         raise UnreadableSource(f"DICOM of {rows} x {columns} pixels; expected 1 to {MAX_PIXELS:,} pixels")
+    high_bit, bits = int(dataset.get("HighBit", dataset.BitsStored - 1)), int(dataset.BitsStored)
+    if high_bit != bits - 1:
+        raise UnreadableSource(f"DICOM with HighBit {high_bit} and BitsStored {bits}; expected HighBit {bits - 1}")
 
 
 def _decode(dataset: Dataset) -> np.ndarray:
@@ -66,47 +86,25 @@ def _decode(dataset: Dataset) -> np.ndarray:
         ) from None
 
 
-def _displayed(dataset: Dataset, stored: np.ndarray, window: int) -> Radiograph:
-    """Grey values as a display would show them, scaled by the range that the tags declare."""
-    if str(dataset.PhotometricInterpretation) == "PALETTE COLOR":
-        return Radiograph(_grey(apply_color_lut(stored, dataset), dataset), _facts(dataset, "none"))
-    try:
-        values = apply_voi_lut(apply_modality_lut(stored, dataset), dataset, index=window)
-    except Exception as error:
-        raise UnreadableSource(f"lookup table or window cannot be applied ({type(error).__name__})") from None
-    low, high = _range(dataset, window)
-    pixels = np.clip((values.astype(np.float64) - low) / (high - low), 0.0, 1.0)
-    if str(dataset.PhotometricInterpretation) == "MONOCHROME1":
-        pixels = 1.0 - pixels
-    return Radiograph(pixels.astype(np.float32), _facts(dataset, _voi(dataset)))
-
-
-def _range(dataset: Dataset, window: int) -> tuple[float, float]:
-    """Smallest and largest value that may come out of the lookup tables."""
-    if _voi(dataset) == "lut":
-        tables = dataset.VOILUTSequence
-        return 0.0, float(2 ** int(tables[window].LUTDescriptor[2]) - 1)
-    if "ModalityLUTSequence" in dataset:
-        return 0.0, float(2 ** int(dataset.ModalityLUTSequence[0].LUTDescriptor[2]) - 1)
+def _limits(dataset: Dataset) -> tuple[int, int]:
+    """Smallest and largest value that the stored bits can hold."""
     bits = int(dataset.BitsStored)
-    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if dataset.PixelRepresentation else (0, 2**bits - 1)
-    slope, intercept = float(dataset.get("RescaleSlope", 1) or 1), float(dataset.get("RescaleIntercept", 0) or 0)
-    ends = sorted((low * slope + intercept, high * slope + intercept))
-    return ends[0], max(ends[1], ends[0] + 1e-6)
+    return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if dataset.PixelRepresentation else (0, 2**bits - 1)
 
 
-def _voi(dataset: Dataset) -> str:
-    if dataset.get("VOILUTSequence"):
-        return "lut"
-    return "window" if dataset.get("WindowWidth") not in (None, "") else "none"
+def _within(pixels: np.ndarray, dataset: Dataset, limits: tuple[int, int]) -> np.ndarray:
+    """Only the stored bits: what lies above them is overlay or text (PS3.5 section 8.1.1)."""
+    if _syntax(dataset) in _LOSSY:
+        return np.clip(pixels, *limits)  # ringing around the brightest value is no stray bit
+    unused = pixels.dtype.itemsize * 8 - int(dataset.BitsStored)
+    return (pixels << unused) >> unused if unused > 0 else pixels
 
 
-def _grey(colour: np.ndarray, dataset: Dataset) -> np.ndarray:
+def _luminance(colour: np.ndarray, bits: int) -> np.ndarray:
     """Luminance of an RGB image (ITU-R BT.601), scaled by its bit depth."""
-    depth = 16 if colour.dtype.itemsize == 2 else 8
-    if str(dataset.PhotometricInterpretation) != "PALETTE COLOR":
-        depth = int(dataset.BitsStored)
-    return np.clip(colour[..., :3] @ _LUMA / (2**depth - 1), 0, 1).astype(np.float32)
+    if colour.shape[-1] != 3:
+        raise UnreadableSource(f"DICOM with {colour.shape[-1]} samples per pixel; expected 1 or 3")
+    return np.clip(colour @ _LUMA / (2**bits - 1), 0, 1).astype(np.float32)
 
 
 def _syntax(dataset: Dataset) -> str:
@@ -114,14 +112,15 @@ def _syntax(dataset: Dataset) -> str:
     return str(meta.get("TransferSyntaxUID", "not stated")) if meta is not None else "not stated"
 
 
-def _facts(dataset: Dataset, voi: str) -> dict[str, float | str]:
+def _facts(dataset: Dataset) -> dict[str, float | str]:
+    """Provenance; ImagerPixelSpacing is named but never stands in for PixelSpacing."""
+    spacing = [name for name in ("PixelSpacing", "ImagerPixelSpacing") if name in dataset]
     return {
         "format": "dicom",
         "transfer_syntax": _syntax(dataset),
         "photometric": str(dataset.PhotometricInterpretation),
         "bits": float(dataset.BitsStored),
-        "voi": voi,
-        "spacing": "PixelSpacing" if "PixelSpacing" in dataset else "none",
+        "spacing": spacing[0] if spacing else "none",
         "rows": float(dataset.Rows),
         "columns": float(dataset.Columns),
     }

@@ -1,5 +1,6 @@
 """The X-ray modality: radiographs from DICOM, PNG and JPEG."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,8 +60,9 @@ class XRay(Modality):
         self.size, self.patch, self.window = size, patch, window
         self.rotation, self.shift, self.zoom = rotation, shift, zoom
         self.contrast, self.noise, self.stem = contrast, noise, stem
-        # Coordinates in [-1, 1] and float32 spare MONAI a rescaling and a conversion of every grid.
-        self._resample = Resample(padding_mode="border", norm_coords=False, dtype=np.float32)
+        # Order 1 by number is linear interpolation by scipy, in one thread: torch's own indexes the grid with
+        # all threads, which stall one another when a loader or a neighbour keeps the cores busy.
+        self._resample = Resample(mode=1, padding_mode="nearest", norm_coords=False, dtype=np.float32)
 
     def read(self, source: Source) -> Radiograph:
         """Decode a DICOM, PNG or JPEG file to [0, 1], dense tissue bright."""
@@ -104,7 +106,7 @@ class XRay(Modality):
 
     def augment(self, item: Item, rng: np.random.Generator) -> Item:
         """Rotate, shift, zoom, change contrast and add noise; anatomy is never mirrored."""
-        angle, zoom = np.radians(rng.uniform(-self.rotation, self.rotation)), rng.uniform(-self.zoom, self.zoom)
+        angle, zoom = math.radians(rng.uniform(-self.rotation, self.rotation)), rng.uniform(-self.zoom, self.zoom)
         shift = rng.uniform(-self.shift, self.shift, size=2)
         contrast = rng.uniform(1 - self.contrast, 1 + self.contrast)
         noise = rng.standard_normal((1, self.size, self.size), dtype=np.float32)
@@ -128,7 +130,7 @@ class XRay(Modality):
 
 
 def _sampling_grid(size: int, angle: float, scale: float, shift: np.ndarray) -> Float[np.ndarray, "2 size size"]:
-    """Where each output pixel is read: row and column from -1 to 1, zoomed, then shifted, then rotated.
+    """Row and column, in pixels, at which each output pixel is read: zoomed, then shifted, then rotated.
 
     Args:
         size: side of the image in pixels.
@@ -136,7 +138,8 @@ def _sampling_grid(size: int, angle: float, scale: float, shift: np.ndarray) -> 
         scale: of the region that is read, relative to the image.
         shift: of that region along rows and columns, as a share of ``size``.
     """
-    axis = ((np.arange(size, dtype=np.float32) + 0.5) * 2 / size - 1) * np.float32(scale)
-    row, column = axis[:, None] + np.float32(2 * shift[0]), axis[None, :] + np.float32(2 * shift[1])
-    cosine, sine = np.float32(np.cos(angle)), np.float32(np.sin(angle))
-    return np.stack([cosine * row - sine * column, sine * row + cosine * column])
+    middle = (size - 1) / 2
+    axis = (np.arange(size, dtype=np.float32) - middle) * scale
+    row, column = axis[:, None] + float(shift[0]) * size, axis[None, :] + float(shift[1]) * size
+    cosine, sine = math.cos(angle), math.sin(angle)
+    return np.stack([cosine * row - sine * column + middle, sine * row + cosine * column + middle])

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-MAX_PIXELS = 100_000_000
-"""Images of more pixels are refused as decompression bombs; the largest detectors have about 20 million."""
+MAX_PIXELS = 80_000_000
+"""Images of more pixels are refused as decompression bombs; the largest detectors have about 20 million.
+Below the size from which Pillow warns, so that what it warns of is refused."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """From a PNG or JPEG file to pixels in [0, 1]."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,24 +13,31 @@ _SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I")
 
 
 def read_raster(path: Path) -> Radiograph:
-    """Decode a grey or colour PNG (8 or 16 bit) or JPEG; colour becomes luminance.
+    """Decode a grey or colour PNG (8 or 16 bit) or JPEG upright; colour becomes luminance.
 
     Raises:
         UnreadableSource: truncated, of another format, or larger than ``MAX_PIXELS``.
     """
-    try:
-        with Image.open(path, formats=("PNG", "JPEG")) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise UnreadableSource(f"{image.height} x {image.width} image; expected at most {MAX_PIXELS:,} pixels")
-            kind, mode = str(image.format).lower(), image.mode
-            upright = ImageOps.exif_transpose(image)
-            bits = 16 if mode in _SIXTEEN_BIT else 8
-            values = np.asarray(upright if bits == 16 else upright.convert("L"), dtype=np.float64)
-    except UnreadableSource:
-        raise
-    except Exception as error:
-        raise UnreadableSource(f"image cannot be decoded ({type(error).__name__})") from None
-    pixels = np.clip(values / (2**bits - 1), 0, 1).astype(np.float32)
+    with warnings.catch_warnings():
+        # Pillow warns of odd metadata, which does not matter, and of bombs, which are refused by size below.
+        warnings.simplefilter("ignore")
+        try:
+            return _read(path)
+        except UnreadableSource:
+            raise
+        except Exception as error:
+            raise UnreadableSource(f"image cannot be decoded ({type(error).__name__})") from None
+
+
+def _read(path: Path) -> Radiograph:
+    with Image.open(path, formats=("PNG", "JPEG")) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise UnreadableSource(f"{image.height} x {image.width} image; expected at most {MAX_PIXELS:,} pixels")
+        kind, mode = str(image.format).lower(), image.mode
+        upright = ImageOps.exif_transpose(image)
+        bits = 16 if mode in _SIXTEEN_BIT else 8
+        values = np.asarray(upright if bits == 16 else upright.convert("L"), dtype=np.float32)
+    pixels = np.clip(values / np.float32(2**bits - 1), 0, 1)
     height, width = pixels.shape
     facts: dict[str, float | str] = {"format": kind, "mode": mode, "bits": float(bits)}
     return Radiograph(pixels, {**facts, "rows": float(height), "columns": float(width)})

@@ -1,9 +1,11 @@
 """Any timm image backbone as an X-ray encoder, from local weights only."""
 
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
+from timm.models import load_state_dict
 from torch import Tensor
 
 from polyclinic.nn import Encoded, Encoder
@@ -19,7 +21,8 @@ class TimmEncoder(Encoder):
         size: side of the image, for backbones with fixed positions; absent for convolutional ones.
 
     Raises:
-        ValueError: the name is unknown, or the weights file does not exist.
+        ValueError: the name is unknown, its pooled width differs from its feature map's, or the weights file does
+            not exist or does not fill the backbone.
     """
 
     def __init__(self, *, name: str, weights: Path | None = None, size: int | None = None) -> None:
@@ -28,14 +31,44 @@ class TimmEncoder(Encoder):
             raise ValueError(f"got timm model {name!r}, expected one of timm.list_models(); set `name`")
         if weights is not None and not weights.is_file():
             raise ValueError(f"got weights {weights.name!r}, which is not a file; set `weights` to a local file")
-        overlay = {"pretrained_cfg_overlay": {"file": str(weights)}, "pretrained": True} if weights else {}
-        fixed = {"img_size": size} if size else {}
-        self.backbone = timm.create_model(name, in_chans=1, num_classes=0, **overlay, **fixed)
-        self.width = self.backbone.num_features
+        self.backbone: Any = _build(name, weights, size)
+        self.width = int(self.backbone.num_features)
+        pooled = int(getattr(self.backbone, "head_hidden_size", self.width))
+        if pooled != self.width:
+            raise ValueError(f"got {name!r} with tokens of width {self.width}, pooled {pooled}; set another `name`")
 
     def forward(self, inputs: dict[str, Tensor]) -> Encoded:
         """Encode ``inputs["image"]`` of shape [B, 1, size, size]; tokens are the final feature map."""
         features = self.backbone.forward_features(inputs["image"])
         pooled = self.backbone.forward_head(features, pre_logits=True)
-        tokens = features.flatten(2).transpose(1, 2) if features.ndim == 4 else features
+        tokens = features
+        if features.ndim == 4:
+            # Swin and its kin keep channels last.
+            last = getattr(self.backbone, "output_fmt", "NCHW") == "NHWC"
+            tokens = features.flatten(1, 2) if last else features.flatten(2).transpose(1, 2)
         return Encoded(tokens, pooled, torch.zeros(tokens.shape[:2], dtype=torch.bool, device=tokens.device))
+
+
+def _build(name: str, weights: Path | None, size: int | None) -> Any:
+    fixed = {"img_size": size} if size else {}
+    if weights is None:
+        return timm.create_model(name, in_chans=1, num_classes=0, **fixed)
+    try:
+        stored = load_state_dict(str(weights)).keys()
+        overlay = {"file": str(weights), "custom_load": False}
+        backbone = timm.create_model(
+            name, in_chans=1, num_classes=0, pretrained=True, pretrained_cfg_overlay=overlay, **fixed
+        )
+    except Exception as error:
+        raise ValueError(
+            f"got weights {weights.name!r} that cannot be loaded into {name!r} ({type(error).__name__}), expected a "
+            "file in timm's layout; set `weights`"
+        ) from None
+    # timm drops the classifier and then loads leniently: without this check a wrong file leaves random weights.
+    missing = [key for key, _ in backbone.named_parameters() if key not in stored]
+    if missing:
+        raise ValueError(
+            f"got weights {weights.name!r} without {len(missing)} of the parameters of {name!r} (first "
+            f"{missing[0]!r}), expected all of them; set `weights` or `name`"
+        )
+    return backbone

@@ -25,7 +25,7 @@ class Provenance(Callback):
         """Collect what is known once the run has begun."""
         for record in getattr(trainer, "callbacks", []):
             if isinstance(record, RunRecord):
-                self._told["config"] = record.parser.dump(record.config, skip_none=False)
+                self._told["config"] = record.parser.dump(record.config, skip_unset=False)
         if isinstance(trainer.logger, RunLogger):
             self._told |= {"run_id": trainer.logger.run_id, "tracking_uri": trainer.logger.tracking_uri}
 

@@ -69,4 +69,4 @@ def _instantiate(config: dict[str, Any]) -> Any:
     parser.add_class_arguments(CohortDataModule, "data")
     parser.add_subclass_arguments(L.LightningModule, "model")
     parser.link_arguments("data.modalities", "model.init_args.modalities", apply_on="instantiate")
-    return parser.instantiate_classes(parser.parse_object(config))
+    return parser.instantiate(parser.parse_object(config))

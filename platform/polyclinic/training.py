@@ -1,6 +1,9 @@
 """``polyclinic fit | validate | test | predict``: the Lightning CLI over tasks and cohorts."""
 
 import inspect
+import json
+import logging
+import time
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -27,21 +30,41 @@ class PolyclinicCLI(LightningCLI):
         """Hand the model the very plugin objects that the data module fits."""
         parser.link_arguments("data.modalities", "model.init_args.modalities", apply_on="instantiate")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
+        parser.add_argument(
+            "--json", type=Path | None, help="file to write the checkpoint, run and seconds of `fit` to"
+        )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse what ``main`` was given, which is the command line or what a program calls it with."""
+        self.config = parser.parse_args(args)
+
+    def before_fit(self) -> None:
+        """Start the clock."""
+        self._started = time.monotonic()
 
     def after_fit(self) -> None:
         """Say where the result is and what to run next."""
         checkpoint = self.trainer.checkpoint_callback
-        path = checkpoint.best_model_path if isinstance(checkpoint, ModelCheckpoint) else ""
-        if self.trainer.is_global_zero and path:
-            shown = Path(path)
-            shown = shown.relative_to(Path.cwd()) if shown.is_relative_to(Path.cwd()) else shown
-            print(f"checkpoint: {shown}")  # noqa: T201
-            print(f"next: polyclinic evaluate zeroshot --checkpoint {shown} --prompts ...")  # noqa: T201
+        if not self.trainer.is_global_zero or not isinstance(checkpoint, ModelCheckpoint):
+            return
+        path, logger = _shown(Path(checkpoint.best_model_path)), self.trainer.logger
+        result = {"checkpoint": str(path), "seconds": round(time.monotonic() - self._started, 1)}
+        if isinstance(logger, RunLogger):
+            result |= {"mlflow_run_id": logger.run_id, "tracking_uri": logger.tracking_uri}
+            print(f"runs: mlflow ui --backend-store-uri {logger.tracking_uri}")  # noqa: T201
+        if self.config.fit.json is not None:
+            self.config.fit.json.write_text(json.dumps(result, indent=1), encoding="utf-8")
+        print(f"next: polyclinic evaluate zeroshot {path} PROMPTS.yaml")  # noqa: T201
+
+
+def _shown(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def main(argv: Sequence[str]) -> None:
     """Parse and run one of the Lightning subcommands."""
     load_plugins(argv)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advertisement)
     PolyclinicCLI(
         L.LightningModule,
         CohortDataModule,
@@ -61,6 +84,11 @@ def main(argv: Sequence[str]) -> None:
         parser_kwargs={"exit_on_error": False},
         args=list(argv),
     )
+
+
+def _is_no_advertisement(record: logging.LogRecord) -> bool:
+    """Lightning praises a cloud service at every start; a hospital's log has no use for that."""
+    return "litlogger" not in record.getMessage() and "litmodels" not in record.getMessage()
 
 
 def load_plugins(argv: Sequence[str]) -> None:

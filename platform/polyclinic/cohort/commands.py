@@ -80,5 +80,5 @@ def _configured(config: Path) -> dict[str, Modality]:
     default_modalities()
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--modalities", type=dict[str, Modality])
-    built: dict[str, Modality] = parser.instantiate_classes(parser.parse_object({"modalities": entries})).modalities
+    built: dict[str, Modality] = parser.instantiate(parser.parse_object({"modalities": entries})).modalities
     return built

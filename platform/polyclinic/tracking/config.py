@@ -63,7 +63,7 @@ class RunRecord(SaveConfigCallback):
 
     def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Write both files to every MLflow run, or to a folder when there is none; rank zero only."""
-        text = self.parser.dump(self.config, skip_none=False)
+        text = self.parser.dump(self.config, skip_unset=False)
         environment = json.dumps(describe_environment(Path.cwd()), indent=2) + "\n"
         files = {self.config_filename: text, "environment.json": environment}
         tracked = [logger for logger in trainer.loggers if mlflow_run(logger) is not None]

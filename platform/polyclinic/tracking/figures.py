@@ -153,6 +153,15 @@ def _scatter(
     colour, marker = _COLOURS[index % len(_COLOURS)], _MARKERS[index % len(_MARKERS)]
     shown = points[:: -(-len(points) // _SHOWN_POINTS)]
     axes.scatter(
-        *shown.T, s=12, alpha=0.45, color=colour, marker=marker, linewidths=0, label=f"{name} (n={len(points)})"
+        shown[:, 0],
+        shown[:, 1],
+        s=12,
+        alpha=0.45,
+        color=colour,
+        marker=marker,
+        linewidths=0,
+        label=f"{name} (n={len(points)})",
     )
-    axes.scatter(*centre, s=140, color=colour, marker=marker, edgecolors="black", linewidths=1.5, zorder=3)
+    axes.scatter(
+        centre[:1], centre[1:], s=140, color=colour, marker=marker, edgecolors="black", linewidths=1.5, zorder=3
+    )

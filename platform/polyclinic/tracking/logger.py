@@ -116,7 +116,7 @@ class RunLogger(Logger):
         """Id of the run, as Lightning names checkpoint folders by it."""
         return self.run_id
 
-    def adopt(self, *, experiment_id: str, run_id: str) -> None:
+    def adopt(self, *, experiment_id: str | None, run_id: str | None) -> None:
         """Take over the ids that rank zero broadcast, so that every rank names the same folders."""
         self._experiment_id, self._run_id = experiment_id, run_id
 

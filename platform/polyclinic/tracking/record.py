@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from lightning.pytorch.loggers import Logger, MLFlowLogger
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput
@@ -22,9 +21,10 @@ _SHORTEST_FINGERPRINT = 8
 
 def mlflow_run(logger: Logger | None) -> tuple[MlflowClient, str] | None:
     """The client and run id behind a logger; None where there is no MLflow run to write to."""
-    if rank_zero_only.rank != 0 or not isinstance(logger, RunLogger | MLFlowLogger):
+    if not isinstance(logger, RunLogger | MLFlowLogger):
         return None
-    return logger.experiment, str(logger.run_id)
+    client = logger.experiment  # a stand-in on ranks other than zero
+    return (client, str(logger.run_id)) if isinstance(client, MlflowClient) else None
 
 
 def log_text(logger: Logger | None, text: str, name: str) -> None:

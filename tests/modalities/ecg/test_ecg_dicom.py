@@ -37,7 +37,8 @@ def test_leads_follow_codes_meanings_and_padding(dataset: Dataset, tmp_path: Pat
     group = dataset.WaveformSequence[0]
     stored = np.frombuffer(group.WaveformData, dtype="<i2").reshape(10_000, 12).copy()
     stored[:100, 0] = -32768
-    group.WaveformData, group.WaveformPaddingValue = stored.tobytes(), b"\x00\x80"
+    group.WaveformData = stored.tobytes()
+    group.add_new("WaveformPaddingValue", "OW", b"\x00\x80")
     channels = group.ChannelDefinitionSequence
     channels[0], channels[7] = channels[7], channels[0]
     source = channels[6].ChannelSourceSequence[0]

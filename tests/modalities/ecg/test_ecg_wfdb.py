@@ -100,6 +100,7 @@ def test_missing_flat_and_absent_samples_are_nan(tmp_path: Path) -> None:
 def test_records_without_usable_leads_are_refused(tmp_path: Path) -> None:
     assert "stored twice" in reason(write(tmp_path, leads(), ["v1", *LEADS[1:6], "V1", *LEADS[7:]]))
     assert "none of the leads" in reason(write(tmp_path, leads()[:2], ["MLII", "vx"]))
+    assert "more than 10,000 mV" in reason(write(tmp_path, leads() * 1e3, units=["V"] * 12))
     assert "constant or empty" in reason(write(tmp_path, np.ones((12, LENGTH))))
 
 
@@ -118,7 +119,7 @@ def test_one_flipped_bit_is_noticed(tmp_path: Path) -> None:
     assert "checksum" in reason(samples)
 
 
-@pytest.mark.parametrize("name", ["../other.dat", "/tmp/other.dat", "sub/other.dat", "..\\other.dat", "c:other.dat"])
+@pytest.mark.parametrize("name", ["../other.dat", "/data/other.dat", "sub/other.dat", "..\\other.dat", "c:other.dat"])
 def test_a_signal_file_elsewhere_is_refused_before_it_is_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

@@ -1,17 +1,16 @@
 import logging
-import multiprocessing
-from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import mlflow
 import numpy as np
 import pytest
 from lightning.pytorch.loggers import CSVLogger
-from tracking_runs import SQLALCHEMY, Line, Points, artifact, quiet_trainer, runs
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from tracking_runs import KNOWN_WARNINGS, Line, Points, artifact, quiet_trainer, runs
 
 from polyclinic.tracking import RunLogger, log_cohort, log_figure, log_json, log_text, similarity_matrix
 
-pytestmark = pytest.mark.filterwarnings(SQLALCHEMY)
+pytestmark = KNOWN_WARNINGS
 
 
 @pytest.fixture(autouse=True)
@@ -20,16 +19,19 @@ def _no_address(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def logger(tmp_path: Path) -> RunLogger:
-    return RunLogger(out=tmp_path)
+def logger(empty_store: Path) -> RunLogger:
+    return RunLogger(out=empty_store.parent)
 
 
 def stored(logger: RunLogger) -> mlflow.entities.RunData:
     return mlflow.MlflowClient(logger.tracking_uri).get_run(logger.run_id).data
 
 
-def test_the_address_is_the_one_set_when_the_logger_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_address_is_the_one_set_when_the_logger_is_built(
+    empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
+    empty_store.rename(tmp_path / "late.db")
     assert RunLogger().tracking_uri == f"sqlite:///{tmp_path}/runs/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/late.db")
     late = RunLogger()
@@ -45,7 +47,7 @@ def test_the_address_is_the_one_set_when_the_logger_is_built(tmp_path: Path, mon
         ("well", None, "FINISHED"),
         ("error", RuntimeError, "FAILED"),
         ("interrupt", SystemExit, "KILLED"),
-        ("sigterm", BaseException, "KILLED"),
+        ("sigterm", SIGTERMException, "KILLED"),
     ],
 )
 def test_the_status_says_how_a_fit_ended(
@@ -134,24 +136,3 @@ def test_a_deleted_experiment_is_named(logger: RunLogger, tmp_path: Path) -> Non
     mlflow.MlflowClient(logger.tracking_uri).delete_experiment(logger.experiment_id)
     with pytest.raises(ValueError, match=r"experiment 'polyclinic' was deleted; restore it .*init_args\.experiment"):
         RunLogger(out=tmp_path).log_metrics({"loss": 1.0})
-
-
-def start(out: Path, together: Barrier) -> None:
-    logger = RunLogger(out=out)
-    together.wait()
-    logger.log_metrics({"loss": 1.0})
-    logger.finalize("success")
-
-
-def test_four_processes_may_start_at_once(tmp_path: Path) -> None:
-    # A server of forks imports the libraries once; each child still opens the fresh database by itself.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["polyclinic.tracking"])
-    together = context.Barrier(4)
-    workers = [context.Process(target=start, args=(tmp_path, together)) for _ in range(4)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert [worker.exitcode for worker in workers] == [0, 0, 0, 0]
-    assert [run.info.status for run in runs(f"sqlite:///{tmp_path}/mlflow.db")] == ["FINISHED"] * 4

@@ -1,0 +1,33 @@
+"""What every test relies on: one thread, an environment without our variables, and a small cohort of one plugin."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from polyclinic.cohort import write_phantom_cohort
+from pulse import Pulse
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.fixture(scope="session")
+def pulse_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cohort of two modalities, ``first`` and ``second``, that both read pulses."""
+    folder = tmp_path_factory.mktemp("pulse") / "cohort"
+    plugins = {"first": Pulse(), "second": Pulse()}
+    return write_phantom_cohort(folder, studies=120, seed=1, modalities=plugins, workers=1)
+
+
+@pytest.fixture(scope="session")
+def phantom_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small cohort of the five installed plugins."""
+    from polyclinic.cohort import default_modalities  # noqa: PLC0415 - loads every plugin's libraries
+
+    folder = tmp_path_factory.mktemp("phantom") / "cohort"
+    return write_phantom_cohort(folder, studies=60, seed=2, modalities=default_modalities(), workers=1)

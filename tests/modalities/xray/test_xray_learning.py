@@ -1,0 +1,77 @@
+"""What the encoder sees: prepared and varied images, stems, and how much one pixel of the phantom gives away."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from monai.data import get_track_meta
+from scipy.ndimage import affine_transform
+from scipy.stats import rankdata
+
+from polyclinic.physiology import Patient
+from polyclinic_xray import XRay
+from polyclinic_xray.chest import draw_chest
+from polyclinic_xray.radiograph import Radiograph
+
+CARRIED = ("cardiomegaly", "pulmonary_edema", "consolidation", "pleural_effusion", "airway_obstruction")
+
+
+def test_prepare_keeps_the_aspect_and_averages_areas() -> None:
+    wide = np.repeat(np.linspace(0, 1, 40, dtype=np.float32)[None], 20, axis=0)
+    image = XRay(size=8, patch=4).prepare(Radiograph(wide, {}))["image"]
+    assert image.shape == (1, 8, 8)
+    assert (image[0, [0, 1, 6, 7]] == 0).all()
+    inside = image[0, 2:6]
+    torch.testing.assert_close(inside.mean(), torch.tensor(0.0), atol=1e-5, rtol=0)
+    torch.testing.assert_close(inside.std(correction=0), torch.tensor(1.0), atol=1e-5, rtol=0)
+    torch.testing.assert_close(inside.diff(dim=1)[:, 1:-1].std(), torch.tensor(0.0), atol=1e-4, rtol=0)
+
+
+def test_augment_is_the_affine_map_it_drew() -> None:
+    size, seed = 33, 4
+    modality = XRay(size=size, patch=11, contrast=0.0, noise=0.0)
+    tracked = get_track_meta()
+    image = np.random.default_rng(0).normal(size=(size, size)).astype(np.float32)
+    moved = modality.augment({"image": torch.from_numpy(image)[None]}, np.random.default_rng(seed))["image"]
+    assert type(moved) is torch.Tensor
+    assert get_track_meta() == tracked
+    rng = np.random.default_rng(seed)
+    angle, zoom = math.radians(rng.uniform(-7, 7)), rng.uniform(-0.08, 0.08)
+    shift = rng.uniform(-0.05, 0.05, size=2) * size
+    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    middle = np.full(2, (size - 1) / 2)
+    offset = middle + turn @ shift - turn @ ((1 + zoom) * middle)
+    expected = affine_transform(image, turn * (1 + zoom), offset=offset, order=1, mode="nearest")
+    np.testing.assert_allclose(moved[0].numpy(), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize(("size", "patch"), [(96, 12), (64, 16), (24, 8)])
+def test_conv_stem_gives_the_same_grid_of_tokens(size: int, patch: int) -> None:
+    items = [{"image": torch.randn(1, size, size)} for _ in range(2)]
+    shapes = set()
+    for stem in ("linear", "conv"):
+        modality = XRay(size=size, patch=patch, stem=stem)
+        shapes.add(modality.default_encoder("nano")(modality.collate(items)).tokens.shape)
+    assert shapes == {(2, (size // patch) ** 2, 64)}
+
+
+def test_stems_that_cannot_be_built_say_why() -> None:
+    with pytest.raises(ValueError, match="product of 2 and 3; set `patch`"):
+        XRay(size=28, patch=14, stem="conv").default_encoder("nano")
+
+
+def test_no_single_pixel_gives_a_finding_away() -> None:
+    modality, images, labels = XRay(size=48, patch=12), [], []
+    for number in range(300):
+        study = Patient(np.random.default_rng([1, number])).visit(np.random.default_rng([2, number]))
+        chest = Radiograph(draw_chest(study, np.random.default_rng([3, number])), {})
+        images.append(modality.prepare(chest)["image"].flatten().numpy())
+        labels.append([study.findings()[name] for name in CARRIED] + [study.heart_lie > 0])
+    pixels, found = np.stack(images), np.array(labels)
+    ranks = rankdata(pixels, axis=0)
+    for index, name in enumerate((*CARRIED, "heart_lie")):
+        positive = found[:, index]
+        area = (ranks[positive].mean(axis=0) - (positive.sum() + 1) / 2) / (~positive).sum()  # Mann-Whitney U
+        strongest = np.maximum(area, 1 - area).max()
+        assert 0.6 < strongest < 0.9, f"{name}: {strongest:.3f}"

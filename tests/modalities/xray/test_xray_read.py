@@ -1,0 +1,174 @@
+"""Real and broken files: each gives finite pixels or a reason without path or patient."""
+
+import io
+import struct
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pydicom.data
+import pytest
+from PIL import Image
+
+from polyclinic.modality import UnreadableSource
+from polyclinic_xray import XRay
+from polyclinic_xray.radiograph import Radiograph
+
+SAMPLES = Path(pydicom.data.__file__).parent / "test_files"
+REAL = Path(__file__).parents[4] / "shared/real/figure1/images"
+MUST_DECODE = {
+    "1.2.840.10008.1.2",
+    "1.2.840.10008.1.2.1",
+    "1.2.840.10008.1.2.1.99",
+    "1.2.840.10008.1.2.2",
+    "1.2.840.10008.1.2.4.50",
+    "1.2.840.10008.1.2.4.70",
+    "1.2.840.10008.1.2.4.80",
+    "1.2.840.10008.1.2.4.81",
+    "1.2.840.10008.1.2.4.90",
+    "1.2.840.10008.1.2.4.91",
+    "1.2.840.10008.1.2.5",
+}
+
+
+def read(path: Path) -> Radiograph:
+    return XRay(size=32, patch=8).read(path)
+
+
+def read_or_reason(path: Path) -> Radiograph | str:
+    try:
+        return read(path)
+    except UnreadableSource as error:
+        return str(error)
+
+
+def assert_shown(raw: Radiograph) -> None:
+    assert raw.pixels.ndim == 2
+    assert raw.pixels.dtype == np.float32
+    assert np.isfinite(raw.pixels).all()
+    assert 0 <= raw.pixels.min() <= raw.pixels.max() <= 1
+
+
+def names_in(path: Path) -> list[str]:
+    """The words of the patient's name and number, where the file can be parsed at all."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            dataset = pydicom.dcmread(path, force=True, specific_tags=["PatientName", "PatientID"])
+            words = f"{dataset.get('PatientName', '')}^{dataset.get('PatientID', '')}".replace(" ", "^").split("^")
+        except Exception:
+            return []
+    return [word for word in words if len(word) > 3]
+
+
+def test_every_sample_of_pydicom_reads_or_says_why() -> None:
+    decoded = set()
+    for path in (each for each in sorted(SAMPLES.rglob("*")) if each.is_file()):
+        found = read_or_reason(path)
+        if isinstance(found, str):
+            assert not any(word in found for word in (path.name, path.parent.name, *names_in(path))), path.name
+        else:
+            assert_shown(found)
+            decoded.add(found.facts["transfer_syntax"])
+    assert decoded >= MUST_DECODE
+
+
+def test_colour_spaces_of_one_picture_agree() -> None:
+    reference = read(SAMPLES / "SC_rgb_rle.dcm").pixels
+    for name in ("SC_rgb_jpeg_dcmtk.dcm", "SC_rgb_dcmtk_+eb+cy+np.dcm", "SC_ybr_full_422_uncompressed.dcm"):
+        assert np.abs(read(SAMPLES / name).pixels - reference).mean() < 0.02, name
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real radiographs are not here")
+def test_all_real_radiographs_read() -> None:
+    images = sorted(REAL.iterdir())
+    assert len(images) == 55
+    for image in images:
+        assert_shown(read(image))
+
+
+def grey(bits: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 2**bits, (40, 30)).astype(np.uint8 if bits == 8 else np.uint16)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_grey_png_keeps_its_depth(tmp_path: Path, bits: int) -> None:
+    Image.fromarray(grey(bits)).save(tmp_path / "a.png")
+    raw = read(tmp_path / "a.png")
+    np.testing.assert_allclose(raw.pixels, grey(bits) / (2**bits - 1), atol=1e-6)
+    assert raw.facts["bits"] == bits
+
+
+def test_colour_and_palette_png_become_luminance(tmp_path: Path) -> None:
+    colour = np.random.default_rng(0).integers(0, 4, (8, 6, 3)).astype(np.uint8) * 80
+    expected = colour @ [0.299, 0.587, 0.114] / 255
+    Image.fromarray(colour).save(tmp_path / "rgb.png")
+    Image.fromarray(colour).quantize(256).save(tmp_path / "palette.png")
+    for name in ("rgb.png", "palette.png"):
+        np.testing.assert_allclose(read(tmp_path / name).pixels, expected, atol=1.01 / 255)
+
+
+def test_exif_orientation_is_undone(tmp_path: Path) -> None:
+    picture = np.zeros((32, 48), dtype=np.uint8)
+    picture[:8, :8] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera lay on its side: turn clockwise to see it upright
+    Image.fromarray(picture).save(tmp_path / "a.jpg", quality=95, exif=exif)
+    np.testing.assert_allclose(read(tmp_path / "a.jpg").pixels, np.rot90(picture, -1) / 255, atol=0.05)
+
+
+def encoded(kind: str) -> bytes:
+    if kind == "dcm":
+        return (SAMPLES / "MR_small_jp2klossless.dcm").read_bytes()
+    if kind == "rle":
+        return (SAMPLES / "MR_small_RLE.dcm").read_bytes()
+    stream = io.BytesIO()
+    Image.fromarray(grey(8)).save(stream, {"png": "PNG", "jpg": "JPEG"}[kind])
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg", "dcm", "rle"])
+def test_cut_files_are_refused_or_lost_nothing(tmp_path: Path, kind: str) -> None:
+    whole, path = encoded(kind), tmp_path / f"doe_john.{kind}"
+    path.write_bytes(whole)
+    pixels = read(path).pixels
+    for share in (0.0, 0.001, 0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97):
+        path.write_bytes(whole[: int(len(whole) * share)])
+        with pytest.raises(UnreadableSource) as caught:
+            read(path)
+        assert "doe" not in str(caught.value)
+    for lost in range(1, 12):
+        path.write_bytes(whole[:-lost])
+        found = read_or_reason(path)
+        if isinstance(found, str):
+            assert "doe" not in found
+        else:
+            np.testing.assert_array_equal(found.pixels, pixels)
+
+
+def png_header(width: int, height: int) -> bytes:
+    body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    end = struct.pack(">I", 0) + b"IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body)) + end
+
+
+@pytest.mark.parametrize("side", [9_000, 9_800, 60_000])  # Pillow warns above 9,459 and raises above 13,377
+def test_png_bombs_are_refused(tmp_path: Path, side: int) -> None:
+    (tmp_path / "a.png").write_bytes(png_header(side, side))
+    with pytest.raises(UnreadableSource, match=r"expected at most|DecompressionBombError"):
+        read(tmp_path / "a.png")
+
+
+def test_dicom_bombs_and_impostors_are_refused(tmp_path: Path) -> None:
+    dataset = pydicom.dcmread(SAMPLES / "CT_small.dcm")
+    dataset.Rows = dataset.Columns = 65_535
+    dataset.save_as(tmp_path / "bomb.dcm")
+    with pytest.raises(UnreadableSource, match="65535 x 65535 pixels"):
+        read(tmp_path / "bomb.dcm")
+    for content in ("", "Doe, John: no finding.\n", "Doe, John: no finding.\n" * 500):
+        (tmp_path / "text.dcm").write_text(content)
+        with pytest.raises(UnreadableSource) as caught:
+            read(tmp_path / "text.dcm")
+        assert "Doe" not in str(caught.value)

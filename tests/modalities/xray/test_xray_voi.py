@@ -1,0 +1,184 @@
+"""Display values against the formulas of PS3.3 C.11.1 and C.11.2, written out here pixel by pixel."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian
+
+from polyclinic.modality import UnreadableSource
+from polyclinic_xray import XRay
+
+STORED = np.array([[0, 1, 700, 1500], [2047, 2048, 3000, 4095]])
+
+
+def write(path: Path, stored: np.ndarray, *, bits: int = 12, signed: bool = False, **tags: Any) -> Path:
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = ComputedRadiographyImageStorage, "1.2.3"
+    dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    dataset.SOPClassUID, dataset.SOPInstanceUID = meta.MediaStorageSOPClassUID, "1.2.3"
+    dataset.PatientName = "Doe^John"
+    dataset.PhotometricInterpretation, dataset.SamplesPerPixel = "MONOCHROME2", 1
+    dataset.Rows, dataset.Columns = stored.shape[:2]
+    allocated = 8 if bits == 8 else 16
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = allocated, bits, bits - 1
+    dataset.PixelRepresentation = int(signed)
+    for name, value in tags.items():
+        setattr(dataset, name, value)
+    data = stored.astype(f"<u{dataset.BitsAllocated // 8}").tobytes()
+    dataset.PixelData = data + b"\0" * (len(data) % 2)
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+def read(path: Path, window: int = 0) -> np.ndarray:
+    return XRay(size=32, patch=8, window=window).read(path).pixels
+
+
+def lut(entries: list[int], first: int, bits: int) -> list[Dataset]:
+    item = Dataset()
+    item.LUTDescriptor, item.LUTData = [len(entries), first, bits], np.array(entries, dtype="<u2").tobytes()
+    return [item]
+
+
+def by_formula(value: float, centre: float, width: float, function: str = "LINEAR") -> float:
+    """C.11.2.1.2.1, C.11.2.1.3.1 and C.11.2.1.3.2 with ymin 0 and ymax 1."""
+    if function == "SIGMOID":
+        return 1 / (1 + math.exp(-4 * (value - centre) / width))
+    if function == "LINEAR":
+        centre, width = centre - 0.5, width - 1
+    if value <= centre - width / 2:
+        return 0.0
+    if value > centre + width / 2:
+        return 1.0
+    return (value - centre) / width + 0.5
+
+
+def test_without_window_the_stored_range_is_shown_and_monochrome1_turns_it(tmp_path: Path) -> None:
+    plain = read(write(tmp_path / "a.dcm", STORED))
+    np.testing.assert_allclose(plain, STORED / 4095, atol=1e-6)
+    turned = read(write(tmp_path / "b.dcm", STORED, PhotometricInterpretation="MONOCHROME1"))
+    np.testing.assert_allclose(turned, 1 - STORED / 4095, atol=1e-6)
+
+
+@pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize(("slope", "intercept"), [(1, 0), (2.5, -1024), (-1, 4095)])
+def test_window_after_rescale_and_before_inversion(
+    tmp_path: Path, function: str, photometric: str, slope: float, intercept: float
+) -> None:
+    centre, width = 1000, 1800
+    path = write(
+        tmp_path / "a.dcm",
+        STORED,
+        PhotometricInterpretation=photometric,
+        RescaleSlope=slope,
+        RescaleIntercept=intercept,
+        WindowCenter=centre,
+        WindowWidth=width,
+        VOILUTFunction=function,
+    )
+    shown = np.vectorize(lambda v: by_formula(v * slope + intercept, centre, width, function))(STORED)
+    np.testing.assert_allclose(read(path), 1 - shown if photometric == "MONOCHROME1" else shown, atol=1e-6)
+
+
+def test_negative_slope_without_window(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.dcm", STORED, RescaleSlope=-2, RescaleIntercept=100)
+    np.testing.assert_allclose(read(path), 1 - STORED / 4095, atol=1e-6)
+
+
+def test_width_of_one_is_a_threshold(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.dcm", STORED, WindowCenter=2048, WindowWidth=1)
+    np.testing.assert_array_equal(read(path), STORED > 2047.5)
+
+
+def test_voi_table_goes_before_a_window(tmp_path: Path) -> None:
+    entries = [round(1023 * (i / 99) ** 2) for i in range(100)]
+    tags = {"VOILUTSequence": lut(entries, 1000, 10), "WindowCenter": 5, "WindowWidth": 2}
+    expected = [[entries[min(max(v - 1000, 0), 99)] / 1023 for v in row] for row in STORED.tolist()]
+    np.testing.assert_allclose(read(write(tmp_path / "a.dcm", STORED, **tags)), expected, atol=1e-6)
+    turned = read(write(tmp_path / "b.dcm", STORED, PhotometricInterpretation="MONOCHROME1", **tags))
+    np.testing.assert_allclose(turned, 1 - np.array(expected), atol=1e-6)
+
+
+def test_voi_table_of_eight_bits_with_more_than_256_entries(tmp_path: Path) -> None:
+    entries = [i * 255 // 4095 for i in range(4096)]
+    shown = read(write(tmp_path / "a.dcm", STORED, VOILUTSequence=lut(entries, 0, 8)))
+    np.testing.assert_allclose(shown, np.array(entries)[STORED] / 255, atol=1e-6)
+
+
+def test_modality_table_then_window(tmp_path: Path) -> None:
+    entries = [int(65535 * math.sqrt(i / 4095)) for i in range(4096)]
+    tags = {"ModalityLUTSequence": lut(entries, 0, 16)}
+    shown = read(write(tmp_path / "a.dcm", STORED, **tags))
+    np.testing.assert_allclose(shown, np.array(entries)[STORED] / 65535, atol=1e-6)
+    shown = read(write(tmp_path / "b.dcm", STORED, **tags, WindowCenter=30000, WindowWidth=20001))
+    expected = [[by_formula(entries[v], 30000, 20001) for v in row] for row in STORED.tolist()]
+    np.testing.assert_allclose(shown, expected, atol=1e-6)
+
+
+def test_setting_chooses_among_windows_and_refuses_what_is_not_there(tmp_path: Path) -> None:
+    path = write(tmp_path / "doe.dcm", STORED, WindowCenter=[2048, 1000], WindowWidth=[4096, 500])
+    expected = [[by_formula(v, 1000, 500) for v in row] for row in STORED.tolist()]
+    np.testing.assert_allclose(read(path, window=1), expected, atol=1e-6)
+    with pytest.raises(UnreadableSource, match=r"got window 2, but the file has 2 VOI windows; set `window`"):
+        read(path, window=2)
+
+
+@pytest.mark.parametrize(
+    ("tags", "reason"),
+    [
+        ({"WindowCenter": 9, "WindowWidth": 0}, "WindowWidth 0"),
+        ({"WindowCenter": 9, "WindowWidth": 0, "VOILUTFunction": "SIGMOID"}, "WindowWidth 0"),
+        ({"WindowCenter": 9, "WindowWidth": 4, "VOILUTFunction": "CUBIC"}, "VOILUTFunction"),
+        ({"RescaleSlope": 0, "RescaleIntercept": 1}, "RescaleSlope 0"),
+        ({"HighBit": 15}, "HighBit 15"),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, "missing or invalid"),
+    ],
+)
+def test_what_the_standard_forbids_is_unreadable(tmp_path: Path, tags: dict[str, Any], reason: str) -> None:
+    with pytest.raises(UnreadableSource, match=reason) as caught:
+        read(write(tmp_path / "doe.dcm", STORED, **tags))
+    assert "doe" not in str(caught.value).lower()
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), bits=st.sampled_from([8, 10, 12, 16]), signed=st.booleans())
+def test_only_the_stored_bits_count(
+    tmp_path_factory: pytest.TempPathFactory, data: Any, bits: int, signed: bool
+) -> None:
+    allocated = 8 if bits == 8 else 16
+    cells = np.array(data.draw(st.lists(st.integers(0, 2**allocated - 1), min_size=6, max_size=6))).reshape(2, 3)
+    path = write(tmp_path_factory.mktemp("bits") / "a.dcm", cells, bits=bits, signed=signed)
+    # Two's complement by its definition: the highest stored bit weighs -2^(bits-1), stray bits above weigh nothing.
+    value = sum(((cells >> k) & 1) * 2**k for k in range(bits - 1))
+    value = value + ((cells >> (bits - 1)) & 1) * (2 ** (bits - 1)) * (-1 if signed else 1)
+    lowest = -(2 ** (bits - 1)) if signed else 0
+    np.testing.assert_allclose(read(path), (value - lowest) / (2**bits - 1), atol=1e-6)
+
+
+def test_palette_and_rgb_become_luminance(tmp_path: Path) -> None:
+    red, green, blue = ([0, 65535, 0, 257 * 10], [0, 0, 65535, 257 * 20], [0, 0, 0, 257 * 30])
+    tables = {}
+    for name, table in (("Red", red), ("Green", green), ("Blue", blue)):
+        tables[f"{name}PaletteColorLookupTableDescriptor"] = [4, 0, 16]
+        tables[f"{name}PaletteColorLookupTableData"] = np.array(table, dtype="<u2").tobytes()
+    index = np.array([[0, 1], [2, 3]])
+    expected = [[0, 0.299], [0.587, (0.299 * 10 + 0.587 * 20 + 0.114 * 30) / 255]]
+    path = write(tmp_path / "a.dcm", index, bits=8, PhotometricInterpretation="PALETTE COLOR", **tables)
+    np.testing.assert_allclose(read(path), expected, atol=1e-5)
+    colours = np.array([[[0, 0, 0], [255, 0, 0]], [[0, 255, 0], [10, 20, 30]]])
+    rgb = {"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3, "PlanarConfiguration": 0}
+    np.testing.assert_allclose(read(write(tmp_path / "b.dcm", colours, bits=8, **rgb)), expected, atol=1e-5)
+
+
+def test_spacing_is_named_and_never_borrowed(tmp_path: Path) -> None:
+    for tags, named in (({}, "none"), ({"ImagerPixelSpacing": [0.1, 0.1]}, "ImagerPixelSpacing")):
+        raw = XRay(size=32, patch=8).read(write(tmp_path / "a.dcm", STORED, **tags))
+        assert raw.facts["spacing"] == named

@@ -1,0 +1,154 @@
+"""Tasks wire what they are given: masks, subsets, absent modalities, and schedules."""
+
+import copy
+from pathlib import Path
+
+import lightning.pytorch as L
+import pytest
+import torch
+
+from polyclinic.data import Batch, CohortDataModule
+from polyclinic.objectives import Clip, Symile
+from polyclinic.tasks import ContrastivePretraining, Downstream
+from polyclinic.tasks.downstream import masked_bce
+from pulse import Pulse
+
+NAMES = ("first", "second")
+
+
+def _batch(present: dict[str, list[bool]]) -> Batch:
+    size = len(present["first"])
+    generator = torch.Generator().manual_seed(0)
+    return Batch(
+        inputs={
+            n: {"vitals": torch.randn(sum(rows), 2, generator=generator)} for n, rows in present.items() if any(rows)
+        },
+        present={name: torch.tensor(rows) for name, rows in present.items()},
+        labels=torch.zeros(size, 3),
+        study_ids=[f"S{i}" for i in range(size)],
+        patient_ids=[f"P{i}" for i in range(size)],
+        broken=(),
+    )
+
+
+def _task(names: tuple[str, ...] = NAMES, **settings: object) -> ContrastivePretraining:
+    torch.manual_seed(0)
+    modalities = {name: Pulse() for name in names}
+    return ContrastivePretraining(modalities=modalities, objective=Symile(), embedding=8, **settings)
+
+
+def test_rows_stand_where_the_study_stands() -> None:
+    task = _task().eval()
+    batch = _batch({"first": [True, False, True], "second": [True, True, True]})
+    embedded = task(batch)["first"]
+    alone = task.heads["first"](task.encoders["first"](batch.inputs["first"]).pooled)
+    torch.testing.assert_close(embedded[[0, 2]], alone)
+    assert (embedded[1] == 0).all()
+
+
+def test_absent_modality_still_reaches_every_parameter() -> None:
+    task = _task()
+    batch = _batch({"first": [True, True], "second": [False, False]})
+    sum(value.sum() for value in task(batch).values()).backward()
+    assert all(p.grad is not None for p in [*task.encoders.parameters(), *task.heads.parameters()])
+    assert all((p.grad == 0).all() for p in task.encoders["second"].parameters())
+
+
+def test_heads_start_around_the_neutral_value_of_the_objective() -> None:
+    torch.manual_seed(0)
+    modalities = {name: Pulse() for name in NAMES}
+    for objective, neutral in ((Symile(), 1.0), (Clip(), 0.0)):
+        task = ContrastivePretraining(modalities=modalities, objective=objective, embedding=4096)
+        embedded = task(_batch({"first": [True] * 4, "second": [True] * 4}))["first"].detach()
+        assert float(embedded.mean()) == pytest.approx(neutral, abs=0.1)
+        assert 0.5 < embedded.std() < 2
+
+
+def test_subsets_hold_the_hub_and_at_least_two() -> None:
+    task = _task(("a", "b", "c", "d"), subsets=50, hub="c")
+    task._trainer = None
+    drawn = task._draw_subsets(["a", "b", "c", "d"])
+    assert len(drawn) == 50
+    assert all(len(names) == len(set(names)) >= 2 and "c" in names for names in drawn)
+    assert {frozenset(names) for names in drawn} >= {frozenset("ac"), frozenset("abcd"), frozenset("bcd")}
+    free = _task(("a", "b", "c"), subsets=50)._draw_subsets(["a", "b", "c"])
+    assert {frozenset(names) for names in free} == {frozenset(s) for s in ("ab", "ac", "bc", "abc")}
+
+
+def test_masked_bce_counts_known_labels_only() -> None:
+    logits = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+    labels = torch.randint(0, 2, (5, 3)).double()
+    known = torch.rand(5, 3) > 0.4
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(logits[known], labels[known])
+    torch.testing.assert_close(masked_bce(logits, labels.where(known, torch.nan)), expected)
+    nothing = masked_bce(logits, torch.full_like(labels, torch.nan))
+    nothing.backward()
+    assert nothing == 0
+    assert (logits.grad == 0).all()
+
+
+def test_downstream_uses_a_learned_vector_where_a_modality_is_absent() -> None:
+    task = Downstream(modalities={name: Pulse() for name in NAMES}, findings=3).eval()
+    batch = _batch({"first": [True, False], "second": [True, True]})
+    before = task(batch)
+    with torch.no_grad():
+        task.absent["first"] += 1.0
+    after = task(batch)
+    torch.testing.assert_close(before[0], after[0])
+    assert not torch.allclose(before[1], after[1])
+
+
+def test_rate_rises_then_falls_and_temperature_does_not_decay(pulse_cohort: Path, tmp_path: Path) -> None:
+    data = CohortDataModule(cohort=pulse_cohort, modalities={n: Pulse() for n in NAMES}, batch_size=16)
+    task = _task(lr=1e-2, warmup=0.2)
+    rates: list[float] = []
+
+    class Watch(L.Callback):
+        def on_train_batch_end(self, trainer: L.Trainer, *_: object) -> None:
+            rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    trainer = L.Trainer(
+        max_epochs=4, logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu",
+        enable_model_summary=False, use_distributed_sampler=False, callbacks=[Watch()], default_root_dir=tmp_path,
+    )  # fmt: skip
+    trainer.fit(task, datamodule=data)
+    peak = rates.index(max(rates))
+    assert max(rates) == pytest.approx(1e-2)
+    assert rates[:peak] == sorted(rates[:peak])
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+    assert rates[-1] < 1e-4
+    decayed, free = trainer.optimizers[0].param_groups
+    assert any(p is task.objective.scale.log for p in free["params"])
+    assert free["weight_decay"] == 0 < decayed["weight_decay"]
+
+
+def test_training_lowers_the_loss(pulse_cohort: Path, tmp_path: Path) -> None:
+    data = CohortDataModule(cohort=pulse_cohort, modalities={n: Pulse() for n in NAMES}, batch_size=32)
+    task = _task(lr=3e-3)
+    before = copy.deepcopy(task)
+    trainer = L.Trainer(
+        max_epochs=25, logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu",
+        enable_model_summary=False, use_distributed_sampler=False, default_root_dir=tmp_path,
+    )  # fmt: skip
+    trainer.fit(task, datamodule=data)
+    (batch, *_) = data.val_dataloader()
+    losses = [float(one.eval().objective(one(batch), batch.present).detach()) for one in (before, task)]
+    assert losses[1] < losses[0] - 0.3
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"hub": "nobody"}, "hub 'nobody'"),
+        ({"size": "huge"}, "encoder size 'huge'"),
+        ({"encoders": {"x": Pulse().default_encoder("nano")}}, "'x'"),
+    ],
+)
+def test_bad_settings_are_named(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        _task(**settings)
+
+
+def test_one_modality_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least two"):
+        _task(("first",))

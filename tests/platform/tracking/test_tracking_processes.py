@@ -1,0 +1,90 @@
+"""In one fresh interpreter, because it takes seconds to start: four runs at once offline, then one run of two ranks."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tracking_runs import KNOWN_WARNINGS, runs
+
+pytestmark = KNOWN_WARNINGS
+
+SCRIPT = """
+import multiprocessing, os, socket, sys, time
+from pathlib import Path
+
+def refuse(*args, **kwargs):
+    os.write(2, b"CONNECTS")
+    raise OSError("blocked")
+
+kept = socket.socket.connect, socket.getaddrinfo
+socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
+import polyclinic.tracking
+print(*(os.environ[name] for name in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK", "HF_HUB_DISABLE_TELEMETRY")))
+out = Path(sys.argv.pop())
+
+def start(together):
+    logger = polyclinic.tracking.RunLogger(out=out)
+    together.wait()
+    logger.log_metrics({"loss": 1.0})
+    logger.finalize("success")
+    time.sleep(1)
+
+context = multiprocessing.get_context("fork")
+together = context.Barrier(4)
+workers = [context.Process(target=start, args=(together,)) for _ in range(4)]
+for worker in workers:
+    worker.start()
+for worker in workers:
+    worker.join()
+print(*(worker.exitcode for worker in workers))
+
+socket.socket.connect, socket.getaddrinfo = kept
+import lightning.pytorch as L
+from tracking_runs import fit_in
+
+class Told(L.Callback):
+    def on_train_end(self, trainer, pl_module):
+        (out / f"rank-{trainer.global_rank}").write_text(f"{trainer.logger.name} {trainer.logger.version}")
+
+import __main__
+__main__.Told = Told
+fit_in(out, "--trainer.logger.experiment=ranks", "--trainer.strategy=ddp_fork", "--trainer.devices=2",
+       "--trainer.callbacks+=__main__.Told")
+"""
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str], str]:
+    out = tmp_path_factory.mktemp("processes")
+    known = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(out)],
+        capture_output=True,
+        text=True,
+        cwd=out,
+        env={**known, "PYTHONPATH": str(Path(__file__).parent)},
+    )
+    assert done.returncode == 0, done.stderr
+    return out, done.stdout.splitlines(), done.stderr
+
+
+def test_no_connection_is_opened(outcome: tuple[Path, list[str], str]) -> None:
+    _, told, errors = outcome
+    assert told[0] == "true true 1"
+    assert "CONNECTS" not in errors
+
+
+def test_four_processes_may_start_at_once_on_a_fresh_store(outcome: tuple[Path, list[str], str]) -> None:
+    out, told, _ = outcome
+    assert told[1] == "0 0 0 0"
+    assert [run.info.status for run in runs(f"sqlite:///{out}/mlflow.db")] == ["FINISHED"] * 4
+
+
+def test_two_ranks_share_one_run(outcome: tuple[Path, list[str], str]) -> None:
+    out, *_ = outcome
+    [run] = runs(f"sqlite:///{out}/mlflow.db", "ranks")
+    ids = f"{run.info.experiment_id} {run.info.run_id}"
+    assert [(out / f"rank-{rank}").read_text() for rank in range(2)] == [ids, ids]
+    assert run.info.status == "FINISHED"
