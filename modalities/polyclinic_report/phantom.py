@@ -19,7 +19,7 @@ from polyclinic_report.phrases import (
     PHRASES,
 )
 
-_MENTIONED_PRESENT, _MENTIONED_ABSENT, _MENTIONED_JOINT = 0.75, 0.45, 0.9
+_MENTIONED_PRESENT, _MENTIONED_ABSENT, _MENTIONED_JOINT = 0.9, 0.7, 0.95
 _MISSED, _MISWORDED = 0.015, 0.015
 _DEGREE_STEPS = (0.6, 0.8)
 _LINE = 88
@@ -99,7 +99,7 @@ def _level(severity: float, slip: bool) -> int:
 
 
 def _fillers(rng: np.random.Generator) -> list[str]:
-    return [FILLERS[place] for place in rng.choice(len(FILLERS), size=int(rng.integers(1, 5)), replace=False)]
+    return [FILLERS[place] for place in rng.choice(len(FILLERS), size=int(rng.integers(0, 2)), replace=False)]
 
 
 def _impression(mentions: Mapping[str, bool], physiology: Physiology, rng: np.random.Generator) -> list[str]:

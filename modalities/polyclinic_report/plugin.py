@@ -21,6 +21,9 @@ from polyclinic_report.vocabulary import SMALLEST, read_vocabulary, table_rows, 
 
 _FEWEST_TOKENS = 4
 
+_NEIGHBOURS = 5
+"""Tokens that the encoder joins before attention: negation is a matter of neighbours."""
+
 
 class Report(Modality):
     """Free text, shown to the encoder as subword tokens that know their sentence.
@@ -137,7 +140,7 @@ class Report(Modality):
 
     def default_encoder(self, size: str) -> Encoder:
         """Build the shared transformer over subwords."""
-        trunk = Transformer.of_size(size)
+        trunk = Transformer.of_size(size, neighbours=_NEIGHBOURS)
         tokenizer = SubwordTokenizer(vocabulary_size=self._rows(), max_tokens=self.max_tokens, width=trunk.width)
         return TransformerEncoder(tokenizer=tokenizer, trunk=trunk)
 

@@ -29,7 +29,7 @@ def draw_chest(physiology: Physiology, rng: np.random.Generator) -> Float32[np.n
         8 * (1.05 - np.square(np.square(x / (0.92 + 0.05 * physiology.habitus))) - _cube(0.49 * y * y))
     )
     image += _soft_tissue(physiology, x, y)
-    image += _bones(rng, x, y, lungs) + _airways(rng, x, y)
+    image += _bones(physiology, rng, x, y, lungs) + _airways(rng, x, y)
     heart = _heart(physiology, rng, x, y)
     image += 0.30 * heart + _vessels(physiology, rng, x, y) * (1 - 0.8 * heart) * lungs
     image += _disease(physiology, rng, x, y, base) * lungs
@@ -87,11 +87,14 @@ def _soft_tissue(physiology: Physiology, x: np.ndarray, y: np.ndarray) -> np.nda
     return image
 
 
-def _bones(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, lungs: np.ndarray) -> np.ndarray:
-    """Spine, clavicles, scapulae and ribs; ribs show against air."""
+def _bones(
+    physiology: Physiology, rng: np.random.Generator, x: np.ndarray, y: np.ndarray, lungs: np.ndarray
+) -> np.ndarray:
+    """Spine, clavicles, scapulae and ribs; ribs show against air, flatter and wider apart in a hyperinflated chest."""
     spine = 0.10 * np.exp(-np.square(x / 0.09)) * (1 + 0.2 * np.sin(y * 28 + rng.uniform(0, 6)))
     lateral, phase = np.abs(x), rng.uniform(-0.05, 0.05)
-    behind = np.sin((y + 0.38 * np.square(lateral - 0.45) + 0.20 * lateral + phase) * (2 * math.pi / 0.215))
+    slope, spacing = 0.20 - 0.22 * physiology.airway_tone, 0.205 + 0.05 * physiology.airway_tone
+    behind = np.sin((y + 0.38 * np.square(lateral - 0.45) + slope * lateral + phase) * (2 * math.pi / spacing))
     before = np.sin((y - 0.55 * lateral + 2 * phase) * (2 * math.pi / 0.26))
     ribs = 0.11 * _cube(np.maximum(behind, 0)) + 0.04 * _cube(np.maximum(before, 0)) * expit(12 * (lateral - 0.35))
     edge = lateral - rng.uniform(0.66, 0.76) - 0.16 * (y + 0.35)
@@ -114,13 +117,13 @@ def _airways(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarr
 
 def _heart(physiology: Physiology, rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """The cardiac silhouette: an ellipse whose long axis points down and to the left."""
-    angle = math.radians((28 if physiology.heart_lie > 0 else 62) + rng.normal(0, 6))
+    angle = math.radians((22 if physiology.heart_lie > 0 else 68) + rng.normal(0, 5))
     size = 1.0 + 0.38 * physiology.heart_size + 0.03 * physiology.habitus + rng.normal(0, 0.035)
     round_apex = 1.0 + 0.16 * physiology.ventricular_mass
     right, down = x - 0.13, y - 0.24
     along = right * math.cos(angle) + down * math.sin(angle)
     across = down * math.cos(angle) - right * math.sin(angle)
-    body = 1 - np.square(along / (0.37 * size)) - np.square(across / (0.255 * size * round_apex))
+    body = 1 - np.square(along / (0.39 * size)) - np.square(across / (0.235 * size * round_apex))
     knob = np.exp(-np.square((x - 0.11) / 0.09) - np.square((y + 0.30) / 0.13))
     return np.maximum(expit(9 * body), 0.7 * knob)
 
@@ -147,7 +150,7 @@ def _disease(
     centre_x, centre_y = physiology.side * rng.uniform(0.32, 0.54), rng.uniform(-0.42, 0.36)
     reach_x, reach_y = rng.uniform(0.13, 0.21), rng.uniform(0.15, 0.25)
     patch = np.exp(-np.square((x - centre_x) / reach_x) - np.square((y - centre_y) / reach_y))
-    patch *= 0.65 * physiology.consolidation * np.clip(1 + 0.5 * _texture(rng, 24), 0, 2)
+    patch *= 0.9 * physiology.consolidation * np.clip(1 + 0.5 * _texture(rng, 24), 0, 2)
     side = expit(25 * (x * physiology.side - 0.12))
     meniscus = base + 0.10 - 0.46 * physiology.effusion - 0.16 * physiology.effusion * (lateral - 0.42) / 0.3
     level = 0.34 * min(physiology.effusion * 3, 1.0) * expit(22 * (y - meniscus)) * side

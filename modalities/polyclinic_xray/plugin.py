@@ -7,9 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from monai.transforms import Resample
-from monai.utils import convert_to_tensor
 from PIL import Image
 from torch import Tensor
 
@@ -61,8 +58,6 @@ class XRay(Modality):
         self.rotation, self.shift, self.zoom = rotation, shift, zoom
         self.contrast, self.noise, self.stem = contrast, noise, stem
         # Order 1 by number is linear interpolation by scipy, in one thread: torch's own indexes the grid with
-        # all threads, which stall one another when a loader or a neighbour keeps the cores busy.
-        self._resample = Resample(mode=1, padding_mode="nearest", norm_coords=False, dtype=np.float32)
 
     def read(self, source: Source) -> Radiograph:
         """Decode a DICOM, PNG or JPEG file to [0, 1], dense tissue bright."""
@@ -110,8 +105,10 @@ class XRay(Modality):
         shift = rng.uniform(-self.shift, self.shift, size=2)
         contrast = rng.uniform(1 - self.contrast, 1 + self.contrast)
         noise = rng.standard_normal((1, self.size, self.size), dtype=np.float32)
-        grid = torch.from_numpy(_sampling_grid(self.size, angle, 1 + zoom, shift))
-        moved = convert_to_tensor(self._resample(item["image"], grid), track_meta=False)
+        # Imported here, because MONAI takes four seconds to load and only training needs it.
+        from polyclinic_xray.motion import moved as move  # noqa: PLC0415
+
+        moved = move(item["image"], angle=angle, scale=1 + zoom, shift=shift)
         return {"image": moved * contrast + torch.from_numpy(noise) * self.noise}
 
     def collate(self, items: Sequence[Item]) -> dict[str, Tensor]:
@@ -127,19 +124,3 @@ class XRay(Modality):
         trunk = Transformer.of_size(size)
         tokenizer = PatchTokenizer(size=self.size, patch=self.patch, width=trunk.width, stem=self.stem)
         return TransformerEncoder(tokenizer=tokenizer, trunk=trunk)
-
-
-def _sampling_grid(size: int, angle: float, scale: float, shift: np.ndarray) -> Float[np.ndarray, "2 size size"]:
-    """Row and column, in pixels, at which each output pixel is read: zoomed, then shifted, then rotated.
-
-    Args:
-        size: side of the image in pixels.
-        angle: of rotation about the centre, radians.
-        scale: of the region that is read, relative to the image.
-        shift: of that region along rows and columns, as a share of ``size``.
-    """
-    middle = (size - 1) / 2
-    axis = (np.arange(size, dtype=np.float32) - middle) * scale
-    row, column = axis[:, None] + float(shift[0]) * size, axis[None, :] + float(shift[1]) * size
-    cosine, sine = math.cos(angle), math.sin(angle)
-    return np.stack([cosine * row - sine * column + middle, sine * row + cosine * column + middle])

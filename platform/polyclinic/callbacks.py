@@ -1,13 +1,17 @@
 """What a run tells about its cohort, and what a checkpoint tells about its run."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as L
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities import rank_zero_warn
 
 from polyclinic.data import CohortDataModule
 from polyclinic.tracking import RunLogger, RunRecord, log_cohort, log_text
+
+_TRUNCATED = 0.01
 
 
 class Provenance(Callback):
@@ -46,6 +50,7 @@ class CohortRecord(Callback):
         log_cohort(trainer.logger, data.cohort.name, data.cohort.fingerprint, counts)
         if trainer.logger is not None:
             shares = {f"cohort/present/{name}": share for name, share in data.cohort.present_share().items()}
+            _warn_of_truncation(data.facts)
             trainer.logger.log_metrics({**shares, **{f"cohort/{fact}": value for fact, value in data.facts.items()}})
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -70,6 +75,17 @@ class CohortRecord(Callback):
         if data is not None and (entries := data.quarantine.entries()):
             lines = json.dumps([entry._asdict() for entry in entries], indent=1)
             log_text(trainer.logger, lines, "quarantine.json")
+
+
+def _warn_of_truncation(facts: Mapping[str, float]) -> None:
+    """Say so when more than one source in a hundred is cut, which would otherwise lose its end in silence."""
+    for fact, share in facts.items():
+        modality, _, name = fact.rpartition("/")
+        if name == "truncated" and share > _TRUNCATED:
+            rank_zero_warn(
+                f"{share:.1%} of the {modality} sources are truncated; raise the limit or choose a section in "
+                f"data.modalities.{modality}"
+            )
 
 
 def _data(trainer: L.Trainer) -> CohortDataModule | None:

@@ -34,7 +34,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtr
 
 PRESENT = 0.4
 ABSENT = 0.25
@@ -126,7 +126,7 @@ class Patient:
         fixed = np.array([share for _, _, share, _ in _PROCESSES.values()])
         scores = np.sqrt(fixed) * self._lasting + np.sqrt(1 - fixed) * _copula(rng)
         severity = {
-            process: _severity(float(norm.cdf(score)), prevalence)
+            process: _severity(float(ndtr(score)), prevalence)
             for (process, (_, prevalence, _, _)), score in zip(_PROCESSES.items(), scores, strict=True)
         }
         rate = rng.normal(72, 9) + 18 * severity["anaemia"] + 14 * severity["fibrillation"]

@@ -13,7 +13,7 @@ from polyclinic import tasks
 from polyclinic.data import CohortDataModule
 from polyclinic.modality import installed_modalities
 
-__all__ = ["Restored", "restore", "tasks"]
+__all__ = ["Restored", "build", "restore", "tasks"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ def restore(checkpoint: Path, *, cohort: Path | None = None) -> Restored:
     config = yaml.safe_load(told["config"])
     if cohort is not None:
         config["data"]["cohort"] = str(cohort)
-    built = _instantiate({"model": config["model"], "data": config["data"]})
+    built = build({"model": config["model"], "data": config["data"]})
     data, task = built.data, built.model
     data.load_state_dict(content["CohortDataModule"])
     task.load_state_dict(content["state_dict"], strict=True)
@@ -63,7 +63,8 @@ def _load(checkpoint: Path) -> dict[str, Any]:
     return content
 
 
-def _instantiate(config: dict[str, Any]) -> Any:
+def build(config: dict[str, Any]) -> Any:
+    """Instantiate ``data`` and ``model`` of a configuration, linked as ``fit`` links them."""
     installed_modalities()
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(CohortDataModule, "data")

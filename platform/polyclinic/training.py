@@ -38,6 +38,12 @@ class PolyclinicCLI(LightningCLI):
         """Parse what ``main`` was given, which is the command line or what a program calls it with."""
         self.config = parser.parse_args(args)
 
+    def instantiate_classes(self) -> None:
+        """Build everything, and refuse a bad cohort before a run is opened."""
+        super().instantiate_classes()
+        if self.datamodule is not None:
+            _ = self.datamodule.cohort
+
     def before_fit(self) -> None:
         """Start the clock."""
         self._started = time.monotonic()

@@ -95,7 +95,7 @@ def retrieval_among(
         Mid-ranks from 1: each tie with a distractor counts half.
 
     Raises:
-        ValueError: a query has fewer than ``candidates`` studies of other patients, scores that are not finite,
+        ValueError: a query has fewer than ``candidates - 1`` studies of other patients, scores that are not finite,
             fewer than two candidates, or a study that is not its own patient's.
     """
     same = torch.as_tensor(same_patient).cpu().numpy()
@@ -125,7 +125,7 @@ def retrieval_report(
         seed: of the distractors and of the resamples.
 
     Raises:
-        ValueError: a query has fewer than ``candidates`` studies of other patients, rows of another length than
+        ValueError: a query has fewer than ``candidates - 1`` studies of other patients, rows of another length than
             there are patient ids, scores that are not finite, or fewer than two candidates.
     """
     weights = patient_resamples(patient_ids, resamples, seed)
@@ -163,10 +163,10 @@ def _draws(others: Sequence[np.ndarray] | Iterator[np.ndarray], candidates: int,
         raise ValueError(f"got {candidates} candidates, expected at least 2; set `candidates`")
     rng = np.random.default_rng(seed)
     for eligible in others:
-        if len(eligible) < candidates:
+        if len(eligible) < candidates - 1:
             raise ValueError(
-                f"got {len(eligible)} studies of other patients for a query, expected at least {candidates}; set "
-                f"`candidates` to at most {len(eligible)}, or evaluate a larger split"
+                f"got {len(eligible)} studies of other patients for a query, expected at least {candidates - 1}; set "
+                f"`candidates` to at most {len(eligible) + 1}, or evaluate a larger split"
             )
         yield rng.choice(eligible, size=candidates - 1, replace=False)
 

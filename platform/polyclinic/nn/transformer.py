@@ -17,12 +17,13 @@ class Size(NamedTuple):
 
 
 SIZES = {
+    "pico": Size(64, 1, 4),
     "nano": Size(64, 2, 4),
     "tiny": Size(192, 12, 3),
     "small": Size(384, 12, 6),
     "base": Size(768, 12, 12),
 }
-"""``tiny``, ``small`` and ``base`` are the vision transformer's sizes; ``nano`` trains on a laptop."""
+"""``tiny``, ``small`` and ``base`` are the vision transformer's sizes; ``pico`` and ``nano`` train on a laptop."""
 
 
 class Attention(nn.Module):
@@ -61,6 +62,26 @@ class Block(nn.Module):
         return x + self.dropout(self.mlp(self.mlp_norm(x)))
 
 
+class Neighbours(nn.Module):
+    """A convolution over neighbouring tokens behind a LayerNorm and beside a residual.
+
+    It gives a shallow trunk what attention with absolute positions learns late: which tokens stand side by side, as
+    "no" and "effusion" do (compare the conditional positions of Chu et al. 2021).
+    """
+
+    def __init__(self, *, width: int, reach: int) -> None:
+        super().__init__()
+        if reach % 2 == 0:
+            raise ValueError(f"got neighbours {reach}, expected an odd number of tokens; set `neighbours`")
+        self.norm = nn.LayerNorm(width)
+        self.convolution = nn.Conv1d(width, width, reach, padding=reach // 2)
+
+    def forward(self, x: Float[Tensor, "B T D"], padding: Bool[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
+        """Mix each token with those around it; padding counts as zero, as beyond the ends."""
+        clean = self.norm(x).masked_fill(padding[:, :, None], 0.0)
+        return x + F.gelu(self.convolution(clean.transpose(1, 2)).transpose(1, 2))
+
+
 class Transformer(nn.Module):
     """A stack of blocks with a final LayerNorm.
 
@@ -69,16 +90,19 @@ class Transformer(nn.Module):
         depth: number of blocks.
         heads: attention heads; divides ``width``.
         dropout: share of each residual branch's outputs set to zero while training.
+        neighbours: tokens that a convolution ahead of the blocks spans, an odd number, for tokens in a line; 0 for
+            none.
     """
 
-    def __init__(self, *, width: int, depth: int, heads: int, dropout: float = 0.0) -> None:
+    def __init__(self, *, width: int, depth: int, heads: int, dropout: float = 0.0, neighbours: int = 0) -> None:
         super().__init__()
         self.width = width
+        self.neighbours = Neighbours(width=width, reach=neighbours) if neighbours else None
         self.blocks = nn.ModuleList(Block(width=width, heads=heads, dropout=dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
 
     @classmethod
-    def of_size(cls, size: str, *, dropout: float = 0.0) -> "Transformer":
+    def of_size(cls, size: str, *, dropout: float = 0.0, neighbours: int = 0) -> "Transformer":
         """Build one of the named ``SIZES``.
 
         Raises:
@@ -86,7 +110,7 @@ class Transformer(nn.Module):
         """
         if size not in SIZES:
             raise ValueError(f"got encoder size {size!r}, expected one of {sorted(SIZES)}; set `size`")
-        return cls(**SIZES[size]._asdict(), dropout=dropout)
+        return cls(**SIZES[size]._asdict(), dropout=dropout, neighbours=neighbours)
 
     def forward(self, x: Float[Tensor, "B T D"], padding: Bool[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
         """Mix tokens; what is at padded positions influences no other token."""
@@ -94,6 +118,8 @@ class Transformer(nn.Module):
         if bool(padding.any()):
             # A row of nothing but padding would be a softmax over nothing: let it see itself.
             visible = (~padding | padding.all(dim=1, keepdim=True))[:, None, None, :]
+        if self.neighbours is not None:
+            x = self.neighbours(x, padding)
         for block in self.blocks:
             x = block(x, visible)
         return torch.as_tensor(self.norm(x))

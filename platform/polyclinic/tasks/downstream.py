@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from polyclinic.data import Batch
 from polyclinic.modality import Modality
-from polyclinic.nn import Encoder
+from polyclinic.nn import Encoder, Projection
 from polyclinic.tasks.encoders import build_encoders, encode_batch
 from polyclinic.tasks.optimizer import adamw_cosine
 
@@ -47,7 +47,7 @@ class Downstream(L.LightningModule):
         built = build_encoders(modalities, size=size, given=encoders)
         self.encoders = nn.ModuleDict(built)
         widths = {name: encoder.width for name, encoder in built.items()}
-        self.heads = nn.ModuleDict({name: nn.Linear(width, width) for name, width in widths.items()})
+        self.heads = nn.ModuleDict({name: Projection(width=width, embedding=width) for name, width in widths.items()})
         self.absent = nn.ParameterDict({name: nn.Parameter(torch.zeros(width)) for name, width in widths.items()})
         self.classifier = nn.Sequential(nn.Linear(sum(widths.values()), hidden), nn.GELU(), nn.Linear(hidden, findings))
         self.lr, self.weight_decay, self.warmup = lr, weight_decay, warmup

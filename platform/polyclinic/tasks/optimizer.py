@@ -24,7 +24,7 @@ def adamw_cosine(module: L.LightningModule, *, lr: float, weight_decay: float, w
     """
     if lr <= 0 or not 0 <= warmup < 1:
         raise ValueError(f"got lr {lr} and warmup {warmup}; expected `model.lr` > 0 and 0 <= `model.warmup` < 1")
-    optimizer = AdamW(_groups(module, weight_decay), lr=lr)
+    optimizer = AdamW(_groups(module, weight_decay), lr=lr, fused=True)
     total = max(1, int(module.trainer.estimated_stepping_batches))
     first = max(1, round(warmup * total))
 

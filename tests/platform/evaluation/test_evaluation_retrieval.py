@@ -29,9 +29,9 @@ def test_distractors_are_distinct_and_never_of_the_same_patient() -> None:
     """With as many candidates as there can be, each rank is the known number of better studies of other patients."""
     ids = ["a", "a", "b", "c", "d", "e"]
     scores = np.tile(np.arange(6.0), (6, 1))
-    # Four of the four or five other-patient studies are drawn for five candidates: `a` sees all of its four.
+    # `a` has four studies of other patients: five candidates are the most it can have.
     with pytest.raises(ValueError, match="got 4 studies of other patients"):
-        retrieval_among(scores, 5, 0, same_patient(ids))
+        retrieval_among(scores, 6, 0, same_patient(ids))
     ranks = np.stack([retrieval_among(scores, 4, seed, same_patient(ids)) for seed in range(200)])
     # Study 0 of `a` has four better others, so three distinct ones always beat it; study 1 likewise.
     assert (ranks[:, :2] == 4).all()
@@ -124,8 +124,10 @@ def test_errors_say_what_to_set() -> None:
     scores = np.zeros((40, 40))
     with pytest.raises(ValueError, match="at least 2; set `candidates`"):
         retrieval_among(scores, 1, 0, same_patient(SINGLES))
-    with pytest.raises(ValueError, match=r"38 studies of other patients .* expected at least 39; set `candidates`"):
-        retrieval_report(scores=scores, patient_ids=PAIRS, candidates=39, resamples=10, seed=0)
+    with pytest.raises(
+        ValueError, match=r"38 studies of other patients .* at least 39; set `candidates` to at most 39"
+    ):
+        retrieval_report(scores=scores, patient_ids=PAIRS, candidates=40, resamples=10, seed=0)
     with pytest.raises(ValueError, match="diagonal"):
         retrieval_among(scores, 5, 0, np.zeros((40, 40), dtype=bool))
     with pytest.raises(ValueError, match="each of 30 patient ids"):

@@ -1,0 +1,38 @@
+"""python -m benchmarks [NAME ...]: measure, print a table, write bench/report.json."""
+
+import json
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import demo, reading, step
+from benchmarks.measure import Benchmark
+
+BENCHMARKS: dict[str, Benchmark] = {"reading": reading.measure, "step": step.measure, "demo": demo.measure}
+REPORT = Path("bench/report.json")
+
+
+def main(names: list[str]) -> int:
+    """Run the benchmarks named, all of them unless any is; entries of others in the report stay."""
+    if unknown := [name for name in names if name not in BENCHMARKS]:
+        sys.stderr.write(f"error: got benchmark {unknown[0]!r}, expected some of {sorted(BENCHMARKS)}\n")
+        return 1
+    figures = [figure for name in names or BENCHMARKS for figure in BENCHMARKS[name]()]
+    table = Table("name", "value", "goal", "holds")
+    for figure in figures:
+        bound = "" if figure.goal is None else f"{'<=' if figure.at_most else '>='} {figure.goal:g}"
+        holds = "" if figure.holds is None else "yes" if figure.holds else "no"
+        table.add_row(figure.name, f"{figure.value:.4g} {figure.unit}", bound, holds)
+    REPORT.parent.mkdir(exist_ok=True)
+    earlier = json.loads(REPORT.read_text(encoding="utf-8")) if REPORT.exists() else []
+    measured = {figure.name for figure in figures}
+    kept = [entry for entry in earlier if entry["name"] not in measured]
+    REPORT.write_text(json.dumps([*kept, *(figure.as_json() for figure in figures)], indent=1), encoding="utf-8")
+    Console().print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

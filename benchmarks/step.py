@@ -1,0 +1,74 @@
+"""Training through `fit`: studies per second, and the share of a step that is not the model's.
+
+The model's share is what ``training_step``, ``backward`` and the optimizer step take; the rest is waiting for data,
+the trainer and logging.
+"""
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import yaml
+from lightning.pytorch.callbacks import Callback
+
+from benchmarks.measure import Figure
+from polyclinic.cli import main
+from polyclinic.restore import build
+
+STUDIES, WARM_EPOCHS, EPOCHS = 600, 1, 5
+COMMAND = "python -m benchmarks step"
+
+
+class Clock(Callback):
+    """Adds up the time between a batch's arrival and the end of its optimizer step."""
+
+    def __init__(self) -> None:
+        self.inside = 0.0
+        self.studies = 0
+        self._started = self.first = self.last = 0.0
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Forget the epochs in which workers start and files are first mapped."""
+        if trainer.current_epoch == WARM_EPOCHS:
+            self.inside, self.studies, self.first = 0.0, 0, time.perf_counter()
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """A batch has arrived."""
+        self._started = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Its step is done."""
+        self.last = time.perf_counter()
+        self.inside += self.last - self._started
+        self.studies += len(batch)
+
+
+def measure() -> list[Figure]:
+    """Train the phantom experiment for a few epochs on a small cohort, validation off."""
+    with tempfile.TemporaryDirectory() as folder:
+        cohort = Path(folder) / "cohort"
+        if main(["cohort", "phantom", str(cohort), "--studies", str(STUDIES)]):
+            raise RuntimeError("the phantom cohort could not be written")
+        config = yaml.safe_load(Path("experiments/phantom/symile.yaml").read_text(encoding="utf-8"))
+        data = config["data"] | {"cohort": str(cohort / "cohort.yaml"), "prepared": str(Path(folder) / "prepared")}
+        built = build({"model": config["model"], "data": data})
+        clock = Clock()
+        trainer = L.Trainer(
+            accelerator="cpu", max_epochs=EPOCHS, limit_val_batches=0, logger=False, callbacks=[clock],
+            enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+            use_distributed_sampler=False, default_root_dir=folder,
+        )  # fmt: skip
+        trainer.fit(built.model, datamodule=built.data)
+    seconds = clock.last - clock.first
+    outside = Figure(
+        name="step.outside_model_share", value=1 - clock.inside / seconds, unit="", goal=0.10, at_most=True,
+        command=COMMAND,
+    )  # fmt: skip
+    rate = Figure(name="step.studies_per_second", value=clock.studies / seconds, unit="studies/s", command=COMMAND)
+    return [outside, rate]

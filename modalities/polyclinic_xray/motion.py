@@ -1,0 +1,37 @@
+"""Rotation, zoom and shift of an image, through MONAI's resampler."""
+
+import math
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from monai.transforms import Resample
+from monai.utils import convert_to_tensor
+from torch import Tensor
+
+# MONAI's scipy backend, which uses one thread: a loader moves many images at once.
+_RESAMPLE = Resample(mode=1, padding_mode="nearest", norm_coords=False, dtype=np.float32)
+
+
+def moved(
+    image: Float[Tensor, "1 size size"], *, angle: float, scale: float, shift: Float[np.ndarray, "2"]
+) -> Float[Tensor, "1 size size"]:
+    """Read the image at a zoomed, shifted and rotated grid; see ``_sampling_grid``."""
+    grid = torch.from_numpy(_sampling_grid(image.shape[-1], angle, scale, shift))
+    return convert_to_tensor(_RESAMPLE(image, grid), track_meta=False)
+
+
+def _sampling_grid(size: int, angle: float, scale: float, shift: np.ndarray) -> Float[np.ndarray, "2 size size"]:
+    """Row and column, in pixels, at which each output pixel is read: zoomed, then shifted, then rotated.
+
+    Args:
+        size: side of the image in pixels.
+        angle: of rotation about the centre, radians.
+        scale: of the region that is read, relative to the image.
+        shift: of that region along rows and columns, as a share of ``size``.
+    """
+    middle = (size - 1) / 2
+    axis = (np.arange(size, dtype=np.float32) - middle) * scale
+    row, column = axis[:, None] + float(shift[0]) * size, axis[None, :] + float(shift[1]) * size
+    cosine, sine = math.cos(angle), math.sin(angle)
+    return np.stack([cosine * row - sine * column + middle, sine * row + cosine * column + middle])

@@ -1,0 +1,44 @@
+"""Every experiment in the tree goes through the real command line for one batch."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from polyclinic.cli import main
+from polyclinic.evaluation import load_prompts
+from polyclinic.physiology import FINDINGS
+
+ROOT = Path(__file__).parent.parent
+YAMLS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "experiments").rglob("*.yaml"))
+RUNS = [name for name in YAMLS if "model" in yaml.safe_load((ROOT / name).read_text())]
+
+
+def test_the_list_of_experiments_is_what_git_has() -> None:
+    tracked = subprocess.run(
+        ["git", "ls-files", "experiments/*.yaml", "experiments/**/*.yaml"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert len(RUNS) >= 4
+    assert set(YAMLS) == set(tracked)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_experiment_runs(name: str, tmp_path: Path, phantom_cohort: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = yaml.safe_load((ROOT / name).read_text())
+    cohort = phantom_cohort if "phantom" in name else ROOT / config["data"]["cohort"]
+    table = (cohort.parent / yaml.safe_load(cohort.read_text())["table"]).resolve()
+    if not table.is_file():
+        pytest.skip(f"the cohort of {name} is not here")
+    words = ["--trainer.fast_dev_run", "1", "--data.cohort", str(cohort), "--data.prepared", "null"]
+    assert main(["fit", "-c", str(ROOT / name), *words, "--data.num_workers", "0"]) == 0
+
+
+def test_prompts_speak_of_every_finding_of_the_phantom() -> None:
+    prompts = load_prompts(ROOT / "experiments" / "phantom" / "prompts.yaml")
+    assert set(prompts.findings) == set(FINDINGS)

@@ -1,0 +1,86 @@
+"""The shape of the tree: source roots, entry points, sizes, and what the README says."""
+
+import ast
+import platform
+import re
+import shlex
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+from polyclinic.cli import COMMANDS, main
+from polyclinic.modality import Modality, installed_modalities, settings
+
+ROOT = Path(__file__).parent.parent
+SOURCES = [*ROOT.glob("platform/**/*.py"), *ROOT.glob("modalities/**/*.py")]
+
+
+def test_source_roots_shadow_nothing() -> None:
+    assert not (ROOT / "platform" / "__init__.py").exists()
+    assert not (ROOT / "modalities" / "__init__.py").exists()
+    assert platform.python_version()
+    code = "import platform; assert platform.python_version()"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_five_plugins_are_registered_and_each_has_a_conformance_test() -> None:
+    installed = installed_modalities()
+    assert set(installed) == {"xray", "ecg", "report", "audio", "tabular"}
+    assert len(list(entry_points(group="polyclinic.modalities"))) == 5
+    for name, plugin in installed.items():
+        assert issubclass(plugin, Modality)
+        assert settings(plugin()) is not None
+        folder = ROOT / "tests" / "modalities" / name
+        assert any("ModalityConformance" in path.read_text() for path in folder.glob("test_*.py")), name
+
+
+def test_the_platform_names_no_modality() -> None:
+    names = re.compile(r"['\"](xray|ecg|audio|tabular)['\"]")
+    for path in ROOT.glob("platform/**/*.py"):
+        assert not names.search(path.read_text()), path.name
+
+
+def test_files_and_functions_stay_small() -> None:
+    lengths = []
+    for path in SOURCES:
+        text = path.read_text()
+        assert len(text.splitlines()) <= 500, path.name
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                lengths.append(((node.end_lineno or node.lineno) - node.lineno + 1, f"{path.name}:{node.name}"))
+    lengths.sort()
+    assert lengths[-1][0] <= 80, lengths[-1]
+    assert lengths[int(0.9 * len(lengths))][0] <= 35, lengths[int(0.9 * len(lengths)) :]
+
+
+def test_tasks_are_thin() -> None:
+    for path in (ROOT / "platform" / "polyclinic" / "tasks").glob("*.py"):
+        assert len(path.read_text().splitlines()) <= 200, path.name
+
+
+def test_no_public_class_takes_a_configuration_object() -> None:
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+                assert not {"args", "cfg", "hparams"} & {argument.arg for argument in node.args.args}, path.name
+
+
+def test_readme_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = re.findall(r"<!-- run -->\n```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    lines = [line for block in blocks for line in block.strip().splitlines()]
+    assert len(lines) >= 5
+    (tmp_path / "experiments").symlink_to(ROOT / "experiments")
+    monkeypatch.chdir(tmp_path)
+    for line in lines:
+        program, *words = shlex.split(line)
+        assert program == "polyclinic"
+        assert main(words) == 0, line
+    assert (tmp_path / "small" / "fit.json").is_file()
+
+
+def test_readme_names_only_commands_that_exist() -> None:
+    named = set(re.findall(r"polyclinic (\w+)", (ROOT / "README.md").read_text())) - {"in"}
+    assert named <= set(COMMANDS)
