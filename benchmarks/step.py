@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
+import torch
 import yaml
 from lightning.pytorch.callbacks import Callback
 
@@ -50,7 +51,8 @@ class Clock(Callback):
 
 
 def measure() -> list[Figure]:
-    """Train the phantom experiment for a few epochs on a small cohort, validation off."""
+    """Train the phantom experiment for a few epochs on a small cohort, validation off, threads as in the demo."""
+    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         cohort = Path(folder) / "cohort"
         if main(["cohort", "phantom", str(cohort), "--studies", str(STUDIES)]):

@@ -84,11 +84,11 @@ def _state(finding: str, present: bool | str, physiology: Physiology, rng: np.ra
     level = _level(getattr(physiology, phrases.process), slip) if phrases.process else 0
     side = physiology.side if present else int(rng.choice([-1, 1]))
     stated = template.format(
-        degree=_choose(DEGREES[level], rng) if rng.random() < 0.6 else "",
-        adverb=_choose(ADVERBS[level], rng) if rng.random() < 0.6 else "",
+        degree=_choose(DEGREES[level], rng) if rng.random() < 0.4 else "",
+        adverb=_choose(ADVERBS[level], rng) if rng.random() < 0.4 else "",
         side="left" if (side > 0) != slip else "right",
     )
-    if rng.random() < 0.1:
+    if rng.random() < 0.05:
         stated = f"{stated[:-1]}, {_choose(HEDGES, rng)}."
     return " ".join(stated.split())
 

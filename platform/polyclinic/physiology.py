@@ -21,7 +21,7 @@ anaemia                                faster rate                              
 ================  ===================  =======================  ======================  ===================
 
 Two further traits are no disease: ``heart_lie`` (+1 a horizontal heart, -1 a vertical one) is seen on the X-ray
-alone, ``electrical_axis`` (+1 leftward, -1 rightward) on the ECG alone. They agree in 60 % of patients, each is
+alone, ``electrical_axis`` (+1 leftward, -1 rightward) on the ECG alone. They agree in 80 % of patients, each is
 +1 in half of them, and *axis discordance* is their exclusive-or. It is independent of either trait, so that no
 single modality tells anything about it: it is visible only jointly.
 
@@ -53,7 +53,7 @@ _PROCESSES: dict[str, tuple[str, float, float, tuple[float, float, float]]] = {
     "anaemia": ("anemia", 0.20, 0.8, (0.0, 0.0, 0.4)),
 }
 JOINT_FINDING = "axis_discordance"
-_DISCORDANT_SHARE = 0.4
+_DISCORDANT_SHARE = 0.2
 
 FINDINGS = (*(finding for finding, *_ in _PROCESSES.values()), JOINT_FINDING)
 """Names of the findings, in the order of the phantom's label columns."""

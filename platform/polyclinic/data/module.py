@@ -1,5 +1,6 @@
 """A cohort as train, validation, test and prediction loaders."""
 
+import os
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,8 @@ from polyclinic.data.quarantine import Quarantine
 from polyclinic.modality import Modality
 
 _SURVEYED = 256
+_MANY = 500
+"""Studies from which on it pays to start processes for preparing them."""
 
 
 class CohortDataModule(L.LightningDataModule):
@@ -175,7 +178,7 @@ class CohortDataModule(L.LightningDataModule):
                 modality=modality,
                 studies=self.cohort.studies,
                 fingerprint=self.cohort.fingerprint,
-                workers=self._num_workers,
+                workers=max(self._num_workers, os.cpu_count() or 1) if len(self.cohort.studies) > _MANY else 0,
             )
 
 
