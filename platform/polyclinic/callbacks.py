@@ -9,9 +9,10 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_warn
 
 from polyclinic.data import CohortDataModule
-from polyclinic.tracking import RunLogger, RunRecord, log_cohort, log_text
+from polyclinic.tracking import RunLogger, RunRecord, log_cohort, log_json, log_text
 
 _TRUNCATED = 0.01
+_TRUNCATED_FACT = "/truncated"
 
 
 class Provenance(Callback):
@@ -48,10 +49,14 @@ class CohortRecord(Callback):
             return
         counts = {split: len(data.cohort.split(split)) for split in ("train", "val", "test")}
         log_cohort(trainer.logger, data.cohort.name, data.cohort.fingerprint, counts)
+        _warn_of_truncation(data.facts)
+        shares = data.cohort.present_share()
+        told = {"fingerprint": data.cohort.fingerprint, "studies": counts, "present": shares, "facts": data.facts}
+        log_json(trainer.logger, told, "cohort.json")
         if trainer.logger is not None:
-            shares = {f"cohort/present/{name}": share for name, share in data.cohort.present_share().items()}
-            _warn_of_truncation(data.facts)
-            trainer.logger.log_metrics({**shares, **{f"cohort/{fact}": value for fact, value in data.facts.items()}})
+            cut = {fact: share for fact, share in data.facts.items() if fact.endswith(_TRUNCATED_FACT)}
+            present = {f"present/{name}": share for name, share in shares.items()}
+            trainer.logger.log_metrics({f"cohort/{name}": value for name, value in {**present, **cut}.items()})
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log the share of broken sources."""
@@ -80,8 +85,8 @@ class CohortRecord(Callback):
 def _warn_of_truncation(facts: Mapping[str, float]) -> None:
     """Say so when more than one source in a hundred is cut, which would otherwise lose its end in silence."""
     for fact, share in facts.items():
-        modality, _, name = fact.rpartition("/")
-        if name == "truncated" and share > _TRUNCATED:
+        if fact.endswith(_TRUNCATED_FACT) and share > _TRUNCATED:
+            modality = fact.removesuffix(_TRUNCATED_FACT)
             rank_zero_warn(
                 f"{share:.1%} of the {modality} sources are truncated; raise the limit or choose a section in "
                 f"data.modalities.{modality}"

@@ -62,9 +62,11 @@ def test_fit_leaves_a_finished_run_that_can_be_repeated(workplace: Path) -> None
     client = _client(first)
     run = client.get_run(first["mlflow_run_id"])
     assert run.info.status == "FINISHED"
-    assert run.data.metrics["cohort/first/rate"] > 50
+    assert 0.5 < run.data.metrics["cohort/present/first"] < 1
     assert run.data.metrics["data/broken_share"] == 0
-    assert {"config.yaml", "environment.json"} <= {f.path for f in client.list_artifacts(run.info.run_id)}
+    assert {"config.yaml", "environment.json", "cohort.json"} <= {
+        f.path for f in client.list_artifacts(run.info.run_id)
+    }
     downloaded = client.download_artifacts(run.info.run_id, "config.yaml", str(workplace / "."))
     second = _fit(config=downloaded)
     assert second["mlflow_run_id"] != first["mlflow_run_id"]
