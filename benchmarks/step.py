@@ -18,7 +18,7 @@ from benchmarks.measure import Figure
 from polyclinic.cli import main
 from polyclinic.restore import build
 
-STUDIES, WARM_EPOCHS, EPOCHS = 600, 1, 5
+STUDIES, WARM_EPOCHS, EPOCHS = 3000, 1, 4
 COMMAND = "python -m benchmarks step"
 
 
@@ -51,7 +51,7 @@ class Clock(Callback):
 
 
 def measure() -> list[Figure]:
-    """Train the phantom experiment for a few epochs on a small cohort, validation off, threads as in the demo."""
+    """Train the phantom experiment for a few epochs, validation off, studies and threads as in the demo."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         cohort = Path(folder) / "cohort"

@@ -1,6 +1,7 @@
 """Every experiment in the tree goes through the real command line for one batch."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,16 @@ def test_experiment_runs(name: str, tmp_path: Path, phantom_cohort: Path, monkey
 def test_prompts_speak_of_every_finding_of_the_phantom() -> None:
     prompts = load_prompts(ROOT / "experiments" / "phantom" / "prompts.yaml")
     assert set(prompts.findings) == set(FINDINGS)
+
+
+def test_the_demo_refuses_a_cohort_of_another_seed(tmp_path: Path) -> None:
+    cohort = tmp_path / "cohort"
+    cohort.mkdir()
+    (cohort / "cohort.yaml").write_text("table: cohort.csv\n")
+    (cohort / "phantom.yaml").write_text("studies: 3000\nseed: 0\n")
+    command = [sys.executable, "experiments/phantom/demo.py", "--out", str(tmp_path), "--seed", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 1
+    assert "'seed': 0" in done.stderr
+    assert "'seed': 1" in done.stderr
+    assert "set `--out`" in done.stderr

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from rich.console import Console
 from rich.table import Table
+from study_figure import draw_study
 
 from polyclinic.cli import main as polyclinic
 from polyclinic.cohort import read_cohort
@@ -34,16 +36,27 @@ def main() -> int:
     torch.set_num_threads(1)
     out: Path = arguments.out
     cohort = out / "cohort" / "cohort.yaml"
-    if not cohort.exists():
+    if cohort.exists():
+        refuse_another(cohort.with_name("phantom.yaml"), studies=arguments.studies, seed=arguments.seed)
+    else:
         out.mkdir(parents=True, exist_ok=True)
         run("cohort", "phantom", cohort.parent, "--studies", arguments.studies, "--seed", arguments.seed)
     fits = {name: fit(name, out, cohort, arguments.seed) for name in ("symile", "clip", "supervised")}
     report = gather(out, cohort, fits)
     (out / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
     show(report, Console())
+    print(f"one study: {draw_study(cohort, out / 'study.png')}")
     print(f"report: {out / 'report.json'}")
     print(f"next: .venv/bin/mlflow ui --backend-store-uri {fits['symile']['tracking_uri']}")
     return 0
+
+
+def refuse_another(origin: Path, **wanted: int) -> None:
+    """Stop where the folder holds a cohort of another size or seed."""
+    made = yaml.safe_load(origin.read_text(encoding="utf-8")) if origin.exists() else {}
+    if any(made.get(key) != value for key, value in wanted.items()):
+        got = {key: made.get(key, "unknown") for key in wanted}
+        sys.exit(f"got {origin.parent} with {got}, expected {wanted}; remove it, or set `--out` to another folder")
 
 
 def run(*words: object) -> None:

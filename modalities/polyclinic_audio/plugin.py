@@ -120,11 +120,10 @@ class Audio(Modality):
         shift = round(rng.uniform(-self.shift, self.shift) * real)
         start, stop = _stretch(rng, real, self.time_mask)
         low, high = _stretch(rng, self.mels, self.band_mask)
-        noise = rng.standard_normal((real, self.mels), dtype=np.float32)
         mel = np.zeros((self._frames, self.mels), dtype=np.float32)
-        noise *= np.float32(self.noise)
-        noise += np.float32(gain)
-        np.add(np.roll(item["mel"].numpy()[:real], shift, axis=0), noise, out=mel[:real])
+        np.add(np.roll(item["mel"].numpy()[:real], shift, axis=0), np.float32(gain), out=mel[:real])
+        if self.noise:
+            mel[:real] += np.float32(self.noise) * rng.standard_normal((real, self.mels), dtype=np.float32)
         mel[start:stop] = 0
         mel[:, low:high] = 0
         return {"mel": torch.from_numpy(mel), "frames": item["frames"].clone()}

@@ -38,15 +38,21 @@ def draw(
     drop: float,
 ) -> Variation:
     """Draw every parameter; arguments are the largest shift, deviations, and the probability of a dropped lead."""
-    leads, length = shape
+    leads, _ = shape
     return Variation(
         shift=int(rng.integers(-shift, shift, endpoint=True)),
         gain=float(np.exp(rng.normal(0, gain))),
         wander=rng.normal(0, wander, size=leads).astype(np.float32),
         cycles=(float(rng.uniform(0.5, 4.0)), float(rng.uniform(0, 2 * np.pi))),
-        noise=np.float32(noise * rng.random()) * rng.standard_normal((leads, length), dtype=np.float32),
+        noise=_noise(rng, shape, noise),
         dropped=rng.random(leads) < drop,
     )
+
+
+def _noise(rng: np.random.Generator, shape: tuple[int, int], largest: float) -> Float[np.ndarray, "L T"]:
+    if largest == 0:
+        return np.zeros(shape, dtype=np.float32)
+    return np.float32(largest * rng.random()) * rng.standard_normal(shape, dtype=np.float32)
 
 
 def apply(

@@ -15,7 +15,7 @@ from polyclinic_ecg.dicom_waveform import read_dicom
 from polyclinic_ecg.phantom import write_phantom
 from polyclinic_ecg.recording import Electrocardiogram
 from polyclinic_ecg.signal import window
-from polyclinic_ecg.tokens import PatchTokenizer
+from polyclinic_ecg.tokens import PatchTokenizer, Stem
 from polyclinic_ecg.wfdb_record import header_of, read_wfdb
 
 
@@ -32,6 +32,7 @@ class ECG(Modality):
         wander: standard deviation in mV of added baseline drift.
         noise: largest standard deviation in mV of added noise.
         drop: probability that a lead comes off; one lead always stays.
+        stem: how the default encoder embeds patches, ``linear`` or ``conv``; see ``PatchTokenizer``.
 
     Raises:
         ValueError: an argument is out of range or ``patch`` does not divide the window.
@@ -49,6 +50,7 @@ class ECG(Modality):
         wander: float = 0.03,
         noise: float = 0.02,
         drop: float = 0.03,
+        stem: Stem = "linear",
     ) -> None:
         length = round(rate * seconds)
         if length <= 0 or patch <= 0 or length % patch:
@@ -62,6 +64,7 @@ class ECG(Modality):
             raise ValueError(f"got shift {shift:g} s, expected 0 to less than `seconds` ({seconds:g})")
         self.rate, self.seconds, self.patch, self.highpass = rate, seconds, patch, highpass
         self.shift, self.gain, self.wander, self.noise, self.drop = shift, gain, wander, noise, drop
+        self.stem = stem
 
     def read(self, source: Source) -> Electrocardiogram:
         """Decode a WFDB record (its ``.hea``, ``.dat`` or bare name) or a DICOM waveform to millivolts."""
@@ -126,7 +129,7 @@ class ECG(Modality):
         """Build the shared transformer over time patches."""
         trunk = Transformer.of_size(size)
         length = round(self.rate * self.seconds)
-        tokenizer = PatchTokenizer(length=length, patch=self.patch, width=trunk.width)
+        tokenizer = PatchTokenizer(length=length, patch=self.patch, width=trunk.width, stem=self.stem)
         return TransformerEncoder(tokenizer=tokenizer, trunk=trunk)
 
 

@@ -13,7 +13,7 @@ from scipy.special import expit
 
 from polyclinic.modality import Physiology
 
-SIDE = 288
+SIDE = 224
 _LETTERS = {
     "L": ((0.0, 0.0, 0.0, 1.0), (0.0, 1.0, 0.6, 1.0)),
     "R": ((0.0, 0.0, 0.0, 1.0), (0.0, 0.0, 0.6, 0.2), (0.6, 0.2, 0.0, 0.5), (0.1, 0.5, 0.6, 1.0)),

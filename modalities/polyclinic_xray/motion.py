@@ -5,8 +5,8 @@ import math
 import numpy as np
 import torch
 from jaxtyping import Float
+from monai.data import get_track_meta, set_track_meta
 from monai.transforms import Resample
-from monai.utils import convert_to_tensor
 from torch import Tensor
 
 # MONAI's scipy backend, which uses one thread: a loader moves many images at once.
@@ -18,7 +18,14 @@ def moved(
 ) -> Float[Tensor, "1 size size"]:
     """Read the image at a zoomed, shifted and rotated grid; see ``_sampling_grid``."""
     grid = torch.from_numpy(_sampling_grid(image.shape[-1], angle, scale, shift))
-    return convert_to_tensor(_RESAMPLE(image, grid), track_meta=False)
+    # Metadata take longer than the image; the switch is MONAI's only one, and global.
+    tracked = get_track_meta()
+    set_track_meta(False)
+    try:
+        resampled: Tensor = _RESAMPLE(image, grid)
+    finally:
+        set_track_meta(tracked)
+    return resampled
 
 
 def _sampling_grid(size: int, angle: float, scale: float, shift: np.ndarray) -> Float[np.ndarray, "2 size size"]:

@@ -21,7 +21,7 @@ anaemia                                faster rate                              
 ================  ===================  =======================  ======================  ===================
 
 Two further traits are no disease: ``heart_lie`` (+1 a horizontal heart, -1 a vertical one) is seen on the X-ray
-alone, ``electrical_axis`` (+1 leftward, -1 rightward) on the ECG alone. They agree in 80 % of patients, each is
+alone, ``electrical_axis`` (+1 leftward, -1 rightward) on the ECG alone. They agree in 65 % of patients, each is
 +1 in half of them, and *axis discordance* is their exclusive-or. It is independent of either trait, so that no
 single modality tells anything about it: it is visible only jointly.
 
@@ -41,19 +41,19 @@ ABSENT = 0.25
 
 # process: (finding, prevalence, share fixed per patient, loadings on failure, infection, kidney)
 _PROCESSES: dict[str, tuple[str, float, float, tuple[float, float, float]]] = {
-    "heart_size": ("cardiomegaly", 0.25, 0.9, (0.6, 0.0, 0.0)),
-    "fluid": ("pulmonary_edema", 0.22, 0.4, (0.6, 0.0, 0.3)),
-    "consolidation": ("consolidation", 0.15, 0.2, (0.0, 0.6, 0.0)),
-    "effusion": ("pleural_effusion", 0.18, 0.4, (0.5, 0.3, 0.0)),
-    "fibrillation": ("atrial_fibrillation", 0.12, 0.8, (0.3, 0.0, 0.0)),
-    "ventricular_mass": ("ventricular_hypertrophy", 0.16, 0.95, (0.3, 0.0, 0.2)),
-    "ischaemia": ("myocardial_ischemia", 0.12, 0.3, (0.3, 0.0, 0.0)),
-    "airway_tone": ("airway_obstruction", 0.20, 0.8, (0.0, 0.2, 0.0)),
-    "renal_impairment": ("renal_impairment", 0.20, 0.9, (0.2, 0.0, 0.7)),
-    "anaemia": ("anemia", 0.20, 0.8, (0.0, 0.0, 0.4)),
+    "heart_size": ("cardiomegaly", 0.38, 0.9, (0.6, 0.0, 0.0)),
+    "fluid": ("pulmonary_edema", 0.32, 0.4, (0.6, 0.0, 0.3)),
+    "consolidation": ("consolidation", 0.25, 0.2, (0.0, 0.6, 0.0)),
+    "effusion": ("pleural_effusion", 0.30, 0.4, (0.5, 0.3, 0.0)),
+    "fibrillation": ("atrial_fibrillation", 0.25, 0.8, (0.3, 0.0, 0.0)),
+    "ventricular_mass": ("ventricular_hypertrophy", 0.30, 0.95, (0.3, 0.0, 0.2)),
+    "ischaemia": ("myocardial_ischemia", 0.25, 0.3, (0.3, 0.0, 0.0)),
+    "airway_tone": ("airway_obstruction", 0.35, 0.8, (0.0, 0.2, 0.0)),
+    "renal_impairment": ("renal_impairment", 0.35, 0.9, (0.2, 0.0, 0.7)),
+    "anaemia": ("anemia", 0.38, 0.8, (0.0, 0.0, 0.4)),
 }
 JOINT_FINDING = "axis_discordance"
-_DISCORDANT_SHARE = 0.2
+_DISCORDANT_SHARE = 0.35
 
 FINDINGS = (*(finding for finding, *_ in _PROCESSES.values()), JOINT_FINDING)
 """Names of the findings, in the order of the phantom's label columns."""

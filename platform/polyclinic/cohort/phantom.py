@@ -13,6 +13,7 @@ import pandas as pd
 import yaml
 from rich.progress import track
 
+from polyclinic import __version__
 from polyclinic.modality import Modality, Physiology, installed_modalities
 from polyclinic.physiology import FINDINGS, Patient
 
@@ -25,7 +26,8 @@ _CHUNK = 25
 def write_phantom_cohort(
     out: Path, *, studies: int, seed: int, modalities: Mapping[str, Modality], workers: int = 2
 ) -> Path:
-    """Write a synthetic cohort: one folder per modality, ``cohort.csv`` and ``cohort.yaml``.
+    """Write a synthetic cohort: one folder per modality, ``cohort.csv``, ``cohort.yaml``, and ``phantom.yaml`` that
+    says how it was made.
 
     Each patient has one to four visits and one split. Each modality is missing at random in 10 to 30 % of the
     studies, never all of them. The same seed writes the same studies, whatever ``workers`` is.
@@ -55,6 +57,8 @@ def write_phantom_cohort(
     rows = _write_all(visits, partial_out, modalities, seed, workers)
     pd.DataFrame(rows).to_csv(partial_out / "cohort.csv", index=False)
     (partial_out / "cohort.yaml").write_text(yaml.safe_dump(_spec(modalities), sort_keys=False), encoding="utf-8")
+    origin = {"studies": studies, "seed": seed, "modalities": sorted(modalities), "polyclinic": __version__}
+    (partial_out / "phantom.yaml").write_text(yaml.safe_dump(origin, sort_keys=False), encoding="utf-8")
     partial_out.rename(out)
     return out / "cohort.yaml"
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.progress import track
 from safetensors import safe_open
@@ -21,6 +22,7 @@ from polyclinic.cohort import Study
 from polyclinic.modality import Item, Modality, UnreadableSource, settings
 
 _BROKEN = "broken"
+_AT_ONCE = 16
 
 
 class PreparedModality:
@@ -72,15 +74,17 @@ def prepare_modality(
 def _prepare_all(
     studies: Sequence[Study], name: str, modality: Modality, workers: int
 ) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    loader = DataLoader(_Sources(studies, name, modality), batch_size=None, num_workers=workers, collate_fn=_unchanged)
+    loader = DataLoader(
+        _Sources(studies, name, modality), batch_size=_AT_ONCE, num_workers=workers, collate_fn=_unchanged
+    )
     tensors: dict[str, torch.Tensor] = {}
     broken: dict[str, str] = {}
-    for study_id, item in track(loader, description=f"preparing {name}", total=len(studies), transient=True):
-        if isinstance(item, str):
-            broken[study_id] = item
-        else:
-            # Cloned, because a tensor that came from a worker keeps a file descriptor open.
-            tensors |= {f"{study_id}/{key}": value.clone().contiguous() for key, value in item.items()}
+    for several in track(loader, description=f"preparing {name}", transient=True):
+        for study_id, item in several:
+            if isinstance(item, str):
+                broken[study_id] = item
+            else:
+                tensors |= {f"{study_id}/{key}": torch.from_numpy(value) for key, value in item.items()}
     return tensors, broken
 
 
@@ -97,12 +101,14 @@ class _Sources(Dataset):
     def __len__(self) -> int:
         return len(self._studies)
 
-    def __getitem__(self, index: int) -> tuple[str, Item | str]:
+    def __getitem__(self, index: int) -> tuple[str, dict[str, np.ndarray] | str]:
         study = self._studies[index]
         try:
-            return study.study_id, self._modality.prepare(self._modality.read(study.sources[self._name]))
+            item = self._modality.prepare(self._modality.read(study.sources[self._name]))
         except UnreadableSource as reason:
             return study.study_id, str(reason)
+        # As arrays, because every tensor that comes from a worker costs a file descriptor.
+        return study.study_id, {name: value.contiguous().numpy() for name, value in item.items()}
 
 
 def _key(modality: Modality, fingerprint: str) -> str:

@@ -1,7 +1,7 @@
 """Blocks that every modality shares."""
 
 from polyclinic.nn.encoder import Encoded, Encoder, Tokenizer, Tokens, TransformerEncoder
-from polyclinic.nn.pooling import masked_mean
+from polyclinic.nn.pooling import StatisticsPooling, masked_mean
 from polyclinic.nn.positions import grid_positions, sine_positions
 from polyclinic.nn.projection import Projection
 from polyclinic.nn.transformer import SIZES, Transformer
@@ -11,6 +11,7 @@ __all__ = [
     "Encoded",
     "Encoder",
     "Projection",
+    "StatisticsPooling",
     "Tokenizer",
     "Tokens",
     "Transformer",

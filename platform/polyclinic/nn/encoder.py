@@ -6,7 +6,7 @@ from typing import NamedTuple
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from polyclinic.nn.pooling import masked_mean
+from polyclinic.nn.pooling import StatisticsPooling
 from polyclinic.nn.transformer import Transformer
 
 
@@ -51,7 +51,7 @@ class Tokenizer(nn.Module, ABC):
 
 
 class TransformerEncoder(Encoder):
-    """A plugin's tokenizer followed by the shared transformer trunk and a mean over real tokens.
+    """A plugin's tokenizer followed by the shared transformer trunk and the statistics of real tokens.
 
     Args:
         tokenizer: turns the modality's inputs into ``Tokens`` of width ``trunk.width``.
@@ -62,6 +62,7 @@ class TransformerEncoder(Encoder):
         super().__init__()
         self.tokenizer = tokenizer
         self.trunk = trunk
+        self.pool = StatisticsPooling(trunk.width)
         self.width = trunk.width
 
     def forward(self, inputs: dict[str, Tensor]) -> Encoded:
@@ -71,4 +72,4 @@ class TransformerEncoder(Encoder):
     def encode(self, tokens: Tokens) -> Encoded:
         """Mix and pool any subset of the tokenizer's tokens."""
         mixed = self.trunk(tokens.values + tokens.positions, tokens.padding)
-        return Encoded(mixed, masked_mean(mixed, tokens.padding), tokens.padding)
+        return Encoded(mixed, self.pool(mixed, tokens.padding), tokens.padding)

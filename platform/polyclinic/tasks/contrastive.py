@@ -1,5 +1,6 @@
 """Contrastive pretraining of one encoder per modality."""
 
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -26,9 +27,11 @@ class ContrastivePretraining(L.LightningModule):
         size: of the default encoders, a key of ``nn.SIZES``.
         embedding: shared width d.
         hidden: hidden width of the projection heads; 0 for linear ones.
-        subsets: random subsets of the modalities, of two or more, on which each step also applies the objective.
-            With an objective over whole tuples this is what lets any subset be scored later, and lets a study
-            with some modalities missing train on those it has.
+        subsets: subsets of the modalities, of two or more each, on which every step also applies the objective: those
+            that will be queried later. One that is listed twice weighs twice.
+        random_subsets: how many more subsets each step draws at random. With an objective over whole tuples, subsets
+            are what lets a subset be scored later, and lets a study with some modalities missing train on those it
+            has.
         hub: a modality that every random subset contains, such as the one that prompts are written in; none
             unless set.
         lr: peak learning rate.
@@ -46,7 +49,8 @@ class ContrastivePretraining(L.LightningModule):
         size: str = "nano",
         embedding: int = 128,
         hidden: int = 0,
-        subsets: int = 0,
+        subsets: Sequence[Sequence[str]] = (),
+        random_subsets: int = 0,
         hub: str | None = None,
         lr: float = 1e-3,
         weight_decay: float = 0.05,
@@ -67,7 +71,10 @@ class ContrastivePretraining(L.LightningModule):
         )
         if hub is not None and hub not in modalities:
             raise ValueError(f"got hub {hub!r}, expected one of {list(modalities)} or null; set `model.hub`")
-        self.subsets, self.hub, self.seed = subsets, hub, seed
+        for names in subsets:
+            _check_subset(names, modalities)
+        self.subsets = [tuple(names) for names in subsets]
+        self.random_subsets, self.hub, self.seed = random_subsets, hub, seed
         self.lr, self.weight_decay, self.warmup = lr, weight_decay, warmup
 
     def forward(self, batch: Batch) -> dict[str, Float[Tensor, "B d"]]:
@@ -75,9 +82,9 @@ class ContrastivePretraining(L.LightningModule):
         return encode_batch(self.encoders, self.heads, batch)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
-        """The objective on all modalities and on this step's random subsets, averaged."""
+        """The objective on all modalities, on the fixed subsets and on this step's random ones, averaged."""
         embedded = self(batch)
-        chosen = [tuple(embedded), *self._draw_subsets(list(embedded))]
+        chosen = [tuple(embedded), *self.subsets, *self._draw_subsets(list(embedded))]
         losses = [self.objective({name: embedded[name] for name in names}, batch.present) for names in chosen]
         loss: Tensor = sum(losses[1:], start=losses[0]) / len(losses)
         self.log("train/loss", loss, batch_size=len(batch))
@@ -110,5 +117,13 @@ class ContrastivePretraining(L.LightningModule):
         rng = np.random.default_rng([self.seed, self.global_step])
         fixed = [name for name in names if name == self.hub]
         free = [name for name in names if name != self.hub]
-        sizes = rng.integers(2 - len(fixed), len(free) + 1, size=self.subsets)
+        sizes = rng.integers(2 - len(fixed), len(free) + 1, size=self.random_subsets)
         return [(*rng.choice(free, size=size, replace=False).tolist(), *fixed) for size in sizes]
+
+
+def _check_subset(names: Sequence[str], modalities: Mapping[str, Modality]) -> None:
+    if isinstance(names, str) or len(set(names)) < 2 or not set(names) <= set(modalities):
+        raise ValueError(
+            f"got subset {names!r}, expected two or more of {list(modalities)}; set `model.subsets`, such as "
+            "[[xray, report]]"
+        )

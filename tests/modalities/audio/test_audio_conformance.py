@@ -1,6 +1,9 @@
+from pathlib import Path
+
 import pytest
 import torch
 
+from polyclinic.data import CohortDataModule
 from polyclinic.modality import Modality
 from polyclinic.testing import ModalityConformance
 from polyclinic_audio import Audio
@@ -27,3 +30,15 @@ def test_padded_frames_change_no_study() -> None:
 def test_wrong_settings_say_what_to_change(wrong: dict, named: str) -> None:
     with pytest.raises(ValueError, match=named):
         Audio(**wrong)
+
+
+def test_items_that_were_stored_equal_those_just_prepared(phantom_cohort: Path, tmp_path: Path) -> None:
+    """Among them ``frames``, a number without dimensions."""
+    batches = []
+    for folder in (None, tmp_path):
+        data = CohortDataModule(cohort=phantom_cohort, modalities={"audio": Audio()}, prepared=folder)
+        data.setup("validate")
+        batches.append(next(iter(data.val_dataloader())).inputs["audio"])
+    assert batches[0].keys() == batches[1].keys()
+    for name, value in batches[0].items():
+        torch.testing.assert_close(batches[1][name], value, rtol=0, atol=0)

@@ -79,7 +79,7 @@ def test_lie_and_axis_are_never_told_by_themselves(studies: list[tuple[Physiolog
 
 def test_both_sites_are_read_and_few_reports_are_cut(tmp_path: Path) -> None:
     report = Report()
-    paths = [report.phantom(_patient(i), np.random.default_rng(i), tmp_path / f"{i}") for i in range(200)]
+    paths = [report.phantom(_patient(i), np.random.default_rng([5, i]), tmp_path / f"{i}") for i in range(600)]
     report.fit(report.read(path) for path in paths)
     facts = [report.describe(report.read(path)) for path in paths]
     assert all("�" not in report.read(path).text for path in paths)

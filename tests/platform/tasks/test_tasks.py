@@ -65,14 +65,31 @@ def test_heads_start_around_the_neutral_value_of_the_objective() -> None:
 
 
 def test_subsets_hold_the_hub_and_at_least_two() -> None:
-    task = _task(("a", "b", "c", "d"), subsets=50, hub="c")
+    task = _task(("a", "b", "c", "d"), random_subsets=50, hub="c")
     task._trainer = None
     drawn = task._draw_subsets(["a", "b", "c", "d"])
     assert len(drawn) == 50
     assert all(len(names) == len(set(names)) >= 2 and "c" in names for names in drawn)
     assert {frozenset(names) for names in drawn} >= {frozenset("ac"), frozenset("abcd"), frozenset("bcd")}
-    free = _task(("a", "b", "c"), subsets=50)._draw_subsets(["a", "b", "c"])
+    free = _task(("a", "b", "c"), random_subsets=50)._draw_subsets(["a", "b", "c"])
     assert {frozenset(names) for names in free} == {frozenset(s) for s in ("ab", "ac", "bc", "abc")}
+
+
+def test_every_step_takes_the_whole_and_each_subset() -> None:
+    names = ("first", "second", "third")
+    pair = ("first", "third")
+    task = _task(names, subsets=[pair, list(pair)])
+    task.objective.register_buffer("draws", torch.zeros((), dtype=torch.int64))
+    task.log = lambda *_, **__: None  # type: ignore[method-assign]
+    batch = _batch({name: [True] * 6 for name in names})
+    loss = task.training_step(batch, 0)
+    again = _task(names)
+    again.load_state_dict(task.state_dict())
+    again.objective.draws.zero_()
+    embedded = again(batch)
+    whole = again.objective(embedded, batch.present)
+    parts = [again.objective({name: embedded[name] for name in pair}, batch.present) for _ in range(2)]
+    torch.testing.assert_close(loss, (whole + sum(parts)) / 3)
 
 
 def test_masked_bce_counts_known_labels_only() -> None:
@@ -140,6 +157,9 @@ def test_training_lowers_the_loss(pulse_cohort: Path, tmp_path: Path) -> None:
     ("settings", "message"),
     [
         ({"hub": "nobody"}, "hub 'nobody'"),
+        ({"subsets": [["first", "third"]]}, "set `model.subsets`"),
+        ({"subsets": [["first", "first"]]}, "two or more"),
+        ({"subsets": ["first"]}, "two or more"),
         ({"size": "huge"}, "encoder size 'huge'"),
         ({"encoders": {"x": Pulse().default_encoder("nano")}}, "'x'"),
     ],

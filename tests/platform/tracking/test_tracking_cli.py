@@ -5,9 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tracking_runs import KNOWN_WARNINGS, artifact, fit, fit_in, runs
-
-pytestmark = KNOWN_WARNINGS
+from tracking_runs import artifact, fit, fit_in, runs
 
 
 @pytest.fixture(autouse=True)

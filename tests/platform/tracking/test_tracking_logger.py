@@ -6,11 +6,9 @@ import numpy as np
 import pytest
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from tracking_runs import KNOWN_WARNINGS, Line, Points, artifact, quiet_trainer, runs
+from tracking_runs import Line, Points, artifact, quiet_trainer, runs
 
 from polyclinic.tracking import RunLogger, log_cohort, log_figure, log_json, log_text, similarity_matrix
-
-pytestmark = KNOWN_WARNINGS
 
 
 @pytest.fixture(autouse=True)

@@ -6,9 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tracking_runs import KNOWN_WARNINGS, runs
-
-pytestmark = KNOWN_WARNINGS
+from tracking_runs import runs
 
 SCRIPT = """
 import multiprocessing, os, socket, sys, time

@@ -7,23 +7,11 @@ from typing import Any
 
 import lightning.pytorch as L
 import mlflow
-import pytest
 import torch
 from lightning.pytorch.cli import LightningCLI
 from torch.utils.data import DataLoader, TensorDataset
 
 from polyclinic.tracking import RunRecord
-
-# Raised by SQLAlchemy 2.1 while MLflow's own tables are imported.
-SQLALCHEMY = r"ignore:The ``noload`` loader strategy is deprecated:sqlalchemy.exc.SADeprecationWarning"
-# Raised by Lightning 2.6.6 against jsonargparse 4.53 and torch 2.11 or later; the last one on machines with many cores.
-LIGHTNING = (
-    r"ignore:\s+(``)?(ArgumentParser\.add_instantiator|instantiate_classes|skip_none parameter|By default only one)"
-    ":jsonargparse._deprecated.JsonargparseDeprecationWarning",
-    r"ignore:.isinstance\(treespec, LeafSpec\). is deprecated:FutureWarning",
-    "ignore:The .* does not have many workers:lightning.fabric.utilities.warnings.PossibleUserWarning",
-)
-KNOWN_WARNINGS = [pytest.mark.filterwarnings(one) for one in (SQLALCHEMY, *LIGHTNING)]
 
 
 class Line(L.LightningModule):

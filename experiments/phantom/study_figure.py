@@ -1,0 +1,79 @@
+"""One study of the phantom cohort, drawn from its own files."""
+
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from polyclinic.cohort import Study, read_cohort
+from polyclinic.cohort.phantom import default_modalities
+from polyclinic_audio.recording import Recording
+from polyclinic_ecg.recording import LEADS, Electrocardiogram
+from polyclinic_tabular.row import Row
+
+_SHOWN_LEADS = ("I", "II", "aVF", "V1", "V5")
+_SECONDS, _LEAD_HEIGHT = 5, 2.0
+_FINDINGS = 4
+_WIDTH = 62
+
+
+def draw_study(cohort: Path, out: Path) -> Path:
+    """Draw a training study that has every modality and some findings, and write it as a PNG file."""
+    read = read_cohort(cohort)
+    complete = [study for study in read.split("train") if len(study.sources) == len(read.modalities)]
+    study = min(complete, key=lambda one: abs(sum(one.labels) - _FINDINGS))
+    names = [name.replace("_", " ") for name, label in zip(read.labels, study.labels, strict=True) if label]
+    figure = Figure(figsize=(14, 9), layout="constrained")
+    figure.suptitle(f"{study.study_id}: {', '.join(names)}")
+    left, middle, right = figure.subfigures(1, 3, width_ratios=(4, 5, 5))
+    image, laboratory = left.subplots(2, 1, height_ratios=(3, 2))
+    signal, sound = middle.subplots(2, 1, height_ratios=(3, 2))
+    raws = _read(study)
+    image.imshow(raws["xray"].pixels, cmap="gray", vmin=0, vmax=1)
+    image.set_title("X-ray (DICOM)")
+    image.axis("off")
+    _ecg(signal, raws["ecg"])
+    _audio(sound, raws["audio"])
+    _laboratory(laboratory, raws["tabular"])
+    right.suptitle("report", fontsize=12)
+    right.text(0.02, 0.93, _wrapped(raws["report"].text), va="top", family="monospace", fontsize=8)
+    figure.savefig(out, dpi=100)
+    return out
+
+
+def _read(study: Study) -> dict[str, Any]:
+    return {name: modality.read(study.sources[name]) for name, modality in default_modalities().items()}
+
+
+def _ecg(axes: Axes, raw: Electrocardiogram) -> None:
+    time = np.arange(int(_SECONDS * raw.rate)) / raw.rate
+    for place, lead in enumerate(_SHOWN_LEADS):
+        axes.plot(time, raw.signal[LEADS.index(lead), : len(time)] - place * _LEAD_HEIGHT, color="#0072B2", lw=0.8)
+    axes.set_yticks([-place * _LEAD_HEIGHT for place in range(len(_SHOWN_LEADS))], _SHOWN_LEADS)
+    axes.set(title=f"ECG (WFDB), {_LEAD_HEIGHT:g} mV between leads", xlabel="seconds", xlim=(0, _SECONDS))
+    axes.grid(alpha=0.3)
+
+
+def _audio(axes: Axes, raw: Recording) -> None:
+    axes.specgram(raw.samples, NFFT=256, noverlap=192, Fs=raw.rate, cmap="cividis", vmin=-120)
+    axes.set(title="breath sounds (WAV)", xlabel="seconds", ylabel="Hz", ylim=(0, 1500))
+
+
+def _laboratory(axes: Axes, raw: Row) -> None:
+    cells = [[name, "missing" if np.isnan(value) else f"{value:g}"] for name, value in _values(raw)]
+    table = axes.table(cells, colLabels=["laboratory", "value"], loc="center", cellLoc="left")
+    table.auto_set_font_size(False)
+    table.set_fontsize(7.5)
+    axes.axis("off")
+
+
+def _values(raw: Row) -> list[tuple[str, float]]:
+    return list(zip(default_modalities(["tabular"])["tabular"].numeric, raw.values, strict=True))
+
+
+def _wrapped(text: str) -> str:
+    """Each paragraph filled to the width of the column."""
+    return "\n\n".join(textwrap.fill(" ".join(part.split()), _WIDTH) for part in text.split("\n\n"))
