@@ -3,6 +3,7 @@
 import inspect
 import json
 import logging
+import re
 import time
 from collections.abc import Sequence
 from itertools import pairwise
@@ -21,6 +22,8 @@ from polyclinic.modality import Modality, installed_modalities
 from polyclinic.tracking import RunLogger, RunRecord
 
 __all__ = ["PolyclinicCLI", "main", "objectives", "tasks"]
+
+_PLUGIN_ARGUMENT = re.compile(r"--data\.modalities\.(\w+)(?:\.class_path)?[ =]([\w.]+)")
 
 
 class PolyclinicCLI(LightningCLI):
@@ -101,17 +104,19 @@ def load_plugins(argv: Sequence[str]) -> None:
     """Import every installed plugin, so that its short class name can be used, and check those that are named.
 
     Raises:
-        ValueError: a configuration file names a plugin that nobody provides.
+        ValueError: a configuration file or an argument names a plugin that nobody provides.
     """
     installed = installed_modalities()
     known = {cls.__name__ for cls in [*installed.values(), *Modality.__subclasses__()] if not inspect.isabstract(cls)}
+    named = [("command line", name, plugin) for name, plugin in _PLUGIN_ARGUMENT.findall(" ".join(argv))]
     for path in _config_files(argv):
         for name, entry in _configured_modalities(path).items():
-            plugin = entry.get("class_path") if isinstance(entry, dict) else entry
-            if isinstance(plugin, str) and "." not in plugin and plugin not in known:
-                raise ValueError(
-                    f"{path.name}: `data.modalities.{name}` names plugin {plugin!r}; the known ones are {sorted(known)}"
-                )
+            named.append((path.name, name, entry.get("class_path") if isinstance(entry, dict) else entry))
+    for where, name, plugin in named:
+        if isinstance(plugin, str) and "." not in plugin and plugin not in known:
+            raise ValueError(
+                f"{where}: `data.modalities.{name}` names plugin {plugin!r}; the known ones are {sorted(known)}"
+            )
 
 
 def _config_files(argv: Sequence[str]) -> list[Path]:

@@ -123,6 +123,8 @@ def test_classifier(workplace: Path) -> None:
     [
         (["fitt"], "got command 'fitt'"),
         (["fit", "-c", "unknown.yaml"], "names plugin 'Xray'; the known ones are ['Audio', 'ECG',"),
+        (["fit", "--data.modalities.xray", "Xray"], "names plugin 'Xray'; the known ones are ['Audio', 'ECG',"),
+        (["fit", "--data.modalities.xray.class_path=Xray"], "command line: `data.modalities.xray` names plugin 'Xray'"),
         (["fit", "-c", "config.yaml", "--data.cohort", "no.yaml"], "cohort file 'no.yaml' does not exist"),
         (["fit", "-c", "config.yaml", "--model.init_args.colour", "red"], "colour"),
         (["cohort", "check", "no.yaml"], "does not exist"),
