@@ -80,12 +80,13 @@ def fit(name: str, out: Path, cohort: Path, seed: int) -> dict[str, Any]:
 def gather(out: Path, cohort: Path, fits: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Evaluate on the test patients and put the results together."""
     symile, clip, supervised = (fits[name]["checkpoint"] for name in ("symile", "clip", "supervised"))
-    everything = evaluate(out, "zeroshot", symile, PROMPTS)
-    retrieval = evaluate(out, "retrieval", symile, RETRIEVAL_TARGET, "--query", json.dumps(RETRIEVAL_QUERY))
-    ceiling = evaluate(out, "classifier", supervised)
     only_joint = ("--query", json.dumps(JOINT_QUERY), "--complete", "true")
     joint = {name: evaluate(out, "zeroshot", path, PROMPTS, *only_joint) for name, path in
              (("symile", symile), ("clip", clip))}  # fmt: skip
+    # Last, because the run keeps the figures of the latest evaluation.
+    everything = evaluate(out, "zeroshot", symile, PROMPTS)
+    retrieval = evaluate(out, "retrieval", symile, RETRIEVAL_TARGET, "--query", json.dumps(RETRIEVAL_QUERY))
+    ceiling = evaluate(out, "classifier", supervised)
     read_back = read_cohort(cohort)
     top1 = retrieval["sampled"]["top1"]
     return {
