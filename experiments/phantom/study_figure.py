@@ -1,6 +1,7 @@
 """One study of the phantom cohort, drawn from its own files."""
 
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from polyclinic.cohort import Study, read_cohort
+from polyclinic.cohort import read_cohort
 from polyclinic.cohort.phantom import default_modalities
 from polyclinic_audio.recording import Recording
 from polyclinic_ecg.recording import LEADS, Electrocardiogram
@@ -31,21 +32,18 @@ def draw_study(cohort: Path, out: Path) -> Path:
     left, middle, right = figure.subfigures(1, 3, width_ratios=(4, 5, 5))
     image, laboratory = left.subplots(2, 1, height_ratios=(3, 2))
     signal, sound = middle.subplots(2, 1, height_ratios=(3, 2))
-    raws = _read(study)
+    plugins = default_modalities(list(read.modalities))
+    raws: dict[str, Any] = {name: plugin.read(study.sources[name]) for name, plugin in plugins.items()}
     image.imshow(raws["xray"].pixels, cmap="gray", vmin=0, vmax=1)
     image.set_title("X-ray (DICOM)")
     image.axis("off")
     _ecg(signal, raws["ecg"])
     _audio(sound, raws["audio"])
-    _laboratory(laboratory, raws["tabular"])
+    _laboratory(laboratory, plugins["tabular"].numeric, raws["tabular"])
     right.suptitle("report", fontsize=12)
     right.text(0.02, 0.93, _wrapped(raws["report"].text), va="top", family="monospace", fontsize=8)
     figure.savefig(out, dpi=100)
     return out
-
-
-def _read(study: Study) -> dict[str, Any]:
-    return {name: modality.read(study.sources[name]) for name, modality in default_modalities().items()}
 
 
 def _ecg(axes: Axes, raw: Electrocardiogram) -> None:
@@ -62,16 +60,13 @@ def _audio(axes: Axes, raw: Recording) -> None:
     axes.set(title="breath sounds (WAV)", xlabel="seconds", ylabel="Hz", ylim=(0, 1500))
 
 
-def _laboratory(axes: Axes, raw: Row) -> None:
-    cells = [[name, "missing" if np.isnan(value) else f"{value:g}"] for name, value in _values(raw)]
+def _laboratory(axes: Axes, names: Sequence[str], raw: Row) -> None:
+    values = zip(names, raw.values, strict=True)
+    cells = [[name, "missing" if np.isnan(value) else f"{value:g}"] for name, value in values]
     table = axes.table(cells, colLabels=["laboratory", "value"], loc="center", cellLoc="left")
     table.auto_set_font_size(False)
     table.set_fontsize(7.5)
     axes.axis("off")
-
-
-def _values(raw: Row) -> list[tuple[str, float]]:
-    return list(zip(default_modalities(["tabular"])["tabular"].numeric, raw.values, strict=True))
 
 
 def _wrapped(text: str) -> str:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polyclinic.nn import Tokenizer, Tokens, sine_positions
+from polyclinic.nn import Tokenizer, Tokens, sine_positions, stem_strides
 from polyclinic_ecg.recording import LEADS
 
 # The P wave is ten times smaller than the QRS complex. A signed root, linear below about this many millivolts, lets
@@ -60,23 +60,10 @@ def _conv_stem(channels: int, patch: int, width: int) -> nn.Sequential:
     GroupNorm in place of the paper's BatchNorm: a study's tokens do not depend on the batch around it.
     """
     layers: list[nn.Module] = []
-    strides = _strides(patch)
+    strides = stem_strides(patch, (2, 3, 5, 7))
     for stage, stride in enumerate(strides):
         wider = max(width >> (len(strides) - 1 - stage), 4 * _GROUPS)
         convolution = nn.Conv1d(channels, wider, _KERNEL, stride, _KERNEL // 2, bias=False)
         layers += [convolution, nn.GroupNorm(_GROUPS, wider), nn.GELU()]
         channels = wider
     return nn.Sequential(*layers, nn.Conv1d(channels, width, 1))
-
-
-def _strides(patch: int) -> list[int]:
-    strides, rest = [], patch
-    for stride in (2, 3, 5, 7):
-        while rest % stride == 0:
-            strides.append(stride)
-            rest //= stride
-    if rest != 1:
-        raise ValueError(
-            f"got patch {patch} with the convolutional stem, expected a product of 2, 3, 5 and 7; set `patch`"
-        )
-    return strides

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polyclinic.nn import Tokenizer, Tokens, grid_positions
+from polyclinic.nn import Tokenizer, Tokens, grid_positions, stem_strides
 
 Stem: TypeAlias = Literal["linear", "conv"]
 _GROUPS = 4
@@ -49,21 +49,10 @@ def _conv_stem(patch: int, width: int) -> nn.Sequential:
 
     GroupNorm in place of the paper's BatchNorm: a study's tokens do not depend on the batch around it.
     """
-    strides = _strides(patch)
+    strides = stem_strides(patch, (2, 3))
     channels = [1, *(max(width >> (len(strides) - 1 - stage), 2 * _GROUPS) for stage in range(len(strides)))]
     layers: list[nn.Module] = []
     for stride, before, after in zip(strides, channels[:-1], channels[1:], strict=True):
         padding = 1 if stride == 2 else 0
         layers += [nn.Conv2d(before, after, 3, stride, padding, bias=False), nn.GroupNorm(_GROUPS, after), nn.GELU()]
     return nn.Sequential(*layers, nn.Conv2d(channels[-1], width, 1))
-
-
-def _strides(patch: int) -> list[int]:
-    strides, rest = [], patch
-    for stride in (2, 3):
-        while rest % stride == 0:
-            strides.append(stride)
-            rest //= stride
-    if rest != 1:
-        raise ValueError(f"got patch {patch} with the convolutional stem, expected a product of 2 and 3; set `patch`")
-    return strides

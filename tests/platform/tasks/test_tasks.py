@@ -79,7 +79,6 @@ def test_every_step_takes_the_whole_and_each_subset() -> None:
     names = ("first", "second", "third")
     pair = ("first", "third")
     task = _task(names, subsets=[pair, list(pair)])
-    task.objective.register_buffer("draws", torch.zeros((), dtype=torch.int64))
     task.log = lambda *_, **__: None  # type: ignore[method-assign]
     batch = _batch({name: [True] * 6 for name in names})
     loss = task.training_step(batch, 0)
