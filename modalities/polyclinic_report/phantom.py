@@ -17,9 +17,11 @@ from polyclinic_report.phrases import (
     HEDGES,
     INDICATIONS,
     PHRASES,
+    TRAITS,
 )
 
 _MENTIONED_PRESENT, _MENTIONED_ABSENT, _MENTIONED_JOINT = 0.9, 0.7, 0.95
+_DESCRIBED = 0.7
 _MISSED, _MISWORDED = 0.015, 0.015
 _DEGREE_STEPS = (0.6, 0.8)
 _LINE = 88
@@ -39,7 +41,7 @@ def compose_report(physiology: Physiology, rng: np.random.Generator) -> str:
     """Word a whole report: an indication, findings in random order, and mostly an impression."""
     mentions = draw_mentions(physiology, rng)
     findings = [_state(finding, present, physiology, rng) for finding, present in _alone(mentions, rng)]
-    findings += _fillers(rng)
+    findings += _traits(physiology, rng) + _fillers(rng)
     sections = [("indication", [_choose(INDICATIONS, rng)])] if rng.random() < 0.7 else []
     sections.append(("findings", [findings[place] for place in rng.permutation(len(findings))]))
     if rng.random() < 0.75:
@@ -96,6 +98,14 @@ def _state(finding: str, present: bool | str, physiology: Physiology, rng: np.ra
 def _level(severity: float, slip: bool) -> int:
     level = int(np.searchsorted(_DEGREE_STEPS, severity))
     return (2 if level < 2 else 0) if slip else level
+
+
+def _traits(physiology: Physiology, rng: np.random.Generator) -> list[str]:
+    return [
+        _choose(wordings[getattr(physiology, trait)], rng)
+        for trait, wordings in TRAITS.items()
+        if rng.random() < _DESCRIBED
+    ]
 
 
 def _fillers(rng: np.random.Generator) -> list[str]:

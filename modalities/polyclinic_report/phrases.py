@@ -206,6 +206,20 @@ PHRASES: Mapping[str, Phrases] = MappingProxyType(
     }
 )
 
+TRAITS: Mapping[str, Mapping[int, tuple[str, ...]]] = MappingProxyType(
+    {
+        "heart_lie": {
+            1: ("the heart lies horizontally.", "horizontal lie of the heart.", "the heart is transverse in position."),
+            -1: ("the heart lies vertically.", "vertical lie of the heart.", "the heart is upright in position."),
+        },
+        "electrical_axis": {
+            1: ("left axis deviation.", "there is left axis deviation.", "the QRS axis is leftward."),
+            -1: ("right axis deviation.", "there is right axis deviation.", "the QRS axis is rightward."),
+        },
+    }
+)
+"""Sentences that describe a trait of ``Physiology``, by its value; no finding follows from one of them alone."""
+
 ABSENT_PAIRS = (
     "no {one} or {other}.",
     "there is no evidence of {one} or {other}.",

@@ -25,8 +25,9 @@ alone, ``electrical_axis`` (+1 leftward, -1 rightward) on the ECG alone. They ag
 +1 in half of them, and *axis discordance* is their exclusive-or. It is independent of either trait, so that no
 single modality tells anything about it: it is visible only jointly.
 
-The report states a random part of the findings, positive and negative, in varied wording; it never mentions lie
-or axis by themselves.
+The report states a random part of the findings, positive and negative, in varied wording. It describes lie and axis,
+too, as readers of radiographs and electrocardiograms do: each tower learns its trait from the report by itself, and
+their exclusive-or needs both.
 """
 
 from dataclasses import asdict, dataclass
