@@ -7,10 +7,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import demo, reading, step
+from benchmarks import demo, reading, step, symile
 from benchmarks.measure import Benchmark
 
-BENCHMARKS: dict[str, Benchmark] = {"reading": reading.measure, "step": step.measure, "demo": demo.measure}
+BENCHMARKS: dict[str, Benchmark] = {
+    "reading": reading.measure,
+    "step": step.measure,
+    "symile": symile.measure,
+    "demo": demo.measure,
+}
 REPORT = Path("bench/report.json")
 
 

@@ -10,8 +10,8 @@ from polyclinic.data.batch import BrokenSource, Sample
 from polyclinic.data.prepared import PreparedModality
 from polyclinic.modality import Item, Modality, UnreadableSource
 
-Place = tuple[int, int]
-"""Epoch and index of a sample: with both, augmentation is the same in any worker, rank or resumed run."""
+Place = tuple[int, int, int]
+"""Epoch, index and view of a sample: with them, augmentation is the same in any worker, rank or resumed run."""
 
 
 class StudyDataset(Dataset):
@@ -41,7 +41,7 @@ class StudyDataset(Dataset):
         return len(self._studies)
 
     def __getitem__(self, place: Place) -> Sample:
-        epoch, index = place
+        epoch, index, view = place
         study = self._studies[index]
         items: dict[str, Item] = {}
         broken: list[BrokenSource] = []
@@ -54,7 +54,7 @@ class StudyDataset(Dataset):
                 broken.append(BrokenSource(study.study_id, name, str(reason)))
                 continue
             if self._augment:
-                item = modality.augment(item, np.random.default_rng([self._seed, epoch, index, number]))
+                item = modality.augment(item, np.random.default_rng([self._seed, epoch, index, number, view]))
             items[name] = item
         return Sample(
             study_id=study.study_id,
@@ -82,10 +82,11 @@ class StudySampler(Sampler[Place]):
         seed: of the shuffling, the same on every rank.
         rank: this process.
         world: number of processes.
+        views: how often each study comes, one view after the other.
     """
 
-    def __init__(self, *, length: int, shuffle: bool, seed: int, rank: int, world: int) -> None:
-        self._length, self._shuffle, self._seed = length, shuffle, seed
+    def __init__(self, *, length: int, shuffle: bool, seed: int, rank: int, world: int, views: int = 1) -> None:
+        self._length, self._shuffle, self._seed, self._views = length, shuffle, seed, views
         self._rank, self._world = rank, world
         self._epoch = 0
 
@@ -94,13 +95,16 @@ class StudySampler(Sampler[Place]):
         self._epoch = epoch
 
     def __len__(self) -> int:
-        if self._shuffle:
-            return self._length // self._world
-        return len(range(self._rank, self._length, self._world))
+        return self._views * self._studies()
 
     def __iter__(self) -> Iterator[Place]:
         order = np.arange(self._length)
         if self._shuffle:
             order = np.random.default_rng([self._seed, self._epoch]).permutation(self._length)
-        mine = order[self._rank :: self._world][: len(self)]
-        return ((self._epoch, int(index)) for index in mine)
+        mine = order[self._rank :: self._world][: self._studies()]
+        return ((self._epoch, int(index), view) for index in mine for view in range(self._views))
+
+    def _studies(self) -> int:
+        if self._shuffle:
+            return self._length // self._world
+        return len(range(self._rank, self._length, self._world))

@@ -33,6 +33,8 @@ class CohortDataModule(L.LightningDataModule):
         num_workers: loader processes per rank.
         prepared: a folder for prepared items; nothing is kept when absent.
         augment: whether training items are varied randomly.
+        views: how many random variations of each training study a batch holds, side by side; they belong together
+            where the task has ``same: study``.
         max_broken_share: the run fails when more of the sources read are broken.
         predict_split: which studies ``predict`` gives.
         seed: of shuffling and augmentation; linked to ``seed_everything`` by the command line.
@@ -50,6 +52,7 @@ class CohortDataModule(L.LightningDataModule):
         num_workers: int = 0,
         prepared: Path | None = None,
         augment: bool = True,
+        views: int = 1,
         max_broken_share: float = 0.05,
         predict_split: str = "test",
         seed: int = 0,
@@ -59,12 +62,16 @@ class CohortDataModule(L.LightningDataModule):
             raise ValueError("got no modalities; set `data.modalities`, such as {xray: {class_path: XRay}}")
         if batch_size < 1:
             raise ValueError(f"got batch_size {batch_size}, expected at least 1; set `data.batch_size`")
+        if views < 1 or (views > 1 and not augment):
+            raise ValueError(
+                f"got views {views} with augment {augment}, expected 1, or more with augmentation; set `data.views`"
+            )
         self.modalities = modalities
         self.quarantine = Quarantine(max_share=max_broken_share)
         self.facts: dict[str, float] = {}
         self._path, self._batch_size, self._num_workers = cohort, batch_size, num_workers
         self._prepared_folder, self._augment, self._seed = prepared, augment, seed
-        self._predict_split = predict_split
+        self._predict_split, self._views = predict_split, views
         self._cohort: Cohort | None = None
         self._prepared: dict[str, PreparedModality] = {}
         self._fitted = False
@@ -143,14 +150,15 @@ class CohortDataModule(L.LightningDataModule):
             seed=self._seed,
         )
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        sampler = StudySampler(length=len(studies), shuffle=train, seed=self._seed, rank=rank, world=world)
+        views = self._views if train else 1
+        sampler = StudySampler(length=len(studies), shuffle=train, seed=self._seed, rank=rank, world=world, views=views)
         return DataLoader(
             dataset,
-            batch_size=self._batch_size,
+            batch_size=self._batch_size * views,
             sampler=sampler,
             num_workers=self._num_workers,
             persistent_workers=self._num_workers > 0,
-            drop_last=train and len(sampler) >= self._batch_size,
+            drop_last=train and len(sampler) >= self._batch_size * views,
             collate_fn=partial(collate, modalities=self.modalities),
         )
 

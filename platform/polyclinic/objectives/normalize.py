@@ -1,5 +1,7 @@
 """Normalisations of an embedding."""
 
+from collections.abc import Callable
+
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
@@ -17,3 +19,11 @@ def rms(x: Float[Tensor, "N d"]) -> Float[Tensor, "N d"]:
     modalities and near 1 for any number of them that agree.
     """
     return x / x.square().mean(dim=-1, keepdim=True).clamp_min(_EPSILON**2).sqrt()
+
+
+def layer(x: Float[Tensor, "N d"]) -> Float[Tensor, "N d"]:
+    """Shift every row to zero mean and scale it to unit deviation (Ba et al. 2016), without learned parameters."""
+    return F.layer_norm(x, x.shape[-1:], eps=_EPSILON**2)
+
+
+NORMALIZATIONS: dict[str, Callable[[Tensor], Tensor]] = {"rms": rms, "l2": l2, "layer": layer}

@@ -4,13 +4,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
+from polyclinic.objectives.gather import gather_studies
 from polyclinic.objectives.scale import Scale
-
-Embeddings = Mapping[str, Float[Tensor, "N d"]]
-Present = Mapping[str, Bool[Tensor, " N"]]
+from polyclinic.objectives.studies import Embeddings, Groups, Present, Studies
 
 
 class Objective(nn.Module, ABC):
@@ -22,25 +21,44 @@ class Objective(nn.Module, ABC):
     Attributes:
         scale: the factor on the logits, the inverse of the temperature.
         neutral: the value of an embedding's dimension that leaves the scores of other modalities as they are.
+        named: modalities that the settings name, for the task to check.
     """
 
     scale: Scale
     neutral: float
+    named: frozenset[str] = frozenset()
 
-    @abstractmethod
-    def forward(self, embeddings: Embeddings, present: Present | None = None) -> Float[Tensor, ""]:
-        """The loss of one batch.
+    def forward(
+        self, embeddings: Embeddings, present: Present | None = None, groups: Groups | None = None
+    ) -> Float[Tensor, ""]:
+        """The loss of one batch, joined over all ranks.
 
         Args:
             embeddings: per modality ``N`` unnormalised vectors; rows of absent studies hold anything finite.
             present: per modality which rows are real; all of them when absent.
+            groups: studies of equal number are no negatives of each other; see ``Studies``.
 
         Returns:
             The loss; zero, still tied to the graph, when no term has enough studies.
 
         Raises:
-            ValueError: fewer than two modalities, or widths that differ.
+            ValueError: fewer than two modalities, widths that differ, or values that are not finite.
         """
+        return self.loss(gather_studies(Studies.of(embeddings, present, groups)))
+
+    def loss(self, studies: Studies) -> Float[Tensor, ""]:
+        """The loss of studies that were gathered already, for tasks that apply it to several subsets.
+
+        Raises:
+            ValueError: values that are not finite.
+        """
+        studies.refuse_non_finite()
+        with torch.autocast(self.scale.log.device.type, enabled=False):
+            return self._loss(studies)
+
+    @abstractmethod
+    def _loss(self, studies: Studies) -> Float[Tensor, ""]:
+        """The loss of all ranks' studies, in the precision of their embeddings."""
 
     @abstractmethod
     def score(
@@ -57,30 +75,10 @@ class Objective(nn.Module, ABC):
             Scores in units of logits; a study without any query modality scores zero everywhere.
         """
 
+    @abstractmethod
+    def negatives(self, studies: Studies) -> float:
+        """How many negatives an anchor meets on average: those that enter the loss, over all ranks."""
 
-def check_embeddings(embeddings: Embeddings) -> None:
-    """Refuse what cannot be contrasted.
-
-    Raises:
-        ValueError: fewer than two modalities, or shapes that differ.
-    """
-    if len(embeddings) < 2:
-        raise ValueError(f"got modalities {list(embeddings)}, expected at least two; set `data.modalities`")
-    shapes = {name: tuple(value.shape) for name, value in embeddings.items()}
-    if len(set(shapes.values())) > 1:
-        raise ValueError(f"got embeddings of different shapes {shapes}; set one `embedding` width for all")
-
-
-def complete_rows(embeddings: Embeddings, present: Present | None) -> Bool[Tensor, " N"]:
-    """Rows at which every modality of ``embeddings`` is real."""
-    first = next(iter(embeddings.values()))
-    rows = torch.ones(len(first), dtype=torch.bool, device=first.device)
-    if present is not None:
-        for name in embeddings:
-            rows = rows & present[name]
-    return rows
-
-
-def zero_loss(embeddings: Embeddings, scale: Tensor) -> Float[Tensor, ""]:
-    """Zero with a gradient path to every input, so that an empty batch trains like any other."""
-    return sum((value.sum() * 0.0 for value in embeddings.values()), start=scale * 0.0)
+    def readings(self, studies: Studies) -> Mapping[str, float]:
+        """Further numbers worth logging at validation."""
+        return {}

@@ -1,45 +1,58 @@
 """Symile: contrast of any number of modalities at once (Saporta et al. 2024, "Contrasting with Symile")."""
 
 import math
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from polyclinic.objectives.normalize import rms
-from polyclinic.objectives.objective import (
-    Embeddings,
-    Objective,
-    Present,
-    check_embeddings,
-    complete_rows,
-    zero_loss,
-)
+from polyclinic.objectives.cube import shared_cube_logsumexps
+from polyclinic.objectives.infonce import info_nce
+from polyclinic.objectives.normalize import NORMALIZATIONS
+from polyclinic.objectives.objective import Objective
 from polyclinic.objectives.scale import Scale
+from polyclinic.objectives.studies import Embeddings, Groups, Present, Studies, same_group
+
+_SCALES = {"rms": (5.0, 100.0), "layer": (5.0, 100.0), "l2": (1 / 0.07, 1e4)}
+"""Initial and largest scale by normalisation."""
 
 
 class Symile(Objective):
-    """Multilinear contrast with shuffled negatives, O(N) tuples per anchor (paper, section 3 and appendix).
+    """Multilinear contrast (paper, section 3): the logit of a tuple is ``scale * mean_d(prod_m z_m)``.
 
-    The logit of a tuple is ``scale * mean_d(prod_m z_m)`` over RMS-normalised embeddings. Each modality in turn is
-    the anchor; its own tuple is the only positive, and negatives replace all other modalities by those of other
-    studies. Of the others, the first keeps the batch's order and the rest are permuted independently: relative
-    order is all that matters, the tuple of column j != i then never holds study i in the first place, so that no
-    negative can coincide with the positive, and for two modalities the loss is symmetric InfoNCE exactly.
+    Each modality in turn is the anchor, and the loss is the mean over anchors of the cross-entropy of a study's own
+    tuple. With ``negatives="all"`` the negatives of anchor i are all tuples (i, j, k) but its own, N^2 - 1 of them,
+    by tiles of the cube (see ``cube_logsumexps``). That is for three modalities; of more, the loss is the mean over
+    triples of them, and so is the score. With ``negatives="shuffled"``, for any number of modalities M, they are
+    K(N - 1) tuples whose other members are those of other studies: the first keeps the batch's order and the rest
+    are permuted independently. Relative order is all that matters, the tuple of column j != i then never holds study
+    i in the first place, and no negative can coincide with the positive. Of two modalities both are symmetric
+    InfoNCE. All negatives learn faster per step; shuffled ones see an interaction of four modalities or more.
 
     Why RMS and not L2: the product sum of M = 3 unit vectors of width d is about 1/d by chance and 1/sqrt(d) when
     aligned, so that CLIP's habit (L2, scale at most 100) trains nothing. RMS-normalised vectors with the mean over
-    d give 1/sqrt(d) by chance and 1 when aligned, and a scale that starts at 5 learns within seconds.
+    d give 1/sqrt(d) by chance and 1 when aligned, whatever d: a scale that starts at 5 leaves the softmax soft at
+    d = 16 (noise of 1.3 in the logits) and lets gradients through at d = 8192, and learns an exclusive-or within
+    seconds at both. ``layer`` is RMS after the mean over d is taken away (the published code): embeddings then cannot
+    start around the neutral value of one, and learn an interaction later.
 
     Args:
-        shuffles: independent permutations K per anchor; a study is contrasted with K * (N - 1) negatives.
-        initial_scale: of the logits.
-        max_scale: upper bound of the learned scale.
+        negatives: ``all`` or ``shuffled``.
+        shuffles: independent permutations K per anchor, of ``shuffled``.
+        triples: which three modalities at a time, of ``all`` with more than three; every three when absent.
+        normalize: ``rms``, ``layer``, or ``l2`` with a sum over d in place of the mean.
+        initial_scale: of the logits; 5 unless set, for ``l2`` 1/0.07, which suits M = 2 only: set about 5 sqrt(d)
+            for M = 3.
+        max_scale: upper bound of the learned scale; 100 unless set, for ``l2`` 10,000.
         learnable_scale: whether the scale is trained.
+        tile: pairs of studies worked on at a time, of ``all``; less is less memory.
 
     Raises:
-        ValueError: ``shuffles`` below one, or scales out of order.
+        ValueError: an unknown mode, ``shuffles`` or ``tile`` below one, a triple that is not three names, or scales
+            out of order.
     """
 
     draws: Tensor
@@ -48,61 +61,169 @@ class Symile(Objective):
     def __init__(
         self,
         *,
+        negatives: str = "all",
         shuffles: int = 1,
-        initial_scale: float = 5.0,
-        max_scale: float = 100.0,
+        triples: Sequence[Sequence[str]] | None = None,
+        normalize: str = "rms",
+        initial_scale: float | None = None,
+        max_scale: float | None = None,
         learnable_scale: bool = True,
+        tile: int = 2048,
     ) -> None:
         super().__init__()
-        if shuffles < 1:
-            raise ValueError(f"got shuffles {shuffles}, expected at least 1; set `objective.shuffles`")
-        self.shuffles = shuffles
-        self.scale = Scale(initial=initial_scale, largest=max_scale, learnable=learnable_scale)
+        _check_settings(negatives, shuffles, triples, normalize, tile)
+        self.mode, self.shuffles, self.tile, self.normalize = negatives, shuffles, tile, normalize
+        self.triples = None if triples is None else {frozenset(triple) for triple in triples}
+        self.named = frozenset().union(*(self.triples or ()))
+        initial, largest = _SCALES[normalize]
+        self.scale = Scale(
+            initial=initial if initial_scale is None else initial_scale,
+            largest=largest if max_scale is None else max_scale,
+            learnable=learnable_scale,
+        )
         self.register_buffer("draws", torch.zeros((), dtype=torch.int64))
 
-    def forward(self, embeddings: Embeddings, present: Present | None = None) -> Float[Tensor, ""]:
-        """Mean over anchors of the cross-entropy of the positive tuple, over studies that have every modality."""
-        check_embeddings(embeddings)
-        rows = complete_rows(embeddings, present)
-        if int(rows.sum()) < 2:
-            return zero_loss(embeddings, self.scale())
-        normalised = [rms(value[rows]) for value in embeddings.values()]
-        generator = torch.Generator().manual_seed(int(self.draws))
+    def _loss(self, studies: Studies) -> Float[Tensor, ""]:
+        losses = [self._tuple_loss(part) for part in self._parts(studies) if len(part) >= 2]
         if self.training:
             self.draws += 1
-        losses = [self._anchor_loss(normalised, anchor, generator) for anchor in range(len(normalised))]
-        return torch.stack(losses).mean()
+        return sum(losses, start=studies.zero_loss() + 0.0 * self.scale()) / max(len(losses), 1)
 
     def score(
         self, query: Embeddings, candidates: Float[Tensor, "C d"], present: Present | None = None
     ) -> Float[Tensor, "N C"]:
-        """The logit of each candidate with the query's tuple; an absent modality is left out of the product."""
-        first = next(iter(query.values()))
-        product, any_present = torch.ones_like(first), torch.zeros_like(first[:, :1], dtype=torch.bool)
-        for name, value in query.items():
-            rows = torch.ones_like(any_present) if present is None else present[name][:, None]
-            product = product * torch.where(rows, rms(value), torch.ones_like(value))
-            any_present = any_present | rows
-        return self.scale() * (product * any_present) @ rms(candidates).T / candidates.shape[-1]
+        """The logit of each candidate with the query's tuple; an absent modality is left out of the product.
 
-    def _anchor_loss(
-        self, normalised: list[Float[Tensor, "n d"]], anchor: int, generator: torch.Generator
-    ) -> Float[Tensor, ""]:
-        x, *others = [normalised[anchor], *normalised[:anchor], *normalised[anchor + 1 :]]
+        With ``negatives="all"`` and three query modalities or more, the mean over the pairs of them that were
+        contrasted and that a study has; the product of those it has where there is no such pair.
+        """
+        unit = {name: self._normalised(value) for name, value in query.items()}
+        rows = {name: value[:, None] for name, value in Studies.rows(query, present).items()}
+        combined = _product(unit, rows)
+        if self.mode == "all" and len(unit) > 2:
+            combined = _mean_over_pairs(unit, rows, self._query_pairs(list(unit)), combined)
+        return self._factor(candidates.shape[-1]) * combined @ self._normalised(candidates).T
+
+    def negatives(self, studies: Studies) -> float:
+        """Of each anchor, with all negatives or with one step's shuffles."""
+        counts = [self._count(part) for part in self._parts(studies) if len(part) >= 2]
+        return sum(counts) / max(len(counts), 1)
+
+    def _parts(self, studies: Studies) -> list[Studies]:
+        names = list(studies.embeddings)
+        if self.mode == "shuffled" or len(names) <= 3:
+            return [studies.complete()]
+        chosen = [triple for triple in combinations(names, 3) if self._is_chosen(frozenset(triple))]
+        if not chosen:
+            raise ValueError(
+                f"got modalities {names}, of which no three are contrasted; add some to `objective.triples`, or set "
+                "`objective.negatives` to shuffled"
+            )
+        return [studies.only(triple).complete() for triple in chosen]
+
+    def _query_pairs(self, names: Sequence[str]) -> list[tuple[str, str]]:
+        chosen = self.triples or ()
+        return [
+            pair
+            for pair in combinations(names, 2)
+            if self.triples is None or any(len(triple & set(names)) == 2 and triple > set(pair) for triple in chosen)
+        ]
+
+    def _is_chosen(self, triple: frozenset[str]) -> bool:
+        return self.triples is None or triple in self.triples
+
+    def _tuple_loss(self, studies: Studies) -> Float[Tensor, ""]:
+        unit = [self._normalised(value) for value in studies.embeddings.values()]
+        if len(unit) == 2:
+            return info_nce(self._factor(unit[0].shape[-1]) * unit[0] @ unit[1].T, studies.groups)
+        return self._cube_loss(unit, studies.groups) if self.mode == "all" else self._shuffled(unit, studies.groups)[0]
+
+    def _cube_loss(self, unit: Sequence[Float[Tensor, "n d"]], groups: Groups | None) -> Float[Tensor, ""]:
+        x, y, z = unit
+        x = self._factor(x.shape[-1]) * x
+        sums = shared_cube_logsumexps(x, y, z, tile=self.tile, groups=groups)
+        return sums.mean() - (x * y * z).sum(dim=1).mean()
+
+    def _shuffled(self, unit: Sequence[Float[Tensor, "n d"]], groups: Groups | None) -> tuple[Float[Tensor, ""], float]:
+        """The loss, and the number of negatives per anchor."""
+        generator = torch.Generator().manual_seed(int(self.draws))
+        losses, counts = [], []
+        for anchor in range(len(unit)):
+            logits = self._anchor_logits([unit[anchor], *unit[:anchor], *unit[anchor + 1 :]], groups, generator)
+            losses.append(F.cross_entropy(logits, torch.arange(len(logits), device=logits.device)))
+            counts.append(float((logits > -torch.inf).sum()) / len(logits) - 1)
+        return torch.stack(losses).mean(), sum(counts) / len(counts)
+
+    def _anchor_logits(
+        self, unit: Sequence[Float[Tensor, "n d"]], groups: Groups | None, generator: torch.Generator
+    ) -> Float[Tensor, "n Kn"]:
+        x, *others = unit
         own = torch.eye(len(x), dtype=torch.bool, device=x.device)
-        factor = self.scale() / x.shape[-1]
-        positive = factor * (x * math.prod(others[1:], start=others[0])).sum(dim=-1, keepdim=True)
+        x = self._factor(x.shape[-1]) * x
+        positive = (x * math.prod(others[1:], start=others[0])).sum(dim=-1, keepdim=True)
         blocks = []
-        for shuffle in range(self.shuffles if len(others) > 1 else 1):
-            logits = factor * x @ self._permuted_product(others, generator).T
+        for shuffle in range(self.shuffles):
+            orders = [torch.randperm(len(x), generator=generator).to(x.device) for _ in others[1:]]
+            tuples = zip(others[1:], orders, strict=True)
+            logits = x @ math.prod((other[order] for other, order in tuples), start=others[0]).T
+            if groups is not None:
+                logits = logits.masked_fill(_of_own_group(groups, orders), -torch.inf)
             replacement = positive if shuffle == 0 else torch.full_like(positive, -torch.inf)
             blocks.append(torch.where(own, replacement, logits))
-        return F.cross_entropy(torch.cat(blocks, dim=1), torch.arange(len(x), device=x.device))
+        return torch.cat(blocks, dim=1)
 
-    @staticmethod
-    def _permuted_product(others: list[Float[Tensor, "n d"]], generator: torch.Generator) -> Float[Tensor, "n d"]:
-        product = others[0]
-        for other in others[1:]:
-            order = torch.randperm(len(other), generator=generator)
-            product = product * other[order.to(other.device)]
-        return product
+    def _count(self, studies: Studies) -> float:
+        n, groups = len(studies), studies.groups
+        mates = 0.0 if groups is None else same_group(groups).sum(dim=1).double()
+        if len(studies.embeddings) == 2:
+            return n - 1 - float(torch.as_tensor(mates).mean())
+        if self.mode == "all":
+            return n * n - float(torch.as_tensor((mates + 1) ** 2).double().mean())
+        with torch.no_grad():
+            return self._shuffled([self._normalised(value) for value in studies.embeddings.values()], groups)[1]
+
+    def _normalised(self, value: Float[Tensor, "N d"]) -> Float[Tensor, "N d"]:
+        return NORMALIZATIONS[self.normalize](value)
+
+    def _factor(self, width: int) -> Float[Tensor, ""]:
+        return self.scale() if self.normalize == "l2" else self.scale() / width
+
+
+def _of_own_group(groups: Groups, orders: Sequence[Int[Tensor, " n"]]) -> Bool[Tensor, "n n"]:
+    """Which tuples, by anchor and column, lie wholly in the anchor's group."""
+    uniform = torch.stack([groups[order] == groups for order in orders]).all(dim=0)
+    return uniform & (groups[:, None] == groups)
+
+
+def _product(unit: Embeddings, rows: Mapping[str, Bool[Tensor, "N 1"]]) -> Float[Tensor, "N d"]:
+    """Of the modalities that each study has; zeros where it has none."""
+    product = math.prod(torch.where(rows[name], value, 1.0) for name, value in unit.items())
+    return product * torch.stack(list(rows.values())).any(dim=0)
+
+
+def _mean_over_pairs(
+    unit: Embeddings, rows: Mapping[str, Bool[Tensor, "N 1"]], pairs: Sequence[tuple[str, str]], otherwise: Tensor
+) -> Float[Tensor, "N d"]:
+    total, count = torch.zeros_like(otherwise), otherwise.new_zeros(len(otherwise), 1)
+    for one, other in pairs:
+        both = rows[one] & rows[other]
+        total, count = total + both * unit[one] * unit[other], count + both
+    return torch.where(count > 0, total / count.clamp_min(1.0), otherwise)
+
+
+def _check_settings(
+    negatives: str, shuffles: int, triples: Sequence[Sequence[str]] | None, normalize: str, tile: int
+) -> None:
+    if negatives not in ("all", "shuffled"):
+        raise ValueError(f"got negatives {negatives!r}, expected 'all' or 'shuffled'; set `objective.negatives`")
+    if normalize not in NORMALIZATIONS:
+        raise ValueError(f"got normalize {normalize!r}, expected one of {list(NORMALIZATIONS)}; set it in `objective`")
+    for setting, value in (("shuffles", shuffles), ("tile", tile)):
+        if value < 1:
+            raise ValueError(f"got {setting} {value}, expected at least 1; set `objective.{setting}`")
+    for triple in triples or ():
+        if isinstance(triple, str) or len(set(triple)) != 3:
+            raise ValueError(
+                f"got triple {triple!r}, expected three modalities; set `objective.triples`, such as "
+                "[[xray, ecg, report]]"
+            )

@@ -1,5 +1,6 @@
 """Contrastive pretraining of one encoder per modality."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
@@ -12,8 +13,11 @@ from torch import Tensor, nn
 from polyclinic.data import Batch
 from polyclinic.modality import Modality
 from polyclinic.nn import Encoder, Projection
-from polyclinic.objectives import Objective
+from polyclinic.objectives import Objective, Studies, gather_studies
+from polyclinic.tasks.diagnostics import Diagnostics
 from polyclinic.tasks.encoders import build_encoders, encode_batch
+from polyclinic.tasks.finite import naming_studies, refuse_non_finite
+from polyclinic.tasks.groups import SAME, batch_groups
 from polyclinic.tasks.optimizer import adamw_cosine
 
 
@@ -34,6 +38,11 @@ class ContrastivePretraining(L.LightningModule):
             has.
         hub: a modality that every random subset contains, such as the one that prompts are written in; none
             unless set.
+        same: which studies are no negatives of each other (and positives for the objectives and terms that say so):
+            views of one ``study``, studies of one ``patient``, or studies with equal ``labels``; none unless set.
+        micro_batch: studies that an encoder sees at a time, for batches larger than memory: activations are computed
+            again in the backward pass, gradients are those of the whole batch; all at once when 0. An encoder that
+            normalises over its batch would see the smaller one.
         lr: peak learning rate.
         weight_decay: of matrices.
         warmup: share of all steps in which the learning rate rises.
@@ -52,6 +61,8 @@ class ContrastivePretraining(L.LightningModule):
         subsets: Sequence[Sequence[str]] = (),
         random_subsets: int = 0,
         hub: str | None = None,
+        same: str | None = None,
+        micro_batch: int = 0,
         lr: float = 1e-3,
         weight_decay: float = 0.05,
         warmup: float = 0.1,
@@ -69,37 +80,51 @@ class ContrastivePretraining(L.LightningModule):
                 for name, one in built.items()
             }
         )
-        if hub is not None and hub not in modalities:
-            raise ValueError(f"got hub {hub!r}, expected one of {list(modalities)} or null; set `model.hub`")
-        for names in subsets:
-            _check_subset(names, modalities)
-        self.subsets = [tuple(names) for names in subsets]
+        _check_names(modalities, hub=hub, subsets=subsets, named=objective.named)
+        if same not in (None, *SAME) or micro_batch < 0:
+            raise ValueError(
+                f"got same {same!r} and micro_batch {micro_batch}, expected same null or one of {SAME} and "
+                "micro_batch 0 or more; set them in `model`"
+            )
+        self.subsets = Counter(tuple(names) for names in subsets)
         self.random_subsets, self.hub, self.seed = random_subsets, hub, seed
+        self.same, self.micro_batch = same, micro_batch
         self.lr, self.weight_decay, self.warmup = lr, weight_decay, warmup
+        self.diagnostics = Diagnostics()
 
     def forward(self, batch: Batch) -> dict[str, Float[Tensor, "B d"]]:
         """Unnormalised embeddings per modality; zeros where a study lacks it."""
-        return encode_batch(self.encoders, self.heads, batch)
+        return encode_batch(self.encoders, self.heads, batch, at_once=self.micro_batch)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
         """The objective on all modalities, on the fixed subsets and on this step's random ones, averaged."""
-        embedded = self(batch)
-        chosen = [tuple(embedded), *self.subsets, *self._draw_subsets(list(embedded))]
-        losses = [self.objective({name: embedded[name] for name in names}, batch.present) for names in chosen]
-        loss: Tensor = sum(losses[1:], start=losses[0]) / len(losses)
+        with naming_studies(batch):
+            studies = gather_studies(Studies.of(self(batch), batch.present, batch_groups(batch, self.same)))
+            chosen = Counter([tuple(studies.embeddings), *self._draw_subsets(list(studies.embeddings))]) + self.subsets
+            losses = [weight * self.objective.loss(studies.only(names)) for names, weight in chosen.items()]
+        loss: Tensor = sum(losses[1:], start=losses[0]) / chosen.total()
+        refuse_non_finite(loss, batch)
         self.log("train/loss", loss, batch_size=len(batch))
         self.log("train/scale", self.objective.scale(), batch_size=len(batch))
+        if batch_idx == 0:
+            self.log("train/negatives", self.objective.negatives(studies), batch_size=len(batch))
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """The objective on all pairs and on all modalities, without anything random."""
-        embedded = self(batch)
-        whole = self.objective(embedded, batch.present)
-        pairs = [
-            self.objective({name: embedded[name] for name in pair}, batch.present) for pair in combinations(embedded, 2)
-        ]
-        self.log("val/loss", whole, batch_size=len(batch), sync_dist=True)
+        """The objective on all pairs and on all modalities of this rank's studies, without anything random."""
+        studies = Studies.of(self(batch), batch.present, batch_groups(batch, self.same))
+        pairs = [self.objective.loss(studies.only(pair)) for pair in combinations(studies.embeddings, 2)]
+        self.log("val/loss", self.objective.loss(studies), batch_size=len(batch), sync_dist=True)
         self.log("val/pair_loss", sum(pairs) / len(pairs), batch_size=len(batch), sync_dist=True)
+        self.diagnostics.add(studies)
+
+    def on_validation_epoch_end(self) -> None:
+        """How the embeddings of all ranks lie, and what the objective tells of itself."""
+        studies = self.diagnostics.take()
+        readings = {**self.diagnostics.measure(studies), **self.objective.readings(studies)}
+        for name, value in readings.items():
+            self.log(f"val/{name}", value)
+        self.log("val/scale", self.objective.scale())
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Float[Tensor, "B d"]]:
         """The embeddings."""
@@ -121,9 +146,16 @@ class ContrastivePretraining(L.LightningModule):
         return [(*rng.choice(free, size=size, replace=False).tolist(), *fixed) for size in sizes]
 
 
-def _check_subset(names: Sequence[str], modalities: Mapping[str, Modality]) -> None:
-    if isinstance(names, str) or len(set(names)) < 2 or not set(names) <= set(modalities):
-        raise ValueError(
-            f"got subset {names!r}, expected two or more of {list(modalities)}; set `model.subsets`, such as "
-            "[[xray, report]]"
-        )
+def _check_names(
+    modalities: Mapping[str, Modality], *, hub: str | None, subsets: Sequence[Sequence[str]], named: frozenset[str]
+) -> None:
+    if unknown := sorted(named - set(modalities)):
+        raise ValueError(f"`model.objective` names {unknown}, expected some of {list(modalities)}; correct it")
+    if hub is not None and hub not in modalities:
+        raise ValueError(f"got hub {hub!r}, expected one of {list(modalities)} or null; set `model.hub`")
+    for names in subsets:
+        if isinstance(names, str) or len(set(names)) < 2 or not set(names) <= set(modalities):
+            raise ValueError(
+                f"got subset {names!r}, expected two or more of {list(modalities)}; set `model.subsets`, such as "
+                "[[xray, report]]"
+            )

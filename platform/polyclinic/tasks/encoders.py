@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from polyclinic.data import Batch
 from polyclinic.modality import Modality
@@ -27,8 +28,14 @@ def build_encoders(
     }
 
 
-def encode_batch(encoders: nn.ModuleDict, heads: nn.ModuleDict, batch: Batch) -> dict[str, Float[Tensor, "B d"]]:
+def encode_batch(
+    encoders: nn.ModuleDict, heads: nn.ModuleDict, batch: Batch, *, at_once: int = 0
+) -> dict[str, Float[Tensor, "B d"]]:
     """Encode and project every modality; a study that lacks it gets a row of zeros.
+
+    With ``at_once`` an encoder sees that many studies at a time and keeps no activations: the backward pass encodes
+    them again, with the same dropout. Heads see the whole batch. The gradient is that of the whole batch and all
+    ranks are synchronised once, which is what GradCache is for (Gao et al. 2021).
 
     A modality that no study of the batch has still touches its parameters with weight zero, so that distributed
     training finds a gradient for every parameter on every rank.
@@ -38,12 +45,23 @@ def encode_batch(encoders: nn.ModuleDict, heads: nn.ModuleDict, batch: Batch) ->
         present = batch.present[name]
         head = heads[name]
         if name in batch.inputs:
-            rows = head(encoder(batch.inputs[name]).pooled)
+            rows = head(_pooled(encoder, batch.inputs[name], at_once))
             embedded[name] = rows.new_zeros(len(present), rows.shape[1]).index_put((present,), rows)
         else:
             touch = sum(p.sum() for module in (encoder, head) for p in module.parameters()) * 0.0
             embedded[name] = torch.zeros(len(present), _width(head), device=present.device) + touch
     return embedded
+
+
+def _pooled(encoder: nn.Module, inputs: dict[str, Tensor], at_once: int) -> Float[Tensor, "b D"]:
+    size = len(next(iter(inputs.values())))
+    if not 0 < at_once < size:
+        whole: Tensor = encoder(inputs).pooled
+        return whole
+    parts = [
+        {key: value[start : start + at_once] for key, value in inputs.items()} for start in range(0, size, at_once)
+    ]
+    return torch.cat([checkpoint(lambda part: encoder(part).pooled, part, use_reentrant=False) for part in parts])
 
 
 def _width(head: nn.Module) -> int:

@@ -88,12 +88,26 @@ def test_ranks_share_the_studies() -> None:
     def places(rank: int, *, shuffle: bool) -> list[int]:
         sampler = StudySampler(length=11, shuffle=shuffle, seed=0, rank=rank, world=2)
         assert len(sampler) == len(list(sampler))
-        return [index for _, index in sampler]
+        return [index for _, index, _ in sampler]
 
     assert sorted(places(0, shuffle=False) + places(1, shuffle=False)) == list(range(11))
     first, second = places(0, shuffle=True), places(1, shuffle=True)
     assert len(first) == len(second) == 5
     assert not set(first) & set(second)
+
+
+def test_views_of_a_study_stand_side_by_side_and_differ(pulse_cohort: Path) -> None:
+    module = _module(pulse_cohort, batch_size=4, views=2)
+    loader = module.train_dataloader()
+    batch = next(iter(loader))
+    assert len(loader) == len(module.cohort.split("train")) // 4
+    assert batch.study_ids[::2] == batch.study_ids[1::2]
+    assert len(set(batch.study_ids)) == 4
+    (vitals,) = batch.inputs["first"].values()
+    assert not torch.equal(vitals[::2], vitals[1::2])
+    assert len(next(iter(module.val_dataloader())).study_ids) == 4
+    with pytest.raises(ValueError, match="got views 2 with augment False"):
+        _module(pulse_cohort, views=2, augment=False)
 
 
 @pytest.mark.parametrize("prepared", [False, True])

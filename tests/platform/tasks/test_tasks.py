@@ -1,6 +1,7 @@
 """Tasks wire what they are given: masks, subsets, absent modalities, and schedules."""
 
 import copy
+from itertools import combinations
 from pathlib import Path
 
 import lightning.pytorch as L
@@ -8,9 +9,12 @@ import pytest
 import torch
 
 from polyclinic.data import Batch, CohortDataModule
-from polyclinic.objectives import Clip, Symile
+from polyclinic.nn import Encoded, Encoder
+from polyclinic.objectives import Clip, Cwcl, Symile
 from polyclinic.tasks import ContrastivePretraining, Downstream
 from polyclinic.tasks.downstream import masked_bce
+from polyclinic.tasks.finite import refuse_non_finite
+from polyclinic.tasks.groups import batch_groups
 from pulse import Pulse
 
 NAMES = ("first", "second")
@@ -84,11 +88,84 @@ def test_every_step_takes_the_whole_and_each_subset() -> None:
     loss = task.training_step(batch, 0)
     again = _task(names)
     again.load_state_dict(task.state_dict())
-    again.objective.draws.zero_()
     embedded = again(batch)
     whole = again.objective(embedded, batch.present)
-    parts = [again.objective({name: embedded[name] for name in pair}, batch.present) for _ in range(2)]
-    torch.testing.assert_close(loss, (whole + sum(parts)) / 3)
+    part = again.objective({name: embedded[name] for name in pair}, batch.present)
+    torch.testing.assert_close(loss, (whole + 2 * part) / 3)
+
+
+def test_studies_of_a_patient_or_a_diagnosis_are_grouped() -> None:
+    batch = _batch({name: [True] * 4 for name in NAMES})
+    batch.patient_ids = ["P0", "P1", "P0", "P2"]
+    batch.labels = torch.tensor([[1.0, 0.0], [torch.nan, 0.0], [torch.nan, 0.0], [1.0, 0.0]])
+    assert batch_groups(batch, None) is None
+    for same, mates in (("study", ()), ("patient", (0, 2)), ("labels", (0, 3))):
+        groups = batch_groups(batch, same).tolist()
+        assert {(i, j) for i, j in combinations(range(4), 2) if groups[i] == groups[j]} == ({mates} if mates else set())
+    batch.study_ids = ["S0", "S0", "S1", "S1"]
+    with pytest.raises(ValueError, match=r"set `model\.same: study`"):
+        batch_groups(batch, None)
+    assert len(set(batch_groups(batch, "study").tolist())) == 2
+
+
+def test_groups_reach_the_objective() -> None:
+    batch = _batch({name: [True] * 6 for name in NAMES})
+    batch.patient_ids = ["P0"] * 6
+    tasks = [_task(same=same) for same in (None, "patient")]
+    for task in tasks:
+        task.log = lambda *_, **__: None  # type: ignore[method-assign]
+    alone, together = (task.training_step(batch, 0) for task in tasks)
+    assert together == 0 < alone
+
+
+class Noisy(Encoder):
+    """An encoder with dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.width = 16
+        self.layers = torch.nn.Sequential(torch.nn.Linear(2, 16), torch.nn.Dropout(0.5), torch.nn.Linear(16, 16))
+        self.largest = 0
+
+    def forward(self, inputs: dict[str, torch.Tensor]) -> Encoded:
+        values = self.layers(inputs["vitals"])
+        self.largest = max(self.largest, len(values))
+        return Encoded(values[:, None], values, torch.zeros(len(values), 1, dtype=torch.bool))
+
+
+def test_micro_batches_give_the_gradient_of_the_whole_batch_with_dropout() -> None:
+    """Against the same draws of dropout, part by part, with every activation kept."""
+    batch = _batch({"first": [True] * 10, "second": [True, False] * 5})
+    gradients, largest = [], []
+    for micro_batch in (4, 0):
+        torch.manual_seed(3)
+        task = _task(encoders={name: Noisy() for name in NAMES}, micro_batch=micro_batch)
+        torch.manual_seed(5)
+        if micro_batch:
+            embedded = task(batch)
+        else:
+            parts = {
+                n: [task.encoders[n]({"vitals": v}).pooled for v in batch.inputs[n]["vitals"].split(4)] for n in NAMES
+            }
+            embedded = {
+                n: torch.zeros(10, 8).index_put((batch.present[n],), task.heads[n](torch.cat(parts[n]))) for n in NAMES
+            }
+        task.objective(embedded, batch.present).backward()
+        gradients.append({name: p.grad for name, p in task.named_parameters()})
+        largest.append(max(encoder.largest for encoder in task.encoders.values()))
+    assert largest == [4, 4]
+    for name, gradient in gradients[1].items():
+        torch.testing.assert_close(gradients[0][name], gradient, rtol=1e-5, atol=1e-7)
+
+
+def test_broken_numbers_stop_the_step_and_name_the_studies() -> None:
+    batch = _batch({name: [True] * 3 for name in NAMES})
+    batch.inputs["second"]["vitals"][1] = torch.nan
+    task = _task().eval()
+    with pytest.raises(ValueError, match=r"'second' that are not finite in rows \[1\].*S0, S1, S2"):
+        task.training_step(batch, 0)
+    with pytest.raises(ValueError, match=r"got loss inf.*S0, S1, S2"):
+        refuse_non_finite(torch.tensor(torch.inf), batch)
 
 
 def test_masked_bce_counts_known_labels_only() -> None:
@@ -138,6 +215,22 @@ def test_rate_rises_then_falls_and_temperature_does_not_decay(pulse_cohort: Path
     assert free["weight_decay"] == 0 < decayed["weight_decay"]
 
 
+def test_validation_tells_how_embeddings_lie(pulse_cohort: Path, tmp_path: Path) -> None:
+    data = CohortDataModule(cohort=pulse_cohort, modalities={n: Pulse() for n in NAMES}, batch_size=8, views=2)
+    trainer = L.Trainer(
+        max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu",
+        enable_model_summary=False, use_distributed_sampler=False, default_root_dir=tmp_path,
+    )  # fmt: skip
+    trainer.fit(_task(same="study"), datamodule=data)
+    told = trainer.callback_metrics
+    assert float(told["train/negatives"]) in range(2, 15, 2)
+    assert {name for name in told if name.startswith("val/")} == {
+        "val/loss", "val/pair_loss", "val/scale", "val/modality_gap/first+second", "val/alignment/first+second",
+        "val/uniformity/first", "val/uniformity/second", "val/effective_rank/first", "val/effective_rank/second",
+    }  # fmt: skip
+    assert 1 <= told["val/effective_rank/first"] <= 8
+
+
 def test_training_lowers_the_loss(pulse_cohort: Path, tmp_path: Path) -> None:
     data = CohortDataModule(cohort=pulse_cohort, modalities={n: Pulse() for n in NAMES}, batch_size=32)
     task = _task(lr=3e-3)
@@ -159,6 +252,8 @@ def test_training_lowers_the_loss(pulse_cohort: Path, tmp_path: Path) -> None:
         ({"subsets": [["first", "third"]]}, "set `model.subsets`"),
         ({"subsets": [["first", "first"]]}, "two or more"),
         ({"subsets": ["first"]}, "two or more"),
+        ({"same": "hospital"}, "expected same null or one of"),
+        ({"micro_batch": -1}, "micro_batch 0 or more"),
         ({"size": "huge"}, "encoder size 'huge'"),
         ({"encoders": {"x": Pulse().default_encoder("nano")}}, "'x'"),
     ],
@@ -166,6 +261,11 @@ def test_training_lowers_the_loss(pulse_cohort: Path, tmp_path: Path) -> None:
 def test_bad_settings_are_named(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         _task(**settings)
+
+
+def test_objective_that_names_an_unknown_modality_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"names \['teacher'\]"):
+        ContrastivePretraining(modalities={n: Pulse() for n in NAMES}, objective=Cwcl(teacher="teacher"))
 
 
 def test_one_modality_is_refused() -> None:

@@ -1,0 +1,37 @@
+"""The regulariser that closes the contrastive gap (Fahim et al. 2024, "It's not a modality gap")."""
+
+from itertools import combinations
+
+from jaxtyping import Float
+from torch import Tensor
+
+from polyclinic.objectives.geometry import alignment, cross_uniformity, uniformity
+from polyclinic.objectives.studies import Studies
+from polyclinic.objectives.term import Term
+
+
+class AlignmentUniformity(Term):
+    """Alignment of each pair of modalities plus the mean of both uniformities (CUA), over unit vectors.
+
+    With ``cross`` also the uniformity between different studies of the two modalities (CUAXU). Averaged over pairs,
+    each over the studies that have both.
+
+    Args:
+        weight: beside the objective; 1 as in the paper.
+        cross: whether uniformity across modalities is added.
+    """
+
+    def __init__(self, *, weight: float = 1.0, cross: bool = False) -> None:
+        super().__init__(weight=weight)
+        self.cross = cross
+
+    def forward(self, studies: Studies) -> Float[Tensor, ""]:
+        """Mean over the pairs that at least two studies have."""
+        losses = []
+        for pair in combinations(studies.embeddings, 2):
+            both = studies.only(pair).complete()
+            if len(both) >= 2:
+                x, y = both.embeddings.values()
+                across = cross_uniformity(x, y) if self.cross else x.new_zeros(())
+                losses.append(alignment(x, y) + (uniformity(x) + uniformity(y)) / 2 + across)
+        return sum(losses, start=studies.zero_loss()) / max(len(losses), 1)

@@ -1,0 +1,140 @@
+"""Log-sum-exps of the cube of all triples, tile by tile, in memory that grows with N times the tile."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from polyclinic.objectives.gather import all_gather, rank, world_size
+
+Sums = tuple[Float[Tensor, " n"], Float[Tensor, " N"], Float[Tensor, " N"]]
+
+
+def cube_logsumexps(
+    x: Float[Tensor, "n d"],
+    y: Float[Tensor, "N d"],
+    z: Float[Tensor, "N d"],
+    *,
+    tile: int,
+    groups: Int[Tensor, " N"] | None = None,
+    first: int = 0,
+) -> Sums:
+    """Log-sum-exps of ``L[i, j, k] = sum_d x[i, d] y[j, d] z[k, d]`` over each pair of its axes.
+
+    One pass serves all three anchors, where the published code builds the cube once for each. The backward pass
+    computes each tile again and then takes two products with it: 8 n N^2 d operations forward and backward.
+
+    Args:
+        x: rows ``first`` to ``first + n`` of the first modality: all of them, or one rank's share.
+        y: the second modality.
+        z: the third.
+        tile: pairs (i, j) worked on at a time; memory is that of ``2 * tile`` rows of N logits and of d products.
+        groups: studies of one group are no negatives of each other: a triple that lies wholly in one group is left
+            out, unless i, j and k are the same study.
+        first: place of the first row of ``x`` among the N.
+
+    Returns:
+        Over (j, k) for each row of ``x``, over (i, k) for each of ``y`` and over (i, j) for each of ``z``, the last
+        two over the given rows of ``x`` only.
+    """
+    sums: Sums = _CubeLogSumExps.apply(x, y, z, tile, groups, first)
+    return sums
+
+
+def shared_cube_logsumexps(
+    x: Float[Tensor, "N d"],
+    y: Float[Tensor, "N d"],
+    z: Float[Tensor, "N d"],
+    *,
+    tile: int,
+    groups: Int[Tensor, " N"] | None = None,
+) -> Float[Tensor, "3 N"]:
+    """``cube_logsumexps`` of studies that every rank holds, each rank working on its slab of the first axis only."""
+    world = world_size()
+    if world == 1:
+        return torch.stack(cube_logsumexps(x, y, z, tile=tile, groups=groups))
+    first, last = (len(x) * place // world for place in (rank(), rank() + 1))
+    over_x, over_y, over_z = cube_logsumexps(x[first:last], y, z, tile=tile, groups=groups, first=first)
+    before, after = (x.new_full((size,), -torch.inf) for size in (first, len(x) - last))
+    partial = torch.stack([torch.cat([before, over_x, after]), over_y, over_z])
+    return all_gather(partial).logsumexp(dim=0)
+
+
+class _CubeLogSumExps(torch.autograd.Function):
+    """The passes over the tiles."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor, z: Tensor, tile: int, groups: Tensor | None, first: int) -> Sums:
+        over_x = x.new_full((len(x),), -torch.inf)
+        over_y, over_z = (x.new_full((len(y),), -torch.inf) for _ in range(2))
+        work = _Tiles(x, y, z, tile, groups, first)
+        for rows, columns, _, logits in work:
+            over_z = torch.logaddexp(over_z, logits.logsumexp(dim=0))
+            pairs = logits.logsumexp(dim=1).view(rows.stop - rows.start, -1)
+            over_x[rows] = torch.logaddexp(over_x[rows], pairs.logsumexp(dim=1))
+            over_y[columns] = torch.logaddexp(over_y[columns], pairs.logsumexp(dim=0))
+        ctx.save_for_backward(over_x, over_y, over_z)
+        ctx.work = work
+        return over_x, over_y, over_z
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+        """Softmax of each anchor over the cube, weighed by its upstream gradient, against the inputs."""
+        # An axis whose every triple is left out has no share in anything; any finite value keeps it from NaN.
+        over_x, over_y, over_z = (sums.clamp_min(torch.finfo(sums.dtype).min) for sums in ctx.saved_tensors)
+        from_x, from_y, from_z = upstream
+        work = ctx.work
+        grad_x, grad_y, grad_z = (torch.zeros_like(value) for value in (work.x, work.y, work.z))
+        weights = torch.empty_like(work.logits)
+        for rows, columns, products, logits in work:
+            weight = torch.sub(logits, over_z, out=weights[: len(logits)]).exp_().mul_(from_z)
+            row, column = over_x[rows, None], over_y[columns]
+            shift = torch.minimum(row, column)
+            share = from_x[rows, None] * (shift - row).exp_() + from_y[columns] * (shift - column).exp_()
+            weight.addcmul_(logits.sub_(shift.view(-1, 1)).exp_(), share.view(-1, 1))
+            grad_z.addmm_(weight.T, products)
+            back = torch.mm(weight, work.z, out=products).view(*shift.shape, -1)
+            grad_x[rows] += (back * work.y[columns]).sum(dim=1)
+            for row_index, one in enumerate(back, start=rows.start):
+                grad_y[columns].addcmul_(one, work.x[row_index])
+        return grad_x, grad_y, grad_z, None, None, None
+
+
+class _Tiles:
+    """Iterates over blocks of pairs (i, j), with their products [t, d] and logits [t, N] in buffers used again."""
+
+    def __init__(self, x: Tensor, y: Tensor, z: Tensor, tile: int, groups: Tensor | None, first: int) -> None:
+        self.x, self.y, self.z, self.groups, self.first = x, y, z, groups, first
+        self.height, self.width = max(1, min(len(x), tile // len(y))), min(len(y), tile)
+        self.products = x.new_empty(self.height * self.width, x.shape[1])
+        self.logits = x.new_empty(len(self.products), len(z))
+
+    def __iter__(self) -> Iterator[tuple[slice, slice, Tensor, Tensor]]:
+        for top in range(0, len(self.x), self.height):
+            rows = slice(top, min(top + self.height, len(self.x)))
+            for left in range(0, len(self.y), self.width):
+                columns = slice(left, min(left + self.width, len(self.y)))
+                yield rows, columns, *self._compute(rows, columns)
+
+    def _compute(self, rows: slice, columns: slice) -> tuple[Tensor, Tensor]:
+        shape = (rows.stop - rows.start, columns.stop - columns.start)
+        pairs = shape[0] * shape[1]
+        products = self.products[:pairs]
+        torch.mul(self.x[rows, None], self.y[columns], out=products.view(*shape, -1))
+        logits = torch.mm(products, self.z.T, out=self.logits[:pairs])
+        if self.groups is not None:
+            self._leave_out(logits.view(*shape, -1), rows, columns, self.groups)
+        return products, logits
+
+    def _leave_out(self, logits: Tensor, rows: slice, columns: slice, groups: Tensor) -> None:
+        studies = torch.arange(len(groups), device=groups.device)
+        anchors = studies[self.first :][rows]
+        same = groups[anchors][:, None] == groups[columns]
+        i, j = same.nonzero(as_tuple=True)
+        alike = groups[anchors[i]][:, None] == groups
+        own = (anchors[i] == studies[columns][j])[:, None] & (anchors[i][:, None] == studies)
+        logits[i, j] = logits[i, j].masked_fill(alike & ~own, -torch.inf)

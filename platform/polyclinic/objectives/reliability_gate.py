@@ -1,0 +1,94 @@
+"""A learned weight per modality and study, so that one bad modality cannot corrupt the product."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from polyclinic.objectives.normalize import rms
+from polyclinic.objectives.objective import Objective
+from polyclinic.objectives.scale import Scale
+from polyclinic.objectives.studies import Embeddings, Present, Studies
+
+
+class ReliabilityGate(Objective):
+    """Replaces each embedding by ``g z + (1 - g) null`` before an objective sees it, in training and in scoring.
+
+    ``z`` is RMS-normalised, ``g = softmax([w z + b, 0])_0`` is the weight of the modality against a NULL option, and
+    ``null`` is a learned vector per modality that starts at the objective's neutral value: with ``g = 0`` the
+    modality leaves a product as it is and says nothing about a sum. Gates start at 0.88, nearly open.
+
+    Args:
+        objective: what contrasts and scores the gated embeddings.
+        modalities: which are gated; leave out the one that candidates come from, as ``score`` does not gate them.
+        embedding: width d of the embeddings.
+
+    Raises:
+        ValueError: no modality.
+    """
+
+    def __init__(self, *, objective: Objective, modalities: Sequence[str], embedding: int) -> None:
+        super().__init__()
+        if not modalities or isinstance(modalities, str):
+            raise ValueError(f"got modalities {modalities!r}, expected a list of names; set `objective.modalities`")
+        self.objective = objective
+        self.neutral = objective.neutral
+        self.named = objective.named | frozenset(modalities)
+        self.judges = nn.ModuleDict({name: _judge(embedding) for name in modalities})
+        self.nulls = nn.ParameterDict(
+            {name: nn.Parameter(torch.full((embedding,), objective.neutral)) for name in modalities}
+        )
+
+    @property
+    def scale(self) -> Scale:  # type: ignore[override]
+        """The objective's."""
+        return self.objective.scale
+
+    def gates(self, embeddings: Embeddings) -> dict[str, Float[Tensor, " N"]]:
+        """The weight from 0 to 1 of each gated modality in each study."""
+        return {
+            name: self.judges[name](rms(value)).sigmoid()[:, 0]
+            for name, value in embeddings.items()
+            if name in self.judges
+        }
+
+    def _loss(self, studies: Studies) -> Float[Tensor, ""]:
+        gated = Studies(embeddings=self._gated(studies.embeddings), present=studies.present, groups=studies.groups)
+        return self.objective.loss(gated)
+
+    def score(
+        self, query: Embeddings, candidates: Float[Tensor, "C d"], present: Present | None = None
+    ) -> Float[Tensor, "N C"]:
+        """The objective's, of gated queries."""
+        return self.objective.score(self._gated(query), candidates, present)
+
+    def negatives(self, studies: Studies) -> float:
+        """The objective's."""
+        return self.objective.negatives(studies)
+
+    @torch.no_grad()
+    def readings(self, studies: Studies) -> Mapping[str, float]:
+        """The objective's, and the mean gate of each modality over the studies that have it."""
+        means = {
+            f"gate/{name}": float(gate[studies.present[name]].mean())
+            for name, gate in self.gates(studies.embeddings).items()
+            if bool(studies.present[name].any())
+        }
+        return {**self.objective.readings(studies), **means}
+
+    def _gated(self, embeddings: Embeddings) -> dict[str, Tensor]:
+        gates = self.gates(embeddings)
+        return {
+            name: rms(value) * gates[name][:, None] + self.nulls[name] * (1 - gates[name][:, None])
+            if name in gates
+            else value
+            for name, value in embeddings.items()
+        }
+
+
+def _judge(width: int) -> nn.Linear:
+    judge = nn.Linear(width, 1)
+    nn.init.zeros_(judge.weight)
+    nn.init.constant_(judge.bias, 2.0)
+    return judge

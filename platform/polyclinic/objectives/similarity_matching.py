@@ -1,0 +1,53 @@
+"""Similarity distribution matching (Jiang and Ye 2023, "IRRA", equations 4 to 6)."""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from polyclinic.objectives.pairwise import PairwiseObjective
+from polyclinic.objectives.studies import Groups
+
+_EPSILON = 1e-8
+
+
+class SimilarityMatching(PairwiseObjective):
+    """``sum over both directions of 1/n sum_ij p_ij log(p_ij / (q_ij + eps))``, with p the softmax of scaled cosines.
+
+    ``q`` shares each row out over the studies of its group: several studies of one patient, or all with one finding,
+    are positives alike. Without groups each study is its own only positive.
+
+    Args:
+        weights: by pair, such as ``{"xray+report": 1.0}``; all pairs alike when absent.
+        initial_scale: of the cosines; 50 as in the paper, which keeps it fixed.
+        max_scale: upper bound of a learned scale.
+        learnable_scale: whether the scale is trained.
+    """
+
+    def __init__(
+        self,
+        *,
+        weights: Mapping[str, float] | None = None,
+        initial_scale: float = 50.0,
+        max_scale: float = 100.0,
+        learnable_scale: bool = False,
+    ) -> None:
+        super().__init__(
+            weights=weights, initial_scale=initial_scale, max_scale=max_scale, learnable_scale=learnable_scale
+        )
+
+    def _pair_loss(
+        self, x: Float[Tensor, "n d"], y: Float[Tensor, "n d"], groups: Groups | None, pair: tuple[str, str]
+    ) -> Float[Tensor, ""]:
+        each = torch.arange(len(x), device=x.device) if groups is None else groups
+        match = (each[:, None] == each).to(x.dtype)
+        target = torch.log(match / match.sum(dim=1, keepdim=True) + _EPSILON)
+        logits = self.scale() * x @ y.T
+        return _divergence(logits, target) + _divergence(logits.T, target)
+
+
+def _divergence(logits: Float[Tensor, "n n"], log_target: Float[Tensor, "n n"]) -> Float[Tensor, ""]:
+    log_share = F.log_softmax(logits, dim=1)
+    return (log_share.exp() * (log_share - log_target)).sum(dim=1).mean()

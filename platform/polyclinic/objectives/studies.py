@@ -1,0 +1,91 @@
+"""What an objective contrasts: the embeddings of some studies, which of them are real, and which belong together."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+Embeddings = Mapping[str, Float[Tensor, "N d"]]
+Present = Mapping[str, Bool[Tensor, " N"]]
+Groups = Int[Tensor, " N"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Studies:
+    """``N`` studies, of one rank or of all.
+
+    Attributes:
+        embeddings: per modality ``N`` unnormalised vectors in single precision or better.
+        present: per modality which rows are real; the others hold anything finite.
+        groups: studies of equal number belong together: one patient, one diagnosis, two views of one study. They are
+            no negatives of each other, and positives for the objectives that say so. None when each stands alone.
+    """
+
+    embeddings: Embeddings
+    present: Present
+    groups: Groups | None
+
+    @classmethod
+    def of(cls, embeddings: Embeddings, present: Present | None = None, groups: Groups | None = None) -> "Studies":
+        """Check what a caller gives; every row is real when ``present`` is None.
+
+        Raises:
+            ValueError: fewer than two modalities, or shapes that differ.
+        """
+        if len(embeddings) < 2:
+            raise ValueError(f"got modalities {list(embeddings)}, expected at least two; set `data.modalities`")
+        shapes = {name: tuple(value.shape) for name, value in embeddings.items()}
+        if len(set(shapes.values())) > 1:
+            raise ValueError(f"got embeddings of different shapes {shapes}; set one `embedding` width for all")
+        exact = {name: value.to(torch.promote_types(value.dtype, torch.float32)) for name, value in embeddings.items()}
+        return cls(embeddings=exact, present=cls.rows(embeddings, present), groups=groups)
+
+    @staticmethod
+    def rows(embeddings: Embeddings, present: Present | None) -> Present:
+        """Which rows are real: all of them when ``present`` is None."""
+        if present is None:
+            return {name: value.new_ones(len(value), dtype=torch.bool) for name, value in embeddings.items()}
+        return {name: present[name] for name in embeddings}
+
+    def __len__(self) -> int:
+        return len(next(iter(self.embeddings.values())))
+
+    def only(self, names: Sequence[str]) -> "Studies":
+        """Some of the modalities."""
+        chosen = {name: self.embeddings[name] for name in names}
+        return Studies(embeddings=chosen, present={name: self.present[name] for name in names}, groups=self.groups)
+
+    def complete(self) -> "Studies":
+        """The studies that have every modality."""
+        rows = torch.stack(list(self.present.values())).all(dim=0)
+        return Studies(
+            embeddings={name: value[rows] for name, value in self.embeddings.items()},
+            present={name: value[rows] for name, value in self.present.items()},
+            groups=None if self.groups is None else self.groups[rows],
+        )
+
+    def refuse_non_finite(self) -> None:
+        """Stop before a broken batch reaches a weight.
+
+        Raises:
+            ValueError: an embedding is NaN or infinite.
+        """
+        for name, value in self.embeddings.items():
+            broken = (~value.isfinite()).any(dim=1).nonzero()[:, 0].tolist()
+            if broken:
+                raise ValueError(
+                    f"got embeddings of {name!r} that are not finite in rows {broken[:8]} of {len(value)}; "
+                    "lower `model.lr`, set `trainer.gradient_clip_val`, or train in higher `trainer.precision`"
+                )
+
+    def zero_loss(self) -> Float[Tensor, ""]:
+        """Zero with a gradient path to every embedding, so that an empty batch trains like any other."""
+        return torch.stack([value.sum() * 0.0 for value in self.embeddings.values()]).sum()
+
+
+def same_group(groups: Groups) -> Bool[Tensor, "N N"]:
+    """Which pairs of different studies belong together."""
+    same = groups[:, None] == groups
+    return same & ~torch.eye(len(groups), dtype=torch.bool, device=groups.device)

@@ -1,0 +1,154 @@
+"""Two gloo processes against one on the joined batch: every parameter's gradient, for every objective."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from polyclinic.objectives import (
+    AlignmentUniformity,
+    Clip,
+    Cwcl,
+    IntraModal,
+    MixupContrast,
+    Objective,
+    ReliabilityGate,
+    Siglip,
+    SimilarityMatching,
+    Studies,
+    Symile,
+    WithTerms,
+    gather_studies,
+)
+
+NAMES, WIDTH, D = ("a", "b", "c"), 4, 6
+SIZES = (5, 3)
+GROUPS = torch.tensor([0, 1, 2, 0, 3, 4, 2, 5])
+FAMILY = {
+    "symile": lambda: Symile(tile=5),
+    "symile-triples": lambda: Symile(triples=[NAMES], tile=64),
+    "symile-shuffled": lambda: Symile(negatives="shuffled", shuffles=2),
+    "clip": Clip,
+    "siglip": Siglip,
+    "cwcl": lambda: Cwcl(teacher="c"),
+    "similarity-matching": lambda: SimilarityMatching(learnable_scale=True),
+    "mixup": lambda: MixupContrast(share=1.0, learnable_scale=True),
+    "terms": lambda: WithTerms(objective=Clip(), terms={"u": AlignmentUniformity(), "v": IntraModal()}),
+    "gate": lambda: ReliabilityGate(objective=Symile(), modalities=["a", "b"], embedding=D),
+}
+
+
+class Towers(nn.Module):
+    """A linear map per modality and an objective over them."""
+
+    def __init__(self, objective: Objective) -> None:
+        super().__init__()
+        self.maps = nn.ModuleDict({name: nn.Linear(WIDTH, D, dtype=torch.float64) for name in NAMES})
+        self.objective = objective.double()
+
+    def forward(self, inputs: dict[str, Tensor], present: dict[str, Tensor], groups: Tensor | None) -> Tensor:
+        embedded = {
+            name: torch.where(present[name][:, None], self.maps[name](value), 0.0) for name, value in inputs.items()
+        }
+        loss: Tensor = self.objective(embedded, present, groups)
+        return loss
+
+
+def _towers(kind: str) -> Towers:
+    torch.manual_seed(0)
+    return Towers(FAMILY[kind]())
+
+
+def _batch(absent: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Eight studies; with ``absent`` the second rank's three have no b, and one of the first rank's no c."""
+    generator = torch.Generator().manual_seed(1)
+    inputs = {name: torch.randn(8, WIDTH, generator=generator, dtype=torch.float64) for name in NAMES}
+    present = {name: torch.ones(8, dtype=torch.bool) for name in NAMES}
+    if absent:
+        present["b"][SIZES[0] :] = False
+        present["c"][2] = False
+    return inputs, present
+
+
+def _gradients(towers: nn.Module, rows: slice, absent: bool, groups: Tensor | None) -> dict[str, Tensor]:
+    inputs, present = _batch(absent)
+    loss = towers(
+        {name: value[rows] for name, value in inputs.items()},
+        {name: value[rows] for name, value in present.items()},
+        None if groups is None else groups[rows],
+    )
+    loss.backward()
+    found = {
+        name.removeprefix("module."): p.grad.clone() for name, p in towers.named_parameters() if p.grad is not None
+    }
+    return {**found, "loss": loss.detach().clone()}
+
+
+def _rank(rank: int, port: int, out: Path) -> None:
+    torch.set_num_threads(1)
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    dist.init_process_group("gloo", rank=rank, world_size=2)
+    assert dist.get_world_size() == 2
+    rows = slice(0, SIZES[0]) if rank == 0 else slice(SIZES[0], sum(SIZES))
+    told = {}
+    for kind in FAMILY:
+        for absent in (False, True):
+            for groups in (None, GROUPS):
+                key = f"{kind} absent={absent} groups={groups is not None}"
+                told[key] = _gradients(DistributedDataParallel(_towers(kind)), rows, absent, groups)
+    inputs, present = _batch(absent=True)
+    mine = {name: value[rows] for name, value in inputs.items()}
+    joined = gather_studies(Studies.of(mine, {name: value[rows] for name, value in present.items()}, GROUPS[rows]))
+    told["joined"] = {**joined.embeddings, **{f"{name}?": value for name, value in joined.present.items()}}
+    told["joined"]["groups"] = joined.groups
+    told["negatives"] = {kind: torch.tensor(_towers(kind).objective.negatives(joined)) for kind in FAMILY}
+    torch.save(told, out / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, Tensor]]]:
+    """What each of two processes found."""
+    out = tmp_path_factory.mktemp("ranks")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    mp.spawn(_rank, args=(port, out), nprocs=2)
+    return [torch.load(out / f"{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+@pytest.mark.parametrize("kind", FAMILY)
+@pytest.mark.parametrize("absent", [False, True])
+@pytest.mark.parametrize("groups", [None, GROUPS])
+def test_two_ranks_equal_one(
+    ranks: list[dict[str, dict[str, Tensor]]], kind: str, absent: bool, groups: Tensor | None
+) -> None:
+    one = _gradients(_towers(kind), slice(0, 8), absent, groups)
+    assert any("scale.log" in name for name in one)
+    for found in (rank[f"{kind} absent={absent} groups={groups is not None}"] for rank in ranks):
+        assert found.keys() == one.keys()
+        for name, value in one.items():
+            torch.testing.assert_close(
+                found[name], value, rtol=1e-5, atol=1e-9, msg=lambda text, n=name: f"{n}: {text}"
+            )
+
+
+def test_ragged_ranks_are_joined_in_order(ranks: list[dict[str, dict[str, Tensor]]]) -> None:
+    inputs, present = _batch(absent=True)
+    for rank in ranks:
+        assert all(torch.equal(rank["joined"][name], inputs[name]) for name in NAMES)
+        assert all(torch.equal(rank["joined"][f"{name}?"], present[name]) for name in NAMES)
+        assert torch.equal(rank["joined"]["groups"], GROUPS)
+
+
+def test_negatives_are_those_of_the_joined_batch(ranks: list[dict[str, dict[str, Tensor]]]) -> None:
+    whole = Studies.of(*_batch(absent=True), GROUPS)
+    for kind in FAMILY:
+        expected = _towers(kind).objective.negatives(whole)
+        assert [float(rank["negatives"][kind]) for rank in ranks] == [pytest.approx(expected)] * 2
