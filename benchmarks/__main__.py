@@ -7,13 +7,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import demo, reading, step, symile
+from benchmarks import demo, gradcache, reading, step, symile, xor
 from benchmarks.measure import Benchmark
 
 BENCHMARKS: dict[str, Benchmark] = {
     "reading": reading.measure,
     "step": step.measure,
     "symile": symile.measure,
+    "gradcache": gradcache.measure,
+    "xor": xor.measure,
     "demo": demo.measure,
 }
 REPORT = Path("bench/report.json")

@@ -16,16 +16,16 @@ def print_zero_shot(report: ZeroShotReport, console: Console) -> None:
     """Print one row per finding and the mean; a dash stands for what is undefined."""
     title = f"Zero-shot: {report.studies:,} studies of {report.patients:,} patients"
     table = Table("finding", title=title, caption=_caption(report.resamples, report.seed))
-    for heading in ("AUROC", "95 % CI", "studies", "positive", "undefined resamples", "prompt spread"):
+    for heading in ("AUROC", "95 % CI", "accuracy", "studies", "positive", "undefined", "spread"):
         table.add_column(heading, justify="right")
     for finding in report.findings:
         counts = (f"{finding.n:,}", f"{finding.n_positive:,}", f"{finding.undefined_resamples:,}")
-        spread = _number(finding.prompt_spread)
-        table.add_row(finding.name, _number(finding.auroc), _interval(finding.ci95), *counts, spread)
+        numbers = (_number(finding.auroc), _interval(finding.ci95), _number(finding.accuracy))
+        table.add_row(finding.name, *numbers, *counts, _number(finding.prompt_spread))
     table.add_section()
     mean = f"mean of {report.findings_used} of {len(report.findings)}"
     undefined = f"{report.macro_ci95.undefined:,}"
-    table.add_row(mean, _number(report.macro_auroc), _interval(report.macro_ci95), "", "", undefined, "")
+    table.add_row(mean, _number(report.macro_auroc), _interval(report.macro_ci95), "", "", "", undefined, "")
     console.print(table)
 
 

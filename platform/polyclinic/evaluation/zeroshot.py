@@ -9,7 +9,13 @@ from scipy.special import logsumexp
 
 from polyclinic.evaluation.arrays import Array, checked_labels, checked_scores
 from polyclinic.evaluation.auroc import auroc_per_column, macro_mean
-from polyclinic.evaluation.intervals import Interval, patient_resamples, percentile_interval, weighted_auroc
+from polyclinic.evaluation.intervals import (
+    Interval,
+    mean_interval,
+    patient_resamples,
+    percentile_interval,
+    weighted_auroc,
+)
 from polyclinic.evaluation.prompts import SCORE_RULES
 
 
@@ -20,6 +26,9 @@ class FindingResult:
     Attributes:
         auroc: NaN when one of the classes is absent.
         ci95: over resamples of patients.
+        accuracy: share of the known studies whose score is above 0 where the finding is present, and only there; the
+            prompts alone set that threshold.
+        accuracy_ci95: over the same resamples.
         n: studies whose label is known.
         n_positive: of these, studies with the finding.
         undefined_resamples: resamples of a single class, left out of ``ci95``.
@@ -29,6 +38,8 @@ class FindingResult:
     name: str
     auroc: float
     ci95: Interval
+    accuracy: float
+    accuracy_ci95: Interval
     n: int
     n_positive: int
     undefined_resamples: int
@@ -122,10 +133,13 @@ def zero_shot_report(
     weights = patient_resamples(patient_ids, resamples, seed)
     points = auroc_per_column(values, truth)
     spread = [None] * len(findings) if spreads is None else list(spreads)
+    right = np.where(np.isnan(truth), np.nan, (values > 0) == (truth == 1))
     resampled = [weighted_auroc(column, label, weights) for column, label in zip(values.T, truth.T, strict=True)]
     results = tuple(
-        _finding(name, point, draws, label, width)
-        for name, point, draws, label, width in zip(findings, points, resampled, truth.T, spread, strict=True)
+        _finding(name, point, draws, label, hits, mean_interval(hits, weights), width)
+        for name, point, draws, label, hits, width in zip(
+            findings, points, resampled, truth.T, right.T, spread, strict=True
+        )
     )
     macro = macro_mean(points)
     return ZeroShotReport(
@@ -140,12 +154,22 @@ def zero_shot_report(
     )
 
 
-def _finding(name: str, point: float, draws: np.ndarray, labels: np.ndarray, spread: float | None) -> FindingResult:
-    interval = percentile_interval(draws)
+def _finding(
+    name: str,
+    point: float,
+    draws: np.ndarray,
+    labels: np.ndarray,
+    right: np.ndarray,
+    accuracy_interval: Interval,
+    spread: float | None,
+) -> FindingResult:
+    interval, known = percentile_interval(draws), right[~np.isnan(right)]
     return FindingResult(
         name=name,
         auroc=float(point),
         ci95=interval,
+        accuracy=float(known.mean()) if len(known) else float("nan"),
+        accuracy_ci95=accuracy_interval,
         n=int((~np.isnan(labels)).sum()),
         n_positive=int((labels == 1).sum()),
         undefined_resamples=interval.undefined,

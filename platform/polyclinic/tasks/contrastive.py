@@ -123,8 +123,8 @@ class ContrastivePretraining(L.LightningModule):
         studies = self.diagnostics.take()
         readings = {**self.diagnostics.measure(studies), **self.objective.readings(studies)}
         for name, value in readings.items():
-            self.log(f"val/{name}", value)
-        self.log("val/scale", self.objective.scale())
+            self.log(f"val/{name}", value, sync_dist=True)
+        self.log("val/scale", self.objective.scale(), sync_dist=True)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Float[Tensor, "B d"]]:
         """The embeddings."""

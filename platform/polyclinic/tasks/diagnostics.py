@@ -29,7 +29,9 @@ class Diagnostics:
         joined = Studies(
             embeddings={name: torch.cat([part.embeddings[name] for part in parts]) for name in first.embeddings},
             present={name: torch.cat([part.present[name] for part in parts]) for name in first.present},
-            groups=None,
+            groups=None
+            if first.groups is None
+            else torch.cat([part.groups for part in parts if part.groups is not None]),
         )
         return gather_studies(joined)
 

@@ -84,6 +84,19 @@ def test_report_counts_and_leaves_undefined_findings_out_of_the_mean() -> None:
         assert interval.low < value < interval.high
 
 
+def test_accuracy_is_at_the_prompts_own_threshold() -> None:
+    scores = np.array([[0.5], [2.0], [-0.1], [-3.0], [1.0], [0.0]])
+    labels = np.array([[1.0], [0.0], [1.0], [0.0], [np.nan], [0.0]])
+    report = small_report(scores=scores, labels=labels, patient_ids=list("abcdef"), findings=["edema"])
+    (edema,) = report.findings
+    assert edema.accuracy == pytest.approx(3 / 5)
+    assert edema.accuracy_ci95.low < 3 / 5 < edema.accuracy_ci95.high
+    unknown = small_report(
+        scores=scores, labels=np.full((6, 1), np.nan), patient_ids=list("abcdef"), findings=["edema"]
+    )
+    assert np.isnan(unknown.findings[0].accuracy)
+
+
 def test_the_means_interval_is_over_resamples_of_all_its_findings() -> None:
     labels = np.zeros((40, 2))
     labels[0, 0] = 1.0
@@ -142,5 +155,7 @@ def test_table_shows_every_finding_and_a_dash_for_the_undefined() -> None:
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     lines = {line.split("│")[1].strip(): line for line in shown.splitlines() if line.startswith("│")}
     assert f"{report.findings[0].auroc:.3f}" in lines["edema"]
-    assert [cell.strip() for cell in lines["fracture"].split("│")[2:-1]] == ["-", "-", "120", "0", "300", "-"]
+    assert [cell.strip() for cell in lines["fracture"].split("│")[2:-1]] == [
+        "-", "-", f"{report.findings[1].accuracy:.3f}", "120", "0", "300", "-",
+    ]  # fmt: skip
     assert f"{report.macro_auroc:.3f}" in lines["mean of 2 of 3"]
