@@ -13,7 +13,19 @@ import torch
 from polyclinic.data import CohortDataModule
 from polyclinic.objectives import AlignmentUniformity, Clip, IntraModal, Symile, WithTerms
 from polyclinic.tasks import ContrastivePretraining
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from pulse import Pulse
+
+syncs = 0
+
+def count(state, bucket):
+    global syncs
+    syncs += 1
+    return allreduce_hook(state, bucket)
+
+class Counted(L.Callback):
+    def on_train_start(self, trainer, pl_module):
+        trainer.model.register_comm_hook(None, count)
 
 cohort, out = sys.argv[1:]
 torch.set_num_threads(1)
@@ -25,14 +37,16 @@ task = ContrastivePretraining(
 )
 data = CohortDataModule(cohort=Path(cohort), modalities={name: Pulse() for name in names}, batch_size=7, views=2)
 trainer = L.Trainer(
-    accelerator="cpu", devices=2, strategy="ddp", max_epochs=2, logger=False, enable_checkpointing=False,
+    accelerator="cpu", devices=2, strategy="ddp", callbacks=[Counted()], max_epochs=2, logger=False,
+    enable_checkpointing=False,
     enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
 )
 trainer.fit(task, datamodule=data)
 weights = torch.cat([value.detach().flatten() for value in task.parameters()])
 told = {name: float(value) for name, value in trainer.callback_metrics.items()}
 with open(f"{out}/{trainer.global_rank}.json", "w") as file:
-    json.dump({"world": trainer.world_size, "weights": weights.tolist(), "told": told}, file)
+    told = {"world": trainer.world_size, "steps": trainer.global_step, "syncs": syncs, "told": told}
+    json.dump({**told, "weights": weights.tolist()}, file)
 """
 
 
@@ -49,6 +63,8 @@ def test_two_ranks_train_the_same_weights_and_tell_the_same(pulse_cohort: Path, 
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
     assert first["world"] == second["world"] == 2
     assert first == second
+    # One bucket holds all gradients: parts of a batch do not synchronise one by one.
+    assert first["syncs"] == first["steps"] > 1
     # 7 studies of two views on each rank: 28 rows, of which an anchor leaves out itself and its other view.
     assert 14 < first["told"]["train/negatives"] <= 26
     assert first["told"]["val/effective_rank/first"] > 1
