@@ -70,25 +70,25 @@ class _CubeLogSumExps(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, y: Tensor, z: Tensor, tile: int, groups: Tensor | None, first: int) -> Sums:
         over_x = x.new_full((len(x),), -torch.inf)
         over_y, over_z = (x.new_full((len(y),), -torch.inf) for _ in range(2))
-        work = _Tiles(x, y, z, tile, groups, first)
-        for rows, columns, _, logits in work:
+        for rows, columns, _, logits in _Tiles(x, y, z, tile, groups, first):
             over_z = torch.logaddexp(over_z, logits.logsumexp(dim=0))
             pairs = logits.logsumexp(dim=1).view(rows.stop - rows.start, -1)
             over_x[rows] = torch.logaddexp(over_x[rows], pairs.logsumexp(dim=1))
             over_y[columns] = torch.logaddexp(over_y[columns], pairs.logsumexp(dim=0))
-        ctx.save_for_backward(over_x, over_y, over_z)
-        ctx.work = work
+        ctx.save_for_backward(x, y, z, groups, over_x, over_y, over_z)
+        ctx.tile, ctx.first = tile, first
         return over_x, over_y, over_z
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         """Softmax of each anchor over the cube, weighed by its upstream gradient, against the inputs."""
+        x, y, z, groups, *sums = ctx.saved_tensors
         # An axis whose every triple is left out has no share in anything; any finite value keeps it from NaN.
-        over_x, over_y, over_z = (sums.clamp_min(torch.finfo(sums.dtype).min) for sums in ctx.saved_tensors)
+        over_x, over_y, over_z = (over.clamp_min(torch.finfo(over.dtype).min) for over in sums)
         from_x, from_y, from_z = upstream
-        work = ctx.work
-        grad_x, grad_y, grad_z = (torch.zeros_like(value) for value in (work.x, work.y, work.z))
+        grad_x, grad_y, grad_z = (torch.zeros_like(value) for value in (x, y, z))
+        work = _Tiles(x, y, z, ctx.tile, groups, ctx.first)
         weights = torch.empty_like(work.logits)
         for rows, columns, products, logits in work:
             weight = torch.sub(logits, over_z, out=weights[: len(logits)]).exp_().mul_(from_z)
@@ -97,10 +97,10 @@ class _CubeLogSumExps(torch.autograd.Function):
             share = from_x[rows, None] * (shift - row).exp_() + from_y[columns] * (shift - column).exp_()
             weight.addcmul_(logits.sub_(shift.view(-1, 1)).exp_(), share.view(-1, 1))
             grad_z.addmm_(weight.T, products)
-            back = torch.mm(weight, work.z, out=products).view(*shift.shape, -1)
-            grad_x[rows] += (back * work.y[columns]).sum(dim=1)
+            back = torch.mm(weight, z, out=products).view(*shift.shape, -1)
+            grad_x[rows] += (back * y[columns]).sum(dim=1)
             for row_index, one in enumerate(back, start=rows.start):
-                grad_y[columns].addcmul_(one, work.x[row_index])
+                grad_y[columns].addcmul_(one, x[row_index])
         return grad_x, grad_y, grad_z, None, None, None
 
 

@@ -47,6 +47,8 @@ class Studies:
         """Which rows are real: all of them when ``present`` is None."""
         if present is None:
             return {name: value.new_ones(len(value), dtype=torch.bool) for name, value in embeddings.items()}
+        if unknown := [name for name in embeddings if name not in present]:
+            raise ValueError(f"got embeddings of {unknown[0]!r} and `present` of {list(present)}; give both for each")
         return {name: present[name] for name in embeddings}
 
     def __len__(self) -> int:

@@ -85,6 +85,8 @@ def test_bad_embeddings_are_named(objective: Objective) -> None:
         objective({"a": torch.zeros(3, D)})
     with pytest.raises(ValueError, match="different shapes"):
         objective({"a": torch.zeros(3, D), "b": torch.zeros(3, D + 1)})
+    with pytest.raises(ValueError, match="embeddings of 'b' and `present` of"):
+        objective({"a": torch.zeros(3, D), "b": torch.zeros(3, D)}, {"a": torch.ones(3).bool()})
     broken = {name: torch.ones(3, D) for name in "abc"}
     broken["b"][1, 2] = torch.nan
     with pytest.raises(ValueError, match=r"of 'b' that are not finite in rows \[1\] of 3"):
