@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         cast(_Commands, import_module(COMMANDS[argv[0]][0])).main(argv)
     except (ValueError, ArgumentError) as error:
-        return _fail(str(error))
+        return _fail(_sentences(str(error)))
     except KeyboardInterrupt:
         return _fail("interrupted", code=130)
     return 0
@@ -45,6 +45,14 @@ def print_usage() -> None:
     sys.stdout.write(
         "usage: polyclinic COMMAND ...\n\n" + "\n".join(lines) + "\n\npolyclinic COMMAND --help says more\n"
     )
+
+
+def _sentences(message: str) -> str:
+    """What the parser's message says, without the objects that it prints behind it."""
+    before, heading, items = message.partition("Errors:\n")
+    lines = items.partition("\nGiven value type")[0].splitlines()
+    said = [line.strip().removeprefix("- ") for line in lines if "<class 'NoneType'>" not in line]
+    return "\n".join(said) if heading and said else message
 
 
 def _fail(message: str, *, code: int = 1) -> int:

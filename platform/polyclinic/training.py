@@ -83,7 +83,10 @@ def main(argv: Sequence[str]) -> None:
         trainer_defaults={
             "logger": {"class_path": f"{RunLogger.__module__}.{RunLogger.__qualname__}"},
             "callbacks": [
-                ModelCheckpoint(filename="last", save_top_k=1, enable_version_counter=False),
+                # Also where validation never runs: training without a checkpoint would be lost.
+                ModelCheckpoint(
+                    filename="last", save_top_k=1, enable_version_counter=False, save_on_train_epoch_end=True
+                ),
                 CohortRecord(),
                 Provenance(),
             ],

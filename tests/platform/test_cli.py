@@ -109,6 +109,11 @@ def test_zeroshot_and_retrieval_report_into_file_and_run(workplace: Path) -> Non
     assert {"evaluation/zeroshot.json", "evaluation/retrieval.json", "evaluation/modality_gap.png"} <= kept
 
 
+def test_training_that_never_validates_leaves_a_checkpoint(workplace: Path) -> None:
+    result = _fit("--trainer.max_epochs", "1", "--trainer.check_val_every_n_epoch", "5")
+    assert Path(result["checkpoint"]).is_file()
+
+
 def test_classifier(workplace: Path) -> None:
     model = {"class_path": "Downstream", "init_args": {"findings": 11}}
     Path("down.yaml").write_text(yaml.safe_dump(CONFIG | {"model": model}))
@@ -127,6 +132,7 @@ def test_classifier(workplace: Path) -> None:
         (["fit", "--data.modalities.xray.class_path=Xray"], "command line: `data.modalities.xray` names plugin 'Xray'"),
         (["fit", "-c", "config.yaml", "--data.cohort", "no.yaml"], "cohort file 'no.yaml' does not exist"),
         (["fit", "-c", "config.yaml", "--model.init_args.colour", "red"], "colour"),
+        (["fit", "-c", "config.yaml", "--model.init_args.same", "house"], "error: got same 'house' and micro_batch 0"),
         (["cohort", "check", "no.yaml"], "does not exist"),
         (["cohort", "phantom", "out", "--modalities", "[xray, pet]"], "no plugin is called 'pet'"),
         (["evaluate", "zeroshot", "no.ckpt", "prompts.yaml"], "checkpoint 'no.ckpt' does not exist"),
@@ -140,7 +146,9 @@ def test_bad_command_lines_get_a_sentence_and_exit_code_one(
     unknown = {"data": {"modalities": {"xray": {"class_path": "Xray"}}}}
     Path("unknown.yaml").write_text(yaml.safe_dump(unknown))
     assert main(words) == 1
-    assert message in capfd.readouterr().err
+    told = capfd.readouterr().err
+    assert message in told
+    assert "object at 0x" not in told
     assert not Path("runs").exists()
     assert not Path("out").exists()
 
