@@ -49,7 +49,7 @@ def print_usage() -> None:
 
 def _sentences(message: str) -> str:
     """What the parser's message says, without the objects that it prints behind it."""
-    before, heading, items = message.partition("Errors:\n")
+    _, heading, items = message.partition("Errors:\n")
     lines = items.partition("\nGiven value type")[0].splitlines()
     said = [line.strip().removeprefix("- ") for line in lines if "<class 'NoneType'>" not in line]
     return "\n".join(said) if heading and said else message
