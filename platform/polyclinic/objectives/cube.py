@@ -51,16 +51,13 @@ def shared_cube_logsumexps(
     *,
     tile: int,
     groups: Int[Tensor, " N"] | None = None,
-) -> Float[Tensor, "3 N"]:
+) -> tuple[Float[Tensor, " N"], ...]:
     """``cube_logsumexps`` of studies that every rank holds, each rank working on its slab of the first axis only."""
-    world = world_size()
-    if world == 1:
-        return torch.stack(cube_logsumexps(x, y, z, tile=tile, groups=groups))
-    first, last = (len(x) * place // world for place in (rank(), rank() + 1))
+    first, last = (len(x) * place // world_size() for place in (rank(), rank() + 1))
     over_x, over_y, over_z = cube_logsumexps(x[first:last], y, z, tile=tile, groups=groups, first=first)
     before, after = (x.new_full((size,), -torch.inf) for size in (first, len(x) - last))
     partial = torch.stack([torch.cat([before, over_x, after]), over_y, over_z])
-    return all_gather(partial).logsumexp(dim=0)
+    return all_gather(partial).logsumexp(dim=0).unbind()
 
 
 class _CubeLogSumExps(torch.autograd.Function):

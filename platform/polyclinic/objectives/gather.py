@@ -51,6 +51,7 @@ def gather_studies(studies: Studies) -> Studies:
         embeddings={name: values[:, column] for column, name in enumerate(names)},
         present={name: facts[:, column].bool() for column, name in enumerate(names)},
         groups=facts[:, -1] if groups else None,
+        joined=True,
     )
 
 

@@ -1,6 +1,7 @@
 """A learned weight per modality and study, so that one bad modality cannot corrupt the product."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -54,8 +55,7 @@ class ReliabilityGate(Objective):
         }
 
     def _loss(self, studies: Studies) -> Float[Tensor, ""]:
-        gated = Studies(embeddings=self._gated(studies.embeddings), present=studies.present, groups=studies.groups)
-        return self.objective.loss(gated)
+        return self.objective.loss(replace(studies, embeddings=self._gated(studies.embeddings)))
 
     def score(
         self, query: Embeddings, candidates: Float[Tensor, "C d"], present: Present | None = None

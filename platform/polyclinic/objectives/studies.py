@@ -1,7 +1,7 @@
 """What an objective contrasts: the embeddings of some studies, which of them are real, and which belong together."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -21,11 +21,13 @@ class Studies:
         present: per modality which rows are real; the others hold anything finite.
         groups: studies of equal number belong together: one patient, one diagnosis, two views of one study. They are
             no negatives of each other, and positives for the objectives that say so. None when each stands alone.
+        joined: whether every rank holds these same studies, so that ranks may share the work.
     """
 
     embeddings: Embeddings
     present: Present
     groups: Groups | None
+    joined: bool = False
 
     @classmethod
     def of(cls, embeddings: Embeddings, present: Present | None = None, groups: Groups | None = None) -> "Studies":
@@ -57,12 +59,13 @@ class Studies:
     def only(self, names: Sequence[str]) -> "Studies":
         """Some of the modalities."""
         chosen = {name: self.embeddings[name] for name in names}
-        return Studies(embeddings=chosen, present={name: self.present[name] for name in names}, groups=self.groups)
+        return replace(self, embeddings=chosen, present={name: self.present[name] for name in names})
 
     def complete(self) -> "Studies":
         """The studies that have every modality."""
         rows = torch.stack(list(self.present.values())).all(dim=0)
-        return Studies(
+        return replace(
+            self,
             embeddings={name: value[rows] for name, value in self.embeddings.items()},
             present={name: value[rows] for name, value in self.present.items()},
             groups=None if self.groups is None else self.groups[rows],

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from polyclinic.objectives.cube import shared_cube_logsumexps
+from polyclinic.objectives.cube import cube_logsumexps, shared_cube_logsumexps
 from polyclinic.objectives.infonce import info_nce
 from polyclinic.objectives.normalize import NORMALIZATIONS
 from polyclinic.objectives.objective import Objective
@@ -136,12 +136,17 @@ class Symile(Objective):
         unit = [self._normalised(value) for value in studies.embeddings.values()]
         if len(unit) == 2:
             return info_nce(self._factor(unit[0].shape[-1]) * unit[0] @ unit[1].T, studies.groups)
-        return self._cube_loss(unit, studies.groups) if self.mode == "all" else self._shuffled(unit, studies.groups)[0]
+        if self.mode == "shuffled":
+            return self._shuffled(unit, studies.groups)[0]
+        return self._cube_loss(unit, studies.groups, shared=studies.joined)
 
-    def _cube_loss(self, unit: Sequence[Float[Tensor, "n d"]], groups: Groups | None) -> Float[Tensor, ""]:
+    def _cube_loss(
+        self, unit: Sequence[Float[Tensor, "n d"]], groups: Groups | None, *, shared: bool
+    ) -> Float[Tensor, ""]:
         x, y, z = unit
         x = self._factor(x.shape[-1]) * x
-        sums = shared_cube_logsumexps(x, y, z, tile=self.tile, groups=groups)
+        compute = shared_cube_logsumexps if shared else cube_logsumexps
+        sums = torch.stack(compute(x, y, z, tile=self.tile, groups=groups))
         return sums.mean() - (x * y * z).sum(dim=1).mean()
 
     def _shuffled(self, unit: Sequence[Float[Tensor, "n d"]], groups: Groups | None) -> tuple[Float[Tensor, ""], float]:

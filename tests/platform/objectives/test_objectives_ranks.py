@@ -90,6 +90,13 @@ def _gradients(towers: nn.Module, rows: slice, absent: bool, groups: Tensor | No
     return {**found, "loss": loss.detach().clone()}
 
 
+def _alone(kind: str, rows: slice) -> Tensor:
+    """The loss of one rank's own studies, as validation takes it: ranks differ in them, and in their number."""
+    inputs, _ = _batch(absent=False)
+    studies = Studies.of({name: value[rows].repeat(1, 2)[:, :D] for name, value in inputs.items()}, None, GROUPS[rows])
+    return _towers(kind).objective.eval().loss(studies).detach()
+
+
 def _rank(rank: int, port: int, out: Path) -> None:
     torch.set_num_threads(1)
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
@@ -103,6 +110,7 @@ def _rank(rank: int, port: int, out: Path) -> None:
                 key = f"{kind} absent={absent} groups={groups is not None}"
                 told[key] = _gradients(DistributedDataParallel(_towers(kind)), rows, absent, groups)
     inputs, present = _batch(absent=True)
+    told["alone"] = {kind: _alone(kind, rows) for kind in FAMILY}
     mine = {name: value[rows] for name, value in inputs.items()}
     joined = gather_studies(Studies.of(mine, {name: value[rows] for name, value in present.items()}, GROUPS[rows]))
     told["joined"] = {**joined.embeddings, **{f"{name}?": value for name, value in joined.present.items()}}
@@ -145,6 +153,12 @@ def test_ragged_ranks_are_joined_in_order(ranks: list[dict[str, dict[str, Tensor
         assert all(torch.equal(rank["joined"][name], inputs[name]) for name in NAMES)
         assert all(torch.equal(rank["joined"][f"{name}?"], present[name]) for name in NAMES)
         assert torch.equal(rank["joined"]["groups"], GROUPS)
+
+
+def test_studies_that_were_not_gathered_are_the_ranks_own(ranks: list[dict[str, dict[str, Tensor]]]) -> None:
+    for rank, rows in zip(ranks, (slice(0, SIZES[0]), slice(SIZES[0], sum(SIZES))), strict=True):
+        for kind in FAMILY:
+            torch.testing.assert_close(rank["alone"][kind], _alone(kind, rows))
 
 
 def test_negatives_are_those_of_the_joined_batch(ranks: list[dict[str, dict[str, Tensor]]]) -> None:
