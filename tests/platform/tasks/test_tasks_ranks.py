@@ -1,9 +1,24 @@
-"""A contrastive task on two real ranks, through the trainer: everything that a step gathers, at once."""
+"""Contrastive training on two real ranks: through the trainer, and against one process on the joined batch."""
 
 import json
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from polyclinic.data import Batch
+from polyclinic.objectives import Symile
+from polyclinic.tasks.encoders import encode_batch
+from pulse import Pulse
+
+NAMES, STEPS, SPLIT = ("a", "b", "c"), 3, 5
 
 SCRIPT = """
 import json, sys
@@ -69,3 +84,65 @@ def test_two_ranks_train_the_same_weights_and_tell_the_same(pulse_cohort: Path, 
     assert 14 < first["told"]["train/negatives"] <= 26
     assert first["told"]["val/effective_rank/first"] > 1
     assert "val/spread" in first["told"]
+
+
+class Towers(nn.Module):
+    """Encoders in parts of two studies, linear heads, which know no batch, and an objective."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.encoders = nn.ModuleDict({name: Pulse().default_encoder("pico") for name in NAMES})
+        self.heads = nn.ModuleDict({name: nn.Linear(self.encoders[name].width, 8) for name in NAMES})
+        self.objective = Symile()
+
+    def forward(self, batch: Batch) -> Tensor:
+        embedded = encode_batch(self.encoders, self.heads, batch, at_once=2)
+        loss: Tensor = self.objective(embedded, batch.present)
+        return loss
+
+
+def _batch(step: int, rows: slice) -> Batch:
+    """Eight studies, of which those after the split lack b."""
+    generator = torch.Generator().manual_seed(step)
+    values = {name: torch.randn(8, 2, generator=generator)[rows] for name in NAMES}
+    places = torch.arange(8)[rows]
+    present = {name: torch.ones(len(places), dtype=torch.bool) for name in NAMES} | {"b": places < SPLIT}
+    ids = [f"S{place}" for place in places.tolist()]
+    return Batch(
+        inputs={name: {"vitals": value[present[name]]} for name, value in values.items() if present[name].any()},
+        present=present, labels=torch.zeros(len(ids), 0), study_ids=ids, patient_ids=ids, broken=(),
+    )  # fmt: skip
+
+
+def _trained(towers: nn.Module, rows: slice) -> dict[str, Tensor]:
+    optimizer = torch.optim.SGD(towers.parameters(), lr=0.1)
+    for step in range(STEPS):
+        optimizer.zero_grad()
+        towers(_batch(step, rows)).backward()
+        optimizer.step()
+    return {name.removeprefix("module."): value.detach() for name, value in towers.named_parameters()}
+
+
+def _rank(rank: int, port: int, out: Path) -> None:
+    torch.set_num_threads(1)
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    dist.init_process_group("gloo", rank=rank, world_size=2)
+    assert dist.get_world_size() == 2
+    towers = DistributedDataParallel(Towers(), find_unused_parameters=False)
+    torch.save(_trained(towers, slice(0, SPLIT) if rank == 0 else slice(SPLIT, 8)), out / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_a_modality_that_one_rank_lacks_trains_as_in_one_process(tmp_path: Path) -> None:
+    """Three steps in parts that are computed again, ragged ranks, and no search for unused parameters."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    mp.spawn(_rank, args=(port, tmp_path), nprocs=2)
+    expected = _trained(Towers(), slice(0, 8))
+    assert not torch.equal(expected["encoders.b.tokenizer.embed.weight"], Towers().encoders["b"].tokenizer.embed.weight)
+    for rank in range(2):
+        found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        for name, value in expected.items():
+            torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-6)
