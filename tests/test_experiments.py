@@ -39,6 +39,7 @@ def test_experiment_runs(name: str, tmp_path: Path, phantom_cohort: Path, monkey
     if not table.is_file():
         pytest.skip(f"the cohort of {name} is not here")
     words = ["--trainer.fast_dev_run", "1", "--data.cohort", str(cohort), "--data.prepared", "null"]
+    words += _language_model(tmp_path / "transformer", cohort) if "/more/" in name else []
     assert main(["fit", "-c", str(ROOT / name), *words, "--data.num_workers", "0"]) == 0
 
 
@@ -49,7 +50,14 @@ def _cohort(name: str, config: dict[str, Any], phantom_cohort: Path, tmp_path: P
         variables = len(config["data"]["modalities"])
         path: Path = write(tmp_path / "bits", variables=variables, p=1.0, missing=0.1, seed=0)
         return path
-    return phantom_cohort if "phantom" in name else ROOT / config["data"]["cohort"]
+    return phantom_cohort if "phantom" in name or "/more/" in name else ROOT / config["data"]["cohort"]
+
+
+def _language_model(folder: Path, cohort: Path) -> list[str]:
+    """Write a tiny random one where the experiment's own script would, and name it in both places."""
+    runpy.run_path(str(ROOT / "experiments" / "more" / "tiny_transformer.py"))["write_transformer"](cohort, folder)
+    tokens, weights = "data.modalities.report.init_args.pretrained", "model.init_args.encoders.report.init_args.folder"
+    return [f"--{tokens}", str(folder), f"--{weights}", str(folder)]
 
 
 def test_prompts_speak_of_every_finding_of_the_phantom() -> None:

@@ -53,7 +53,8 @@ class HuggingFaceEncoder(Encoder):
         if lora_rank:
             targets = None if lora_targets is None else list(lora_targets)
             model = _adapted(model, LoraConfig(r=lora_rank, lora_alpha=lora_alpha, target_modules=targets))
-        self.backbone = model
+        # transformers hands it over in evaluation mode, in which its dropout would stay off.
+        self.backbone = model.train()
 
     def forward(self, inputs: dict[str, Tensor]) -> Encoded:
         """Encode ``inputs["tokens"]`` [B, T] where not ``inputs["padding"]`` [B, T]; pool by a mean over real tokens.
