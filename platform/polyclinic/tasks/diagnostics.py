@@ -51,7 +51,7 @@ class Diagnostics:
             if len(both) >= 2:
                 x, y = both.embeddings.values()
                 told |= {
-                    f"modality_gap/{one}+{other}": float(modality_gap(x, y)),
-                    f"alignment/{one}+{other}": float(alignment(x, y)),
+                    f"modality_gap/{one}-{other}": float(modality_gap(x, y)),
+                    f"alignment/{one}-{other}": float(alignment(x, y)),
                 }
         return told
