@@ -11,7 +11,7 @@ from torch import Tensor
 from polyclinic.objectives.normalize import l2
 from polyclinic.objectives.objective import Objective
 from polyclinic.objectives.scale import Scale
-from polyclinic.objectives.studies import Embeddings, Groups, Present, Studies, same_group
+from polyclinic.objectives.studies import Embeddings, Groups, Present, Studies
 
 _JOINT = "+"
 
@@ -79,8 +79,7 @@ class PairwiseObjective(Objective):
         for pair, _ in self._pairs(studies):
             both = studies.only(pair).complete()
             if len(both) >= 2:
-                alike = 0 if both.groups is None else int(same_group(both.groups).sum())
-                counts.append(len(both) - 1 - alike / len(both))
+                counts.append(len(both) - 1 - float(both.mates().double().mean()))
         return sum(counts) / max(len(counts), 1)
 
     def _pairs(self, studies: Studies) -> list[tuple[tuple[str, str], float]]:

@@ -71,6 +71,12 @@ class Studies:
             groups=None if self.groups is None else self.groups[rows],
         )
 
+    def mates(self) -> Int[Tensor, " N"]:
+        """How many other studies belong together with each."""
+        if self.groups is None:
+            return torch.zeros(len(self), dtype=torch.int64)
+        return same_group(self.groups).sum(dim=1)
+
     def refuse_non_finite(self) -> None:
         """Stop before a broken batch reaches a weight.
 

@@ -14,7 +14,7 @@ from polyclinic.objectives.infonce import info_nce
 from polyclinic.objectives.normalize import NORMALIZATIONS
 from polyclinic.objectives.objective import Objective
 from polyclinic.objectives.scale import Scale
-from polyclinic.objectives.studies import Embeddings, Groups, Present, Studies, same_group
+from polyclinic.objectives.studies import Embeddings, Groups, Present, Studies
 
 _SCALES = {"rms": (5.0, 100.0), "layer": (5.0, 100.0), "l2": (1 / 0.07, 1e4)}
 """Initial and largest scale by normalisation."""
@@ -122,12 +122,11 @@ class Symile(Objective):
         return [studies.only(triple).complete() for triple in chosen]
 
     def _query_pairs(self, names: Sequence[str]) -> list[tuple[str, str]]:
-        chosen = self.triples or ()
-        return [
-            pair
-            for pair in combinations(names, 2)
-            if self.triples is None or any(len(triple & set(names)) == 2 and triple > set(pair) for triple in chosen)
-        ]
+        pairs = list(combinations(names, 2))
+        if self.triples is None:
+            return pairs
+        asked = [triple & set(names) for triple in self.triples]
+        return [pair for pair in pairs if set(pair) in asked]
 
     def _is_chosen(self, triple: frozenset[str]) -> bool:
         return self.triples is None or triple in self.triples
@@ -137,7 +136,7 @@ class Symile(Objective):
         if len(unit) == 2:
             return info_nce(self._factor(unit[0].shape[-1]) * unit[0] @ unit[1].T, studies.groups)
         if self.mode == "shuffled":
-            return self._shuffled(unit, studies.groups)[0]
+            return self._shuffled_loss(unit, studies.groups)
         return self._cube_loss(unit, studies.groups, shared=studies.joined)
 
     def _cube_loss(
@@ -149,15 +148,19 @@ class Symile(Objective):
         sums = torch.stack(compute(x, y, z, tile=self.tile, groups=groups))
         return sums.mean() - (x * y * z).sum(dim=1).mean()
 
-    def _shuffled(self, unit: Sequence[Float[Tensor, "n d"]], groups: Groups | None) -> tuple[Float[Tensor, ""], float]:
-        """The loss, and the number of negatives per anchor."""
+    def _shuffled_loss(self, unit: Sequence[Float[Tensor, "n d"]], groups: Groups | None) -> Float[Tensor, ""]:
+        own = torch.arange(len(unit[0]), device=unit[0].device)
+        return torch.stack([F.cross_entropy(logits, own) for logits in self._shuffled_logits(unit, groups)]).mean()
+
+    def _shuffled_logits(
+        self, unit: Sequence[Float[Tensor, "n d"]], groups: Groups | None
+    ) -> list[Float[Tensor, "n Kn"]]:
+        """By anchor; what is left out is minus infinity."""
         generator = torch.Generator().manual_seed(int(self.draws))
-        losses, counts = [], []
-        for anchor in range(len(unit)):
-            logits = self._anchor_logits([unit[anchor], *unit[:anchor], *unit[anchor + 1 :]], groups, generator)
-            losses.append(F.cross_entropy(logits, torch.arange(len(logits), device=logits.device)))
-            counts.append(float((logits > -torch.inf).sum()) / len(logits) - 1)
-        return torch.stack(losses).mean(), sum(counts) / len(counts)
+        return [
+            self._anchor_logits([unit[anchor], *unit[:anchor], *unit[anchor + 1 :]], groups, generator)
+            for anchor in range(len(unit))
+        ]
 
     def _anchor_logits(
         self, unit: Sequence[Float[Tensor, "n d"]], groups: Groups | None, generator: torch.Generator
@@ -178,14 +181,15 @@ class Symile(Objective):
         return torch.cat(blocks, dim=1)
 
     def _count(self, studies: Studies) -> float:
-        n, groups = len(studies), studies.groups
-        mates = 0.0 if groups is None else same_group(groups).sum(dim=1).double()
+        n, group_sizes = len(studies), 1 + studies.mates().double()
         if len(studies.embeddings) == 2:
-            return n - 1 - float(torch.as_tensor(mates).mean())
+            return n - float(group_sizes.mean())
         if self.mode == "all":
-            return n * n - float(torch.as_tensor((mates + 1) ** 2).double().mean())
+            return n * n - float(group_sizes.square().mean())
         with torch.no_grad():
-            return self._shuffled([self._normalised(value) for value in studies.embeddings.values()], groups)[1]
+            unit = [self._normalised(value) for value in studies.embeddings.values()]
+            kept = torch.stack(self._shuffled_logits(unit, studies.groups)) > -torch.inf
+        return float(kept.sum()) / (n * len(unit)) - 1
 
     def _normalised(self, value: Float[Tensor, "N d"]) -> Float[Tensor, "N d"]:
         return NORMALIZATIONS[self.normalize](value)

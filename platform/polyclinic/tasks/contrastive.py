@@ -116,6 +116,7 @@ class ContrastivePretraining(L.LightningModule):
         pairs = [self.objective.loss(studies.only(pair)) for pair in combinations(studies.embeddings, 2)]
         self.log("val/loss", self.objective.loss(studies), batch_size=len(batch), sync_dist=True)
         self.log("val/pair_loss", sum(pairs) / len(pairs), batch_size=len(batch), sync_dist=True)
+        self.log("val/negatives", self.objective.negatives(studies), batch_size=len(batch), sync_dist=True)
         self.diagnostics.add(studies)
 
     def on_validation_epoch_end(self) -> None:

@@ -225,7 +225,8 @@ def test_validation_tells_how_embeddings_lie(pulse_cohort: Path, tmp_path: Path)
     told = trainer.callback_metrics
     assert float(told["train/negatives"]) in range(2, 15, 2)
     assert {name for name in told if name.startswith("val/")} == {
-        "val/loss", "val/pair_loss", "val/scale", "val/modality_gap/first-second", "val/alignment/first-second",
+        "val/loss", "val/pair_loss", "val/scale", "val/negatives", "val/modality_gap/first-second",
+        "val/alignment/first-second",
         "val/uniformity/first", "val/uniformity/second", "val/effective_rank/first", "val/effective_rank/second",
     }  # fmt: skip
     assert 1 <= told["val/effective_rank/first"] <= 8
