@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import demo, gradcache, reading, step, symile, xor
+from benchmarks import demo, gradcache, masked, reading, step, symile, xor
 from benchmarks.measure import Benchmark
 
 BENCHMARKS: dict[str, Benchmark] = {
@@ -16,6 +16,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "symile": symile.measure,
     "gradcache": gradcache.measure,
     "xor": xor.measure,
+    "masked": masked.measure,
     "demo": demo.measure,
 }
 REPORT = Path("bench/report.json")

@@ -8,11 +8,13 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from jaxtyping import Float
+from matplotlib.axes import Axes
 from scipy.signal import resample_poly
 from torch import Tensor
 
-from polyclinic.modality import Item, Modality, Physiology, Source, UnreadableSource
+from polyclinic.modality import Imputable, Item, Modality, Physiology, Source, UnreadableSource
 from polyclinic.nn import Encoder, Transformer, TransformerEncoder
+from polyclinic_audio.imputed import draw_mel, write_mel
 from polyclinic_audio.mel import log_mel, mel_filterbank
 from polyclinic_audio.phantom import write_phantom
 from polyclinic_audio.reader import read_sound
@@ -20,7 +22,7 @@ from polyclinic_audio.recording import Recording
 from polyclinic_audio.tokens import TimePatchTokenizer
 
 
-class Audio(Modality):
+class Audio(Modality, Imputable):
     """Recordings, shown to the encoder as a normalised log-mel spectrogram of fixed length.
 
     Args:
@@ -40,6 +42,8 @@ class Audio(Modality):
         time_mask: largest share of the frames hidden (Park et al. 2019).
         band_mask: largest share of the bands hidden.
         noise: standard deviation of added noise, in units of the normalised spectrogram.
+        normalised_targets: whether masked pretraining predicts patches without their mean and deviation; an absent
+            recording can then not be predicted.
 
     Raises:
         ValueError: a size is not positive, or ``mels`` is more than ``window`` resolves.
@@ -63,6 +67,7 @@ class Audio(Modality):
         time_mask: float = 0.1,
         band_mask: float = 0.1,
         noise: float = 0.1,
+        normalised_targets: bool = True,
     ) -> None:
         sizes = {"rate": rate, "seconds": seconds, "mels": mels, "window": window, "hop": hop, "patch": patch}
         if wrong := [f"{name}={value}" for name, value in {**sizes, "spread": spread}.items() if value <= 0]:
@@ -74,6 +79,7 @@ class Audio(Modality):
         self.normalisation, self.centre, self.spread = normalisation, centre, spread
         self.gain, self.shift, self.noise = gain, shift, noise
         self.time_mask, self.band_mask = time_mask, band_mask
+        self.normalised_targets = normalised_targets
         self._window, self._hop = max(2, round(rate * window / 1000)), max(1, round(rate * hop / 1000))
         self._length = max(1, round(rate * seconds))
         self._frames = -(-self._length // self._hop)
@@ -132,6 +138,20 @@ class Audio(Modality):
         """Stack to ``mel`` of shape [B, M, F] and ``frames`` of shape [B]."""
         return {name: torch.stack([item[name] for item in items]) for name in ("mel", "frames")}
 
+    def draw(self, study: Item, axes: Axes) -> None:
+        """Draw the spectrogram."""
+        draw_mel(study["mel"].numpy(), hop=self.hop, axes=axes)
+
+    def write_synthetic(self, study: Item, path: Path) -> Path:
+        """Write the spectrogram as a table whose heading says that it is synthetic; sound cannot be made of it.
+
+        In dB relative to full scale with ``normalisation="fixed"``, else in deviations around a recording's mean.
+        """
+        mel = study["mel"].numpy()
+        if self.normalisation == "recording":
+            return write_mel(mel, hop=self.hop, unit="deviations around the mean of a recording", path=path)
+        return write_mel(mel * self.spread + self.centre, hop=self.hop, unit="dB relative to full scale", path=path)
+
     def phantom(self, physiology: Physiology, rng: np.random.Generator, path: Path) -> Path:
         """Write synthetic breath sounds as a 16-bit WAV file."""
         return write_phantom(physiology, rng, path.with_suffix(".wav"))
@@ -139,7 +159,13 @@ class Audio(Modality):
     def default_encoder(self, size: str) -> Encoder:
         """Build the shared transformer over stretches of time."""
         trunk = Transformer.of_size(size)
-        tokenizer = TimePatchTokenizer(frames=self._frames, mels=self.mels, patch=self.patch, width=trunk.width)
+        tokenizer = TimePatchTokenizer(
+            frames=self._frames,
+            mels=self.mels,
+            patch=self.patch,
+            width=trunk.width,
+            normalised_targets=self.normalised_targets,
+        )
         return TransformerEncoder(tokenizer=tokenizer, trunk=trunk)
 
     def _resampled(self, raw: Recording) -> Float[np.ndarray, " N"]:

@@ -7,6 +7,7 @@ import numpy as np
 from polyclinic.modality import Physiology
 from polyclinic_ecg.heart import RATE, draw_heart
 from polyclinic_ecg.recording import LEADS
+from polyclinic_ecg.wfdb_write import write_wfdb
 
 _MISSING_LEAD_SHARE = 0.1
 _MICROVOLT_SHARE = 0.1
@@ -34,19 +35,5 @@ def write_phantom(physiology: Physiology, rng: np.random.Generator, path: Path) 
         lead, start = int(rng.integers(len(order))), int(rng.integers(signal.shape[1] - RATE))
         stored[lead, start : start + int(rng.integers(RATE // 10, RATE))] = _NO_SAMPLE
     gain = f"{per_millivolt / 1000 if micro else per_millivolt:g}(0)/{'uV' if micro else 'mV'}"
-    header = [
-        f"{path.name} {len(order)} {RATE} {stored.shape[1]}",
-        *(_signal_line(path.name, gain, name, row) for name, row in zip(names, stored, strict=True)),
-        f"# age: {int(physiology.age)}",
-        f"# sex: {'female' if physiology.sex == 'F' else 'male'}",
-    ]
-    stored.T.astype("<i2").tofile(path.with_name(f"{path.name}.dat"))
-    written = path.with_name(f"{path.name}.hea")
-    written.write_text("\n".join(header) + "\n", encoding="ascii")
-    return written
-
-
-def _signal_line(record: str, gain: str, name: str, samples: np.ndarray) -> str:
-    """One line of header(5); wfdb's own writer validates for ten times as long as drawing takes."""
-    checksum = int(samples.sum(dtype=np.int64) % 65536)
-    return f"{record}.dat 16 {gain} 16 0 {samples[0]} {checksum} 0 {name}"
+    comments = [f"age: {int(physiology.age)}", f"sex: {'female' if physiology.sex == 'F' else 'male'}"]
+    return write_wfdb(path, stored, names=names, gain=gain, rate=RATE, comments=comments)

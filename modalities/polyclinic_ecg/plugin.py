@@ -2,16 +2,19 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from torch import Tensor
 
-from polyclinic.modality import Item, Modality, Physiology, Source, UnreadableSource
+from polyclinic.modality import Imputable, Item, Modality, Physiology, Source, UnreadableSource
 from polyclinic.nn import Encoder, Transformer, TransformerEncoder
 from polyclinic_ecg.augment import apply, draw
 from polyclinic_ecg.dicom_waveform import read_dicom
+from polyclinic_ecg.imputed import draw_leads, write_leads
+from polyclinic_ecg.patches import Masking
 from polyclinic_ecg.phantom import write_phantom
 from polyclinic_ecg.recording import Electrocardiogram
 from polyclinic_ecg.signal import window
@@ -19,7 +22,7 @@ from polyclinic_ecg.tokens import PatchTokenizer, Stem
 from polyclinic_ecg.wfdb_record import header_of, read_wfdb
 
 
-class ECG(Modality):
+class ECG(Modality, Imputable):
     """Electrocardiograms, shown to the encoder as twelve leads in millivolts; voltage is never normalised away.
 
     Args:
@@ -32,7 +35,11 @@ class ECG(Modality):
         wander: standard deviation in mV of added baseline drift.
         noise: largest standard deviation in mV of added noise.
         drop: probability that a lead comes off; one lead always stays.
-        stem: how the default encoder embeds patches, ``linear`` or ``conv``; see ``PatchTokenizer``.
+        stem: how the default encoder embeds patches, ``linear``, ``lead`` or ``conv``; see ``PatchTokenizer``.
+        masking: what masked pretraining hides together: nothing (``random``), a stretch of all leads (``time``), or a
+            whole ``lead``, which needs ``stem: lead``.
+        normalised_targets: whether masked pretraining predicts patches without their mean and deviation; voltages of
+            an absent record can then not be predicted.
 
     Raises:
         ValueError: an argument is out of range or ``patch`` does not divide the window.
@@ -51,6 +58,8 @@ class ECG(Modality):
         noise: float = 0.02,
         drop: float = 0.03,
         stem: Stem = "linear",
+        masking: Masking = "random",
+        normalised_targets: bool = False,
     ) -> None:
         length = round(rate * seconds)
         if length <= 0 or patch <= 0 or length % patch:
@@ -60,11 +69,13 @@ class ECG(Modality):
             )
         if not 0 <= highpass < rate / 2:
             raise ValueError(f"got highpass {highpass:g} Hz at rate {rate:g} Hz, expected 0 to half the rate")
+        if masking not in get_args(Masking):
+            raise ValueError(f"got masking {masking!r}, expected one of {get_args(Masking)}; set `masking`")
         if not 0 <= shift < seconds:
             raise ValueError(f"got shift {shift:g} s, expected 0 to less than `seconds` ({seconds:g})")
         self.rate, self.seconds, self.patch, self.highpass = rate, seconds, patch, highpass
         self.shift, self.gain, self.wander, self.noise, self.drop = shift, gain, wander, noise, drop
-        self.stem = stem
+        self.stem, self.masking, self.normalised_targets = stem, masking, normalised_targets
 
     def read(self, source: Source) -> Electrocardiogram:
         """Decode a WFDB record (its ``.hea``, ``.dat`` or bare name) or a DICOM waveform to millivolts."""
@@ -121,6 +132,14 @@ class ECG(Modality):
         """Stack ``signal`` and ``sample_mask`` to [B, 12, T] and ``lead_mask`` to [B, 12]."""
         return {name: torch.stack([item[name] for item in items]) for name in ("signal", "lead_mask", "sample_mask")}
 
+    def draw(self, study: Item, axes: Axes) -> None:
+        """Draw six leads over time."""
+        draw_leads(study["signal"].numpy(), study["sample_mask"].numpy(), rate=self.rate, axes=axes)
+
+    def write_synthetic(self, study: Item, path: Path) -> Path:
+        """Write a WFDB record in mV whose header says that it is synthetic."""
+        return write_leads(study["signal"].numpy(), rate=self.rate, path=path)
+
     def phantom(self, physiology: Physiology, rng: np.random.Generator, path: Path) -> Path:
         """Write a synthetic resting electrocardiogram as a WFDB record."""
         return write_phantom(physiology, rng, path)
@@ -129,7 +148,14 @@ class ECG(Modality):
         """Build the shared transformer over time patches."""
         trunk = Transformer.of_size(size)
         length = round(self.rate * self.seconds)
-        tokenizer = PatchTokenizer(length=length, patch=self.patch, width=trunk.width, stem=self.stem)
+        tokenizer = PatchTokenizer(
+            length=length,
+            patch=self.patch,
+            width=trunk.width,
+            stem=self.stem,
+            masking=self.masking,
+            normalised_targets=self.normalised_targets,
+        )
         return TransformerEncoder(tokenizer=tokenizer, trunk=trunk)
 
 

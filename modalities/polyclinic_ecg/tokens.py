@@ -1,4 +1,4 @@
-"""Time patches of all leads as tokens (Dosovitskiy et al. 2021, in one dimension)."""
+"""Time patches as tokens, of all leads together or of each by itself (Dosovitskiy et al. 2021, in one dimension)."""
 
 from typing import Literal, TypeAlias
 
@@ -7,51 +7,87 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from polyclinic.nn import Tokenizer, Tokens, sine_positions, stem_strides
+from polyclinic_ecg.patches import LEAD_SPREAD, Masking, SignalReconstruction, unrecorded
 from polyclinic_ecg.recording import LEADS
+from polyclinic_ecg.rooted import SPREAD, rooted
 
-# The P wave is ten times smaller than the QRS complex. A signed root, linear below about this many millivolts, lets
-# neither drown the other; the inverse hyperbolic sine does as well and takes ten times as long.
-_SMALL_WAVE = 0.1
-
-Stem: TypeAlias = Literal["linear", "conv"]
+Stem: TypeAlias = Literal["linear", "lead", "conv"]
 _GROUPS = 4
 _KERNEL = 7
 
 
 class PatchTokenizer(Tokenizer):
-    """One token per stretch of time, of all leads and their masks, with fixed positions in time.
+    """One token per stretch of time, of all leads and their masks or of one lead, with fixed positions in time.
 
     Args:
         length: samples per study.
         patch: samples per token; divides ``length``.
         width: token width D, a multiple of 16 for the convolutional stem.
-        stem: ``linear`` embeds each patch by itself; ``conv`` uses strided convolutions (Xiao et al. 2021, in one
-            dimension), learns faster from few records, and lets neighbouring patches overlap.
+        stem: ``linear`` embeds each patch of all leads by itself; ``lead`` each patch of each lead, twelve times as
+            many tokens, so that leads can be hidden; ``conv`` uses strided convolutions (Xiao et al. 2021, in one
+            dimension), learns faster from few records, and lets neighbouring patches overlap, so that none can be
+            masked.
+        masking: what masked pretraining hides together, see ``SignalReconstruction``.
+        normalised_targets: whether masked pretraining predicts patches without their mean and deviation.
 
     Raises:
         ValueError: the stem is unknown, or ``patch`` has a prime factor above 7, which a stride would skip over.
     """
 
-    positions: Float[Tensor, "1 T D"]
+    positions: Float[Tensor, "1 S D"]
 
-    def __init__(self, *, length: int, patch: int, width: int, stem: Stem = "linear") -> None:
+    def __init__(
+        self,
+        *,
+        length: int,
+        patch: int,
+        width: int,
+        stem: Stem = "linear",
+        masking: Masking = "random",
+        normalised_targets: bool = False,
+    ) -> None:
         super().__init__()
-        if stem not in ("linear", "conv"):
-            raise ValueError(f"got stem {stem!r}, expected 'linear' or 'conv'; set `stem`")
-        self.patch = patch
-        channels = 2 * len(LEADS)
-        linear = stem == "linear"
-        self.embed = nn.Conv1d(channels, width, patch, patch) if linear else _conv_stem(channels, patch, width)
-        self.register_buffer("positions", sine_positions(length // patch, width)[None], persistent=False)
+        if stem not in ("linear", "lead", "conv"):
+            raise ValueError(f"got stem {stem!r}, expected 'linear', 'lead' or 'conv'; set `stem`")
+        self.patch, self._length, self._stem = patch, length, stem
+        self._masking, self._normalised = masking, normalised_targets
+        by_lead = stem == "lead"
+        # The convolutions normalise what they see; a linear map would leave the signal drowned by the positions.
+        self._spread = 1.0 if stem == "conv" else SPREAD
+        channels = 2 if by_lead else 2 * len(LEADS)
+        self.embed = _conv_stem(channels, patch, width) if stem == "conv" else nn.Conv1d(channels, width, patch, patch)
+        self.leads = nn.Parameter(torch.randn(len(LEADS), 1, width) * LEAD_SPREAD) if by_lead else None
+        stretches = length // patch
+        positions = sine_positions(stretches, width, **({} if stem == "conv" else {"slowest": stretches}))
+        self.register_buffer("positions", positions[None], persistent=False)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tokens:
         """Embed ``signal`` [B, 12, L] in millivolts with ``sample_mask`` [B, 12, L], True where recorded."""
         mask = inputs["sample_mask"]
-        signal = inputs["signal"]
-        rooted = signal * torch.rsqrt(signal.abs() + _SMALL_WAVE)
-        values = self.embed(torch.cat([rooted, mask.to(signal.dtype)], dim=1)).transpose(1, 2)
-        padding = ~mask.any(dim=1).unflatten(1, (-1, self.patch)).any(dim=2)
-        return Tokens(values, self.positions, padding)
+        channels = torch.stack([rooted(inputs["signal"]) / self._spread, mask.to(inputs["signal"].dtype)], dim=1)
+        padding = unrecorded(mask, patch=self.patch, by_lead=self.leads is not None)
+        if self.leads is None:
+            return Tokens(self.embed(channels.flatten(1, 2)).transpose(1, 2), self.positions, padding)
+        embedded = self.embed(channels.transpose(1, 2).flatten(0, 1)).transpose(1, 2)
+        values = embedded.unflatten(0, (len(mask), len(LEADS))).flatten(1, 2)
+        return Tokens(values, (self.positions + self.leads).flatten(0, 1)[None], padding)
+
+    def reconstruction(self, width: int) -> SignalReconstruction:
+        """Build what masked pretraining needs, for a decoder of a width.
+
+        Raises:
+            ValueError: patches overlap, or leads are to be hidden that share their tokens.
+        """
+        if self._stem == "conv":
+            raise ValueError("got stem 'conv', whose patches show each other; set `stem: linear` or `stem: lead`")
+        return SignalReconstruction(
+            width=width,
+            length=self._length,
+            patch=self.patch,
+            by_lead=self.leads is not None,
+            masking=self._masking,
+            normalised=self._normalised,
+        )
 
 
 def _conv_stem(channels: int, patch: int, width: int) -> nn.Sequential:

@@ -13,7 +13,7 @@ def vary_sentences(item: Item, rng: np.random.Generator, *, subset: float, token
     """Shuffle the sentences, keep some of them, and leave out single tokens; markers stay where they are.
 
     Args:
-        item: ``tokens`` [T] and ``sentence`` [T].
+        item: ``tokens`` [T], ``sentence`` [T], and whatever else has a value per token.
         rng: source of every parameter.
         subset: probability that only a part of the sentences, of uniformly drawn size, is kept.
         token_dropout: share of the tokens left out; at least one token remains.
@@ -36,4 +36,5 @@ def vary_sentences(item: Item, rng: np.random.Generator, *, subset: float, token
     chosen = np.flatnonzero(keep)
     chosen = chosen[np.argsort(place[chosen], kind="stable")]
     renumbered = np.where(sentence[chosen] == OUTSIDE, OUTSIDE, place[chosen])
-    return {"tokens": torch.from_numpy(tokens[chosen]), "sentence": torch.from_numpy(renumbered)}
+    kept = {name: value[torch.from_numpy(chosen)] for name, value in item.items()}
+    return {**kept, "sentence": torch.from_numpy(renumbered)}

@@ -1,15 +1,16 @@
 """Any transformers text model as a report encoder, from a local folder only."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from transformers import AutoModel
 
-from polyclinic.nn import Encoded, Encoder, masked_mean
+from polyclinic.nn import Encoded, Encoder, WeightAccount, masked_mean
 
 
 class HuggingFaceEncoder(Encoder):
@@ -25,7 +26,7 @@ class HuggingFaceEncoder(Encoder):
         lora_targets: names of the linear layers that get an adapter; peft's choice for the architecture when absent.
 
     Raises:
-        ValueError: no such folder, no weights in it, or an architecture that is no text encoder.
+        ValueError: no such folder, no or not all weights in it, or an architecture that is no text encoder.
     """
 
     def __init__(
@@ -39,14 +40,16 @@ class HuggingFaceEncoder(Encoder):
         super().__init__()
         _refuse_unusable(folder, lora_rank)
         # In float32, whatever the weights were stored in: Lightning's precision setting decides.
-        model = AutoModel.from_pretrained(
-            str(folder), local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
-        )
+        model, info = AutoModel.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32,
+            output_loading_info=True,
+        )  # fmt: skip
         if model.config.is_encoder_decoder:
             raise ValueError(f"got {model.config.model_type!r} with a decoder, expected a text encoder; set `folder`")
         if getattr(model, "pooler", None) is not None:
             # Unused by a mean over tokens, and distributed training stops at parameters without a gradient.
             model.pooler = None
+        self.account = _account(folder.name, list(model.state_dict()), info)
         self.width = int(model.config.hidden_size)
         self._longest = int(getattr(model.config, "max_position_embeddings", 0)) or None
         self._padding_token = int(getattr(model.config, "pad_token_id", None) or 0)
@@ -69,6 +72,24 @@ class HuggingFaceEncoder(Encoder):
         filled = tokens.masked_fill(padding, self._padding_token)
         mixed = self.backbone(input_ids=filled, attention_mask=(~padding).long()).last_hidden_state
         return Encoded(mixed, masked_mean(mixed, padding), padding)
+
+
+def _account(folder: str, names: Sequence[str], info: Mapping[str, Any]) -> WeightAccount:
+    """Which weights were found; a pooler is not used, and need not be there.
+
+    Raises:
+        ValueError: a weight of the model is not in the folder, or has another shape there.
+    """
+    wanted = {str(key) for kind in ("missing_keys", "mismatched_keys") for key in info[kind]}
+    missing = [name for name in names if name in wanted]
+    if missing:
+        raise ValueError(
+            f"got folder {folder!r} without {len(missing)} of the model's weights (first {missing[0]!r}), expected all "
+            "of them; set `folder`"
+        )
+    return WeightAccount(
+        source=folder, loaded=tuple(names), new=(), dropped=tuple(sorted(map(str, info["unexpected_keys"])))
+    )
 
 
 def _adapted(model: nn.Module, config: LoraConfig) -> nn.Module:

@@ -1,23 +1,28 @@
 """The report modality: free text from files or from the cohort's table."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from jaxtyping import Int
+from matplotlib.axes import Axes
 from tokenizers import Encoding, Tokenizer
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from polyclinic.modality import Item, Modality, Physiology, Source, UnreadableSource
+from polyclinic.modality import Imputable, Item, Modality, Physiology, Source, UnreadableSource
 from polyclinic.nn import Encoder, Transformer, TransformerEncoder
 from polyclinic_report.augment import OUTSIDE, vary_sentences
 from polyclinic_report.document import Document, read_source
+from polyclinic_report.imputed import draw_text, write_text
 from polyclinic_report.phantom import write_phantom
 from polyclinic_report.sections import choose_section, split_sentences
 from polyclinic_report.tokens import SubwordTokenizer
 from polyclinic_report.vocabulary import SMALLEST, read_vocabulary, table_rows, train_vocabulary, vocabulary_from
+from polyclinic_report.words import HIDDEN
 
 _FEWEST_TOKENS = 4
 
@@ -25,7 +30,7 @@ _NEIGHBOURS = 5
 """Tokens that the encoder joins before attention: negation is a matter of neighbours."""
 
 
-class Report(Modality):
+class Report(Modality, Imputable):
     """Free text, shown to the encoder as subword tokens that know their sentence.
 
     Args:
@@ -110,7 +115,7 @@ class Report(Modality):
         self._vocabulary = vocabulary
 
     def prepare(self, raw: Document) -> Item:
-        """Tokenise to ``tokens`` [T] and ``sentence`` [T], which counts from 0 and is -1 at markers.
+        """Tokenise to ``tokens`` [T], ``sentence`` [T] and ``word`` [T], which count from 0 and are -1 at markers.
 
         Raises:
             ValueError: there is no vocabulary yet.
@@ -122,17 +127,34 @@ class Report(Modality):
         last = np.array([end - 1 for _, end in marked.offsets])
         sentence = np.minimum(np.searchsorted(ends, last, side="right"), len(ends) - 1)
         sentence[np.array(marked.special_tokens_mask, dtype=bool)] = OUTSIDE
-        return {"tokens": torch.tensor(marked.ids), "sentence": torch.from_numpy(sentence)}
+        word = [OUTSIDE if number is None else number for number in marked.word_ids]
+        return {
+            "tokens": torch.tensor(marked.ids),
+            "sentence": torch.from_numpy(sentence),
+            "word": torch.tensor(word),
+        }
 
     def augment(self, item: Item, rng: np.random.Generator) -> Item:
         """Shuffle the sentences, keep a random part of them, never none, and leave out single tokens."""
         return vary_sentences(item, rng, subset=self.subset, token_dropout=self.token_dropout)
 
     def collate(self, items: Sequence[Item]) -> dict[str, Tensor]:
-        """Pad to ``tokens`` [B, T] with zeros, and say where in ``padding`` [B, T]."""
+        """Pad to ``tokens`` [B, T] with zeros, say where in ``padding``, and number words anew in ``word``."""
         tokens = pad_sequence([item["tokens"] for item in items], batch_first=True)
         lengths = torch.tensor([len(item["tokens"]) for item in items])
-        return {"tokens": tokens, "padding": torch.arange(tokens.shape[1])[None] >= lengths[:, None]}
+        return {
+            "tokens": tokens,
+            "word": pad_sequence([_numbered(item["word"]) for item in items], batch_first=True, padding_value=OUTSIDE),
+            "padding": torch.arange(tokens.shape[1])[None] >= lengths[:, None],
+        }
+
+    def draw(self, study: Item, axes: Axes) -> None:
+        """Draw the beginning of the text, gaps where words are hidden."""
+        draw_text(self._text(study["tokens"][~study["padding"]].tolist()), axes)
+
+    def write_synthetic(self, study: Item, path: Path) -> Path:
+        """Write the likeliest words; the file starts by saying that they are synthetic."""
+        return write_text(self._text(study["tokens"].tolist()), path)
 
     def phantom(self, physiology: Physiology, rng: np.random.Generator, path: Path) -> Path:
         """Write a synthetic radiology and cardiology report as text."""
@@ -155,6 +177,16 @@ class Report(Modality):
             raise ValueError("the report vocabulary is not fitted; call `fit` on the training split or `load_state`")
         return self._vocabulary
 
+    def _text(self, tokens: Sequence[int]) -> str:
+        """What tokens spell, a gap for each hidden stretch."""
+        shown = [
+            "____" if gap else self._fitted().decode(list(numbers))
+            for gap, numbers in groupby(tokens, key=lambda token: token == HIDDEN)
+        ]
+        text = " ".join(part.strip() for part in shown)
+        # A model may predict single bytes that are no letter.
+        return "".join(letter if letter.isprintable() else " " for letter in text)
+
     def _encode(self, raw: Document) -> tuple[Encoding, int]:
         """All tokens without markers, and their number."""
         encoding = self._fitted().encode(" ".join(split_sentences(raw.text)), add_special_tokens=False)
@@ -163,3 +195,9 @@ class Report(Modality):
     def _room(self) -> int:
         """Tokens that fit beside the vocabulary's markers."""
         return self.max_tokens - self._fitted().num_special_tokens_to_add(False)
+
+
+def _numbered(word: Int[Tensor, " T"]) -> Int[Tensor, " T"]:
+    """Words numbered in the order in which they stand; markers stay what they are."""
+    starts = torch.cat([word[:1] != OUTSIDE, word[1:] != word[:-1]])
+    return (starts.cumsum(0) - 1).clamp_min(0).masked_fill(word == OUTSIDE, OUTSIDE)

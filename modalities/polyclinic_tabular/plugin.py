@@ -1,21 +1,25 @@
 """The tabular modality: laboratory values, vital signs and coded facts."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
+from scipy.special import ndtr
 from torch import Tensor
 
-from polyclinic.modality import Item, Modality, Physiology, Source, UnreadableSource
+from polyclinic.modality import Imputable, Item, Modality, Physiology, Source, UnreadableSource
 from polyclinic.nn import Encoder, Transformer, TransformerEncoder
 from polyclinic_tabular.cells import read_cells
+from polyclinic_tabular.imputed import draw_row, write_row
 from polyclinic_tabular.panel import CATEGORICAL, UNITS
 from polyclinic_tabular.phantom import write_phantom
 from polyclinic_tabular.quantities import approximate_number, plain_number
 from polyclinic_tabular.row import Row
-from polyclinic_tabular.scaling import moments, percentile, percentile_knots, zscore
+from polyclinic_tabular.scaling import from_percentile, from_zscore, moments, percentile, percentile_knots, zscore
 from polyclinic_tabular.tokens import FeatureTokenizer
 
 Scaling = Literal["percentile", "zscore"]
@@ -23,7 +27,7 @@ TextValues = Literal["error", "missing", "approximate"]
 MISSING = ("", "NA", "N/A", "nan", "None")
 
 
-class Tabular(Modality):
+class Tabular(Modality, Imputable):
     """A row of numbers and levels, from columns of the cohort or one CSV file per study.
 
     A row carries no times: the cohort must hold only results that were known at the moment of prediction. In
@@ -167,6 +171,17 @@ class Tabular(Modality):
         """Stack to ``values`` and ``observed`` of shape [B, C] and ``levels`` of shape [B, K]."""
         return {name: torch.stack([item[name] for item in items]) for name in ("values", "observed", "levels")}
 
+    def draw(self, study: Item, axes: Axes) -> None:
+        """Draw where each value lies among those of training, with the value in its unit."""
+        texts = [f"{value} {unit}".strip() for value, unit in zip(self._texts(study), self._units(), strict=True)]
+        values = [*study["values"].tolist(), *[math.nan] * len(self.categorical)]
+        places = values if self.scaling == "percentile" else [float(ndtr(value)) for value in values]
+        draw_row([*self.numeric, *self.categorical], texts, places, axes)
+
+    def write_synthetic(self, study: Item, path: Path) -> Path:
+        """Write a CSV of name, value and unit, each line of which says that it is synthetic."""
+        return write_row([*self.numeric, *self.categorical], self._texts(study), self._units(), path)
+
     def phantom(self, physiology: Physiology, rng: np.random.Generator, path: Path) -> Path:
         """Write a synthetic panel as CSV with name, value and unit."""
         return write_phantom(physiology, rng, path.with_suffix(".csv"))
@@ -175,8 +190,25 @@ class Tabular(Modality):
         """Build the shared transformer over columns."""
         trunk = Transformer.of_size(size)
         levels = [len(levels) for levels in self.categorical.values()]
-        tokenizer = FeatureTokenizer(numeric=len(self.numeric), levels=levels, width=trunk.width)
+        centre, spread = (0.5, 12**-0.5) if self.scaling == "percentile" else (0.0, 1.0)
+        tokenizer = FeatureTokenizer(
+            numeric=len(self.numeric), levels=levels, width=trunk.width, centre=centre, spread=spread
+        )
         return TransformerEncoder(tokenizer=tokenizer, trunk=trunk)
+
+    def _texts(self, study: Item) -> list[str]:
+        """Every column's value in its own unit; empty where missing."""
+        unscaled = from_percentile if self.scaling == "percentile" else from_zscore
+        scales = self._scales or [[]] * len(self.numeric)
+        numbers = [
+            f"{unscaled(value, scale):.4g}" if observed else ""
+            for value, observed, scale in zip(study["values"].tolist(), study["observed"].tolist(), scales, strict=True)
+        ]
+        known = zip(self.categorical.values(), study["levels"].tolist(), strict=True)
+        return [*numbers, *(levels[level - 1] if level else "" for levels, level in known)]
+
+    def _units(self) -> list[str]:
+        return [*(self.units.get(name, "") for name in self.numeric), *[""] * len(self.categorical)]
 
     def _refuse_wrong_settings(self) -> None:
         columns = [*self.numeric, *self.categorical]

@@ -25,6 +25,11 @@ def percentile(value: float, knots: Sequence[float]) -> float:
     return float(np.interp(value, distinct, (lowest + highest) / 2, left=0.0, right=1.0))
 
 
+def from_percentile(share: float, knots: Sequence[float]) -> float:
+    """The value below which a share of the training values lies; NaN for a column never observed in training."""
+    return float(np.interp(share, _LEVELS, knots)) if knots else float("nan")
+
+
 def moments(observed: Float[np.ndarray, " N"]) -> list[float]:
     """Mean and population standard deviation, 1 for a constant column; empty without any value."""
     return [float(observed.mean()), float(observed.std()) or 1.0] if len(observed) else []
@@ -33,3 +38,8 @@ def moments(observed: Float[np.ndarray, " N"]) -> list[float]:
 def zscore(value: float, moments: Sequence[float]) -> float:
     """Standard score; a column that was never observed in training gives 0."""
     return (value - moments[0]) / moments[1] if moments else 0.0
+
+
+def from_zscore(score: float, moments: Sequence[float]) -> float:
+    """The value of a standard score; NaN for a column never observed in training."""
+    return score * moments[1] + moments[0] if moments else float("nan")

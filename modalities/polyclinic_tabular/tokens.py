@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from polyclinic.nn import Tokenizer, Tokens
+from polyclinic_tabular.columns import ColumnReconstruction
 
 
 class FeatureTokenizer(Tokenizer):
@@ -16,13 +17,18 @@ class FeatureTokenizer(Tokenizer):
         numeric: number of numeric columns C.
         levels: known levels of each of the K categorical columns.
         width: token width D.
+        centre: about the mean of a scaled numeric column; for masked pretraining only.
+        spread: about its deviation.
     """
 
     positions: Float[Tensor, "1 T D"]
     offsets: Tensor
 
-    def __init__(self, *, numeric: int, levels: Sequence[int], width: int) -> None:
+    def __init__(
+        self, *, numeric: int, levels: Sequence[int], width: int, centre: float = 0.0, spread: float = 1.0
+    ) -> None:
         super().__init__()
+        self._numeric, self._counts, self._centre, self._spread = numeric, list(levels), centre, spread
         self.weight, self.bias, self.absence = (nn.Parameter(_uniform(numeric, width)) for _ in range(3))
         starts = torch.tensor([0, *(count + 1 for count in levels)])[: len(levels)].cumsum(0)
         self.levels = nn.Parameter(_uniform(sum(levels) + len(levels), width))
@@ -35,6 +41,12 @@ class FeatureTokenizer(Tokenizer):
         numeric = torch.where(inputs["observed"][:, :, None], present, self.absence)
         values = torch.cat([numeric, self.levels[inputs["levels"] + self.offsets]], dim=1)
         return Tokens(values, self.positions, torch.zeros(values.shape[:2], dtype=torch.bool, device=values.device))
+
+    def reconstruction(self, width: int) -> ColumnReconstruction:
+        """Build what masked pretraining needs, for a decoder of a width."""
+        return ColumnReconstruction(
+            width=width, numeric=self._numeric, levels=self._counts, centre=self._centre, spread=self._spread
+        )
 
 
 def _uniform(rows: int, width: int) -> Float[Tensor, "R D"]:

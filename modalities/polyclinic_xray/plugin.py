@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from PIL import Image
 from torch import Tensor
 
-from polyclinic.modality import Item, Modality, Physiology, Source, UnreadableSource
+from polyclinic.modality import Imputable, Item, Modality, Physiology, Source, UnreadableSource
 from polyclinic.nn import Encoder, Transformer, TransformerEncoder
 from polyclinic_xray.dicom import read_dicom
+from polyclinic_xray.imputed import draw_image, write_image
 from polyclinic_xray.phantom import write_phantom
 from polyclinic_xray.radiograph import Radiograph
 from polyclinic_xray.raster import read_raster
@@ -21,7 +23,7 @@ from polyclinic_xray.tokens import PatchTokenizer, Stem
 _RASTER_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff")
 
 
-class XRay(Modality):
+class XRay(Modality, Imputable):
     """Radiographs, shown to the encoder as one square channel with zero mean and unit deviation.
 
     Args:
@@ -34,6 +36,8 @@ class XRay(Modality):
         contrast: largest relative change of contrast.
         noise: standard deviation of added noise.
         stem: how the default encoder embeds patches, ``linear`` or ``conv``; see ``PatchTokenizer``.
+        normalised_targets: whether masked pretraining predicts patches without their mean and deviation; an absent
+            radiograph can then not be predicted.
 
     Raises:
         ValueError: ``patch`` does not divide ``size``.
@@ -51,13 +55,14 @@ class XRay(Modality):
         contrast: float = 0.2,
         noise: float = 0.05,
         stem: Stem = "linear",
+        normalised_targets: bool = True,
     ) -> None:
         if size <= 0 or patch <= 0 or size % patch:
             raise ValueError(f"got size {size} with patch {patch}; `size` must be a positive multiple of `patch`")
         self.size, self.patch, self.window = size, patch, window
         self.rotation, self.shift, self.zoom = rotation, shift, zoom
         self.contrast, self.noise, self.stem = contrast, noise, stem
-        # Order 1 by number is linear interpolation by scipy, in one thread: torch's own indexes the grid with
+        self.normalised_targets = normalised_targets
 
     def read(self, source: Source) -> Radiograph:
         """Decode a DICOM, PNG or JPEG file to [0, 1], dense tissue bright."""
@@ -115,6 +120,14 @@ class XRay(Modality):
         """Stack to ``image`` of shape [B, 1, size, size]."""
         return {"image": torch.stack([item["image"] for item in items])}
 
+    def draw(self, study: Item, axes: Axes) -> None:
+        """Draw the image in grey."""
+        draw_image(study["image"][0].numpy(), axes)
+
+    def write_synthetic(self, study: Item, path: Path) -> Path:
+        """Write a PNG, in deviations of the image, whose text says that it is synthetic."""
+        return write_image(study["image"][0].numpy(), path)
+
     def phantom(self, physiology: Physiology, rng: np.random.Generator, path: Path) -> Path:
         """Write a synthetic frontal chest radiograph as DICOM."""
         return write_phantom(physiology, rng, path.with_suffix(".dcm"))
@@ -122,5 +135,11 @@ class XRay(Modality):
     def default_encoder(self, size: str) -> Encoder:
         """Build the shared transformer over image patches."""
         trunk = Transformer.of_size(size)
-        tokenizer = PatchTokenizer(size=self.size, patch=self.patch, width=trunk.width, stem=self.stem)
+        tokenizer = PatchTokenizer(
+            size=self.size,
+            patch=self.patch,
+            width=trunk.width,
+            stem=self.stem,
+            normalised_targets=self.normalised_targets,
+        )
         return TransformerEncoder(tokenizer=tokenizer, trunk=trunk)

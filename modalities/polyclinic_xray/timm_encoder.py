@@ -8,7 +8,7 @@ import torch
 from timm.models import load_state_dict
 from torch import Tensor
 
-from polyclinic.nn import Encoded, Encoder
+from polyclinic.nn import Encoded, Encoder, WeightAccount
 
 
 class TimmEncoder(Encoder):
@@ -31,7 +31,7 @@ class TimmEncoder(Encoder):
             raise ValueError(f"got timm model {name!r}, expected one of timm.list_models(); set `name`")
         if weights is not None and not weights.is_file():
             raise ValueError(f"got weights {weights.name!r}, which is not a file; set `weights` to a local file")
-        self.backbone: Any = _build(name, weights, size)
+        self.backbone, self.account = _build(name, weights, size)
         self.width = int(self.backbone.num_features)
         pooled = int(getattr(self.backbone, "head_hidden_size", self.width))
         if pooled != self.width:
@@ -49,10 +49,10 @@ class TimmEncoder(Encoder):
         return Encoded(tokens, pooled, torch.zeros(tokens.shape[:2], dtype=torch.bool, device=tokens.device))
 
 
-def _build(name: str, weights: Path | None, size: int | None) -> Any:
+def _build(name: str, weights: Path | None, size: int | None) -> tuple[Any, WeightAccount | None]:
     fixed = {"img_size": size} if size else {}
     if weights is None:
-        return timm.create_model(name, in_chans=1, num_classes=0, **fixed)
+        return timm.create_model(name, in_chans=1, num_classes=0, **fixed), None
     try:
         stored = load_state_dict(str(weights)).keys()
         overlay = {"file": str(weights), "custom_load": False}
@@ -71,4 +71,11 @@ def _build(name: str, weights: Path | None, size: int | None) -> Any:
             f"got weights {weights.name!r} without {len(missing)} of the parameters of {name!r} (first "
             f"{missing[0]!r}), expected all of them; set `weights` or `name`"
         )
-    return backbone
+    names = list(backbone.state_dict())
+    account = WeightAccount(
+        source=weights.name,
+        loaded=tuple(key for key in names if key in stored),
+        new=tuple(key for key in names if key not in stored),
+        dropped=tuple(key for key in stored if key not in set(names)),
+    )
+    return backbone, account

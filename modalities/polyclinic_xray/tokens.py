@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from polyclinic.nn import Tokenizer, Tokens, grid_positions, stem_strides
+from polyclinic_xray.patches import ImageReconstruction, positions_of
 
 Stem: TypeAlias = Literal["linear", "conv"]
 _GROUPS = 4
@@ -21,27 +22,66 @@ class PatchTokenizer(Tokenizer):
         width: token width D, a multiple of 32 for the convolutional stem.
         stem: ``linear`` embeds each patch by itself (Dosovitskiy et al. 2021); ``conv`` uses strided 3x3
             convolutions (Xiao et al. 2021), learns faster from few studies, and lets neighbouring patches
-            overlap, so that a token also shows the edge of its neighbours.
+            overlap, so that a token also shows the edge of its neighbours and none can be masked.
+        class_token: put a learned token ahead of the patches, as vision transformers trained elsewhere have.
+        normalised_targets: whether masked pretraining predicts patches without their mean and deviation.
 
     Raises:
-        ValueError: the stem is unknown, or ``patch`` has a prime factor above 3, which a 3x3 stride would skip over.
+        ValueError: the stem is unknown or has no class token, or ``patch`` has a prime factor above 3, which a 3x3
+            stride would skip over.
     """
 
     positions: Float[Tensor, "1 T D"]
 
-    def __init__(self, *, size: int, patch: int, width: int, stem: Stem = "linear") -> None:
+    def __init__(
+        self,
+        *,
+        size: int,
+        patch: int,
+        width: int,
+        stem: Stem = "linear",
+        class_token: bool = False,
+        normalised_targets: bool = True,
+    ) -> None:
         super().__init__()
         if stem not in ("linear", "conv"):
             raise ValueError(f"got stem {stem!r}, expected 'linear' or 'conv'; set `stem`")
-        linear = stem == "linear"
+        if class_token and stem == "conv":
+            raise ValueError("got a class token with stem 'conv', expected stem 'linear'; set `stem`")
+        self._size, self._patch, self._normalised = size, patch, normalised_targets
+        self._linear = linear = stem == "linear"
         self.embed = nn.Conv2d(1, width, kernel_size=patch, stride=patch) if linear else _conv_stem(patch, width)
+        self.class_token = nn.Parameter(torch.randn(1, 1, width) * 0.02) if class_token else None
         grid = size // patch
-        self.register_buffer("positions", grid_positions(grid, grid, width)[None], persistent=False)
+        positions = (
+            positions_of(grid=grid, width=width, class_token=class_token)
+            if linear
+            else grid_positions(grid, grid, width)[None]
+        )
+        self.register_buffer("positions", positions, persistent=False)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tokens:
         """Embed ``inputs["image"]`` of shape [B, 1, size, size]."""
         values = self.embed(inputs["image"]).flatten(2).transpose(1, 2)
+        if self.class_token is not None:
+            values = torch.cat([self.class_token.expand(len(values), -1, -1), values], dim=1)
         return Tokens(values, self.positions, torch.zeros(values.shape[:2], dtype=torch.bool, device=values.device))
+
+    def reconstruction(self, width: int) -> ImageReconstruction:
+        """Build what masked pretraining needs, for a decoder of a width.
+
+        Raises:
+            ValueError: patches overlap.
+        """
+        if not self._linear:
+            raise ValueError("got stem 'conv', whose patches show each other; set `stem: linear`")
+        return ImageReconstruction(
+            width=width,
+            size=self._size,
+            patch=self._patch,
+            class_token=self.class_token is not None,
+            normalised=self._normalised,
+        )
 
 
 def _conv_stem(patch: int, width: int) -> nn.Sequential:

@@ -1,3 +1,3 @@
 """Multimodal medical and scientific learning."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

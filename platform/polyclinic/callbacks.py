@@ -2,14 +2,17 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import lightning.pytorch as L
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_warn
+from rich.console import Console
 
 from polyclinic.data import CohortDataModule
 from polyclinic.tracking import RunLogger, RunRecord, log_cohort, log_json, log_text
+from polyclinic.weights import Move, print_account
 
 _TRUNCATED = 0.01
 _TRUNCATED_FACT = "/truncated"
@@ -80,6 +83,34 @@ class CohortRecord(Callback):
         if data is not None and (entries := data.quarantine.entries()):
             lines = json.dumps([entry._asdict() for entry in entries], indent=1)
             log_text(trainer.logger, lines, "quarantine.json")
+
+
+class WeightRecord(Callback):
+    """Prints and logs where every weight of a run comes from: another run, a local folder, or nowhere.
+
+    Attributes:
+        moved: what was taken over from another run; set before the fit.
+    """
+
+    def __init__(self) -> None:
+        self.moved: Move | None = None
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Print the counts and log the names."""
+        encoders = getattr(pl_module, "encoders", {})
+        built = {name: encoder.account for name, encoder in encoders.items() if encoder.account is not None}
+        if not trainer.is_global_zero or (self.moved is None and not built):
+            return
+        console = Console()
+        told: dict[str, Any] = {"folders": {name: account._asdict() for name, account in built.items()}}
+        for name, account in built.items():
+            print_account(account, console, of=name)
+        if self.moved is not None:
+            print_account(self.moved.account, console)
+            for line in self.moved.changed:
+                rank_zero_warn(f"a setting differs from the one that the weights were trained with: {line}")
+            told["checkpoint"] = asdict(self.moved) | {"account": self.moved.account._asdict()}
+        log_json(trainer.logger, told, "weights.json")
 
 
 def _warn_of_truncation(facts: Mapping[str, float]) -> None:

@@ -10,9 +10,12 @@ COMMANDS = {
     "fit": ("polyclinic.training", "train a task; polyclinic fit -c experiments/phantom/symile.yaml"),
     "validate": ("polyclinic.training", "run the validation of a checkpoint"),
     "test": ("polyclinic.training", "run the test of a checkpoint"),
-    "predict": ("polyclinic.training", "write the predictions of a checkpoint"),
+    "predict": (
+        "polyclinic.prediction",
+        "write what a checkpoint makes of studies: files of absent modalities, tables",
+    ),
     "cohort": ("polyclinic.cohort.commands", "write a phantom cohort, or check one; polyclinic cohort phantom demo"),
-    "evaluate": ("polyclinic.evaluation.commands", "zero-shot classification and retrieval of a checkpoint"),
+    "evaluate": ("polyclinic.evaluation.commands", "zero-shot, retrieval, reconstruction and probes of a checkpoint"),
     "modalities": ("polyclinic.inventory", "the plugins installed here"),
     "doctor": ("polyclinic.inventory", "versions, decoders and devices of this machine"),
 }

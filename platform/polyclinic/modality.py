@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+from matplotlib.axes import Axes
 from torch import Tensor
 
 from polyclinic.nn.encoder import Encoder
@@ -15,6 +16,7 @@ from polyclinic.physiology import Physiology
 
 __all__ = [
     "ENTRY_POINTS",
+    "Imputable",
     "Item",
     "Modality",
     "Physiology",
@@ -104,6 +106,23 @@ class Modality(ABC):
     @abstractmethod
     def default_encoder(self, size: str) -> Encoder:
         """Build the shared transformer over this modality's tokens; ``size`` is a key of ``nn.SIZES``."""
+
+
+class Imputable(ABC):
+    """What a modality adds so that what a masked autoencoder filled in can be looked at and kept."""
+
+    @abstractmethod
+    def draw(self, study: Item, axes: Axes) -> None:
+        """Draw one row of collated inputs; what ``Reconstruction.hide`` made blank stays blank."""
+
+    @abstractmethod
+    def write_synthetic(self, study: Item, path: Path) -> Path:
+        """Write one row of predicted inputs in the modality's own units; the file says inside that it is synthetic.
+
+        Args:
+            study: a row of what ``Reconstruction.fill`` gave.
+            path: where to write, without a suffix; its folder exists.
+        """
 
 
 def settings(modality: Modality) -> dict[str, Any]:

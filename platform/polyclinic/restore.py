@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import lightning.pytorch as L
 import torch
@@ -13,7 +13,9 @@ from polyclinic import tasks
 from polyclinic.data import CohortDataModule
 from polyclinic.modality import installed_modalities
 
-__all__ = ["Restored", "build", "restore", "tasks"]
+__all__ = ["Restored", "build", "load_checkpoint", "provenance", "restore", "tasks"]
+
+Task = TypeVar("Task", bound=L.LightningModule)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,19 +27,30 @@ class Restored:
     run_id: str | None
     tracking_uri: str | None
 
+    def task_of(self, kind: type[Task]) -> Task:
+        """The task, if it is of a kind.
 
-def restore(checkpoint: Path, *, cohort: Path | None = None) -> Restored:
+        Raises:
+            ValueError: it is another.
+        """
+        if not isinstance(self.task, kind):
+            raise ValueError(f"got a checkpoint of {type(self.task).__name__}, expected one of {kind.__name__}")
+        return self.task
+
+
+def restore(checkpoint: Path, *, cohort: Path | None = None, trained: bool = True) -> Restored:
     """Load a checkpoint that ``polyclinic fit`` wrote; no pickle is read.
 
     Args:
         checkpoint: a ``.ckpt`` file.
         cohort: a cohort in place of the one trained on.
+        trained: whether to take the weights, too; without them the task is as it was before training.
 
     Raises:
         ValueError: no such file, not weights-only, or without the configuration that our runs put in.
     """
-    content = _load(checkpoint)
-    told = content.get("callbacks", {}).get("Provenance") or {}
+    content = load_checkpoint(checkpoint)
+    told = provenance(content)
     if "config" not in told:
         raise ValueError(f"{checkpoint.name} holds no configuration; expected a checkpoint of `polyclinic fit`")
     config = yaml.safe_load(told["config"])
@@ -46,12 +59,18 @@ def restore(checkpoint: Path, *, cohort: Path | None = None) -> Restored:
     built = build({"model": config["model"], "data": config["data"]})
     data, task = built.data, built.model
     data.load_state_dict(content["CohortDataModule"])
-    task.load_state_dict(content["state_dict"], strict=True)
+    if trained:
+        task.load_state_dict(content["state_dict"], strict=True)
     task.eval()
     return Restored(task=task, data=data, run_id=told.get("run_id"), tracking_uri=told.get("tracking_uri"))
 
 
-def _load(checkpoint: Path) -> dict[str, Any]:
+def load_checkpoint(checkpoint: Path) -> dict[str, Any]:
+    """The content of a ``.ckpt`` file.
+
+    Raises:
+        ValueError: no such file, not weights-only, or not of ``polyclinic fit``.
+    """
     if not checkpoint.is_file():
         raise ValueError(f"checkpoint {checkpoint.name!r} does not exist; set `--checkpoint` to a .ckpt file")
     try:
@@ -61,6 +80,12 @@ def _load(checkpoint: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or "state_dict" not in content:
         raise ValueError(f"{checkpoint.name} is not a checkpoint of `polyclinic fit`")
     return content
+
+
+def provenance(content: dict[str, Any]) -> dict[str, Any]:
+    """What a checkpoint's content tells of its run; empty where it was not written by ``polyclinic fit``."""
+    told: dict[str, Any] = content.get("callbacks", {}).get("Provenance") or {}
+    return told
 
 
 def build(config: dict[str, Any]) -> Any:

@@ -1,10 +1,11 @@
-"""``polyclinic fit | validate | test | predict``: the Lightning CLI over tasks and cohorts."""
+"""``polyclinic fit | validate | test``: the Lightning CLI over tasks and cohorts."""
 
 import inspect
 import json
 import logging
 import re
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -16,14 +17,26 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from polyclinic import objectives, tasks
-from polyclinic.callbacks import CohortRecord, Provenance
+from polyclinic.callbacks import CohortRecord, Provenance, WeightRecord
 from polyclinic.data import CohortDataModule
 from polyclinic.modality import Modality, installed_modalities
+from polyclinic.pictures import ReconstructionPictures
 from polyclinic.tracking import RunLogger, RunRecord
+from polyclinic.weights import move_encoders
 
 __all__ = ["PolyclinicCLI", "main", "objectives", "tasks"]
 
 _PLUGIN_ARGUMENT = re.compile(r"--data\.modalities\.(\w+)(?:\.class_path)?[ =]([\w.]+)")
+
+
+_NEXT = defaultdict(
+    lambda: "compare runs in the MLflow UI",
+    {
+        tasks.ContrastivePretraining: "polyclinic evaluate zeroshot {} PROMPTS.yaml",
+        tasks.Downstream: "polyclinic evaluate classifier {}",
+        tasks.MaskedPretraining: "polyclinic evaluate reconstruction {}",
+    },
+)
 
 
 class PolyclinicCLI(LightningCLI):
@@ -36,6 +49,10 @@ class PolyclinicCLI(LightningCLI):
         parser.add_argument(
             "--json", type=Path | None, help="file to write the checkpoint, run and seconds of `fit` to"
         )
+        parser.add_argument(
+            "--weights", type=Path | None, help="checkpoint of another run whose encoders `fit` starts from"
+        )
+        parser.add_lightning_class_args(ReconstructionPictures, "pictures")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse what ``main`` was given, which is the command line or what a program calls it with."""
@@ -46,6 +63,7 @@ class PolyclinicCLI(LightningCLI):
         super().instantiate_classes()
         if self.datamodule is not None:
             _ = self.datamodule.cohort
+            self._take_weights()
 
     def before_fit(self) -> None:
         """Start the clock."""
@@ -63,7 +81,17 @@ class PolyclinicCLI(LightningCLI):
             print(f"runs: mlflow ui --backend-store-uri {logger.tracking_uri}")  # noqa: T201
         if self.config.fit.json is not None:
             self.config.fit.json.write_text(json.dumps(result, indent=1), encoding="utf-8")
-        print(f"next: polyclinic evaluate zeroshot {path} PROMPTS.yaml")  # noqa: T201
+        print(f"next: {_NEXT[type(self.model)].format(path)}")  # noqa: T201
+
+    def _take_weights(self) -> None:
+        """Start from the encoders of another run, where the user wants that."""
+        weights = self.config[self.config.subcommand].weights
+        if weights is None:
+            return
+        moved = move_encoders(weights, self.model, self.datamodule)
+        for callback in getattr(self.trainer, "callbacks", []):
+            if isinstance(callback, WeightRecord):
+                callback.moved = moved
 
 
 def _shown(path: Path) -> Path:
@@ -89,6 +117,7 @@ def main(argv: Sequence[str]) -> None:
                 ),
                 CohortRecord(),
                 Provenance(),
+                WeightRecord(),
             ],
             "use_distributed_sampler": False,
             "deterministic": True,

@@ -54,6 +54,23 @@ class Batch:
     def __len__(self) -> int:
         return len(self.study_ids)
 
+    def select(self, rows: Bool[Tensor, " B"]) -> "Batch":
+        """Some of the studies."""
+        chosen = rows.nonzero()[:, 0].tolist()
+        kept = {self.study_ids[row] for row in chosen}
+        return Batch(
+            inputs={
+                name: {key: value[rows[self.present[name]]] for key, value in tensors.items()}
+                for name, tensors in self.inputs.items()
+                if bool((rows & self.present[name]).any())
+            },
+            present={name: there[rows] for name, there in self.present.items()},
+            labels=self.labels[rows],
+            study_ids=[self.study_ids[row] for row in chosen],
+            patient_ids=[self.patient_ids[row] for row in chosen],
+            broken=tuple(entry for entry in self.broken if entry.study_id in kept),
+        )
+
     def to(self, device: torch.device, non_blocking: bool = False) -> "Batch":
         """Copy every tensor to a device."""
         return Batch(

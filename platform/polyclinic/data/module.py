@@ -15,7 +15,7 @@ from polyclinic.data.batch import Batch, collate
 from polyclinic.data.dataset import StudyDataset, StudySampler
 from polyclinic.data.prepared import PreparedModality, prepare_modality
 from polyclinic.data.quarantine import Quarantine
-from polyclinic.modality import Modality
+from polyclinic.modality import Modality, settings
 
 _SURVEYED = 256
 _MANY = 500
@@ -74,7 +74,7 @@ class CohortDataModule(L.LightningDataModule):
         self._predict_split, self._views = predict_split, views
         self._cohort: Cohort | None = None
         self._prepared: dict[str, PreparedModality] = {}
-        self._fitted = False
+        self._fitted: set[str] = set()
 
     @property
     def cohort(self) -> Cohort:
@@ -95,25 +95,40 @@ class CohortDataModule(L.LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Fit the modalities on the training split, unless their state was loaded, and prepare items."""
-        if not self._fitted:
-            self._fit()
+        self._fit()
         if stage == "fit":
             self.facts = self._survey()
         if self._prepared_folder is not None and not self._prepared:
             self._prepare(self._prepared_folder)
 
     def state_dict(self) -> dict[str, Any]:
-        """What the modalities learned and from which cohort; it travels in the checkpoint."""
+        """What the modalities learned, under which settings and from which cohort; it travels in the checkpoint."""
         return {
+            "settings": self.settings(),
             "modalities": {name: modality.state() for name, modality in self.modalities.items()},
             "fingerprint": self.cohort.fingerprint,
         }
 
+    def settings(self) -> dict[str, dict[str, str]]:
+        """The settings of each modality, as text."""
+        return {
+            name: {key: str(value) for key, value in settings(modality).items()}
+            for name, modality in self.modalities.items()
+        }
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the fitted state of a checkpoint."""
-        for name, modality in self.modalities.items():
-            modality.load_state(state_dict["modalities"][name])
-        self._fitted = True
+        self.adopt({name: state_dict["modalities"][name] for name in self.modalities})
+
+    def adopt(self, states: Mapping[str, Mapping[str, Any]]) -> None:
+        """Take over what some modalities learned elsewhere, instead of fitting them.
+
+        Raises:
+            ValueError: a state that does not fit a modality's settings.
+        """
+        for name, state in states.items():
+            self.modalities[name].load_state(state)
+            self._fitted.add(name)
 
     def train_dataloader(self) -> DataLoader:
         """Shuffled, augmented batches of the training split; an incomplete last batch is dropped."""
@@ -165,8 +180,9 @@ class CohortDataModule(L.LightningDataModule):
     def _fit(self) -> None:
         studies = self.cohort.split("train")
         for name, modality in self.modalities.items():
-            modality.fit(readable_raws(studies, name, modality))
-        self._fitted = True
+            if name not in self._fitted:
+                modality.fit(readable_raws(studies, name, modality))
+                self._fitted.add(name)
 
     def _survey(self) -> dict[str, float]:
         """Mean facts of a random part of the training sources, such as the share of truncated reports."""

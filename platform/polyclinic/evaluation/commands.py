@@ -1,14 +1,12 @@
-"""``polyclinic evaluate zeroshot | retrieval | classifier``."""
+"""``polyclinic evaluate zeroshot | retrieval | classifier``, and the commands of ``pretraining_commands``."""
 
-import json as json_format
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from jsonargparse import auto_cli
-from matplotlib.figure import Figure
 from rich.console import Console
 from torch import Tensor
 
@@ -16,23 +14,31 @@ from polyclinic.evaluation.auroc import roc_curve
 from polyclinic.evaluation.embedding import (
     Embedded,
     classify_split,
-    contrastive_task,
     embed_split,
     embed_texts,
 )
+from polyclinic.evaluation.keep import keep_report
+from polyclinic.evaluation.pretraining_commands import probe, reconstruction
 from polyclinic.evaluation.prompts import PromptFile, load_prompts
 from polyclinic.evaluation.retrieval import RetrievalReport, retrieval_report
 from polyclinic.evaluation.tables import as_json, print_retrieval, print_zero_shot
 from polyclinic.evaluation.zeroshot import ZeroShotReport, finding_scores, prompt_spread, zero_shot_report
 from polyclinic.restore import Restored, restore
-from polyclinic.tracking import RunLogger, log_figure, log_json, modality_gap, roc_curves, similarity_matrix
+from polyclinic.tasks import ContrastivePretraining
+from polyclinic.tracking import modality_gap, roc_curves, similarity_matrix
 
 _SHOWN = 40
 
 
 def main(argv: Sequence[str]) -> None:
     """Run one of the evaluation's subcommands."""
-    commands = {"zeroshot": zeroshot, "retrieval": retrieval, "classifier": classifier}
+    commands = {
+        "zeroshot": zeroshot,
+        "retrieval": retrieval,
+        "classifier": classifier,
+        "reconstruction": reconstruction,
+        "probe": probe,
+    }
     auto_cli(dict[str, Any](commands), args=list(argv[1:]), prog="polyclinic evaluate", exit_on_error=False)
 
 
@@ -75,7 +81,7 @@ def zeroshot(
     console = Console()
     print_zero_shot(report, console)
     settings = {"query": names, "split": split, "complete": complete, "prompts_sha256": file.sha256}
-    _keep(
+    keep_report(
         restored, "zeroshot", {**as_json(report), **settings}, {f"{split}/zeroshot_macro_auroc": report.macro_auroc},
         {"zeroshot_roc": roc_curves(curves)}, json,
     )  # fmt: skip
@@ -125,7 +131,7 @@ def retrieval(
         ),
     }
     content = {**as_json(report), "query": names, "target": target, "split": split, "complete": complete}
-    _keep(restored, "retrieval", content, {f"{split}/retrieval_top1": _top1(report)}, figures, json)
+    keep_report(restored, "retrieval", content, {f"{split}/retrieval_top1": _top1(report)}, figures, json)
     console.print("next: compare runs in the MLflow UI")
 
 
@@ -156,7 +162,7 @@ def classifier(
     console = Console()
     print_zero_shot(report, console)
     metrics = {f"{split}/classifier_macro_auroc": report.macro_auroc}
-    _keep(restored, "classifier", {**as_json(report), "split": split}, metrics, {}, json)
+    keep_report(restored, "classifier", {**as_json(report), "split": split}, metrics, {}, json)
     console.print("next: polyclinic evaluate zeroshot --help")
 
 
@@ -182,7 +188,7 @@ def _having(studies: Embedded, names: Sequence[str], *, complete: bool) -> Embed
 def _scores(
     restored: Restored, studies: Embedded, names: Sequence[str], candidates: Float[Tensor, "C d"]
 ) -> Float[Tensor, "N C"]:
-    objective = contrastive_task(restored).objective
+    objective = restored.task_of(ContrastivePretraining).objective
     with torch.inference_mode():
         return objective.score({name: studies.embeddings[name] for name in names}, candidates, studies.present)
 
@@ -216,25 +222,3 @@ def _zero_shot(
 
 def _top1(report: RetrievalReport) -> float:
     return float(report.sampled.top1.value)
-
-
-def _keep(
-    restored: Restored,
-    name: str,
-    content: Mapping[str, Any],
-    metrics: Mapping[str, float],
-    figures: Mapping[str, Figure],
-    json: Path | None,
-) -> None:
-    """Write the report to a file and into the run that trained the checkpoint."""
-    if json is not None:
-        json.parent.mkdir(parents=True, exist_ok=True)
-        json.write_text(json_format.dumps(content, indent=1), encoding="utf-8")
-    if restored.run_id is None:
-        return
-    logger = RunLogger(tracking_uri=restored.tracking_uri, run_id=restored.run_id)
-    logger.log_metrics({key: value for key, value in metrics.items() if value == value})
-    log_json(logger, dict(content), f"evaluation/{name}.json")
-    for figure, drawn in figures.items():
-        log_figure(logger, drawn, f"evaluation/{figure}.png")
-    logger.finalize("success")

@@ -48,9 +48,9 @@ def embed_split(restored: Restored, split: str) -> Embedded:
     Raises:
         ValueError: the checkpoint is of another task, or the split is empty.
     """
-    task = contrastive_task(restored)
+    task = restored.task_of(ContrastivePretraining)
     batches, embedded = [], []
-    for batch in _batches(restored, split):
+    for batch in split_batches(restored, split):
         batches.append(batch)
         embedded.append(task(batch))
     return Embedded(
@@ -69,7 +69,7 @@ def embed_texts(restored: Restored, modality: str, texts: Sequence[str]) -> Floa
     Raises:
         ValueError: the model has no such modality.
     """
-    task = contrastive_task(restored)
+    task = restored.task_of(ContrastivePretraining)
     if modality not in restored.data.modalities:
         raise ValueError(
             f"prompts are written for modality {modality!r}, the checkpoint has {list(restored.data.modalities)}; "
@@ -88,26 +88,19 @@ def classify_split(restored: Restored, split: str) -> tuple[Float[Tensor, "N C"]
     Raises:
         ValueError: the checkpoint is of another task, or the split is empty.
     """
-    if not isinstance(restored.task, Downstream):
-        raise ValueError(f"got a checkpoint of {type(restored.task).__name__}, expected one of Downstream")
-    batches = list(_batches(restored, split))
-    logits = torch.cat([restored.task(batch) for batch in batches])
+    task = restored.task_of(Downstream)
+    batches = split_batches(restored, split)
+    logits = torch.cat([task(batch) for batch in batches])
     labels = torch.cat([batch.labels for batch in batches])
     return logits, labels, [patient for batch in batches for patient in batch.patient_ids]
 
 
-def contrastive_task(restored: Restored) -> ContrastivePretraining:
-    """The restored task, if it is a contrastive one.
+def split_batches(restored: Restored, split: str) -> list[Batch]:
+    """All studies of a split, in order.
 
     Raises:
-        ValueError: it is another.
+        ValueError: there are none, or too many sources are broken.
     """
-    if not isinstance(restored.task, ContrastivePretraining):
-        raise ValueError(f"got a checkpoint of {type(restored.task).__name__}, expected one of ContrastivePretraining")
-    return restored.task
-
-
-def _batches(restored: Restored, split: str) -> list[Batch]:
     restored.data.setup("predict")
     loader = restored.data.loader(split)
     if not len(loader):

@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from polyclinic.evaluation.intervals import Interval
+from polyclinic.evaluation.probe import ProbeReport
+from polyclinic.evaluation.reconstruction import ReconstructionReport
 from polyclinic.evaluation.retrieval import Accuracy, RetrievalReport, RetrievalResult
 from polyclinic.evaluation.zeroshot import ZeroShotReport
 
@@ -40,7 +42,45 @@ def print_retrieval(report: RetrievalReport, console: Console) -> None:
     console.print(table)
 
 
-def as_json(report: ZeroShotReport | RetrievalReport) -> dict[str, Any]:
+def print_reconstruction(report: ReconstructionReport, console: Console) -> None:
+    """Print one row per modality, mask and method."""
+    table = Table(title="Reconstruction", caption=_caption(report.resamples, report.seed))
+    for heading in ("modality", "hidden", "method"):
+        table.add_column(heading)
+    for heading in ("loss", "95 % CI", "less than mean fill", "95 % CI", "studies", "tokens"):
+        table.add_column(heading, justify="right")
+    for result in report.results:
+        for method, error in result.errors.items():
+            saved = (f"{error.against_mean_fill:.1%}", _percents(error.against_ci95))
+            counts = (f"{result.studies:,}", f"{result.tokens:,}")
+            table.add_row(
+                result.name, result.mask, method, f"{error.value:.4f}", _interval(error.ci95, 4), *saved, *counts
+            )
+        table.add_section()
+    console.print(table)
+
+
+def print_probe(report: ProbeReport, console: Console) -> None:
+    """Print one row per finding, and the mean."""
+    title = f"Linear probe of {report.modality}: {report.trained.studies:,} studies"
+    table = Table("finding", title=title, caption=_caption(report.trained.resamples, report.trained.seed))
+    for heading in ("AUROC", "95 % CI", "random weights", "95 % CI"):
+        table.add_column(heading, justify="right")
+    for one, other in zip(report.trained.findings, report.random.findings, strict=True):
+        cells = (_number(one.auroc), _interval(one.ci95), _number(other.auroc), _interval(other.ci95))
+        table.add_row(one.name, *cells)
+    table.add_section()
+    means = [
+        cell
+        for part in (report.trained, report.random)
+        for cell in (_number(part.macro_auroc), _interval(part.macro_ci95))
+    ]
+    table.add_row("mean", *means)
+    console.print(table)
+    console.print(f"gain over random weights: {_number(report.gain)} ({_interval(report.gain_ci95)})")
+
+
+def as_json(report: ZeroShotReport | RetrievalReport | ReconstructionReport | ProbeReport) -> dict[str, Any]:
     """A report as plain JSON values.
 
     NaN becomes null; ``undefined_values`` beside the report's own keys counts them, and every interval carries how
@@ -73,8 +113,12 @@ def _number(value: float | None) -> str:
     return "-" if value is None or math.isnan(value) else f"{value:.3f}"
 
 
-def _interval(interval: Interval) -> str:
-    return "-" if math.isnan(interval.low) else f"{interval.low:.3f} to {interval.high:.3f}"
+def _interval(interval: Interval, digits: int = 3) -> str:
+    return "-" if math.isnan(interval.low) else f"{interval.low:.{digits}f} to {interval.high:.{digits}f}"
+
+
+def _percents(interval: Interval) -> str:
+    return "-" if math.isnan(interval.low) else f"{interval.low:.1%} to {interval.high:.1%}"
 
 
 def _plain(value: Any) -> tuple[Any, int]:

@@ -6,8 +6,10 @@ from typing import NamedTuple
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from polyclinic.nn.pooling import StatisticsPooling
-from polyclinic.nn.transformer import Transformer
+from polyclinic.nn.pooling import MeanPooling, StatisticsPooling
+from polyclinic.nn.reconstruction import Reconstruction
+from polyclinic.nn.transformer import Transformer, Visible
+from polyclinic.nn.weights import WeightAccount
 
 
 class Tokens(NamedTuple):
@@ -33,13 +35,49 @@ class Encoded(NamedTuple):
 
 
 class Encoder(nn.Module, ABC):
-    """Maps one modality's collated inputs to ``Encoded``; ``width`` is its D."""
+    """Maps one modality's collated inputs to ``Encoded``.
+
+    Attributes:
+        width: of tokens and pooled vectors, D.
+        account: of the weights that it was built from; None where it starts at random.
+    """
 
     width: int
+    account: WeightAccount | None = None
 
     @abstractmethod
     def forward(self, inputs: dict[str, Tensor]) -> Encoded:
         """Encode a batch of ``B`` studies that all have this modality."""
+
+
+class MaskableEncoder(Encoder):
+    """An encoder that can leave tokens out, so that masked pretraining computes visible ones only.
+
+    Attributes:
+        readout: prefix of the names of the weights that make one vector of the tokens.
+    """
+
+    readout: str
+
+    @abstractmethod
+    def tokenize(self, inputs: dict[str, Tensor]) -> Tokens:
+        """Embed a batch of ``B`` studies, each token by itself: none tells anything of another."""
+
+    @abstractmethod
+    def encode(self, tokens: Tokens, hidden: Bool[Tensor, "B T"]) -> Visible:
+        """Encode the tokens that are neither padding nor hidden; what is hidden influences nothing."""
+
+    @abstractmethod
+    def reconstruction(self, width: int) -> Reconstruction:
+        """Build this modality's part of a decoder of a width.
+
+        Raises:
+            ValueError: tokens of this encoder tell of each other, or say nothing of what they hide.
+        """
+
+    @abstractmethod
+    def drop_readout(self) -> None:
+        """Remove the readout, which masked pretraining would leave untrained."""
 
 
 class Tokenizer(nn.Module, ABC):
@@ -49,8 +87,16 @@ class Tokenizer(nn.Module, ABC):
     def forward(self, inputs: dict[str, Tensor]) -> Tokens:
         """Embed a batch of ``B`` studies, without mixing tokens."""
 
+    def reconstruction(self, width: int) -> Reconstruction:
+        """Build what masked pretraining needs of this modality, for a decoder of a width; see ``Reconstruction``.
 
-class TransformerEncoder(Encoder):
+        Raises:
+            ValueError: this tokenizer has no such thing.
+        """
+        raise ValueError(f"{type(self).__name__} does not say what its tokens hide; write its `reconstruction`")
+
+
+class TransformerEncoder(MaskableEncoder):
     """A plugin's tokenizer followed by the shared transformer trunk and the statistics of real tokens.
 
     Args:
@@ -58,18 +104,34 @@ class TransformerEncoder(Encoder):
         trunk: mixes the tokens.
     """
 
+    readout = "pool."
+
     def __init__(self, *, tokenizer: Tokenizer, trunk: Transformer) -> None:
         super().__init__()
         self.tokenizer = tokenizer
         self.trunk = trunk
-        self.pool = StatisticsPooling(trunk.width)
+        self.pool: nn.Module = StatisticsPooling(trunk.width)
         self.width = trunk.width
 
     def forward(self, inputs: dict[str, Tensor]) -> Encoded:
         """Encode a batch of ``B`` studies that all have this modality."""
-        return self.encode(self.tokenizer(inputs))
-
-    def encode(self, tokens: Tokens) -> Encoded:
-        """Mix and pool any subset of the tokenizer's tokens."""
+        tokens = self.tokenizer(inputs)
         mixed = self.trunk(tokens.values + tokens.positions, tokens.padding)
         return Encoded(mixed, self.pool(mixed, tokens.padding), tokens.padding)
+
+    def tokenize(self, inputs: dict[str, Tensor]) -> Tokens:
+        """Embed a batch of ``B`` studies."""
+        tokens: Tokens = self.tokenizer(inputs)
+        return tokens
+
+    def encode(self, tokens: Tokens, hidden: Bool[Tensor, "B T"]) -> Visible:
+        """Mix the tokens that are neither padding nor hidden."""
+        return self.trunk.visible(tokens.values + tokens.positions, tokens.padding | hidden)
+
+    def reconstruction(self, width: int) -> Reconstruction:
+        """Ask the tokenizer."""
+        return self.tokenizer.reconstruction(width)
+
+    def drop_readout(self) -> None:
+        """Pool by a mean, which has no weights."""
+        self.pool = MeanPooling()

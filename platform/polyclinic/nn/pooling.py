@@ -14,6 +14,21 @@ def masked_mean(tokens: Float[Tensor, "B T D"], padding: Bool[Tensor, "B T"]) ->
     return (tokens * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1.0)
 
 
+def token_statistics(tokens: Float[Tensor, "B T D"], padding: Bool[Tensor, "B T"]) -> Float[Tensor, "B 2*D"]:
+    """Mean and standard deviation of the tokens that are not padding, side by side."""
+    mean = masked_mean(tokens, padding)
+    variance = masked_mean(torch.square(tokens - mean[:, None]), padding)
+    return torch.cat([mean, torch.sqrt(variance + _SMALLEST_VARIANCE)], dim=1)
+
+
+class MeanPooling(nn.Module):
+    """The tokens' mean: a pooling without weights."""
+
+    def forward(self, tokens: Float[Tensor, "B T D"], padding: Bool[Tensor, "B T"]) -> Float[Tensor, "B D"]:
+        """Pool the tokens that are not padding."""
+        return masked_mean(tokens, padding)
+
+
 class StatisticsPooling(nn.Module):
     """A linear map of the tokens' mean and standard deviation (Snyder et al. 2018, "X-vectors", section 2.1).
 
@@ -30,7 +45,5 @@ class StatisticsPooling(nn.Module):
 
     def forward(self, tokens: Float[Tensor, "B T D"], padding: Bool[Tensor, "B T"]) -> Float[Tensor, "B D"]:
         """Pool the tokens that are not padding."""
-        mean = masked_mean(tokens, padding)
-        variance = masked_mean(torch.square(tokens - mean[:, None]), padding)
-        pooled: Tensor = self.mix(torch.cat([mean, torch.sqrt(variance + _SMALLEST_VARIANCE)], dim=1))
+        pooled: Tensor = self.mix(token_statistics(tokens, padding))
         return pooled

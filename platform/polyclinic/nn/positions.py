@@ -5,25 +5,37 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def sine_positions(length: int, width: int) -> Float[Tensor, "T D"]:
+def sine_positions(length: int, width: int, *, slowest: float = 10_000.0) -> Float[Tensor, "T D"]:
     """Embed 0..length-1: half the width holds sines, half cosines, of geometrically spaced frequencies.
+
+    Args:
+        length: number of positions T.
+        width: of the embeddings, D.
+        slowest: how many times slower the last frequency turns than the first, at one radian a position. Short
+            sequences are told apart better where it is their length.
 
     Raises:
         ValueError: ``width`` is odd.
     """
     if width % 2:
         raise ValueError(f"got position width {width}, expected an even number; set the encoder's width")
-    frequencies = 10_000 ** -(torch.arange(width // 2, dtype=torch.float64) / (width // 2))
+    frequencies = slowest ** -(torch.arange(width // 2, dtype=torch.float64) / (width // 2))
     angles = torch.arange(length, dtype=torch.float64)[:, None] * frequencies
     return torch.cat([angles.sin(), angles.cos()], dim=1).float()
 
 
-def grid_positions(rows: int, columns: int, width: int) -> Float[Tensor, "T D"]:
+def grid_positions(rows: int, columns: int, width: int, *, slowest: float = 10_000.0) -> Float[Tensor, "T D"]:
     """Embed a grid in row-major order: the first half of the width holds the row, the second the column.
+
+    Args:
+        rows: of the grid.
+        columns: of the grid.
+        width: of the embeddings, D.
+        slowest: see ``sine_positions``.
 
     Raises:
         ValueError: ``width`` is not a multiple of four.
     """
-    row = sine_positions(rows, width // 2)[:, None].expand(rows, columns, width // 2)
-    column = sine_positions(columns, width // 2)[None].expand(rows, columns, width // 2)
+    row = sine_positions(rows, width // 2, slowest=slowest)[:, None].expand(rows, columns, width // 2)
+    column = sine_positions(columns, width // 2, slowest=slowest)[None].expand(rows, columns, width // 2)
     return torch.cat([row, column], dim=-1).reshape(rows * columns, width)

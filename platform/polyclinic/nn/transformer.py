@@ -4,8 +4,24 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+
+from polyclinic.nn.masking import gather_tokens, places_of
+
+
+class Visible(NamedTuple):
+    """Encoded tokens of a subset, and where they stand among the T tokens of their modality.
+
+    Attributes:
+        tokens: of width D.
+        places: from 0 to T-1; -1 where a token is padding or of another modality.
+        padding: True where a token is absent.
+    """
+
+    tokens: Float[Tensor, "B V D"]
+    places: Int[Tensor, "B V"]
+    padding: Bool[Tensor, "B V"]
 
 
 class Size(NamedTuple):
@@ -19,11 +35,12 @@ class Size(NamedTuple):
 SIZES = {
     "pico": Size(64, 1, 4),
     "nano": Size(64, 2, 4),
+    "micro": Size(128, 4, 4),
     "tiny": Size(192, 12, 3),
     "small": Size(384, 12, 6),
     "base": Size(768, 12, 12),
 }
-"""``tiny``, ``small`` and ``base`` are the vision transformer's sizes; ``pico`` and ``nano`` train on a laptop."""
+"""``tiny``, ``small`` and ``base`` are the sizes of vision transformers; the other ones train on a laptop."""
 
 
 class Attention(nn.Module):
@@ -37,12 +54,29 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
+    def start_alike(self) -> None:
+        """Give keys the weights of queries, so that attention starts among tokens that look and stand alike.
+
+        After Trockman and Kolter (2023), "Mimetic initialization of self-attention layers": little data finds this
+        structure late by itself.
+        """
+        query, key, _ = self.qkv.weight.data.chunk(3)
+        nn.init.normal_(query, std=query.shape[1] ** -0.5)
+        key.copy_(query)
+
     def forward(self, x: Float[Tensor, "B T D"], visible: Bool[Tensor, "B 1 1 T"] | None) -> Float[Tensor, "B T D"]:
         """Attend from every token to every visible one."""
         batch, length, width = x.shape
         q, k, v = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
         return self.out(mixed.transpose(1, 2).reshape(batch, length, width))
+
+
+def start_silent(*last: nn.Module) -> None:
+    """Let residual branches add nothing at first, by zeros in their last layers (Zhang et al. 2019, "Fixup")."""
+    for layer in last:
+        for parameter in layer.parameters():
+            nn.init.zeros_(parameter)
 
 
 class Block(nn.Module):
@@ -114,12 +148,27 @@ class Transformer(nn.Module):
 
     def forward(self, x: Float[Tensor, "B T D"], padding: Bool[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
         """Mix tokens; what is at padded positions influences no other token."""
-        visible = None
-        if bool(padding.any()):
-            # A row of nothing but padding would be a softmax over nothing: let it see itself.
-            visible = (~padding | padding.all(dim=1, keepdim=True))[:, None, None, :]
-        if self.neighbours is not None:
-            x = self.neighbours(x, padding)
+        return self._attended(self._joined(x, padding), padding)
+
+    def visible(self, x: Float[Tensor, "B T D"], absent: Bool[Tensor, "B T"]) -> Visible:
+        """Mix the tokens that are not absent, and compute attention and perceptrons of no other."""
+        places, padding = places_of(~absent)
+        chosen = gather_tokens(self._joined(x, absent), places)
+        return Visible(self._attended(chosen, padding), places.masked_fill(padding, -1), padding)
+
+    def _joined(self, x: Float[Tensor, "B T D"], padding: Bool[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
+        return x if self.neighbours is None else torch.as_tensor(self.neighbours(x, padding))
+
+    def _attended(self, x: Float[Tensor, "B T D"], padding: Bool[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
+        visible = attendable(padding)
         for block in self.blocks:
             x = block(x, visible)
         return torch.as_tensor(self.norm(x))
+
+
+def attendable(padding: Bool[Tensor, "B T"]) -> Bool[Tensor, "B 1 1 T"] | None:
+    """The attention mask of a batch; None where nothing is padded, for which attention has faster ways."""
+    if not bool(padding.any()):
+        return None
+    # A row of nothing but padding would be a softmax over nothing: let it see itself.
+    return (~padding | padding.all(dim=1, keepdim=True))[:, None, None, :]

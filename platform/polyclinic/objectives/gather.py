@@ -33,6 +33,14 @@ def all_gather(value: Float[Tensor, "..."]) -> Float[Tensor, "W ..."]:
     return gathered
 
 
+def sum_over_ranks(value: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """The sum of the tensors of all ranks, without a gradient."""
+    total = value.detach().clone()
+    if world_size() > 1:
+        dist.all_reduce(total)
+    return total
+
+
 def gather_studies(studies: Studies) -> Studies:
     """Join the studies of all ranks, in order of rank; ranks may hold different numbers of them.
 

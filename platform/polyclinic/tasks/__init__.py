@@ -2,5 +2,6 @@
 
 from polyclinic.tasks.contrastive import ContrastivePretraining
 from polyclinic.tasks.downstream import Downstream
+from polyclinic.tasks.masked import MaskedPretraining
 
-__all__ = ["ContrastivePretraining", "Downstream"]
+__all__ = ["ContrastivePretraining", "Downstream", "MaskedPretraining"]

@@ -1,6 +1,6 @@
 """One encoder per modality, and embeddings aligned with the studies of a batch."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from jaxtyping import Float
@@ -9,7 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from polyclinic.data import Batch
 from polyclinic.modality import Modality
-from polyclinic.nn import Encoder
+from polyclinic.nn import Encoder, MaskableEncoder
 
 
 def build_encoders(
@@ -26,6 +26,24 @@ def build_encoders(
     return {
         name: given[name] if name in given else modality.default_encoder(size) for name, modality in modalities.items()
     }
+
+
+def without_readout(encoders: Mapping[str, Encoder]) -> dict[str, MaskableEncoder]:
+    """The encoders for masked pretraining, without what makes one vector of their tokens.
+
+    Raises:
+        ValueError: one cannot leave tokens out.
+    """
+    built = {}
+    for name, encoder in encoders.items():
+        if not isinstance(encoder, MaskableEncoder):
+            raise ValueError(
+                f"got encoder {type(encoder).__name__} for modality {name!r}, which cannot leave tokens out; set "
+                f"`model.encoders.{name}` to a MaskableEncoder, or remove it to use the plugin's own"
+            )
+        encoder.drop_readout()
+        built[name] = encoder
+    return built
 
 
 def encode_batch(
@@ -48,9 +66,15 @@ def encode_batch(
             rows = head(_pooled(encoder, batch.inputs[name], at_once))
             embedded[name] = rows.new_zeros(len(present), rows.shape[1]).index_put((present,), rows)
         else:
-            touch = sum(p.sum() for module in (encoder, head) for p in module.parameters()) * 0.0
-            embedded[name] = torch.zeros(len(present), _width(head), device=present.device) + touch
+            nothing = torch.zeros(len(present), _width(head), device=present.device)
+            embedded[name] = nothing + touch([encoder, head], present.device)
     return embedded
+
+
+def touch(modules: Iterable[nn.Module], device: torch.device) -> Float[Tensor, ""]:
+    """Zero, with a gradient of zero for every parameter of modules that a batch leaves idle."""
+    zero = torch.zeros((), device=device)
+    return sum((p.sum() * 0.0 for module in modules for p in module.parameters() if p.requires_grad), start=zero)
 
 
 def _pooled(encoder: nn.Module, inputs: dict[str, Tensor], at_once: int) -> Float[Tensor, "b D"]:

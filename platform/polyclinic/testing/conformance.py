@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
-from polyclinic.modality import Item, Modality, Source, UnreadableSource, settings
-from polyclinic.nn import SIZES
+from polyclinic.modality import Imputable, Item, Modality, Source, UnreadableSource, settings
+from polyclinic.nn import SIZES, MaskableEncoder, Reconstruction, hide_units
 from polyclinic.physiology import Patient
 
 _STUDIES = 6
+_DECODER = 32
 
 
 class ModalityConformance(ABC):
@@ -108,6 +110,73 @@ class ModalityConformance(ABC):
         unused = [name for name, p in encoder.named_parameters() if p.grad is None]
         assert not unused, f"no gradient reached {unused}"
 
+    def test_what_is_hidden_influences_nothing_that_is_visible(self, fitted: Modality, items: list[Item]) -> None:
+        masked = _masked(fitted, items)
+        if masked is None:
+            return
+        encoder, reconstruction, inputs, hidden = masked
+        targets = reconstruction.targets(inputs, hidden)
+        other = reconstruction.fill(inputs, hidden, torch.randn_like(targets) - targets.nan_to_num())
+        seen = [encoder.encode(encoder.tokenize(one), hidden) for one in (inputs, other)]
+        assert seen[0].tokens.shape[1] < encoder.tokenize(inputs).values.shape[1]
+        there = ~seen[0].padding
+        torch.testing.assert_close(seen[0].tokens[there], seen[1].tokens[there], rtol=1e-4, atol=1e-4)
+
+    def test_true_predictions_restore_the_inputs_at_no_loss(self, fitted: Modality, items: list[Item]) -> None:
+        masked = _masked(fitted, items)
+        if masked is None:
+            return
+        _, reconstruction, inputs, hidden = masked
+        targets = reconstruction.targets(inputs, hidden)
+        assert len(targets) == int(hidden.sum()) > 0
+        filled = reconstruction.fill(inputs, hidden, targets.nan_to_num())
+        for key, value in inputs.items():
+            torch.testing.assert_close(filled[key], value, rtol=1e-4, atol=1e-4)
+        decoded = torch.randn(len(targets), _DECODER)
+        predicted = reconstruction.predict(decoded, hidden.nonzero()[:, 1])
+        assert predicted.shape == targets.shape
+        loss = reconstruction.loss(predicted, targets)
+        assert loss.shape == (len(targets),)
+        assert torch.isfinite(loss).all()
+        assert (loss >= 0).all()
+
+    def test_the_best_constant_beats_other_constants(self, fitted: Modality, items: list[Item]) -> None:
+        masked = _masked(fitted, items)
+        if masked is None:
+            return
+        _, reconstruction, inputs, hidden = masked
+        everything = reconstruction.units(inputs).expand_as(hidden) >= 0
+        targets, places = reconstruction.targets(inputs, everything), everything.nonzero()[:, 1]
+        sums, counts = (torch.zeros(hidden.shape[1], targets.shape[1]) for _ in range(2))
+        sums.index_add_(0, places, targets.nan_to_num())
+        counts.index_add_(0, places, (~targets.isnan()).float())
+        best = reconstruction.constant(sums, counts)
+        noise = torch.randn(best.shape, generator=torch.Generator().manual_seed(0))
+        losses = [reconstruction.loss(guess[places], targets).mean() for guess in (best, best + noise)]
+        assert losses[0] < losses[1]
+
+    def test_predictions_of_an_absent_study_say_that_they_are_synthetic(
+        self, fitted: Modality, items: list[Item], tmp_path: Path
+    ) -> None:
+        masked = _masked(fitted, items)
+        if masked is None or not isinstance(fitted, Imputable):
+            return
+        encoder, reconstruction, inputs, hidden = masked
+        fitted.draw({key: value[0] for key, value in reconstruction.hide(inputs, hidden).items()}, Figure().subplots())
+        try:
+            blank = reconstruction.blank(2)
+        except ValueError:
+            return
+        everything = reconstruction.units(blank).expand(2, -1) >= 0
+        assert encoder.tokenize(blank).values.shape[1] == everything.shape[1]
+        decoded = torch.randn(int(everything.sum()), _DECODER)
+        predicted = reconstruction.predict(decoded, everything.nonzero()[:, 1]).detach()
+        filled = reconstruction.fill(blank, everything, predicted)
+        fitted.draw({key: value[0] for key, value in filled.items()}, Figure().subplots())
+        written = fitted.write_synthetic({key: value[0] for key, value in filled.items()}, tmp_path / "S1.synthetic")
+        assert written.is_file()
+        assert b"synthetic" in b"".join(path.read_bytes() for path in tmp_path.glob("S1*")).lower()
+
     def test_empty_file_is_unreadable_by_name_only(self, sources: list[Source], tmp_path: Path) -> None:
         if not isinstance(sources[0], Path):
             return
@@ -121,6 +190,26 @@ class ModalityConformance(ABC):
         with pytest.raises(UnreadableSource) as caught:
             self.modality().read(tmp_path / "doe_john.xyz")
         assert "doe_john" not in str(caught.value)
+
+
+def _masked(
+    modality: Modality, items: list[Item]
+) -> tuple[MaskableEncoder, Reconstruction, dict[str, torch.Tensor], torch.Tensor] | None:
+    """The default encoder, what its tokens hide, inputs and a mask; None for one that cannot be masked and says so."""
+    encoder = modality.default_encoder("nano").eval()
+    if not isinstance(encoder, MaskableEncoder):
+        return None
+    try:
+        reconstruction = encoder.reconstruction(_DECODER)
+    except ValueError:
+        return None
+    inputs = modality.collate(items)
+    units = reconstruction.units(inputs).expand(len(items), -1)
+    assert units.max() < units.shape[1]
+    assert not (units[encoder.tokenize(inputs).padding] >= 0).any()
+    keep = (units >= 0).sum(dim=1) // 2
+    noise = torch.rand(units.shape, generator=torch.Generator().manual_seed(0))
+    return encoder, reconstruction, inputs, hide_units(units, keep, noise)
 
 
 def _phantom(modality: Modality, seed: int, path: Path) -> Path:

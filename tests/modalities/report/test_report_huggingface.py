@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel
 
@@ -123,3 +124,21 @@ def test_code_in_the_folder_is_never_run(folder: Path) -> None:
     with pytest.raises(ValueError, match="trust_remote_code"):
         HuggingFaceEncoder(folder=folder)
     assert not (folder / "ran").exists()
+
+
+def test_every_weight_of_the_folder_is_accounted_for(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    save_file({**weights, "cls.predictions.bias": torch.zeros(3)}, path, metadata={"format": "pt"})
+    encoder = HuggingFaceEncoder(folder=folder)
+    account = encoder.account
+    assert account is not None
+    assert account.source == folder.name
+    assert set(account.loaded) == set(encoder.backbone.state_dict())
+    assert account.new == ()
+    assert "cls.predictions.bias" in account.dropped
+    assert set(account.dropped) <= {"cls.predictions.bias", "pooler.dense.weight", "pooler.dense.bias"}
+    lacking = "encoder.layer.1.output.dense.weight"
+    save_file({name: value for name, value in weights.items() if name != lacking}, path, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match="without 1 of the model's weights"):
+        HuggingFaceEncoder(folder=folder)

@@ -81,3 +81,16 @@ def test_wrong_names_and_files_are_refused(tmp_path: Path) -> None:
     broken.write_bytes(b"\x80\x04no weights")
     with pytest.raises(ValueError, match="cannot be loaded"):
         build("resnet10t", broken)
+
+
+def test_every_weight_of_a_file_is_accounted_for(tmp_path: Path) -> None:
+    file = tmp_path / "weights.safetensors"
+    save_file(timm.create_model("resnet10t", in_chans=1, num_classes=7).state_dict(), file)
+    encoder = build("resnet10t", file)
+    account = encoder.account
+    assert account is not None
+    assert account.source == "weights.safetensors"
+    assert set(account.loaded) == set(encoder.backbone.state_dict())
+    assert account.new == ()
+    assert set(account.dropped) == {"fc.weight", "fc.bias"}
+    assert build("resnet10t").account is None

@@ -1,0 +1,46 @@
+"""Write a WFDB record in format 16; wfdb's own writer validates for ten times as long as drawing one takes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int16
+
+
+def write_wfdb(
+    path: Path,
+    stored: Int16[np.ndarray, "L N"],
+    *,
+    names: Sequence[str],
+    gain: str,
+    rate: float,
+    comments: Sequence[str],
+) -> Path:
+    """Write header and samples beside each other.
+
+    Args:
+        path: of the record, without a suffix.
+        stored: samples as they are stored, one row per lead.
+        names: of the leads.
+        gain: as header(5) writes it, with baseline and unit, such as ``200(0)/mV``.
+        rate: samples per second.
+        comments: lines below the leads.
+
+    Returns:
+        The header.
+    """
+    header = [
+        f"{path.name} {len(stored)} {rate:g} {stored.shape[1]}",
+        *(_signal_line(path.name, gain, name, row) for name, row in zip(names, stored, strict=True)),
+        *(f"# {comment}" for comment in comments),
+    ]
+    stored.T.astype("<i2").tofile(path.with_name(f"{path.name}.dat"))
+    written = path.with_name(f"{path.name}.hea")
+    written.write_text("\n".join(header) + "\n", encoding="ascii")
+    return written
+
+
+def _signal_line(record: str, gain: str, name: str, samples: np.ndarray) -> str:
+    """One line of header(5)."""
+    checksum = int(samples.sum(dtype=np.int64) % 65536)
+    return f"{record}.dat 16 {gain} 16 0 {samples[0]} {checksum} 0 {name}"

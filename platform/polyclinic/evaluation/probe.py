@@ -1,0 +1,156 @@
+"""Linear probes: what a frozen encoder tells of the findings, beside what random weights tell."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Integer
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from polyclinic.data import Batch
+from polyclinic.evaluation.auroc import auroc_per_column, macro_mean
+from polyclinic.evaluation.intervals import Interval, patient_resamples, percentile_interval, weighted_auroc
+from polyclinic.evaluation.zeroshot import ZeroShotReport, zero_shot_report
+from polyclinic.nn import Encoder, token_statistics
+
+STRENGTHS = (0.001, 0.01, 0.1, 1.0)
+"""Inverse strengths of the penalty among which the validation split chooses."""
+
+
+class Features(NamedTuple):
+    """What a probe sees of N studies that have the modality: vectors, labels with NaN, patients."""
+
+    values: Float[np.ndarray, "N F"]
+    labels: Float[np.ndarray, "N C"]
+    patients: list[str]
+
+
+@torch.inference_mode()
+def frozen_features(encoder: Encoder, name: str, batches: Sequence[Batch], *, deviation: bool) -> Features:
+    """What the encoder makes of every study that has the modality.
+
+    Args:
+        encoder: in evaluation mode.
+        name: of its modality.
+        batches: of the studies.
+        deviation: take the mean and deviation of its tokens, in place of its own pooling.
+
+    Raises:
+        ValueError: no study has it.
+    """
+    values, labels, patients = [], [], []
+    for batch in batches:
+        if name in batch.inputs:
+            encoded = encoder(batch.inputs[name])
+            rows = batch.present[name]
+            pooled = token_statistics(encoded.tokens, encoded.padding) if deviation else encoded.pooled
+            values.append(pooled.numpy())
+            labels.append(batch.labels[rows].numpy())
+            patients += [patient for patient, there in zip(batch.patient_ids, rows.tolist(), strict=True) if there]
+    if not values:
+        raise ValueError(f"no study of the split has modality {name!r}; set `--cohort` or the modality")
+    return Features(np.concatenate(values).astype(np.float64), np.concatenate(labels).astype(np.float64), patients)
+
+
+def probe_scores(train: Features, val: Features, test: Features) -> Float[np.ndarray, "N C"]:
+    """Log-odds of a logistic regression for each finding, fitted on train, its penalty chosen on val.
+
+    A finding whose training labels are of one class gets zeros, which tell nothing.
+    """
+    scaler = StandardScaler().fit(train.values)
+    scored = {strength: _scores(scaler, train, (val, test), strength) for strength in STRENGTHS}
+    best = max(STRENGTHS, key=lambda strength: _macro(scored[strength][0], val.labels))
+    return scored[best][1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeReport:
+    """The same probe on trained and on random weights.
+
+    Attributes:
+        modality: whose encoder it is.
+        trained: of the checkpoint's encoder.
+        random: of the same architecture as it was before training.
+        gain: macro AUROC of the one minus that of the other.
+        gain_ci95: over the same resamples of patients.
+    """
+
+    modality: str
+    trained: ZeroShotReport
+    random: ZeroShotReport
+    gain: float
+    gain_ci95: Interval
+
+
+def probe_report(
+    modality: str,
+    scores: Sequence[Float[np.ndarray, "N C"]],
+    test: Features,
+    findings: Sequence[str],
+    *,
+    resamples: int,
+    seed: int,
+) -> ProbeReport:
+    """AUROC of each finding from trained and from random weights, and the gain.
+
+    Args:
+        modality: whose encoder was probed.
+        scores: of the trained weights, then of the random ones.
+        test: labels and patients of the studies scored.
+        findings: names of the columns.
+        resamples: of patients.
+        seed: of the resamples.
+    """
+    trained, random = (
+        zero_shot_report(
+            scores=one,
+            labels=test.labels,
+            patient_ids=test.patients,
+            findings=findings,
+            resamples=resamples,
+            seed=seed,
+        )
+        for one in scores
+    )
+    weights = patient_resamples(test.patients, resamples, seed)
+    macro = [_resampled_macro(one, test.labels, weights) for one in scores]
+    return ProbeReport(
+        modality=modality,
+        trained=trained,
+        random=random,
+        gain=trained.macro_auroc - random.macro_auroc,
+        gain_ci95=percentile_interval(macro[0] - macro[1]),
+    )
+
+
+def _resampled_macro(
+    scores: Float[np.ndarray, "N C"], labels: Float[np.ndarray, "N C"], weights: Integer[np.ndarray, "R N"]
+) -> Float[np.ndarray, " R"]:
+    """Mean over the findings that can be told in the whole split; NaN where a resample lacks one."""
+    columns = zip(scores.T, labels.T, auroc_per_column(scores, labels), strict=True)
+    return np.mean([weighted_auroc(score, label, weights) for score, label, point in columns if point == point], axis=0)
+
+
+def _macro(scores: Float[np.ndarray, "N C"], labels: Float[np.ndarray, "N C"]) -> float:
+    mean = macro_mean(auroc_per_column(scores, labels)).mean
+    return mean if mean == mean else -np.inf
+
+
+def _scores(
+    scaler: StandardScaler, train: Features, others: Sequence[Features], strength: float
+) -> list[Float[np.ndarray, "_ _"]]:
+    seen, shown = scaler.transform(train.values), [scaler.transform(one.values) for one in others]
+    columns: list[list[np.ndarray]] = [[] for _ in others]
+    for labels in train.labels.T:
+        known = ~np.isnan(labels)
+        if len(np.unique(labels[known])) < 2:
+            scores = [np.zeros(len(one)) for one in shown]
+        else:
+            model = LogisticRegression(C=strength, max_iter=2000).fit(seen[known], labels[known])
+            scores = [model.decision_function(one) for one in shown]
+        for column, values in zip(columns, scores, strict=True):
+            column.append(values)
+    return [np.stack(column, axis=1) for column in columns]

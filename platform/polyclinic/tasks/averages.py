@@ -1,0 +1,28 @@
+"""Averages of losses over modalities and ranks."""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from polyclinic.objectives.gather import sum_over_ranks, world_size
+
+
+def mean_over_modalities(
+    losses: Mapping[str, Float[Tensor, " _"]], weights: Mapping[str, float], zero: Float[Tensor, ""]
+) -> Float[Tensor, ""]:
+    """The weighted mean of each modality's mean, as one process with the entries of all ranks would take it.
+
+    Args:
+        losses: of the tokens of this rank, by modality; modalities may differ between ranks.
+        weights: of every modality of the run; one without a token on any rank does not count.
+        zero: what to start from, with the graph of whatever must get a gradient.
+    """
+    counts = torch.tensor([float(len(losses[name])) if name in losses else 0.0 for name in weights])
+    totals = sum_over_ranks(counts.to(zero.device)).tolist()
+    shares = {name: weight / total for (name, weight), total in zip(weights.items(), totals, strict=True) if total}
+    norm = sum(weights[name] for name in shares)
+    terms = [shares[name] * losses[name].sum() for name in losses if name in shares]
+    # Distributed training averages gradients over ranks, where one process would sum.
+    return sum(terms, start=zero) * (world_size() / norm if norm else 1.0)

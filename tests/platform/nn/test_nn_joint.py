@@ -1,0 +1,95 @@
+"""The joint encoder: studies do not depend on the batch around them, missing modalities cost nothing."""
+
+import pytest
+import torch
+
+from masked_tasks import awaken
+from polyclinic.nn import JointEncoder, Visible
+
+WIDTHS = {"one": 8, "two": 12}
+
+
+def _joint(**settings: object) -> JointEncoder:
+    torch.manual_seed(0)
+    given = {"widths": WIDTHS, "width": 16, "depth": 3, "heads": 2, "read": {"one": 1}, **settings}
+    joint = JointEncoder(**given).eval()
+    awaken(joint)
+    return joint
+
+
+def _visible(present: torch.Tensor, width: int, counts: list[int], seed: int) -> Visible:
+    generator = torch.Generator().manual_seed(seed)
+    rows, most = int(present.sum()), max(counts)
+    padding = torch.arange(most)[None] >= torch.tensor(counts)[:, None]
+    places = torch.stack([torch.randperm(20, generator=generator)[:most].sort().values for _ in range(rows)])
+    return Visible(torch.randn(rows, most, width, generator=generator), places.masked_fill(padding, -1), padding)
+
+
+def test_each_study_is_mixed_as_if_it_were_alone_and_only_with_its_own() -> None:
+    joint = _joint()
+    present = {"one": torch.tensor([True, True, False, True]), "two": torch.tensor([True, False, True, True])}
+    visible = {"one": _visible(present["one"], 8, [3, 5, 2], 1), "two": _visible(present["two"], 12, [4, 1, 2], 2)}
+    mixed = joint(visible, present, list(WIDTHS))
+    assert mixed["one"].tokens.shape == (4, 7, 16)
+    for study in range(4):
+        own = {name: rows[study][None] for name, rows in present.items()}
+        parts = {
+            name: Visible(*(value[present[name][:study].sum()][None] for value in one))
+            for name, one in visible.items()
+            if present[name][study]
+        }
+        alone = joint(parts, own, list(WIDTHS))
+        for name in WIDTHS:
+            there = ~mixed[name].padding[study]
+            length = int(there.sum())
+            assert length == sum(int((~part.padding).sum()) for part in parts.values())
+            torch.testing.assert_close(
+                mixed[name].tokens[study][there], alone[name].tokens[0][:length], rtol=1e-4, atol=1e-5
+            )
+            assert mixed[name].places[study][there].tolist() == alone[name].places[0][:length].tolist()
+
+
+def test_places_are_told_to_their_own_modality_only() -> None:
+    joint = _joint()
+    present = {name: torch.ones(1, dtype=torch.bool) for name in WIDTHS}
+    visible = {"one": _visible(present["one"], 8, [3], 1), "two": _visible(present["two"], 12, [2], 2)}
+    mixed = joint(visible, present, list(WIDTHS))
+    assert mixed["one"].places[0].tolist() == [*visible["one"].places[0].tolist(), -1, -1]
+    assert mixed["two"].places[0].tolist() == [-1, -1, -1, *visible["two"].places[0].tolist()]
+
+
+def test_each_modality_is_read_at_its_own_depth() -> None:
+    joint = _joint()
+    present = {name: torch.ones(2, dtype=torch.bool) for name in WIDTHS}
+    visible = {"one": _visible(present["one"], 8, [3, 3], 1), "two": _visible(present["two"], 12, [2, 2], 2)}
+    before = joint(visible, present, list(WIDTHS))
+    with torch.no_grad():
+        joint.blocks[1].mlp[2].bias += 1.0
+    after = joint(visible, present, list(WIDTHS))
+    torch.testing.assert_close(before["one"].tokens, after["one"].tokens)
+    assert not torch.allclose(before["two"].tokens, after["two"].tokens)
+
+
+def test_parts_that_a_batch_leaves_idle_are_those_without_a_gradient() -> None:
+    joint = _joint()
+    present = {"one": torch.ones(2, dtype=torch.bool)}
+    joint({"one": _visible(present["one"], 8, [3, 3], 1)}, present, ["one"])["one"].tokens.square().sum().backward()
+    idle = {id(p) for module in joint.idle(["one"]) for p in module.parameters()}
+    assert idle == {id(p) for p in joint.parameters() if p.grad is None}
+    assert len(idle) > 10
+
+
+def test_modalities_start_as_if_each_were_alone() -> None:
+    torch.manual_seed(0)
+    joint = JointEncoder(widths=WIDTHS, width=16, depth=2, heads=2, read={})
+    present = {name: torch.ones(2, dtype=torch.bool) for name in WIDTHS}
+    visible = {"one": _visible(present["one"], 8, [3, 3], 1), "two": _visible(present["two"], 12, [2, 2], 2)}
+    both = joint(visible, present, ["one"])["one"].tokens[:, :3]
+    alone = joint({"one": visible["one"]}, {"one": present["one"]}, ["one"])["one"].tokens
+    torch.testing.assert_close(both, alone)
+
+
+@pytest.mark.parametrize("read", [{"one": 0}, {"one": 4}, {"three": 1}])
+def test_depths_that_do_not_exist_are_refused(read: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=r"set `model\.read_depths`"):
+        _joint(read=read)

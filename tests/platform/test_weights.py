@@ -1,0 +1,127 @@
+"""Encoders that move from run to run: every weight is accounted for, and nothing is loaded by halves."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mlflow import MlflowClient
+
+from cli_runs import fit, write_config
+from polyclinic.cli import main
+from polyclinic.restore import restore
+
+MASKED = {"class_path": "MaskedPretraining", "init_args": {"size": "pico", "joint_width": 16, "decoder_width": 16}}
+CONTRASTIVE = {
+    "class_path": "ContrastivePretraining",
+    "init_args": {"objective": {"class_path": "Clip"}, "embedding": 8, "size": "pico"},
+}
+HEAD = {"class_path": "Downstream", "init_args": {"findings": 11, "size": "pico"}}
+BOTH: dict[str, Any] = {
+    "tabular": {"class_path": "Tabular"},
+    "report": {"class_path": "Report", "init_args": {"vocabulary_size": 400, "max_tokens": 320}},
+}
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def _fit(cohort: Path, model: dict[str, Any], *words: str, modalities: dict[str, Any] | None = None) -> dict[str, Any]:
+    write_config(cohort, model, BOTH if modalities is None else modalities)
+    return fit(*words)
+
+
+def _weights(result: dict[str, Any]) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = torch.load(result["checkpoint"], weights_only=True)["state_dict"]
+    return state
+
+
+def test_masked_to_contrastive_to_head(
+    workplace: Path, phantom_cohort: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    masked = _fit(phantom_cohort, MASKED)
+    capsys.readouterr()
+    # A rate of almost nothing, so that what was loaded can be seen in what was saved.
+    still = ("--model.init_args.lr", "1e-12", "--model.init_args.weight_decay", "0")
+    contrastive = _fit(phantom_cohort, CONTRASTIVE, "--weights", masked["checkpoint"], *still)
+    said = capsys.readouterr().out
+    assert "encoders.report" in said
+    assert "loaded" in said
+    before, after = _weights(masked), _weights(contrastive)
+    moved = [key for key in before if key.startswith("encoders.")]
+    assert len(moved) > 30
+    for key in moved:
+        torch.testing.assert_close(before[key], after[key], rtol=0, atol=1e-6)
+    client = MlflowClient(contrastive["tracking_uri"])
+    path = client.download_artifacts(contrastive["mlflow_run_id"], "weights.json", str(workplace))
+    told = json.loads(Path(path).read_text())["checkpoint"]
+    account = told["account"]
+    assert set(account["loaded"]) == set(moved)
+    assert set(account["loaded"]) | set(account["new"]) == set(after)
+    assert set(account["loaded"]) | set(account["dropped"]) == set(before)
+    assert not set(account["loaded"]) & set(account["new"])
+    assert all("pool." in key for key in account["new"] if key.startswith("encoders."))
+    assert told["run_id"] == masked["mlflow_run_id"]
+    assert len(told["sha256"]) == 64
+    assert told["changed"] == []
+    head = _fit(phantom_cohort, HEAD, "--weights", contrastive["checkpoint"], *still)
+    pool = "encoders.tabular.pool.mix.weight"
+    torch.testing.assert_close(_weights(head)[pool], after[pool], rtol=0, atol=1e-6)
+    back = _fit(phantom_cohort, MASKED, "--weights", contrastive["checkpoint"], *still)
+    for key in moved:
+        torch.testing.assert_close(_weights(back)[key], after[key], rtol=0, atol=1e-6)
+
+
+def test_what_a_modality_learned_comes_along(workplace: Path, phantom_cohort: Path, tmp_path: Path) -> None:
+    """The vocabulary of the first run, not one of the second cohort, whose numbers would mean other words."""
+    masked = _fit(phantom_cohort, MASKED)
+    table = phantom_cohort.parent / "cohort.csv"
+    lines = table.read_text().splitlines()
+    other = tmp_path / "other"
+    other.mkdir()
+    header = lines[0].split(",")
+    paths = [place for place, name in enumerate(header) if name in ("xray", "ecg", "report", "audio", "tabular")]
+    rows = [line.split(",") for line in lines[1:30]]
+    for row in rows:
+        for place in paths:
+            row[place] = str(phantom_cohort.parent / row[place]) if row[place] else ""
+    (other / "cohort.csv").write_text("\n".join([lines[0], *(",".join(row) for row in rows)]))
+    (other / "cohort.yaml").write_text(phantom_cohort.read_text())
+    moved = _fit(other / "cohort.yaml", CONTRASTIVE, "--weights", masked["checkpoint"])
+    alone = _fit(other / "cohort.yaml", CONTRASTIVE)
+    states = [restore(Path(one["checkpoint"])).data.modalities["report"].state() for one in (masked, moved, alone)]
+    assert states[0] == states[1] != states[2]
+
+
+def test_a_changed_setting_is_told(workplace: Path, phantom_cohort: Path) -> None:
+    only = {"tabular": BOTH["tabular"]}
+    masked = _fit(phantom_cohort, MASKED, modalities=only)
+    noisy = {"tabular": {"class_path": "Tabular", "init_args": {"noise": 0.5}}}
+    with pytest.warns(UserWarning, match=r"tabular\.noise: 0\.02, 0\.5"):
+        _fit(phantom_cohort, HEAD, "--weights", masked["checkpoint"], modalities=noisy)
+
+
+@pytest.mark.parametrize(
+    ("modalities", "words", "message"),
+    [
+        ({"report": BOTH["report"]}, [], "has encoders of ['tabular'], the model of ['report']: none in common"),
+        ({"tabular": BOTH["tabular"]}, ["--model.init_args.size", "nano"], "encoder of 'tabular' is not the model's"),
+        ({"tabular": BOTH["tabular"]}, ["--weights", "config.yaml"], "not a weights-only checkpoint"),
+        ({"tabular": BOTH["tabular"]}, ["--weights", "no.ckpt"], "checkpoint 'no.ckpt' does not exist"),
+    ],
+)
+def test_checkpoints_that_do_not_fit_stop_the_run_before_it_starts(
+    workplace: Path, phantom_cohort: Path, capfd: pytest.CaptureFixture[str],
+    modalities: dict[str, Any], words: list[str], message: str,
+) -> None:  # fmt: skip
+    masked = _fit(phantom_cohort, MASKED, modalities={"tabular": BOTH["tabular"]})
+    runs = len(MlflowClient(masked["tracking_uri"]).search_runs(["1"]))
+    capfd.readouterr()
+    write_config(phantom_cohort, HEAD, modalities)
+    assert main(["fit", "-c", "config.yaml", "--weights", masked["checkpoint"], *words]) == 1
+    assert message in capfd.readouterr().err
+    assert len(MlflowClient(masked["tracking_uri"]).search_runs(["1"])) == runs
