@@ -115,16 +115,19 @@ def fit(name: str, recipe: str, out: Path, seed: int, *words: object) -> dict[st
 def probe(out: Path, name: str, fitted: dict[str, Any], modality: str, deviation: bool) -> dict[str, Any]:
     """Linear probes on the findings that a modality shows, and on all of them."""
     words = (modality, "--deviation", str(deviation).lower())
+    label = f"{name}-{modality}-{'deviation' if deviation else 'pooled'}"
     findings = json.dumps(SHOWN[modality])
     return {
-        "shown": evaluate(out, "probe", name, fitted, *words, "--findings", findings),
-        "all": evaluate(out, "probe", name, fitted, *words),
+        "shown": evaluate(out, "probe", f"{label}-shown", fitted, *words, "--findings", findings),
+        "all": evaluate(out, "probe", f"{label}-all", fitted, *words),
     }
 
 
-def evaluate(out: Path, command: str, name: str, fitted: dict[str, Any], *words: object) -> dict[str, Any]:
-    """Run one evaluation and return its report."""
-    result = out / "reports" / f"{command}-{name}.json"
+def evaluate(out: Path, command: str, label: str, fitted: dict[str, Any], *words: object) -> dict[str, Any]:
+    """Run one evaluation, unless an earlier call did, and return its report."""
+    result = out / "reports" / f"{command}-{label}.json"
+    if result.exists():
+        return read(result)
     run("evaluate", command, fitted["checkpoint"], *words, "--json", result)
     return read(result)
 

@@ -52,11 +52,9 @@ class MaskedDecoders(nn.Module):
         )
         self.each = nn.ModuleDict()
         for name, encoder in encoders.items():
-            source = joint_width if several else encoder.width
+            context = joint_width if several else 0
             try:
-                self.each[name] = MaskedDecoder(
-                    encoder=encoder, source=source, width=width, depth=depth, heads=heads, across=several
-                )
+                self.each[name] = MaskedDecoder(encoder=encoder, width=width, depth=depth, heads=heads, context=context)
             except ValueError as error:
                 raise ValueError(f"modality {name!r} cannot be masked: {error}") from None
 
@@ -84,7 +82,10 @@ class MaskedDecoders(nn.Module):
             hidden: which tokens to predict.
         """
         context = self._context(visible, present, {name: present[name] for name in visible})
-        return {name: self.each[name](one, inputs[name], padding[name], hidden[name]) for name, one in context.items()}
+        return {
+            name: self.each[name](one, context.get(name), inputs[name], padding[name], hidden[name])
+            for name, one in visible.items()
+        }
 
     def impute(
         self,
@@ -114,7 +115,7 @@ class MaskedDecoders(nn.Module):
             reconstruction = self.reconstruction(name)
             blank = reconstruction.blank(len(context.tokens))
             everything = reconstruction.units(blank).expand(len(context.tokens), -1) >= 0
-            predicted = self.each[name](context, blank, ~everything, everything)
+            predicted = self.each[name](None, context, blank, ~everything, everything)
             filled[name] = reconstruction.fill(blank, everything, predicted)
         return filled
 
@@ -134,8 +135,8 @@ class MaskedDecoders(nn.Module):
         present: Mapping[str, Bool[Tensor, " B"]],
         wanted: Mapping[str, Bool[Tensor, " B"]],
     ) -> dict[str, Visible]:
-        """What the decoders attend to: rows of the wanted studies; of a single modality, its own tokens."""
+        """What the decoders attend to, in rows of the wanted studies; nothing for a single modality."""
         if self.joint is None or not wanted:
-            return dict(visible)
+            return {}
         mixed = self.joint(visible, present, wanted)
         return {name: Visible(*(one[rows] for one in mixed[name])) for name, rows in wanted.items()}

@@ -7,7 +7,7 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 
 from polyclinic.nn.masking import gather_tokens, places_of
-from polyclinic.nn.transformer import Block, Visible, attendable, start_silent
+from polyclinic.nn.transformer import Block, Visible, attendable
 
 
 class JointEncoder(nn.Module):
@@ -39,11 +39,7 @@ class JointEncoder(nn.Module):
         self.read = {name: read.get(name, depth) for name in widths}
         # The bias of each map is what tells its modality.
         self.enter = nn.ModuleDict({name: nn.Linear(one, width) for name, one in widths.items()})
-        blocks = [Block(width=width, heads=heads, dropout=0.0) for _ in range(depth)]
-        # At first each modality is as if it were alone: mixing from the start hides what each would learn by itself.
-        for block in blocks:
-            start_silent(block.attention.out, block.mlp[2])
-        self.blocks = nn.ModuleList(blocks)
+        self.blocks = nn.ModuleList(Block(width=width, heads=heads, dropout=0.0) for _ in range(depth))
         self.norms = nn.ModuleDict({name: nn.LayerNorm(width) for name in widths})
 
     def forward(

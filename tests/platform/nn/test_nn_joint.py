@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from masked_tasks import awaken
 from polyclinic.nn import JointEncoder, Visible
 
 WIDTHS = {"one": 8, "two": 12}
@@ -12,9 +11,7 @@ WIDTHS = {"one": 8, "two": 12}
 def _joint(**settings: object) -> JointEncoder:
     torch.manual_seed(0)
     given = {"widths": WIDTHS, "width": 16, "depth": 3, "heads": 2, "read": {"one": 1}, **settings}
-    joint = JointEncoder(**given).eval()
-    awaken(joint)
-    return joint
+    return JointEncoder(**given).eval()
 
 
 def _visible(present: torch.Tensor, width: int, counts: list[int], seed: int) -> Visible:
@@ -77,16 +74,6 @@ def test_parts_that_a_batch_leaves_idle_are_those_without_a_gradient() -> None:
     idle = {id(p) for module in joint.idle(["one"]) for p in module.parameters()}
     assert idle == {id(p) for p in joint.parameters() if p.grad is None}
     assert len(idle) > 10
-
-
-def test_modalities_start_as_if_each_were_alone() -> None:
-    torch.manual_seed(0)
-    joint = JointEncoder(widths=WIDTHS, width=16, depth=2, heads=2, read={})
-    present = {name: torch.ones(2, dtype=torch.bool) for name in WIDTHS}
-    visible = {"one": _visible(present["one"], 8, [3, 3], 1), "two": _visible(present["two"], 12, [2, 2], 2)}
-    both = joint(visible, present, ["one"])["one"].tokens[:, :3]
-    alone = joint({"one": visible["one"]}, {"one": present["one"]}, ["one"])["one"].tokens
-    torch.testing.assert_close(both, alone)
 
 
 @pytest.mark.parametrize("read", [{"one": 0}, {"one": 4}, {"three": 1}])

@@ -110,6 +110,15 @@ def test_a_study_is_predicted_as_if_it_were_alone(batch: Batch) -> None:
             torch.testing.assert_close(together[name][before : before + len(values)], values, rtol=1e-4, atol=1e-4)
 
 
+def test_modalities_start_as_if_each_were_alone(batch: Batch) -> None:
+    torch.manual_seed(0)
+    task = MaskedPretraining(modalities=MODALITIES, size="pico", joint_width=32, decoder_width=32).eval()
+    hidden = task.draw_masks(batch)
+    present = {name: rows if name == "ecg" else torch.zeros_like(rows) for name, rows in batch.present.items()}
+    alone = replace(batch, inputs={"ecg": batch.inputs["ecg"]}, present=present)
+    torch.testing.assert_close(task(batch, hidden)["ecg"], task(alone, hidden)["ecg"])
+
+
 def test_encoders_compute_visible_tokens_only(batch: Batch) -> None:
     task = masked_task(size="nano")
     hidden = task.draw_masks(batch)
