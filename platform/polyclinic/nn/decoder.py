@@ -6,6 +6,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from polyclinic.nn.encoder import MaskableEncoder
+from polyclinic.nn.joint import Context
 from polyclinic.nn.reconstruction import Reconstruction
 from polyclinic.nn.transformer import Attention, Transformer, Visible, attendable, start_silent
 
@@ -72,7 +73,7 @@ class MaskedDecoder(nn.Module):
     def forward(
         self,
         visible: Visible | None,
-        context: Visible | None,
+        context: Context | None,
         inputs: dict[str, Tensor],
         padding: Bool[Tensor, "B T"],
         hidden: Bool[Tensor, "B T"],

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from polyclinic.nn.decoder import MaskedDecoder
 from polyclinic.nn.encoder import MaskableEncoder
-from polyclinic.nn.joint import JointEncoder
+from polyclinic.nn.joint import Context, JointEncoder
 from polyclinic.nn.reconstruction import Reconstruction
 from polyclinic.nn.transformer import Visible
 
@@ -134,9 +134,9 @@ class MaskedDecoders(nn.Module):
         visible: Mapping[str, Visible],
         present: Mapping[str, Bool[Tensor, " B"]],
         wanted: Mapping[str, Bool[Tensor, " B"]],
-    ) -> dict[str, Visible]:
+    ) -> dict[str, Context]:
         """What the decoders attend to, in rows of the wanted studies; nothing for a single modality."""
         if self.joint is None or not wanted:
             return {}
         mixed = self.joint(visible, present, wanted)
-        return {name: Visible(*(one[rows] for one in mixed[name])) for name, rows in wanted.items()}
+        return {name: Context(*(one[rows] for one in mixed[name])) for name, rows in wanted.items()}

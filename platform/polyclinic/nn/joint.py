@@ -1,13 +1,21 @@
 """One transformer over the visible tokens of every modality of a study."""
 
 from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from polyclinic.nn.masking import gather_tokens, places_of
 from polyclinic.nn.transformer import Block, Visible, attendable
+
+
+class Context(NamedTuple):
+    """Tokens of width J of all modalities of B studies, and which of them are padding."""
+
+    tokens: Float[Tensor, "B V J"]
+    padding: Bool[Tensor, "B V"]
 
 
 class JointEncoder(nn.Module):
@@ -44,7 +52,7 @@ class JointEncoder(nn.Module):
 
     def forward(
         self, visible: Mapping[str, Visible], present: Mapping[str, Bool[Tensor, " B"]], wanted: Collection[str]
-    ) -> dict[str, Visible]:
+    ) -> dict[str, Context]:
         """Mix the visible tokens of all B studies.
 
         Args:
@@ -53,8 +61,7 @@ class JointEncoder(nn.Module):
             wanted: modalities that will be decoded, among them some that no study has.
 
         Returns:
-            Per wanted modality the tokens of all studies at the depth where it is read; places are its own, -1
-            elsewhere.
+            Per wanted modality the tokens of all studies at the depth where it is read.
         """
         entered = {name: _aligned(self.enter[name], one, present[name]) for name, one in visible.items()}
         padding = torch.cat([one.padding for one in entered.values()], dim=1)
@@ -64,10 +71,7 @@ class JointEncoder(nn.Module):
         states = [x]
         for block in self.blocks[: self._deepest(wanted)]:
             states.append(block(states[-1], mask))
-        return {
-            name: Visible(self.norms[name](states[self.read[name]]), _own(entered, name).gather(1, order), absent)
-            for name in wanted
-        }
+        return {name: Context(self.norms[name](states[self.read[name]]), absent) for name in wanted}
 
     def idle(self, names: Collection[str]) -> list[nn.Module]:
         """The parts that take no part when these modalities enter and are wanted."""
@@ -79,19 +83,11 @@ class JointEncoder(nn.Module):
         return max((self.read[name] for name in wanted), default=0)
 
 
-def _aligned(enter: nn.Module, visible: Visible, present: Bool[Tensor, " B"]) -> Visible:
+def _aligned(enter: nn.Module, visible: Visible, present: Bool[Tensor, " B"]) -> Context:
     """One modality's tokens as rows of all studies; nothing but padding where a study lacks it."""
     tokens = enter(visible.tokens)
     shape = (len(present), tokens.shape[1])
-    return Visible(
+    return Context(
         tokens.new_zeros(*shape, tokens.shape[2]).index_put((present,), tokens),
-        visible.places.new_full(shape, -1).index_put((present,), visible.places),
         visible.padding.new_ones(shape).index_put((present,), visible.padding),
-    )
-
-
-def _own(entered: Mapping[str, Visible], name: str) -> Tensor:
-    """Places of one modality's tokens among those of all; -1 for the others."""
-    return torch.cat(
-        [one.places if other == name else torch.full_like(one.places, -1) for other, one in entered.items()], dim=1
     )

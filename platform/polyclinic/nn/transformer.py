@@ -15,7 +15,7 @@ class Visible(NamedTuple):
 
     Attributes:
         tokens: of width D.
-        places: from 0 to T-1; -1 where a token is padding or of another modality.
+        places: from 0 to T-1; -1 where a token is padding.
         padding: True where a token is absent.
     """
 

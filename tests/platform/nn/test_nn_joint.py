@@ -43,16 +43,6 @@ def test_each_study_is_mixed_as_if_it_were_alone_and_only_with_its_own() -> None
             torch.testing.assert_close(
                 mixed[name].tokens[study][there], alone[name].tokens[0][:length], rtol=1e-4, atol=1e-5
             )
-            assert mixed[name].places[study][there].tolist() == alone[name].places[0][:length].tolist()
-
-
-def test_places_are_told_to_their_own_modality_only() -> None:
-    joint = _joint()
-    present = {name: torch.ones(1, dtype=torch.bool) for name in WIDTHS}
-    visible = {"one": _visible(present["one"], 8, [3], 1), "two": _visible(present["two"], 12, [2], 2)}
-    mixed = joint(visible, present, list(WIDTHS))
-    assert mixed["one"].places[0].tolist() == [*visible["one"].places[0].tolist(), -1, -1]
-    assert mixed["two"].places[0].tolist() == [-1, -1, -1, *visible["two"].places[0].tolist()]
 
 
 def test_each_modality_is_read_at_its_own_depth() -> None:
