@@ -22,7 +22,7 @@ STUDIES, ROUNDS = 8, 7
 
 
 def measure() -> list[Figure]:
-    """Every figure of masked pretraining; the experiment trains for some twenty minutes."""
+    """Every figure of masked pretraining; the experiment trains for some two hours."""
     found = gap()
     figures = [
         Figure(
