@@ -50,7 +50,7 @@ def _cohort(name: str, config: dict[str, Any], phantom_cohort: Path, tmp_path: P
         variables = len(config["data"]["modalities"])
         path: Path = write(tmp_path / "bits", variables=variables, p=1.0, missing=0.1, seed=0)
         return path
-    of_phantom = any(part in name for part in ("phantom", "/more/", "/masked/"))
+    of_phantom = any(part in name for part in ("phantom", "/more/", "/masked/", "/heads/"))
     return phantom_cohort if of_phantom else ROOT / config["data"]["cohort"]
 
 

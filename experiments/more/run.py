@@ -83,7 +83,7 @@ def evaluated(out: Path, name: str, fitted: dict[str, Any]) -> dict[str, Any]:
     joint = evaluate(out, f"{name}-joint", "zeroshot", checkpoint, PROMPTS, *query, "--complete", "true")
     # Last of the two, because the run keeps the figures of the latest evaluation.
     every = evaluate(out, f"{name}-zeroshot", "zeroshot", checkpoint, PROMPTS, *query)
-    top1 = evaluate(out, f"{name}-retrieval", "retrieval", checkpoint, TARGET, *query)["sampled"]["top1"]
+    top1 = evaluate(out, f"{name}-retrieval", "retrieval", checkpoint, TARGET, *query)["sampled"]["recall"]["1"]
     return {
         "seconds": fitted["seconds"],
         "mlflow_run_id": fitted["mlflow_run_id"],

@@ -88,7 +88,7 @@ def gather(out: Path, cohort: Path, fits: dict[str, dict[str, Any]]) -> dict[str
     retrieval = evaluate(out, "retrieval", symile, RETRIEVAL_TARGET, "--query", json.dumps(RETRIEVAL_QUERY))
     ceiling = evaluate(out, "classifier", supervised)
     read_back = read_cohort(cohort)
-    top1 = retrieval["sampled"]["top1"]
+    top1 = retrieval["sampled"]["recall"]["1"]
     return {
         "cohort": {
             "studies": len(read_back.studies),

@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 _RANGE = 3.0
 
 
-def draw_mel(mel: Float[np.ndarray, "M F"], *, hop: float, axes: Axes) -> None:
+def draw_mel(mel: Float[np.ndarray, "M F"], *, hop: float, axes: Axes, colours: str = "cividis") -> None:
     """Draw time against bands, low ones at the bottom; hidden frames (NaN) stay blank."""
     extent = (0, len(mel) * hop / 1000, 0, mel.shape[1])
-    axes.imshow(mel.T, origin="lower", aspect="auto", cmap="cividis", vmin=-_RANGE, vmax=_RANGE, extent=extent)
+    axes.imshow(mel.T, origin="lower", aspect="auto", cmap=colours, vmin=-_RANGE, vmax=_RANGE, extent=extent)
     axes.set_facecolor("#cfe3f2")
     axes.set(xlabel="seconds", ylabel="mel band")
 

@@ -12,17 +12,18 @@ from matplotlib.axes import Axes
 from scipy.signal import resample_poly
 from torch import Tensor
 
-from polyclinic.modality import Imputable, Item, Modality, Physiology, Source, UnreadableSource
+from polyclinic.modality import Explainable, Imputable, Item, Modality, Physiology, Source, UnreadableSource
 from polyclinic.nn import Encoder, Transformer, TransformerEncoder
 from polyclinic_audio.imputed import draw_mel, write_mel
 from polyclinic_audio.mel import log_mel, mel_filterbank
 from polyclinic_audio.phantom import write_phantom
 from polyclinic_audio.reader import read_sound
 from polyclinic_audio.recording import Recording
+from polyclinic_audio.relevance import draw_patches
 from polyclinic_audio.tokens import TimePatchTokenizer
 
 
-class Audio(Modality, Imputable):
+class Audio(Modality, Imputable, Explainable):
     """Recordings, shown to the encoder as a normalised log-mel spectrogram of fixed length.
 
     Args:
@@ -141,6 +142,10 @@ class Audio(Modality, Imputable):
     def draw(self, study: Item, axes: Axes) -> None:
         """Draw the spectrogram."""
         draw_mel(study["mel"].numpy(), hop=self.hop, axes=axes)
+
+    def draw_relevance(self, study: Item, relevance: Float[Tensor, " T"], axes: Axes) -> None:
+        """Draw the spectrogram under the relevance of stretches of time."""
+        draw_patches(study["mel"].numpy(), relevance, patch=self.patch, hop=self.hop, axes=axes)
 
     def write_synthetic(self, study: Item, path: Path) -> Path:
         """Write the spectrogram as a table whose heading says that it is synthetic; sound cannot be made of it.

@@ -1,5 +1,6 @@
 """An electrocardiogram that a model filled in, to be looked at and kept."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,22 +10,27 @@ from matplotlib.axes import Axes
 from polyclinic_ecg.recording import LEADS
 from polyclinic_ecg.wfdb_write import write_wfdb
 
-_SHOWN = ("I", "II", "aVF", "V1", "V3", "V6")
-_APART = 1.5
+SHOWN = ("I", "II", "aVF", "V1", "V3", "V6")
+APART = 1.5
 _PER_MILLIVOLT = 1000.0
 _COMMENTS = ("SYNTHETIC: predicted by a model from other modalities, never recorded",)
 
 
 def draw_leads(
-    signal: Float[np.ndarray, "12 N"], recorded: Bool[np.ndarray, "12 N"], *, rate: float, axes: Axes
+    signal: Float[np.ndarray, "12 N"],
+    recorded: Bool[np.ndarray, "12 N"],
+    *,
+    rate: float,
+    axes: Axes,
+    shown: Sequence[str] = SHOWN,
 ) -> None:
     """Draw some leads one below the other; what was not recorded, and NaN, is left blank."""
     time = np.arange(signal.shape[1]) / rate
-    shown = np.where(recorded, signal, np.nan)
-    for place, lead in enumerate(_SHOWN):
-        axes.plot(time, shown[LEADS.index(lead)] - place * _APART, color="#0072B2", linewidth=0.7)
-    axes.set_yticks([-place * _APART for place in range(len(_SHOWN))], _SHOWN)
-    axes.set(xlabel=f"seconds, {_APART:g} mV between leads", xlim=(0, time[-1]), ylim=(-_APART * len(_SHOWN), _APART))
+    known = np.where(recorded, signal, np.nan)
+    for place, lead in enumerate(shown):
+        axes.plot(time, known[LEADS.index(lead)] - place * APART, color="#0072B2", linewidth=0.7)
+    axes.set_yticks([-place * APART for place in range(len(shown))], shown)
+    axes.set(xlabel=f"seconds, {APART:g} mV between leads", xlim=(0, time[-1]), ylim=(-APART * len(shown), APART))
     axes.grid(alpha=0.3)
 
 

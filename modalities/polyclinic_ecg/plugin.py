@@ -6,23 +6,25 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from polyclinic.modality import Imputable, Item, Modality, Physiology, Source, UnreadableSource
+from polyclinic.modality import Explainable, Imputable, Item, Modality, Physiology, Source, UnreadableSource
 from polyclinic.nn import Encoder, Transformer, TransformerEncoder
 from polyclinic_ecg.augment import apply, draw
 from polyclinic_ecg.dicom_waveform import read_dicom
 from polyclinic_ecg.imputed import draw_leads, write_leads
 from polyclinic_ecg.patches import Masking
 from polyclinic_ecg.phantom import write_phantom
-from polyclinic_ecg.recording import Electrocardiogram
+from polyclinic_ecg.recording import LEADS, Electrocardiogram
+from polyclinic_ecg.relevance import draw_stretches
 from polyclinic_ecg.signal import window
 from polyclinic_ecg.tokens import PatchTokenizer, Stem
 from polyclinic_ecg.wfdb_record import header_of, read_wfdb
 
 
-class ECG(Modality, Imputable):
+class ECG(Modality, Imputable, Explainable):
     """Electrocardiograms, shown to the encoder as twelve leads in millivolts; voltage is never normalised away.
 
     Args:
@@ -135,6 +137,18 @@ class ECG(Modality, Imputable):
     def draw(self, study: Item, axes: Axes) -> None:
         """Draw six leads over time."""
         draw_leads(study["signal"].numpy(), study["sample_mask"].numpy(), rate=self.rate, axes=axes)
+
+    def draw_relevance(self, study: Item, relevance: Float[Tensor, " T"], axes: Axes) -> None:
+        """Draw leads over time in front of the relevance of stretches; all twelve where each has tokens of its own."""
+        by_lead = len(relevance) == len(LEADS) * (study["signal"].shape[1] // self.patch) and self.stem == "lead"
+        draw_stretches(
+            study["signal"].numpy(),
+            study["sample_mask"].numpy(),
+            relevance,
+            rate=self.rate,
+            by_lead=by_lead,
+            axes=axes,
+        )
 
     def write_synthetic(self, study: Item, path: Path) -> Path:
         """Write a WFDB record in mV whose header says that it is synthetic."""

@@ -1,24 +1,25 @@
 """The report modality: free text from files or from the cohort's table."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from tokenizers import Encoding, Tokenizer
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from polyclinic.modality import Imputable, Item, Modality, Physiology, Source, UnreadableSource
+from polyclinic.modality import Explainable, Imputable, Item, Modality, Physiology, Source, UnreadableSource
 from polyclinic.nn import Encoder, Transformer, TransformerEncoder
 from polyclinic_report.augment import OUTSIDE, vary_sentences
 from polyclinic_report.document import Document, read_source
 from polyclinic_report.imputed import draw_text, write_text
 from polyclinic_report.phantom import write_phantom
+from polyclinic_report.relevance import draw_words, word_relevance
 from polyclinic_report.sections import choose_section, split_sentences
 from polyclinic_report.tokens import SubwordTokenizer
 from polyclinic_report.vocabulary import SMALLEST, read_vocabulary, table_rows, train_vocabulary, vocabulary_from
@@ -30,7 +31,7 @@ _NEIGHBOURS = 5
 """Tokens that the encoder joins before attention: negation is a matter of neighbours."""
 
 
-class Report(Modality, Imputable):
+class Report(Modality, Imputable, Explainable):
     """Free text, shown to the encoder as subword tokens that know their sentence.
 
     Args:
@@ -152,6 +153,11 @@ class Report(Modality, Imputable):
         """Draw the beginning of the text, gaps where words are hidden."""
         draw_text(self._text(study["tokens"][~study["padding"]].tolist()), axes)
 
+    def draw_relevance(self, study: Item, relevance: Float[Tensor, " T"], axes: Axes) -> None:
+        """Draw the text, each word on a ground by the relevance of its tokens; markers are no words."""
+        last, strength = word_relevance(study["word"], relevance)
+        draw_words(self._words(study["tokens"].tolist(), last.tolist()), strength, axes)
+
     def write_synthetic(self, study: Item, path: Path) -> Path:
         """Write the likeliest words; the file starts by saying that they are synthetic."""
         return write_text(self._text(study["tokens"].tolist()), path)
@@ -184,8 +190,12 @@ class Report(Modality, Imputable):
             for gap, numbers in groupby(tokens, key=lambda token: token == HIDDEN)
         ]
         text = " ".join(part.strip() for part in shown)
-        # A model may predict single bytes that are no letter.
-        return "".join(letter if letter.isprintable() else " " for letter in text)
+        return _printable(text)
+
+    def _words(self, tokens: Sequence[int], last: Sequence[int]) -> list[str]:
+        """What the text gains by each word, of which the last token is given: the space ahead of it as well."""
+        texts = ["", *(_printable(self._fitted().decode(list(tokens[: place + 1]))) for place in last)]
+        return [text[len(before) :] for before, text in pairwise(texts)]
 
     def _encode(self, raw: Document) -> tuple[Encoding, int]:
         """All tokens without markers, and their number."""
@@ -195,6 +205,11 @@ class Report(Modality, Imputable):
     def _room(self) -> int:
         """Tokens that fit beside the vocabulary's markers."""
         return self.max_tokens - self._fitted().num_special_tokens_to_add(False)
+
+
+def _printable(text: str) -> str:
+    """A model may predict single bytes that are no letter."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def _numbered(word: Int[Tensor, " T"]) -> Int[Tensor, " T"]:

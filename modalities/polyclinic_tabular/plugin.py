@@ -7,17 +7,19 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from scipy.special import ndtr
 from torch import Tensor
 
-from polyclinic.modality import Imputable, Item, Modality, Physiology, Source, UnreadableSource
+from polyclinic.modality import Explainable, Imputable, Item, Modality, Physiology, Source, UnreadableSource
 from polyclinic.nn import Encoder, Transformer, TransformerEncoder
 from polyclinic_tabular.cells import read_cells
 from polyclinic_tabular.imputed import draw_row, write_row
 from polyclinic_tabular.panel import CATEGORICAL, UNITS
 from polyclinic_tabular.phantom import write_phantom
 from polyclinic_tabular.quantities import approximate_number, plain_number
+from polyclinic_tabular.relevance import draw_columns
 from polyclinic_tabular.row import Row
 from polyclinic_tabular.scaling import from_percentile, from_zscore, moments, percentile, percentile_knots, zscore
 from polyclinic_tabular.tokens import FeatureTokenizer
@@ -27,7 +29,7 @@ TextValues = Literal["error", "missing", "approximate"]
 MISSING = ("", "NA", "N/A", "nan", "None")
 
 
-class Tabular(Modality, Imputable):
+class Tabular(Modality, Imputable, Explainable):
     """A row of numbers and levels, from columns of the cohort or one CSV file per study.
 
     A row carries no times: the cohort must hold only results that were known at the moment of prediction. In
@@ -173,10 +175,13 @@ class Tabular(Modality, Imputable):
 
     def draw(self, study: Item, axes: Axes) -> None:
         """Draw where each value lies among those of training, with the value in its unit."""
-        texts = [f"{value} {unit}".strip() for value, unit in zip(self._texts(study), self._units(), strict=True)]
         values = [*study["values"].tolist(), *[math.nan] * len(self.categorical)]
         places = values if self.scaling == "percentile" else [float(ndtr(value)) for value in values]
-        draw_row([*self.numeric, *self.categorical], texts, places, axes)
+        draw_row([*self.numeric, *self.categorical], self._quantities(study), places, axes)
+
+    def draw_relevance(self, study: Item, relevance: Float[Tensor, " T"], axes: Axes) -> None:
+        """Draw the columns of most relevance with their values."""
+        draw_columns([*self.numeric, *self.categorical], self._quantities(study), relevance, axes)
 
     def write_synthetic(self, study: Item, path: Path) -> Path:
         """Write a CSV of name, value and unit, each line of which says that it is synthetic."""
@@ -206,6 +211,11 @@ class Tabular(Modality, Imputable):
         ]
         known = zip(self.categorical.values(), study["levels"].tolist(), strict=True)
         return [*numbers, *(levels[level - 1] if level else "" for levels, level in known)]
+
+    def _quantities(self, study: Item) -> list[str]:
+        """Every column's value with its unit; empty where missing."""
+        pairs = zip(self._texts(study), self._units(), strict=True)
+        return [f"{value} {unit}".strip() if value else "" for value, unit in pairs]
 
     def _units(self) -> list[str]:
         return [*(self.units.get(name, "") for name in self.numeric), *[""] * len(self.categorical)]

@@ -7,23 +7,25 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from PIL import Image
 from torch import Tensor
 
-from polyclinic.modality import Imputable, Item, Modality, Physiology, Source, UnreadableSource
+from polyclinic.modality import Explainable, Imputable, Item, Modality, Physiology, Source, UnreadableSource
 from polyclinic.nn import Encoder, Transformer, TransformerEncoder
 from polyclinic_xray.dicom import read_dicom
 from polyclinic_xray.imputed import draw_image, write_image
 from polyclinic_xray.phantom import write_phantom
 from polyclinic_xray.radiograph import Radiograph
 from polyclinic_xray.raster import read_raster
+from polyclinic_xray.relevance import draw_heat
 from polyclinic_xray.tokens import PatchTokenizer, Stem
 
 _RASTER_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff")
 
 
-class XRay(Modality, Imputable):
+class XRay(Modality, Imputable, Explainable):
     """Radiographs, shown to the encoder as one square channel with zero mean and unit deviation.
 
     Args:
@@ -123,6 +125,11 @@ class XRay(Modality, Imputable):
     def draw(self, study: Item, axes: Axes) -> None:
         """Draw the image in grey."""
         draw_image(study["image"][0].numpy(), axes)
+
+    def draw_relevance(self, study: Item, relevance: Float[Tensor, " T"], axes: Axes) -> None:
+        """Draw the image in grey under the relevance of its patches, of any encoder with a square grid of them."""
+        self.draw(study, axes)
+        draw_heat(relevance, self.size, axes)
 
     def write_synthetic(self, study: Item, path: Path) -> Path:
         """Write a PNG, in deviations of the image, whose text says that it is synthetic."""

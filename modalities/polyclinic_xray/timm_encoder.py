@@ -40,12 +40,15 @@ class TimmEncoder(Encoder):
     def forward(self, inputs: dict[str, Tensor]) -> Encoded:
         """Encode ``inputs["image"]`` of shape [B, 1, size, size]; tokens are the final feature map."""
         features = self.backbone.forward_features(inputs["image"])
-        pooled = self.backbone.forward_head(features, pre_logits=True)
         tokens = features
         if features.ndim == 4:
             # Swin and its kin keep channels last.
             last = getattr(self.backbone, "output_fmt", "NCHW") == "NHWC"
             tokens = features.flatten(1, 2) if last else features.flatten(2).transpose(1, 2)
+            # Pooled by way of the tokens, so that the gradient of what is made of them reaches the tokens.
+            rows = tokens if last else tokens.transpose(1, 2)
+            features = rows.unflatten(1 if last else 2, features.shape[1:3] if last else features.shape[2:])
+        pooled = self.backbone.forward_head(features, pre_logits=True)
         return Encoded(tokens, pooled, torch.zeros(tokens.shape[:2], dtype=torch.bool, device=tokens.device))
 
 

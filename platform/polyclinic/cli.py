@@ -15,7 +15,10 @@ COMMANDS = {
         "write what a checkpoint makes of studies: files of absent modalities, tables",
     ),
     "cohort": ("polyclinic.cohort.commands", "write a phantom cohort, or check one; polyclinic cohort phantom demo"),
-    "evaluate": ("polyclinic.evaluation.commands", "zero-shot, retrieval, reconstruction and probes of a checkpoint"),
+    "evaluate": (
+        "polyclinic.evaluation.commands.main",
+        "zero-shot, retrieval, linkage, probes and card of a checkpoint",
+    ),
     "modalities": ("polyclinic.inventory", "the plugins installed here"),
     "doctor": ("polyclinic.inventory", "versions, decoders and devices of this machine"),
 }

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from torch import Tensor
 
@@ -16,6 +17,8 @@ from polyclinic.physiology import Physiology
 
 __all__ = [
     "ENTRY_POINTS",
+    "HEAT",
+    "Explainable",
     "Imputable",
     "Item",
     "Modality",
@@ -23,10 +26,14 @@ __all__ = [
     "Source",
     "UnreadableSource",
     "installed_modalities",
+    "relative_relevance",
     "settings",
 ]
 
 ENTRY_POINTS = "polyclinic.modalities"
+
+HEAT = "#D55E00"
+"""The colour of relevance, on grey and on the blue of signals told apart with any colour vision."""
 
 Source: TypeAlias = Path | str | Mapping[str, str]
 """Where one study keeps one modality: a file, inline text, or cells of the cohort's table by column."""
@@ -123,6 +130,38 @@ class Imputable(ABC):
             study: a row of what ``Reconstruction.fill`` gave.
             path: where to write, without a suffix; its folder exists.
         """
+
+
+class Explainable(ABC):
+    """What a modality adds so that people can look at what a score comes from."""
+
+    @abstractmethod
+    def draw_relevance(self, study: Item, relevance: Float[Tensor, " T"], axes: Axes) -> None:
+        """Draw one row of collated inputs, and where its relevance lies.
+
+        Args:
+            study: a row of what ``collate`` gave.
+            relevance: of the tokens that an encoder of this modality makes of it, 0 or more, in any unit.
+            axes: to draw on.
+
+        Raises:
+            ValueError: another number of tokens than the study has, or one that is negative or not finite.
+        """
+
+
+def relative_relevance(relevance: Float[Tensor, " T"]) -> Float[np.ndarray, " T"]:
+    """Relevance as a share of the largest, for drawing; zeros where no token has any.
+
+    Raises:
+        ValueError: a token's relevance is negative or not finite.
+    """
+    values = relevance.detach().cpu().double().numpy()
+    if wrong := int((~np.isfinite(values) | (values < 0)).sum()):
+        raise ValueError(
+            f"got {wrong} of {len(values)} tokens with a relevance that is negative or not finite, expected 0 or more; "
+            "give a row of what `token_relevance` returned"
+        )
+    return values / max(values.max(initial=0.0), np.finfo(np.float64).tiny)
 
 
 def settings(modality: Modality) -> dict[str, Any]:

@@ -151,7 +151,7 @@ def _table(restored: Restored, batches: Sequence[Batch]) -> pd.DataFrame:
     """One row per study: its ids, and the logits by finding or the embeddings by modality."""
     task = restored.task
     if isinstance(task, Downstream):
-        columns = list(restored.data.cohort.labels)
+        columns = task.targets.columns
         parts = [pd.DataFrame(task(batch).numpy(), columns=columns) for batch in batches]
     elif isinstance(task, ContrastivePretraining):
         parts = [pd.DataFrame(_embeddings(task(batch), batch)) for batch in batches]

@@ -1,5 +1,6 @@
 """Rebuild a task and its data from a checkpoint, outside the command line that trained it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -8,9 +9,10 @@ import lightning.pytorch as L
 import torch
 import yaml
 from jsonargparse import ArgumentParser
+from torch import nn
 
 from polyclinic import tasks
-from polyclinic.data import CohortDataModule
+from polyclinic.data import CohortDataModule, Target
 from polyclinic.modality import installed_modalities
 
 __all__ = ["Restored", "build", "load_checkpoint", "provenance", "restore", "tasks"]
@@ -20,12 +22,24 @@ Task = TypeVar("Task", bound=L.LightningModule)
 
 @dataclass(frozen=True, kw_only=True)
 class Restored:
-    """A trained task in evaluation mode, its data module with fitted modalities, and the run it came from."""
+    """A trained task in evaluation mode, its data module with fitted modalities, and the run it came from.
+
+    Attributes:
+        trained_on: fingerprint of the cohort that the run saw.
+    """
 
     task: L.LightningModule
     data: CohortDataModule
+    trained_on: str
     run_id: str | None
     tracking_uri: str | None
+
+    @property
+    def encoders(self) -> nn.ModuleDict:
+        """The task's encoders, by modality."""
+        found = self.task.get_submodule("encoders")
+        assert isinstance(found, nn.ModuleDict)
+        return found
 
     def task_of(self, kind: type[Task]) -> Task:
         """The task, if it is of a kind.
@@ -56,13 +70,27 @@ def restore(checkpoint: Path, *, cohort: Path | None = None, trained: bool = Tru
     config = yaml.safe_load(told["config"])
     if cohort is not None:
         config["data"]["cohort"] = str(cohort)
+    if _class(config["model"]) is tasks.Downstream:
+        config["data"]["labels"] = content["CohortDataModule"]["labels"]
     built = build({"model": config["model"], "data": config["data"]})
     data, task = built.data, built.model
     data.load_state_dict(content["CohortDataModule"])
+    task.configure_model()
     if trained:
         task.load_state_dict(content["state_dict"], strict=True)
     task.eval()
-    return Restored(task=task, data=data, run_id=told.get("run_id"), tracking_uri=told.get("tracking_uri"))
+    return Restored(
+        task=task,
+        data=data,
+        trained_on=content["CohortDataModule"]["fingerprint"],
+        run_id=told.get("run_id"),
+        tracking_uri=told.get("tracking_uri"),
+    )
+
+
+def _class(model: Mapping[str, Any]) -> type | None:
+    """The task of a configuration, where it is one of ours."""
+    return getattr(tasks, str(model["class_path"]).rpartition(".")[2], None)
 
 
 def load_checkpoint(checkpoint: Path) -> dict[str, Any]:
@@ -88,6 +116,11 @@ def provenance(content: dict[str, Any]) -> dict[str, Any]:
     return told
 
 
+def label_targets(data: CohortDataModule) -> tuple[Target, ...]:
+    """What a task with ``targets`` learns."""
+    return data.targets
+
+
 def build(config: dict[str, Any]) -> Any:
     """Instantiate ``data`` and ``model`` of a configuration, linked as ``fit`` links them."""
     installed_modalities()
@@ -95,4 +128,5 @@ def build(config: dict[str, Any]) -> Any:
     parser.add_class_arguments(CohortDataModule, "data")
     parser.add_subclass_arguments(L.LightningModule, "model")
     parser.link_arguments("data.modalities", "model.init_args.modalities", apply_on="instantiate")
+    parser.link_arguments("data", "model.init_args.targets", compute_fn=label_targets, apply_on="instantiate")
     return parser.instantiate(parser.parse_object(config))

@@ -100,11 +100,12 @@ def test_zeroshot_and_retrieval_report_into_file_and_run(workplace: Path) -> Non
     words = [result["checkpoint"], "second", "--candidates", "5", "--resamples", "50", "--json", "r.json"]
     assert main(["evaluate", "retrieval", *words]) == 0
     retrieval = json.loads(Path("r.json").read_text())
-    assert retrieval["sampled"]["top1"]["value"] > 2 * retrieval["sampled"]["top1"]["chance"]
+    top1 = retrieval["sampled"]["recall"]["1"]
+    assert top1["value"] > 2 * top1["chance"]
     client = _client(result)
     run = client.get_run(result["mlflow_run_id"])
     assert run.info.status == "FINISHED"
-    assert run.data.metrics["test/retrieval_top1"] == retrieval["sampled"]["top1"]["value"]
+    assert run.data.metrics["test/retrieval_recall_at_1"] == top1["value"]
     kept = {file.path for file in client.list_artifacts(run.info.run_id, "evaluation")}
     assert {"evaluation/zeroshot.json", "evaluation/retrieval.json", "evaluation/modality_gap.png"} <= kept
 
@@ -115,7 +116,7 @@ def test_training_that_never_validates_leaves_a_checkpoint(workplace: Path) -> N
 
 
 def test_classifier(workplace: Path) -> None:
-    model = {"class_path": "Downstream", "init_args": {"findings": 11}}
+    model = {"class_path": "Downstream", "init_args": {}}
     Path("down.yaml").write_text(yaml.safe_dump(CONFIG | {"model": model}))
     result = _fit(config="down.yaml")
     assert main(["evaluate", "classifier", result["checkpoint"], "--resamples", "20", "--json", "c.json"]) == 0

@@ -77,7 +77,7 @@ def test_what_cannot_be_masked_stops_before_a_run_is_opened(
 def test_evaluations_of_other_checkpoints_and_unknown_names_are_refused(
     workplace: Path, phantom_cohort: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    heads = {"class_path": "Downstream", "init_args": {"findings": 11, "size": "pico"}}
+    heads = {"class_path": "Downstream", "init_args": {"size": "pico"}}
     write_config(phantom_cohort, heads, {"tabular": MODALITIES["tabular"]})
     checkpoint = fit()["checkpoint"]
     for words, message in (

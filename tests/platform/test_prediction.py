@@ -73,7 +73,7 @@ def test_absent_modalities_are_written_in_their_own_units_and_marked(
 
 def test_other_tasks_write_a_table(workplace: Path, phantom_cohort: Path) -> None:
     only = {"ecg": MODALITIES["ecg"], "tabular": MODALITIES["tabular"]}
-    heads = {"class_path": "Downstream", "init_args": {"findings": 11, "size": "pico"}}
+    heads = {"class_path": "Downstream", "init_args": {"size": "pico"}}
     cohort = read_cohort(phantom_cohort)
     studies = cohort.split("test")
     assert main(["predict", _fit(phantom_cohort, heads, only), "logits"]) == 0

@@ -17,7 +17,7 @@ CONTRASTIVE = {
     "class_path": "ContrastivePretraining",
     "init_args": {"objective": {"class_path": "Clip"}, "embedding": 8, "size": "pico"},
 }
-HEAD = {"class_path": "Downstream", "init_args": {"findings": 11, "size": "pico"}}
+HEAD = {"class_path": "Downstream", "init_args": {"size": "pico"}}
 BOTH: dict[str, Any] = {
     "tabular": {"class_path": "Tabular"},
     "report": {"class_path": "Report", "init_args": {"vocabulary_size": 400, "max_tokens": 320}},

@@ -4,12 +4,14 @@ from polyclinic.cohort.check import ModalityCheck, check_cohort, print_check
 from polyclinic.cohort.cohort import SPLITS, Cohort, Study, read_cohort
 from polyclinic.cohort.phantom import default_modalities, write_phantom_cohort
 from polyclinic.cohort.reading import readable_raws
+from polyclinic.cohort.target import Target
 
 __all__ = [
     "SPLITS",
     "Cohort",
     "ModalityCheck",
     "Study",
+    "Target",
     "check_cohort",
     "default_modalities",
     "print_check",

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from polyclinic.cohort.spec import CohortSpec, read_spec
+from polyclinic.cohort.target import Target, read_targets
 from polyclinic.modality import Source
 
 SPLITS = ("train", "val", "test")
@@ -40,15 +41,20 @@ class Cohort:
         name: the folder or table it came from.
         studies: in the table's order.
         modalities: names, in the order of ``cohort.yaml``.
-        labels: label names, in the order of ``Study.labels``.
+        targets: what the labels are, in the order of ``Study.labels``.
         fingerprint: SHA-256 over the specification, every row, and name and size of every source file.
     """
 
     name: str
     studies: tuple[Study, ...]
     modalities: tuple[str, ...]
-    labels: tuple[str, ...]
+    targets: tuple[Target, ...]
     fingerprint: str
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the targets."""
+        return tuple(target.name for target in self.targets)
 
     def split(self, name: str) -> tuple[Study, ...]:
         """The studies of one split.
@@ -85,7 +91,7 @@ def read_cohort(path: Path) -> Cohort:
         name=path.resolve().parent.name,
         studies=studies,
         modalities=tuple(spec.modalities),
-        labels=tuple(spec.labels),
+        targets=read_targets(spec.labels),
         fingerprint=_fingerprint(spec, table, studies),
     )
 
@@ -187,6 +193,8 @@ def _hashed_split(patient: str, shares: Mapping[str, float]) -> str:
 
 def _label(spec: CohortSpec, table: pd.DataFrame, name: str, ids: list[str]) -> list[float]:
     entry, cells = spec.labels[name], table[spec.labels[name]["column"]].tolist()
+    if listed := entry.get("classes") or entry.get("levels"):
+        return _places(name, cells, [str(one) for one in listed], ids)
     if values := entry.get("values"):
         numbers = {str(key): float(number) for key, number in values.items()}
         return [numbers.get(cell, float("nan")) for cell in cells]
@@ -198,6 +206,18 @@ def _label(spec: CohortSpec, table: pd.DataFrame, name: str, ids: list[str]) -> 
             f"study {ids[wrong]!r} has {cells[wrong]!r} as label {name!r}, expected a number or blank; "
             f"set `labels.{name}.values` to say what its texts mean"
         ) from None
+
+
+def _places(name: str, cells: Sequence[str], listed: Sequence[str], ids: Sequence[str]) -> list[float]:
+    """Where each cell stands in a list; a text that is not in it is no guess."""
+    place = {text: float(index) for index, text in enumerate(listed)}
+    wrong = next((index for index, cell in enumerate(cells) if cell and cell not in place), None)
+    if wrong is not None:
+        raise ValueError(
+            f"study {ids[wrong]!r} has {cells[wrong]!r} as label {name!r}, expected one of {list(listed)} or blank; "
+            f"correct the cell or the list in `labels.{name}`"
+        )
+    return [place.get(cell, float("nan")) for cell in cells]
 
 
 def _is_number(cell: str) -> bool:

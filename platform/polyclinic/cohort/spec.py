@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from polyclinic.cohort.target import read_targets
+
 _KEYS = {
     "table", "root", "encoding", "missing", "study_id", "patient_id", "split", "modalities", "labels", "groups",
 }  # fmt: skip
@@ -29,8 +31,9 @@ class CohortSpec:
             seed: 0}`` by which patients are assigned through a hash of their id.
         modalities: per name one of ``{path: column or template}``, ``{text: column}``, ``{columns: [...]}``. A
             template such as ``images/{id}.*`` is filled from the row; a study without a matching file lacks it.
-        labels: label name to ``{column, values}``; ``values`` maps cell text to a number, cells not in it being
-            unknown, and without it cells are numbers.
+        labels: label name to ``{column}`` and at most one kind: a finding (cells 0, 1, -1 for uncertain) unless
+            ``classes`` or, in order, ``levels`` list what cells say, or ``unit`` makes it a quantity. ``values`` maps
+            cell text to a number, cells not in it being unknown; without it cells are numbers.
         groups: columns for subgroup analysis.
     """
 
@@ -108,7 +111,6 @@ def _source(name: str, value: Any) -> Mapping[str, Any]:
 def _labels(value: Any) -> Mapping[str, Mapping[str, Any]]:
     if isinstance(value, list):
         return {str(name): {"column": str(name)} for name in value}
-    for name, entry in value.items():
-        if not isinstance(entry, dict) or not {"column"} <= set(entry) <= {"column", "values"}:
-            raise ValueError(f"got labels.{name} = {entry!r}, expected {{column, values}} or a list of columns")
-    return {str(name): entry for name, entry in value.items()}
+    labels = {str(name): entry for name, entry in value.items()}
+    read_targets(labels)
+    return labels

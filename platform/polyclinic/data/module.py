@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ import lightning.pytorch as L
 import numpy as np
 from torch.utils.data import DataLoader
 
-from polyclinic.cohort import Cohort, read_cohort, readable_raws
+from polyclinic.cohort import Cohort, Study, Target, read_cohort, readable_raws
 from polyclinic.data.batch import Batch, collate
 from polyclinic.data.dataset import StudyDataset, StudySampler
+from polyclinic.data.fraction import patient_fraction
+from polyclinic.data.labels import LabelPolicy
 from polyclinic.data.prepared import PreparedModality, prepare_modality
 from polyclinic.data.quarantine import Quarantine
 from polyclinic.modality import Modality, settings
@@ -36,6 +39,10 @@ class CohortDataModule(L.LightningDataModule):
         views: how many random variations of each training study a batch holds, side by side; they belong together
             where the task has ``same: study``.
         max_broken_share: the run fails when more of the sources read are broken.
+        labels: label columns to use, in this order; all of the cohort's unless set.
+        label_policy: what uncertain and blank labels mean.
+        label_fraction: share of the training patients that are trained on, the same ones in every run, and those of a
+            smaller share among those of a larger.
         predict_split: which studies ``predict`` gives.
         seed: of shuffling and augmentation; linked to ``seed_everything`` by the command line.
 
@@ -54,6 +61,9 @@ class CohortDataModule(L.LightningDataModule):
         augment: bool = True,
         views: int = 1,
         max_broken_share: float = 0.05,
+        labels: list[str] | None = None,
+        label_policy: LabelPolicy | None = None,
+        label_fraction: float = 1.0,
         predict_split: str = "test",
         seed: int = 0,
     ) -> None:
@@ -72,6 +82,8 @@ class CohortDataModule(L.LightningDataModule):
         self._path, self._batch_size, self._num_workers = cohort, batch_size, num_workers
         self._prepared_folder, self._augment, self._seed = prepared, augment, seed
         self._predict_split, self._views = predict_split, views
+        self.label_policy = label_policy or LabelPolicy()
+        self._labels, self._label_fraction = labels, label_fraction
         self._cohort: Cohort | None = None
         self._prepared: dict[str, PreparedModality] = {}
         self._fitted: set[str] = set()
@@ -93,6 +105,51 @@ class CohortDataModule(L.LightningDataModule):
             self._cohort = cohort
         return self._cohort
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the label columns in use."""
+        return tuple(self.cohort.labels[place] for place in self._places)
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """The label columns in use, in the order of ``Batch.labels``, with the mean and deviation of quantities."""
+        chosen = [(place, self.cohort.targets[place]) for place in self._places]
+        return tuple(self._standardised(place, one) if one.kind == "quantity" else one for place, one in chosen)
+
+    def studies(self, split: str, *, training: bool = False) -> list[Study]:
+        """The studies of a split, with the labels in use as the policy reads them.
+
+        Args:
+            split: one of ``train``, ``val``, ``test``.
+            training: whether they are to be trained on: soft labels stay, and the fraction of patients applies.
+        """
+        places = self._places
+        studies = [
+            replace(study, labels=tuple(study.labels[place] for place in places)) for study in self.cohort.split(split)
+        ]
+        if training and self._label_fraction < 1:
+            kept = patient_fraction([study.patient_id for study in studies], self._label_fraction)
+            studies = [study for study, keep in zip(studies, kept, strict=True) if keep]
+        return self.label_policy.apply(studies, self.targets, training=training)
+
+    def _standardised(self, place: int, target: Target) -> Target:
+        values = np.array([study.labels[place] for study in self.cohort.split("train")])
+        known = values[~np.isnan(values)]
+        if len(known) < 2 or known.std() == 0:
+            raise ValueError(
+                f"label {target.name!r} has {len(known)} known values in training, all of them the same; expected at "
+                "least two that differ; set `data.labels` to leave it out"
+            )
+        return replace(target, center=float(known.mean()), scale=float(known.std()))
+
+    @property
+    def _places(self) -> list[int]:
+        known = self.cohort.labels
+        names = known if self._labels is None else self._labels
+        if unknown := [name for name in names if name not in known]:
+            raise ValueError(f"got label {unknown[0]!r}, the cohort has {list(known)}; set `data.labels`")
+        return [known.index(name) for name in names]
+
     def setup(self, stage: str) -> None:
         """Fit the modalities on the training split, unless their state was loaded, and prepare items."""
         self._fit()
@@ -107,6 +164,7 @@ class CohortDataModule(L.LightningDataModule):
             "settings": self.settings(),
             "modalities": {name: modality.state() for name, modality in self.modalities.items()},
             "fingerprint": self.cohort.fingerprint,
+            "labels": list(self.labels),
         }
 
     def settings(self) -> dict[str, dict[str, str]]:
@@ -154,7 +212,7 @@ class CohortDataModule(L.LightningDataModule):
 
     def loader(self, split: str, *, train: bool = False) -> DataLoader:
         """Batches of one split: in order, or for training shuffled and augmented."""
-        studies = self.cohort.split(split)
+        studies = self.studies(split, training=train)
         if not studies and train:
             raise ValueError("the cohort has no training study; correct its `split`")
         dataset = StudyDataset(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from polyclinic.data import Batch
 from polyclinic.restore import Restored
-from polyclinic.tasks import ContrastivePretraining, Downstream
+from polyclinic.tasks import ContrastivePretraining
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,20 +79,6 @@ def embed_texts(restored: Restored, modality: str, texts: Sequence[str]) -> Floa
     inputs = plugin.collate([plugin.prepare(plugin.read(text)) for text in texts])
     embedded: Tensor = task.heads[modality](task.encoders[modality](inputs).pooled)
     return embedded
-
-
-@torch.inference_mode()
-def classify_split(restored: Restored, split: str) -> tuple[Float[Tensor, "N C"], Float[Tensor, "N C"], list[str]]:
-    """Logits, labels and patients of a split from a restored downstream task.
-
-    Raises:
-        ValueError: the checkpoint is of another task, or the split is empty.
-    """
-    task = restored.task_of(Downstream)
-    batches = split_batches(restored, split)
-    logits = torch.cat([task(batch) for batch in batches])
-    labels = torch.cat([batch.labels for batch in batches])
-    return logits, labels, [patient for batch in batches for patient in batch.patient_ids]
 
 
 def split_batches(restored: Restored, split: str) -> list[Batch]:

@@ -34,6 +34,7 @@ class PromptFile:
         templates: sentences in which ``{}`` is replaced by a phrasing; ``["{}"]`` leaves it as it is.
         findings: phrasings by label name.
         sha256: of the file's bytes, for the record of a run.
+        name: of the file.
     """
 
     version: int
@@ -42,6 +43,7 @@ class PromptFile:
     templates: tuple[str, ...]
     findings: Mapping[str, Phrasings]
     sha256: str
+    name: str
 
     def texts(self) -> tuple[str, ...]:
         """Every sentence to embed: by finding in file order, positives before negatives, by phrasing, by template."""
@@ -96,6 +98,7 @@ def load_prompts(path: Path) -> PromptFile:
         templates=_templates(path.name, raw["templates"]),
         findings=_findings(path.name, raw["findings"]),
         sha256=hashlib.sha256(content).hexdigest(),
+        name=path.name,
     )
 
 

@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import logsumexp
 
-from polyclinic.evaluation.arrays import Array, checked_labels, checked_scores
-from polyclinic.evaluation.auroc import auroc_per_column, macro_mean
-from polyclinic.evaluation.intervals import (
+from polyclinic.evaluation.metrics.arrays import Array, checked_labels, checked_scores
+from polyclinic.evaluation.metrics.auroc import auroc_per_column, macro_mean
+from polyclinic.evaluation.metrics.intervals import (
     Interval,
     mean_interval,
     patient_resamples,

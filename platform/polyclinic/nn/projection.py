@@ -1,8 +1,30 @@
-"""From an encoder's width to the shared embedding space."""
+"""From an encoder's width to the shared embedding space, or to a head."""
 
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+
+
+class StudyNorm(nn.BatchNorm1d):
+    """BatchNorm over studies that also takes a single one while training.
+
+    Args:
+        width: of the vectors, D.
+
+    Attributes:
+        outputs: D.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, momentum=0.05)
+        self.outputs = width
+
+    def forward(self, pooled: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+        """Normalise each feature over the studies."""
+        if len(pooled) > 1:
+            return super().forward(pooled)
+        # The statistics of a single study are no statistics: use those learned so far.
+        return F.batch_norm(pooled, self.running_mean, self.running_var, self.weight, self.bias, training=False)
 
 
 class Projection(nn.Module):
@@ -19,11 +41,15 @@ class Projection(nn.Module):
         embedding: shared width d.
         hidden: width between two layers; 0 for one linear map.
         neutral: initial bias of the last layer.
+
+    Attributes:
+        outputs: d.
     """
 
     def __init__(self, *, width: int, embedding: int, hidden: int = 0, neutral: float = 0.0) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm1d(width, momentum=0.05)
+        self.norm = StudyNorm(width)
+        self.outputs = embedding
         last = nn.Linear(hidden or width, embedding)
         nn.init.normal_(last.weight, std=last.in_features**-0.5)
         nn.init.constant_(last.bias, neutral)
@@ -32,12 +58,5 @@ class Projection(nn.Module):
 
     def forward(self, pooled: Float[Tensor, "B D"]) -> Float[Tensor, "B d"]:
         """Project; normalisation of the embedding belongs to the objective."""
-        projected: Tensor = self.layers(self._normalised(pooled))
+        projected: Tensor = self.layers(self.norm(pooled))
         return projected
-
-    def _normalised(self, pooled: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
-        norm = self.norm
-        if len(pooled) > 1:
-            return norm(pooled)
-        # The statistics of a single study are no statistics: use those learned so far.
-        return F.batch_norm(pooled, norm.running_mean, norm.running_var, norm.weight, norm.bias, training=False)

@@ -1,5 +1,7 @@
 """The pre-norm transformer trunk that serves every modality (Xiong et al. 2020; Dosovitskiy et al. 2021)."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -51,6 +53,7 @@ class Attention(nn.Module):
         if width % heads:
             raise ValueError(f"got width {width} with {heads} heads; width must be a multiple of heads")
         self.heads = heads
+        self.kept: list[Tensor] | None = None
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
@@ -68,8 +71,43 @@ class Attention(nn.Module):
         """Attend from every token to every visible one."""
         batch, length, width = x.shape
         q, k, v = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
+        if self.kept is None:
+            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
+        else:
+            weights = _attention_weights(q, k, visible)
+            self.kept.append(weights)
+            mixed = weights @ v
         return self.out(mixed.transpose(1, 2).reshape(batch, length, width))
+
+
+@contextmanager
+def keep_attention(module: nn.Module) -> Iterator[list[Float[Tensor, "B H T T"]]]:
+    """Let every ``Attention`` inside a module add its weights to a list, in the order of computation.
+
+    Row i holds how much token i takes from each token, and sums to one. Weights are written out, which takes memory
+    for T x T numbers, and are part of the graph: gradients reach them. Values differ from the ordinary ones, which
+    are back after the block, by rounding alone.
+
+    Args:
+        module: an encoder, a trunk.
+    """
+    layers = [one for one in module.modules() if isinstance(one, Attention)]
+    before = [layer.kept for layer in layers]
+    kept: list[Tensor] = []
+    for layer in layers:
+        layer.kept = kept
+    try:
+        yield kept
+    finally:
+        for layer, earlier in zip(layers, before, strict=True):
+            layer.kept = earlier
+
+
+def _attention_weights(
+    q: Float[Tensor, "B H T K"], k: Float[Tensor, "B H T K"], visible: Bool[Tensor, "B 1 1 T"] | None
+) -> Float[Tensor, "B H T T"]:
+    logits = q @ k.transpose(2, 3) * k.shape[3] ** -0.5
+    return torch.softmax(logits if visible is None else logits.masked_fill(~visible, -torch.inf), dim=3)
 
 
 def start_silent(*last: nn.Module) -> None:

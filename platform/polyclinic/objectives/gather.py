@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
@@ -33,7 +33,7 @@ def all_gather(value: Float[Tensor, "..."]) -> Float[Tensor, "W ..."]:
     return gathered
 
 
-def sum_over_ranks(value: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+def sum_over_ranks(value: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
     """The sum of the tensors of all ranks, without a gradient."""
     total = value.detach().clone()
     if world_size() > 1:
@@ -61,6 +61,14 @@ def gather_studies(studies: Studies) -> Studies:
         groups=facts[:, -1] if groups else None,
         joined=True,
     )
+
+
+def gather_rows(value: Float[Tensor, "n ..."]) -> Float[Tensor, "N ..."]:
+    """The rows of all ranks, in order of rank, without a gradient; ranks may hold different numbers of them."""
+    if world_size() == 1:
+        return value
+    sizes = _gather_plain(torch.tensor([len(value)], device=value.device))[:, 0]
+    return _ragged(value.detach(), sizes, _gather_plain)
 
 
 def _ragged(value: Tensor, sizes: Tensor, gather: Any) -> Tensor:

@@ -1,12 +1,26 @@
 """Averages of losses over modalities and ranks."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from polyclinic.objectives.gather import sum_over_ranks, world_size
+
+
+class Summed(NamedTuple):
+    """A sum of losses and the number of its terms."""
+
+    total: Float[Tensor, ""]
+    terms: Int[Tensor, ""]
+
+
+def mean_over_ranks(loss: Summed) -> Float[Tensor, ""]:
+    """The mean as one process with the entries of all ranks would take it; zero, with a graph, over none."""
+    # Distributed training averages gradients over ranks, where one process would sum.
+    return loss.total * world_size() / sum_over_ranks(loss.terms).clamp_min(1)
 
 
 def mean_over_modalities(

@@ -9,7 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from polyclinic.data import Batch
 from polyclinic.modality import Modality
-from polyclinic.nn import Encoder, MaskableEncoder
+from polyclinic.nn import Encoder, MaskableEncoder, Projection, StudyNorm
 
 
 def build_encoders(
@@ -89,4 +89,7 @@ def _pooled(encoder: nn.Module, inputs: dict[str, Tensor], at_once: int) -> Floa
 
 
 def _width(head: nn.Module) -> int:
-    return [module for module in head.modules() if isinstance(module, nn.Linear)][-1].out_features
+    if isinstance(head, nn.Linear):
+        return head.out_features
+    assert isinstance(head, Projection | StudyNorm)
+    return head.outputs

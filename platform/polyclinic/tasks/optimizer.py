@@ -1,6 +1,8 @@
 """AdamW with a linear warm-up and a cosine decay, without decay on what must not shrink."""
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import lightning.pytorch as L
@@ -9,7 +11,14 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 
-def adamw_cosine(module: L.LightningModule, *, lr: float, weight_decay: float, warmup: float) -> Any:
+def adamw_cosine(
+    module: L.LightningModule,
+    *,
+    lr: float,
+    weight_decay: float,
+    warmup: float,
+    scales: Mapping[str, float] = MappingProxyType({}),
+) -> Any:
     """The optimizer and schedule of a task, in Lightning's form.
 
     Args:
@@ -18,13 +27,14 @@ def adamw_cosine(module: L.LightningModule, *, lr: float, weight_decay: float, w
         weight_decay: applied to matrices only; norms, biases, embeddings of one dimension and temperatures are
             left out.
         warmup: share of all steps in which the rate rises linearly.
+        scales: factors of the rate by the parameter's name; 1 unless named.
 
     Raises:
         ValueError: a rate that is not positive, or a warm-up outside [0, 1).
     """
     if lr <= 0 or not 0 <= warmup < 1:
         raise ValueError(f"got lr {lr} and warmup {warmup}; expected `model.lr` > 0 and 0 <= `model.warmup` < 1")
-    optimizer = AdamW(_groups(module, weight_decay), lr=lr, fused=True)
+    optimizer = AdamW(_groups(module, lr, weight_decay, scales), lr=lr, fused=True)
     total = max(1, int(module.trainer.estimated_stepping_batches))
     first = max(1, round(warmup * total))
 
@@ -36,9 +46,11 @@ def adamw_cosine(module: L.LightningModule, *, lr: float, weight_decay: float, w
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
 
 
-def _groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    trained = [p for p in module.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-    ]
+def _groups(module: nn.Module, lr: float, weight_decay: float, scales: Mapping[str, float]) -> list[dict[str, Any]]:
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            decay = weight_decay if parameter.ndim >= 2 else 0.0
+            groups.setdefault((decay, lr * scales.get(name, 1.0)), []).append(parameter)
+    ordered = sorted(groups.items(), key=lambda entry: entry[0], reverse=True)
+    return [{"params": params, "lr": rate, "weight_decay": decay} for (decay, rate), params in ordered]

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from polyclinic.modality import Imputable, Item, Modality, Source, UnreadableSource, settings
+from polyclinic.modality import Explainable, Imputable, Item, Modality, Source, UnreadableSource, settings
 from polyclinic.nn import SIZES, MaskableEncoder, Reconstruction, hide_units
 from polyclinic.physiology import Patient
 
@@ -177,6 +178,27 @@ class ModalityConformance(ABC):
         assert written.is_file()
         assert b"synthetic" in b"".join(path.read_bytes() for path in tmp_path.glob("S1*")).lower()
 
+    def test_relevance_of_every_token_is_drawn_where_it_lies_and_relative_to_the_largest(
+        self, fitted: Modality, items: list[Item]
+    ) -> None:
+        if not isinstance(fitted, Explainable):
+            return
+        inputs = fitted.collate(items)
+        padding = fitted.default_encoder("nano").eval()(inputs).padding
+        for index in (0, int(padding.sum(dim=1).argmax())):
+            study = {key: value[index] for key, value in inputs.items()}
+            before = copy.deepcopy(study)
+            real = (~padding[index]).nonzero()[:, 0]
+            nothing = torch.zeros(padding.shape[1])
+            first, last = (nothing.index_fill(0, place, 0.2) for place in (real[:1], real[-1:]))
+            pictures = [_relevance_picture(fitted, study, one) for one in (nothing, first, last, 7 * last)]
+            assert not np.array_equal(pictures[0], pictures[1])
+            assert not np.array_equal(pictures[1], pictures[2])
+            np.testing.assert_array_equal(pictures[2], pictures[3])
+            _assert_same(study, before)
+            with pytest.raises(ValueError, match="negative or not finite"):
+                fitted.draw_relevance(study, first - 1, Figure().subplots())
+
     def test_empty_file_is_unreadable_by_name_only(self, sources: list[Source], tmp_path: Path) -> None:
         if not isinstance(sources[0], Path):
             return
@@ -210,6 +232,14 @@ def _masked(
     keep = (units >= 0).sum(dim=1) // 2
     noise = torch.rand(units.shape, generator=torch.Generator().manual_seed(0))
     return encoder, reconstruction, inputs, hide_units(units, keep, noise)
+
+
+def _relevance_picture(modality: Explainable, study: Item, relevance: torch.Tensor) -> np.ndarray:
+    figure = Figure(figsize=(5, 4), dpi=80)
+    modality.draw_relevance(study, relevance, figure.subplots())
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba()).copy()
 
 
 def _phantom(modality: Modality, seed: int, path: Path) -> Path:

@@ -6,7 +6,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-from polyclinic.evaluation.probe import STRENGTHS, Features, probe_report, probe_scores
+from polyclinic.evaluation.probing.probe import STRENGTHS, Features, probe_report, probe_scores
 
 
 def _features(rows: int, seed: int) -> Features:

@@ -8,7 +8,7 @@ import torch
 
 from masked_tasks import MODALITIES, batch_of, masked_task
 from polyclinic.data import Batch
-from polyclinic.evaluation.reconstruction import mean_fills, reconstruction_report
+from polyclinic.evaluation.probing.reconstruction import mean_fills, reconstruction_report
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,24 @@ import pytest
 import torch
 from rich.console import Console
 
-from polyclinic.evaluation import as_json, print_retrieval, retrieval_among, retrieval_report
+from polyclinic.evaluation import (
+    Accuracy,
+    RetrievalResult,
+    as_json,
+    print_retrieval,
+    retrieval_among,
+    retrieval_report,
+)
 
 
 def same_patient(ids: list[str]) -> np.ndarray:
     return np.array([[one == other for other in ids] for one in ids])
+
+
+def recall(result: RetrievalResult, k: int) -> Accuracy:
+    accuracy = result.recall[k]
+    assert accuracy is not None
+    return accuracy
 
 
 SINGLES = [f"p{row}" for row in range(40)]
@@ -46,7 +59,7 @@ def test_a_patients_other_study_is_no_distractor() -> None:
     scores = np.eye(40) + 5.0 * (same_patient(PAIRS) & ~np.eye(40, dtype=bool))
     assert (retrieval_among(torch.tensor(scores), 20, 0, torch.tensor(same_patient(PAIRS))) == 1).all()
     report = retrieval_report(scores=scores, patient_ids=PAIRS, candidates=10, resamples=50, seed=0)
-    assert (report.sampled.top1.value, report.all.top1.value, report.all.candidates) == (1.0, 1.0, 39.0)
+    assert (recall(report.sampled, 1).value, recall(report.all, 1).value, report.all.candidates) == (1.0, 1.0, 39.0)
     assert (report.queries, report.patients) == (40, 20)
 
 
@@ -68,23 +81,21 @@ def test_report_of_planted_ranks_among_all() -> None:
         scores[query, query], scores[query, better] = 1.0, 2.0
     ids = [str(row) for row in range(size)]
     report = retrieval_report(scores=scores, patient_ids=ids, candidates=4, resamples=400, seed=0)
-    assert report.all.top1.value == pytest.approx(1 / 12)
-    assert report.all.top5 is not None
-    assert report.all.top5.value == pytest.approx(5 / 12)
-    assert (report.all.top1.chance, report.all.top5.chance) == pytest.approx((1 / 12, 5 / 12))
+    assert recall(report.all, 1).value == pytest.approx(1 / 12)
+    assert recall(report.all, 5).value == pytest.approx(5 / 12)
+    assert (recall(report.all, 1).chance, recall(report.all, 5).chance) == pytest.approx((1 / 12, 5 / 12))
     assert report.all.median_rank == 6.5
-    assert report.sampled.top5 is None
+    assert report.sampled.recall[5] is None
     assert report.sampled.candidates == 4.0
-    assert report.all.top5.ci95.low < 5 / 12 < report.all.top5.ci95.high
+    assert recall(report.all, 5).ci95.low < 5 / 12 < recall(report.all, 5).ci95.high
 
 
 def test_ties_give_the_expected_credit() -> None:
     scores, ids = np.zeros((40, 40)), SINGLES
     report = retrieval_report(scores=scores, patient_ids=ids, candidates=10, resamples=20, seed=0)
-    assert report.sampled.top1.value == pytest.approx(0.1)
-    assert report.sampled.top5 is not None
-    assert report.sampled.top5.value == pytest.approx(0.5)
-    assert report.all.top1.value == pytest.approx(1 / 40)
+    assert recall(report.sampled, 1).value == pytest.approx(0.1)
+    assert recall(report.sampled, 5).value == pytest.approx(0.5)
+    assert recall(report.all, 1).value == pytest.approx(1 / 40)
 
 
 def test_random_scores_retrieve_at_chance() -> None:
@@ -92,13 +103,12 @@ def test_random_scores_retrieve_at_chance() -> None:
     scores = np.random.default_rng(2).normal(size=(size, size))
     ids = [f"p{row // 3}" for row in range(size)]
     report = retrieval_report(scores=scores, patient_ids=ids, candidates=10, resamples=200, seed=0)
-    assert report.sampled.top5 is not None
     # Three standard errors of a share over 900 queries.
-    assert report.sampled.top1.value == pytest.approx(0.1, abs=0.03)
-    assert report.sampled.top5.value == pytest.approx(0.5, abs=0.05)
+    assert recall(report.sampled, 1).value == pytest.approx(0.1, abs=0.03)
+    assert recall(report.sampled, 5).value == pytest.approx(0.5, abs=0.05)
     assert report.all.median_rank == pytest.approx(898 / 2 + 0.5, abs=39)
-    assert report.sampled.top1.chance == pytest.approx(0.1)
-    assert report.all.top1.chance == pytest.approx(1 / 898)
+    assert recall(report.sampled, 1).chance == pytest.approx(0.1)
+    assert recall(report.all, 1).chance == pytest.approx(1 / 898)
 
 
 def test_function_of_rows_gives_the_report_of_the_matrix() -> None:
@@ -116,7 +126,7 @@ def test_function_of_rows_gives_the_report_of_the_matrix() -> None:
     assert sum(asked) == size
     assert max(asked) < size
     ranks = retrieval_among(scores, 8, 1, same_patient(ids))
-    assert by_function.sampled.top1.value == pytest.approx((ranks == 1).mean())
+    assert recall(by_function.sampled, 1).value == pytest.approx((ranks == 1).mean())
     assert by_function.sampled.median_rank == np.median(ranks)
 
 
@@ -134,19 +144,45 @@ def test_errors_say_what_to_set() -> None:
         retrieval_report(scores=scores, patient_ids=SINGLES[:30], candidates=5, resamples=10, seed=0)
 
 
+def test_recall_at_any_k_is_that_of_a_loop_over_sorted_candidates() -> None:
+    rng = np.random.default_rng(3)
+    scores, ids = rng.normal(size=(40, 40)), PAIRS
+    report = retrieval_report(scores=scores, patient_ids=ids, candidates=7, resamples=10, seed=4, k=(2, 3, 30, 39))
+    places = []
+    for query in range(40):
+        others = [column for column in range(40) if ids[column] != ids[query]]
+        ordered = sorted([query, *others], key=lambda column: -scores[query, column])
+        places.append(ordered.index(query))
+    for k in (2, 3, 30):
+        assert recall(report.all, k).value == pytest.approx(np.mean([place < k for place in places]), abs=1e-12)
+        assert recall(report.all, k).chance == pytest.approx(k / 39, abs=1e-12)
+    drawn = retrieval_among(scores, 7, 4, same_patient(ids))
+    assert recall(report.sampled, 2).value == pytest.approx((drawn <= 2).mean(), abs=1e-12)
+    assert report.all.recall[39] is None
+    assert report.sampled.recall[30] is None
+    assert report.all.median_rank == np.median(places) + 1
+
+
+def test_wrong_k_is_refused() -> None:
+    for k in ((1, 0), ()):
+        with pytest.raises(ValueError, match=r"expected numbers of at least 1; set `k`"):
+            retrieval_report(scores=np.eye(40), patient_ids=SINGLES, candidates=5, resamples=10, seed=0, k=k)
+
+
 def test_table_and_json_carry_the_result() -> None:
     report = retrieval_report(scores=np.eye(40), patient_ids=SINGLES, candidates=4, resamples=10, seed=0)
     console = Console(file=StringIO(), width=120)
     print_retrieval(report, console)
     rows = [line.split("│") for line in console.file.getvalue().splitlines() if line.startswith("│")]  # type: ignore[attr-defined]
-    sampled, full = ([cell.strip() for cell in row[1:-1]] for row in rows)
-    assert sampled == ["4", "1.000", "1.000 to 1.000", "0.250", "-", "-", "-", "1.0"]
-    assert full[0] == "40"
-    plain = json.loads(json.dumps(as_json(report), allow_nan=False))
-    assert plain["sampled"]["top1"] == {
-        "value": 1.0,
-        "ci95": {"low": 1.0, "high": 1.0, "undefined": 0},
-        "chance": 0.25,
+    cells = [[cell.strip() for cell in row[1:-1]] for row in rows]
+    assert cells[0] == ["4", "1.0", "1", "1.000", "1.000 to 1.000", "0.250"]
+    assert cells[1] == ["", "", "5", "-", "not more than 5", "-"]
+    assert [row[:3] for row in cells[3:]] == [["40", "1.0", "1"], ["", "", "5"], ["", "", "10"]]
+    plain = as_json(report)
+    assert json.loads(json.dumps(plain, allow_nan=False)) == plain
+    assert plain["sampled"]["recall"] == {
+        "1": {"value": 1.0, "ci95": {"low": 1.0, "high": 1.0, "undefined": 0}, "chance": 0.25},
+        "5": None,
+        "10": None,
     }
-    assert plain["sampled"]["top5"] is None
     assert plain["undefined_values"] == 0

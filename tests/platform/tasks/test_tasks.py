@@ -11,8 +11,7 @@ import torch
 from polyclinic.data import Batch, CohortDataModule
 from polyclinic.nn import Encoded, Encoder
 from polyclinic.objectives import Clip, Cwcl, Symile
-from polyclinic.tasks import ContrastivePretraining, Downstream
-from polyclinic.tasks.downstream import masked_bce
+from polyclinic.tasks import ContrastivePretraining
 from polyclinic.tasks.finite import refuse_non_finite
 from polyclinic.tasks.groups import batch_groups
 from pulse import Pulse
@@ -166,29 +165,6 @@ def test_broken_numbers_stop_the_step_and_name_the_studies() -> None:
         task.training_step(batch, 0)
     with pytest.raises(ValueError, match=r"got loss inf.*S0, S1, S2"):
         refuse_non_finite(torch.tensor(torch.inf), batch)
-
-
-def test_masked_bce_counts_known_labels_only() -> None:
-    logits = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
-    labels = torch.randint(0, 2, (5, 3)).double()
-    known = torch.rand(5, 3) > 0.4
-    expected = torch.nn.functional.binary_cross_entropy_with_logits(logits[known], labels[known])
-    torch.testing.assert_close(masked_bce(logits, labels.where(known, torch.nan)), expected)
-    nothing = masked_bce(logits, torch.full_like(labels, torch.nan))
-    nothing.backward()
-    assert nothing == 0
-    assert (logits.grad == 0).all()
-
-
-def test_downstream_uses_a_learned_vector_where_a_modality_is_absent() -> None:
-    task = Downstream(modalities={name: Pulse() for name in NAMES}, findings=3).eval()
-    batch = _batch({"first": [True, False], "second": [True, True]})
-    before = task(batch)
-    with torch.no_grad():
-        task.absent["first"] += 1.0
-    after = task(batch)
-    torch.testing.assert_close(before[0], after[0])
-    assert not torch.allclose(before[1], after[1])
 
 
 def test_rate_rises_then_falls_and_temperature_does_not_decay(pulse_cohort: Path, tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
-from polyclinic.evaluation.arrays import Array, checked_scores
-from polyclinic.evaluation.intervals import Interval, mean_interval, patient_resamples
+from polyclinic.evaluation.metrics.arrays import Array, checked_scores
+from polyclinic.evaluation.metrics.intervals import Interval, mean_interval, patient_resamples
 
 ScoreRows: TypeAlias = Callable[[slice], np.ndarray | torch.Tensor]
 """Gives the rows of the score matrix for a slice of queries, so that a large one need never be held."""
@@ -35,6 +35,11 @@ class Placement:
         """Mid-ranks from 1: each tie pushes the target down by half a place."""
         return 1 + self.above + self.tied / 2
 
+    def normalised_ranks(self) -> Float[np.ndarray, " N"]:
+        """Ranks from 0, ahead of every distractor, to 1, behind all of them; NaN where there is none."""
+        distractors = self.candidates - 1
+        return np.where(distractors > 0, (self.ranks() - 1) / np.maximum(distractors, 1), np.nan)
+
     def credit(self, k: int) -> Float[np.ndarray, " N"]:
         """Chance that the target is among the first ``k`` when ties are put in random order."""
         return np.clip((k - self.above) / (self.tied + 1), 0.0, 1.0)
@@ -55,14 +60,13 @@ class RetrievalResult:
 
     Attributes:
         candidates: the target included; a mean over queries, as patients have different numbers of studies.
-        top1: with half credit where the target ties with one other, and so on.
-        top5: None where there are not more than five candidates.
+        recall: by k, with half credit where the target ties with one other, and so on; None where there are not more
+            than k candidates.
         median_rank: from 1, ties as mid-ranks.
     """
 
     candidates: float
-    top1: Accuracy
-    top5: Accuracy | None
+    recall: dict[int, Accuracy | None]
     median_rank: float
 
 
@@ -113,8 +117,9 @@ def retrieval_report(
     candidates: int,
     resamples: int,
     seed: int,
+    k: Sequence[int] = (1, 5, 10),
 ) -> RetrievalReport:
-    """Top-1 and top-5 accuracy and median rank, with 95 % intervals over patients.
+    """Recall at k and median rank, with 95 % intervals over patients.
 
     Args:
         scores: row i holds the scores of query i against every study, its target in column i; or a function that
@@ -123,28 +128,53 @@ def retrieval_report(
         candidates: number of studies to choose from, the target included.
         resamples: of the patients.
         seed: of the distractors and of the resamples.
+        k: how many of the first candidates may hold the target.
 
     Raises:
         ValueError: a query has fewer than ``candidates - 1`` studies of other patients, rows of another length than
-            there are patient ids, scores that are not finite, or fewer than two candidates.
+            there are patient ids, scores that are not finite, fewer than two candidates, or no k or one below 1.
     """
+    _check_k(k)
     weights = patient_resamples(patient_ids, resamples, seed)
     patient = np.unique(np.asarray(patient_ids), return_inverse=True)[1]
     draws = _draws((np.flatnonzero(patient != own) for own in patient), candidates, seed)
     sampled, full = [], []
-    for start in range(0, len(patient), _BLOCK):
-        block = slice(start, min(start + _BLOCK, len(patient)))
-        rows = _rows(scores, block, len(patient))
+    for start, rows in _blocks(scores, len(patient)):
         sampled.append(_place(rows, start, np.stack([next(draws) for _ in rows])))
         full.append(_place_among_all(rows, start, patient))
     return RetrievalReport(
-        sampled=_result(_joined(sampled), weights),
-        all=_result(_joined(full), weights),
+        sampled=_result(_joined(sampled), k, weights),
+        all=_result(_joined(full), k, weights),
         queries=len(patient),
         patients=int(patient.max()) + 1,
         resamples=resamples,
         seed=seed,
     )
+
+
+def place_among_all(scores: Float[Array, "N N"] | ScoreRows, patient_ids: Sequence[str]) -> Placement:
+    """Where each query's target comes out among itself and all studies of other patients.
+
+    Args:
+        scores: as ``retrieval_report`` takes them.
+        patient_ids: one per study.
+
+    Raises:
+        ValueError: rows of another length than there are patient ids, or scores that are not finite.
+    """
+    patient = np.unique(np.asarray(patient_ids), return_inverse=True)[1]
+    return _joined([_place_among_all(rows, start, patient) for start, rows in _blocks(scores, len(patient))])
+
+
+def _check_k(k: Sequence[int]) -> None:
+    if not k or min(k) < 1:
+        raise ValueError(f"got k {list(k)}, expected numbers of at least 1; set `k`, such as [1, 5, 10]")
+
+
+def _blocks(scores: Array | ScoreRows, studies: int) -> Iterator[tuple[int, np.ndarray]]:
+    """The first query of each block, and its rows."""
+    for start in range(0, studies, _BLOCK):
+        yield start, _rows(scores, slice(start, min(start + _BLOCK, studies)), studies)
 
 
 def _rows(scores: Array | ScoreRows, block: slice, studies: int) -> np.ndarray:
@@ -200,11 +230,11 @@ def _joined(parts: Sequence[Placement]) -> Placement:
     )
 
 
-def _result(placement: Placement, weights: np.ndarray) -> RetrievalResult:
+def _result(placement: Placement, k: Sequence[int], weights: np.ndarray) -> RetrievalResult:
+    fewest = placement.candidates.min()
     return RetrievalResult(
         candidates=float(placement.candidates.mean()),
-        top1=_accuracy(placement, 1, weights),
-        top5=_accuracy(placement, 5, weights) if placement.candidates.min() > 5 else None,
+        recall={first: _accuracy(placement, first, weights) if fewest > first else None for first in k},
         median_rank=float(np.median(placement.ranks())),
     )
 

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from scipy.stats import rankdata
 from sklearn import metrics
 
-from polyclinic.evaluation.arrays import Array, checked_labels, checked_scores
+from polyclinic.evaluation.metrics.arrays import Array, checked_labels, checked_scores
 
 
 class Macro(NamedTuple):

@@ -6,13 +6,14 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Integer
+from jaxtyping import Bool, Float, Integer
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from polyclinic.cohort import Study
 from polyclinic.data import Batch
-from polyclinic.evaluation.auroc import auroc_per_column, macro_mean
-from polyclinic.evaluation.intervals import Interval, patient_resamples, percentile_interval, weighted_auroc
+from polyclinic.evaluation.metrics.auroc import auroc_per_column, macro_mean
+from polyclinic.evaluation.metrics.intervals import Interval, patient_resamples, percentile_interval, weighted_auroc
 from polyclinic.evaluation.zeroshot import ZeroShotReport, zero_shot_report
 from polyclinic.nn import Encoder, token_statistics
 
@@ -27,10 +28,35 @@ class Features(NamedTuple):
     labels: Float[np.ndarray, "N C"]
     patients: list[str]
 
+    def select(self, rows: Bool[np.ndarray, " N"]) -> "Features":
+        """The studies where ``rows`` is True."""
+        patients = [patient for patient, kept in zip(self.patients, rows, strict=True) if kept]
+        return Features(self.values[rows], self.labels[rows], patients)
+
+
+class FrozenEmbeddings(NamedTuple):
+    """What a frozen encoder makes of N studies that have the modality, in the precision of the encoder."""
+
+    values: Float[np.ndarray, "N F"]
+    study_ids: list[str]
+
+    def labelled(self, studies: Sequence[Study], columns: Sequence[int]) -> Features:
+        """The same with what the cohort says of these studies.
+
+        Args:
+            studies: of the split, with the labels in use.
+            columns: of the labels, in the order wanted.
+        """
+        by_id = {study.study_id: study for study in studies}
+        chosen = [by_id[study_id] for study_id in self.study_ids]
+        labels = np.array([study.labels for study in chosen], dtype=np.float64)
+        patients = [study.patient_id for study in chosen]
+        return Features(self.values.astype(np.float64), labels[:, list(columns)], patients)
+
 
 @torch.inference_mode()
-def frozen_features(encoder: Encoder, name: str, batches: Sequence[Batch], *, deviation: bool) -> Features:
-    """What the encoder makes of every study that has the modality.
+def frozen_embeddings(encoder: Encoder, name: str, batches: Sequence[Batch], *, deviation: bool) -> FrozenEmbeddings:
+    """Embed every study that has the modality.
 
     Args:
         encoder: in evaluation mode.
@@ -41,18 +67,17 @@ def frozen_features(encoder: Encoder, name: str, batches: Sequence[Batch], *, de
     Raises:
         ValueError: no study has it.
     """
-    values, labels, patients = [], [], []
+    values, study_ids = [], []
     for batch in batches:
         if name in batch.inputs:
             encoded = encoder(batch.inputs[name])
-            rows = batch.present[name]
+            rows = batch.present[name].tolist()
             pooled = token_statistics(encoded.tokens, encoded.padding) if deviation else encoded.pooled
             values.append(pooled.numpy())
-            labels.append(batch.labels[rows].numpy())
-            patients += [patient for patient, there in zip(batch.patient_ids, rows.tolist(), strict=True) if there]
+            study_ids += [study_id for study_id, there in zip(batch.study_ids, rows, strict=True) if there]
     if not values:
         raise ValueError(f"no study of the split has modality {name!r}; set `--cohort` or the modality")
-    return Features(np.concatenate(values).astype(np.float64), np.concatenate(labels).astype(np.float64), patients)
+    return FrozenEmbeddings(np.concatenate(values), study_ids)
 
 
 def probe_scores(train: Features, val: Features, test: Features) -> Float[np.ndarray, "N C"]:
@@ -62,8 +87,14 @@ def probe_scores(train: Features, val: Features, test: Features) -> Float[np.nda
     """
     scaler = StandardScaler().fit(train.values)
     scored = {strength: _scores(scaler, train, (val, test), strength) for strength in STRENGTHS}
-    best = max(STRENGTHS, key=lambda strength: _macro(scored[strength][0], val.labels))
+    best = max(STRENGTHS, key=lambda strength: validation_macro(scored[strength][0], val.labels))
     return scored[best][1]
+
+
+def validation_macro(scores: Float[np.ndarray, "N C"], labels: Float[np.ndarray, "N C"]) -> float:
+    """Macro AUROC by which a setting is chosen; lower than any other where no finding has both classes."""
+    mean = macro_mean(auroc_per_column(scores, labels)).mean
+    return mean if mean == mean else -np.inf
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +103,7 @@ class ProbeReport:
 
     Attributes:
         modality: whose encoder it is.
+        method: ``linear`` or ``neighbours``.
         trained: of the checkpoint's encoder.
         random: of the same architecture as it was before training.
         gain: macro AUROC of the one minus that of the other.
@@ -79,6 +111,7 @@ class ProbeReport:
     """
 
     modality: str
+    method: str
     trained: ZeroShotReport
     random: ZeroShotReport
     gain: float
@@ -93,6 +126,7 @@ def probe_report(
     *,
     resamples: int,
     seed: int,
+    method: str = "linear",
 ) -> ProbeReport:
     """AUROC of each finding from trained and from random weights, and the gain.
 
@@ -103,6 +137,7 @@ def probe_report(
         findings: names of the columns.
         resamples: of patients.
         seed: of the resamples.
+        method: that gave the scores.
     """
     trained, random = (
         zero_shot_report(
@@ -119,6 +154,7 @@ def probe_report(
     macro = [_resampled_macro(one, test.labels, weights) for one in scores]
     return ProbeReport(
         modality=modality,
+        method=method,
         trained=trained,
         random=random,
         gain=trained.macro_auroc - random.macro_auroc,
@@ -132,11 +168,6 @@ def _resampled_macro(
     """Mean over the findings that can be told in the whole split; NaN where a resample lacks one."""
     columns = zip(scores.T, labels.T, auroc_per_column(scores, labels), strict=True)
     return np.mean([weighted_auroc(score, label, weights) for score, label, point in columns if point == point], axis=0)
-
-
-def _macro(scores: Float[np.ndarray, "N C"], labels: Float[np.ndarray, "N C"]) -> float:
-    mean = macro_mean(auroc_per_column(scores, labels)).mean
-    return mean if mean == mean else -np.inf
 
 
 def _scores(

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from polyclinic.data import Batch
-from polyclinic.evaluation.intervals import Interval, patient_resamples, percentile_interval
+from polyclinic.evaluation.metrics.intervals import Interval, patient_resamples, percentile_interval
 from polyclinic.nn import Reconstruction
 from polyclinic.tasks import MaskedPretraining
 

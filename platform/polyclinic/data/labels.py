@@ -1,0 +1,72 @@
+"""What uncertain and blank labels mean in a run: said once, by name, and never by accident."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float
+
+from polyclinic.cohort import Study, Target
+
+UNCERTAIN = -1.0
+"""How a cohort writes a finding that its source mentions as possible."""
+
+_MEANINGS = ("ignore", "zero", "one", "soft")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelPolicy:
+    """What -1 and blank of a finding count as (Irvin et al. 2019, section 4: U-Ignore, U-Zeros, U-Ones).
+
+    Blank classes, levels and quantities are unknown whatever the policy.
+
+    Attributes:
+        uncertain: ``ignore`` (unknown), ``zero``, ``one``, or ``soft``: ``soft_value`` while training and unknown in
+            any evaluation, as no study has half a finding. ``refuse`` stops a run that meets an uncertain label.
+        blank: one of the same, but for ``refuse``.
+        soft_value: probability that a soft label stands for.
+
+    Raises:
+        ValueError: another word, or a probability outside (0, 1).
+    """
+
+    uncertain: str = "refuse"
+    blank: str = "ignore"
+    soft_value: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.uncertain not in ("refuse", *_MEANINGS) or self.blank not in _MEANINGS or not 0 < self.soft_value < 1:
+            raise ValueError(
+                f"got {self}, expected uncertain of {('refuse', *_MEANINGS)}, blank of {_MEANINGS} and soft_value "
+                "between 0 and 1; set `data.label_policy`"
+            )
+
+    def apply(self, studies: Sequence[Study], targets: Sequence[Target], *, training: bool) -> list[Study]:
+        """The studies with labels as this policy reads them: of a finding 0, 1, NaN, or the soft value.
+
+        Raises:
+            ValueError: an uncertain label that is refused, or a finding with another number than 0, 1 and -1.
+        """
+        labels = np.array([study.labels for study in studies], dtype=np.float64).reshape(len(studies), len(targets))
+        for column, target in enumerate(targets):
+            if target.kind == "finding":
+                labels[:, column] = self._finding(labels[:, column], target.name, training=training)
+        return [replace(study, labels=tuple(row)) for study, row in zip(studies, labels.tolist(), strict=True)]
+
+    def _finding(self, values: Float[np.ndarray, " N"], name: str, *, training: bool) -> Float[np.ndarray, " N"]:
+        blank, uncertain = np.isnan(values), values == UNCERTAIN
+        other = values[~blank & ~uncertain & (values != 0) & (values != 1)]
+        if len(other):
+            raise ValueError(
+                f"label {name!r} holds {float(other[0]):g}, expected 0, 1, -1 or blank of a finding; set `unit`, "
+                f"`classes`, `levels` or `values` in `labels.{name}` of the cohort file"
+            )
+        if self.uncertain == "refuse" and uncertain.any():
+            raise ValueError(
+                f"label {name!r} is -1 (uncertain) in {int(uncertain.sum())} studies; set "
+                "`data.label_policy.uncertain` to ignore, zero, one or soft"
+            )
+        meaning = {
+            "refuse": np.nan, "ignore": np.nan, "zero": 0.0, "one": 1.0, "soft": self.soft_value if training else np.nan
+        }  # fmt: skip
+        return np.where(blank, meaning[self.blank], np.where(uncertain, meaning[self.uncertain], values))

@@ -1,0 +1,105 @@
+"""From scores to the card."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.special import expit
+
+from polyclinic.evaluation.card.comparing import compare
+from polyclinic.evaluation.card.content import Card, Data, Origin, notes
+from polyclinic.evaluation.card.explaining import chosen_studies, deletions, explain
+from polyclinic.evaluation.card.findings import FindingCard, calibrated, finding_cards, macro
+from polyclinic.evaluation.card.missing import missingness
+from polyclinic.evaluation.metrics.agreement import AgreementResult, agreement_report
+from polyclinic.evaluation.metrics.intervals import patient_resamples
+from polyclinic.evaluation.scorers import Scorable, Scorer, TrainedScorer, ZeroShotScorer
+
+
+def build_card(
+    scorer: Scorer,
+    encoders: torch.nn.ModuleDict,
+    validation: Scorable,
+    test: Scorable,
+    theirs: Float[np.ndarray, "N F"] | None,
+    origin: Origin,
+    *,
+    split: str,
+    alpha: float,
+    minimum: int,
+    stated: Sequence[float],
+    resamples: int,
+    seed: int,
+    explained: int,
+    wanted: Sequence[str] | None,
+) -> Card:
+    """Measure everything that the card says.
+
+    Args:
+        scorer: of the findings.
+        encoders: by modality.
+        validation: the split from which thresholds, calibration and prediction sets come.
+        test: the split that is reported.
+        theirs: scores of another run on it.
+        origin: what the card is computed from.
+        split: name of the reported split.
+        alpha: share of each class that a prediction set may miss.
+        minimum: studies that a subgroup needs.
+        stated: probabilities that are thresholds as well.
+        resamples: of patients.
+        seed: of everything random.
+        explained: how many studies to explain.
+        wanted: ids of those to explain, instead.
+    """
+    weights = patient_resamples(test.patient_ids, resamples, seed)
+    before, scores = (scorer.scores(part, scorer.modalities) for part in (validation, test))
+    findings = finding_cards(
+        names=scorer.findings, validation=(before, validation.outcomes), test=(scores, test.outcomes), studies=test,
+        weights=weights, alpha=alpha, minimum=minimum, stated=stated,
+    )  # fmt: skip
+    chosen = chosen_studies(scorer, test, scores, explained, wanted)
+    tested = deletions(scorer, encoders, test, resamples=resamples, seed=seed)
+    data = _data(scorer, validation, test, split)
+    return Card(
+        origin=origin,
+        data=data,
+        notes=notes(data, findings, tested),
+        macro=macro(scores, test.outcomes, weights),
+        findings=findings,
+        agreement=_agreement(scorer, test, resamples, seed),
+        prompt_spread=scorer.spreads(test) if isinstance(scorer, ZeroShotScorer) else None,
+        missingness=missingness(scorer, test, weights, seed),
+        comparison=() if theirs is None else compare(scorer.findings, scores, theirs, test.outcomes, weights),
+        explanations=explain(scorer, test, chosen, scores, _probabilities(scores, findings)),
+        deletions=tested,
+    )
+
+
+def _agreement(scorer: Scorer, test: Scorable, resamples: int, seed: int) -> tuple[AgreementResult, ...]:
+    """Measures of classes, levels and quantities, which only a trained head has."""
+    if not isinstance(scorer, TrainedScorer):
+        return ()
+    return agreement_report(
+        readings=scorer.readings(test, scorer.modalities), labels=test.labels, targets=scorer.targets,
+        patient_ids=test.patient_ids, resamples=resamples, seed=seed,
+    )  # fmt: skip
+
+
+def _probabilities(scores: Float[np.ndarray, "N F"], findings: Sequence[FindingCard]) -> Float[np.ndarray, "N F"]:
+    return np.stack(
+        [expit(calibrated(own, one.calibration.platt)) for own, one in zip(scores.T, findings, strict=True)], axis=1
+    )
+
+
+def _data(scorer: Scorer, validation: Scorable, test: Scorable, split: str) -> Data:
+    present = {name: float(test.present[name].float().mean()) for name in scorer.modalities}
+    return Data(
+        split=split,
+        studies=len(test.study_ids),
+        patients=len(set(test.patient_ids)),
+        validation_studies=len(validation.study_ids),
+        present=present,
+        query=scorer.modalities,
+        silent=tuple(name for name, share in present.items() if share == 0),
+    )

@@ -1,0 +1,212 @@
+"""What the card says of each finding."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from jaxtyping import Float, Integer
+from scipy.special import expit
+
+from polyclinic.evaluation.metrics.average_precision import weighted_average_precision
+from polyclinic.evaluation.metrics.conformal import ConformalReport, conformal_report, conformal_sets
+from polyclinic.evaluation.metrics.decision import DecisionCurve, decision_curve
+from polyclinic.evaluation.metrics.intervals import Estimate, estimate, percentile_interval, weighted_auroc
+from polyclinic.evaluation.metrics.operating import OperatingPoint, Threshold, operating_points, operating_threshold
+from polyclinic.evaluation.metrics.recalibration import CalibrationReport, Scaling, calibration_report
+from polyclinic.evaluation.metrics.subgroups import SubgroupReport, subgroup_report
+from polyclinic.evaluation.scorers import Scorable
+
+RULES: tuple[tuple[str, float | None], ...] = (("youden", None), ("sensitivity", 0.9), ("specificity", 0.9))
+"""How thresholds are chosen on validation; the first one is that of the subgroups."""
+
+DECISIONS = np.linspace(0.05, 0.95, 19)
+"""Threshold probabilities of decision curves."""
+
+BINS = 15
+"""Of reliability diagrams and of calibration errors."""
+
+_THREADS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class FindingCard:
+    """One finding on the test split.
+
+    Attributes:
+        n: studies whose label is known.
+        n_positive: of these, studies with the finding.
+        problem: why the finding cannot be evaluated; None where it can.
+        scale: what makes probabilities of scores, for operating points, subgroups and decisions: Platt's slope and
+            intercept from validation, or the score taken as log-odds where there is no such fit; in words.
+        operating: thresholds are probabilities.
+    """
+
+    name: str
+    n: int
+    n_positive: int
+    problem: str | None
+    scale: str
+    auroc: Estimate
+    average_precision: Estimate
+    operating: tuple[OperatingPoint, ...]
+    calibration: CalibrationReport
+    conformal: ConformalReport
+    decision: DecisionCurve
+    subgroups: SubgroupReport
+
+
+@dataclass(frozen=True, kw_only=True)
+class Macro:
+    """Means over the findings that have both classes on the test split.
+
+    Attributes:
+        used: their number.
+        total: number of all findings.
+    """
+
+    auroc: Estimate
+    average_precision: Estimate
+    used: int
+    total: int
+
+
+def finding_cards(
+    *,
+    names: Sequence[str],
+    validation: tuple[Float[np.ndarray, "M F"], Float[np.ndarray, "M F"]],
+    test: tuple[Float[np.ndarray, "N F"], Float[np.ndarray, "N F"]],
+    studies: Scorable,
+    weights: Integer[np.ndarray, "R N"],
+    alpha: float,
+    minimum: int,
+    stated: Sequence[float],
+) -> tuple[FindingCard, ...]:
+    """Every measure of every finding.
+
+    Args:
+        names: of the findings.
+        validation: scores and labels from which thresholds, calibration and prediction sets are taken.
+        test: scores and labels that are reported.
+        studies: of the test split, for their groups.
+        weights: from ``patient_resamples`` of the test split.
+        alpha: share of each class that a prediction set may miss.
+        minimum: studies that a subgroup needs.
+        stated: probabilities that are thresholds as well.
+
+    Raises:
+        ValueError: a stated threshold that is not between 0 and 1.
+    """
+    if wrong := [one for one in stated if not 0 < one < 1]:
+        raise ValueError(f"got threshold {wrong[0]}, expected a probability between 0 and 1; set `--thresholds`")
+    given = [Threshold(one, "stated") for one in stated]
+
+    def card(place: int) -> FindingCard:
+        return _card(
+            names[place],
+            (validation[0][:, place], validation[1][:, place]),
+            (test[0][:, place], test[1][:, place]),
+            studies,
+            weights,
+            alpha,
+            minimum,
+            given,
+        )
+
+    # numpy and scipy leave the interpreter to others while they count.
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return tuple(pool.map(card, range(len(names))))
+
+
+def macro(
+    scores: Float[np.ndarray, "N F"], labels: Float[np.ndarray, "N F"], weights: Integer[np.ndarray, "R N"]
+) -> Macro:
+    """Means over the findings with both classes; a resample that lacks one of them is left out."""
+    used = [place for place, own in enumerate(labels.T) if len(np.unique(own[~np.isnan(own)])) == 2]
+    return Macro(
+        auroc=_mean(weighted_auroc, scores, labels, used, weights),
+        average_precision=_mean(weighted_average_precision, scores, labels, used, weights),
+        used=len(used),
+        total=labels.shape[1],
+    )
+
+
+def calibrated(scores: Float[np.ndarray, " N"], fit: Scaling) -> Float[np.ndarray, " N"]:
+    """Log-odds after Platt's map, or as they are where there is none that keeps their order."""
+    return fit.slope * scores + fit.intercept if _usable(fit) else scores
+
+
+def _card(
+    name: str,
+    validation: tuple[np.ndarray, np.ndarray],
+    test: tuple[np.ndarray, np.ndarray],
+    studies: Scorable,
+    weights: np.ndarray,
+    alpha: float,
+    minimum: int,
+    stated: Sequence[Threshold],
+) -> FindingCard:
+    scores, labels = test
+    calibration = calibration_report(
+        log_odds=scores, labels=labels, validation_log_odds=validation[0], validation_labels=validation[1],
+        weights=weights, bins=BINS,
+    )  # fmt: skip
+    before, after = (calibrated(one, calibration.platt) for one in (validation[0], scores))
+    thresholds = [operating_threshold(expit(before), validation[1], rule, at_least) for rule, at_least in RULES]
+    return FindingCard(
+        name=name,
+        n=int((~np.isnan(labels)).sum()),
+        n_positive=int((labels == 1).sum()),
+        problem=_problem(labels),
+        scale=_scale(calibration.platt),
+        auroc=estimate(partial(weighted_auroc, scores, labels), weights),
+        average_precision=estimate(partial(weighted_average_precision, scores, labels), weights),
+        operating=operating_points(
+            scores=expit(after), labels=labels, thresholds=[*thresholds, *stated], weights=weights
+        ),
+        calibration=calibration,
+        conformal=conformal_report(
+            calibrated=conformal_sets(*validation, alpha), scores=scores, labels=labels, weights=weights
+        ),
+        decision=decision_curve(probabilities=expit(after), labels=labels, thresholds=DECISIONS, weights=weights),
+        subgroups=subgroup_report(
+            log_odds=after, labels=labels, groups=studies.groups, threshold=_log_odds(thresholds[0]),
+            weights=weights, minimum=minimum, bins=BINS,
+        ),
+    )  # fmt: skip
+
+
+def _problem(labels: Float[np.ndarray, " N"]) -> str | None:
+    positives, negatives = int((labels == 1).sum()), int((labels == 0).sum())
+    if positives and negatives:
+        return None
+    return f"the test split has {positives} studies with the finding and {negatives} without; nothing ranks them"
+
+
+def _usable(fit: Scaling) -> bool:
+    return fit.reason is None and fit.slope > 0
+
+
+def _scale(fit: Scaling) -> str:
+    if _usable(fit):
+        return f"log-odds = {fit.slope:.4g} x score {fit.intercept:+.4g}, fitted on validation (Platt)"
+    reason = fit.reason or f"on validation a higher score speaks against the finding (slope {fit.slope:.4g})"
+    return f"the score as log-odds: {reason}"
+
+
+def _log_odds(threshold: Threshold) -> float:
+    value = threshold.value
+    return float(np.log(value) - np.log1p(-value)) if 0 < value < 1 else value
+
+
+def _mean(
+    statistic: object, scores: np.ndarray, labels: np.ndarray, used: Sequence[int], weights: np.ndarray
+) -> Estimate:
+    assert callable(statistic)
+    if not used:
+        nothing = percentile_interval(np.full(len(weights), np.nan))
+        return Estimate(float("nan"), nothing)
+    return estimate(
+        lambda drawn: np.mean([statistic(scores[:, place], labels[:, place], drawn) for place in used], axis=0), weights
+    )

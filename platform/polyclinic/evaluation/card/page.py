@@ -1,0 +1,85 @@
+"""The card as one HTML page that needs nothing else."""
+
+import base64
+import io
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from polyclinic.evaluation.card.content import Card
+from polyclinic.evaluation.card.findings import BINS
+from polyclinic.evaluation.metrics.intervals import Estimate
+
+_TEMPLATE = "card.html"
+
+
+def render(card: Card, figures: Mapping[str, Figure], pictures: Mapping[str, Mapping[str, Figure | str]]) -> str:
+    """The page.
+
+    Args:
+        card: what it says.
+        figures: by name, as the template asks for them.
+        pictures: by explained study, by modality; a sentence says why there is none.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {
+        "number": _number,
+        "percent": _percent,
+        "chance": _chance,
+        "estimate": _estimate,
+        "interval": _interval,
+    }
+    return environment.get_template(_TEMPLATE).render(
+        card=card,
+        bins=BINS,
+        figures={name: _inline(figure, name) for name, figure in figures.items()},
+        pictures={
+            study: {
+                name: Markup('<span class="why">{}</span>').format(one)
+                if isinstance(one, str)
+                else _inline(one, f"{study}, {name}")
+                for name, one in drawn.items()
+            }
+            for study, drawn in pictures.items()
+        },
+    )
+
+
+def _inline(figure: Figure, name: str) -> Markup:
+    written = io.BytesIO()
+    figure.savefig(written, format="png", dpi=110)
+    data = base64.b64encode(written.getvalue()).decode()
+    return Markup('<img alt="{}" src="data:image/png;base64,{}">').format(name, data)
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None or math.isnan(value) else f"{round(value, digits) + 0.0:.{digits}f}"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.0%}"
+
+
+def _chance(probability: float) -> str:
+    """Never all or nothing: no model is certain."""
+    return "under 1%" if probability < 0.01 else "over 99%" if probability > 0.99 else f"{probability:.0%}"
+
+
+def _interval(estimate: Estimate, digits: int = 3) -> str:
+    low, high, undefined = estimate.ci95
+    told = "-" if math.isnan(low) else f"{_number(low, digits)} to {_number(high, digits)}"
+    return f"{told} ({undefined} resamples undefined)" if undefined else told
+
+
+def _estimate(estimate: Estimate | str, digits: int = 3) -> Markup | str:
+    """A value with its interval, or the sentence that stands in its place."""
+    if isinstance(estimate, str):
+        return Markup('<span class="why">{}</span>').format(estimate)
+    return Markup('{} <span class="ci">{}</span>').format(_number(estimate.value, digits), _interval(estimate, digits))

@@ -1,0 +1,83 @@
+"""``polyclinic evaluate classifier``: how good a model trained on labels is."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool
+from rich.console import Console
+from torch import Tensor
+
+from polyclinic.data import Batch
+from polyclinic.evaluation.commands.keep import keep_report
+from polyclinic.evaluation.commands.tables import as_json, print_agreement, print_zero_shot
+from polyclinic.evaluation.embedding import split_batches
+from polyclinic.evaluation.metrics.agreement import agreement_report, binary_columns
+from polyclinic.evaluation.zeroshot import zero_shot_report
+from polyclinic.restore import Restored, restore
+from polyclinic.tasks import Downstream
+
+
+def classifier(
+    checkpoint: Path,
+    cohort: Path | None = None,
+    split: str = "test",
+    query: list[str] | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+    json: Path | None = None,
+) -> None:
+    """Measures of a model trained on labels: polyclinic evaluate classifier last.ckpt
+
+    Args:
+        checkpoint: of a downstream run.
+        cohort: in place of the one trained on.
+        split: which studies.
+        query: modalities that are shown, the others being hidden; all of them unless set.
+        resamples: of patients, for the intervals.
+        seed: of the resamples.
+        json: file to write the report to.
+    """
+    restored = restore(checkpoint, cohort=cohort)
+    task, targets, console = restored.task_of(Downstream), restored.data.targets, Console()
+    query = _query(restored, query)
+    batches = split_batches(restored, split)
+    with torch.inference_mode():
+        readings = torch.cat([task.fuse(task.features(batch), _shown(batch, query)) for batch in batches])
+    labels = torch.cat([batch.labels for batch in batches])
+    patients = [patient for batch in batches for patient in batch.patient_ids]
+    scores, truth, names = binary_columns(readings, labels, targets)
+    agreement = agreement_report(
+        readings=readings, labels=labels, targets=targets, patient_ids=patients, resamples=resamples, seed=seed
+    )
+    content: dict[str, Any] = {"split": split, "query": query}
+    metrics: dict[str, float] = {}
+    if names:
+        report = zero_shot_report(
+            scores=scores, labels=truth, patient_ids=patients, findings=names, resamples=resamples, seed=seed
+        )
+        print_zero_shot(report, console, title="Classifier")
+        content |= as_json(report)
+        metrics[f"{split}/classifier_macro_auroc"] = report.macro_auroc
+    if agreement:
+        print_agreement(agreement, console)
+        content["agreement"] = [as_json(one) for one in agreement]
+        metrics |= {
+            f"{split}/{name.replace(' ', '_')}/{one.name}": measure.value
+            for one in agreement
+            for name, measure in one.measures.items()
+        }
+    keep_report(restored, "classifier", content, metrics, {}, json)
+    console.print("next: polyclinic evaluate card --help")
+
+
+def _query(restored: Restored, query: list[str] | None) -> list[str]:
+    known = list(restored.data.modalities)
+    if query is not None and (not query or not set(query) <= set(known)):
+        raise ValueError(f"got query {query}, expected some of {known}; set `--query`")
+    return known if query is None else query
+
+
+def _shown(batch: Batch, query: Sequence[str]) -> Mapping[str, Bool[Tensor, " B"]]:
+    return {name: rows if name in query else torch.zeros_like(rows) for name, rows in batch.present.items()}

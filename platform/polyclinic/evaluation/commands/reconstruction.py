@@ -1,0 +1,46 @@
+"""``polyclinic evaluate reconstruction``: what masked pretraining fills in, beside naive guesses."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from polyclinic.evaluation.commands.keep import keep_report
+from polyclinic.evaluation.commands.tables import as_json, print_reconstruction
+from polyclinic.evaluation.embedding import split_batches
+from polyclinic.evaluation.probing.reconstruction import MODEL, mean_fills, reconstruction_report
+from polyclinic.restore import restore
+from polyclinic.tasks import MaskedPretraining
+
+
+def reconstruction(
+    checkpoint: Path,
+    cohort: Path | None = None,
+    split: str = "test",
+    resamples: int = 1000,
+    seed: int = 0,
+    json: Path | None = None,
+) -> None:
+    """Errors of a masked autoencoder beside naive guesses: polyclinic evaluate reconstruction last.ckpt
+
+    Args:
+        checkpoint: of a masked run.
+        cohort: in place of the one trained on; its training split gives the mean fill.
+        split: which studies.
+        resamples: of patients, for the intervals.
+        seed: of the resamples.
+        json: file to write the report to.
+    """
+    restored = restore(checkpoint, cohort=cohort)
+    task = restored.task_of(MaskedPretraining)
+    fills = mean_fills(task, split_batches(restored, "train"))
+    report = reconstruction_report(task, split_batches(restored, split), fills, resamples=resamples, seed=seed)
+    console = Console()
+    print_reconstruction(report, console)
+    metrics = {
+        f"{split}/{method.replace(' ', '_')}_loss/{result.name}": error.value
+        for result in report.results
+        for method, error in result.errors.items()
+        if MODEL in result.errors
+    }
+    keep_report(restored, "reconstruction", {**as_json(report), "split": split}, metrics, {}, json)
+    console.print(f"next: polyclinic evaluate probe {checkpoint} {next(iter(task.encoders))}", soft_wrap=True)

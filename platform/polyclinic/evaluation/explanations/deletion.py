@@ -1,0 +1,201 @@
+"""Whether an explanation means something: a score must fall when the tokens it names are taken away."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from polyclinic.evaluation.explanations.explanation import Score, evaluating, one_per_study
+from polyclinic.evaluation.metrics.arrays import as_float64
+from polyclinic.evaluation.metrics.intervals import Interval, mean_interval, patient_resamples
+from polyclinic.nn import Encoder, Tokens, TransformerEncoder
+
+MOST_FIRST, AT_RANDOM, LEAST_FIRST = "most relevant first", "at random", "least relevant first"
+SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeletionCurve:
+    """Scores of B studies while tokens are deleted.
+
+    Attributes:
+        shares: of the tokens that are deleted, S of them.
+        scores: by order of deletion; NaN for a study of fewer than two tokens, of which none can be spared.
+    """
+
+    shares: tuple[float, ...]
+    scores: Mapping[str, Float[np.ndarray, "B S"]]
+
+    def areas(self, order: str) -> Float[np.ndarray, " B"]:
+        """Area under each study's curve by the trapezoidal rule, in units of the score."""
+        return np.trapezoid(self.scores[order], np.array(self.shares), axis=1)
+
+    def advantages(self) -> Float[np.ndarray, " B"]:
+        """Area at random minus area with the most relevant first; above 0 where the explanation means something."""
+        return self.areas(AT_RANDOM) - self.areas(MOST_FIRST)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeletionReport:
+    """Deletion over studies; means are over those that are defined.
+
+    Attributes:
+        shares: of the tokens that are deleted, S of them.
+        curves: mean score at each share, by order of deletion.
+        areas: mean area, by order of deletion.
+        advantage: mean area at random minus mean area with the most relevant first.
+        advantage_ci95: over resamples of patients.
+        studies: that are defined.
+        undefined: studies of fewer than two tokens, which are left out.
+    """
+
+    shares: tuple[float, ...]
+    curves: Mapping[str, Float[np.ndarray, " S"]]
+    areas: Mapping[str, float]
+    advantage: float
+    advantage_ci95: Interval
+    studies: int
+    undefined: int
+
+
+def deletion_curve(
+    encoder: Encoder,
+    inputs: Mapping[str, Tensor],
+    relevance: Float[Tensor, "B T"],
+    score: Score,
+    *,
+    rng: np.random.Generator,
+    shares: Sequence[float] = SHARES,
+    draws: int = 5,
+) -> DeletionCurve:
+    """Score B studies without their most relevant tokens, without random ones, and without the least relevant.
+
+    The deletion test of Samek et al. (2017) and Petsiuk et al. (2018, "RISE", section 3.2), where they put grey or
+    blur in the place of pixels: here tokens are left out of the encoder and of its pool, so that nothing is imputed
+    that was not in training either. Ties are in random order: an explanation that says nothing gains nothing. Where
+    tokens overlap (``stem: conv``) their neighbours still show their edges.
+
+    Args:
+        encoder: of one modality, in any mode; used in evaluation mode and left as it was.
+        inputs: collated, of B studies that have the modality.
+        relevance: from ``token_relevance``, or of any other explanation.
+        score: as in ``token_relevance``.
+        rng: of the random orders and of ties.
+        shares: of a study's tokens that are deleted, rising, from 0 to less than 1; one token always stays.
+        draws: random orders, over which scores are averaged.
+
+    Raises:
+        ValueError: an encoder that cannot leave tokens out, a relevance of another shape or not finite, shares or
+            draws out of range, or scores that are not one per study.
+    """
+    if not isinstance(encoder, TransformerEncoder):
+        raise ValueError(
+            f"got encoder {type(encoder).__name__}, which cannot leave tokens out, expected a TransformerEncoder; "
+            "evaluate the plugin's own encoder"
+        )
+    _check(shares, draws)
+    with torch.no_grad(), evaluating(encoder):
+        tokens = encoder.tokenize(dict(inputs))
+        values = _checked(relevance, tokens.padding)
+        falling, rising = (_ranks(sign * values, tokens.padding, rng) for sign in (-1, 1))
+        random = [_ranks(np.zeros_like(values), tokens.padding, rng) for _ in range(draws)]
+        scores = {
+            order: np.mean([_scores(encoder, tokens, one, shares, score) for one in ranks], axis=0)
+            for order, ranks in ((MOST_FIRST, [falling]), (AT_RANDOM, random), (LEAST_FIRST, [rising]))
+        }
+    return DeletionCurve(shares=tuple(shares), scores=scores)
+
+
+def deletion_report(
+    curves: Sequence[DeletionCurve], patient_ids: Sequence[str], *, resamples: int, seed: int
+) -> DeletionReport:
+    """Mean curves and areas over batches of studies, and the advantage over random deletion with its interval.
+
+    Args:
+        curves: of the batches, at equal shares.
+        patient_ids: of all their studies, in order.
+        resamples: of patients.
+        seed: of the resamples.
+
+    Raises:
+        ValueError: no curve, curves at different shares, or another number of patients than of studies.
+    """
+    if len({curve.shares for curve in curves}) != 1:
+        raise ValueError(
+            f"got {len(curves)} curves at {len({curve.shares for curve in curves})} sets of shares, expected one or "
+            "more at the same; set `shares` alike"
+        )
+    scores = {order: np.concatenate([curve.scores[order] for curve in curves]) for order in curves[0].scores}
+    whole = DeletionCurve(shares=curves[0].shares, scores=scores)
+    advantages = whole.advantages()
+    if len(advantages) != len(patient_ids):
+        raise ValueError(
+            f"got {len(patient_ids)} patients for {len(advantages)} studies, expected one for each; set `patient_ids`"
+        )
+    known = ~np.isnan(advantages)
+    means = {order: _mean(one, known) for order, one in scores.items()}
+    # The mean of the areas is the area of the mean.
+    areas = {order: float(np.trapezoid(curve, np.array(whole.shares))) for order, curve in means.items()}
+    return DeletionReport(
+        shares=whole.shares,
+        curves=means,
+        areas=areas,
+        advantage=areas[AT_RANDOM] - areas[MOST_FIRST],
+        advantage_ci95=mean_interval(advantages, patient_resamples(patient_ids, resamples, seed)),
+        studies=int(known.sum()),
+        undefined=int((~known).sum()),
+    )
+
+
+def _check(shares: Sequence[float], draws: int) -> None:
+    steps = np.array(shares)
+    if len(steps) < 2 or not (np.diff(steps) > 0).all() or not 0 <= steps[0] <= steps[-1] < 1:
+        raise ValueError(
+            f"got shares {list(shares)}, expected two or more that rise from 0 to less than 1; set `shares`"
+        )
+    if draws < 1:
+        raise ValueError(f"got {draws} draws, expected at least 1; set `draws`")
+
+
+def _checked(relevance: Tensor, padding: Bool[Tensor, "B T"]) -> Float[np.ndarray, "B T"]:
+    if relevance.shape != padding.shape:
+        raise ValueError(
+            f"got a relevance of shape {tuple(relevance.shape)}, expected {tuple(padding.shape)} for these studies and "
+            "tokens; explain this encoder on these inputs"
+        )
+    values = as_float64(relevance)
+    if not np.isfinite(values).all():
+        raise ValueError(
+            f"got {int((~np.isfinite(values)).sum())} tokens whose relevance is not finite, expected numbers; explain "
+            "another checkpoint"
+        )
+    return values
+
+
+def _ranks(
+    values: Float[np.ndarray, "B T"], padding: Bool[Tensor, "B T"], rng: np.random.Generator
+) -> Int[Tensor, "B T"]:
+    """The place of each token when real ones are sorted by rising value, ties in random order, padding last."""
+    absent = padding.cpu().numpy()
+    order = np.lexsort((rng.random(values.shape), np.where(absent, np.inf, values)), axis=1)
+    return torch.from_numpy(order.argsort(axis=1)).to(padding.device)
+
+
+def _scores(
+    encoder: TransformerEncoder, tokens: Tokens, ranks: Int[Tensor, "B T"], shares: Sequence[float], score: Score
+) -> Float[np.ndarray, "B S"]:
+    """Scores at each share, tokens of low rank deleted first."""
+    count = (~tokens.padding).sum(dim=1)
+    columns = []
+    for share in shares:
+        deleted = (share * count).round().long().minimum(count - 1)
+        seen = encoder.encode(tokens, (ranks < deleted[:, None]) & ~tokens.padding)
+        columns.append(as_float64(one_per_study(score(encoder.pool(seen.tokens, seen.padding)), len(count))))
+    return np.where((count < 2).cpu().numpy()[:, None], np.nan, np.stack(columns, axis=1))
+
+
+def _mean(scores: Float[np.ndarray, "N S"], known: Bool[np.ndarray, " N"]) -> Float[np.ndarray, " S"]:
+    return scores[known].mean(axis=0) if known.any() else np.full(scores.shape[1], np.nan)

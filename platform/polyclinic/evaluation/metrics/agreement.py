@@ -1,0 +1,160 @@
+"""How near predicted classes, levels and quantities come to the true ones, with intervals over patients."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Integer
+
+from polyclinic.cohort import Target
+from polyclinic.evaluation.metrics.arrays import Array, as_float64
+from polyclinic.evaluation.metrics.intervals import Estimate, patient_resamples, percentile_interval, weighted_mean
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgreementResult:
+    """One label column that is no finding.
+
+    Attributes:
+        kind: ``class``, ``level`` or ``quantity``.
+        unit: of a quantity.
+        n: studies whose label is known.
+        measures: ``accuracy`` of a class; ``mean absolute error`` and ``quadratic kappa`` of a level, in levels;
+            ``mean absolute error``, in its unit, and ``r2`` of a quantity. NaN where undefined.
+    """
+
+    name: str
+    kind: str
+    unit: str
+    n: int
+    measures: dict[str, Estimate]
+
+
+class Binary(NamedTuple):
+    """Findings, and each class against the others, as one column of log-odds and 0, 1, NaN each."""
+
+    scores: Float[np.ndarray, "N F"]
+    labels: Float[np.ndarray, "N F"]
+    names: list[str]
+
+
+def binary_columns(readings: Float[Array, "N K"], labels: Float[Array, "N C"], targets: Sequence[Target]) -> Binary:
+    """What can be measured by AUROC: findings, and each class against the others.
+
+    Args:
+        readings: as a task's ``Targets.readings`` gives them.
+        labels: one column per target.
+        targets: what the columns are.
+    """
+    values, truth = as_float64(readings), as_float64(labels)
+    scores, columns, names = [values[:, :0]], [truth[:, :0]], []
+    for target, at, own in _parts(targets, truth):
+        if target.kind == "finding":
+            scores.append(values[:, at])
+            columns.append(own[:, None])
+            names.append(target.name)
+        elif target.kind == "class":
+            scores.append(values[:, at])
+            places = np.arange(len(target.names))
+            columns.append(np.where(np.isnan(own)[:, None], np.nan, own[:, None] == places))
+            names += [f"{target.name}={one}" for one in target.names]
+    return Binary(np.concatenate(scores, axis=1), np.concatenate(columns, axis=1), names)
+
+
+def agreement_report(
+    *,
+    readings: Float[Array, "N K"],
+    labels: Float[Array, "N C"],
+    targets: Sequence[Target],
+    patient_ids: Sequence[str],
+    resamples: int,
+    seed: int,
+) -> tuple[AgreementResult, ...]:
+    """Measures of every class, level and quantity; nothing where there are only findings.
+
+    Args:
+        readings: as a task's ``Targets.readings`` gives them.
+        labels: one column per target.
+        targets: what the columns are.
+        patient_ids: one per study.
+        resamples: of the patients.
+        seed: of the resamples.
+    """
+    values, truth = as_float64(readings), as_float64(labels)
+    if all(target.kind == "finding" for target in targets):
+        return ()
+    once = np.ones((1, len(truth)), dtype=np.int32)
+    weights = np.concatenate([once, patient_resamples(patient_ids, resamples, seed)])
+    return tuple(
+        _result(target, values[:, at], own, weights)
+        for target, at, own in _parts(targets, truth)
+        if target.kind != "finding"
+    )
+
+
+def weighted_r2(
+    predicted: Float[np.ndarray, " N"], truth: Float[np.ndarray, " N"], weights: Integer[np.ndarray, "R N"]
+) -> Float[np.ndarray, " R"]:
+    """Coefficient of determination of every resample; NaN where the truth does not vary."""
+    error = weighted_mean(np.square(predicted - truth), weights)
+    variance = _variance(np.where(np.isnan(predicted), np.nan, truth), weights)
+    return np.where(variance > 0, 1 - error / np.where(variance > 0, variance, 1.0), np.nan)
+
+
+def weighted_kappa(
+    predicted: Float[np.ndarray, " N"], truth: Float[np.ndarray, " N"], weights: Integer[np.ndarray, "R N"]
+) -> Float[np.ndarray, " R"]:
+    """Quadratically weighted kappa (Cohen 1968) of every resample; NaN where neither varies.
+
+    With quadratic weights the disagreement expected by chance follows from means and variances alone (Fleiss and
+    Cohen 1973).
+    """
+    seen = np.where(np.isnan(truth), np.nan, predicted)
+    error = weighted_mean(np.square(seen - truth), weights)
+    shift = weighted_mean(seen, weights) - weighted_mean(truth, weights)
+    chance = _variance(seen, weights) + _variance(truth, weights) + np.square(shift)
+    return np.where(chance > 0, 1 - error / np.where(chance > 0, chance, 1.0), np.nan)
+
+
+def _variance(values: Float[np.ndarray, " N"], weights: Integer[np.ndarray, "R N"]) -> Float[np.ndarray, " R"]:
+    # Around the mean of all, so that little is lost where the mean is far from zero.
+    centred = values - np.nanmean(values) if np.isfinite(values).any() else values
+    return weighted_mean(np.square(centred), weights) - np.square(weighted_mean(centred, weights))
+
+
+def _parts(targets: Sequence[Target], truth: Float[np.ndarray, "N C"]) -> list[tuple[Target, slice, np.ndarray]]:
+    start, parts = 0, []
+    for target, own in zip(targets, truth.T, strict=True):
+        stop = start + (len(target.names) if target.kind == "class" else 1)
+        parts.append((target, slice(start, stop), own))
+        start = stop
+    return parts
+
+
+def _result(
+    target: Target, values: Float[np.ndarray, "N k"], truth: Float[np.ndarray, " N"], weights: np.ndarray
+) -> AgreementResult:
+    return AgreementResult(
+        name=target.name,
+        kind=target.kind,
+        unit=target.unit,
+        n=int((~np.isnan(truth)).sum()),
+        measures={
+            name: Estimate(float(draws[0]), percentile_interval(draws[1:]))
+            for name, draws in _draws(target, values, truth, weights).items()
+        },
+    )
+
+
+def _draws(
+    target: Target, values: Float[np.ndarray, "N k"], truth: Float[np.ndarray, " N"], weights: np.ndarray
+) -> dict[str, Float[np.ndarray, " R"]]:
+    """Every measure on all studies, then on each resample."""
+    if target.kind == "class":
+        right = np.where(np.isnan(truth), np.nan, values.argmax(axis=1) == truth)
+        return {"accuracy": weighted_mean(right, weights)}
+    error = weighted_mean(np.abs(values[:, 0] - truth), weights)
+    if target.kind == "level":
+        return {"mean absolute error": error, "quadratic kappa": weighted_kappa(np.rint(values[:, 0]), truth, weights)}
+    return {"mean absolute error": error, "r2": weighted_r2(values[:, 0], truth, weights)}

@@ -1,0 +1,169 @@
+"""Operating points: thresholds chosen on validation by a named rule, and what they mean on test."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Integer
+
+from polyclinic.evaluation.metrics.arrays import Array, checked_labels, checked_scores
+from polyclinic.evaluation.metrics.confusion import Confusion, weighted_confusion
+from polyclinic.evaluation.metrics.intervals import Estimate, Interval, check_lengths, counted_once, percentile_interval
+
+RULES = ("youden", "sensitivity", "specificity")
+
+
+class Threshold(NamedTuple):
+    """A threshold on a score, at and above which a study is flagged.
+
+    Attributes:
+        value: NaN where the rule could not be met.
+        rule: how it was chosen, in words.
+        reason: why it is NaN; None where it is not.
+    """
+
+    value: float
+    rule: str
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperatingPoint:
+    """What a threshold means on a test split.
+
+    Attributes:
+        threshold: NaN makes every rate NaN.
+        flagged: share of the studies at or above the threshold.
+        true_positive: a number of studies; with the other three, None where the threshold is NaN.
+    """
+
+    threshold: Threshold
+    sensitivity: Estimate
+    specificity: Estimate
+    ppv: Estimate
+    npv: Estimate
+    flagged: Estimate
+    true_positive: int | None
+    false_positive: int | None
+    true_negative: int | None
+    false_negative: int | None
+
+
+def operating_threshold(
+    scores: Float[Array, " N"], labels: Float[Array, " N"], rule: str, at_least: float | None = None
+) -> Threshold:
+    """Choose a threshold among the scores of a validation split.
+
+    ``youden`` takes the largest sum of sensitivity and specificity (Youden 1950), of equal ones the highest
+    threshold. ``sensitivity`` takes the highest threshold whose sensitivity is at least the wanted one, so that it
+    costs the least specificity; ``specificity`` takes the lowest one whose specificity is.
+
+    Args:
+        scores: of the validation split, never of the split that is reported.
+        labels: 0, 1, or NaN where unknown; unknown studies are left out.
+        rule: one of ``RULES``.
+        at_least: the sensitivity or specificity to reach.
+
+    Returns:
+        NaN with a reason where a class is absent, where no threshold reaches the specificity and still flags a study,
+        or where none tells the classes apart better than chance (``youden``).
+
+    Raises:
+        ValueError: an unknown rule, ``at_least`` that is missing, not wanted or out of range, scores that are not
+            finite, or labels other than 0, 1 and NaN.
+    """
+    name = _rule_in_words(rule, at_least)
+    values, truth = checked_scores(scores), checked_labels(labels)
+    positives, negatives = int((truth == 1).sum()), int((truth == 0).sum())
+    if not positives or not negatives:
+        return _unmet(name, f"the validation split has {positives} positive and {negatives} negative studies")
+    candidates = np.unique(values[~np.isnan(truth)])
+    once = np.ones((1, len(values)), dtype=np.int32)
+    counts = weighted_confusion(values, truth, candidates, once)
+    if rule == "youden":
+        # In integers, so that equal sums are equal.
+        gain = counts.true_positive[:, 0] * negatives - counts.false_positive[:, 0] * positives
+        if gain.max() <= 0:
+            return _unmet(name, "no threshold tells the classes of the validation split apart better than chance")
+        return Threshold(float(candidates[np.flatnonzero(gain == gain.max())[-1]]), name)
+    if rule == "sensitivity":
+        return Threshold(float(candidates[np.flatnonzero(counts.sensitivity[:, 0] >= at_least)[-1]]), name)
+    enough = np.flatnonzero(counts.specificity[:, 0] >= at_least)
+    if not len(enough):
+        reached = counts.specificity.max()
+        return _unmet(name, f"thresholds that flag any study of the validation split reach {reached:.4g} at most")
+    return Threshold(float(candidates[enough[0]]), name)
+
+
+def operating_points(
+    *,
+    scores: Float[Array, " N"],
+    labels: Float[Array, " N"],
+    thresholds: Sequence[Threshold],
+    weights: Integer[np.ndarray, "R N"],
+) -> tuple[OperatingPoint, ...]:
+    """Rates and counts of a test split at each threshold, with 95 % intervals over patients.
+
+    The thresholds are taken as they are: intervals tell how far the test split is chance, not the choice.
+
+    Args:
+        scores: on the scale of the thresholds.
+        labels: 0, 1, or NaN where unknown; unknown studies are left out.
+        thresholds: from ``operating_threshold``, or given.
+        weights: from ``patient_resamples``.
+
+    Raises:
+        ValueError: lengths that differ, scores that are not finite, or labels other than 0, 1 and NaN.
+    """
+    check_lengths(weights, scores=scores, labels=labels)
+    known = np.array([one.value for one in thresholds if one.value == one.value], dtype=np.float64)
+    whole = weighted_confusion(scores, labels, known, counted_once(weights))
+    draws = weighted_confusion(scores, labels, known, weights)
+    places = iter(range(len(known)))
+    return tuple(
+        _point(one, whole, draws, next(places)) if one.value == one.value else _undefined(one, len(weights))
+        for one in thresholds
+    )
+
+
+def _point(threshold: Threshold, whole: Confusion, draws: Confusion, place: int) -> OperatingPoint:
+    def rate(name: str) -> Estimate:
+        return Estimate(float(getattr(whole, name)[place, 0]), percentile_interval(getattr(draws, name)[place]))
+
+    return OperatingPoint(
+        threshold=threshold,
+        sensitivity=rate("sensitivity"),
+        specificity=rate("specificity"),
+        ppv=rate("ppv"),
+        npv=rate("npv"),
+        flagged=rate("flagged"),
+        true_positive=int(whole.true_positive[place, 0]),
+        false_positive=int(whole.false_positive[place, 0]),
+        true_negative=int(whole.true_negative[place, 0]),
+        false_negative=int(whole.false_negative[place, 0]),
+    )
+
+
+def _undefined(threshold: Threshold, resamples: int) -> OperatingPoint:
+    nothing = Estimate(float("nan"), Interval(float("nan"), float("nan"), resamples))
+    return OperatingPoint(
+        threshold=threshold, sensitivity=nothing, specificity=nothing, ppv=nothing, npv=nothing, flagged=nothing,
+        true_positive=None, false_positive=None, true_negative=None, false_negative=None,
+    )  # fmt: skip
+
+
+def _rule_in_words(rule: str, at_least: float | None) -> str:
+    if rule not in RULES:
+        raise ValueError(f"got rule {rule!r}, expected one of {RULES}; set the rule of the operating point")
+    if rule == "youden":
+        if at_least is not None:
+            raise ValueError(f"got `at_least` {at_least} for rule 'youden', expected none; leave it out")
+        return "youden"
+    if at_least is None or not 0 < at_least <= 1:
+        raise ValueError(f"got {rule} of at least {at_least}, expected above 0 and at most 1; set `at_least`")
+    return f"{rule} of at least {at_least:g}"
+
+
+def _unmet(rule: str, reason: str) -> Threshold:
+    return Threshold(float("nan"), rule, reason)

@@ -1,0 +1,1 @@
+"""What pretraining learned: probes, neighbours, reconstructions."""

@@ -1,0 +1,56 @@
+"""Low-rank adaptation; a module of its own, as peft takes seconds to import."""
+
+from collections.abc import Sequence
+
+from peft import LoraConfig, inject_adapter_in_model
+from torch import nn
+
+from polyclinic.nn.adapt import Adapter
+
+
+class Lora(Adapter):
+    """Freezes an encoder and adds a low-rank change to some of its linear maps (Hu et al. 2022, equation 3), by peft.
+
+    Args:
+        rank: of each change.
+        alpha: its scale is ``alpha / rank``.
+        dropout: of its input.
+        modules: last parts of the names of the linear maps; every linear map of the transformer blocks unless set.
+    """
+
+    def __init__(
+        self, *, rank: int = 4, alpha: float = 8.0, dropout: float = 0.0, modules: Sequence[str] | None = None
+    ) -> None:
+        if rank < 1 or alpha <= 0 or not 0 <= dropout < 1:
+            raise ValueError(
+                f"got rank {rank}, alpha {alpha} and dropout {dropout}, expected rank of at least 1, alpha above 0 "
+                "and dropout in [0, 1); set them in `model.adapter`"
+            )
+        self.rank, self.alpha, self.dropout, self.modules = rank, alpha, dropout, modules
+
+    def adapt(self, encoder: nn.Module) -> None:
+        """Freeze the encoder and add what will be trained.
+
+        Raises:
+            ValueError: the encoder has no linear map of these names.
+        """
+        found = self._linear_maps(encoder)
+        if not found:
+            raise ValueError(
+                f"got modules {self.modules}, expected names of linear maps of {type(encoder).__name__}, such as "
+                f"{sorted({name.rpartition('.')[2] for name in _linear_names(encoder)})}; set `model.adapter.modules`"
+            )
+        encoder.requires_grad_(False)
+        config = LoraConfig(r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=found)
+        inject_adapter_in_model(config, encoder)
+
+    def _linear_maps(self, encoder: nn.Module) -> list[str]:
+        names = _linear_names(encoder)
+        if self.modules is None:
+            return [name for name in names if any(part.isdigit() for part in name.split("."))]
+        wanted = {*self.modules}
+        return [name for name in names if name.rpartition(".")[2] in wanted]
+
+
+def _linear_names(encoder: nn.Module) -> list[str]:
+    return [name for name, module in encoder.named_modules() if isinstance(module, nn.Linear)]

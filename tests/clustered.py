@@ -1,0 +1,34 @@
+"""Planted studies of patients with one to three each, with ties and unknown labels, for tests of the evaluation."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from polyclinic.evaluation import patient_resamples
+
+
+class Planted(NamedTuple):
+    scores: np.ndarray
+    labels: np.ndarray
+    patient_ids: list[str]
+    weights: np.ndarray
+
+    def known(self) -> tuple[np.ndarray, np.ndarray]:
+        """Scores and labels of the studies whose label is known."""
+        rows = ~np.isnan(self.labels)
+        return self.scores[rows], self.labels[rows]
+
+    def resamples(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Scores and labels of each resample written out, each study as often as its weight says."""
+        rows = ~np.isnan(self.labels)
+        scores, labels = self.known()
+        return [(np.repeat(scores, row[rows]), np.repeat(labels, row[rows])) for row in self.weights]
+
+
+def planted(seed: int, *, patients: int = 60, share: float = 0.5, resamples: int = 40, unknown: float = 0.1) -> Planted:
+    rng = np.random.default_rng(seed)
+    ids = [f"p{patient}" for patient in range(patients) for _ in range(rng.integers(1, 4))]
+    labels = (rng.random(len(ids)) < share).astype(float)
+    scores = np.round(rng.normal(2 * labels - 1, 1.5), 1)
+    labels[rng.random(len(ids)) < unknown] = np.nan
+    return Planted(scores, labels, ids, patient_resamples(ids, resamples, seed))

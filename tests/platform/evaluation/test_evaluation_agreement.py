@@ -1,0 +1,85 @@
+"""Classes, levels and quantities against scikit-learn, on all studies and on each resample."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, cohen_kappa_score, mean_absolute_error, r2_score
+
+from polyclinic.cohort import Target
+from polyclinic.evaluation.metrics.agreement import agreement_report, binary_columns, weighted_kappa, weighted_r2
+from polyclinic.evaluation.metrics.intervals import patient_resamples
+
+TARGETS = (
+    Target(name="edema"),
+    Target(name="view", kind="class", names=("AP", "PA", "LL")),
+    Target(name="grade", kind="level", names=("none", "mild", "severe")),
+    Target(name="age", kind="quantity", unit="years"),
+)
+N = 60
+RNG = np.random.default_rng(0)
+READINGS = np.concatenate([RNG.normal(size=(N, 4)), RNG.uniform(0, 2, (N, 1)), RNG.normal(60, 9, (N, 1))], axis=1)
+LABELS = np.stack(
+    [RNG.integers(0, 2, N), RNG.integers(0, 3, N), RNG.integers(0, 3, N), READINGS[:, 5] + RNG.normal(0, 4, N)], axis=1
+).astype(float)
+LABELS[RNG.random(LABELS.shape) < 0.2] = np.nan
+PATIENTS = [f"P{i // 2}" for i in range(N)]
+
+
+def test_measures_equal_scikit_learn() -> None:
+    view, grade, age = agreement_report(
+        readings=READINGS, labels=LABELS, targets=TARGETS, patient_ids=PATIENTS, resamples=20, seed=0
+    )
+    known = ~np.isnan(LABELS)
+    assert view.measures["accuracy"].value == pytest.approx(
+        accuracy_score(LABELS[known[:, 1], 1], READINGS[known[:, 1], 1:4].argmax(axis=1)), abs=1e-12
+    )
+    told, truth = READINGS[known[:, 2], 4], LABELS[known[:, 2], 2]
+    assert grade.measures["mean absolute error"].value == pytest.approx(mean_absolute_error(truth, told), abs=1e-12)
+    assert grade.measures["quadratic kappa"].value == pytest.approx(
+        cohen_kappa_score(truth.astype(int), np.rint(told).astype(int), weights="quadratic"), abs=1e-12
+    )
+    assert age.measures["r2"].value == pytest.approx(
+        r2_score(LABELS[known[:, 3], 3], READINGS[known[:, 3], 5]), abs=1e-12
+    )
+    assert (age.n, age.unit, age.kind) == (int(known[:, 3].sum()), "years", "quantity")
+    assert all(one.ci95.low < one.value < one.ci95.high for one in age.measures.values())
+
+
+def test_resamples_equal_scikit_learn_on_repeated_studies() -> None:
+    weights = patient_resamples(PATIENTS, 15, seed=3)
+    levels, quantity = weighted_kappa(np.rint(READINGS[:, 4]), LABELS[:, 2], weights), LABELS[:, 3]
+    r2 = weighted_r2(READINGS[:, 5], quantity, weights)
+    for row, kappa, told in zip(weights, levels, r2, strict=True):
+        repeated = np.repeat(np.arange(N), row)
+        graded = repeated[~np.isnan(LABELS[repeated, 2])]
+        assert kappa == pytest.approx(
+            cohen_kappa_score(
+                LABELS[graded, 2].astype(int), np.rint(READINGS[graded, 4]).astype(int), weights="quadratic"
+            ),
+            abs=1e-10,
+        )
+        aged = repeated[~np.isnan(quantity[repeated])]
+        assert told == pytest.approx(r2_score(quantity[aged], READINGS[aged, 5]), abs=1e-10)
+
+
+def test_what_cannot_be_said_is_nan() -> None:
+    same = np.full(N, 1.0)
+    weights = patient_resamples(PATIENTS, 3, seed=0)
+    assert np.isnan(weighted_r2(READINGS[:, 5], same, weights)).all()
+    assert np.isnan(weighted_kappa(same, same, weights)).all()
+    unknown = np.full_like(LABELS, np.nan)
+    for one in agreement_report(
+        readings=READINGS, labels=unknown, targets=TARGETS, patient_ids=PATIENTS, resamples=5, seed=0
+    ):
+        assert one.n == 0
+        assert all(np.isnan(measure.value) and measure.ci95.undefined == 5 for measure in one.measures.values())
+
+
+def test_classes_become_columns_of_one_against_the_others() -> None:
+    binary = binary_columns(READINGS, LABELS, TARGETS)
+    assert binary.names == ["edema", "view=AP", "view=PA", "view=LL"]
+    np.testing.assert_array_equal(binary.scores, READINGS[:, :4])
+    known = ~np.isnan(LABELS[:, 1])
+    assert np.isnan(binary.labels[~known, 1:]).all()
+    np.testing.assert_array_equal(binary.labels[known, 1:].argmax(axis=1), LABELS[known, 1])
+    np.testing.assert_array_equal(binary.labels[known, 1:].sum(axis=1), 1)
+    assert binary_columns(READINGS[:, 5:], LABELS[:, 3:], TARGETS[3:]).names == []

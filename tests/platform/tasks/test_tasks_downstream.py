@@ -1,0 +1,198 @@
+"""Heads on encoders: fusion, adapters, rates by layer, dropout of modalities, and metrics over ranks."""
+
+import os
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from sklearn.metrics import log_loss, roc_auc_score
+from torch import nn
+
+from polyclinic.data import Batch, Target
+from polyclinic.nn import Frozen, SequentialFusion
+from polyclinic.nn.lora import Lora
+from polyclinic.tasks import Downstream
+from polyclinic.tasks.layer_decay import layer_scales
+from polyclinic.tasks.predictions import Predictions
+from polyclinic.tasks.targets import Targets
+from pulse import Pulse
+
+NAMES = ("first", "second")
+TARGETS = (Target(name="edema"), Target(name="effusion"), Target(name="age", kind="quantity"))
+
+
+def _batch(size: int = 8, seed: int = 0) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    present = {name: torch.rand(size, generator=generator) < 0.7 for name in NAMES}
+    labels = torch.randint(0, 2, (size, 3), generator=generator).float()
+    labels[torch.rand(size, 3, generator=generator) < 0.3] = torch.nan
+    return Batch(
+        inputs={n: {"vitals": torch.randn(int(rows.sum()), 2, generator=generator)} for n, rows in present.items()},
+        present=present,
+        labels=labels,
+        study_ids=[f"S{i}" for i in range(size)],
+        patient_ids=[f"P{i}" for i in range(size)],
+        broken=(),
+    )
+
+
+def _task(**settings: object) -> Downstream:
+    torch.manual_seed(0)
+    task = Downstream(modalities={name: Pulse() for name in NAMES}, targets=TARGETS, size="nano", **settings)
+    task.log = lambda *_, **__: None  # type: ignore[method-assign]
+    return task
+
+
+def test_training_averages_the_known_labels_of_every_readout() -> None:
+    task, batch = _task(fusion=SequentialFusion), _batch()
+    loss = task.training_step(batch, 0)
+    fused = task.fusion(task.features(batch), batch.present)
+    means = []
+    for outputs, rows in fused.earlier:
+        each = []
+        for row in rows.nonzero()[:, 0].tolist():
+            for column in range(3):
+                label = float(batch.labels[row, column])
+                if label == label:
+                    value = outputs[row, column]
+                    each.append(
+                        (value - label) ** 2
+                        if column == 2
+                        else nn.functional.binary_cross_entropy_with_logits(value, torch.tensor(label))
+                    )
+        means.append(torch.stack(each).mean())
+    torch.testing.assert_close(loss, torch.stack(means).mean() + fused.penalty)
+    loss.backward()
+    assert all(p.grad is not None for p in task.parameters() if p.requires_grad)
+
+
+def test_frozen_encoders_keep_weights_and_statistics() -> None:
+    task = _task(adapter=Frozen())
+    assert all(p.requires_grad for p in task.encoders.parameters())
+    task.configure_model()
+    task.configure_model()
+    assert not any(p.requires_grad for p in task.encoders.parameters())
+    assert not any(module.training for module in task.encoders.modules() if module is not task.encoders)
+    task.training_step(_batch(), 0).backward()
+    assert all(p.grad is None for p in task.encoders.parameters())
+    assert all(p.grad is not None for p in task.fusion.parameters())
+
+
+def test_low_rank_change_starts_at_nothing_and_trains_alone() -> None:
+    task, batch = _task(adapter=Lora(rank=2)).eval(), _batch()
+    before = task(batch)
+    plain = set(task.state_dict())
+    task.configure_model()
+    torch.testing.assert_close(task(batch), before)
+    assert len(task.state_dict()) > len(plain)
+    trained = [name for name, p in task.encoders.named_parameters() if p.requires_grad]
+    assert trained
+    assert all("lora_" in name for name in trained)
+    task.train().training_step(batch, 0).backward()
+    assert any(bool((p.grad != 0).any()) for name, p in task.encoders.named_parameters() if "lora_B" in name)
+    # Two maps of attention and two of the perceptron, in each of two blocks of two encoders.
+    assert sum("lora_A" in name for name in trained) == 4 * 2 * 2
+
+
+def test_low_rank_change_is_the_product_of_its_factors() -> None:
+    layer = nn.ModuleDict({"map": nn.Linear(5, 3)})
+    weight, bias = layer["map"].weight.detach().clone(), layer["map"].bias.detach().clone()
+    Lora(rank=2, alpha=6.0, modules=["map"]).adapt(layer)
+    down, up = layer["map"].lora_A["default"].weight, layer["map"].lora_B["default"].weight
+    nn.init.normal_(up)
+    x = torch.randn(4, 5)
+    torch.testing.assert_close(layer["map"](x), x @ (weight + 3.0 * up @ down).T + bias)
+    with pytest.raises(ValueError, match=r"got modules \['nosuch'\], expected names of linear maps.*'map'"):
+        Lora(modules=["nosuch"]).adapt(nn.ModuleDict({"map": nn.Linear(2, 2)}))
+    with pytest.raises(ValueError, match="rank 0"):
+        Lora(rank=0)
+
+
+def test_earlier_blocks_learn_slower() -> None:
+    task = _task(layer_decay=0.5)
+    scales = layer_scales(task.encoders, 0.5)
+    assert set(scales) == {name for name, _ in task.encoders.named_parameters()}
+    assert {scale for name, scale in scales.items() if ".tokenizer." in name} == {0.25}
+    assert {scale for name, scale in scales.items() if ".trunk.blocks.0." in name} == {0.5}
+    assert {scale for name, scale in scales.items() if ".trunk.blocks.1." in name} == {1.0}
+    assert {scale for name, scale in scales.items() if ".pool." in name} == {1.0}
+    task._trainer = type("Trainer", (), {"estimated_stepping_batches": 10})()
+    optimizer = task.configure_optimizers()["optimizer"]
+    rates = {id(p): group["initial_lr"] for group in optimizer.param_groups for p in group["params"]}
+    for name, parameter in task.named_parameters():
+        assert rates[id(parameter)] == pytest.approx(1e-3 * scales.get(name.removeprefix("encoders."), 1.0))
+    with pytest.raises(ValueError, match=r"got layer_decay 1.5.*set `model.layer_decay`"):
+        _task(layer_decay=1.5)
+
+
+def test_dropout_hides_modalities_and_never_the_last() -> None:
+    task, batch = _task(modality_dropout=0.5), _batch(400)
+    kept = task._some(batch.present)
+    both = batch.present["first"] & batch.present["second"]
+    for name in NAMES:
+        assert not bool((kept[name] & ~batch.present[name]).any())
+        assert 0.5 < float(kept[name][both].float().mean()) < 0.75
+    had = batch.present["first"] | batch.present["second"]
+    assert torch.equal(kept["first"] | kept["second"], had)
+    assert task.eval()._some(batch.present) is not None
+    with pytest.raises(ValueError, match="modality_dropout 1"):
+        _task(modality_dropout=1)
+
+
+def _expected(outputs: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
+    known = ~labels[:, :2].isnan()
+    aurocs = [roc_auc_score(labels[known[:, c], c], outputs[known[:, c], c]) for c in range(2)]
+    findings = [
+        log_loss(labels[known[:, c], c], torch.sigmoid(outputs[known[:, c], c].double())) * int(known[:, c].sum())
+        for c in range(2)
+    ]
+    seen = ~labels[:, 2].isnan()
+    total = sum(findings) + float((outputs[seen, 2] - labels[seen, 2]).double().square().sum())
+    return {"loss": total / int(known.sum() + seen.sum()), "auroc": float(np.mean(aurocs))}
+
+
+def _measured(outputs: torch.Tensor, labels: torch.Tensor, parts: list[slice]) -> dict[str, float]:
+    predictions = Predictions()
+    for part in parts:
+        predictions.add(outputs[part], labels[part])
+    return predictions.measure(Targets(TARGETS))
+
+
+def _data() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(41, 3, generator=generator), _batch(41, seed=2).labels
+
+
+def _rank(rank: int, port: int, folder: str) -> None:
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    dist.init_process_group("gloo", rank=rank, world_size=2)
+    assert dist.get_world_size() == 2
+    outputs, labels = _data()
+    # Ragged ranks: every study once, of 41 the first rank has 21 in two batches, the second 20.
+    mine = slice(rank, None, 2)
+    parts = [slice(0, 16), slice(16, None)] if rank == 0 else [slice(0, None)]
+    torch.save(_measured(outputs[mine], labels[mine], parts), Path(folder) / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_two_ranks_give_the_metrics_of_one_process_each_study_counted_once(tmp_path: Path) -> None:
+    outputs, labels = _data()
+    alone = _measured(outputs, labels, [slice(0, 16), slice(16, None)])
+    assert alone == pytest.approx(_expected(outputs, labels), abs=1e-6)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    mp.spawn(_rank, args=(port, str(tmp_path)), nprocs=2)
+    for rank in range(2):
+        assert torch.load(tmp_path / f"{rank}.pt", weights_only=True) == pytest.approx(alone, abs=1e-6)
+
+
+def test_a_rank_without_studies_and_one_class_give_no_auroc() -> None:
+    told = Predictions().measure(Targets(TARGETS))
+    assert told == {"loss": 0.0}
+    ones = torch.ones(4, 3)
+    assert set(_measured(torch.randn(4, 3), ones, [slice(None)])) == {"loss"}

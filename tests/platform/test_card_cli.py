@@ -1,0 +1,222 @@
+"""The evaluation card: one page and one JSON, from prompts or a trained head, that tell what they cannot tell."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from mlflow import MlflowClient
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from cli_runs import fit, write_config
+from polyclinic.cli import main
+from polyclinic.evaluation.prompts import load_prompts
+from polyclinic.evaluation.scorers import Scorer, TrainedScorer, ZeroShotScorer
+from polyclinic.restore import restore
+
+MODALITIES: dict[str, Any] = {
+    "ecg": {"class_path": "ECG", "init_args": {"rate": 50, "seconds": 4, "patch": 20, "noise": 0.0}},
+    "report": {"class_path": "Report", "init_args": {"vocabulary_size": 400, "max_tokens": 320}},
+    "tabular": {"class_path": "Tabular"},
+}
+CONTRASTIVE = {
+    "class_path": "ContrastivePretraining",
+    "init_args": {"objective": {"class_path": "Symile"}, "embedding": 8, "size": "pico"},
+}
+HEAD = {"class_path": "Downstream", "init_args": {"size": "pico", "fusion": "SequentialFusion"}}
+PROMPTS = """
+version: 1
+modality: report
+score_rule: softmax
+templates: ["{}", "Findings: {}."]
+findings:
+  cardiomegaly:
+    positive: [cardiomegaly, the heart is enlarged]
+    negative: [the heart is of normal size]
+  anemia:
+    positive: [anemia]
+    negative: [no anemia]
+"""
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("prompts.yaml").write_text(PROMPTS)
+    return tmp_path
+
+
+@pytest.fixture
+def thin_cohort(phantom_cohort: Path, workplace: Path) -> Path:
+    """One finding that no test study has, and a group of a single patient."""
+    shutil.copytree(phantom_cohort.parent, "cohort")
+    table = pd.read_csv("cohort/cohort.csv", dtype=str, keep_default_na=False)
+    test = table["split"] == "test"
+    table.loc[test, "anemia"] = "0"
+    table.loc[test & (table["patient_id"] == table.loc[test, "patient_id"].iloc[0]), "site"] = "east"
+    table.loc[test, "tabular"] = ""
+    table.to_csv("cohort/cohort.csv", index=False)
+    spec = yaml.safe_load(Path("cohort/cohort.yaml").read_text())
+    spec["labels"] = ["cardiomegaly", "anemia", "pulmonary_edema"]
+    Path("cohort/cohort.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
+    return workplace / "cohort" / "cohort.yaml"
+
+
+def _fit(cohort: Path, model: dict[str, Any]) -> dict[str, Any]:
+    write_config(cohort, model, MODALITIES)
+    return fit()
+
+
+def _card(out: str, *words: str) -> tuple[dict[str, Any], str]:
+    assert main(["evaluate", "card", "--out", out, "--resamples", "30", "--minimum", "4", *words]) == 0
+    return json.loads(Path(out, "card.json").read_text()), Path(out, "card.html").read_text()
+
+
+def test_card_of_prompts(workplace: Path, phantom_cohort: Path) -> None:
+    run = _fit(phantom_cohort, CONTRASTIVE)
+    card, page = _card("out", "--checkpoint", run["checkpoint"], "--prompts", "prompts.yaml", "--explained", "1",
+                       "--thresholds", "[0.25]")  # fmt: skip
+    assert all(one["operating"][-1]["threshold"]["value"] == 0.25 for one in card["findings"])
+    assert [one["name"] for one in card["findings"]] == ["cardiomegaly", "anemia"]
+    assert card["origin"]["prompts"]["findings"]["anemia"] == {"positive": ["anemia"], "negative": ["no anemia"]}
+    assert card["origin"]["fingerprint"] == card["origin"]["trained_on"]
+    assert set(card["prompt_spread"]) == {"cardiomegaly", "anemia"}
+    assert {tuple(one["modalities"]) for one in card["missingness"]["subsets"]} == {
+        ("ecg",), ("tabular",), ("ecg", "tabular")
+    }  # fmt: skip
+    shapley = card["missingness"]["contributions"]
+    assert sum(shapley["shapley"].values()) == pytest.approx(card["macro"]["auroc"]["value"] - 0.5)
+    _check_page(page)
+    assert page.count("<figure>") >= 8
+    client = MlflowClient(run["tracking_uri"])
+    kept = {one.path for one in client.list_artifacts(run["mlflow_run_id"], "evaluation")}
+    assert {"evaluation/card.html", "evaluation/card.json", "evaluation/card_reliability.png"} <= kept
+    assert "test/card_macro_auroc" in client.get_run(run["mlflow_run_id"]).data.metrics
+
+
+def test_card_of_a_head_tells_what_it_cannot_tell(thin_cohort: Path) -> None:
+    checkpoint = _fit(thin_cohort, HEAD)["checkpoint"]
+    other = _fit(thin_cohort, {**HEAD, "init_args": {"size": "pico"}})["checkpoint"]
+    card, page = _card("out", "--checkpoint", checkpoint, "--against", other, "--studies", "[]")
+    _check_page(page)
+    notes = "\n".join(card["notes"])
+    assert "no study of the split has modality 'tabular'" in notes
+    assert re.search(r"anemia: the test split has 0 studies with the finding and \d+ without", notes)
+    assert re.search(r"site east: \d studies of known label, fewer than the minimum of 4", notes)
+    anemia = card["findings"][1]
+    assert anemia["auroc"]["value"] is None
+    assert anemia["auroc"]["ci95"]["undefined"] == 30
+    assert (card["macro"]["used"], card["macro"]["total"]) == (2, 3)
+    assert card["undefined_values"] > 0
+    assert [one["name"] for one in card["comparison"]] == ["cardiomegaly", "anemia", "pulmonary_edema"]
+    assert card["explanations"] == []
+    for note in card["notes"]:
+        assert note.split(":")[0] in page.replace("&#39;", "'")
+
+
+def test_card_has_the_figures_of_independent_libraries(workplace: Path, phantom_cohort: Path) -> None:
+    checkpoint = Path(_fit(phantom_cohort, HEAD)["checkpoint"])
+    card, _ = _card("out", "--checkpoint", str(checkpoint), "--explained", "0")
+    scorer = TrainedScorer(restore(checkpoint))
+    studies = scorer.read("test")
+    batches = torch.cat([scorer.task(batch) for batch in studies.batches]).detach().numpy()
+    for place, one in enumerate(card["findings"]):
+        truth = studies.outcomes[:, place]
+        if one["problem"] is None:
+            assert one["auroc"]["value"] == pytest.approx(roc_auc_score(truth, batches[:, place]), abs=1e-8)
+            expected = average_precision_score(truth, batches[:, place])
+            assert one["average_precision"]["value"] == pytest.approx(expected, abs=1e-8)
+        point = next((two for two in one["operating"] if two["threshold"]["reason"] is None), None)
+        if point is not None:
+            total = sum(point[key] for key in ("true_positive", "false_positive", "true_negative", "false_negative"))
+            assert total == one["n"] == len(truth)
+
+
+def _scorers(cohort: Path) -> list[Scorer]:
+    head = restore(Path(_fit(cohort, HEAD)["checkpoint"]))
+    contrastive = restore(Path(_fit(cohort, CONTRASTIVE)["checkpoint"]))
+    return [TrainedScorer(head), ZeroShotScorer(contrastive, load_prompts(Path("prompts.yaml")))]
+
+
+def test_scores_follow_from_the_modalities_that_are_shown(workplace: Path, phantom_cohort: Path) -> None:
+    for scorer in _scorers(phantom_cohort):
+        studies = scorer.read("test")
+        nothing = scorer.scores(studies, ())
+        assert np.ptp(nothing, axis=0).max() < 1e-6
+        lacking = ~studies.present["ecg"].numpy()
+        alone = scorer.scores(studies, ["ecg"])
+        np.testing.assert_allclose(alone[lacking], nothing[lacking], atol=1e-6)
+        every = scorer.scores(studies, scorer.modalities)
+        assert np.abs(every - alone).max() > 1e-4
+        for finding in scorer.findings:
+            _check_score_of(scorer, studies.batches[0], finding, every[:, scorer.findings.index(finding)])
+
+
+def _check_score_of(scorer: Scorer, batch: Any, finding: str, expected: np.ndarray) -> None:
+    """The differentiable score of the vectors that the encoder gives is the score."""
+    rows = batch.present["ecg"]
+    having = batch.select(rows)
+    encoder = scorer.task.encoders["ecg"]  # type: ignore[attr-defined]
+    pooled = encoder(having.inputs["ecg"]).pooled.detach().requires_grad_()
+    score = scorer.score_of(having, "ecg", finding)(pooled)
+    np.testing.assert_allclose(score.detach().numpy(), expected[: len(batch)][rows.numpy()], atol=1e-4)
+    score.sum().backward()
+    assert bool((pooled.grad != 0).any())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "without prompts; set `--prompts`"),
+        (["--prompts", "prompts.yaml", "--split", "val"], "got split 'val', from which thresholds"),
+        (["--prompts", "prompts.yaml", "--query", "[report]"], r"got query ['report'], expected some of"),
+        (["--prompts", "prompts.yaml", "--studies", "[nobody]"], "got study 'nobody', which is not in the split"),
+        (["--prompts", "unknown.yaml"], "prompts for 'plague', which is no label of the cohort"),
+        (["--prompts", "prompts.yaml", "--cohort", "other/cohort.yaml"], "the cohort has no modality 'tabular'"),
+        (["--prompts", "prompts.yaml", "--out", "full"], "got folder 'full', which is not empty"),
+        (["--prompts", "prompts.yaml", "--alpha", "0"], "alpha 0"),
+        (["--prompts", "prompts.yaml", "--thresholds", "[1.5]"], "got threshold 1.5, expected a probability"),
+    ],
+)
+def test_what_cannot_be_asked(
+    contrastive: str, words: list[str], message: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", "card", "--checkpoint", contrastive, "--resamples", "5", *words]) == 1
+    assert message in capfd.readouterr().err
+    assert not Path("card").exists()
+
+
+@pytest.fixture
+def contrastive(
+    phantom_cohort: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> str:
+    """A checkpoint that is trained once, and a workplace with what the bad words name."""
+    kept = Path(tmp_path_factory.getbasetemp()) / "contrastive"
+    if not kept.exists():
+        kept.mkdir()
+        monkeypatch.chdir(kept)
+        _fit(phantom_cohort, CONTRASTIVE)
+    monkeypatch.chdir(tmp_path)
+    Path("prompts.yaml").write_text(PROMPTS)
+    Path("unknown.yaml").write_text(PROMPTS.replace("anemia:", "plague:"))
+    Path("full").mkdir()
+    Path("full", "here.txt").write_text("something")
+    shutil.copytree(phantom_cohort.parent, "other")
+    spec = yaml.safe_load(Path("other/cohort.yaml").read_text())
+    del spec["modalities"]["tabular"]
+    Path("other/cohort.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
+    return str(kept / json.loads((kept / "fit.json").read_text())["checkpoint"])
+
+
+def _check_page(page: str) -> None:
+    """Nothing is asked of the network or of a file beside it."""
+    assert "not a medical device" in page
+    assert not re.search(r"(src|href)=\"(?!data:image/png|#)", page)
+    assert "<script" not in page
+    assert "url(" not in page
