@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import demo, gradcache, masked, reading, step, symile, xor
+from benchmarks import bootstrap, card, demo, gradcache, heads, masked, reading, step, symile, xor
 from benchmarks.measure import Benchmark
 
 BENCHMARKS: dict[str, Benchmark] = {
@@ -17,6 +17,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     "gradcache": gradcache.measure,
     "xor": xor.measure,
     "masked": masked.measure,
+    "bootstrap": bootstrap.measure,
+    "card": card.measure,
+    "heads": heads.measure,
     "demo": demo.measure,
 }
 REPORT = Path("bench/report.json")
