@@ -12,7 +12,7 @@ from jsonargparse import ArgumentParser
 from torch import nn
 
 from polyclinic import tasks
-from polyclinic.data import CohortDataModule, Target
+from polyclinic.data import CohortDataModule
 from polyclinic.modality import installed_modalities
 
 __all__ = ["Restored", "build", "load_checkpoint", "provenance", "restore", "tasks"]
@@ -116,11 +116,6 @@ def provenance(content: dict[str, Any]) -> dict[str, Any]:
     return told
 
 
-def label_targets(data: CohortDataModule) -> tuple[Target, ...]:
-    """What a task with ``targets`` learns."""
-    return data.targets
-
-
 def build(config: dict[str, Any]) -> Any:
     """Instantiate ``data`` and ``model`` of a configuration, linked as ``fit`` links them."""
     installed_modalities()
@@ -128,5 +123,5 @@ def build(config: dict[str, Any]) -> Any:
     parser.add_class_arguments(CohortDataModule, "data")
     parser.add_subclass_arguments(L.LightningModule, "model")
     parser.link_arguments("data.modalities", "model.init_args.modalities", apply_on="instantiate")
-    parser.link_arguments("data", "model.init_args.targets", compute_fn=label_targets, apply_on="instantiate")
+    parser.link_arguments("data.targets", "model.init_args.targets", apply_on="instantiate")
     return parser.instantiate(parser.parse_object(config))

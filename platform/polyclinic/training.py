@@ -21,7 +21,6 @@ from polyclinic.callbacks import CohortRecord, Provenance, WeightRecord
 from polyclinic.data import CohortDataModule
 from polyclinic.modality import Modality, installed_modalities
 from polyclinic.pictures import ReconstructionPictures
-from polyclinic.restore import label_targets
 from polyclinic.tracking import RunLogger, RunRecord
 from polyclinic.weights import move_encoders
 
@@ -46,7 +45,7 @@ class PolyclinicCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Hand the model the very plugin objects that the data module fits."""
         parser.link_arguments("data.modalities", "model.init_args.modalities", apply_on="instantiate")
-        parser.link_arguments("data", "model.init_args.targets", compute_fn=label_targets, apply_on="instantiate")
+        parser.link_arguments("data.targets", "model.init_args.targets", apply_on="instantiate")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         parser.add_argument(
             "--json", type=Path | None, help="file to write the checkpoint, run and seconds of `fit` to"

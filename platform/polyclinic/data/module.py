@@ -135,12 +135,7 @@ class CohortDataModule(L.LightningDataModule):
     def _standardised(self, place: int, target: Target) -> Target:
         values = np.array([study.labels[place] for study in self.cohort.split("train")])
         known = values[~np.isnan(values)]
-        if len(known) < 2 or known.std() == 0:
-            raise ValueError(
-                f"label {target.name!r} has {len(known)} known values in training, all of them the same; expected at "
-                "least two that differ; set `data.labels` to leave it out"
-            )
-        return replace(target, center=float(known.mean()), scale=float(known.std()))
+        return replace(target, center=float(known.mean()), scale=float(known.std())) if len(known) else target
 
     @property
     def _places(self) -> list[int]:

@@ -20,12 +20,19 @@ class Targets(nn.Module):
 
     Args:
         targets: the label columns.
+
+    Raises:
+        ValueError: there are none, or a quantity does not vary in training.
     """
 
     def __init__(self, targets: Sequence[Target]) -> None:
         super().__init__()
         if not targets:
             raise ValueError("got no label to learn; set `labels` in the cohort file, or `data.labels`")
+        if still := [target.name for target in targets if target.kind == "quantity" and target.scale == 0]:
+            raise ValueError(
+                f"label {still[0]!r} has one value in training, expected at least two; leave it out of `data.labels`"
+            )
         self.targets = tuple(targets)
         sizes = [len(target.names) if target.kind == "class" else 1 for target in targets]
         self.outputs = sum(sizes)

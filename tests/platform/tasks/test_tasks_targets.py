@@ -93,3 +93,5 @@ def test_readings_are_log_odds_expected_levels_and_units() -> None:
 def test_no_label_is_refused() -> None:
     with pytest.raises(ValueError, match=r"got no label to learn; set `labels`"):
         Targets(())
+    with pytest.raises(ValueError, match=r"'age' has one value in training, expected at least two"):
+        Targets([Target(name="age", kind="quantity", scale=0.0)])
