@@ -15,7 +15,7 @@ from polyclinic.modality import HEAT, relative_relevance
 _WIDTH = 52
 _LINES = 18
 _STRONGEST = 0.7
-_STYLE = {"family": "monospace", "fontsize": 7, "parse_math": False}
+_STYLE = {"family": "monospace", "fontsize": 10, "parse_math": False}
 
 
 def word_relevance(

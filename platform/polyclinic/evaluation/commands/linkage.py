@@ -141,13 +141,16 @@ def _write_pairs(path: Path, names: tuple[str, str], told: _Matched, threshold: 
     """One row per asserted pair, the surest first."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rows, columns, scores = told.matching
-    with path.open("w", newline="", encoding="utf-8") as file:
+    # Renamed when whole, so that no half of it is taken for all pairs.
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow([*(f"{name}_study_id" for name in names), "score"])
         for place in np.argsort(-scores, kind="stable"):
             if scores[place] >= threshold:
                 ids = (told.first.study_ids[rows[place]], told.second.study_ids[columns[place]])
                 writer.writerow([*ids, repr(float(scores[place]))])
+    partial.replace(path)
 
 
 def _drawn(curve: PrecisionRecall) -> Figure:
