@@ -2,18 +2,24 @@
 
 from polyclinic.cohort.check import ModalityCheck, check_cohort, print_check
 from polyclinic.cohort.cohort import SPLITS, Cohort, Study, read_cohort
+from polyclinic.cohort.linking import Anchors, Events, Window, link, link_items
 from polyclinic.cohort.phantom import default_modalities, write_phantom_cohort
 from polyclinic.cohort.reading import readable_raws
 from polyclinic.cohort.target import Target
 
 __all__ = [
     "SPLITS",
+    "Anchors",
     "Cohort",
+    "Events",
     "ModalityCheck",
     "Study",
     "Target",
+    "Window",
     "check_cohort",
     "default_modalities",
+    "link",
+    "link_items",
     "print_check",
     "read_cohort",
     "readable_raws",

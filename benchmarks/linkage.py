@@ -1,0 +1,149 @@
+"""Admissions linked with radiographs, ECGs and laboratory: one DuckDB query beside the published way, and how it grows.
+
+The published way (the rules of Symile-MIMIC, written anew) walks over admissions in pandas and looks, for each, among
+the events of its patient. Tables alone: whether files exist is left out on both sides.
+"""
+
+import multiprocessing
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+
+from benchmarks.measure import Figure
+from polyclinic.cohort.linking import Anchors, Events, Window, link, link_items
+
+COMMAND = "python -m benchmarks linkage"
+ITEMS = tuple(range(50800, 50850))
+CXR, AROUND = Window(lower=24, upper=72, after_lower=True), Window(lower=-24, upper=24)
+_SMALL = {"admissions": 10_000, "labs": 2_000_000, "cxr": 20_000, "ecg": 20_000}
+_LARGE = {"admissions": 100_000, "labs": 20_000_000, "cxr": 200_000, "ecg": 200_000}
+
+
+def measure() -> list[Figure]:
+    """Speed against pandas with identical output, the cost of doubling, and time and memory at full size."""
+    with tempfile.TemporaryDirectory() as folder:
+        small, double, large = (Path(folder) / name for name in ("small", "double", "large"))
+        _write(small, **_SMALL)
+        _write(double, **{name: 2 * count for name, count in _SMALL.items()})
+        ours = _seconds(lambda: _linked(small))
+        started = time.perf_counter()
+        theirs = _published(small)
+        published = time.perf_counter() - started
+        pd.testing.assert_frame_equal(_linked(small).astype("float64"), theirs.astype("float64"))
+        doubled = _seconds(lambda: _linked(double))
+        _write(large, **_LARGE)
+        seconds, peak = _apart(large)
+    return [
+        Figure(name="linkage.speedup_10k", value=published / ours, unit="times", goal=50, command=COMMAND),
+        Figure(
+            name="linkage.doubling_cost", value=doubled / ours, unit="times", goal=2.3, at_most=True, command=COMMAND
+        ),
+        Figure(name="linkage.seconds_20m", value=seconds, unit="s", goal=300, at_most=True, command=COMMAND),
+        Figure(name="linkage.peak_gb_20m", value=peak, unit="GB", goal=3, at_most=True, command=COMMAND),
+    ]
+
+
+def _write(folder: Path, *, admissions: int, labs: int, cxr: int, ecg: int) -> None:
+    """Parquet tables of random patients over ten years; a tenth of the results has no value."""
+    folder.mkdir()
+    patients = max(1, admissions * 4 // 5)
+    with duckdb.connect() as connection:
+        connection.execute("SET enable_progress_bar = false")
+        connection.execute("SELECT setseed(0.5)")
+        when = "TIMESTAMP '2150-01-01' + to_minutes(CAST(random() * 5256000 AS BIGINT))"
+        who = f"CAST(random() * {patients} AS BIGINT) AS subject_id"
+        connection.execute(
+            f"CREATE TABLE admissions AS SELECT range AS hadm_id, {who}, {when} AS admittime FROM range({admissions})"
+        )
+        # Events come around an admission of the patient, as they do in a hospital.
+        near = "admittime + to_minutes(CAST((random() - 0.3) * 10000 AS BIGINT))"
+        for name, count, more in (
+            ("cxr", cxr, ""),
+            ("ecg", ecg, ""),
+            ("labs", labs, f", {ITEMS[0]} + CAST(floor(random() * {len(ITEMS) + 10}) AS BIGINT) AS itemid, "
+             "CASE WHEN random() < 0.1 THEN NULL ELSE round(random() * 100, 2) END AS valuenum"),
+        ):  # fmt: skip
+            connection.execute(
+                f"COPY (SELECT e.range AS id, subject_id, {near} AS time{more} FROM range({count}) AS e "
+                f"JOIN admissions ON hadm_id = e.range % {admissions}) TO '{folder / name}.parquet'"
+            )
+        connection.execute(f"COPY admissions TO '{folder / 'admissions.parquet'}'")
+
+
+def _linked(folder: Path) -> pd.DataFrame:
+    """One row per admission: the earliest radiograph, ECG and value of each item, in order of admission."""
+    with duckdb.connect(config={"memory_limit": "2GB", "threads": 2, "temp_directory": str(folder)}) as connection:
+        connection.execute("SET enable_progress_bar = false")
+        for name in ("admissions", "cxr", "ecg", "labs"):
+            connection.execute(f"CREATE VIEW {name} AS SELECT * FROM '{folder / name}.parquet'")
+        anchors = Anchors(table="admissions", id="hadm_id", patient="subject_id", time="admittime")
+        for name, window in (("cxr", CXR), ("ecg", AROUND)):
+            found = link(connection, anchors, Events(table=name, id="id", patient="subject_id", time="time"), window)
+            connection.execute(f"CREATE TABLE found_{name} AS {found.sql_query()}")
+        labs = Events(table="labs", id="id", patient="subject_id", time="time")
+        found = link_items(connection, anchors, labs, AROUND, item="itemid", value="valuenum", items=ITEMS)
+        connection.execute(f"CREATE TABLE found_labs AS {found.sql_query()}")
+        return connection.execute("""
+            SELECT hadm_id, c.id AS cxr, e.id AS ecg, l.* EXCLUDE (anchor_id) FROM admissions
+            LEFT JOIN found_cxr AS c ON c.anchor_id = hadm_id LEFT JOIN found_ecg AS e ON e.anchor_id = hadm_id
+            LEFT JOIN found_labs AS l ON l.anchor_id = hadm_id ORDER BY hadm_id
+        """).df()
+
+
+def _published(folder: Path) -> pd.DataFrame:
+    """The same, admission by admission."""
+    tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in ("admissions", "cxr", "ecg", "labs")}
+    labs = tables["labs"]
+    labs = labs[labs["itemid"].isin(ITEMS) & labs["valuenum"].notna()]
+    grouped = {
+        name: dict(tuple(events.groupby("subject_id")))
+        for name, events in (("cxr", tables["cxr"]), ("ecg", tables["ecg"]), ("labs", labs))
+    }
+    rows = [_row(admission, grouped) for _, admission in tables["admissions"].sort_values("hadm_id").iterrows()]
+    return pd.DataFrame(rows, columns=["hadm_id", "cxr", "ecg", *map(str, ITEMS)])
+
+
+def _row(admission: pd.Series, grouped: dict[str, dict[int, pd.DataFrame]]) -> dict[str, float]:
+    row: dict[str, float] = {"hadm_id": admission["hadm_id"]}
+    for name, window in (("cxr", CXR), ("ecg", AROUND), ("labs", AROUND)):
+        events = grouped[name].get(admission["subject_id"])
+        if events is None:
+            continue
+        hours = (events["time"] - admission["admittime"]).dt.total_seconds() / 3600
+        first = hours > window.lower if window.after_lower else hours >= window.lower
+        inside = events[first & (hours <= window.upper)].sort_values(["time", "id"])
+        if name != "labs":
+            row[name] = inside["id"].iloc[0] if len(inside) else np.nan
+            continue
+        earliest = inside.drop_duplicates("itemid")
+        row |= {str(item): value for item, value in zip(earliest["itemid"], earliest["valuenum"], strict=True)}
+    return row
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    """The best of three."""
+    best = float("inf")
+    for _ in range(3):
+        started = time.perf_counter()
+        work()
+        best = min(best, time.perf_counter() - started)
+    return best
+
+
+def _apart(folder: Path) -> tuple[float, float]:
+    """Seconds and peak gigabytes of a process of its own."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_watched, (folder,))
+
+
+def _watched(folder: Path) -> tuple[float, float]:
+    started = time.perf_counter()
+    _linked(folder)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    return time.perf_counter() - started, peak
