@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import bootstrap, card, demo, gradcache, heads, linkage, masked, reading, step, symile, xor
+from benchmarks import bootstrap, card, demo, fuzz, gradcache, heads, linkage, masked, reading, step, symile, xor
 from benchmarks.measure import Benchmark
 
 BENCHMARKS: dict[str, Benchmark] = {
@@ -19,6 +19,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "masked": masked.measure,
     "bootstrap": bootstrap.measure,
     "linkage": linkage.measure,
+    "fuzz": fuzz.measure,
     "card": card.measure,
     "heads": heads.measure,
     "demo": demo.measure,

@@ -13,6 +13,7 @@ from polyclinic_audio.recording import MAX_SAMPLES, Recording
 FORMATS = {"WAV": "wav", "WAVEX": "wav", "RF64": "wav", "FLAC": "flac", "OGG": "ogg", "MP3": "mp3", "MPEG": "mp3"}
 _FULL_SCALE = 0.99
 _LARGEST = 1e9
+_RATES = (500, 192_000)
 
 
 def read_sound(path: Path, *, max_seconds: float) -> Recording:
@@ -49,6 +50,9 @@ def _refuse_unusable(file: soundfile.SoundFile, max_seconds: float) -> None:
         raise UnreadableSource(f"got a {file.format} file, expected {', '.join(sorted(set(FORMATS.values())))}")
     if file.frames <= 0:
         raise UnreadableSource("sound of zero length")
+    if not _RATES[0] <= file.samplerate <= _RATES[1]:
+        # The resampling filter has 20 taps for each of the rate's samples per second.
+        raise UnreadableSource(f"sampling rate of {file.samplerate} Hz; expected {_RATES[0]} to {_RATES[1]:,} Hz")
     seconds = file.frames / file.samplerate
     if seconds > max_seconds:
         raise UnreadableSource(f"sound of {seconds:.0f} s; expected at most {max_seconds:g} s, set `max_seconds`")

@@ -1,6 +1,7 @@
 """From a DICOM waveform (PS3.3 C.10.9; leads of CID 3001) to leads."""
 
 import warnings
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,8 @@ def _parse(path: Path) -> Dataset:
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise UnreadableSource(f"DICOM file larger than {_MAX_BYTES:,} bytes")
-        dataset = pydicom.dcmread(path, force=True)
+        # From memory, where an element that claims gigabytes gets what there is; a file would allocate them.
+        dataset = pydicom.dcmread(BytesIO(path.read_bytes()), force=True)
     except UnreadableSource:
         raise
     except Exception as error:

@@ -8,6 +8,7 @@ from polyclinic_ecg.quiet_wfdb import parse_header_content, rx_record, rx_signal
 from polyclinic_ecg.recording import check_dimensions, lead_index
 
 _MAX_BYTES = 1_000_000
+_LONGEST_LINE = 1000
 _MAX_LENGTH = 10**12
 _OUTSIDE = ("/", "\\", ":", "..")
 
@@ -38,6 +39,8 @@ def parse_header(header: Path) -> Declared:
     lines, _ = parse_header_content(_text(header))
     if not lines:
         raise UnreadableSource("WFDB header without a record line")
+    if max(map(len, lines)) > _LONGEST_LINE:
+        raise UnreadableSource(f"not a WFDB header: a line of more than {_LONGEST_LINE:,} characters")
     rate, length = _record_line(lines[0], signals=len(lines) - 1)
     signals = [_signal_line(line) for line in lines[1:]]
     standard = [signal for signal in signals if lead_index(signal["sig_name"]) is not None]

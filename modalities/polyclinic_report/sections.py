@@ -21,9 +21,11 @@ _KIND_OF = MappingProxyType({name: kind for kind, names in _KINDS.items() for na
 _NAMES = "|".join(sorted(map(re.escape, _KIND_OF), key=len, reverse=True))
 # A heading opens a line or follows a full stop; in capitals it may stand anywhere, for reports stored in one line.
 _HEADING = re.compile(
-    rf"(?:^|(?<=[.!?])\s)\s*(?i:({_NAMES}))\s*:|\b({_NAMES.upper()})\s*:|^[ \t]*(?i:({_NAMES}))[ \t]*$", re.MULTILINE
+    rf"(?:^|(?<=[.!?])\s)[^\S\n]*(?i:({_NAMES}))\s*:|\b({_NAMES.upper()})\s*:|^[ \t]*(?i:({_NAMES}))[ \t]*$",
+    re.MULTILINE,
 )
 _ABBREVIATION = re.compile(r"(?:^|\s)(?:[A-Za-z]|\d{1,2}|dr|mr|mrs|ms|vs|approx|e\.g|i\.e)\.$", re.IGNORECASE)
+_LONGEST_ABBREVIATION = len(" approx.") + 1
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 _PARAGRAPH = re.compile(r"\n\s*\n|\n(?=\s*(?:[-*•]|\d{1,2}[.)])\s)")
 
@@ -49,13 +51,13 @@ def split_sentences(text: str) -> list[str]:
     """Sentences in their order, white space collapsed; a heading stays with the sentence that follows it."""
     sentences: list[str] = []
     for paragraph in _paragraphs(text):
-        pending = ""
+        pending: list[str] = []
         for piece in _SENTENCE_END.split(paragraph):
-            pending = f"{pending} {piece}".strip()
-            if not _ABBREVIATION.search(pending):
-                sentences.append(pending)
-                pending = ""
-        sentences.append(pending)
+            pending.append(piece)
+            if not _ABBREVIATION.search(piece[-_LONGEST_ABBREVIATION:]):
+                sentences.append(" ".join(pending))
+                pending = []
+        sentences.append(" ".join(pending))
     return [" ".join(sentence.split()) for sentence in sentences if sentence.strip()]
 
 

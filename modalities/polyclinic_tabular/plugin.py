@@ -26,6 +26,7 @@ from polyclinic_tabular.tokens import FeatureTokenizer
 
 Scaling = Literal["percentile", "zscore"]
 TextValues = Literal["error", "missing", "approximate"]
+_LARGEST = 1e15
 MISSING = ("", "NA", "N/A", "nan", "None")
 
 
@@ -267,6 +268,10 @@ class Tabular(Modality, Imputable, Explainable):
             value = approximate_number(text) if self.text_values == "approximate" else None
         if value is None:
             return float("nan")
+        if abs(value) > _LARGEST:
+            raise UnreadableSource(
+                f"column {name!r} holds a number beyond {_LARGEST:g}, which no unit of a value makes"
+            )
         low, high = self.plausible.get(name, (-np.inf, np.inf))
         if not low <= value <= high:
             counts["implausible"] += 1

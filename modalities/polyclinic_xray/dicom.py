@@ -1,19 +1,32 @@
 """From a DICOM file to pixels in [0, 1]: decode, keep the stored bits, show (PS3.3 C.7.6.3, C.11)."""
 
 import warnings
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_color_lut
-from pydicom.uid import JPEG2000, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
+from pydicom.uid import (
+    JPEG2000,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLSNearLossless,
+)
 
 from polyclinic.modality import UnreadableSource
 from polyclinic_xray.radiograph import MAX_PIXELS, Radiograph
 from polyclinic_xray.voi import to_display
 
 _LUMA = np.array([0.299, 0.587, 0.114])
+_UNCOMPRESSED = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
+_JPEG2000 = (JPEG2000, JPEG2000Lossless)
 _LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000)
 
 
@@ -47,6 +60,10 @@ def _read(path: Path, window: int) -> Radiograph:
         return Radiograph(_luminance(pixels, pixels.dtype.itemsize * 8), _facts(dataset))
     if pixels.ndim == 3:
         return Radiograph(_luminance(pixels, int(dataset.BitsStored)), _facts(dataset))
+    if str(dataset.PhotometricInterpretation) not in ("MONOCHROME1", "MONOCHROME2"):
+        raise UnreadableSource(
+            "one sample per pixel without a grey photometric interpretation; its polarity is unknown"
+        )
     limits = _limits(dataset)
     shown, steps = to_display(dataset, _within(pixels, dataset, limits), limits=limits, window=window)
     return Radiograph(shown, {**_facts(dataset), **steps})
@@ -54,7 +71,8 @@ def _read(path: Path, window: int) -> Radiograph:
 
 def _parse(path: Path) -> Dataset:
     try:
-        dataset = pydicom.dcmread(path, force=True)
+        # From memory, where an element that claims gigabytes gets what there is; a file would allocate them.
+        dataset = pydicom.dcmread(BytesIO(path.read_bytes()), force=True)
     except Exception as error:
         raise UnreadableSource(f"not a DICOM file that can be parsed ({type(error).__name__})") from None
     if not dataset:
@@ -72,15 +90,25 @@ def _refuse_unusable(dataset: Dataset) -> None:
     rows, columns = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
     if not 0 < rows * columns <= MAX_PIXELS:
         raise UnreadableSource(f"DICOM of {rows} x {columns} pixels; expected 1 to {MAX_PIXELS:,} pixels")
+    if _syntax(dataset) in _UNCOMPRESSED:
+        # More than a whole row is no padding: then Rows or Columns are not those of these pixels.
+        row = columns * int(dataset.get("SamplesPerPixel", 1)) * int(dataset.BitsAllocated) // 8
+        if len(dataset.PixelData) >= (rows + 1) * max(row, 2):
+            raise UnreadableSource(f"pixel data of {len(dataset.PixelData)} bytes for {rows} rows of {row} bytes")
     high_bit, bits = int(dataset.get("HighBit", dataset.BitsStored - 1)), int(dataset.BitsStored)
     if high_bit != bits - 1:
         raise UnreadableSource(f"DICOM with HighBit {high_bit} and BitsStored {bits}; expected HighBit {bits - 1}")
 
 
 def _decode(dataset: Dataset) -> np.ndarray:
+    if _syntax(dataset) in _JPEG2000:
+        # OpenJPEG refuses a broken code stream, where gdcm ends the process.
+        dataset.pixel_array_options(decoding_plugin="pylibjpeg")
     try:
         return np.asarray(dataset.pixel_array)
-    except Exception as error:
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # decoders in Rust panic past Exception
         raise UnreadableSource(
             f"pixel data cannot be decoded (transfer syntax {_syntax(dataset)}, {type(error).__name__})"
         ) from None

@@ -33,6 +33,9 @@ def _read(path: Path) -> Radiograph:
     with Image.open(path, formats=("PNG", "JPEG")) as image:
         if image.width * image.height > MAX_PIXELS:
             raise UnreadableSource(f"{image.height} x {image.width} image; expected at most {MAX_PIXELS:,} pixels")
+        # Decoding a PNG stops at the last row and passes over the checksums; a JPEG has none.
+        image.verify()
+    with Image.open(path, formats=("PNG", "JPEG")) as image:
         kind, mode = str(image.format).lower(), image.mode
         upright = ImageOps.exif_transpose(image)
         bits = 16 if mode in _SIXTEEN_BIT else 8

@@ -62,6 +62,8 @@ def _modality(dataset: Dataset, limits: tuple[int, int]) -> tuple[Callable[[np.n
     if slope == 0:
         raise UnreadableSource("got RescaleSlope 0, expected another number: all pixels would be the same")
     low, high = sorted(end * slope + intercept for end in limits)
+    if not 0 < high - low < math.inf:
+        raise UnreadableSource("got RescaleSlope and RescaleIntercept that leave no range of finite numbers")
     return lambda values: values * slope + intercept, low, high
 
 

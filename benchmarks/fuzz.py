@@ -1,0 +1,391 @@
+"""Damaged files of every format that the plugins read: each is read or refused by name, in bounded time and memory."""
+
+import multiprocessing
+import resource
+import struct
+import sys
+import tempfile
+import warnings
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import soundfile
+import torch
+from PIL import Image
+from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
+
+from benchmarks.measure import Figure
+from polyclinic.modality import Item, Modality, UnreadableSource, installed_modalities
+from polyclinic.physiology import Patient
+
+COMMAND = "python -m benchmarks fuzz"
+MUTATIONS = 2000
+LIMIT_SECONDS, LIMIT_BYTES = 5.0, 2 * 10**9
+ORIGINALS = 3
+NAME = "doe_john"
+_LONGEST = 900_000
+_LARGEST = 1e5
+"""No prepared value is larger: radiographs and sounds have unit deviation, leads at most 10 V, rows percentiles."""
+
+_ANY_LENGTH = ("tokens", "sentence", "word")
+
+Study = dict[str, bytes]
+"""The files of one study by suffix, the source first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """One kind of file.
+
+    Attributes:
+        plugin: its name among the installed modalities.
+        convert: from the phantom's file to the files of this format, beside each other; the first is the source.
+        source: suffix of the first.
+        header: bytes at the start that say what the rest is.
+    """
+
+    plugin: str
+    convert: Callable[[Path], list[Path]]
+    source: str
+    header: int
+
+
+def _itself(path: Path) -> list[Path]:
+    return [path]
+
+
+def _wfdb(path: Path) -> list[Path]:
+    return [path, path.with_suffix(".dat")]
+
+
+def _image(suffix: str) -> Callable[[Path], list[Path]]:
+    def convert(path: Path) -> list[Path]:
+        dataset = pydicom.dcmread(path)
+        stored = dataset.pixel_array
+        if suffix == ".png":
+            # Depths of 8 and 16 bit, by what the phantom drew.
+            image = Image.fromarray(stored << 4 if stored[0, 0] % 2 else (stored >> 4).astype(np.uint8))
+        else:
+            image = Image.fromarray((stored >> 4).astype(np.uint8))
+        image.save(path.with_suffix(suffix))
+        return [path.with_suffix(suffix)]
+
+    return convert
+
+
+def _compressed(syntax: str) -> Callable[[Path], list[Path]]:
+    def convert(path: Path) -> list[Path]:
+        dataset = pydicom.dcmread(path)
+        dataset.compress(syntax, generate_instance_uid=False)
+        dataset.save_as(path)
+        return [path]
+
+    return convert
+
+
+def _sound(suffix: str) -> Callable[[Path], list[Path]]:
+    def convert(path: Path) -> list[Path]:
+        samples, rate = soundfile.read(path)
+        soundfile.write(path.with_suffix(suffix), samples, 16_000 if suffix == ".mp3" else rate)
+        return [path.with_suffix(suffix)]
+
+    return convert
+
+
+def _waveform(path: Path) -> list[Path]:
+    """A twelve-lead waveform of two seconds, with as much of the standard's modules as a reader needs."""
+    written = path.with_suffix(".dcm")
+    stored = np.fromfile(path.with_suffix(".dat"), dtype="<i2")[: 12 * 1000].reshape(-1, 12)
+    group = pydicom.Dataset()
+    group.WaveformOriginality, group.SamplingFrequency = "ORIGINAL", 500
+    group.NumberOfWaveformChannels, group.NumberOfWaveformSamples = 12, len(stored)
+    group.WaveformBitsAllocated, group.WaveformSampleInterpretation = 16, "SS"
+    group.ChannelDefinitionSequence = [_channel(number) for number in (1, 2, 61, 62, 63, 64, 3, 4, 5, 6, 7, 8)]
+    group.add_new("WaveformData", "OW", stored.tobytes())
+    dataset = pydicom.Dataset()
+    dataset.SOPClassUID, dataset.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.9.1.1", "1.2.3"
+    dataset.PatientName, dataset.WaveformSequence = "Phantom^Study", [group]
+    dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    dataset.save_as(written, enforce_file_format=True)
+    return [written]
+
+
+def _channel(number: int) -> pydicom.Dataset:
+    source, unit, channel = (pydicom.Dataset() for _ in range(3))
+    source.CodeValue, source.CodingSchemeDesignator, source.CodeMeaning = f"2:{number}", "MDC", "Lead"
+    unit.CodeValue, unit.CodingSchemeDesignator, unit.CodeMeaning = "uV", "UCUM", "microvolt"
+    channel.ChannelSourceSequence, channel.ChannelSensitivityUnitsSequence = [source], [unit]
+    channel.ChannelSensitivity, channel.ChannelSensitivityCorrectionFactor = "5", "1"
+    channel.ChannelBaseline, channel.WaveformBitsStored = "0", 16
+    return channel
+
+
+FORMATS: Mapping[str, Format] = {
+    "xray-dicom": Format(plugin="xray", convert=_itself, source=".dcm", header=1200),
+    "xray-dicom-rle": Format(plugin="xray", convert=_compressed(RLELossless), source=".dcm", header=1300),
+    "xray-dicom-jpegls": Format(plugin="xray", convert=_compressed(JPEGLSLossless), source=".dcm", header=1300),
+    "xray-dicom-jpeg2000": Format(plugin="xray", convert=_compressed(JPEG2000Lossless), source=".dcm", header=1300),
+    "xray-png": Format(plugin="xray", convert=_image(".png"), source=".png", header=64),
+    "xray-jpeg": Format(plugin="xray", convert=_image(".jpg"), source=".jpg", header=640),
+    "ecg-wfdb": Format(plugin="ecg", convert=_wfdb, source=".hea", header=600),
+    "ecg-dicom": Format(plugin="ecg", convert=_waveform, source=".dcm", header=2400),
+    "audio-wav": Format(plugin="audio", convert=_itself, source=".wav", header=44),
+    "audio-flac": Format(plugin="audio", convert=_sound(".flac"), source=".flac", header=128),
+    "audio-ogg": Format(plugin="audio", convert=_sound(".ogg"), source=".ogg", header=4000),
+    "audio-mp3": Format(plugin="audio", convert=_sound(".mp3"), source=".mp3", header=128),
+    "report-txt": Format(plugin="report", convert=_itself, source=".txt", header=200),
+    "tabular-csv": Format(plugin="tabular", convert=_itself, source=".csv", header=200),
+}
+
+
+def measure(mutations: int = MUTATIONS) -> list[Figure]:
+    """Every format in a process of its own that is started anew after a hang or a crash; counts go to stderr."""
+    unexpected = 0
+    for name in FORMATS:
+        counts = Counter(found for _, found in outcomes(name, mutations))
+        unexpected += counts.total() - counts["read"] - counts["refused"]
+        sys.stderr.write(f"{name}: {dict(counts)}\n")
+    return [
+        Figure(name="fuzz.unexpected", value=float(unexpected), unit="files", goal=0.0, at_most=True, command=COMMAND)
+    ]
+
+
+def outcomes(name: str, mutations: int) -> Iterator[tuple[str, str]]:
+    """How each file was damaged, and ``read``, ``refused`` or what was unexpected."""
+    with tempfile.TemporaryDirectory() as kept:
+        folder = Path(kept)
+        originals, worker = write_originals(name, folder), _Worker(name, folder)
+        for index in range(mutations):
+            damage, study = damaged(originals, header=FORMATS[name].header, index=index)
+            yield (
+                f"{damage} {index}",
+                believed(worker.outcome(write_study(study, folder / "changed_study")), study, originals),
+            )
+        worker.stop()
+
+
+def write_originals(name: str, folder: Path) -> list[Study]:
+    """Phantoms in a format, one folder each."""
+    modality, originals = installed_modalities()[FORMATS[name].plugin](), []
+    for seed in range(ORIGINALS):
+        rng = np.random.default_rng(seed)
+        (folder / str(seed)).mkdir()
+        path = modality.phantom(Patient(rng).visit(rng), rng, folder / str(seed) / NAME)
+        originals.append({file.suffix: file.read_bytes() for file in FORMATS[name].convert(path)})
+    return originals
+
+
+def write_study(study: Study, folder: Path) -> Path:
+    """Write the files beside each other and return the source."""
+    folder.mkdir(exist_ok=True)
+    for suffix, content in study.items():
+        (folder / f"{NAME}{suffix}").write_bytes(content)
+    return folder / f"{NAME}{next(iter(study))}"
+
+
+def damaged(originals: Sequence[Study], *, header: int, index: int) -> tuple[str, Study]:
+    """The ``index``-th damaged study and what was done to one of its files."""
+    rng = np.random.default_rng(index)
+    chosen = index % len(originals)
+    study, other = originals[chosen], originals[(chosen + 1) % len(originals)]
+    suffix = list(study)[rng.integers(len(study))]
+    damage = _DAMAGES[index // len(originals) % len(_DAMAGES)]
+    content = damage(study[suffix], other[suffix], header, rng)
+    return damage.__name__.strip("_"), {**study, suffix: content}
+
+
+def _truncated(content: bytes, other: bytes, header: int, rng: np.random.Generator) -> bytes:
+    end = int(rng.integers(len(content)))
+    return content[: end if rng.random() < 0.8 else end % header]
+
+
+def _flipped(content: bytes, end: int, rng: np.random.Generator) -> bytes:
+    changed = bytearray(content)
+    for place in rng.integers(min(len(content), end), size=rng.integers(1, 9)):
+        changed[place] ^= 1 << int(rng.integers(8))
+    return bytes(changed)
+
+
+def _flipped_header(content: bytes, other: bytes, header: int, rng: np.random.Generator) -> bytes:
+    return _flipped(content, header, rng)
+
+
+def _flipped_anywhere(content: bytes, other: bytes, header: int, rng: np.random.Generator) -> bytes:
+    return _flipped(content, len(content), rng)
+
+
+def _swapped_blocks(content: bytes, other: bytes, header: int, rng: np.random.Generator) -> bytes:
+    size = int(rng.integers(1, max(2, min(header, len(content) // 3))))
+    first, second = sorted(int(place) for place in rng.integers(len(content) - size, size=2))
+    second = max(second, first + size)
+    parts = content[:first], content[second : second + size], content[first + size : second]
+    return b"".join([*parts, content[first : first + size], content[second + size :]])
+
+
+def _swapped_header(content: bytes, other: bytes, header: int, rng: np.random.Generator) -> bytes:
+    end = header if rng.random() < 0.5 else int(rng.integers(1, header))
+    return other[:end] + content[end:]
+
+
+def _inserted(content: bytes, other: bytes, header: int, rng: np.random.Generator) -> bytes:
+    place = int(rng.integers(len(content) if rng.random() < 0.5 else min(header, len(content))))
+    return content[:place] + rng.bytes(int(rng.integers(1, 65))) + content[place:]
+
+
+def _repeated(content: bytes, other: bytes, header: int, rng: np.random.Generator) -> bytes:
+    """A few bytes many times over, which costs a reader of quadratic time minutes."""
+    place, size = int(rng.integers(len(content))), int(rng.integers(1, 9))
+    times = int(rng.integers(1, _LONGEST // size))
+    return content[:place] + content[place : place + size] * times + content[place:]
+
+
+def _emptied(content: bytes, other: bytes, header: int, rng: np.random.Generator) -> bytes:
+    return b"" if rng.random() < 0.5 else bytes(len(content))
+
+
+_DAMAGES = (
+    *(_truncated, _flipped_header, _flipped_anywhere, _swapped_blocks, _swapped_header, _inserted, _repeated),
+    _emptied,
+)
+
+
+def believed(found: str, study: Study, originals: Sequence[Study]) -> str:
+    """The outcome, unless a checksum inside the file says that what was read is not what was written."""
+    if found != "read":
+        return found
+    if ".dat" in study and any(study[".hea"] == each[".hea"] for each in originals):
+        return found if _sums_hold(study) else "read in spite of a failed checksum"
+    if ".png" in study:
+        return found if _cyclic_sums_hold(study[".png"]) else "read in spite of a failed checksum"
+    return found
+
+
+def _sums_hold(study: Study) -> bool:
+    """The 16-bit sums of a record in format 16 are those of its header, which is not damaged."""
+    lines = [line.split() for line in study[".hea"].decode().splitlines() if not line.startswith("#")]
+    count, length = int(lines[0][1]), int(lines[0][3])
+    stored = np.frombuffer(study[".dat"][: 2 * count * length], dtype="<i2")
+    if len(stored) < count * length:
+        return False
+    sums = stored.reshape(length, count).sum(axis=0, dtype=np.int64)
+    return all(int(line[6]) % 65536 == total % 65536 for line, total in zip(lines[1:], sums, strict=True))
+
+
+def _cyclic_sums_hold(content: bytes) -> bool:
+    """Every chunk of a PNG up to its end carries the sum of its bytes."""
+    place = 8
+    while len(content) >= place + 12:
+        (size,) = struct.unpack_from(">I", content, place)
+        chunk = content[place + 4 : place + 8 + size]
+        if content[place + 8 + size : place + 12 + size] != struct.pack(">I", zlib.crc32(chunk)):
+            return False
+        if chunk[:4] == b"IEND":
+            return True
+        place += 12 + size
+    return False
+
+
+def fitted(folder: Path, name: str) -> tuple[Modality, Item]:
+    """The plugin, fitted on the originals in ``folder``, and the first item that it prepares."""
+    modality = installed_modalities()[FORMATS[name].plugin]()
+    suffix = FORMATS[name].source
+    raws = [modality.read(folder / str(seed) / f"{NAME}{suffix}") for seed in range(ORIGINALS)]
+    modality.fit(raws)
+    return modality, modality.prepare(raws[0])
+
+
+def judged(modality: Modality, sound: Item, source: Path) -> str:
+    """``read``, ``refused``, or what is wrong with how a source is read.
+
+    Args:
+        modality: a fitted plugin.
+        sound: an item that it prepared of an undamaged source.
+        source: what to read.
+    """
+    try:
+        raw = modality.read(source)
+    except UnreadableSource as error:
+        return _refusal(str(error), source)
+    except Exception as error:
+        return f"read raised {type(error).__name__}"
+    try:
+        facts, item = modality.describe(raw), modality.prepare(raw)
+        modality.collate([item, sound])
+    except Exception as error:
+        return f"prepare raised {type(error).__name__}"
+    if not all(np.isfinite(fact) for fact in facts.values() if isinstance(fact, float)):
+        return "facts that are not finite"
+    return _item_fault(item, sound) or "read"
+
+
+def _refusal(message: str, source: Path) -> str:
+    if "MemoryError" in message:
+        return "refused for want of memory"
+    return "a path in the message" if any(part in message for part in (NAME, *source.parts[1:])) else "refused"
+
+
+def _item_fault(item: Item, sound: Item) -> str | None:
+    if item.keys() != sound.keys():
+        return "other tensors"
+    for name, value in item.items():
+        # Reports are as long as their text; everything else has one size.
+        if value.dtype != sound[name].dtype or (name not in _ANY_LENGTH and value.shape != sound[name].shape):
+            return f"{name} of another shape or type"
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            return f"{name} that is not finite"
+        if value.is_floating_point() and value.abs().max() > _LARGEST:
+            return f"{name} beyond what is possible"
+    return None
+
+
+class _Worker:
+    """A process that reads one file at a time; it does not outlive a file that takes too long."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self._name, self._folder = name, folder
+        self._start()
+
+    def outcome(self, source: Path) -> str:
+        """Like ``judged``, or how the process ended."""
+        self._ours.send(source)
+        try:
+            if self._ours.poll(LIMIT_SECONDS):
+                return str(self._ours.recv())
+            found = f"longer than {LIMIT_SECONDS:g} s"
+        except EOFError:
+            found = "crash"
+        self.stop()
+        self._start()
+        return found
+
+    def stop(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.join()
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._ours, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(self._name, self._folder, theirs), daemon=True)
+        self._process.start()
+        theirs.close()
+        self._ours.recv()
+
+
+def _serve(name: str, folder: Path, connection: Connection) -> None:
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    modality, sound = fitted(folder, name)
+    # What is mapped already, and as much again as a file may cost; the first figure is in pages.
+    mapped = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + LIMIT_BYTES, mapped + LIMIT_BYTES))
+    connection.send("ready")
+    while True:
+        connection.send(judged(modality, sound, connection.recv()))
