@@ -113,7 +113,7 @@ class ZeroShotScorer(Scorer):
         self.restored, self.prompts = restored, prompts
         self.findings = tuple(prompts.findings)
         self.texts = embed_texts(restored, prompts.modality, prompts.texts())
-        self.modalities = _query([name for name in restored.data.modalities if name != prompts.modality], query)
+        self.modalities = chosen_query([name for name in restored.data.modalities if name != prompts.modality], query)
 
     def read(self, split: str) -> Scorable:
         """Embed a split."""
@@ -181,7 +181,7 @@ class TrainedScorer(Scorer):
                 "`polyclinic evaluate classifier`"
             )
         self.findings = tuple(names)
-        self.modalities = _query(list(restored.data.modalities), query)
+        self.modalities = chosen_query(list(restored.data.modalities), query)
 
     def read(self, split: str) -> Scorable:
         """Encode a split."""
@@ -195,10 +195,9 @@ class TrainedScorer(Scorer):
 
     def readings(self, studies: Scorable, modalities: Collection[str]) -> Float[Tensor, "N K"]:
         """All readings of the head, of levels and quantities too."""
-        shown = {name for name in self.modalities if name in modalities}
-        hidden = {name: rows if name in shown else torch.zeros_like(rows) for name, rows in studies.present.items()}
+        shown = [name for name in self.modalities if name in modalities]
         with torch.inference_mode():
-            return self.task.fuse(studies.features, hidden)
+            return self.task.fuse(studies.features, only(studies.present, shown))
 
     def scores(self, studies: Scorable, modalities: Collection[str]) -> Float[np.ndarray, "N F"]:
         """Log-odds by the head."""
@@ -208,25 +207,28 @@ class TrainedScorer(Scorer):
         """The finding's log-odds, differentiably."""
         with torch.no_grad():
             fixed = self.task.features(batch)
-        place = _place(self.task.targets.columns, finding)
-        shown = {
-            name: rows if name in self.modalities else torch.zeros_like(rows) for name, rows in batch.present.items()
-        }
+        place, present = self.task.targets.columns.index(finding), only(batch.present, self.modalities)
 
         def score(pooled: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
-            return self.task.fuse({**fixed, modality: self.task.heads[modality](pooled)}, shown)[:, place]
+            return self.task.fuse({**fixed, modality: self.task.heads[modality](pooled)}, present)[:, place]
 
         return score
 
 
-def _query(known: Sequence[str], query: Sequence[str] | None) -> tuple[str, ...]:
+def chosen_query(known: Sequence[str], query: Sequence[str] | None) -> tuple[str, ...]:
+    """The modalities that speak: those asked for, or all that are known.
+
+    Raises:
+        ValueError: none, or one that is not known.
+    """
     if query is not None and (not query or not set(query) <= set(known)):
         raise ValueError(f"got query {list(query)}, expected some of {list(known)}; set `--query`")
     return tuple(known if query is None else query)
 
 
-def _place(columns: Sequence[str], finding: str) -> int:
-    return list(columns).index(finding)
+def only(present: Mapping[str, Bool[Tensor, " N"]], names: Collection[str]) -> dict[str, Bool[Tensor, " N"]]:
+    """Which studies have each modality, when all but some are hidden."""
+    return {name: rows if name in names else torch.zeros_like(rows) for name, rows in present.items()}
 
 
 def _joined(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:

@@ -138,7 +138,6 @@ def test_dropout_hides_modalities_and_never_the_last() -> None:
         assert 0.5 < float(kept[name][both].float().mean()) < 0.75
     had = batch.present["first"] | batch.present["second"]
     assert torch.equal(kept["first"] | kept["second"], had)
-    assert task.eval()._some(batch.present) is not None
     with pytest.raises(ValueError, match="modality_dropout 1"):
         _task(modality_dropout=1)
 

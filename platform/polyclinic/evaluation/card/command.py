@@ -27,8 +27,6 @@ from polyclinic.restore import Restored, restore
 from polyclinic.tasks import ContrastivePretraining
 from polyclinic.tracking import describe_checkout
 
-_BINS = 15
-
 
 def card(
     checkpoint: Path,

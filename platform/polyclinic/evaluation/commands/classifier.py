@@ -1,21 +1,18 @@
 """``polyclinic evaluate classifier``: how good a model trained on labels is."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Bool
 from rich.console import Console
-from torch import Tensor
 
-from polyclinic.data import Batch
 from polyclinic.evaluation.commands.keep import keep_report
 from polyclinic.evaluation.commands.tables import as_json, print_agreement, print_zero_shot
 from polyclinic.evaluation.embedding import split_batches
 from polyclinic.evaluation.metrics.agreement import agreement_report, binary_columns
+from polyclinic.evaluation.scorers import chosen_query, only
 from polyclinic.evaluation.zeroshot import zero_shot_report
-from polyclinic.restore import Restored, restore
+from polyclinic.restore import restore
 from polyclinic.tasks import Downstream
 
 
@@ -41,10 +38,10 @@ def classifier(
     """
     restored = restore(checkpoint, cohort=cohort)
     task, targets, console = restored.task_of(Downstream), restored.data.targets, Console()
-    query = _query(restored, query)
+    query = list(chosen_query(list(restored.data.modalities), query))
     batches = split_batches(restored, split)
     with torch.inference_mode():
-        readings = torch.cat([task.fuse(task.features(batch), _shown(batch, query)) for batch in batches])
+        readings = torch.cat([task.fuse(task.features(batch), only(batch.present, query)) for batch in batches])
     labels = torch.cat([batch.labels for batch in batches])
     patients = [patient for batch in batches for patient in batch.patient_ids]
     scores, truth, names = binary_columns(readings, labels, targets)
@@ -70,14 +67,3 @@ def classifier(
         }
     keep_report(restored, "classifier", content, metrics, {}, json)
     console.print("next: polyclinic evaluate card --help")
-
-
-def _query(restored: Restored, query: list[str] | None) -> list[str]:
-    known = list(restored.data.modalities)
-    if query is not None and (not query or not set(query) <= set(known)):
-        raise ValueError(f"got query {query}, expected some of {known}; set `--query`")
-    return known if query is None else query
-
-
-def _shown(batch: Batch, query: Sequence[str]) -> Mapping[str, Bool[Tensor, " B"]]:
-    return {name: rows if name in query else torch.zeros_like(rows) for name, rows in batch.present.items()}
