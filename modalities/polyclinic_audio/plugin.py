@@ -12,8 +12,19 @@ from matplotlib.axes import Axes
 from scipy.signal import resample_poly
 from torch import Tensor
 
-from polyclinic.modality import Explainable, Imputable, Item, Modality, Physiology, Source, UnreadableSource
+from polyclinic.modality import (
+    Concern,
+    Explainable,
+    Imputable,
+    Inspectable,
+    Item,
+    Modality,
+    Physiology,
+    Source,
+    UnreadableSource,
+)
 from polyclinic.nn import Encoder, Transformer, TransformerEncoder
+from polyclinic_audio.concerns import encoding_of, recording_concerns
 from polyclinic_audio.imputed import draw_mel, write_mel
 from polyclinic_audio.mel import log_mel, mel_filterbank
 from polyclinic_audio.phantom import write_phantom
@@ -23,7 +34,7 @@ from polyclinic_audio.relevance import draw_patches
 from polyclinic_audio.tokens import TimePatchTokenizer
 
 
-class Audio(Modality, Imputable, Explainable):
+class Audio(Modality, Imputable, Explainable, Inspectable):
     """Recordings, shown to the encoder as a normalised log-mel spectrogram of fixed length.
 
     Args:
@@ -97,6 +108,14 @@ class Audio(Modality, Imputable, Explainable):
         """Format, rate in Hz and what it is resampled to, seconds, channels, share of samples at full scale."""
         resampled = "no" if raw.rate == self.rate else f"{raw.rate} to {self.rate} Hz"
         return {**raw.facts, "resampled": resampled}
+
+    def concerns(self, source: Source, raw: Recording) -> Iterable[Concern]:
+        """Identifiers in tags, clipping, silence, length, rate."""
+        return recording_concerns(source, raw, rate=self.rate, seconds=self.seconds)
+
+    def stored_as(self, source: Source) -> str:
+        """The container."""
+        return encoding_of(source)
 
     def fit(self, raws: Iterable[Recording]) -> None:
         """Nothing is learned: each recording is normalised by itself or by constants."""

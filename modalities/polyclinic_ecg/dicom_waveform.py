@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.waveforms import multiplex_array
 
 from polyclinic.modality import UnreadableSource
+from polyclinic_ecg.inflated import refuse_bomb
 from polyclinic_ecg.recording import LEADS, Channel, Electrocardiogram, assemble, check_dimensions, lead_index
 
 # CID 3001 writes a lead as 2:N in MDC and as 5.6.3-9-N in SCP-ECG, with the same N.
@@ -42,7 +43,9 @@ def _parse(path: Path) -> Dataset:
         if path.stat().st_size > _MAX_BYTES:
             raise UnreadableSource(f"DICOM file larger than {_MAX_BYTES:,} bytes")
         # From memory, where an element that claims gigabytes gets what there is; a file would allocate them.
-        dataset = pydicom.dcmread(BytesIO(path.read_bytes()), force=True)
+        content = path.read_bytes()
+        refuse_bomb(content)
+        dataset = pydicom.dcmread(BytesIO(content), force=True)
     except UnreadableSource:
         raise
     except Exception as error:

@@ -10,9 +10,20 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from polyclinic.modality import Explainable, Imputable, Item, Modality, Physiology, Source, UnreadableSource
+from polyclinic.modality import (
+    Concern,
+    Explainable,
+    Imputable,
+    Inspectable,
+    Item,
+    Modality,
+    Physiology,
+    Source,
+    UnreadableSource,
+)
 from polyclinic.nn import Encoder, Transformer, TransformerEncoder
 from polyclinic_ecg.augment import apply, draw
+from polyclinic_ecg.concerns import encoding_of, recording_concerns
 from polyclinic_ecg.dicom_waveform import read_dicom
 from polyclinic_ecg.imputed import draw_leads, write_leads
 from polyclinic_ecg.patches import Masking
@@ -21,10 +32,10 @@ from polyclinic_ecg.recording import LEADS, Electrocardiogram
 from polyclinic_ecg.relevance import draw_stretches
 from polyclinic_ecg.signal import window
 from polyclinic_ecg.tokens import PatchTokenizer, Stem
-from polyclinic_ecg.wfdb_record import header_of, read_wfdb
+from polyclinic_ecg.wfdb_record import header_of, read_wfdb, record_files
 
 
-class ECG(Modality, Imputable, Explainable):
+class ECG(Modality, Imputable, Explainable, Inspectable):
     """Electrocardiograms, shown to the encoder as twelve leads in millivolts; voltage is never normalised away.
 
     Args:
@@ -90,9 +101,24 @@ class ECG(Modality, Imputable, Explainable):
             raise UnreadableSource("file cannot be opened: no such file and no WFDB header beside it")
         return read_dicom(source)
 
+    def files(self, source: Source) -> tuple[Path, ...]:
+        """Headers of a WFDB record and of its segments, then signal files; or the DICOM file."""
+        if not isinstance(source, Path) or (header := header_of(source)) is None:
+            return super().files(source)
+        found = record_files(header)
+        return found if source in found or not source.is_file() else (*found, source)
+
     def describe(self, raw: Electrocardiogram) -> Mapping[str, float | str]:
         """Format, encoding, rate, seconds, leads present, flat leads, share of missing samples, units."""
         return raw.facts
+
+    def concerns(self, source: Source, raw: Electrocardiogram) -> Iterable[Concern]:
+        """Identifiers in the header, leads that are missing or flat, gaps, saturation, no checksum."""
+        return recording_concerns(self.files(source), raw)
+
+    def stored_as(self, source: Source) -> str:
+        """WFDB storage formats, or a DICOM transfer syntax."""
+        return encoding_of(source)
 
     def fit(self, raws: Iterable[Electrocardiogram]) -> None:
         """Nothing is learned: millivolts carry meaning of their own."""

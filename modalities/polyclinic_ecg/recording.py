@@ -90,7 +90,7 @@ def assemble(channels: Iterable[Channel], *, rate: float, facts: Mapping[str, fl
         raise UnreadableSource("leads of different length or rate; expected one rate for all standard leads")
     signal = np.full((len(LEADS), len(next(iter(found.values())).values)), np.nan, dtype=np.float32)
     for index, channel in found.items():
-        values = channel.values * _millivolts(channel.unit)
+        values = channel.values * millivolts_per(channel.unit)
         low, high = np.nanmin(values, initial=np.inf), np.nanmax(values, initial=-np.inf)
         if max(-low, high) > _LARGEST:
             raise UnreadableSource(
@@ -101,10 +101,15 @@ def assemble(channels: Iterable[Channel], *, rate: float, facts: Mapping[str, fl
     return Electrocardiogram(signal, rate, {**facts, **_facts(signal, rate, found)})
 
 
-def _millivolts(unit: str) -> float:
+def millivolts_per(unit: str) -> float:
+    """Millivolts in one of a unit.
+
+    Raises:
+        UnreadableSource: not a unit of voltage that electrocardiographs use.
+    """
     scale = _MILLIVOLTS.get(unit.strip().casefold())
     if scale is None:
-        raise UnreadableSource(f"lead in unit {unit!r}; expected mV, uV or V")
+        raise UnreadableSource("lead in another unit than mV, uV and V")
     return scale
 
 

@@ -1,16 +1,50 @@
 """What a WFDB header declares (header(5) of the WFDB manual), checked before any signal file is opened."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from polyclinic.modality import UnreadableSource
 from polyclinic_ecg.quiet_wfdb import parse_header_content, rx_record, rx_signal
-from polyclinic_ecg.recording import check_dimensions, lead_index
+from polyclinic_ecg.recording import LEADS, lead_index
 
+BYTES_PER_SAMPLE = {
+    **{"8": 1.0, "16": 2.0, "24": 3.0, "32": 4.0, "61": 2.0, "80": 1.0, "160": 2.0},
+    **{"212": 3 / 2, "310": 4 / 3, "311": 4 / 3},
+}
+"""Of the storage formats in which every sample takes equally much (signal(5))."""
+
+_COMPRESSED = ("508", "516", "524")
+_NO_FILE = "0"
 _MAX_BYTES = 1_000_000
 _LONGEST_LINE = 1000
 _MAX_LENGTH = 10**12
 _OUTSIDE = ("/", "\\", ":", "..")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signal:
+    """One signal line.
+
+    Attributes:
+        file: plain name of the signal file.
+        encoding: storage format, a number of signal(5).
+        per_frame: samples in each frame of the record.
+        skew: frames by which its samples lie behind those of a signal without skew.
+        offset: bytes before its first sample; samples in compressed formats.
+        unit: ``mV`` where the header is silent, as header(5) says.
+        checksum: None where the header is silent.
+        name: of the lead, or of any other signal.
+    """
+
+    file: str
+    encoding: str
+    per_frame: int
+    skew: int
+    offset: int
+    unit: str
+    checksum: int | None
+    name: str
 
 
 @dataclass(frozen=True)
@@ -18,44 +52,111 @@ class Declared:
     """A header's claims.
 
     Attributes:
-        rate: samples per second of the standard leads.
-        encodings: storage formats, joined.
-        units: one per signal, in the order of the header; ``mV`` where the header is silent, as header(5) says.
-        checksums: one per signal; None where the header is silent.
+        frames_per_second: a frame holds one sample or more of each signal.
+        frames: in the record.
+        signals: in the order of the header.
     """
 
-    rate: float
-    encodings: str
-    units: tuple[str, ...]
-    checksums: tuple[int | None, ...]
+    frames_per_second: float
+    frames: int
+    signals: tuple[Signal, ...]
+
+    @property
+    def per_frame(self) -> int | None:
+        """Samples of a standard lead in each frame; None without a standard lead."""
+        found = {signal.per_frame for signal in self.signals if lead_index(signal.name) is not None}
+        if len(found) > 1:
+            raise UnreadableSource("leads of different rate; expected one rate for all standard leads")
+        return next(iter(found), None)
+
+    @property
+    def encodings(self) -> str:
+        """Storage formats, joined."""
+        return "+".join(sorted({signal.encoding for signal in self.signals}))
+
+    def channels(self, per_frame: int) -> int:
+        """How many channels of ``per_frame`` samples take as much room as all signals."""
+        return -(-sum(signal.per_frame for signal in self.signals) // per_frame)
 
 
-def parse_header(header: Path) -> Declared:
-    """Parse and check a header; wfdb's own grammar is used on text that is not stripped of its micro signs.
+@dataclass(frozen=True)
+class Outline:
+    """What a header of several segments declares: rate and length in frames, and name and length of each segment.
+
+    A segment of no name is a gap. ``signals`` is how many the record has.
+    """
+
+    frames_per_second: float
+    frames: int
+    signals: int
+    segments: tuple[tuple[str, int], ...]
+
+
+def header_lines(header: Path) -> tuple[list[str], bool]:
+    """The lines of a header that are no comments, and whether the last of them is ended by a line end.
+
+    wfdb's own grammar is used on text that is not stripped of its micro signs.
 
     Raises:
-        UnreadableSource: not a header, several segments, a signal file outside its folder, or absurd dimensions.
+        UnreadableSource: empty, too large, or of lines that no header has.
     """
-    lines, _ = parse_header_content(_text(header))
+    text = _text(header)
+    lines, _ = parse_header_content(text)
     if not lines:
         raise UnreadableSource("WFDB header without a record line")
     if max(map(len, lines)) > _LONGEST_LINE:
         raise UnreadableSource(f"not a WFDB header: a line of more than {_LONGEST_LINE:,} characters")
-    rate, length = _record_line(lines[0], signals=len(lines) - 1)
-    signals = [_signal_line(line) for line in lines[1:]]
-    standard = [signal for signal in signals if lead_index(signal["sig_name"]) is not None]
-    frames = {int(signal["samps_per_frame"] or 1) for signal in standard} or {1}
-    if len(frames) > 1:
-        raise UnreadableSource("leads of different rate; expected one rate for all standard leads")
-    per_frame = frames.pop()
-    total = sum(int(signal["samps_per_frame"] or 1) for signal in signals)
-    check_dimensions(rate=rate * per_frame, length=length * per_frame, channels=-(-total // per_frame))
-    return Declared(
-        rate=rate * per_frame,
-        encodings="+".join(sorted({signal["fmt"] for signal in signals})),
-        units=tuple(signal["units"] or "mV" for signal in signals),
-        checksums=tuple(int(signal["checksum"]) if signal["checksum"] else None for signal in signals),
-    )
+    return lines, text.splitlines(keepends=True)[-1].strip() != lines[-1] or text.endswith(("\n", "\r"))
+
+
+def is_segmented(line: str) -> bool:
+    """Whether a record line is that of several segments."""
+    match = rx_record.match(line)
+    return match is not None and bool(match["n_seg"])
+
+
+def parse_header(lines: Sequence[str], *, ended: bool) -> Declared:
+    """Check the lines of a header of one segment.
+
+    Args:
+        lines: as ``header_lines`` gives them.
+        ended: whether a line end follows the last.
+
+    Raises:
+        UnreadableSource: not a header, several segments, a signal file outside its folder, or cut in a lead's name.
+    """
+    if is_segmented(lines[0]):
+        raise UnreadableSource("WFDB segment that has segments itself; expected samples")
+    rate, frames, count = _record_line(lines[0])
+    if count != len(lines) - 1:
+        raise UnreadableSource(f"WFDB header declares {count} signals and lists {len(lines) - 1}")
+    signals = tuple(_signal(line) for line in lines[1:])
+    if signals and not ended and _may_go_on(signals[-1].name):
+        raise UnreadableSource("WFDB header ends in the middle of a line: it was cut; if it was not, add a line end")
+    for signal in signals:
+        other = next(each for each in signals if each.file == signal.file)
+        if (signal.encoding, signal.offset) != (other.encoding, other.offset):
+            raise UnreadableSource("signals of one file in different storage formats; expected one format per file")
+    return Declared(rate, frames, signals)
+
+
+def parse_outline(lines: Sequence[str]) -> Outline:
+    """Check the lines of a header of several segments.
+
+    Raises:
+        UnreadableSource: not such a header, a segment outside its folder, or lengths that do not add up.
+    """
+    rate, frames, signals = _record_line(lines[0])
+    match = rx_record.match(lines[0])
+    assert match is not None, "a record line was just parsed"
+    segments = tuple(_segment(line) for line in lines[1:])
+    if int(match["n_seg"]) != len(segments):
+        raise UnreadableSource(f"WFDB header declares {match['n_seg']} segments and lists {len(segments)}")
+    if any(length == 0 for _, length in segments[1:]):
+        raise UnreadableSource("WFDB segment without samples; only the first may be empty, as layout of the others")
+    if sum(length for _, length in segments) != frames:
+        raise UnreadableSource("WFDB segments whose lengths do not add up to that of the record")
+    return Outline(rate, frames, signals, segments)
 
 
 def _text(header: Path) -> str:
@@ -72,30 +173,50 @@ def _text(header: Path) -> str:
         return content.decode("latin-1")
 
 
-def _record_line(line: str, *, signals: int) -> tuple[float, int]:
-    """Frames per second and number of frames."""
+def _record_line(line: str) -> tuple[float, int, int]:
+    """Frames per second, number of frames, and number of signals."""
     match = rx_record.match(line)
     if match is None:
         raise UnreadableSource("not a WFDB header: the record line cannot be parsed")
-    if match["n_seg"]:
-        raise UnreadableSource("multi-segment WFDB record; expected a single segment, join the segments first")
-    if int(match["n_sig"]) != signals:
-        raise UnreadableSource(f"WFDB header declares {match['n_sig']} signals and lists {signals}")
     if not match["sig_len"]:
         raise UnreadableSource("WFDB header without a number of samples; add it to the record line")
     try:
-        return float(match["fs"]), min(int(match["sig_len"]), _MAX_LENGTH)
+        return float(match["fs"]), min(int(match["sig_len"]), _MAX_LENGTH), int(match["n_sig"])
     except ValueError:
         raise UnreadableSource("WFDB header without a sampling rate; add it to the record line") from None
 
 
-def _signal_line(line: str) -> dict[str, str]:
+def _signal(line: str) -> Signal:
     if any(part in line.split()[0] for part in _OUTSIDE):
         raise UnreadableSource("signal file outside the header's folder; expected a plain file name in the header")
     match = rx_signal.match(line)
     if match is None or not match["file_name"].strip("."):
         raise UnreadableSource("not a WFDB header: a signal line cannot be parsed")
-    fields: dict[str, str] = match.groupdict()
-    if int(fields["skew"] or 0):
-        raise UnreadableSource("WFDB record with skewed signals; expected signals sampled at the same time")
-    return fields
+    if match["fmt"] not in (*BYTES_PER_SAMPLE, *_COMPRESSED, _NO_FILE):
+        raise UnreadableSource(f"WFDB signal in storage format {match['fmt'][:9]}, which signal(5) does not have")
+    return Signal(
+        file=match["file_name"],
+        encoding=match["fmt"],
+        per_frame=max(1, int(match["samps_per_frame"] or 1)),
+        skew=int(match["skew"] or 0),
+        offset=int(match["byte_offset"] or 0),
+        unit=match["units"] or "mV",
+        checksum=int(match["checksum"]) if match["checksum"] else None,
+        name=match["sig_name"],
+    )
+
+
+def _segment(line: str) -> tuple[str, int]:
+    """Name, empty for a gap, and length in frames."""
+    name, *rest = line.split()
+    if any(part in name for part in _OUTSIDE):
+        raise UnreadableSource("segment outside the header's folder; expected a plain name in the header")
+    if len(rest) != 1 or not rest[0].isascii() or not rest[0].isdigit():
+        raise UnreadableSource("not a WFDB header: a segment line cannot be parsed")
+    return "" if name == "~" else name, min(int(rest[0]), _MAX_LENGTH)
+
+
+def _may_go_on(name: str) -> bool:
+    """Whether the name at the end of a header can be the beginning of a lead's."""
+    index = lead_index(name)
+    return index is None or any(lead != LEADS[index] and lead.startswith(LEADS[index]) for lead in LEADS)

@@ -1,12 +1,12 @@
 """From a WFDB record (header and signal files) to leads."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from polyclinic.modality import UnreadableSource
-from polyclinic_ecg.quiet_wfdb import wfdb
-from polyclinic_ecg.recording import Channel, Electrocardiogram, assemble
-from polyclinic_ecg.wfdb_header import parse_header
+from polyclinic_ecg.recording import Electrocardiogram, assemble, check_dimensions, lead_index
+from polyclinic_ecg.wfdb_header import Declared, header_lines, is_segmented, parse_header, parse_outline
+from polyclinic_ecg.wfdb_samples import read_samples
+from polyclinic_ecg.wfdb_segments import read_segments
 
 
 def header_of(path: Path) -> Path | None:
@@ -18,31 +18,69 @@ def header_of(path: Path) -> Path | None:
 
 
 def read_wfdb(header: Path) -> Electrocardiogram:
-    """Decode a single-segment record and verify its lengths and checksums.
+    """Decode a record of one or several segments and verify its lengths and checksums.
 
     Args:
-        header: the ``.hea`` file; signal files lie beside it.
+        header: the ``.hea`` file; signal files, and headers of segments, lie beside it.
 
     Raises:
         UnreadableSource: a header that is broken, absurd or points elsewhere, truncated or altered samples, or
             leads that cannot be used.
     """
-    declared = parse_header(header)
+    lines, ended = header_lines(header)
+    if is_segmented(lines[0]):
+        return read_segments(header, lines)
+    declared = parse_header(lines, ended=ended)
+    per_frame = declared.per_frame or 1
+    rate = declared.frames_per_second * per_frame
+    check_dimensions(rate=rate, length=declared.frames * per_frame, channels=declared.channels(per_frame))
+    channels, verified = read_samples(header, declared)
+    facts: dict[str, float | str] = {
+        "format": "wfdb",
+        "encoding": declared.encodings,
+        "checksum": verified,
+        "layout": "single",
+        "segments": 1.0,
+    }
+    return assemble(channels, rate=rate, facts=facts)
+
+
+def record_files(header: Path) -> tuple[Path, ...]:
+    """Every file of a record that is there: headers first, then signal files, those with standard leads last.
+
+    Of a header that cannot be read, what it can be known to name.
+    """
+    headers, signals = [header], list(_signal_files(header))
+    for name in _segment_names(header):
+        segment = header.with_name(f"{name}.hea")
+        if segment.is_file():
+            headers.append(segment)
+            signals.extend(_signal_files(segment))
+    kept = dict.fromkeys(path for _, path in sorted(signals, key=lambda each: each[0]))
+    return (*dict.fromkeys(headers), *kept)
+
+
+def _segment_names(header: Path) -> list[str]:
     try:
-        record = wfdb.rdrecord(str(header.absolute().with_suffix("")), physical=False, smooth_frames=False)
-        sums = record.calc_checksum(expanded=True)
-        values = record.dac(expanded=True)
-    except Exception as error:
-        raise UnreadableSource(
-            f"signal file is missing, truncated or not as declared ({type(error).__name__})"
-        ) from None
-    facts = {"format": "wfdb", "encoding": declared.encodings, "checksum": _verify(declared.checksums, sums)}
-    channels = zip(record.sig_name, declared.units, values, strict=True)
-    return assemble((Channel(name or "", *rest) for name, *rest in channels), rate=declared.rate, facts=facts)
+        lines, _ = header_lines(header)
+        return [name for name, _ in parse_outline(lines).segments if name] if is_segmented(lines[0]) else []
+    except UnreadableSource:
+        return []
 
 
-def _verify(stated: Sequence[int | None], sums: Sequence[int]) -> str:
-    """Compare the 16-bit sums of the samples with those that the header states."""
-    if any(want is not None and want % 65536 != got % 65536 for want, got in zip(stated, sums, strict=True)):
-        raise UnreadableSource("samples do not match the checksum in the WFDB header; the file was altered")
-    return "absent" if None in stated else "verified"
+def _signal_files(header: Path) -> list[tuple[bool, Path]]:
+    """Signal files that exist, and whether a standard lead is in them."""
+    declared = _declared(header)
+    found: dict[Path, bool] = {}
+    for signal in declared.signals if declared else ():
+        path = header.with_name(signal.file)
+        found[path] = found.get(path, False) or lead_index(signal.name) is not None
+    return [(leads, path) for path, leads in found.items() if path.is_file()]
+
+
+def _declared(header: Path) -> Declared | None:
+    try:
+        lines, _ = header_lines(header)
+        return parse_header(lines, ended=True)
+    except UnreadableSource:
+        return None

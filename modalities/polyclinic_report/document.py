@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from polyclinic.modality import Source, UnreadableSource
+from polyclinic.modality import ArrayRow, Source, UnreadableSource
 
 MAX_BYTES = 1_000_000
 """Longer files are refused as no report; the longest real ones have some ten thousand characters."""
@@ -34,6 +34,8 @@ def read_source(source: Source) -> tuple[str, str]:
         text, encoding = _decode(_load(source))
     elif isinstance(source, str):
         text, encoding = source, "inline"
+    elif isinstance(source, ArrayRow):
+        raise UnreadableSource("got a row of an array, expected text or a text file; set `text` in the cohort")
     elif len(source) == 1:
         text, encoding = next(iter(source.values())), "inline"
     else:

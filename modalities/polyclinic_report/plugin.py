@@ -13,9 +13,20 @@ from tokenizers import Encoding, Tokenizer
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from polyclinic.modality import Explainable, Imputable, Item, Modality, Physiology, Source, UnreadableSource
+from polyclinic.modality import (
+    Concern,
+    Explainable,
+    Imputable,
+    Inspectable,
+    Item,
+    Modality,
+    Physiology,
+    Source,
+    UnreadableSource,
+)
 from polyclinic.nn import Encoder, Transformer, TransformerEncoder
 from polyclinic_report.augment import OUTSIDE, vary_sentences
+from polyclinic_report.concerns import report_concerns
 from polyclinic_report.document import Document, read_source
 from polyclinic_report.imputed import draw_text, write_text
 from polyclinic_report.phantom import write_phantom
@@ -26,12 +37,13 @@ from polyclinic_report.vocabulary import SMALLEST, read_vocabulary, table_rows, 
 from polyclinic_report.words import HIDDEN
 
 _FEWEST_TOKENS = 4
+_ENOUGH_TEXTS = 1000
 
 _NEIGHBOURS = 5
 """Tokens that the encoder joins before attention: negation is a matter of neighbours."""
 
 
-class Report(Modality, Imputable, Explainable):
+class Report(Modality, Imputable, Explainable, Inspectable):
     """Free text, shown to the encoder as subword tokens that know their sentence.
 
     Args:
@@ -88,6 +100,16 @@ class Report(Modality, Imputable, Explainable):
             return raw.facts
         tokens = self._encode(raw)[1]
         return {**raw.facts, "tokens": float(tokens), "truncated": float(tokens > self._room())}
+
+    def concerns(self, source: Source, raw: Document) -> Iterable[Concern]:
+        """Identifiers, text that is cut off or damaged, hardly any words."""
+        return report_concerns(source, raw, self.describe(raw))
+
+    def sample(self) -> int:
+        """Texts for a vocabulary by which tokens are counted; one, left unread, where the vocabulary is given."""
+        if self._vocabulary is not None:
+            return 0
+        return _ENOUGH_TEXTS if self.pretrained is None else 1
 
     def fit(self, raws: Iterable[Document]) -> None:
         """Train the vocabulary, or read that of ``pretrained``, which leaves ``raws`` unread."""

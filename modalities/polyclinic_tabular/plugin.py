@@ -12,9 +12,20 @@ from matplotlib.axes import Axes
 from scipy.special import ndtr
 from torch import Tensor
 
-from polyclinic.modality import Explainable, Imputable, Item, Modality, Physiology, Source, UnreadableSource
+from polyclinic.modality import (
+    Concern,
+    Explainable,
+    Imputable,
+    Inspectable,
+    Item,
+    Modality,
+    Physiology,
+    Source,
+    UnreadableSource,
+)
 from polyclinic.nn import Encoder, Transformer, TransformerEncoder
 from polyclinic_tabular.cells import read_cells
+from polyclinic_tabular.concerns import row_concerns
 from polyclinic_tabular.imputed import draw_row, write_row
 from polyclinic_tabular.panel import CATEGORICAL, UNITS
 from polyclinic_tabular.phantom import write_phantom
@@ -30,7 +41,7 @@ _LARGEST = 1e15
 MISSING = ("", "NA", "N/A", "nan", "None")
 
 
-class Tabular(Modality, Imputable, Explainable):
+class Tabular(Modality, Imputable, Explainable, Inspectable):
     """A row of numbers and levels, from columns of the cohort or one CSV file per study.
 
     A row carries no times: the cohort must hold only results that were known at the moment of prediction. In
@@ -103,6 +114,11 @@ class Tabular(Modality, Imputable, Explainable):
     def describe(self, raw: Row) -> Mapping[str, float | str]:
         """Share observed, and how many cells held text, an unknown level or an implausible number."""
         return raw.facts
+
+    def concerns(self, source: Source, raw: Row) -> Iterable[Concern]:
+        """Identifiers, text for numbers, unknown levels, impossible numbers, nothing observed."""
+        approximate = self.text_values == "approximate"
+        return row_concerns(source, raw, encoding=self.encoding, approximate=approximate)
 
     def fit(self, raws: Iterable[Row]) -> None:
         """Learn each numeric column's scale from its observed values.

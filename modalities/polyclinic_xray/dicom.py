@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
+from pydicom.encaps import get_frame
 from pydicom.pixels import apply_color_lut
 from pydicom.uid import (
     JPEG2000,
@@ -14,20 +15,27 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
-    JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
     JPEGLSNearLossless,
 )
 
 from polyclinic.modality import UnreadableSource
+from polyclinic_xray.codestream import check_claim
+from polyclinic_xray.decoders import ENCAPSULATED_UNCOMPRESSED, decoder_of, name_of
+from polyclinic_xray.grey_jpeg import decode_grey
+from polyclinic_xray.inflated import refuse_bomb
 from polyclinic_xray.radiograph import MAX_PIXELS, Radiograph
 from polyclinic_xray.voi import to_display
 
 _LUMA = np.array([0.299, 0.587, 0.114])
-_UNCOMPRESSED = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
-_JPEG2000 = (JPEG2000, JPEG2000Lossless)
+_UNCOMPRESSED = (
+    *(ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian),
+    ENCAPSULATED_UNCOMPRESSED,
+)
 _LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000)
+_MAX_BYTES = 500_000_000
+_NOT_STATED = "not stated"
 
 
 def read_dicom(path: Path, *, window: int = 0) -> Radiograph:
@@ -53,26 +61,37 @@ def read_dicom(path: Path, *, window: int = 0) -> Radiograph:
 
 def _read(path: Path, window: int) -> Radiograph:
     dataset = _parse(path)
-    _refuse_unusable(dataset)
-    pixels = _decode(dataset)
+    syntax = _syntax(dataset)
+    if syntax == ENCAPSULATED_UNCOMPRESSED:
+        _unwrap(dataset)
+    _refuse_unusable(dataset, syntax)
+    pixels, decoder = _decode(dataset, syntax)
+    limits = _limits(dataset)
+    stored, unused = _within(pixels, dataset, limits, syntax)
+    facts = {**_facts(dataset, syntax, decoder), "unused_bits": unused}
     if str(dataset.PhotometricInterpretation) == "PALETTE COLOR":
-        pixels = apply_color_lut(pixels, dataset)
-        return Radiograph(_luminance(pixels, pixels.dtype.itemsize * 8), _facts(dataset))
-    if pixels.ndim == 3:
-        return Radiograph(_luminance(pixels, int(dataset.BitsStored)), _facts(dataset))
+        colours = apply_color_lut(stored, dataset)
+        return Radiograph(_luminance(colours, colours.dtype.itemsize * 8), facts)
+    if stored.ndim == 3:
+        return Radiograph(_luminance(stored, int(dataset.BitsStored)), facts)
     if str(dataset.PhotometricInterpretation) not in ("MONOCHROME1", "MONOCHROME2"):
         raise UnreadableSource(
             "one sample per pixel without a grey photometric interpretation; its polarity is unknown"
         )
-    limits = _limits(dataset)
-    shown, steps = to_display(dataset, _within(pixels, dataset, limits), limits=limits, window=window)
-    return Radiograph(shown, {**_facts(dataset), **steps})
+    shown, steps = to_display(dataset, stored, limits=limits, window=window)
+    return Radiograph(shown, {**facts, **steps})
 
 
 def _parse(path: Path) -> Dataset:
     try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise UnreadableSource(f"DICOM file larger than {_MAX_BYTES:,} bytes")
         # From memory, where an element that claims gigabytes gets what there is; a file would allocate them.
-        dataset = pydicom.dcmread(BytesIO(path.read_bytes()), force=True)
+        content = path.read_bytes()
+        refuse_bomb(content)
+        dataset = pydicom.dcmread(BytesIO(content), force=True)
+    except UnreadableSource:
+        raise
     except Exception as error:
         raise UnreadableSource(f"not a DICOM file that can be parsed ({type(error).__name__})") from None
     if not dataset:
@@ -80,17 +99,28 @@ def _parse(path: Path) -> Dataset:
     return dataset
 
 
-def _refuse_unusable(dataset: Dataset) -> None:
+def _unwrap(dataset: Dataset) -> None:
+    """Take uncompressed pixels out of their capsule (PS3.5 A.4.11), so that they decode like any others."""
+    if "PixelData" in dataset:
+        dataset.PixelData = get_frame(dataset.PixelData, 0, number_of_frames=1)
+        dataset["PixelData"].VR = "OW"
+        dataset["PixelData"].is_undefined_length = False
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+
+
+def _refuse_unusable(dataset: Dataset, syntax: str) -> None:
     if "PixelData" not in dataset:
         found = [name for name in ("FloatPixelData", "DoubleFloatPixelData", "WaveformSequence") if name in dataset]
         raise UnreadableSource(f"DICOM without integer Pixel Data (found {', '.join(found) or 'no image element'})")
+    if decoder_of(syntax) is None and syntax != _NOT_STATED:
+        raise UnreadableSource(f"pixel data cannot be decoded (no decoder for transfer syntax {name_of(syntax)})")
     frames = int(dataset.get("NumberOfFrames") or 1)
     if frames != 1:
         raise UnreadableSource(f"DICOM with {frames} frames; expected one image")
     rows, columns = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
     if not 0 < rows * columns <= MAX_PIXELS:
         raise UnreadableSource(f"DICOM of {rows} x {columns} pixels; expected 1 to {MAX_PIXELS:,} pixels")
-    if _syntax(dataset) in _UNCOMPRESSED:
+    if syntax in _UNCOMPRESSED:
         # More than a whole row is no padding: then Rows or Columns are not those of these pixels.
         row = columns * int(dataset.get("SamplesPerPixel", 1)) * int(dataset.BitsAllocated) // 8
         if len(dataset.PixelData) >= (rows + 1) * max(row, 2):
@@ -100,17 +130,21 @@ def _refuse_unusable(dataset: Dataset) -> None:
         raise UnreadableSource(f"DICOM with HighBit {high_bit} and BitsStored {bits}; expected HighBit {bits - 1}")
 
 
-def _decode(dataset: Dataset) -> np.ndarray:
-    if _syntax(dataset) in _JPEG2000:
-        # OpenJPEG refuses a broken code stream, where gdcm ends the process.
-        dataset.pixel_array_options(decoding_plugin="pylibjpeg")
+def _decode(dataset: Dataset, syntax: str) -> tuple[np.ndarray, str]:
+    """Pixels as they are stored, and what decoded them."""
+    decoder = decoder_of(syntax)
+    claim = check_claim(dataset, syntax) if decoder else None
+    # Bits above those stored are cleared below, where it can be told that there were some.
+    dataset.pixel_array_options(decoding_plugin=decoder or "", correct_unused_bits=False)
     try:
-        return np.asarray(dataset.pixel_array)
-    except (KeyboardInterrupt, SystemExit):
+        if claim and claim.samples == 1 and decoder == "gdcm":
+            return decode_grey(dataset, syntax, claim), decoder
+        return np.asarray(dataset.pixel_array), decoder or "none"
+    except (KeyboardInterrupt, SystemExit, UnreadableSource):
         raise
     except BaseException as error:  # decoders in Rust panic past Exception
         raise UnreadableSource(
-            f"pixel data cannot be decoded (transfer syntax {_syntax(dataset)}, {type(error).__name__})"
+            f"pixel data cannot be decoded (transfer syntax {syntax}, {type(error).__name__})"
         ) from None
 
 
@@ -120,12 +154,14 @@ def _limits(dataset: Dataset) -> tuple[int, int]:
     return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if dataset.PixelRepresentation else (0, 2**bits - 1)
 
 
-def _within(pixels: np.ndarray, dataset: Dataset, limits: tuple[int, int]) -> np.ndarray:
-    """Only the stored bits: what lies above them is overlay or text (PS3.5 section 8.1.1)."""
-    if _syntax(dataset) in _LOSSY:
-        return np.clip(pixels, *limits)  # ringing around the brightest value is no stray bit
-    unused = pixels.dtype.itemsize * 8 - int(dataset.BitsStored)
-    return (pixels << unused) >> unused if unused > 0 else pixels
+def _within(pixels: np.ndarray, dataset: Dataset, limits: tuple[int, int], syntax: str) -> tuple[np.ndarray, str]:
+    """Only the stored bits: what lies above them is overlay or text (PS3.5 section 8.1.1); and what was done."""
+    if syntax in _LOSSY:
+        within, done = np.clip(pixels, *limits), "clipped"  # ringing around the brightest value is no stray bit
+    else:
+        unused = max(0, pixels.dtype.itemsize * 8 - int(dataset.BitsStored))
+        within, done = (pixels << unused) >> unused, "cleared"
+    return within, "empty" if np.array_equal(within, pixels) else done
 
 
 def _luminance(colour: np.ndarray, bits: int) -> np.ndarray:
@@ -137,15 +173,16 @@ def _luminance(colour: np.ndarray, bits: int) -> np.ndarray:
 
 def _syntax(dataset: Dataset) -> str:
     meta = getattr(dataset, "file_meta", None)
-    return str(meta.get("TransferSyntaxUID", "not stated")) if meta is not None else "not stated"
+    return str(meta.get("TransferSyntaxUID", _NOT_STATED)) if meta is not None else _NOT_STATED
 
 
-def _facts(dataset: Dataset) -> dict[str, float | str]:
+def _facts(dataset: Dataset, syntax: str, decoder: str) -> dict[str, float | str]:
     """Provenance; ImagerPixelSpacing is named but never stands in for PixelSpacing."""
     spacing = [name for name in ("PixelSpacing", "ImagerPixelSpacing") if name in dataset]
     return {
         "format": "dicom",
-        "transfer_syntax": _syntax(dataset),
+        "transfer_syntax": syntax,
+        "decoder": decoder,
         "photometric": str(dataset.PhotometricInterpretation),
         "bits": float(dataset.BitsStored),
         "spacing": spacing[0] if spacing else "none",

@@ -12,8 +12,19 @@ from matplotlib.axes import Axes
 from PIL import Image
 from torch import Tensor
 
-from polyclinic.modality import Explainable, Imputable, Item, Modality, Physiology, Source, UnreadableSource
+from polyclinic.modality import (
+    Concern,
+    Explainable,
+    Imputable,
+    Inspectable,
+    Item,
+    Modality,
+    Physiology,
+    Source,
+    UnreadableSource,
+)
 from polyclinic.nn import Encoder, Transformer, TransformerEncoder
+from polyclinic_xray.concerns import radiograph_concerns, transfer_syntax
 from polyclinic_xray.dicom import read_dicom
 from polyclinic_xray.imputed import draw_image, write_image
 from polyclinic_xray.phantom import write_phantom
@@ -25,7 +36,7 @@ from polyclinic_xray.tokens import PatchTokenizer, Stem
 _RASTER_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff")
 
 
-class XRay(Modality, Imputable, Explainable):
+class XRay(Modality, Imputable, Explainable, Inspectable):
     """Radiographs, shown to the encoder as one square channel with zero mean and unit deviation.
 
     Args:
@@ -82,6 +93,14 @@ class XRay(Modality, Imputable, Explainable):
     def describe(self, raw: Radiograph) -> Mapping[str, float | str]:
         """Format, bit depth, photometric interpretation, transfer syntax, size."""
         return raw.facts
+
+    def concerns(self, source: Source, raw: Radiograph) -> Iterable[Concern]:
+        """Identifiers in the header, words in the pixels, clipping, size."""
+        return radiograph_concerns(source, raw)
+
+    def stored_as(self, source: Source) -> str:
+        """The transfer syntax, or PNG or JPEG."""
+        return transfer_syntax(source)
 
     def fit(self, raws: Iterable[Radiograph]) -> None:
         """Nothing is learned: each image is normalised by itself."""

@@ -30,22 +30,68 @@ def to_display(
         Values in [0, 1] with dense tissue bright, and which steps led to them.
 
     Raises:
-        UnreadableSource: a lookup table or window that the standard does not allow, or too few of them.
+        UnreadableSource: a lookup table or window that the standard does not allow, or too few of them; or tags that
+            disagree on which end is bright.
     """
-    modality, low, high = _modality(dataset, limits)
-    view, name = _view(dataset, low, high, window)
     inverted = str(dataset.PhotometricInterpretation) == "MONOCHROME1"
+    shape = _shape(dataset, inverted)
+    modality, low, high = _modality(dataset, limits)
+    view, name, chosen = _view(dataset, low, high, window)
 
     def show(values: np.ndarray) -> np.ndarray:
         shown = np.clip(view(modality(values.astype(np.float64))), 0.0, 1.0)
         return np.asarray(1.0 - shown if inverted else shown, dtype=np.float32)
 
-    steps = {"modality_lut": _modality_name(dataset), "voi": name, "inverted": "yes" if inverted else "no"}
     if limits[1] - limits[0] >= stored.size:
-        return show(stored), {**steps}
-    # Each possible value once is cheaper than each pixel; negative values count from the table's end.
-    table = np.roll(show(np.arange(limits[0], limits[1] + 1)), limits[0])
-    return table[stored], {**steps}
+        shown = show(stored)
+    else:
+        # Each possible value once is cheaper than each pixel; negative values count from the table's end.
+        shown = np.roll(show(np.arange(limits[0], limits[1] + 1)), limits[0])[stored]
+    padding = _padding(dataset, stored)
+    if padding is not None:
+        shown[padding] = 0.0
+    return shown, {
+        "modality_lut": _modality_name(dataset),
+        "voi": name,
+        "voi_chosen": chosen,
+        "inverted": "yes" if inverted else "no",
+        "presentation_lut": shape,
+        "intent": str(dataset.get("PresentationIntentType") or "none"),
+        "padding_share": 0.0 if padding is None else float(padding.mean()),
+    }
+
+
+def _shape(dataset: Dataset, inverted: bool) -> str:
+    """Presentation LUT Shape, which says for images FOR PRESENTATION what the photometric interpretation says already.
+
+    It is no further inversion (PS3.3 C.8.11.3.1.2). Where the two contradict each other, viewers do too.
+    """
+    shape = str(dataset.get("PresentationLUTShape") or "none").strip().upper()
+    if shape == ("IDENTITY" if inverted else "INVERSE"):
+        raise UnreadableSource(
+            f"got {dataset.PhotometricInterpretation} with PresentationLUTShape {shape}: they disagree on which end is "
+            "bright; correct one of the two in the file"
+        )
+    return shape.lower() if shape in ("IDENTITY", "INVERSE", "LIN OD") else "none" if shape == "NONE" else "other"
+
+
+def _padding(dataset: Dataset, stored: np.ndarray) -> np.ndarray | None:
+    """Where nothing was recorded (PS3.3 C.7.5.1.1.2): neither window nor inversion applies there; it is shown dark."""
+    if dataset.get("PixelPaddingValue") is None:
+        return None
+    ends = [_as_stored(dataset, "PixelPaddingValue")]
+    if dataset.get("PixelPaddingRangeLimit") is not None:
+        ends.append(_as_stored(dataset, "PixelPaddingRangeLimit"))
+    return (stored >= min(ends)) & (stored <= max(ends))
+
+
+def _as_stored(dataset: Dataset, keyword: str) -> int:
+    """The value of an element of type US or SS that some writers give the wrong one of the two, or leave as bytes."""
+    value = dataset.get(keyword)
+    number = int.from_bytes(value, "little") if isinstance(value, bytes) else int(value)
+    size = 2 ** int(dataset.BitsAllocated)
+    number %= size
+    return number - size if dataset.PixelRepresentation and number >= size // 2 else number
 
 
 def _modality_name(dataset: Dataset) -> str:
@@ -67,19 +113,22 @@ def _modality(dataset: Dataset, limits: tuple[int, int]) -> tuple[Callable[[np.n
     return lambda values: values * slope + intercept, low, high
 
 
-def _view(dataset: Dataset, low: float, high: float, window: int) -> tuple[Callable[[np.ndarray], np.ndarray], str]:
-    """The VOI transform to [0, 1] (C.11.2) and its name; without one, the whole range is shown."""
+def _view(
+    dataset: Dataset, low: float, high: float, window: int
+) -> tuple[Callable[[np.ndarray], np.ndarray], str, str]:
+    """The VOI transform to [0, 1] (C.11.2), its name, and which of how many; without one, the whole range is shown."""
     if dataset.get("VOILUTSequence"):
         tables = dataset.VOILUTSequence
         _require_index(window, len(tables), "VOI lookup tables")
         table, _, top = _table(dataset, tables[window])
-        return lambda values: table(values) / top, "lut"
+        return lambda values: table(values) / top, "lut", f"{window} of {len(tables)}"
     centres, widths = _numbers(dataset, "WindowCenter"), _numbers(dataset, "WindowWidth")
     if not centres or not widths:
-        return lambda values: (values - low) / (high - low), "none"
-    _require_index(window, min(len(centres), len(widths)), "VOI windows")
+        return lambda values: (values - low) / (high - low), "none", "none"
+    count = min(len(centres), len(widths))
+    _require_index(window, count, "VOI windows")
     function = str(dataset.get("VOILUTFunction") or "LINEAR").strip().upper()
-    return _window(function, centres[window], widths[window]), function.lower()
+    return _window(function, centres[window], widths[window]), function.lower(), f"{window} of {count}"
 
 
 def _window(function: str, centre: float, width: float) -> Callable[[np.ndarray], np.ndarray]:

@@ -3,6 +3,7 @@
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -12,19 +13,27 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from torch import Tensor
 
+from polyclinic.concern import Concern, Severity
+from polyclinic.identifiers import dicom_concerns, identifying_fields
 from polyclinic.nn.encoder import Encoder
 from polyclinic.physiology import Physiology
 
 __all__ = [
     "ENTRY_POINTS",
     "HEAT",
+    "ArrayRow",
+    "Concern",
     "Explainable",
     "Imputable",
+    "Inspectable",
     "Item",
     "Modality",
     "Physiology",
+    "Severity",
     "Source",
     "UnreadableSource",
+    "dicom_concerns",
+    "identifying_fields",
     "installed_modalities",
     "relative_relevance",
     "settings",
@@ -35,8 +44,17 @@ ENTRY_POINTS = "polyclinic.modalities"
 HEAT = "#D55E00"
 """The colour of relevance, on grey and on the blue of signals told apart with any colour vision."""
 
-Source: TypeAlias = Path | str | Mapping[str, str]
-"""Where one study keeps one modality: a file, inline text, or cells of the cohort's table by column."""
+
+@dataclass(frozen=True)
+class ArrayRow:
+    """One row of an array file that holds many studies."""
+
+    file: Path
+    row: int
+
+
+Source: TypeAlias = Path | ArrayRow | str | Mapping[str, str]
+"""Where one study keeps one modality: a file, a row of one, inline text, or cells of the cohort's table by column."""
 
 Item: TypeAlias = dict[str, Tensor]
 """One study's prepared tensors, without a batch dimension."""
@@ -63,11 +81,20 @@ class Modality(ABC):
                 Nothing is ever guessed or replaced by zeros.
         """
 
+    def files(self, source: Source) -> tuple[Path, ...]:
+        """Every file that ``read`` opens for a source, the one that holds the measurement last; none for inline data.
+
+        What a study holds is known by the content of these files, so a plugin whose sources have companions names them.
+        """
+        if isinstance(source, ArrayRow):
+            return (source.file,)
+        return (source,) if isinstance(source, Path) else ()
+
     @abstractmethod
     def describe(self, raw: Any) -> Mapping[str, float | str]:
         """Facts about one decoded source (rate, bit depth, share of NaN, truncated or not).
 
-        Numbers are averaged and strings counted over a cohort, in ``cohort check`` and in the run.
+        Numbers are averaged and strings counted over a cohort, in ``cohort check``, which asks before ``fit`` too.
         """
 
     @abstractmethod
@@ -147,6 +174,27 @@ class Explainable(ABC):
         Raises:
             ValueError: another number of tokens than the study has, or one that is negative or not finite.
         """
+
+
+class Inspectable(ABC):
+    """What a modality adds so that ``cohort check`` says more of its sources than their facts."""
+
+    @abstractmethod
+    def concerns(self, source: Source, raw: Any) -> Iterable[Concern]:
+        """Look a decoded source over.
+
+        Args:
+            source: which ``read`` accepted, to look at what decoding leaves out, such as a header.
+            raw: what ``read`` made of it.
+        """
+
+    def stored_as(self, source: Source) -> str:
+        """How a source that ``read`` refuses is encoded, such as its transfer syntax; empty where nothing tells."""
+        return ""
+
+    def sample(self) -> int:
+        """How many decoded training sources ``fit`` needs before ``describe`` can tell everything."""
+        return 0
 
 
 def relative_relevance(relevance: Float[Tensor, " T"]) -> Float[np.ndarray, " T"]:

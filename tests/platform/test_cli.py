@@ -128,8 +128,8 @@ def test_classifier(workplace: Path) -> None:
     ("words", "message"),
     [
         (["fitt"], "got command 'fitt'"),
-        (["fit", "-c", "unknown.yaml"], "names plugin 'Xray'; the known ones are ['Audio', 'ECG',"),
-        (["fit", "--data.modalities.xray", "Xray"], "names plugin 'Xray'; the known ones are ['Audio', 'ECG',"),
+        (["fit", "-c", "unknown.yaml"], "names plugin 'Xray'; the known ones are ["),
+        (["fit", "--data.modalities.xray", "Xray"], "names plugin 'Xray'; the known ones are ["),
         (["fit", "--data.modalities.xray.class_path=Xray"], "command line: `data.modalities.xray` names plugin 'Xray'"),
         (["fit", "-c", "config.yaml", "--data.cohort", "no.yaml"], "cohort file 'no.yaml' does not exist"),
         (["fit", "-c", "config.yaml", "--model.init_args.colour", "red"], "colour"),
@@ -182,8 +182,10 @@ def test_check_names_the_broken_study_and_fails(
     (copy / "cohort.yaml").write_text(pulse_cohort.read_text())
     assert main(["cohort", "check", str(copy / "cohort.yaml"), "--experiment", "config.yaml"]) == 1
     said = capsys.readouterr()
-    assert "broken: study 'S000000', first: expected two numbers" in said.out
-    assert "1 sources are broken" in said.err
+    told = " ".join(word for word in said.out.split() if word != "│")
+    assert "expected two numbers" in told
+    assert "S000000" in told
+    assert "1 source unreadable" in said.err
 
 
 def test_run_with_too_many_broken_files_fails_and_lists_them(workplace: Path) -> None:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from polyclinic.cohort.spec import CohortSpec, read_spec
 from polyclinic.cohort.target import Target, read_targets
-from polyclinic.modality import Source
+from polyclinic.modality import ArrayRow, Source
 
 SPLITS = ("train", "val", "test")
 _NAMED = 5
@@ -42,6 +42,7 @@ class Cohort:
         studies: in the table's order.
         modalities: names, in the order of ``cohort.yaml``.
         targets: what the labels are, in the order of ``Study.labels``.
+        population: in which patient ids are unique; empty where the cohort file does not say.
         fingerprint: SHA-256 over the specification, every row, and name and size of every source file.
     """
 
@@ -50,6 +51,7 @@ class Cohort:
     modalities: tuple[str, ...]
     targets: tuple[Target, ...]
     fingerprint: str
+    population: str = ""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -93,6 +95,7 @@ def read_cohort(path: Path) -> Cohort:
         modalities=tuple(spec.modalities),
         targets=read_targets(spec.labels),
         fingerprint=_fingerprint(spec, table, studies),
+        population=spec.population,
     )
 
 
@@ -102,7 +105,8 @@ def _read_table(spec: CohortSpec) -> pd.DataFrame:
         raise ValueError(f"table {spec.table.name!r} does not exist; set `table` in the cohort file")
     try:
         if spec.table.suffix == ".parquet":
-            table = pd.read_parquet(spec.table)
+            # Arrow's own types, as pandas' turn the whole numbers of a column with blanks into decimal ones.
+            table = pd.read_parquet(spec.table, dtype_backend="pyarrow")
             table = table.astype(object).where(table.notna(), "").astype(str)
         else:
             table = pd.read_csv(spec.table, dtype=str, keep_default_na=False, encoding=spec.encoding)
@@ -116,17 +120,22 @@ def _read_table(spec: CohortSpec) -> pd.DataFrame:
     return table.mask(table.isin(spec.missing), "")
 
 
-def _require_columns(spec: CohortSpec, table: pd.DataFrame) -> None:
+def _wanted_columns(spec: CohortSpec) -> dict[str, list[str]]:
+    """The columns that each setting names."""
     wanted = {"study_id": [spec.study_id], "patient_id": [spec.patient_id["column"]], "groups": list(spec.groups)}
     if isinstance(spec.split, str):
         wanted["split"] = [spec.split]
     for name, source in spec.modalities.items():
-        ((kind, value),) = source.items()
-        columns = value if kind == "columns" else _template_fields(value) if kind == "path" else [value]
-        wanted[f"modalities.{name}.{kind}"] = columns
+        for kind, value in source.items():
+            columns = value if kind == "columns" else _template_fields(value) if kind == "path" else [value]
+            wanted[f"modalities.{name}.{kind}"] = columns
     for name, label in spec.labels.items():
         wanted[f"labels.{name}"] = [label["column"]]
-    for setting, columns in wanted.items():
+    return wanted
+
+
+def _require_columns(spec: CohortSpec, table: pd.DataFrame) -> None:
+    for setting, columns in _wanted_columns(spec).items():
         if unknown := [column for column in columns if column not in table.columns]:
             raise ValueError(
                 f"`{setting}` names column {unknown[0]!r}, which {spec.table.name} does not have; "
@@ -146,6 +155,7 @@ def _studies(spec: CohortSpec, table: pd.DataFrame) -> tuple[Study, ...]:
     patients = _patients(spec, table, ids)
     splits = _splits(spec, table, patients, ids)
     labels = np.array([_label(spec, table, name, ids) for name in spec.labels]).reshape(len(spec.labels), len(ids)).T
+    used = table[list(dict.fromkeys(column for columns in _wanted_columns(spec).values() for column in columns))]
     return tuple(
         Study(
             study_id=ids[index],
@@ -155,7 +165,7 @@ def _studies(spec: CohortSpec, table: pd.DataFrame) -> tuple[Study, ...]:
             labels=tuple(labels[index].tolist()),
             groups={group: row[group] for group in spec.groups},
         )
-        for index, row in enumerate(dict(zip(table.columns, cells, strict=True)) for cells in table.to_numpy())
+        for index, row in enumerate(dict(zip(used.columns, cells, strict=True)) for cells in used.to_numpy())
     )
 
 
@@ -231,20 +241,33 @@ def _is_number(cell: str) -> bool:
 def _sources(spec: CohortSpec, row: Mapping[str, str], study: str) -> dict[str, Source]:
     found: dict[str, Source] = {}
     for name, entry in spec.modalities.items():
-        ((kind, value),) = entry.items()
-        source: Source | None = None
-        if kind == "columns":
-            cells = {column: row[column] for column in value}
+        source: Source | None
+        if "columns" in entry:
+            cells = {column: row[column] for column in entry["columns"]}
             source = cells if any(cells.values()) else None
-        elif kind == "text":
-            source = row[value] or None
-        elif "{" in value:
-            source = _matching_file(spec.root, value, row, name, study)
-        elif row[value]:
-            source = spec.root / row[value]
+        elif "text" in entry:
+            source = row[entry["text"]] or None
+        else:
+            source = _file(spec.root, entry["path"], row, name, study)
+            if source is not None and "row" in entry:
+                source = _array_row(source, row[entry["row"]], name, study)
         if source is not None:
             found[name] = source
     return found
+
+
+def _file(root: Path, value: str, row: Mapping[str, str], name: str, study: str) -> Path | None:
+    if "{" in value:
+        return _matching_file(root, value, row, name, study)
+    return root / row[value] if row[value] else None
+
+
+def _array_row(file: Path, place: str, name: str, study: str) -> ArrayRow:
+    if not place.isdecimal():
+        raise ValueError(
+            f"study {study!r} has {place!r} in the column of `modalities.{name}.row`, expected a row number from 0"
+        )
+    return ArrayRow(file, int(place))
 
 
 def _matching_file(root: Path, template: str, row: Mapping[str, str], name: str, study: str) -> Path | None:
@@ -255,6 +278,13 @@ def _matching_file(root: Path, template: str, row: Mapping[str, str], name: str,
     if len(matches) > 1:
         raise ValueError(f"study {study!r}: {len(matches)} files match `modalities.{name}.path`; make it more exact")
     return matches[0] if matches else None
+
+
+def file_of(source: Source) -> Path | None:
+    """The file that a cohort names as a source; None for inline data."""
+    if isinstance(source, ArrayRow):
+        return source.file
+    return source if isinstance(source, Path) else None
 
 
 def _refuse_duplicates(spec: CohortSpec, studies: Sequence[Study]) -> None:
@@ -280,7 +310,7 @@ def _refuse_lost_sources(spec: CohortSpec, studies: Sequence[Study]) -> None:
         sources = [(study.study_id, study.sources[name]) for study in studies if name in study.sources]
         if not sources:
             raise ValueError(f"no study has modality {name!r}; correct `modalities.{name}` or leave it out")
-        lost = [study for study, source in sources if isinstance(source, Path) and not source.is_file()]
+        lost = [study for study, source in sources if (file := file_of(source)) and not file.is_file()]
         if lost:
             raise ValueError(
                 f"the {name} source of {len(lost)} studies does not exist (studies {lost[:_NAMED]}); "
@@ -294,6 +324,6 @@ def _fingerprint(spec: CohortSpec, table: pd.DataFrame, studies: Sequence[Study]
     digest.update(table.to_csv(index=False).encode())
     for study in studies:
         for name, source in study.sources.items():
-            if isinstance(source, Path):
-                digest.update(f"{study.study_id}/{name}/{source.name}/{source.stat().st_size}\n".encode())
+            if file := file_of(source):
+                digest.update(f"{study.study_id}/{name}/{file.name}/{file.stat().st_size}\n".encode())
     return digest.hexdigest()

@@ -1,8 +1,7 @@
-"""``polyclinic cohort phantom | check``."""
+"""``polyclinic cohort phantom | build | check | overlap``."""
 
 import json as json_format
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +9,22 @@ import yaml
 from jsonargparse import ArgumentParser, auto_cli
 from rich.console import Console
 
-from polyclinic.cohort.check import check_cohort, print_check
-from polyclinic.cohort.cohort import read_cohort
+from polyclinic.checkpoint import load_checkpoint, seen_by
+from polyclinic.cohort.building import command as building
+from polyclinic.cohort.checking import check_as_json, check_cohort, print_check, worst_of, worst_sentence
+from polyclinic.cohort.cohort import SPLITS, read_cohort
+from polyclinic.cohort.overlap import Seen, find_overlap, print_overlap, seen_cohort
 from polyclinic.cohort.phantom import default_modalities, write_phantom_cohort
 from polyclinic.modality import Modality
 
 
 def main(argv: Sequence[str]) -> None:
     """Run one of the cohort's subcommands."""
-    auto_cli({"phantom": phantom, "check": check}, args=list(argv[1:]), prog="polyclinic cohort", exit_on_error=False)
+    if argv[1:2] == ["build"]:
+        building.main(argv[2:])
+        return
+    commands = {"phantom": phantom, "check": check, "overlap": overlap}
+    auto_cli(dict[str, Any](commands), args=list(argv[1:]), prog="polyclinic cohort", exit_on_error=False)
 
 
 def phantom(
@@ -43,32 +49,107 @@ def phantom(
     console.print(f"next: polyclinic cohort check {path}", soft_wrap=True)
 
 
-def check(cohort: Path, experiment: Path | None = None, json: Path | None = None) -> None:
+def check(
+    cohort: Path,
+    experiment: Path | None = None,
+    workers: int = 2,
+    seconds: float = 60.0,
+    strict: bool = False,
+    json: Path | None = None,
+) -> None:
     """Validate a cohort and read every file once: polyclinic cohort check demo/cohort/cohort.yaml
+
+    Ends with exit code 1 when a source does not decode or another error is found, with 0 otherwise.
 
     Args:
         cohort: a cohort.yaml.
         experiment: a configuration file whose `data.modalities` say how to read; unless set, each modality is read
             by the installed plugin of its name, with default settings.
+        workers: processes that read; 0 reads without protection from a decoder that crashes or hangs.
+        seconds: after which a source is given up as unreadable.
+        strict: whether a warning ends the check with exit code 1 too.
         json: file to write the result to.
 
     Raises:
-        ValueError: the cohort is not valid, or a source is broken.
+        ValueError: the cohort is not valid, or something was found that ends the check with exit code 1.
     """
     read = read_cohort(cohort)
     modalities = _configured(experiment) if experiment else default_modalities(read.modalities)
     if absent := [name for name in modalities if name not in read.modalities]:
         raise ValueError(f"{cohort.name} has no modality {absent[0]!r}; it has {list(read.modalities)}")
-    checks = check_cohort(read, modalities)
+    if json is not None:
+        _make_room(json)
+    checks = check_cohort(read, modalities, workers=workers, seconds=seconds)
     console = Console()
     print_check(read, checks, console)
     if json is not None:
-        result = {"fingerprint": read.fingerprint, "modalities": {name: asdict(one) for name, one in checks.items()}}
-        json.write_text(json_format.dumps(result, indent=1), encoding="utf-8")
-    broken = sum(len(one.broken) for one in checks.values())
-    if broken:
-        raise ValueError(f"{broken} sources are broken (listed above); repair or remove them from the table")
-    console.print(f"next: polyclinic fit -c experiments/... --data.cohort {cohort}", soft_wrap=True)
+        json.write_text(json_format.dumps(check_as_json(read, checks), indent=1), encoding="utf-8")
+    worst, found = worst_of(checks), worst_sentence(checks)
+    if worst == "error" or (strict and worst == "warning"):
+        raise ValueError(f"{found} (see above); repair the sources, or take them out of the table")
+    console.print(f"found: {found or 'nothing to worry about'}", soft_wrap=True, markup=False)
+    console.print(f"next: polyclinic fit -c experiments/... --data.cohort {cohort}", soft_wrap=True, markup=False)
+
+
+def overlap(
+    first: Path,
+    second: Path,
+    first_splits: tuple[str, ...] = ("train", "val"),
+    second_splits: tuple[str, ...] = ("test",),
+    json: Path | None = None,
+) -> None:
+    """Tell which studies of one cohort another one has: polyclinic cohort overlap pretraining.yaml evaluation.yaml
+
+    Patients are compared by id where both cohorts state the same `population` or neither states one; files and texts
+    of at least 40 characters by content, so that a copy is found under any name and any id. Ends with exit code 1
+    when a study is shared.
+
+    Args:
+        first: a cohort.yaml, or a checkpoint, which knows what it and the runs before it were trained and chosen on.
+        second: the cohort.yaml that is to be measured on.
+        first_splits: of the first, when it is a cohort.
+        second_splits: of the second.
+        json: file to write the result to, with the id of every shared study of the second.
+
+    Raises:
+        ValueError: a cohort is not valid, or a study is shared.
+    """
+    for name in (*first_splits, *second_splits):
+        if name not in SPLITS:
+            raise ValueError(f"got split {name!r}, expected some of {list(SPLITS)}; set them as '[train, val]'")
+    installed, cohort = default_modalities(), read_cohort(second)
+    modalities = {name: installed.get(name) for name in cohort.modalities}
+    seen = _seen(first, first_splits, installed)
+    found = find_overlap(seen, cohort, modalities, tested=second_splits, within=True)
+    print_overlap(found, Console())
+    if json is not None:
+        json.write_text(json_format.dumps(found.told(), indent=1), encoding="utf-8")
+    if found.shared:
+        raise ValueError(
+            f"{len(found.shared)} of {found.studies} studies are shared (first {list(found.shared[:5])}); leave them "
+            "out of one of the two, or move them to the training split"
+        )
+    Console().print(f"next: polyclinic cohort check {second}", soft_wrap=True, markup=False)
+
+
+def _seen(path: Path, splits: Sequence[str], installed: Mapping[str, Modality]) -> Seen:
+    """What a checkpoint was made from, or the splits of a cohort."""
+    if path.suffix not in (".yaml", ".yml"):
+        return seen_by(load_checkpoint(path))
+    cohort = read_cohort(path)
+    chosen = {study.study_id for study in cohort.studies if study.split in splits}
+    modalities = {name: installed.get(name) for name in cohort.modalities}
+    return Seen(cohorts=(seen_cohort(cohort, modalities, trained=chosen, selected=()),))
+
+
+def _make_room(file: Path) -> None:
+    """Refuse a place where nothing can be written before hours are spent on what goes there."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"got a place whose folder cannot be made ({type(error).__name__}); set `--json`") from None
+    if file.is_dir():
+        raise ValueError(f"got the folder {file.name!r}, expected a file; set `--json`")
 
 
 def _configured(config: Path) -> dict[str, Modality]:

@@ -56,7 +56,7 @@ def write_phantom_cohort(
     visits = _visits(studies, seed)
     rows = _write_all(visits, partial_out, modalities, seed, workers)
     pd.DataFrame(rows).to_csv(partial_out / "cohort.csv", index=False)
-    (partial_out / "cohort.yaml").write_text(yaml.safe_dump(_spec(modalities), sort_keys=False), encoding="utf-8")
+    (partial_out / "cohort.yaml").write_text(yaml.safe_dump(_spec(modalities, seed), sort_keys=False), encoding="utf-8")
     origin = {"studies": studies, "seed": seed, "modalities": sorted(modalities), "polyclinic": __version__}
     (partial_out / "phantom.yaml").write_text(yaml.safe_dump(origin, sort_keys=False), encoding="utf-8")
     partial_out.rename(out)
@@ -128,11 +128,12 @@ def _age_band(age: float) -> str:
     return "under 50" if age < 50 else "50 to 69" if age < 70 else "70 and over"
 
 
-def _spec(modalities: Mapping[str, Modality]) -> dict[str, object]:
+def _spec(modalities: Mapping[str, Modality], seed: int) -> dict[str, object]:
     return {
         "table": "cohort.csv",
         "study_id": "study_id",
         "patient_id": "patient_id",
+        "population": f"phantom-{seed}",
         "split": "split",
         "modalities": {name: {"path": name} for name in modalities},
         "labels": list(FINDINGS),

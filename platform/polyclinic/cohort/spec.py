@@ -10,10 +10,11 @@ import yaml
 from polyclinic.cohort.target import read_targets
 
 _KEYS = {
-    "table", "root", "encoding", "missing", "study_id", "patient_id", "split", "modalities", "labels", "groups",
+    "table", "root", "encoding", "missing", "study_id", "patient_id", "population", "split", "modalities", "labels",
+    "groups",
 }  # fmt: skip
 _REQUIRED = ("table", "study_id", "patient_id", "split", "modalities")
-_SOURCE_KINDS = ("path", "text", "columns")
+_SOURCE_KINDS = ({"path"}, {"path", "row"}, {"text"}, {"columns"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +28,13 @@ class CohortSpec:
         missing: cells that mean *no value*, beside the empty cell.
         study_id: column, unique per row.
         patient_id: column, or ``{column, pattern}`` whose first group of the regular expression is the patient.
+        population: name of the register in which patient ids are unique, such as ``mimic-iv``: cohorts of one
+            population share patients, and what one run saw is compared with what another is tested on.
         split: column of ``train``, ``val``, ``test``, or shares such as ``{train: 0.7, val: 0.1, test: 0.2,
             seed: 0}`` by which patients are assigned through a hash of their id.
-        modalities: per name one of ``{path: column or template}``, ``{text: column}``, ``{columns: [...]}``. A
-            template such as ``images/{id}.*`` is filled from the row; a study without a matching file lacks it.
+        modalities: per name one of ``{path: column or template}``, ``{text: column}``, ``{columns: [...]}``, or for
+            array files of many studies ``{path: column, row: column}``. A template such as ``images/{id}.*`` is filled
+            from the row; a study without a matching file lacks it.
         labels: label name to ``{column}`` and at most one kind: a finding (cells 0, 1, -1 for uncertain) unless
             ``classes`` or, in order, ``levels`` list what cells say, or ``unit`` makes it a quantity. ``values`` maps
             cell text to a number, cells not in it being unknown; without it cells are numbers.
@@ -44,6 +48,7 @@ class CohortSpec:
     split: str | Mapping[str, float]
     modalities: Mapping[str, Mapping[str, Any]]
     encoding: str = "utf-8"
+    population: str = ""
     missing: tuple[str, ...] = ()
     labels: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     groups: tuple[str, ...] = ()
@@ -72,6 +77,7 @@ def read_spec(path: Path) -> CohortSpec:
         table=table,
         root=path.parent / raw["root"] if raw.get("root") else table.parent,
         encoding=str(raw.get("encoding", "utf-8")),
+        population=str(raw.get("population") or ""),
         missing=tuple(str(value) for value in raw.get("missing") or ()),
         study_id=str(raw["study_id"]),
         patient_id=_patient(raw["patient_id"]),
@@ -101,9 +107,10 @@ def _split(value: Any) -> str | Mapping[str, float]:
 
 
 def _source(name: str, value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, dict) or len(value) != 1 or next(iter(value)) not in _SOURCE_KINDS:
+    if not isinstance(value, dict) or set(value) not in _SOURCE_KINDS:
         raise ValueError(
-            f"got modalities.{name} = {value!r}, expected one of {{path: ...}}, {{text: ...}}, {{columns: [...]}}"
+            f"got modalities.{name} = {value!r}, expected one of {{path: ...}}, {{text: ...}}, {{columns: [...]}}, "
+            "{path: ..., row: ...}"
         )
     return value
 

@@ -1,3 +1,5 @@
+import tracemalloc
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ from pydicom.dataset import Dataset
 
 from polyclinic.modality import UnreadableSource
 from polyclinic_ecg import ECG
+from polyclinic_ecg.inflated import MAX_INFLATED
 
 
 @pytest.fixture
@@ -56,9 +59,27 @@ def test_waveforms_that_cannot_be_right_are_refused(dataset: Dataset, tmp_path: 
     assert "declares 240000" in reason(save(dataset, tmp_path))
     group.WaveformData = data
     group.ChannelDefinitionSequence[2].ChannelSensitivityUnitsSequence[0].CodeValue = "mm[Hg]"
-    assert "mm[Hg]" in reason(save(dataset, tmp_path))
+    assert "lead in another unit than mV, uV and V" in reason(save(dataset, tmp_path))
     group.WaveformOriginality = "DERIVED"
     assert "derived" in reason(save(dataset, tmp_path))
+
+
+def test_a_deflated_waveform_reads_and_a_bomb_is_refused_while_it_unfolds(dataset: Dataset, tmp_path: Path) -> None:
+    plain = ECG().read(save(dataset, tmp_path)).signal
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    source = save(dataset, tmp_path)
+    np.testing.assert_array_equal(ECG().read(source).signal, plain)
+    content = source.read_bytes()
+    start = 144 + int.from_bytes(content[140:144], "little")
+    packer = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    packed = b"".join(packer.compress(bytes(2**22)) for _ in range(MAX_INFLATED // 2**22 + 2)) + packer.flush()
+    source.write_bytes(content[:start] + packed)
+    tracemalloc.start()
+    try:
+        assert "deflated DICOM of more than 200,000,000 bytes" in reason(source)
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_an_image_is_no_waveform() -> None:

@@ -176,6 +176,11 @@ def test_palette_and_rgb_become_luminance(tmp_path: Path) -> None:
     colours = np.array([[[0, 0, 0], [255, 0, 0]], [[0, 255, 0], [10, 20, 30]]])
     rgb = {"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3, "PlanarConfiguration": 0}
     np.testing.assert_allclose(read(write(tmp_path / "b.dcm", colours, bits=8, **rgb)), expected, atol=1e-5)
+    stray = {"bits": 10, "BitsAllocated": 16, **rgb}
+    shown = read(write(tmp_path / "c.dcm", (colours * 4) | 0x8400, **stray))
+    np.testing.assert_allclose(shown, np.array(expected) * 1020 / 1023, atol=1e-5)
+    path = write(tmp_path / "d.dcm", index | 0x8400, bits=10, PhotometricInterpretation="PALETTE COLOR", **tables)
+    np.testing.assert_allclose(read(path), expected, atol=1e-5)
 
 
 def test_spacing_is_named_and_never_borrowed(tmp_path: Path) -> None:

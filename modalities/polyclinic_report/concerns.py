@@ -1,0 +1,41 @@
+"""What a person should know of a report: names in it, what is cut off, damaged letters, hardly any words."""
+
+import re
+from collections.abc import Iterator, Mapping
+
+from polyclinic.modality import Concern, Source, identifying_fields
+from polyclinic_report.document import Document, read_source
+
+_TRUNCATED_SHARE = 0.01
+_FEWEST_WORDS = 3
+# UTF-8 that was once read as cp1252 or Latin-1 and stored again: a lead byte's letter before a continuation byte's.
+_MISREAD = re.compile("[\xc2\xc3][\x80-\xbf]|\xe2(?:\x80|\u20ac)")
+_REPLACED = "\N{REPLACEMENT CHARACTER}"
+
+
+def report_concerns(source: Source, raw: Document, facts: Mapping[str, float | str]) -> Iterator[Concern]:
+    """What ``Inspectable.concerns`` asks for; identifiers are looked for in the whole text, not in a section alone.
+
+    Args:
+        source: of the report.
+        raw: what was read of it.
+        facts: what is described of it.
+    """
+    text, _ = read_source(source)
+    if kinds := identifying_fields(text):
+        yield Concern(severity="warning", code="identifiers", said=f"the text seems to hold {', '.join(kinds)}")
+    if facts.get("truncated"):
+        said = f"{facts['tokens']:g} tokens, the last of which are cut off: set `max_tokens` or `section`"
+        yield Concern(severity="warning", code="truncated", said=said, tolerated=_TRUNCATED_SHARE)
+    if facts.get("section") == "missing":
+        yield Concern(severity="note", code="no-section", said="without a heading of the section, so it is read whole")
+    if len(re.findall(r"[^\W\d_]+", raw.text)) < _FEWEST_WORDS:
+        yield Concern(
+            severity="warning", code="hardly-any-words", said=f"fewer than {_FEWEST_WORDS} words are left to learn from"
+        )
+    if damaged := len(_MISREAD.findall(text)) + text.count(_REPLACED):
+        yield Concern(
+            severity="warning",
+            code="damaged-letters",
+            said=f"{damaged} letters were lost or doubled where the text was once decoded by another encoding",
+        )

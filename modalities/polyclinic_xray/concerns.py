@@ -1,0 +1,121 @@
+"""What a person should know of a radiograph: names in its header and pixels, clipping, size, transfer syntax."""
+
+import re
+import warnings
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from PIL import Image
+from PIL.ExifTags import GPS, Base
+from pydicom.uid import UID
+
+from polyclinic.modality import Concern, Source, dicom_concerns, identifying_fields
+from polyclinic_xray.burned_in import suspect_words
+from polyclinic_xray.radiograph import Radiograph
+
+_SMALLEST = 128
+_DARK_SHARE, _BRIGHT_SHARE = 0.4, 0.2
+_HEAD = 4096
+_UID = re.compile(r"\d+(?:\.\d+){2,}")
+_SYNTAX_ELEMENT = b"\x02\x00\x10\x00UI"
+_NAMING_EXIF = {Base.Artist: "Artist", Base.XPAuthor: "XPAuthor", Base.CameraOwnerName: "CameraOwnerName"}
+_TEXT_EXIF = (Base.ImageDescription, Base.UserComment, Base.XPComment, Base.XPTitle, Base.XPSubject, Base.DocumentName)
+
+
+def radiograph_concerns(source: Source, raw: Radiograph) -> Iterator[Concern]:
+    """What ``Inspectable.concerns`` asks for; header elements are told by their keywords, never by what they hold."""
+    if isinstance(source, Path):
+        yield from _dicom_header(source) if raw.facts.get("format") == "dicom" else _raster_header(source)
+    yield from _size(raw)
+    yield from _clipping(raw)
+    if suspect_words(raw.pixels):
+        yield Concern(severity="warning", code="burned-in-text", said="a row of marks in the pixels looks like a word")
+
+
+def transfer_syntax(source: Source) -> str:
+    """The transfer syntax of a DICOM file by name and UID, or the kind of a raster; empty for anything else.
+
+    The file meta information is always explicit and little-endian (PS3.10 section 7.1), so that its one element can
+    be found without a parser, in a file that no parser takes.
+    """
+    if not isinstance(source, Path):
+        return ""
+    with source.open("rb") as stream:
+        head = stream.read(_HEAD)
+    for kind, signature in (("png", b"\x89PNG"), ("jpeg", b"\xff\xd8\xff")):
+        if head.startswith(signature):
+            return kind
+    _, _, rest = head.partition(_SYNTAX_ELEMENT)
+    value = rest[2 : 2 + int.from_bytes(rest[:2], "little")].rstrip(b"\0 ").decode("latin-1")
+    if not _UID.fullmatch(value):  # before pydicom, which would log it
+        return "dicom without a transfer syntax" if head[128:132] == b"DICM" else ""
+    return f"{UID(value).name} ({value})" if UID(value).name != value else value
+
+
+def _dicom_header(path: Path) -> Iterator[Concern]:
+    with warnings.catch_warnings():
+        # pydicom warns of every odd value, which does not matter here.
+        warnings.simplefilter("ignore")
+        dataset = pydicom.dcmread(BytesIO(path.read_bytes()), force=True, stop_before_pixels=True)
+        yield from dicom_concerns(dataset.get)
+
+
+def _raster_header(path: Path) -> Iterator[Concern]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        info, tags, place = _embedded(path)
+    named = [name for tag, name in _NAMING_EXIF.items() if _as_text(tags.get(tag, "")).strip()]
+    if any(tag in place for tag in (GPS.GPSLatitude, GPS.GPSLongitude)):
+        named.append("the GPS position")
+    texts = [f"{key}: {value}" for key, value in info.items() if isinstance(value, str)]
+    texts += [_as_text(info.get("comment", b"")), *(_as_text(tags.get(tag, "")) for tag in _TEXT_EXIF)]
+    named += [f"text ({kind})" for kind in identifying_fields("\n".join(texts))]
+    if named:
+        said = f"the file names a person in {', '.join(named)}"
+        yield Concern(severity="warning", code="header-identifiers", said=said)
+
+
+def _embedded(path: Path) -> tuple[dict[Any, Any], dict[int, Any], dict[int, Any]]:
+    """What a PNG or JPEG says beside its pixels: texts by key, EXIF by tag, and where it was taken."""
+    with Image.open(path, formats=("PNG", "JPEG")) as image:
+        exif = image.getexif()  # of a PNG this reads on to the texts behind the pixels
+        return dict(image.info), {**exif, **exif.get_ifd(Base.ExifOffset)}, dict(exif.get_ifd(Base.GPSInfo))
+
+
+def _as_text(value: object) -> str:
+    """EXIF text as it is written: one byte or two for a letter."""
+    if not isinstance(value, bytes):
+        return str(value)
+    return value.replace(b"\0", b"").decode("latin-1")
+
+
+def _size(raw: Radiograph) -> Iterator[Concern]:
+    height, width = raw.pixels.shape
+    if min(height, width) < _SMALLEST:
+        yield Concern(
+            severity="warning",
+            code="tiny-image",
+            said=f"an image of {height} x {width} pixels: no side should be below {_SMALLEST}",
+        )
+
+
+def _clipping(raw: Radiograph) -> Iterator[Concern]:
+    """Share of the pixels at each end of the range, without a border all of which lies there (collimation, padding)."""
+    if raw.pixels.min() == raw.pixels.max():
+        yield Concern(severity="error", code="blank-image", said="every pixel has the same value")
+        return
+    ends = (("darkest", raw.pixels.min(), _DARK_SHARE), ("brightest", raw.pixels.max(), _BRIGHT_SHARE))
+    for end, extreme, most in ends:
+        at_end = raw.pixels == extreme
+        rows, columns = (np.flatnonzero(~at_end.all(axis=axis)) for axis in (1, 0))
+        inside = at_end[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        if (share := float(inside.mean())) > most:
+            yield Concern(
+                severity="warning",
+                code="clipped-image",
+                said=f"{share:.0%} of the pixels inside the borders have the {end} value; at most {most:.0%} is usual",
+            )
