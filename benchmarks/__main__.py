@@ -7,11 +7,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import bootstrap, card, demo, fuzz, gradcache, heads, linkage, masked, reading, step, symile, xor
+from benchmarks import bootstrap, cache, card, demo, fuzz, gradcache, heads, linkage, masked, reading, step, symile, xor
 from benchmarks.measure import Benchmark
 
 BENCHMARKS: dict[str, Benchmark] = {
     "reading": reading.measure,
+    "cache": cache.measure,
     "step": step.measure,
     "symile": symile.measure,
     "gradcache": gradcache.measure,

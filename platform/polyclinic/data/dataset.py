@@ -20,7 +20,7 @@ class StudyDataset(Dataset):
     Args:
         studies: of one split.
         modalities: fitted plugins; other modalities of the cohort are left unread.
-        prepared: items already prepared, by modality; the others are read from their source.
+        prepared: items already prepared, by modality; what is not among them is read from its source.
         augment: whether to vary items randomly.
         seed: of the augmentation.
     """
@@ -36,6 +36,8 @@ class StudyDataset(Dataset):
     ) -> None:
         self._studies, self._modalities, self._prepared = studies, modalities, prepared
         self._augment, self._seed = augment, seed
+        study_ids = [study.study_id for study in studies]
+        self._places = {name: one.places(study_ids) for name, one in prepared.items()}
 
     def __len__(self) -> int:
         return len(self._studies)
@@ -49,7 +51,7 @@ class StudyDataset(Dataset):
             if name not in study.sources:
                 continue
             try:
-                item = self._item(study, name, modality)
+                item = self._item(index, name, modality)
             except UnreadableSource as reason:
                 broken.append(BrokenSource(study.study_id, name, str(reason)))
                 continue
@@ -64,10 +66,12 @@ class StudyDataset(Dataset):
             broken=tuple(broken),
         )
 
-    def _item(self, study: Study, name: str, modality: Modality) -> Item:
+    def _item(self, index: int, name: str, modality: Modality) -> Item:
         if name in self._prepared:
-            return self._prepared[name].item(study.study_id)
-        return modality.prepare(modality.read(study.sources[name]))
+            stored = self._prepared[name].item(int(self._places[name][index]))
+            if stored is not None:
+                return stored
+        return modality.prepare(modality.read(self._studies[index].sources[name]))
 
 
 class StudySampler(Sampler[Place]):

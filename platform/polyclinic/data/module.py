@@ -21,8 +21,6 @@ from polyclinic.data.quarantine import Quarantine
 from polyclinic.modality import Modality, settings
 
 _SURVEYED = 256
-_MANY = 500
-"""Studies from which on it pays to start processes for preparing them."""
 
 
 class CohortDataModule(L.LightningDataModule):
@@ -34,7 +32,8 @@ class CohortDataModule(L.LightningDataModule):
             a modality is configured; the model is linked to the same objects.
         batch_size: studies per step and rank.
         num_workers: loader processes per rank.
-        prepared: a folder for prepared items; nothing is kept when absent.
+        prepared: a folder for prepared items, which any cohorts, runs and ranks may share; nothing is kept when
+            absent.
         augment: whether training items are varied randomly.
         views: how many random variations of each training study a batch holds, side by side; they belong together
             where the task has ``same: study``.
@@ -145,13 +144,17 @@ class CohortDataModule(L.LightningDataModule):
             raise ValueError(f"got label {unknown[0]!r}, the cohort has {list(known)}; set `data.labels`")
         return [known.index(name) for name in names]
 
+    @property
+    def prepared_folder(self) -> Path | None:
+        """Where prepared items are kept, and the hashes of the files that were read."""
+        return self._prepared_folder
+
     def setup(self, stage: str) -> None:
         """Fit the modalities on the training split, unless their state was loaded, and prepare items."""
         self._fit()
         if stage == "fit":
             self.facts = self._survey()
-        if self._prepared_folder is not None and not self._prepared:
-            self._prepare(self._prepared_folder)
+        self._prepare()
 
     def state_dict(self) -> dict[str, Any]:
         """What the modalities learned, under which settings and from which cohort; it travels in the checkpoint."""
@@ -182,6 +185,7 @@ class CohortDataModule(L.LightningDataModule):
         for name, state in states.items():
             self.modalities[name].load_state(state)
             self._fitted.add(name)
+            self._prepared.pop(name, None)
 
     def train_dataloader(self) -> DataLoader:
         """Shuffled, augmented batches of the training split; an incomplete last batch is dropped."""
@@ -210,10 +214,11 @@ class CohortDataModule(L.LightningDataModule):
         studies = self.studies(split, training=train)
         if not studies and train:
             raise ValueError("the cohort has no training study; correct its `split`")
+        self._prepare()
         dataset = StudyDataset(
             studies=studies,
             modalities=self.modalities,
-            prepared=self._prepared,
+            prepared=dict(self._prepared),
             augment=train and self._augment,
             seed=self._seed,
         )
@@ -247,16 +252,17 @@ class CohortDataModule(L.LightningDataModule):
             facts |= {f"{name}/{fact}": mean for fact, mean in mean_facts(modality, raws).items()}
         return facts
 
-    def _prepare(self, folder: Path) -> None:
+    def _prepare(self) -> None:
+        """Find or make the items of each modality, again once a modality took over another state."""
         for name, modality in self.modalities.items():
-            self._prepared[name] = prepare_modality(
-                folder,
-                name=name,
-                modality=modality,
-                studies=self.cohort.studies,
-                fingerprint=self.cohort.fingerprint,
-                workers=max(self._num_workers, os.cpu_count() or 1) if len(self.cohort.studies) > _MANY else 0,
-            )
+            if self._prepared_folder is not None and name not in self._prepared:
+                self._prepared[name] = prepare_modality(
+                    self._prepared_folder,
+                    name=name,
+                    modality=modality,
+                    studies=self.cohort.studies,
+                    workers=max(self._num_workers, os.cpu_count() or 1),
+                )
 
 
 def mean_facts(modality: Modality, raws: Iterator[Any]) -> Mapping[str, float]:

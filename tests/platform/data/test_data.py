@@ -78,10 +78,10 @@ def test_prepared_items_equal_decoded_ones_and_follow_settings(pulse_cohort: Pat
     for _ in range(2):
         stored = next(iter(_module(pulse_cohort, batch_size=16, prepared=tmp_path).val_dataloader()))
         assert _same(plain, stored)
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.glob("Pulse-*"))) == 2
     other = CohortDataModule(cohort=pulse_cohort, modalities={"first": Pulse(noise=0.2)}, prepared=tmp_path)
     other.setup("fit")
-    assert len(list(tmp_path.iterdir())) == 3
+    assert len(list(tmp_path.glob("Pulse-*"))) == 3
 
 
 def test_ranks_share_the_studies() -> None:

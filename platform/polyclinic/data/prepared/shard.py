@@ -1,0 +1,182 @@
+"""One file of prepared items: an Arrow file with one record batch, a row per source content.
+
+Columns: ``content`` (SHA-256), ``reason`` (why there is no item), and per tensor its bytes and its shape.
+"""
+
+import hashlib
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from polyclinic.modality import Item, UnreadableSource
+
+SUFFIX = ".arrow"
+PARTIAL = ".partial"
+
+Row = tuple[bytes, Item | str]
+"""SHA-256 of a source's content, and its item or the reason why there is none."""
+
+NO_SHARD = (OSError, ValueError, TypeError, RuntimeError, LookupError, AttributeError)
+"""What opening a file that is no shard may raise; Arrow's own errors are among them."""
+
+_KEY_BYTES = 32
+_ENVIRONMENT, _TENSOR, _DTYPE = b"environment", b"tensor", b"dtype"
+
+
+def write_shard(folder: Path, rows: Sequence[Row], environment: str) -> Path:
+    """Write rows to a file that is named by its own SHA-256 and appears as a whole.
+
+    Args:
+        folder: where to write.
+        rows: at least one.
+        environment: in which reasons hold.
+
+    Raises:
+        OSError: it could not be written; nothing is left behind.
+    """
+    content = _serialised(rows, environment)
+    path = folder / (hashlib.sha256(content).hexdigest() + SUFFIX)
+    partial = folder / (uuid.uuid4().hex + PARTIAL)
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a shard still holds the bytes that were written."""
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest() + SUFFIX == path.name
+    except OSError:
+        return False
+
+
+@dataclass(frozen=True)
+class _Column:
+    """One tensor of every row.
+
+    Attributes:
+        values: of all rows, one after the other.
+        ends: where each row's values begin in ``values``, and where the last row's end.
+        shapes: by row; None where a row lacks this tensor.
+    """
+
+    name: str
+    values: Tensor
+    ends: Sequence[int]
+    shapes: Sequence[Sequence[int] | None]
+
+
+class Shard:
+    """A shard, mapped into memory: its pages are shared by every process that reads it.
+
+    The mapping is private, so that what a careless plugin writes into an item never reaches the file.
+
+    Args:
+        path: of a file by ``write_shard``.
+
+    Raises:
+        NO_SHARD: it is no such file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        whole = torch.from_file(str(path), shared=False, size=path.stat().st_size, dtype=torch.uint8)
+        batch = pa.ipc.open_file(pa.py_buffer(whole.numpy())).get_batch(0)
+        batch.validate(full=True)
+        self.environment: str = batch.schema.metadata[_ENVIRONMENT].decode()
+        raw = batch.column(0).buffers()[1].to_pybytes()
+        self.contents = [raw[start : start + _KEY_BYTES] for start in range(0, len(raw), _KEY_BYTES)]
+        if len(self.contents) < batch.num_rows:
+            raise ValueError(f"got {len(self.contents)} contents for {batch.num_rows} rows")
+        del self.contents[batch.num_rows :]
+        reasons = batch.column(1).to_pylist()
+        self.reasons: dict[int, str] = {row: reason for row, reason in enumerate(reasons) if reason is not None}
+        self._batch = batch
+
+    @cached_property
+    def _columns(self) -> list[_Column]:
+        return list(_columns(self._batch))
+
+    def item(self, row: int) -> Item:
+        """One row's tensors.
+
+        Raises:
+            UnreadableSource: its source could not be read when it was prepared.
+        """
+        if row in self.reasons:
+            raise UnreadableSource(self.reasons[row])
+        item: Item = {}
+        for column in self._columns:
+            shape = column.shapes[row]
+            if shape is not None:
+                item[column.name] = column.values[column.ends[row] : column.ends[row + 1]].view(shape)
+        return item
+
+
+def _columns(batch: pa.RecordBatch) -> Iterator[_Column]:
+    for place, field in enumerate(batch.schema):
+        if field.metadata and _TENSOR in field.metadata:
+            dtype = _dtype(field.metadata[_DTYPE].decode())
+            _, offsets, data = batch.column(place).buffers()
+            bytes_ = torch.from_dlpack(pa.Array.from_buffers(pa.uint8(), data.size, [None, data]))
+            ends = np.frombuffer(offsets, dtype=np.int64)[: batch.num_rows + 1]
+            yield _Column(
+                name=field.metadata[_TENSOR].decode(),
+                values=bytes_[: int(ends[-1])].view(dtype),
+                ends=(ends // dtype.itemsize).tolist(),
+                shapes=batch.column(place + 1).to_pylist(),
+            )
+
+
+def _dtype(name: str) -> torch.dtype:
+    dtype = getattr(torch, name)
+    if not isinstance(dtype, torch.dtype):
+        raise ValueError(f"got {name!r}, expected the name of a dtype")
+    return dtype
+
+
+def _serialised(rows: Sequence[Row], environment: str) -> pa.Buffer:
+    items = [{} if isinstance(made, str) else made for _, made in rows]
+    fields = [pa.field("content", pa.binary(_KEY_BYTES)), pa.field("reason", pa.string())]
+    arrays = [
+        pa.array([key for key, _ in rows], pa.binary(_KEY_BYTES)),
+        pa.array([made if isinstance(made, str) else None for _, made in rows], pa.string()),
+    ]
+    # By dtype as well, because nothing forbids a plugin to choose it by study.
+    for name, dtype in dict.fromkeys((name, value.dtype) for item in items for name, value in item.items()):
+        column = [item[name] if name in item and item[name].dtype == dtype else None for item in items]
+        about = {_TENSOR: name.encode(), _DTYPE: str(dtype).removeprefix("torch.").encode()}
+        fields += [pa.field(name, pa.large_binary(), metadata=about), pa.field(f"{name}.shape", pa.list_(pa.int64()))]
+        arrays += [_values(column), pa.array([None if value is None else list(value.shape) for value in column])]
+    schema = pa.schema(fields, metadata={_ENVIRONMENT: environment.encode()})
+    arrays = [array.cast(field.type) for array, field in zip(arrays, schema, strict=True)]
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, schema) as writer:
+        writer.write_batch(pa.record_batch(arrays, schema=schema))
+    return sink.getvalue()
+
+
+def _values(column: Sequence[Tensor | None]) -> pa.Array:
+    parts = [_bytes(value) for value in column]
+    ends = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
+    data = np.concatenate(parts)
+    return pa.LargeBinaryArray.from_buffers(
+        pa.large_binary(), len(parts), [None, pa.py_buffer(ends), pa.py_buffer(data)]
+    )
+
+
+def _bytes(value: Tensor | None) -> np.ndarray:
+    # A tensor without any value cannot be seen as bytes, having no last stride.
+    if value is None or value.numel() == 0:
+        return np.empty(0, np.uint8)
+    return value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
