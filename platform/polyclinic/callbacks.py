@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import lightning.pytorch as L
@@ -10,8 +9,9 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_warn
 from rich.console import Console
 
+from polyclinic.cohort.overlap import Overlap, Seen
 from polyclinic.data import CohortDataModule
-from polyclinic.tracking import RunLogger, RunRecord, log_cohort, log_json, log_text
+from polyclinic.tracking import RunLogger, RunRecord, log_cohort, log_json, log_tags, log_text
 from polyclinic.weights import Move, print_account
 
 _TRUNCATED = 0.01
@@ -109,8 +109,41 @@ class WeightRecord(Callback):
             print_account(self.moved.account, console)
             for line in self.moved.changed:
                 rank_zero_warn(f"a setting differs from the one that the weights were trained with: {line}")
-            told["checkpoint"] = asdict(self.moved) | {"account": self.moved.account._asdict()}
+            moved = {key: value for key, value in vars(self.moved).items() if key != "seen"}
+            told["checkpoint"] = moved | {"account": self.moved.account._asdict()}
         log_json(trainer.logger, told, "weights.json")
+
+
+class SeenRecord(Callback):
+    """Puts into every checkpoint which studies it was made from, and into MLflow which of them were seen before.
+
+    Attributes:
+        seen: of this run and of those that it started from; set before the fit, on rank zero alone, which writes.
+        overlap: of what those saw with the splits of this one; likewise.
+    """
+
+    def __init__(self) -> None:
+        self.seen = Seen()
+        self.overlap: Overlap | None = None
+
+    @property
+    def state_key(self) -> str:
+        """A name that does not change when this module moves."""
+        return "SeenRecord"
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Log what was compared, also where nothing is shared."""
+        if self.overlap is not None:
+            log_tags(trainer.logger, {f"overlap.{key}": value for key, value in self.overlap.tags().items()})
+            log_json(trainer.logger, self.overlap.told(), "overlap.json")
+
+    def state_dict(self) -> dict[str, Any]:
+        """The keys; nothing where nothing is known, as in a run that keeps no checkpoint."""
+        return self.seen.state() if self.seen.cohorts or self.seen.unknown else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Add what a resumed run saw and the runs before it."""
+        self.seen = self.seen.joined(Seen.of(state_dict))
 
 
 def _warn_of_truncation(facts: Mapping[str, float]) -> None:

@@ -6,16 +6,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import lightning.pytorch as L
-import torch
 import yaml
 from jsonargparse import ArgumentParser
 from torch import nn
 
 from polyclinic import tasks
+from polyclinic.checkpoint import load_checkpoint, provenance, seen_by
+from polyclinic.cohort.overlap import Seen
 from polyclinic.data import CohortDataModule
 from polyclinic.modality import installed_modalities
 
-__all__ = ["Restored", "build", "load_checkpoint", "provenance", "restore", "tasks"]
+__all__ = ["Restored", "build", "restore", "tasks"]
 
 Task = TypeVar("Task", bound=L.LightningModule)
 
@@ -26,11 +27,13 @@ class Restored:
 
     Attributes:
         trained_on: fingerprint of the cohort that the run saw.
+        seen: every study that its weights were made from.
     """
 
     task: L.LightningModule
     data: CohortDataModule
     trained_on: str
+    seen: Seen
     run_id: str | None
     tracking_uri: str | None
 
@@ -83,6 +86,7 @@ def restore(checkpoint: Path, *, cohort: Path | None = None, trained: bool = Tru
         task=task,
         data=data,
         trained_on=content["CohortDataModule"]["fingerprint"],
+        seen=seen_by(content),
         run_id=told.get("run_id"),
         tracking_uri=told.get("tracking_uri"),
     )
@@ -91,29 +95,6 @@ def restore(checkpoint: Path, *, cohort: Path | None = None, trained: bool = Tru
 def _class(model: Mapping[str, Any]) -> type | None:
     """The task of a configuration, where it is one of ours."""
     return getattr(tasks, str(model["class_path"]).rpartition(".")[2], None)
-
-
-def load_checkpoint(checkpoint: Path) -> dict[str, Any]:
-    """The content of a ``.ckpt`` file.
-
-    Raises:
-        ValueError: no such file, not weights-only, or not of ``polyclinic fit``.
-    """
-    if not checkpoint.is_file():
-        raise ValueError(f"checkpoint {checkpoint.name!r} does not exist; set `--checkpoint` to a .ckpt file")
-    try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(f"{checkpoint.name} is not a weights-only checkpoint ({type(error).__name__})") from None
-    if not isinstance(content, dict) or "state_dict" not in content:
-        raise ValueError(f"{checkpoint.name} is not a checkpoint of `polyclinic fit`")
-    return content
-
-
-def provenance(content: dict[str, Any]) -> dict[str, Any]:
-    """What a checkpoint's content tells of its run; empty where it was not written by ``polyclinic fit``."""
-    told: dict[str, Any] = content.get("callbacks", {}).get("Provenance") or {}
-    return told
 
 
 def build(config: dict[str, Any]) -> Any:

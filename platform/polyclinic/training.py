@@ -17,7 +17,9 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from polyclinic import objectives, tasks
-from polyclinic.callbacks import CohortRecord, Provenance, WeightRecord
+from polyclinic.callbacks import CohortRecord, Provenance, SeenRecord, WeightRecord
+from polyclinic.checkpoint import load_checkpoint, seen_by
+from polyclinic.cohort.overlap import Seen, find_overlap, seen_cohort
 from polyclinic.data import CohortDataModule
 from polyclinic.modality import Modality, installed_modalities
 from polyclinic.pictures import ReconstructionPictures
@@ -53,6 +55,13 @@ class PolyclinicCLI(LightningCLI):
         parser.add_argument(
             "--weights", type=Path | None, help="checkpoint of another run whose encoders `fit` starts from"
         )
+        parser.add_argument(
+            "--allow_overlap",
+            type=bool,
+            default=False,
+            help="whether to go on when `--weights`, or the checkpoint that is resumed or measured, was made from "
+            "studies that this cohort tests or chooses on; MLflow says so",
+        )
         parser.add_lightning_class_args(ReconstructionPictures, "pictures")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -64,11 +73,12 @@ class PolyclinicCLI(LightningCLI):
         super().instantiate_classes()
         if self.datamodule is not None:
             _ = self.datamodule.cohort
-            self._take_weights()
+            self._refuse_overlap(self._take_weights())
 
     def before_fit(self) -> None:
-        """Start the clock."""
+        """Start the clock, and note which studies are about to be seen."""
         self._started = time.monotonic()
+        self._record_seen()
 
     def after_fit(self) -> None:
         """Say where the result is and what to run next."""
@@ -84,15 +94,70 @@ class PolyclinicCLI(LightningCLI):
             self.config.fit.json.write_text(json.dumps(result, indent=1), encoding="utf-8")
         print(f"next: {_NEXT[type(self.model)].format(path)}")  # noqa: T201
 
-    def _take_weights(self) -> None:
-        """Start from the encoders of another run, where the user wants that."""
+    def _take_weights(self) -> Seen:
+        """Start from the encoders of another run, where the user wants that; what these saw."""
         weights = self.config[self.config.subcommand].weights
         if weights is None:
-            return
+            return Seen()
         moved = move_encoders(weights, self.model, self.datamodule)
         for callback in getattr(self.trainer, "callbacks", []):
             if isinstance(callback, WeightRecord):
                 callback.moved = moved
+        return moved.seen
+
+    def _refuse_overlap(self, seen: Seen) -> None:
+        """Stop before a run is opened when what it starts from saw the studies that it is to be measured by."""
+        command = self.config.subcommand
+        resumed = self.config[command].get("ckpt_path")
+        if resumed is not None and Path(resumed).is_file():
+            seen = seen.joined(seen_by(load_checkpoint(Path(resumed))))
+        seen = seen.joined(Seen(unknown=_folders(self.model)))
+        record = self._seen_record()
+        if record is None:
+            return
+        record.seen, data, config = seen, self.datamodule, self.config[command]
+        record.overlap = find_overlap(
+            seen, data.cohort, data.modalities, tested=("test",) if command in ("fit", "test") else (),
+            chosen=("val",) if command in ("fit", "validate") else (), allowed=config.allow_overlap,
+            folder=data.prepared_folder,
+        )  # fmt: skip
+        record.overlap.refuse()
+        for statement in record.overlap.statements:
+            print(f"warning: {statement}")  # noqa: T201
+
+    def _record_seen(self) -> None:
+        """Hash the studies of this run, for its checkpoints: before the run starts, so that no rank waits in it."""
+        record, data = self._seen_record(), self.datamodule
+        if (
+            record is None
+            or data is None
+            or getattr(self.trainer, "fast_dev_run", False)
+            or not self.trainer.checkpoint_callbacks
+        ):
+            return
+        own = seen_cohort(
+            data.cohort,
+            data.modalities,
+            trained={study.study_id for study in data.studies("train", training=True)},
+            selected={study.study_id for study in data.cohort.split("val")},
+            folder=data.prepared_folder,
+        )
+        record.seen = Seen(cohorts=(own,)).joined(record.seen)
+
+    def _seen_record(self) -> SeenRecord | None:
+        """The callback that keeps what is seen; on rank zero alone, which reads the files for all."""
+        found = [one for one in getattr(self.trainer, "callbacks", []) if isinstance(one, SeenRecord)]
+        return found[0] if found and self.trainer.is_global_zero else None
+
+
+def _folders(model: L.LightningModule) -> tuple[str, ...]:
+    """Encoders that start from weights of a folder, which say nothing of who they were trained on."""
+    accounts = {name: one.account for name, one in getattr(model, "encoders", {}).items()}
+    return tuple(
+        f"the encoder of {name} starts from the folder {account.source}"
+        for name, account in accounts.items()
+        if account is not None
+    )
 
 
 def _shown(path: Path) -> Path:
@@ -119,6 +184,7 @@ def main(argv: Sequence[str]) -> None:
                 CohortRecord(),
                 Provenance(),
                 WeightRecord(),
+                SeenRecord(),
             ],
             "use_distributed_sampler": False,
             "deterministic": True,

@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from polyclinic.checkpoint import load_checkpoint, provenance, seen_by
+from polyclinic.cohort.overlap import Seen
 from polyclinic.data import CohortDataModule
 from polyclinic.nn import Encoder, MaskableEncoder, WeightAccount
-from polyclinic.restore import load_checkpoint, provenance
 
 _ENCODERS = "encoders."
 _NAMED = 3
@@ -28,6 +29,7 @@ class Move:
         sha256: of the checkpoint.
         run_id: of the run that wrote it.
         fingerprint: of the cohort that this run saw.
+        seen: every study that it was made from.
         changed: settings of moved modalities that differ, as ``modality.setting: then, now``.
     """
 
@@ -35,6 +37,7 @@ class Move:
     sha256: str
     run_id: str | None
     fingerprint: str | None
+    seen: Seen
     changed: tuple[str, ...]
 
 
@@ -75,6 +78,7 @@ def move_encoders(checkpoint: Path, task: L.LightningModule, data: CohortDataMod
         sha256=hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
         run_id=provenance(content).get("run_id"),
         fingerprint=fitted.get("fingerprint"),
+        seen=seen_by(content),
         changed=tuple(_changed(fitted.get("settings", {}), data, shared)),
     )
 

@@ -9,7 +9,7 @@ from polyclinic.tracking.config import RunRecord  # noqa: E402
 from polyclinic.tracking.environment import describe_checkout  # noqa: E402
 from polyclinic.tracking.figures import modality_gap, roc_curves, similarity_matrix  # noqa: E402
 from polyclinic.tracking.logger import RunLogger  # noqa: E402
-from polyclinic.tracking.record import log_cohort, log_figure, log_json, log_text  # noqa: E402
+from polyclinic.tracking.record import log_cohort, log_figure, log_json, log_tags, log_text  # noqa: E402
 
 __all__ = [
     "RunLogger",
@@ -18,6 +18,7 @@ __all__ = [
     "log_cohort",
     "log_figure",
     "log_json",
+    "log_tags",
     "log_text",
     "modality_gap",
     "roc_curves",

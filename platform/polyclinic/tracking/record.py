@@ -11,7 +11,7 @@ from typing import Any
 from lightning.pytorch.loggers import Logger, MLFlowLogger
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput
+from mlflow.entities import Dataset, DatasetInput, RunTag
 
 from polyclinic.tracking.logger import RunLogger
 
@@ -41,6 +41,13 @@ def log_json(logger: Logger | None, value: Any, name: str) -> None:
         TypeError: the value holds something that JSON cannot.
     """
     log_text(logger, json.dumps(value, indent=2, ensure_ascii=False) + "\n", name)
+
+
+def log_tags(logger: Logger | None, tags: Mapping[str, str]) -> None:
+    """Set tags of the run, in place of earlier ones of the same names."""
+    if (run := mlflow_run(logger)) is not None:
+        client, run_id = run
+        client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
 
 
 def log_figure(logger: Logger | None, figure: Figure, name: str) -> None:

@@ -3,7 +3,7 @@
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from json import dumps
 from pathlib import Path
@@ -18,7 +18,7 @@ from polyclinic.evaluation.card.content import Origin
 from polyclinic.evaluation.card.explaining import relevance_pictures
 from polyclinic.evaluation.card.figures import card_figures
 from polyclinic.evaluation.card.page import render
-from polyclinic.evaluation.commands.keep import keep_report
+from polyclinic.evaluation.commands.keep import checked_overlap, keep_report
 from polyclinic.evaluation.commands.tables import as_json
 from polyclinic.evaluation.probing.embedding_cache import file_sha256
 from polyclinic.evaluation.prompts import PromptFile, load_prompts
@@ -43,6 +43,7 @@ def card(
     studies: list[str] | None = None,
     resamples: int = 1000,
     seed: int = 0,
+    allow_overlap: bool = False,
 ) -> None:
     """Write an evaluation card: polyclinic evaluate card --checkpoint last.ckpt --prompts prompts.yaml --out card
 
@@ -63,6 +64,7 @@ def card(
         studies: ids of those to explain, instead.
         resamples: of patients, for the intervals.
         seed: of everything random.
+        allow_overlap: whether to measure on studies that were seen before, too, and say so.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"got folder {out.name!r}, which is not empty; set `--out` to a new folder")
@@ -72,9 +74,10 @@ def card(
     restored = restore(checkpoint, cohort=cohort)
     file = load_prompts(prompts) if prompts is not None else None
     scorer = _scorer(restored, file, query)
+    overlap = checked_overlap(restored, split, "val", allowed=allow_overlap)
     console.print(f"encoding the splits val and {split}")
     validation, test = scorer.read("val"), scorer.read(split)
-    theirs = _other_scores(against, cohort, file, query, scorer, split)
+    theirs = _other_scores(against, cohort, file, query, scorer, split, allow_overlap)
     settings = {
         "split": split, "resamples": resamples, "seed": seed, "alpha": alpha, "minimum": minimum,
         "against": file_sha256(against) if against is not None else None,
@@ -86,15 +89,17 @@ def card(
         split=split, alpha=alpha, minimum=minimum, stated=thresholds, resamples=resamples, seed=seed,
         explained=explained, wanted=studies,
     )  # fmt: skip
+    content = replace(content, notes=(*overlap.statements, *content.notes))
     console.print("drawing")
     figures = card_figures(content, scorer, test)
     pictures = relevance_pictures(scorer, restored.encoders, restored.data.modalities, test, content.explanations)
     page, plain = render(content, figures, pictures), as_json(content)
+    plain["overlap"] = overlap.told()
     plain["seconds_after_encoding"] = round(time.monotonic() - started, 1)
     _write(out, page, plain)
     keep_report(
         restored, "card", plain, {f"{split}/card_macro_auroc": content.macro.auroc.value},
-        {f"card_{name}": one for name, one in figures.items()}, None, page=page,
+        {f"card_{name}": one for name, one in figures.items()}, None, overlap=overlap, page=page,
     )  # fmt: skip
     console.print(
         f"macro AUROC {content.macro.auroc.value:.3f} over {content.macro.used} of {content.macro.total} findings, "
@@ -119,16 +124,19 @@ def _other_scores(
     query: list[str] | None,
     scorer: Scorer,
     split: str,
+    allow_overlap: bool,
 ) -> Float[np.ndarray, "N F"] | None:
     """Scores of another run on the same studies."""
     if against is None:
         return None
-    other = _scorer(restore(against, cohort=cohort), prompts, query)
+    restored = restore(against, cohort=cohort)
+    other = _scorer(restored, prompts, query)
     if other.findings != scorer.findings:
         raise ValueError(
             f"got {against.name} with findings {list(other.findings)}, expected {list(scorer.findings)}; set "
             "`--against` to a run of the same findings"
         )
+    checked_overlap(restored, split, allowed=allow_overlap)
     return other.scores(other.read(split), other.modalities)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from polyclinic.evaluation.commands.keep import keep_report
+from polyclinic.evaluation.commands.keep import checked_overlap, keep_report
 from polyclinic.evaluation.commands.tables import as_json, print_agreement, print_zero_shot
 from polyclinic.evaluation.embedding import split_batches
 from polyclinic.evaluation.metrics.agreement import agreement_report, binary_columns
@@ -23,6 +23,7 @@ def classifier(
     query: list[str] | None = None,
     resamples: int = 1000,
     seed: int = 0,
+    allow_overlap: bool = False,
     json: Path | None = None,
 ) -> None:
     """Measures of a model trained on labels: polyclinic evaluate classifier last.ckpt
@@ -34,11 +35,13 @@ def classifier(
         query: modalities that are shown, the others being hidden; all of them unless set.
         resamples: of patients, for the intervals.
         seed: of the resamples.
+        allow_overlap: whether to measure on studies that were seen before, too, and say so.
         json: file to write the report to.
     """
     restored = restore(checkpoint, cohort=cohort)
     task, targets, console = restored.task_of(Downstream), restored.data.targets, Console()
     query = list(chosen_query(list(restored.data.modalities), query))
+    overlap = checked_overlap(restored, split, allowed=allow_overlap)
     batches = split_batches(restored, split)
     with torch.inference_mode():
         readings = torch.cat([task.fuse(task.features(batch), only(batch.present, query)) for batch in batches])
@@ -65,5 +68,5 @@ def classifier(
             for one in agreement
             for name, measure in one.measures.items()
         }
-    keep_report(restored, "classifier", content, metrics, {}, json)
+    keep_report(restored, "classifier", content, metrics, {}, json, overlap=overlap)
     console.print("next: polyclinic evaluate card --help")

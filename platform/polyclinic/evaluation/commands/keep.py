@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from rich.console import Console
 
+from polyclinic.cohort.overlap import Overlap, find_overlap
 from polyclinic.restore import Restored
-from polyclinic.tracking import RunLogger, log_figure, log_json, log_text
+from polyclinic.tracking import RunLogger, log_figure, log_json, log_tags, log_text
 
 
 def keep_report(
@@ -19,9 +21,11 @@ def keep_report(
     figures: Mapping[str, Figure],
     path: Path | None,
     *,
+    overlap: Overlap,
     page: str | None = None,
 ) -> None:
-    """Write the report to a file and into the run that trained the checkpoint."""
+    """Write the report, and what of its studies was seen before, to a file and into the run of the checkpoint."""
+    content = {**content, "overlap": overlap.told()}
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content, indent=1), encoding="utf-8")
@@ -29,9 +33,33 @@ def keep_report(
         return
     logger = RunLogger(tracking_uri=restored.tracking_uri, run_id=restored.run_id)
     logger.log_metrics({key: value for key, value in metrics.items() if value == value})
-    log_json(logger, dict(content), f"evaluation/{name}.json")
+    log_tags(logger, {f"overlap.{name}.{key}": value for key, value in overlap.tags().items()})
+    log_json(logger, content, f"evaluation/{name}.json")
     if page is not None:
         log_text(logger, page, f"evaluation/{name}.html")
     for figure, drawn in figures.items():
         log_figure(logger, drawn, f"evaluation/{figure}.png")
     logger.finalize("success")
+
+
+def checked_overlap(restored: Restored, split: str, *chosen: str, allowed: bool) -> Overlap:
+    """What a checkpoint and its ancestors saw before of the studies that it is about to be measured on.
+
+    Args:
+        restored: the checkpoint, and the cohort.
+        split: that is measured; on ``val`` checkpoints are chosen, so that having been chosen there is no harm.
+        chosen: splits on which thresholds are chosen.
+        allowed: whether a report on such studies is wanted.
+
+    Raises:
+        ValueError: they saw some, which is not allowed.
+    """
+    choosing = {*chosen, *({split} & {"val"})}
+    overlap = find_overlap(
+        restored.seen, restored.data.cohort, restored.data.modalities, tested={split} - choosing, chosen=choosing,
+        folder=restored.data.prepared_folder, allowed=allowed,
+    )  # fmt: skip
+    overlap.refuse()
+    for statement in overlap.statements:
+        Console().print(f"warning: {statement}", markup=False, soft_wrap=True)
+    return overlap

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from polyclinic.evaluation.commands.keep import keep_report
+from polyclinic.evaluation.commands.keep import checked_overlap, keep_report
 from polyclinic.evaluation.commands.tables import as_json, print_linkage
 from polyclinic.evaluation.embedding import Embedded, embed_split
 from polyclinic.evaluation.matching.linkage import (
@@ -42,6 +42,7 @@ def linkage(
     pairs: Path | None = None,
     resamples: int = 1000,
     seed: int = 0,
+    allow_overlap: bool = False,
     json: Path | None = None,
 ) -> None:
     """Match unlabelled files of two modalities: polyclinic evaluate linkage last.ckpt xray ecg --unpaired 0.3
@@ -60,10 +61,12 @@ def linkage(
         pairs: file to write the asserted pairs to, as CSV.
         resamples: of patients, for the intervals.
         seed: of the files left out, their order, and the resamples.
+        allow_overlap: whether to measure on studies that were seen before, too, and say so.
         json: file to write the report to.
     """
     restored = restore(checkpoint, cohort=cohort)
     _check(restored, (first, second), split, unpaired, precision)
+    overlap = checked_overlap(restored, split, _CHOSEN_ON, allowed=allow_overlap)
     chosen_on, told = (_matched(restored, name, first, second, unpaired, seed) for name in (_CHOSEN_ON, split))
     report = linkage_report(
         matching=told.matching, first=told.first, second=told.second,
@@ -79,7 +82,8 @@ def linkage(
         for name in ("precision", "recall", "f1")
     }
     figures = {f"linkage_{first}-{second}": _drawn(report.curve)}
-    keep_report(restored, f"linkage_{first}-{second}", {**as_json(report), **settings}, metrics, figures, json)
+    content = {**as_json(report), **settings}
+    keep_report(restored, f"linkage_{first}-{second}", content, metrics, figures, json, overlap=overlap)
     following = f"next: polyclinic evaluate retrieval {checkpoint} {second} --query '[{first}]'"
     console.print(following, soft_wrap=True, markup=False)
 

@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 
 from polyclinic.data.fraction import patient_fraction
-from polyclinic.evaluation.commands.keep import keep_report
+from polyclinic.evaluation.commands.keep import checked_overlap, keep_report
 from polyclinic.evaluation.commands.tables import as_json, print_probe
 from polyclinic.evaluation.embedding import split_batches
 from polyclinic.evaluation.probing.embedding_cache import EmbeddingOrigin, cached_embeddings, file_sha256
@@ -39,6 +39,7 @@ def probe(
     cache: Path | None = None,
     resamples: int = 1000,
     seed: int = 0,
+    allow_overlap: bool = False,
     json: Path | None = None,
 ) -> None:
     """What a frozen encoder tells of findings, beside random weights: polyclinic evaluate probe last.ckpt ecg
@@ -55,6 +56,7 @@ def probe(
         cache: folder where embeddings are kept for the next probe of the same encoder and cohort.
         resamples: of patients, for the intervals.
         seed: of the resamples, and of the random weights.
+        allow_overlap: whether to measure on studies that were seen before, too, and say so.
         json: file to write the report to.
     """
     # Refuses a wrong fraction before anything is read.
@@ -63,6 +65,7 @@ def probe(
     if modality not in trained.data.modalities:
         raise ValueError(f"got modality {modality!r}, the checkpoint has {list(trained.data.modalities)}; set it")
     names, columns = _columns(trained, findings)
+    overlap = checked_overlap(trained, split, "val", allowed=allow_overlap)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         random = restore(checkpoint, cohort=cohort, trained=False)
@@ -89,7 +92,8 @@ def probe(
         f"{split}/{name}_macro_auroc/{modality}{part}": report.trained.macro_auroc,
         f"{split}/{name}_gain/{modality}{part}": report.gain,
     }
-    keep_report(trained, f"{name}_{modality}{part.replace('/', '_')}", content, metrics, {}, json)
+    kept = f"{name}_{modality}{part.replace('/', '_')}"
+    keep_report(trained, kept, content, metrics, {}, json, overlap=overlap)
     console.print(f"next: polyclinic fit -c experiments/masked/transfer.yaml --weights {checkpoint}", soft_wrap=True)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from polyclinic.evaluation.commands.keep import keep_report
+from polyclinic.evaluation.commands.keep import checked_overlap, keep_report
 from polyclinic.evaluation.commands.tables import as_json, print_reconstruction
 from polyclinic.evaluation.embedding import split_batches
 from polyclinic.evaluation.probing.reconstruction import MODEL, mean_fills, reconstruction_report
@@ -18,6 +18,7 @@ def reconstruction(
     split: str = "test",
     resamples: int = 1000,
     seed: int = 0,
+    allow_overlap: bool = False,
     json: Path | None = None,
 ) -> None:
     """Errors of a masked autoencoder beside naive guesses: polyclinic evaluate reconstruction last.ckpt
@@ -28,10 +29,12 @@ def reconstruction(
         split: which studies.
         resamples: of patients, for the intervals.
         seed: of the resamples.
+        allow_overlap: whether to measure on studies that were seen before, too, and say so.
         json: file to write the report to.
     """
     restored = restore(checkpoint, cohort=cohort)
     task = restored.task_of(MaskedPretraining)
+    overlap = checked_overlap(restored, split, allowed=allow_overlap)
     fills = mean_fills(task, split_batches(restored, "train"))
     report = reconstruction_report(task, split_batches(restored, split), fills, resamples=resamples, seed=seed)
     console = Console()
@@ -42,5 +45,6 @@ def reconstruction(
         for method, error in result.errors.items()
         if MODEL in result.errors
     }
-    keep_report(restored, "reconstruction", {**as_json(report), "split": split}, metrics, {}, json)
+    content = {**as_json(report), "split": split}
+    keep_report(restored, "reconstruction", content, metrics, {}, json, overlap=overlap)
     console.print(f"next: polyclinic evaluate probe {checkpoint} {next(iter(task.encoders))}", soft_wrap=True)

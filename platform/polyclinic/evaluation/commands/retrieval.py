@@ -3,16 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from rich.console import Console
 from torch import Tensor
 
-from polyclinic.evaluation.commands.keep import keep_report
-from polyclinic.evaluation.commands.tables import as_json, print_rank_spread, print_retrieval
+from polyclinic.evaluation.commands.keep import checked_overlap, keep_report
+from polyclinic.evaluation.commands.tables import as_json, print_candidate_sets, print_rank_spread, print_retrieval
 from polyclinic.evaluation.embedding import Embedded, embed_split
-from polyclinic.evaluation.matching.retrieval import RetrievalReport, retrieval_report
+from polyclinic.evaluation.matching.candidates import CandidateSets, read_candidate_sets, retrieval_in_sets
+from polyclinic.evaluation.matching.retrieval import RetrievalResult, retrieval_report
 from polyclinic.evaluation.matching.variations import embed_variations, rank_spread
 from polyclinic.restore import Restored, restore
 from polyclinic.tasks import ContrastivePretraining
@@ -29,11 +31,13 @@ def retrieval(
     query: list[str] | None = None,
     complete: bool = False,
     candidates: int = 10,
+    candidate_sets: Path | None = None,
     k: tuple[int, ...] = (1, 5, 10),
     texts: int = 0,
     vary: str | None = None,
     resamples: int = 1000,
     seed: int = 0,
+    allow_overlap: bool = False,
     json: Path | None = None,
 ) -> None:
     """Find a study's own target among others': polyclinic evaluate retrieval last.ckpt xray --query '[ecg, report]'
@@ -46,18 +50,30 @@ def retrieval(
         query: modalities that ask; all but the target unless set.
         complete: only studies that have every query modality, instead of those that have any.
         candidates: how many to choose from, the own one included; among all is reported beside it.
+        candidate_sets: given candidates in place of random ones, a Parquet or CSV table with a row for each: ``split``,
+            ``query_study``, ``candidate_study`` and ``label``, 1 for the query's own study and 0 for a distractor.
         k: how many of the first candidates may hold the target.
         texts: random variations of a query modality, two or more, to tell how far they move the rank; none when 0.
         vary: the query modality that is varied; needed where there are several.
         resamples: of patients, for the intervals.
         seed: of the candidates, the variations and the resamples.
+        allow_overlap: whether to measure on studies that were seen before, too, and say so.
         json: file to write the report to.
     """
     restored = restore(checkpoint, cohort=cohort)
     names = _query(restored, query, besides=target)
     varied = _varied(names, texts, vary)
-    studies = _having(embed_split(restored, split), names, complete=complete)
+    sets = None if candidate_sets is None else _given(restored, candidate_sets, split, varied)
+    overlap = checked_overlap(restored, split, allowed=allow_overlap)
+    settings = {"query": names, "target": target, "split": split, "complete": complete}
+    everyone = embed_split(restored, split)
+    studies = _having(everyone, names, complete=complete)
     studies = studies.select(studies.present[target])
+    if sets is not None:
+        content, metrics = _in_sets(restored, everyone, studies, sets, settings, resamples=resamples, seed=seed, k=k)
+        keep_report(restored, "candidate_sets", content, metrics, {}, json, overlap=overlap)
+        Console().print(f"next: polyclinic evaluate retrieval {checkpoint} {target} --split {split}", soft_wrap=True)
+        return
     scores = _scores(restored, studies, names, studies.embeddings[target])
     report = retrieval_report(
         scores=scores.numpy(), patient_ids=studies.patient_ids, candidates=candidates, resamples=resamples, seed=seed,
@@ -80,10 +96,38 @@ def retrieval(
             {name: value[studies.present[name]].numpy() for name, value in studies.embeddings.items()}
         ),
     }
-    settings = {"query": names, "target": target, "split": split, "complete": complete}
     content = {**as_json(report), **settings, "texts": spread and as_json(spread)}
-    keep_report(restored, "retrieval", content, _retrieval_metrics(report, split), figures, json)
+    keep_report(
+        restored, "retrieval", content, _recalls(f"{split}/retrieval", report.sampled), figures, json, overlap=overlap
+    )
     console.print(f"next: polyclinic evaluate linkage {checkpoint} {names[0]} {target}", soft_wrap=True)
+
+
+def _given(restored: Restored, path: Path, split: str, varied: str | None) -> CandidateSets:
+    if varied is not None:
+        raise ValueError(f"got candidate sets and variations of {varied}, expected one of them; remove `--texts`")
+    return read_candidate_sets(path, split=split, studies=[study.study_id for study in restored.data.studies(split)])
+
+
+def _in_sets(
+    restored: Restored, everyone: Embedded, studies: Embedded, sets: CandidateSets, settings: dict[str, Any], *,
+    resamples: int, seed: int, k: Sequence[int],
+) -> tuple[dict[str, Any], dict[str, float]]:  # fmt: skip
+    """The report of given candidates, printed and as JSON, and its metrics."""
+    target = settings["target"]
+    having = everyone.select(everyone.present[target])
+    report = retrieval_in_sets(
+        scores=_scores(restored, studies, settings["query"], having.embeddings[target]).numpy(),
+        queries=studies.study_ids,
+        candidates=having.study_ids,
+        sets=sets,
+        patients=dict(zip(everyone.study_ids, everyone.patient_ids, strict=True)),
+        resamples=resamples,
+        seed=seed,
+        k=k,
+    )
+    print_candidate_sets(report, Console())
+    return {**as_json(report), **settings}, _recalls(f"{settings['split']}/candidate_sets", report.given)
 
 
 def _query(restored: Restored, query: list[str] | None, *, besides: str) -> list[str]:
@@ -140,9 +184,7 @@ def _variations(
     return varied.new_zeros(texts, len(rows), varied.shape[-1]).index_copy(1, rows.nonzero()[:, 0], varied)
 
 
-def _retrieval_metrics(report: RetrievalReport, split: str) -> dict[str, float]:
+def _recalls(name: str, result: RetrievalResult) -> dict[str, float]:
     return {
-        f"{split}/retrieval_recall_at_{first}": accuracy.value
-        for first, accuracy in report.sampled.recall.items()
-        if accuracy is not None
+        f"{name}_recall_at_{first}": accuracy.value for first, accuracy in result.recall.items() if accuracy is not None
     }

@@ -9,6 +9,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from polyclinic.evaluation.matching.candidates import CandidateSetReport
 from polyclinic.evaluation.matching.linkage import LinkageReport
 from polyclinic.evaluation.matching.retrieval import Accuracy, RetrievalReport
 from polyclinic.evaluation.matching.variations import RankSpread
@@ -62,6 +63,32 @@ def print_retrieval(report: RetrievalReport, console: Console) -> None:
             table.add_row(*(numbers if place == 0 else ("", "")), str(first), *_accuracy_cells(accuracy, first))
         table.add_section()
     console.print(table)
+
+
+def print_candidate_sets(report: CandidateSetReport, console: Console) -> None:
+    """Print one row per k, with both kinds of interval."""
+    title = f"Retrieval among given candidates: {report.queries:,} queries of {report.patients:,} patients"
+    table = Table(title=title, caption=f"{report.resamples:,} resamples, seed {report.seed}")
+    for heading in (
+        "candidates",
+        "median rank",
+        "first k",
+        "recall",
+        "95 % CI, patients",
+        "95 % CI, queries",
+        "chance",
+    ):
+        table.add_column(heading, justify="right")
+    numbers = (f"{report.given.candidates:,.5g}", f"{report.given.median_rank:,.1f}")
+    for place, (first, accuracy) in enumerate(report.given.recall.items()):
+        value, interval, chance = _accuracy_cells(accuracy, first)
+        of_queries = _accuracy_cells(report.by_query.recall[first], first)[1]
+        table.add_row(*(numbers if place == 0 else ("", "")), str(first), value, interval, of_queries, chance)
+    console.print(table)
+    if report.left_out:
+        console.print(f"warning: {report.left_out:,} sets were left out, as a study of theirs lacks a modality")
+    if report.same_patient:
+        console.print(f"{report.same_patient:,} of the given distractors are of the query's own patient")
 
 
 def print_rank_spread(spread: RankSpread, console: Console) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from polyclinic.evaluation.commands.keep import keep_report
+from polyclinic.evaluation.commands.keep import checked_overlap, keep_report
 from polyclinic.evaluation.commands.tables import as_json, print_zero_shot
 from polyclinic.evaluation.metrics.auroc import roc_curve
 from polyclinic.evaluation.prompts import load_prompts
@@ -24,6 +24,7 @@ def zeroshot(
     complete: bool = False,
     resamples: int = 1000,
     seed: int = 0,
+    allow_overlap: bool = False,
     json: Path | None = None,
 ) -> None:
     """Classify findings by prompts: polyclinic evaluate zeroshot last.ckpt experiments/phantom/prompts.yaml
@@ -37,10 +38,12 @@ def zeroshot(
         complete: only studies that have every query modality, instead of those that have any.
         resamples: of patients, for the intervals.
         seed: of the resamples.
+        allow_overlap: whether to measure on studies that were seen before, too, and say so.
         json: file to write the report to.
     """
     restored, file = restore(checkpoint, cohort=cohort), load_prompts(prompts)
     scorer = ZeroShotScorer(restored, file, query)
+    overlap = checked_overlap(restored, split, allowed=allow_overlap)
     names = list(scorer.modalities)
     everyone = scorer.read(split)
     present = torch.stack([everyone.present[name] for name in names])
@@ -63,6 +66,6 @@ def zeroshot(
     settings = {"query": names, "split": split, "complete": complete, "prompts_sha256": file.sha256}
     keep_report(
         restored, "zeroshot", {**as_json(report), **settings}, {f"{split}/zeroshot_macro_auroc": report.macro_auroc},
-        {"zeroshot_roc": roc_curves(curves)} if curves else {}, json,
+        {"zeroshot_roc": roc_curves(curves)} if curves else {}, json, overlap=overlap,
     )  # fmt: skip
     console.print(f"next: polyclinic evaluate card --checkpoint {checkpoint} --prompts {prompts}", soft_wrap=True)
