@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from layouts.symile_mimic import write_raw, write_symile_mimic
 from polyclinic.cli import main
 from polyclinic.evaluation import load_prompts
 from polyclinic.physiology import FINDINGS
@@ -30,6 +31,7 @@ def test_the_list_of_experiments_is_what_git_has() -> None:
     assert set(YAMLS) == set(tracked)
 
 
+@pytest.mark.filterwarnings("ignore:.*configure_optimizers` will be overridden by")
 @pytest.mark.parametrize("name", RUNS)
 def test_experiment_runs(name: str, tmp_path: Path, phantom_cohort: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -40,18 +42,43 @@ def test_experiment_runs(name: str, tmp_path: Path, phantom_cohort: Path, monkey
         pytest.skip(f"the cohort of {name} is not here")
     words = ["--trainer.fast_dev_run", "1", "--data.cohort", str(cohort), "--data.prepared", "null"]
     words += _language_model(tmp_path / "transformer", cohort) if "/more/" in name else []
+    words += _small_arrays(config) if "symile_mimic" in name else []
     assert main(["fit", "-c", str(ROOT / name), *words, "--data.num_workers", "0"]) == 0
 
 
 def _cohort(name: str, config: dict[str, Any], phantom_cohort: Path, tmp_path: Path) -> Path:
     """The small phantom, bits for the exclusive-or, or the cohort that the experiment itself names."""
     if "binary_xor" in name:
-        write = runpy.run_path(str(ROOT / "experiments" / "binary_xor" / "cohorts.py"))["write_cohort"]
+        write = runpy.run_path(str(ROOT / "experiments" / "binary_xor" / "xor_cohort.py"))["write_cohort"]
         variables = len(config["data"]["modalities"])
         path: Path = write(tmp_path / "bits", variables=variables, p=1.0, missing=0.1, seed=0)
         return path
+    if "symile_mimic" in name:
+        return _symile_mimic(tmp_path, raw=name.endswith("raw.yaml"))
     of_phantom = any(part in name for part in ("phantom", "/more/", "/masked/", "/heads/"))
     return phantom_cohort if of_phantom else ROOT / config["data"]["cohort"]
+
+
+def _symile_mimic(tmp_path: Path, *, raw: bool) -> Path:
+    """What the experiment's own command builds, from a small root in the layout of the real one."""
+    root, out = tmp_path / "root", tmp_path / "cohort"
+    if raw:
+        write_raw(root)
+        words = ["mimic", "--preset", "symile-mimic", "--sizes", "[4, 2]", "--candidates", "2"]
+    else:
+        write_symile_mimic(root, side=32, samples=64)
+        words = ["symile-mimic-published"]
+    assert main(["cohort", "build", *words, "--root", str(root), "--out", str(out)]) == 0
+    return out / "cohort.yaml"
+
+
+def _small_arrays(config: dict[str, Any]) -> list[str]:
+    plugins = config["data"]["modalities"]
+    return [
+        f"--data.modalities.{name}.init_args.shape={shape}"
+        for name, shape in (("xray", "[3, 32, 32]"), ("ecg", "[1, 64, 12]"))
+        if plugins[name]["class_path"].endswith("Arrays")
+    ]
 
 
 def _language_model(folder: Path, cohort: Path) -> list[str]:

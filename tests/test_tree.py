@@ -1,6 +1,7 @@
 """The shape of the tree: source roots, entry points, sizes, and what the README says."""
 
 import ast
+import inspect
 import platform
 import re
 import shlex
@@ -12,15 +13,17 @@ from pathlib import Path
 import pytest
 
 from polyclinic.cli import COMMANDS, main
+from polyclinic.cohort.building import CohortBuilder, installed_builders
 from polyclinic.modality import Modality, installed_modalities, settings
 
 ROOT = Path(__file__).parent.parent
-SOURCES = [*ROOT.glob("platform/**/*.py"), *ROOT.glob("modalities/**/*.py")]
+ROOTS = ("platform", "modalities", "cohorts")
+SOURCES = [path for root in ROOTS for path in ROOT.glob(f"{root}/**/*.py")]
 
 
 def test_source_roots_shadow_nothing() -> None:
-    assert not (ROOT / "platform" / "__init__.py").exists()
-    assert not (ROOT / "modalities" / "__init__.py").exists()
+    for root in ROOTS:
+        assert not (ROOT / root / "__init__.py").exists()
     assert platform.python_version()
     code = "import platform; assert platform.python_version()"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
@@ -35,6 +38,18 @@ def test_five_plugins_are_registered_and_each_has_a_conformance_test() -> None:
         assert settings(plugin()) is not None
         folder = ROOT / "tests" / "modalities" / name
         assert any("ModalityConformance" in path.read_text() for path in folder.glob("test_*.py")), name
+
+
+def test_builders_are_registered_and_each_has_a_test_on_its_layout() -> None:
+    installed = installed_builders()
+    assert set(installed) == {
+        "chexpert", "icbhi", "mimic", "mimic-cxr", "mimic-iv-ecg", "openi", "ptbxl", "symile-mimic-published"
+    }  # fmt: skip
+    for name, builder in installed.items():
+        assert issubclass(builder, CohortBuilder)
+        assert set(builder().settings()) == set(inspect.signature(builder).parameters)
+        test = ROOT / "tests" / "cohorts" / f"test_{name.replace('-', '_')}.py"
+        assert "from layouts." in test.read_text(), name
 
 
 def test_the_platform_names_no_modality() -> None:

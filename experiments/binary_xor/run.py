@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from cohorts import write_cohort
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
+from xor_cohort import write_cohort
 
 from polyclinic.cli import main as polyclinic
 

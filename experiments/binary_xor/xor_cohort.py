@@ -1,4 +1,4 @@
-"""Cohorts of binary variables, of which the last depends on the others: ``python cohorts.py OUT --p 1``."""
+"""Cohorts of binary variables, of which the last depends on the others: ``python xor_cohort.py OUT --p 1``."""
 
 import argparse
 from pathlib import Path

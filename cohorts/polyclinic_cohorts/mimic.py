@@ -1,0 +1,329 @@
+"""MIMIC-IV with MIMIC-CXR-JPG and MIMIC-IV-ECG: what was measured around an event of a hospital stay."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from polyclinic.cohort import Window
+from polyclinic.cohort.building import Built, CohortBuilder, DataRoot, Flow
+from polyclinic_cohorts.ecg_signal import FLAT_LEAD, usable_signal
+from polyclinic_cohorts.findings import FINDINGS
+from polyclinic_cohorts.groups import age_band, hashed_split
+from polyclinic_cohorts.labs import SYMILE_LABS
+from polyclinic_cohorts.mimic_cxr import METADATA, create_chexpert, create_images
+from polyclinic_cohorts.mimic_iv_ecg import create_records
+from polyclinic_cohorts.mimic_linking import (
+    IMAGES,
+    NOTES,
+    RECORDS,
+    RESULTS,
+    availability,
+    exclude_distant,
+    keep_linked,
+    keep_results,
+)
+from polyclinic_cohorts.mimic_patients import PATIENTS, UNKNOWN_AGE, age_in
+from polyclinic_cohorts.mimic_reports import add_reports
+from polyclinic_cohorts.radiographs import below
+from polyclinic_cohorts.symile_mimic import add_percentiles, candidate_sets, drawn_split
+
+Anchor = Literal["admission", "discharge", "emergency", "xray", "ecg"]
+Kind = Literal["xray", "ecg", "tabular", "report"]
+
+_ADMISSIONS = {
+    "subject_id": "BIGINT", "hadm_id": "BIGINT", "admittime": "TIMESTAMP", "dischtime": "TIMESTAMP",
+    "edregtime": "TIMESTAMP", "admission_type": "VARCHAR", "race": "VARCHAR",
+}  # fmt: skip
+_LABS = {
+    "labevent_id": "BIGINT", "subject_id": "BIGINT", "itemid": "BIGINT", "charttime": "TIMESTAMP",
+    "storetime": "TIMESTAMP", "valuenum": "DOUBLE",
+}  # fmt: skip
+_NOTES = {
+    "note_id": "VARCHAR", "subject_id": "BIGINT", "charttime": "TIMESTAMP", "storetime": "TIMESTAMP", "text": "VARCHAR",
+}  # fmt: skip
+_TIMES = {"admission": "admittime", "discharge": "dischtime", "emergency": "edregtime"}
+_DAY = Window(lower=-24, upper=24)
+
+SYMILE_MIMIC: dict[str, Any] = {
+    "anchor": "admission",
+    "xray": Window(lower=24, upper=72, after_lower=True),
+    "ecg": _DAY,
+    "labs": _DAY,
+    "notes": None,
+    "views": ("AP", "PA"),
+    "lab_items": tuple(SYMILE_LABS),
+    "strict": False,
+    "require": ("xray", "ecg", "tabular"),
+    "labelled": True,
+    "check_signals": True,
+}
+"""The rules of Symile-MIMIC (Saporta et al. 2024); what is left to choose is the draw."""
+
+
+class MIMIC(CohortBuilder):
+    """MIMIC: chest X-rays, ECGs, laboratory and reports in windows of time around an event, from the raw tables.
+
+    The folders of MIMIC-IV, MIMIC-CXR-JPG and MIMIC-IV-ECG, and of MIMIC-IV-Note for notes, lie anywhere up to three
+    levels below the root. Joins run in DuckDB, out of core.
+
+    Args:
+        preset: fixes everything but the draw as published; other settings are then left out.
+        anchor: the event that a study is about: an admission, its discharge, its arrival in the emergency department,
+            an X-ray or an ECG.
+        xray: hours around the anchor in which an X-ray counts; none are linked when absent.
+        ecg: likewise for ECGs.
+        labs: likewise for laboratory results; of each item one, so not ``all``.
+        notes: likewise for radiology notes of MIMIC-IV-Note. When absent, the report of a study is the text file that
+            MIMIC-CXR keeps of its X-ray, where there is one.
+        views: of X-rays that count.
+        lab_items: laboratory items that become columns; the fifty of Symile-MIMIC unless set.
+        strict: leave out results and notes that were stored after the anchor.
+        require: modalities without which a study is left out; any of them will do unless set.
+        labelled: leave out studies without CheXpert labels of their X-ray.
+        check_signals: read every linked ECG and leave out those with NaN or nothing but zeros.
+        sizes: studies to train on and to select on, drawn one by one as published; the split is by a hash of the
+            patient, with ``val`` and ``test``, unless set.
+        candidates: studies to choose from in ``candidates.parquet``; not written when 0.
+        val: share of the patients that select.
+        test: share of the patients that test.
+        seed: of every draw.
+
+    Raises:
+        ValueError: a preset with other settings, or a window of ``labs`` that picks all.
+    """
+
+    unverified = (
+        UNKNOWN_AGE,
+        "tables are those of MIMIC-IV 2.2: what version 3 changed is not known",
+        "which of several images or records of one moment the published script takes is left to its sorting; here the "
+        "one with the smallest id counts",
+    )
+
+    def __init__(
+        self,
+        *,
+        preset: Literal["symile-mimic"] | None = None,
+        anchor: Anchor = "admission",
+        xray: Window | None = _DAY,
+        ecg: Window | None = _DAY,
+        labs: Window | None = _DAY,
+        notes: Window | None = None,
+        views: Sequence[str] = ("AP", "PA"),
+        lab_items: Sequence[int] = tuple(SYMILE_LABS),
+        strict: bool = False,
+        require: Sequence[Kind] = (),
+        labelled: bool = False,
+        check_signals: bool = True,
+        sizes: tuple[int, int] | None = None,
+        candidates: int = 0,
+        val: float = 0.1,
+        test: float = 0.2,
+        seed: int = 0,
+    ) -> None:
+        self.preset = preset
+        self.anchor, self.xray, self.ecg, self.labs, self.notes = anchor, xray, ecg, labs, notes
+        self.views, self.lab_items, self.strict, self.require = tuple(views), tuple(lab_items), strict, tuple(require)
+        self.labelled, self.check_signals, self.sizes, self.candidates = labelled, check_signals, sizes, candidates
+        self.val, self.test, self.seed = val, test, seed
+        if labs is not None and labs.pick == "all":
+            raise ValueError("got labs.pick 'all', expected earliest or latest: a column holds one value; set it")
+        if preset is not None:
+            self._take_preset()
+
+    def build(self, root: DataRoot, flow: Flow) -> Built:
+        """One study per anchor, or per pair of anchor and event where a window picks all."""
+        hosp = root.folder("hosp/admissions.csv.gz", setting="--root")
+        hosp.view("admissions", "hosp/admissions.csv.gz", _ADMISSIONS)
+        hosp.view("patients", "hosp/patients.csv.gz", PATIENTS)
+        cxr = self._images(root) if self.xray is not None or self.anchor == "xray" else None
+        ecg = self._records(root) if self.ecg is not None or self.anchor == "ecg" else None
+        self._anchors(root, flow)
+        notes = []
+        if cxr is not None:
+            self._link_images(root, cxr, flow)
+        if ecg is not None:
+            self._link_records(root, ecg, flow)
+        if self.labs is not None:
+            notes.append(self._link_labs(root, hosp, self.labs))
+        if self.notes is not None:
+            notes.append(self._link_notes(root, self.notes))
+        self._studies(root, cxr)
+        flow.start("studies", f"{self.anchor} events with what was linked to each")
+        report = "text"
+        if self.notes is None and cxr is not None:
+            report, said = add_reports(root, flow)
+            notes.append(said)
+        self._exclude(flow)
+        self._split(root, flow)
+        return self._built(root, report, notes)
+
+    def _take_preset(self) -> None:
+        defaults = MIMIC().settings()
+        if changed := [name for name in SYMILE_MIMIC if getattr(self, name) != defaults[name]]:
+            raise ValueError(
+                f"got preset {self.preset!r} with {changed}, which it fixes; leave out `--{changed[0]}` or `--preset`"
+            )
+        for name, value in SYMILE_MIMIC.items():
+            setattr(self, name, value)
+        self.sizes = self.sizes or (10_000, 750)
+        self.candidates = self.candidates or 10
+
+    def _images(self, root: DataRoot) -> DataRoot:
+        cxr = root.folder(METADATA, setting="--root` or, to link none, `--xray null")
+        create_images(cxr)
+        create_chexpert(cxr)
+        return cxr
+
+    def _records(self, root: DataRoot) -> DataRoot:
+        ecg = root.folder("record_list.csv", setting="--root` or, to link none, `--ecg null")
+        create_records(ecg)
+        return ecg
+
+    def _anchors(self, root: DataRoot, flow: Flow) -> None:
+        if self.anchor in _TIMES:
+            select = f"SELECT hadm_id AS anchor_id, subject_id, hadm_id, {_TIMES[self.anchor]} AS time FROM admissions"
+            said = "admissions in hosp/admissions.csv.gz"
+        else:
+            # The admission during which it was taken; of overlapping ones the earlier.
+            events = IMAGES if self.anchor == "xray" else RECORDS
+            select = f"""
+                SELECT e.{events.id} AS anchor_id, e.subject_id, a.hadm_id, e.taken AS time FROM {events.table} AS e
+                LEFT JOIN admissions AS a ON a.subject_id = e.subject_id AND e.taken BETWEEN a.admittime AND a.dischtime
+                QUALIFY row_number() OVER (PARTITION BY e.{events.id} ORDER BY a.admittime, a.hadm_id) = 1
+            """
+            said = "images in the metadata" if self.anchor == "xray" else "ECG records in record_list.csv"
+        root.connection.execute(f"CREATE TABLE anchors AS {select}")
+        flow.start("anchors", f"{said}, the anchors")
+        flow.exclude("anchors", f"no time of {self.anchor}", "time IS NULL")
+
+    def _link_images(self, root: DataRoot, cxr: DataRoot, flow: Flow) -> None:
+        window = None if self.anchor == "xray" else self.xray
+        flow.start("images", "images in the metadata of MIMIC-CXR-JPG")
+        views = ", ".join(f"'{view}'" for view in self.views)
+        flow.exclude("images", f"view is none of {', '.join(self.views)}", f"view IS NULL OR view NOT IN ({views})")
+        flow.exclude("images", "no date or time", "taken IS NULL")
+        exclude_distant(root, flow, IMAGES, window)
+        verdicts = cxr.checked("images", "file")
+        flow.exclude("images", "file is missing", f"file IN (SELECT file FROM {verdicts} WHERE verdict != '')")
+        file = f"{below(root, cxr.path)} || file AS xray"
+        columns = f"dicom_id, study_id AS study, view, taken AS xray_time, {file}"
+        keep_linked(root, IMAGES, window, columns=columns)
+
+    def _link_records(self, root: DataRoot, ecg: DataRoot, flow: Flow) -> None:
+        window = None if self.anchor == "ecg" else self.ecg
+        flow.start("records", "ECG records in record_list.csv")
+        exclude_distant(root, flow, RECORDS, window)
+        verdicts = ecg.checked("records", "file", check=usable_signal if self.check_signals else None)
+        unusable = f"SELECT DISTINCT verdict FROM {verdicts} WHERE verdict NOT IN ('', '{FLAT_LEAD}') ORDER BY 1"
+        for (reason,) in root.connection.execute(unusable).fetchall():
+            flow.exclude("records", reason, f"file IN (SELECT file FROM {verdicts} WHERE verdict = '{reason}')")
+        columns = f"study_id AS ecg_study, taken AS ecg_time, {below(root, ecg.path)} || file AS ecg"
+        keep_linked(root, RECORDS, window, columns=columns)
+
+    def _link_labs(self, root: DataRoot, hosp: DataRoot, window: Window) -> str:
+        hosp.view("labevents", "hosp/labevents.csv.gz", _LABS)
+        items = ", ".join(str(int(item)) for item in self.lab_items)
+        root.connection.execute(f"""
+            CREATE TABLE results AS SELECT * FROM labevents WHERE itemid IN ({items}) AND valuenum IS NOT NULL
+                AND subject_id IN (SELECT subject_id FROM anchors)
+        """)
+        keep_results(root, window, self.lab_items, strict=self.strict)
+        return availability(root, RESULTS, window, "laboratory results", strict=self.strict)
+
+    def _link_notes(self, root: DataRoot, window: Window) -> str:
+        notes = root.folder("note/radiology.csv.gz", setting="--root` or, to link none, `--notes null")
+        notes.view("notes", "note/radiology.csv.gz", _NOTES)
+        keep_linked(root, NOTES, window, columns="note_id, text AS report", strict=self.strict)
+        return availability(root, NOTES, window, "radiology notes", strict=self.strict)
+
+    def _studies(self, root: DataRoot, cxr: DataRoot | None) -> None:
+        """Anchors with what was linked to each; columns of what is not linked at all are null."""
+        joins = {
+            "linked_images": ("dicom_id", "study", "view", "xray_time", "xray"),
+            "linked_records": ("ecg_study", "ecg_time", "ecg"),
+            "linked_notes": ("note_id", "report"),
+        }
+        there = {name for (name,) in root.connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+        columns = ["a.anchor_id", "a.subject_id", "a.hadm_id", "a.time"]
+        for table, names in joins.items():
+            columns += [f"{table}.{name}" if table in there else f"CAST(NULL AS VARCHAR) AS {name}" for name in names]
+        linked = [table for table in (*joins, "linked_results") if table in there]
+        labs = [f'linked_results."{item}"' for item in self.lab_items] if "linked_results" in there else []
+        present = "linked_results.anchor_id IS NOT NULL" if labs else "false"
+        findings = [f'labels."{name}"' if cxr else f'NULL AS "{name}"' for name in FINDINGS]
+        labelled = "labels.study_id IS NOT NULL" if cxr else "false"
+        label_join = "LEFT JOIN labels ON labels.study_id = linked_images.study" if cxr else ""
+        root.connection.execute(f"""
+            CREATE TABLE studies AS SELECT {self._study_id()} AS study_id, j.subject_id AS patient_id,
+                j.* EXCLUDE (subject_id, time), j.time AS anchor_time, p.gender AS sex, m.race, m.admission_type,
+                {age_band(age_in("year(j.time)"))} AS age_band
+            FROM (
+                SELECT {", ".join([*columns, *labs, *findings])}, {present} AS tabular, {labelled} AS labelled
+                FROM anchors AS a {" ".join(f"LEFT JOIN {t} ON {t}.anchor_id = a.anchor_id" for t in linked)}
+                {label_join}
+            ) AS j LEFT JOIN patients AS p ON p.subject_id = j.subject_id
+            LEFT JOIN admissions AS m ON m.hadm_id = j.hadm_id
+        """)
+
+    def _study_id(self) -> str:
+        parts = ["CAST(anchor_id AS VARCHAR)"]
+        for window, column in ((self.xray, "dicom_id"), (self.ecg, "ecg_study"), (self.notes, "note_id")):
+            if window is not None and window.pick == "all" and self.anchor != column.partition("_")[0]:
+                parts.append(f"CAST({column} AS VARCHAR)")
+        return f"concat_ws('-', {', '.join(parts)})"
+
+    def _exclude(self, flow: Flow) -> None:
+        absent: dict[Kind, str] = {
+            "xray": "xray IS NULL",
+            "ecg": "ecg IS NULL",
+            "tabular": "NOT tabular",
+            "report": "report IS NULL",
+        }
+        for kind in self.require:
+            flow.exclude("studies", f"no {kind} in its window", absent[kind])
+            if kind == "xray" and self.labelled:
+                flow.exclude("studies", "X-ray without CheXpert labels", "NOT labelled")
+        if self.labelled and "xray" not in self.require:
+            flow.exclude("studies", "no X-ray with CheXpert labels", "NOT labelled")
+        if not self.require:
+            flow.exclude("studies", "none of the modalities", " AND ".join(absent.values()))
+            for kind, condition in absent.items():
+                flow.count("studies", f"have {kind}", f"NOT ({condition})")
+
+    def _split(self, root: DataRoot, flow: Flow) -> None:
+        if self.sizes is not None:
+            train, val = self.sizes
+            drawn_split(root.connection, "studies", train=train, val=val, seed=self.seed)
+            flow.exclude("studies", "patient is in a split that was drawn before", "split IS NULL")
+            if self.labs is not None:
+                add_percentiles(root.connection, "studies", [str(item) for item in self.lab_items])
+        else:
+            split = hashed_split("patient_id", seed=self.seed, val=self.val, test=self.test)
+            root.connection.execute(f"CREATE OR REPLACE TABLE studies AS SELECT *, {split} AS split FROM studies")
+        if self.candidates:
+            candidate_sets(root.connection, "studies", candidates=self.candidates, seed=self.seed)
+
+    def _built(self, root: DataRoot, report: str, notes: Sequence[str]) -> Built:
+        modalities: dict[str, dict[str, Any]] = {"xray": {"path": "xray"}, "ecg": {"path": "ecg"}}
+        columns = [str(item) for item in self.lab_items]
+        plugins = {}
+        if self.labs is not None:
+            modalities["tabular"] = {"columns": columns}
+            plugins["tabular"] = {"class_path": "Tabular", "init_args": {"numeric": columns}}
+        modalities["report"] = {report: "report"}
+        return Built(
+            table="studies",
+            root=root.path,
+            population="mimic-iv",
+            modalities={name: source for name, source in modalities.items() if _any(root, name)},
+            labels={name: {"column": name} for name in FINDINGS if _any(root, f'"{name}"')},
+            groups=("sex", "age_band", "race", "view", "admission_type"),
+            plugins=plugins,
+            tables={"candidates": "candidates"} if self.candidates else {},
+            notes=tuple(notes),
+        )
+
+
+def _any(root: DataRoot, column: str) -> bool:
+    condition = "tabular" if column == "tabular" else f"{column} IS NOT NULL"
+    found = root.connection.execute(f"SELECT count(*) FROM studies WHERE {condition}").fetchone()
+    return found is not None and found[0] > 0

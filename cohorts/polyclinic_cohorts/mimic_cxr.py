@@ -1,0 +1,171 @@
+"""MIMIC-CXR-JPG 2.0.0 and 2.1.0 (Johnson et al. 2019): chest radiographs with findings and, where present, reports."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from polyclinic.cohort.building import Built, CohortBuilder, DataRoot, Flow
+from polyclinic_cohorts.findings import FINDINGS, finding_columns, finding_names
+from polyclinic_cohorts.groups import age_band
+from polyclinic_cohorts.mimic_patients import PATIENTS, UNKNOWN_AGE, age_in
+from polyclinic_cohorts.mimic_reports import add_reports
+from polyclinic_cohorts.radiographs import Unit, below, choose_radiographs, preference
+
+# Version 2.1.0 kept the names of its tables.
+METADATA = "mimic-cxr-2.0.0-metadata.csv.gz"
+_IMAGES = {
+    "dicom_id": "VARCHAR", "subject_id": "BIGINT", "study_id": "BIGINT", "ViewPosition": "VARCHAR", "Rows": "INTEGER",
+    "Columns": "INTEGER", "StudyDate": "BIGINT", "StudyTime": "DOUBLE",
+    "PatientOrientationCodeSequence_CodeMeaning": "VARCHAR",
+}  # fmt: skip
+_RADIOLOGISTS = "mimic-cxr-2.1.0-test-set-labeled.csv"
+
+
+class MIMICCXR(CohortBuilder):
+    """MIMIC-CXR-JPG: radiographs with the findings of a labeller, reports where present, and the official split.
+
+    A row is a study with its one preferred image (the first of ``views``; among several the earliest), unless ``unit``
+    is ``image``. Reports come from ``mimic_cxr_sectioned.csv`` or else from the folder with
+    ``files/p10/p10000032/s50414267.txt``, sex and age from ``hosp/patients.csv.gz`` of MIMIC-IV, where they lie up to
+    three levels below the root.
+
+    Args:
+        unit: what a row is, ``study`` or ``image``; images of one study share its report and its findings.
+        views: of the images to use, the preferred one first; laterals are left out unless named, such as ``LATERAL``.
+        labeller: whose findings, ``chexpert`` or ``negbio``.
+        radiologist_test: test on the findings that radiologists marked (version 2.1.0); other test studies are left
+            out.
+        reports: folder below the root with the text files of the reports; looked for where empty.
+    """
+
+    unverified = (
+        "values of mimic-cxr-2.1.0-test-set-labeled.csv are taken to be 1, 0, -1 and blank, as those of the labellers",
+        UNKNOWN_AGE,
+    )
+
+    def __init__(
+        self,
+        *,
+        unit: Unit = "study",
+        views: Sequence[str] = ("PA", "AP"),
+        labeller: Literal["chexpert", "negbio"] = "chexpert",
+        radiologist_test: bool = False,
+        reports: str = "",
+    ) -> None:
+        self.unit, self.views, self.labeller = unit, views, labeller
+        self.radiologist_test, self.reports = radiologist_test, reports
+
+    def build(self, root: DataRoot, flow: Flow) -> Built:
+        """One study per study or image of the wanted views."""
+        data = root.folder(METADATA, setting="--root")
+        create_images(data)
+        create_chexpert(data, self.labeller)
+        data.view("cxr_split", "mimic-cxr-2.0.0-split.csv.gz", {"dicom_id": "VARCHAR", "split": "VARCHAR"})
+        known = _create_demographics(root)
+        data.connection.execute(f"""
+            CREATE TABLE studies AS SELECT images.{"study_id" if self.unit == "study" else "dicom_id"} AS study_id,
+                subject_id AS patient_id, replace(split, 'validate', 'val') AS split, images.study_id AS study,
+                dicom_id AS image, {below(root, data.path)} || file AS xray, view, orientation, taken, sex, age_band,
+                {preference("view", self.views)} AS preference, CAST(NULL AS VARCHAR) AS report, {finding_names()}
+            FROM images LEFT JOIN cxr_split USING (dicom_id) LEFT JOIN labels ON labels.study_id = images.study_id
+                LEFT JOIN demographics USING (dicom_id)
+        """)
+        flow.start("studies", f"radiographs in {METADATA}")
+        flow.exclude("studies", "no split", "split IS NULL")
+        choose_radiographs(root, flow, "studies", views=self.views, unit=self.unit, order="taken, image")
+        notes = [_UNITS[self.unit], _LABELLED, known]
+        if self.radiologist_test:
+            notes.append(_radiologists_override(data, flow))
+        unlabelled = " AND ".join(f'"{name}" IS NULL' for name in FINDINGS)
+        flow.count("studies", "without any finding, present, absent or uncertain", unlabelled)
+        report, said = add_reports(root, flow, folder=self.reports)
+        return Built(
+            table="studies",
+            root=root.path,
+            population="mimic-iv",
+            modalities={"xray": {"path": "xray"}, **({"report": {report: "report"}} if report else {})},
+            labels={name: {"column": name} for name in FINDINGS},
+            groups=("sex", "age_band", "view", "orientation"),
+            notes=(*notes, said),
+        )
+
+
+_UNITS = {
+    "study": "a row is a study with one of its images",
+    "image": "a row is an image; images of one study share its report and its findings",
+}
+_LABELLED = "findings were taken from the reports: a model that reads a report sees what its labels were made from"
+
+
+def create_images(data: DataRoot) -> None:
+    """Make the table ``images``: one row per radiograph, with the time of its study and its file.
+
+    Columns are subject_id, study_id, dicom_id, view, taken, orientation, rows, columns (pixels) and file, which is
+    relative to the folder of MIMIC-CXR-JPG. ``taken`` is null where date or time are blank or impossible.
+
+    Args:
+        data: folder that holds the tables of MIMIC-CXR-JPG.
+
+    Raises:
+        ValueError: no metadata, or a column missing.
+    """
+    data.view("cxr_metadata", METADATA, _IMAGES)
+    # A time of day such as 93012.5 stands for 09:30:12.5.
+    data.connection.execute("""
+        CREATE OR REPLACE TABLE images AS SELECT subject_id, study_id, dicom_id, "ViewPosition" AS view,
+            try_strptime(format('{:08d}{:06d}', "StudyDate", CAST(floor("StudyTime") AS BIGINT)), '%Y%m%d%H%M%S')
+                AS taken,
+            "PatientOrientationCodeSequence_CodeMeaning" AS orientation, "Rows" AS rows, "Columns" AS columns,
+            'files/p' || left(subject_id::VARCHAR, 2) || '/p' || subject_id || '/s' || study_id || '/' || dicom_id
+                || '.jpg' AS file
+        FROM cxr_metadata
+    """)
+
+
+def create_chexpert(data: DataRoot, labeller: Literal["chexpert", "negbio"] = "chexpert") -> None:
+    """Make the table ``labels``: study_id and the findings that a labeller found in the report of each study.
+
+    Args:
+        data: folder that holds the tables of MIMIC-CXR-JPG.
+        labeller: whose findings.
+
+    Raises:
+        ValueError: no such table, or a column missing.
+    """
+    data.view("cxr_labels", f"mimic-cxr-2.0.0-{labeller}.csv.gz", {"study_id": "BIGINT", **finding_columns()})
+    data.connection.execute(f"CREATE OR REPLACE TABLE labels AS SELECT study_id, {finding_names()} FROM cxr_labels")
+
+
+def _create_demographics(root: DataRoot) -> str:
+    """Make the table ``demographics``: dicom_id, sex and age_band, which are null without MIMIC-IV; what to tell."""
+    if not root.folders("hosp/patients.csv.gz"):
+        root.connection.execute("""
+            CREATE TABLE demographics AS SELECT dicom_id, NULL::VARCHAR AS sex, NULL::VARCHAR AS age_band FROM images
+        """)
+        return "sex and age are not known: hosp/patients.csv.gz of MIMIC-IV is not in the data root"
+    hospital = root.folder("hosp/patients.csv.gz", setting="--root")
+    hospital.view("patients", "hosp/patients.csv.gz", PATIENTS)
+    age = age_in('"StudyDate" // 10000')
+    root.connection.execute(f"""
+        CREATE TABLE demographics AS SELECT dicom_id, gender AS sex, {age_band(age)} AS age_band
+        FROM cxr_metadata LEFT JOIN patients USING (subject_id)
+    """)
+    return "sex and age, at the time of the image, are those of hosp/patients.csv.gz of MIMIC-IV"
+
+
+def _radiologists_override(data: DataRoot, flow: Flow) -> str:
+    """Give test studies the findings that radiologists marked, and leave the others out; what to tell."""
+    columns = {"Airspace Opacity" if name == "Lung Opacity" else name: kind for name, kind in finding_columns().items()}
+    data.view("radiologists", _RADIOLOGISTS, {"study_id": "BIGINT", **columns})
+    flow.exclude(
+        "studies",
+        "test study that no radiologist labelled",
+        "split = 'test' AND study NOT IN (SELECT study_id FROM radiologists WHERE study_id IS NOT NULL)",
+    )
+    marked = ", ".join(
+        f'"{name}" = radiologists."{found}"' for name, found in zip(finding_columns(), columns, strict=True)
+    )
+    data.connection.execute(
+        f"UPDATE studies SET {marked} FROM radiologists WHERE split = 'test' AND study = radiologists.study_id"
+    )
+    flow.count("studies", "with the findings of radiologists", "split = 'test'")
+    return "findings of the test split were marked by radiologists, in reports; Airspace Opacity is Lung Opacity"

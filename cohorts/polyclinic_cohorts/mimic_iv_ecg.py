@@ -1,0 +1,192 @@
+"""MIMIC-IV-ECG 1.0 (Gow et al. 2023): ten-second electrocardiograms with what the cart said and measured."""
+
+from typing import Literal
+
+from polyclinic.cohort.building import Built, CohortBuilder, DataRoot, Flow
+from polyclinic.cohort.building.root import MISSING
+from polyclinic_cohorts.ecg_signal import ALL_ZERO, ALTERED, FLAT_LEAD, NAN, UNREADABLE, usable_signal
+from polyclinic_cohorts.groups import age_band, hashed_split
+from polyclinic_cohorts.mimic_patients import PATIENTS, UNKNOWN_AGE, age_in
+
+__all__ = ["MIMICIVECG", "create_records", "usable_signal"]
+
+_LIST = "record_list.csv"
+_HOSPITAL = "hosp/patients.csv.gz"
+_LINKS = "waveform_note_links.csv"
+_RECORDS = {"subject_id": "BIGINT", "study_id": "BIGINT", "ecg_time": "TIMESTAMP", "path": "VARCHAR"}
+_REPORT = tuple(f"report_{line}" for line in range(18))
+_TIMES = ("p_onset", "p_end", "qrs_onset", "qrs_end", "t_end")
+_AXES = ("p_axis", "qrs_axis", "t_axis")
+_MEASURED = ("rr_interval", *_TIMES, *_AXES)
+_MACHINE = {
+    "subject_id": "BIGINT", "study_id": "BIGINT", "cart_id": "VARCHAR", "bandwidth": "VARCHAR", "filtering": "VARCHAR",
+    **dict.fromkeys(_REPORT, "VARCHAR"), **dict.fromkeys(_MEASURED, "DOUBLE"),
+}  # fmt: skip
+# What the cart writes for what it could not measure: times, axes, and the distance of beats have their own numbers.
+_NOT_MEASURED = "(29999, 32767, -32768, 65535)"
+_INTERVALS = {
+    "p_duration": ("p_onset", "p_end"),
+    "pr_interval": ("p_onset", "qrs_onset"),
+    "qrs_duration": ("qrs_onset", "qrs_end"),
+    "qt_interval": ("qrs_onset", "t_end"),
+}
+_LONGEST_MS = 10_000
+_TURN = 360
+_TWICE = "study_id IN (SELECT study_id FROM {0} GROUP BY study_id HAVING count(*) > 1)"
+
+
+def create_records(data: DataRoot) -> None:
+    """Make the table ``records``: subject_id, study_id, taken and file of every electrocardiogram.
+
+    ``file`` is the header, relative to the folder of MIMIC-IV-ECG; the list names files without an extension.
+
+    Args:
+        data: folder that holds ``record_list.csv``.
+
+    Raises:
+        ValueError: no list, or a column missing.
+    """
+    data.view("record_list", _LIST, _RECORDS)
+    data.connection.execute("""
+        CREATE OR REPLACE TABLE records AS
+        SELECT subject_id, study_id, ecg_time AS taken, path || '.hea' AS file FROM record_list
+    """)
+
+
+class MIMICIVECG(CohortBuilder):
+    """MIMIC-IV-ECG: records with the lines that the cart printed and the intervals and axes that it measured.
+
+    Machine reports and measurements are joined by the id of the study. Intervals are differences of the times that the
+    cart measured; what it could not measure, and an interval that does not begin before it ends, is blank. Patients are
+    assigned to splits by a hash, as there is no official split.
+
+    Args:
+        check_signals: look at the samples of every record, and leave out those that hold NaN, are all zero, do not
+            match their checksum or cannot be read; else only at whether the header is there.
+        flat_leads: what to do with a record of which some leads are zero throughout.
+        patients: table of MIMIC-IV with sex and age, looked for below the root; blank to do without. Where it is not
+            the one that is looked for anyway, it must be there.
+        seed: of the hash.
+    """
+
+    unverified = (
+        "waveform_note_links.csv has study_id, note_id and note_seq, as a secondary source has it",
+        UNKNOWN_AGE,
+        "the numbers for what was not measured are those of a secondary source; each counts in every column",
+    )
+
+    def __init__(
+        self,
+        *,
+        check_signals: bool = True,
+        flat_leads: Literal["keep", "exclude"] = "keep",
+        patients: str = _HOSPITAL,
+        seed: int = 0,
+    ) -> None:
+        self.check_signals, self.flat_leads = check_signals, flat_leads
+        self.patients, self.seed = patients, seed
+
+    def build(self, root: DataRoot, flow: Flow) -> Built:
+        """One study per record."""
+        data = root.folder(_LIST, setting="--root")
+        create_records(data)
+        _create_measurements(data, flow)
+        groups = self._create_patients(root)
+        _create_links(data)
+        data.connection.execute(f"""
+            CREATE TABLE studies AS SELECT records.study_id, records.subject_id AS patient_id,
+                {hashed_split("records.subject_id", seed=self.seed)} AS split, taken, file AS ecg, report,
+                cart_id, bandwidth, filtering, {", ".join(_MEASURED)}, note_ids, gender AS sex,
+                {age_in("year(taken)")} AS age, {age_band("age")} AS age_band
+            FROM records LEFT JOIN measurements USING (study_id, subject_id) LEFT JOIN patients USING (subject_id)
+            LEFT JOIN links USING (study_id)
+        """)
+        flow.start("studies", f"electrocardiograms in {_LIST}")
+        flow.exclude("studies", "no study, patient or file", "study_id IS NULL OR patient_id IS NULL OR ecg IS NULL")
+        flow.exclude("studies", "study id occurs more than once", _TWICE.format("studies"))
+        self._exclude_unusable(data, flow)
+        _blank_unmeasured(data, flow)
+        flow.count("studies", "without a machine report", "report IS NULL")
+        units = {"rr_interval": "ms", **dict.fromkeys(_INTERVALS, "ms"), **dict.fromkeys(_AXES, "degrees")}
+        return Built(
+            table="cohort",
+            root=data.path,
+            population="mimic-iv",
+            modalities={"ecg": {"path": "ecg"}, "report": {"text": "report"}},
+            labels={name: {"column": name, "unit": unit} for name, unit in units.items()},
+            groups=groups,
+            notes=(
+                "reports are the lines that the cart printed, not a physician's reading, each closed with a full stop",
+                "the file order of leads is I, II, III, aVR, aVF, aVL, V1 to V6; leads are found by name",
+                f"age is unknown in the years before anchor_year for whom anchor_age is above 89; sex and age are "
+                f"{'those of MIMIC-IV' if groups else 'unknown, as MIMIC-IV was not found'}",
+            ),
+        )
+
+    def _create_patients(self, root: DataRoot) -> tuple[str, ...]:
+        """The table ``patients``, empty where there is none, and the groups that it makes known."""
+        if self.patients and (self.patients != _HOSPITAL or root.folders(self.patients)):
+            root.folder(self.patients, setting="--patients").view("patients", self.patients, PATIENTS)
+            return ("sex", "age_band")
+        columns = ", ".join(f"{name} {kind}" for name, kind in PATIENTS.items())
+        root.connection.execute(f"CREATE TABLE patients ({columns})")
+        return ()
+
+    def _exclude_unusable(self, data: DataRoot, flow: Flow) -> None:
+        verdicts = data.checked("studies", "ecg", check=usable_signal if self.check_signals else None)
+        of = "ecg IN (SELECT file FROM {0} WHERE verdict = '{1}')".format
+        flow.exclude("studies", "header is missing", of(verdicts, MISSING))
+        if not self.check_signals:
+            return
+        for reason in (UNREADABLE, ALTERED, NAN, ALL_ZERO):
+            flow.exclude("studies", reason, of(verdicts, reason))
+        told = flow.exclude if self.flat_leads == "exclude" else flow.count
+        told("studies", FLAT_LEAD, of(verdicts, FLAT_LEAD))
+
+
+def _create_measurements(data: DataRoot, flow: Flow) -> None:
+    """What the cart said and measured, by study; blank lines of the report may come before filled ones."""
+    data.view("machine", "machine_measurements.csv", _MACHINE)
+    lines = ", ".join(f"rtrim({line}, '. ') || '.'" for line in _REPORT)
+    data.connection.execute(f"""
+        CREATE TABLE measurements AS SELECT study_id, subject_id, cart_id, bandwidth, filtering,
+            nullif(concat_ws(' ', {lines}), '') AS report, {", ".join(_MEASURED)}
+        FROM machine
+    """)
+    flow.start("measurements", "rows in machine_measurements.csv")
+    flow.exclude("measurements", "study id occurs more than once", _TWICE.format("measurements"))
+    flow.exclude(
+        "measurements",
+        f"no record of that study and patient in {_LIST}",
+        "NOT EXISTS (SELECT 1 FROM records WHERE records.study_id = measurements.study_id "
+        "AND records.subject_id = measurements.subject_id)",
+    )
+
+
+def _create_links(data: DataRoot) -> None:
+    """The ids of cardiologists' notes, where the file that links them is there."""
+    data.connection.execute("CREATE TABLE links (study_id BIGINT, note_ids VARCHAR)")
+    if data.has(_LINKS):
+        data.view("linked", _LINKS, {"study_id": "BIGINT", "note_id": "VARCHAR", "note_seq": "BIGINT"})
+        ids = "string_agg(note_id, ' ' ORDER BY note_seq, note_id)"
+        data.connection.execute(f"INSERT INTO links SELECT study_id, {ids} FROM linked GROUP BY study_id")
+
+
+def _blank_unmeasured(data: DataRoot, flow: Flow) -> None:
+    """Make the table ``cohort``, with intervals and without numbers that stand for nothing or cannot be."""
+    for column in _MEASURED:
+        flow.count("studies", f"{column} was not measured", f"{column} IN {_NOT_MEASURED}")
+    known = ", ".join(f"{name} = CASE WHEN {name} NOT IN {_NOT_MEASURED} THEN {name} END" for name in _MEASURED)
+    data.connection.execute(f"UPDATE studies SET {known}")
+    plausible = {"rr_interval": f"rr_interval > 0 AND rr_interval <= {_LONGEST_MS}"}
+    plausible |= {axis: f"abs({axis}) <= {_TURN}" for axis in _AXES}
+    flow.count("studies", "rr_interval is not within the ten seconds", f"NOT ({plausible['rr_interval']})")
+    for axis in _AXES:
+        flow.count("studies", f"{axis} is more than a turn", f"NOT ({plausible[axis]})")
+    for name, (start, end) in _INTERVALS.items():
+        flow.count("studies", f"{name} begins at or after its end", f"{start} >= {end}")
+    kept = ", ".join(f"CASE WHEN {condition} THEN {name} END AS {name}" for name, condition in plausible.items())
+    made = ", ".join(
+        f"CASE WHEN {start} < {end} THEN {end} - {start} END AS {name}" for name, (start, end) in _INTERVALS.items()
+    )
+    data.connection.execute(f"CREATE TABLE cohort AS SELECT * REPLACE ({kept}), {made} FROM studies")

@@ -1,0 +1,67 @@
+"""The reports that MIMIC-CXR keeps of its studies: sections in one table, or one text file each."""
+
+from pathlib import Path
+
+from polyclinic.cohort.building import DataRoot, Flow
+from polyclinic_cohorts.radiographs import below, named_folder
+
+_SECTIONED = "mimic_cxr_sectioned.csv"
+_SECTIONS = {"study": "VARCHAR", "impression": "VARCHAR", "findings": "VARCHAR", "last_paragraph": "VARCHAR"}
+_FILE = "'files/p' || left(patient_id::VARCHAR, 2) || '/p' || patient_id || '/s' || study || '.txt'"
+_TRIED = 50
+
+
+def add_reports(root: DataRoot, flow: Flow, *, folder: str = "") -> tuple[str, str]:
+    """Fill the column ``report`` of the table ``studies``, which has ``patient_id`` and ``study``.
+
+    Args:
+        root: that paths start from.
+        flow: of ``studies``.
+        folder: below the root, with the text files; looked for where empty.
+
+    Returns:
+        What kind of source the column is, ``text`` or ``path``, empty where there are no reports; and what to tell.
+
+    Raises:
+        ValueError: the folder holds no reports, or more than one does.
+    """
+    if not folder and root.folders(_SECTIONED):
+        _add_sections(root.folder(_SECTIONED, setting="--root"))
+        kind, said = "text", f"reports are findings and impression of {_SECTIONED}, or the last paragraph"
+    elif (found := _report_folder(root, folder)) is not None:
+        _add_files(root, found)
+        kind, said = "path", "reports are whole text files, with every section"
+    else:
+        return "", "no reports were found in the data root"
+    flow.count("studies", "without a report", "report IS NULL")
+    return kind, f"{said}; ___ stands for what was removed to de-identify them"
+
+
+def _report_folder(root: DataRoot, folder: str) -> Path | None:
+    if folder:
+        return named_folder(root, folder, setting="--reports", holding="files")
+    tried = root.connection.execute(
+        f"SELECT DISTINCT {_FILE} AS file FROM studies WHERE file IS NOT NULL LIMIT {_TRIED}"
+    )
+    files = [file for (file,) in tried.fetchall()]
+    found = [data.path for data in root.folders("files") if any((data.path / file).is_file() for file in files)]
+    if len(found) > 1:
+        raise ValueError(f"got {len(found)} folders with reports below the root, expected one; set `--reports`")
+    return found[0] if found else None
+
+
+def _add_sections(folder: DataRoot) -> None:
+    folder.view("sections", _SECTIONED, _SECTIONS)
+    folder.connection.execute("""
+        UPDATE studies SET report = coalesce(nullif(concat_ws(chr(10) || chr(10), 'FINDINGS: ' || findings,
+            'IMPRESSION: ' || impression), ''), last_paragraph)
+        FROM sections WHERE sections.study = 's' || studies.study
+    """)
+
+
+def _add_files(root: DataRoot, folder: Path) -> None:
+    root.connection.execute(f"UPDATE studies SET report = {below(root, folder)} || {_FILE}")
+    verdicts = root.checked("studies", "report")
+    root.connection.execute(
+        f"UPDATE studies SET report = NULL WHERE report IN (SELECT file FROM {verdicts} WHERE verdict != '')"
+    )

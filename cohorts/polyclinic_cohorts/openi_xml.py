@@ -1,0 +1,83 @@
+"""Reports of OpenI as they are published: one small XML file each."""
+
+import re
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+from xml.parsers import expat
+
+import pyarrow as pa
+from rich.progress import track
+
+SCHEMA = pa.schema(
+    [
+        ("name", pa.string()),
+        ("verdict", pa.string()),
+        ("uid", pa.int64()),
+        ("findings", pa.string()),
+        ("impression", pa.string()),
+        ("terms", pa.list_(pa.string())),
+        ("images", pa.list_(pa.string())),
+    ]
+)
+_LARGEST = 1_000_000
+
+
+class _Refused(Exception):
+    pass
+
+
+def read_reports(folder: Path) -> pa.Table:
+    """Read every report of a folder, of the columns of ``SCHEMA``; ``verdict`` says why one could not be read.
+
+    Args:
+        folder: ``ecgen-radiology``.
+    """
+    files = sorted(folder.glob("*.xml"), key=lambda file: (len(file.name), file.name))
+    rows = [_row(file) for file in track(files, description="reading reports", transient=True)]
+    return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+def _row(file: Path) -> dict[str, Any]:
+    if file.stat().st_size > _LARGEST:
+        return {"name": file.name, "verdict": f"file is larger than {_LARGEST // 1_000_000} MB"}
+    try:
+        root = _parsed(file.read_bytes())
+    except _Refused:
+        return {"name": file.name, "verdict": "declares a document type, which a report does not need"}
+    except (expat.ExpatError, ElementTree.ParseError, ValueError, LookupError):
+        return {"name": file.name, "verdict": "is not XML"}
+    uid = root.find(".//uId")
+    number = re.fullmatch(r"(?:CXR)?(\d{1,18})", "" if uid is None else uid.get("id", ""))
+    if number is None:
+        return {"name": file.name, "verdict": "has no uId"}
+    return {
+        "name": file.name,
+        "verdict": "",
+        "uid": int(number.group(1)),
+        "findings": _section(root, "FINDINGS"),
+        "impression": _section(root, "IMPRESSION"),
+        "terms": [term for node in root.iterfind(".//MeSH/major") if (term := _text(node))],
+        "images": [image for node in root.iterfind(".//parentImage") if (image := node.get("id", "").strip())],
+    }
+
+
+def _parsed(content: bytes) -> ElementTree.Element:
+    """The tree, unless the file declares a document type: only there entities that grow without end are defined."""
+    guard = expat.ParserCreate()
+    guard.StartDoctypeDeclHandler = _refuse
+    guard.Parse(content, True)
+    return ElementTree.fromstring(content)
+
+
+def _refuse(*_: object) -> None:
+    raise _Refused
+
+
+def _section(root: ElementTree.Element, label: str) -> str | None:
+    found = [_text(node) for node in root.iterfind(".//AbstractText") if node.get("Label", "").upper() == label]
+    return " ".join(filter(None, found)) or None
+
+
+def _text(node: ElementTree.Element) -> str:
+    return "".join(node.itertext()).strip()

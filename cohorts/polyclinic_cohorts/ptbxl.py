@@ -1,0 +1,71 @@
+"""PTB-XL 1.0.3 (Wagner et al. 2020): twelve-lead electrocardiograms with diagnostic statements."""
+
+from typing import Literal
+
+from polyclinic.cohort.building import Built, CohortBuilder, DataRoot, Flow
+from polyclinic_cohorts.groups import age_band
+
+SUPERCLASSES = ("NORM", "MI", "STTC", "CD", "HYP")
+_RECORDS = {
+    "ecg_id": "BIGINT", "patient_id": "DOUBLE", "age": "DOUBLE", "sex": "VARCHAR", "site": "DOUBLE",
+    "device": "VARCHAR", "report": "VARCHAR", "scp_codes": "VARCHAR", "strat_fold": "INTEGER",
+    "filename_lr": "VARCHAR", "filename_hr": "VARCHAR",
+}  # fmt: skip
+_STATEMENTS = {"diagnostic": "DOUBLE", "diagnostic_class": "VARCHAR"}
+# A dictionary as Python prints it: {'NORM': 100.0, 'SR': 0.0}
+_CODES = "regexp_extract_all(scp_codes, '''([^'']+)''\\s*:', 1)"
+
+
+class PTBXL(CohortBuilder):
+    """PTB-XL: records with reports, diagnostic superclasses and the recommended folds.
+
+    Folds 1 to 8 are trained on, 9 selects, 10 tests (Wagner et al. 2020). A superclass is present when any diagnostic
+    statement of the record belongs to it, whatever its likelihood, as in the benchmark of Strodthoff et al. 2021; a
+    record without any diagnostic statement has blank labels.
+
+    Args:
+        rate: samples per second of the files to use.
+    """
+
+    unverified = (
+        "sex is kept as the code of the table: sources disagree on whether 1 is female",
+        "ages above 89 are said to be stored as 300; any age of 90 or more counts as 90 and over",
+    )
+
+    def __init__(self, *, rate: Literal[100, 500] = 500) -> None:
+        self.rate = rate
+
+    def build(self, root: DataRoot, flow: Flow) -> Built:
+        """One study per record."""
+        data = root.folder("ptbxl_database.csv", setting="--root")
+        data.view("records", "ptbxl_database.csv", _RECORDS)
+        data.view("statements", "scp_statements.csv", _STATEMENTS, index="code")
+        file = "filename_lr" if self.rate == 100 else "filename_hr"
+        data.connection.execute(f"""
+            CREATE TABLE studies AS SELECT ecg_id AS study_id, CAST(patient_id AS BIGINT) AS patient_id,
+                CASE WHEN strat_fold <= 8 THEN 'train' WHEN strat_fold = 9 THEN 'val' ELSE 'test' END AS split,
+                strat_fold, {file} || '.hea' AS ecg, report, sex, {age_band("age")} AS age_band,
+                CAST(CAST(site AS BIGINT) AS VARCHAR) AS site, device, {_superclasses()}
+            FROM records
+        """)
+        flow.start("studies", "ECG records in ptbxl_database.csv")
+        flow.exclude("studies", "no recommended fold", "strat_fold IS NULL")
+        verdicts = data.checked("studies", "ecg")
+        flow.exclude("studies", "header is missing", f"ecg IN (SELECT file FROM {verdicts} WHERE verdict != '')")
+        flow.count("studies", "without a diagnostic statement", f'"{SUPERCLASSES[0]}" IS NULL')
+        return Built(
+            table="studies",
+            root=data.path,
+            population="ptb-xl",
+            modalities={"ecg": {"path": "ecg"}, "report": {"text": "report"}},
+            labels={name: {"column": name} for name in SUPERCLASSES},
+            groups=("sex", "age_band", "site", "device"),
+            notes=("reports are in German", "leads are found by name; the files write AVR, AVL and AVF in capitals"),
+        )
+
+
+def _superclasses() -> str:
+    """Per superclass 1, 0, or null for a record without any diagnostic statement."""
+    classes = f"""(SELECT list(DISTINCT diagnostic_class) FROM statements
+        WHERE diagnostic = 1 AND list_contains({_CODES}, code))"""
+    return ", ".join(f"CAST(list_contains({classes}, '{name}') AS INTEGER) AS \"{name}\"" for name in SUPERCLASSES)

@@ -1,0 +1,98 @@
+"""What Symile-MIMIC (Saporta et al. 2024) does with its admissions: the draw, the percentiles, the ten candidates."""
+
+from collections.abc import Sequence
+
+import duckdb
+
+_PLACE = "sha256('{seed}:' || CAST(study_id AS VARCHAR))"
+
+
+def drawn_split(connection: duckdb.DuckDBPyConnection, table: str, *, train: int, val: int, seed: int) -> None:
+    """Give a table of studies a column ``split``.
+
+    Studies are drawn one by one: ``train`` of them, then ``val`` of those whose patient was not drawn, and of the rest
+    those whose patient was not drawn either test. Others have no split. The published draw is by chance without a
+    known seed; this one follows a hash, so that it is the same everywhere.
+
+    Args:
+        connection: that holds the table, with ``study_id`` and ``patient_id``.
+        table: its name.
+        train: number of studies.
+        val: number of studies.
+        seed: of the draw.
+    """
+    connection.execute(f"""
+        CREATE OR REPLACE TEMP TABLE drawn AS
+        WITH placed AS (SELECT study_id, patient_id,
+                row_number() OVER (ORDER BY {_PLACE.format(seed=int(seed))}) AS place FROM {table}),
+            train AS (SELECT * FROM placed WHERE place <= {int(train)}),
+            rest AS (SELECT study_id, patient_id, row_number() OVER (ORDER BY place) AS place FROM placed
+                WHERE place > {int(train)} AND patient_id NOT IN (SELECT patient_id FROM train)),
+            val AS (SELECT * FROM rest WHERE place <= {int(val)})
+        SELECT study_id, 'train' AS split FROM train UNION ALL SELECT study_id, 'val' FROM val
+        UNION ALL SELECT study_id, 'test' FROM rest
+            WHERE place > {int(val)} AND patient_id NOT IN (SELECT patient_id FROM val)
+    """)
+    connection.execute(f"ALTER TABLE {table} ADD COLUMN split VARCHAR")
+    connection.execute(f"UPDATE {table} AS t SET split = drawn.split FROM drawn WHERE drawn.study_id = t.study_id")
+
+
+def add_percentiles(connection: duckdb.DuckDBPyConnection, table: str, columns: Sequence[str]) -> None:
+    """Give a table of studies a column ``NAME_percentile`` for each of some columns.
+
+    The percentile is the share of the training values that are not larger: their empirical distribution function. It
+    is null where the value is, and where no training study has one.
+
+    Args:
+        connection: that holds the table, with ``study_id`` and ``split``.
+        table: its name.
+        columns: of numbers.
+    """
+    listed = ", ".join(f'"{column}"' for column in columns)
+    # The casts keep columns together that are whole numbers in one root and not in another.
+    connection.execute(f"""
+        CREATE OR REPLACE TEMP TABLE placed AS
+        WITH long AS (UNPIVOT (SELECT study_id, split, {", ".join(f'CAST("{c}" AS DOUBLE) AS "{c}"' for c in columns)}
+                FROM {table}) ON {listed} INTO NAME item VALUE value),
+            ranked AS (SELECT study_id, item, count(*) FILTER (split = 'train') OVER (PARTITION BY item ORDER BY value
+                    RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS below,
+                count(*) FILTER (split = 'train') OVER (PARTITION BY item) AS known FROM long)
+        SELECT study_id, item, below / nullif(known, 0) AS place FROM ranked
+    """)
+    places = ", ".join(f"any_value(place) FILTER (item = '{c}') AS \"{c}_percentile\"" for c in columns)
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE wide AS SELECT study_id, {places} FROM placed GROUP BY study_id")
+    connection.execute(f"""
+        CREATE OR REPLACE TABLE {table} AS SELECT t.*, wide.* EXCLUDE (study_id)
+        FROM {table} AS t LEFT JOIN wide ON wide.study_id = t.study_id
+    """)
+
+
+def candidate_sets(connection: duckdb.DuckDBPyConnection, table: str, *, candidates: int, seed: int) -> None:
+    """Make a table ``candidates`` of who is chosen from: each val and test study, and others of its split.
+
+    Others are drawn without replacement and, as published, whoever their patient is.
+
+    Args:
+        connection: that holds the table, with ``study_id`` and ``split``.
+        table: its name.
+        candidates: number of studies to choose from, the own one included.
+        seed: of the draw.
+
+    Raises:
+        ValueError: a split has fewer studies.
+    """
+    for split in ("val", "test"):
+        found = connection.execute(f"SELECT count(*) FROM {table} WHERE split = '{split}'").fetchone()
+        if found is not None and found[0] < candidates:
+            raise ValueError(
+                f"got {found[0]} {split} studies for sets of {candidates} candidates; set `--candidates` or `--sizes`"
+            )
+    place = f"sha256('{int(seed)}:' || CAST(q.study_id AS VARCHAR) || ':' || CAST(c.study_id AS VARCHAR))"
+    connection.execute(f"""
+        CREATE OR REPLACE TABLE candidates AS
+        SELECT q.split, q.study_id AS query_study, c.study_id AS candidate_study,
+            CAST(q.study_id = c.study_id AS INTEGER) AS label
+        FROM {table} AS q JOIN {table} AS c ON c.split = q.split
+        WHERE q.split IN ('val', 'test')
+        QUALIFY row_number() OVER (PARTITION BY q.study_id ORDER BY label DESC, {place}) <= {int(candidates)}
+    """)
