@@ -17,6 +17,7 @@ from polyclinic.evaluation.commands import linkage as linkage_command
 from polyclinic.evaluation.embedding import embed_split
 from polyclinic.evaluation.matching.variations import embed_variations
 from polyclinic.restore import restore
+from polyclinic.tasks import ContrastivePretraining
 from pulse import Pulse
 
 CONTRASTIVE = {
@@ -63,6 +64,40 @@ def test_retrieval_at_any_k_and_over_variations_of_the_query(checkpoint: str) ->
     assert spread["rank_ci95"]["low"] <= spread["rank"] <= spread["rank_ci95"]["high"]
     assert evaluated(*words, "--texts", "3")["texts"] == spread
     assert evaluated(*words, "--texts", "3", "--seed", "1")["texts"]["rank"] != spread["rank"]
+
+
+def test_retrieval_among_given_candidates_is_kept_beside_the_other(checkpoint: str, pulse_cohort: Path) -> None:
+    """Scores are those of the checkpoint's objective, compared only within a set."""
+    restored = restore(Path(checkpoint))
+    embedded = embed_split(restored, "test")
+    there = (embedded.present["first"] & embedded.present["second"]).nonzero()[:, 0].tolist()
+    lacking = [name for name, row in zip(embedded.study_ids, embedded.present["second"], strict=True) if not row]
+    ids = [embedded.study_ids[row] for row in there]
+    sets = {query: (ids[place - 1], ids[place - 2]) for place, query in enumerate(ids)}
+    lines = [f"test,{query},{one},{int(one == query)}" for query, others in sets.items() for one in (query, *others)]
+    extra = [f"test,{ids[0]},{lacking[0]},0"] if lacking else []
+    Path("sets.csv").write_text("\n".join(["split,query_study,candidate_study,label", *lines, *extra]))
+    words = ["retrieval", checkpoint, "second", "--query", "[first]", "--candidate_sets", "sets.csv", "--k", "[1]"]
+    report = evaluated(*words)
+    objective = restored.task_of(ContrastivePretraining).objective
+    with torch.inference_mode():
+        scores = objective.score({"first": embedded.embeddings["first"]}, embedded.embeddings["second"])
+    row = {name: place for place, name in enumerate(embedded.study_ids)}
+    scored = ids[len(extra) :]
+    found = [
+        float(scores[row[query], row[query]] > max(scores[row[query], row[one]] for one in sets[query]))
+        for query in scored
+    ]
+    assert report["given"]["recall"]["1"]["value"] == pytest.approx(np.mean(found))
+    assert (report["queries"], report["left_out"]) == (len(scored), len(extra))
+    assert report["given"]["candidates"] == 3.0
+    assert restored.run_id is not None
+    client = MlflowClient(restored.tracking_uri)
+    kept = {file.path for file in client.list_artifacts(restored.run_id, "evaluation")}
+    assert "evaluation/candidate_sets.json" in kept
+    metrics = client.get_run(restored.run_id).data.metrics
+    assert metrics["test/candidate_sets_recall_at_1"] == pytest.approx(np.mean(found))
+    assert main(["evaluate", *words[:-2], "--texts", "2"]) == 1
 
 
 def test_variations_are_those_of_the_plugin_and_depend_on_the_study_alone(checkpoint: str) -> None:

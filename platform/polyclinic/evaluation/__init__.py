@@ -3,6 +3,12 @@
 from polyclinic.evaluation.commands.tables import as_json, print_retrieval, print_zero_shot
 from polyclinic.evaluation.explanations.deletion import DeletionCurve, DeletionReport, deletion_curve, deletion_report
 from polyclinic.evaluation.explanations.explanation import token_relevance
+from polyclinic.evaluation.matching.candidates import (
+    CandidateSetReport,
+    CandidateSets,
+    read_candidate_sets,
+    retrieval_in_sets,
+)
 from polyclinic.evaluation.matching.linkage import LinkageReport, linkage_report, linkage_scores, one_to_one
 from polyclinic.evaluation.matching.retrieval import (
     Accuracy,
@@ -50,6 +56,8 @@ from polyclinic.evaluation.zeroshot import (
 __all__ = [
     "Accuracy",
     "AgreementResult",
+    "CandidateSetReport",
+    "CandidateSets",
     "Comparison",
     "ConformalSets",
     "Contributions",
@@ -109,7 +117,9 @@ __all__ = [
     "print_zero_shot",
     "prompt_spread",
     "rank_spread",
+    "read_candidate_sets",
     "retrieval_among",
+    "retrieval_in_sets",
     "retrieval_report",
     "roc_curve",
     "subgroup_report",

@@ -17,7 +17,7 @@ from polyclinic.nn.joint import JointEncoder
 from polyclinic.nn.masking import hide_one, hide_units, keep_by_budget, keep_by_ratio
 from polyclinic.nn.pooling import StatisticsPooling, masked_mean, token_statistics
 from polyclinic.nn.positions import grid_positions, sine_positions
-from polyclinic.nn.projection import Projection, StudyNorm
+from polyclinic.nn.projection import Projection, StudyNorm, Unprojected
 from polyclinic.nn.reconstruction import PatchReconstruction, Reconstruction
 from polyclinic.nn.strides import stem_strides
 from polyclinic.nn.transformer import SIZES, Transformer, Visible
@@ -49,6 +49,7 @@ __all__ = [
     "Tokens",
     "Transformer",
     "TransformerEncoder",
+    "Unprojected",
     "Visible",
     "WeightAccount",
     "grid_positions",

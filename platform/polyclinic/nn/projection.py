@@ -27,6 +27,21 @@ class StudyNorm(nn.BatchNorm1d):
         return F.batch_norm(pooled, self.running_mean, self.running_var, self.weight, self.bias, training=False)
 
 
+class Unprojected(nn.Identity):
+    """In place of a projection, for encoders that end in the shared width themselves.
+
+    Args:
+        width: of the vectors, d.
+
+    Attributes:
+        outputs: d.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.outputs = width
+
+
 class Projection(nn.Module):
     """BatchNorm, then a linear map or a two-layer perceptron (Chen et al. 2020, section 4.2).
 

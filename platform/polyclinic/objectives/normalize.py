@@ -26,4 +26,9 @@ def layer(x: Float[Tensor, "N d"]) -> Float[Tensor, "N d"]:
     return F.layer_norm(x, x.shape[-1:], eps=_EPSILON**2)
 
 
-NORMALIZATIONS: dict[str, Callable[[Tensor], Tensor]] = {"rms": rms, "l2": l2, "layer": layer}
+def none(x: Float[Tensor, "N d"]) -> Float[Tensor, "N d"]:
+    """Leave the vectors of encoders that end in a normalisation of their own as they are."""
+    return x
+
+
+NORMALIZATIONS: dict[str, Callable[[Tensor], Tensor]] = {"rms": rms, "l2": l2, "layer": layer, "none": none}

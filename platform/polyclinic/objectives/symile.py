@@ -16,8 +16,10 @@ from polyclinic.objectives.objective import Objective
 from polyclinic.objectives.scale import Scale
 from polyclinic.objectives.studies import Embeddings, Groups, Present, Studies
 
-_SCALES = {"rms": (5.0, 100.0), "layer": (5.0, 100.0), "l2": (1 / 0.07, 1e4)}
+_SCALES = {"rms": (5.0, 100.0), "layer": (5.0, 100.0), "l2": (1 / 0.07, 1e4), "none": (1e-3, 1e4)}
 """Initial and largest scale by normalisation."""
+
+_SUMMED = ("l2", "none")
 
 
 class Symile(Objective):
@@ -37,16 +39,18 @@ class Symile(Objective):
     d give 1/sqrt(d) by chance and 1 when aligned, whatever d: a scale that starts at 5 leaves the softmax soft at
     d = 16 (noise of 1.3 in the logits) and lets gradients through at d = 8192, and learns an exclusive-or within
     seconds at both. ``layer`` is RMS after the mean over d is taken away (the published code): embeddings then cannot
-    start around the neutral value of one, and learn an interaction later.
+    start around the neutral value of one, and learn an interaction later. ``none`` is for encoders that end in a
+    LayerNorm with learned weights (the published experiment): the sum over d of their product is about sqrt(d) by
+    chance and d when aligned.
 
     Args:
         negatives: ``all`` or ``shuffled``.
         shuffles: independent permutations K per anchor, of ``shuffled``.
         triples: which three modalities at a time, of ``all`` with more than three; every three when absent.
-        normalize: ``rms``, ``layer``, or ``l2`` with a sum over d in place of the mean.
+        normalize: ``rms``, ``layer``, or with a sum over d in place of the mean ``l2`` or ``none``.
         initial_scale: of the logits; 5 unless set, for ``l2`` 1/0.07, which suits M = 2 only: set about 5 sqrt(d)
-            for M = 3.
-        max_scale: upper bound of the learned scale; 100 unless set, for ``l2`` 10,000.
+            for M = 3; for ``none`` 0.001: set about 5/d.
+        max_scale: upper bound of the learned scale; 100 unless set, for ``l2`` and ``none`` 10,000.
         learnable_scale: whether the scale is trained.
         tile: pairs of studies worked on at a time, of ``all``; less is less memory.
 
@@ -195,7 +199,7 @@ class Symile(Objective):
         return NORMALIZATIONS[self.normalize](value)
 
     def _factor(self, width: int) -> Float[Tensor, ""]:
-        return self.scale() if self.normalize == "l2" else self.scale() / width
+        return self.scale() if self.normalize in _SUMMED else self.scale() / width
 
 
 def _of_own_group(groups: Groups, orders: Sequence[Int[Tensor, " n"]]) -> Bool[Tensor, "n n"]:

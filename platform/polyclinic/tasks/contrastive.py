@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from polyclinic.data import Batch
 from polyclinic.modality import Modality
-from polyclinic.nn import Encoder, Projection
+from polyclinic.nn import Encoder
 from polyclinic.objectives import Objective, Studies, gather_studies
 from polyclinic.tasks.diagnostics import Diagnostics
-from polyclinic.tasks.encoders import build_encoders, encode_batch
+from polyclinic.tasks.encoders import build_encoders, build_heads, encode_batch
 from polyclinic.tasks.finite import naming_studies, refuse_non_finite
 from polyclinic.tasks.groups import SAME, batch_groups
 from polyclinic.tasks.optimizer import adamw_cosine
@@ -29,7 +29,7 @@ class ContrastivePretraining(L.LightningModule):
         objective: the loss, and the scoring rule later on.
         encoders: by modality, in place of the default ones.
         size: of the default encoders, a key of ``nn.SIZES``.
-        embedding: shared width d.
+        embedding: shared width d; null where the encoders end in it themselves, and nothing is projected.
         hidden: hidden width of the projection heads; 0 for linear ones.
         subsets: subsets of the modalities, of two or more each, on which every step also applies the objective: those
             that will be queried later. One that is listed twice weighs twice.
@@ -56,7 +56,7 @@ class ContrastivePretraining(L.LightningModule):
         objective: Objective,
         encoders: dict[str, Encoder] | None = None,
         size: str = "nano",
-        embedding: int = 128,
+        embedding: int | None = 128,
         hidden: int = 0,
         subsets: Sequence[Sequence[str]] = (),
         random_subsets: int = 0,
@@ -74,12 +74,7 @@ class ContrastivePretraining(L.LightningModule):
         self.objective = objective
         built = build_encoders(modalities, size=size, given=encoders)
         self.encoders = nn.ModuleDict(built)
-        self.heads = nn.ModuleDict(
-            {
-                name: Projection(width=one.width, embedding=embedding, hidden=hidden, neutral=objective.neutral)
-                for name, one in built.items()
-            }
-        )
+        self.heads = nn.ModuleDict(build_heads(built, embedding=embedding, hidden=hidden, neutral=objective.neutral))
         _check_names(modalities, hub=hub, subsets=subsets, named=objective.named)
         if same not in (None, *SAME) or micro_batch < 0:
             raise ValueError(

@@ -9,7 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from polyclinic.data import Batch
 from polyclinic.modality import Modality
-from polyclinic.nn import Encoder, MaskableEncoder, Projection, StudyNorm
+from polyclinic.nn import Encoder, MaskableEncoder, Projection, StudyNorm, Unprojected
 
 
 def build_encoders(
@@ -26,6 +26,28 @@ def build_encoders(
     return {
         name: given[name] if name in given else modality.default_encoder(size) for name, modality in modalities.items()
     }
+
+
+def build_heads(
+    encoders: Mapping[str, Encoder], *, embedding: int | None, hidden: int, neutral: float
+) -> dict[str, Projection | Unprojected]:
+    """A projection to a shared width for each encoder, or none for those that have it already.
+
+    Raises:
+        ValueError: no projection is wanted, and the encoders differ in width.
+    """
+    widths = {name: encoder.width for name, encoder in encoders.items()}
+    if embedding is not None:
+        return {
+            name: Projection(width=width, embedding=embedding, hidden=hidden, neutral=neutral)
+            for name, width in widths.items()
+        }
+    if len(set(widths.values())) > 1 or hidden:
+        raise ValueError(
+            f"got embedding null with encoders of width {widths} and hidden {hidden}, expected one width for all and "
+            "hidden 0; set `model.embedding`, or the widths of `model.encoders`"
+        )
+    return {name: Unprojected(width) for name, width in widths.items()}
 
 
 def without_readout(encoders: Mapping[str, Encoder]) -> dict[str, MaskableEncoder]:
@@ -91,5 +113,5 @@ def _pooled(encoder: nn.Module, inputs: dict[str, Tensor], at_once: int) -> Floa
 def _width(head: nn.Module) -> int:
     if isinstance(head, nn.Linear):
         return head.out_features
-    assert isinstance(head, Projection | StudyNorm)
+    assert isinstance(head, Projection | StudyNorm | Unprojected)
     return head.outputs

@@ -21,6 +21,8 @@ def _embeddings(names: str, seed: int = 0) -> dict[str, Tensor]:
 
 
 def _unit(value: Tensor, normalize: str) -> Tensor:
+    if normalize == "none":
+        return value
     if normalize == "l2":
         return value / value.norm(dim=1, keepdim=True)
     centred = value - value.mean(1, keepdim=True) if normalize == "layer" else value
@@ -29,7 +31,7 @@ def _unit(value: Tensor, normalize: str) -> Tensor:
 
 def _logit(objective: Symile, unit: Sequence[Tensor], members: Sequence[int]) -> Tensor:
     together = torch.stack([value[member] for value, member in zip(unit, members, strict=True)]).prod(dim=0)
-    return objective.scale() * (together.sum() if objective.normalize == "l2" else together.mean())
+    return objective.scale() * (together.sum() if objective.normalize in ("l2", "none") else together.mean())
 
 
 def _left_out(members: Sequence[int], groups: Tensor | None) -> bool:
@@ -84,6 +86,7 @@ def _shuffled(objective: Symile, embeddings: dict[str, Tensor], groups: Tensor |
         ({}, "abc"),
         ({"normalize": "layer", "tile": 7}, "abc"),
         ({"normalize": "l2"}, "abc"),
+        ({"normalize": "none", "initial_scale": math.exp(-1)}, "abc"),
         ({}, "abcd"),
         ({"triples": [tuple("abd"), tuple("bcd")]}, "abcd"),
         ({"negatives": "shuffled"}, "abc"),

@@ -67,6 +67,27 @@ def test_heads_start_around_the_neutral_value_of_the_objective() -> None:
         assert 0.5 < embedded.std() < 2
 
 
+def test_encoders_that_end_in_the_shared_width_are_not_projected() -> None:
+    torch.manual_seed(0)
+    modalities = {name: Pulse() for name in NAMES}
+    task = ContrastivePretraining(modalities=modalities, objective=Symile(), embedding=None).eval()
+    batch = _batch({"first": [True, False, True], "second": [False, False, False]})
+    embedded = task(batch)
+    torch.testing.assert_close(embedded["first"][[0, 2]], task.encoders["first"](batch.inputs["first"]).pooled)
+    assert embedded["second"].shape == embedded["first"].shape
+    assert (embedded["second"] == 0).all()
+    assert not list(task.heads.parameters())
+    sum(value.sum() for value in embedded.values()).backward()
+    assert all(parameter.grad is not None for parameter in task.encoders.parameters())
+
+
+@pytest.mark.parametrize("settings", [{"encoders": {"second": Pulse().default_encoder("tiny")}}, {"hidden": 8}])
+def test_encoders_of_two_widths_need_a_projection(settings: dict[str, object]) -> None:
+    modalities = {name: Pulse() for name in NAMES}
+    with pytest.raises(ValueError, match=r"expected one width for all and hidden 0; set `model\.embedding`"):
+        ContrastivePretraining(modalities=modalities, objective=Symile(), embedding=None, **settings)
+
+
 def test_subsets_hold_the_hub_and_at_least_two() -> None:
     task = _task(("a", "b", "c", "d"), random_subsets=50, hub="c")
     task._trainer = None

@@ -134,7 +134,7 @@ def retrieval_report(
         ValueError: a query has fewer than ``candidates - 1`` studies of other patients, rows of another length than
             there are patient ids, scores that are not finite, fewer than two candidates, or no k or one below 1.
     """
-    _check_k(k)
+    check_k(k)
     weights = patient_resamples(patient_ids, resamples, seed)
     patient = np.unique(np.asarray(patient_ids), return_inverse=True)[1]
     draws = _draws((np.flatnonzero(patient != own) for own in patient), candidates, seed)
@@ -143,8 +143,8 @@ def retrieval_report(
         sampled.append(_place(rows, start, np.stack([next(draws) for _ in rows])))
         full.append(_place_among_all(rows, start, patient))
     return RetrievalReport(
-        sampled=_result(_joined(sampled), k, weights),
-        all=_result(_joined(full), k, weights),
+        sampled=retrieval_result(_joined(sampled), k, weights),
+        all=retrieval_result(_joined(full), k, weights),
         queries=len(patient),
         patients=int(patient.max()) + 1,
         resamples=resamples,
@@ -166,7 +166,12 @@ def place_among_all(scores: Float[Array, "N N"] | ScoreRows, patient_ids: Sequen
     return _joined([_place_among_all(rows, start, patient) for start, rows in _blocks(scores, len(patient))])
 
 
-def _check_k(k: Sequence[int]) -> None:
+def check_k(k: Sequence[int]) -> None:
+    """Refuse numbers of first candidates that none can be.
+
+    Raises:
+        ValueError: none, or one below 1.
+    """
     if not k or min(k) < 1:
         raise ValueError(f"got k {list(k)}, expected numbers of at least 1; set `k`, such as [1, 5, 10]")
 
@@ -230,7 +235,14 @@ def _joined(parts: Sequence[Placement]) -> Placement:
     )
 
 
-def _result(placement: Placement, k: Sequence[int], weights: np.ndarray) -> RetrievalResult:
+def retrieval_result(placement: Placement, k: Sequence[int], weights: np.ndarray) -> RetrievalResult:
+    """Recall at each k with its interval, and the median rank.
+
+    Args:
+        placement: of N queries.
+        k: how many of the first candidates may hold the target.
+        weights: from ``patient_resamples``, of these queries.
+    """
     fewest = placement.candidates.min()
     return RetrievalResult(
         candidates=float(placement.candidates.mean()),
