@@ -12,7 +12,8 @@ BIN := .venv/bin
 	$(BIN)/pip install --disable-pip-version-check --quiet -c constraints.txt -e .
 	touch $@
 
-.venv/.developer: .venv/.installed
+.venv/.developer: .venv/.installed tests/system_packages.sh
+	tests/system_packages.sh
 	$(BIN)/pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[dev]'
 	touch $@
 
