@@ -21,9 +21,10 @@ from polyclinic.modality import Modality
 def main(argv: Sequence[str]) -> None:
     """Run one of the cohort's subcommands."""
     if argv[1:2] == ["build"]:
+        # Its options are those of the builder, which only its own parser knows.
         building.main(argv[2:])
         return
-    commands = {"phantom": phantom, "check": check, "overlap": overlap}
+    commands = {"phantom": phantom, "build": build, "check": check, "overlap": overlap}
     auto_cli(dict[str, Any](commands), args=list(argv[1:]), prog="polyclinic cohort", exit_on_error=False)
 
 
@@ -47,6 +48,17 @@ def phantom(
     present = ", ".join(f"{name} {share:.0%}" for name, share in cohort.present_share().items())
     console.print(f"{len(cohort.studies)} studies, present: {present}")
     console.print(f"next: polyclinic cohort check {path}", soft_wrap=True)
+
+
+def build(name: str, root: Path, out: Path) -> None:
+    """Build a cohort from a public data set: polyclinic cohort build ptbxl --root DATA --out COHORT
+
+    Args:
+        name: of the data set; each has settings of its own, see polyclinic cohort build NAME --help.
+        root: folder of the data set.
+        out: a new folder.
+    """
+    building.main([name, "--root", str(root), "--out", str(out)])
 
 
 def check(
