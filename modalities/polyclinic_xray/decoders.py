@@ -54,6 +54,15 @@ def decoders() -> dict[str, tuple[str, str]]:
     return {syntax: _installed(choice.distribution) for syntax, choice in _CHOICES.items()}
 
 
+def decoders_by_format() -> dict[str, tuple[str, str]]:
+    """The same by UID and name: the distribution, and its version and licence here, empty where it is missing."""
+    found = decoders()
+    return {
+        name_of(syntax): (choice.distribution, " ".join([*found[syntax][0].split()[1:], found[syntax][1]]).strip())
+        for syntax, choice in _CHOICES.items()
+    }
+
+
 def decoder_of(syntax: str) -> str | None:
     """pydicom's name of the decoder for a transfer syntax (empty for uncompressed pixels); None where there is none."""
     choice = _CHOICES.get(syntax)

@@ -25,6 +25,7 @@ from polyclinic.modality import (
 )
 from polyclinic.nn import Encoder, Transformer, TransformerEncoder
 from polyclinic_xray.concerns import radiograph_concerns, transfer_syntax
+from polyclinic_xray.decoders import decoders_by_format
 from polyclinic_xray.dicom import read_dicom
 from polyclinic_xray.imputed import draw_image, write_image
 from polyclinic_xray.phantom import write_phantom
@@ -76,6 +77,11 @@ class XRay(Modality, Imputable, Explainable, Inspectable):
         self.rotation, self.shift, self.zoom = rotation, shift, zoom
         self.contrast, self.noise, self.stem = contrast, noise, stem
         self.normalised_targets = normalised_targets
+
+    @classmethod
+    def decoders(cls) -> dict[str, tuple[str, str]]:
+        """By transfer syntax, as ``Modality.decoders`` says."""
+        return decoders_by_format()
 
     def read(self, source: Source) -> Radiograph:
         """Decode a DICOM, PNG or JPEG file to [0, 1], dense tissue bright."""

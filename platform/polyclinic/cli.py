@@ -10,17 +10,19 @@ COMMANDS = {
     "fit": ("polyclinic.training", "train a task; polyclinic fit -c experiments/phantom/symile.yaml"),
     "validate": ("polyclinic.training", "run the validation of a checkpoint"),
     "test": ("polyclinic.training", "run the test of a checkpoint"),
+    "sweep": ("polyclinic.sweep", "choose settings by runs of fit; polyclinic sweep --space space.yaml -c FILE"),
     "predict": (
         "polyclinic.prediction",
         "write what a checkpoint makes of studies: files of absent modalities, tables",
     ),
-    "cohort": ("polyclinic.cohort.commands", "write a phantom cohort, or check one; polyclinic cohort phantom demo"),
+    "cohort": ("polyclinic.cohort.commands", "write, build, check and compare cohorts; polyclinic cohort phantom demo"),
     "evaluate": (
         "polyclinic.evaluation.commands.main",
         "zero-shot, retrieval, linkage, probes and card of a checkpoint",
     ),
+    "tracking": ("polyclinic.tracking.command", "send what MLflow missed while it was away; polyclinic tracking send"),
     "modalities": ("polyclinic.inventory", "the plugins installed here"),
-    "doctor": ("polyclinic.inventory", "versions, decoders and devices of this machine"),
+    "doctor": ("polyclinic.inventory", "versions, decoders, devices and tracking of this machine"),
 }
 
 

@@ -1,18 +1,14 @@
 """``polyclinic modalities`` and ``polyclinic doctor``: what is installed here."""
 
 import inspect
-import platform
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, entry_points, version
+from importlib.metadata import entry_points
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
-from polyclinic import __version__
+from polyclinic.doctor import doctor
 from polyclinic.modality import ENTRY_POINTS, installed_modalities
-
-_LIBRARIES = ("torch", "torchvision", "lightning", "mlflow", "monai", "transformers", "timm", "pydicom", "wfdb")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -38,24 +34,6 @@ def modalities(console: Console) -> None:
         table.add_row(name, points[name], ", ".join(inspect.signature(plugin).parameters))
     console.print(table)
     console.print("next: polyclinic cohort phantom demo/cohort")
-
-
-def doctor(console: Console) -> None:
-    """Show versions and devices, and say what is missing."""
-    table = Table("what", "found")
-    table.add_row("polyclinic", __version__)
-    table.add_row("python", platform.python_version())
-    missing = []
-    for name in _LIBRARIES:
-        try:
-            table.add_row(name, version(name))
-        except PackageNotFoundError:
-            missing.append(name)
-            table.add_row(name, "[red]missing[/red]")
-    accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-    table.add_row("accelerator", accelerator)
-    console.print(table)
-    console.print(f"next: pip install {' '.join(missing)}" if missing else "next: polyclinic modalities")
 
 
 COMMANDS = {"modalities": modalities, "doctor": doctor}

@@ -90,6 +90,16 @@ class Modality(ABC):
             return (source.file,)
         return (source,) if isinstance(source, Path) else ()
 
+    @classmethod
+    def decoders(cls) -> dict[str, tuple[str, str]]:
+        """What decodes each stored format, for ``polyclinic doctor``.
+
+        Returns:
+            By format, the distribution that decodes it, and its version and licence here; the second is empty where
+            it is not installed. Nothing at all where a plugin needs no package but its own.
+        """
+        return {}
+
     @abstractmethod
     def describe(self, raw: Any) -> Mapping[str, float | str]:
         """Facts about one decoded source (rate, bit depth, share of NaN, truncated or not).

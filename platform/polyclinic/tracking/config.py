@@ -14,7 +14,7 @@ from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 
 from polyclinic.tracking.environment import describe_environment
 from polyclinic.tracking.logger import RunLogger
-from polyclinic.tracking.record import log_text, mlflow_run
+from polyclinic.tracking.record import is_tracked, log_text
 
 _CLASSES = {"objective": "model.objective"}
 _VALUES = {
@@ -61,12 +61,28 @@ class RunRecord(SaveConfigCallback):
                 experiment_id, run_id = trainer.strategy.broadcast((logger.experiment_id, logger.run_id))
                 logger.adopt(experiment_id=experiment_id, run_id=run_id)
 
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Name the checkpoints in the run."""
+        self._name_checkpoints(trainer)
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Name those of a run that fails as well."""
+        self._name_checkpoints(trainer)
+
+    def _name_checkpoints(self, trainer: L.Trainer) -> None:
+        named = [("last", getattr(one, "path", None)) for one in trainer.checkpoint_callbacks]
+        named += [("best", getattr(one, "best_model_path", None)) for one in trainer.checkpoint_callbacks]
+        for logger in trainer.loggers:
+            for kind, path in named:
+                if path and isinstance(logger, RunLogger):
+                    logger.name_checkpoint(kind, Path(path))
+
     def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Write both files to every MLflow run, or to a folder when there is none; rank zero only."""
         text = self.parser.dump(self.config, skip_unset=False)
         environment = json.dumps(describe_environment(Path.cwd()), indent=2) + "\n"
         files = {self.config_filename: text, "environment.json": environment}
-        tracked = [logger for logger in trainer.loggers if mlflow_run(logger) is not None]
+        tracked = [logger for logger in trainer.loggers if is_tracked(logger)]
         for logger in tracked:
             for name, content in files.items():
                 log_text(logger, content, name)

@@ -3,35 +3,43 @@
 import logging
 import sys
 from argparse import Namespace
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import time
-from typing import Any, TypeVar
+from typing import Any
 
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Run
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_NAME
 
+from polyclinic.address import resolve_uri, without_password
+from polyclinic.tracking.entries import Ended, Entry, Metrics, Params, Tags
+from polyclinic.tracking.history import History
 from polyclinic.tracking.names import MetricNames, clean_name
+from polyclinic.tracking.outbox import Outbox
+from polyclinic.tracking.process import PID, is_alive_elsewhere, process_tags
 from polyclinic.tracking.status import run_status
-from polyclinic.tracking.store import artifact_location, open_store, resolve_uri
+from polyclinic.tracking.store import artifact_location, open_store
+from polyclinic.tracking.system import system_sampler
+from polyclinic.tracking.upkeep import reap, send_left
 
 _LONGEST_PARAM = 250
-_BATCH = 100
+_SECURE_SECONDS = 1.0
 _log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 
 class RunLogger(Logger):
     """Logs to MLflow, by default to a SQLite file that needs no server.
 
     Nothing is opened or written before the run starts, and only rank zero talks to MLflow. Checkpoints go to
-    ``<out>/<experiment id>/<run id>/checkpoints``.
+    ``<out>/<experiment id>/<run id>/checkpoints``. Once the run is open, a thread of its own sends what is logged:
+    when MLflow is away or its database locked, training goes on, the entries wait in ``spool-*.jsonl`` beside the
+    checkpoints, and what has not arrived ``patience`` seconds after the end is sent by the next start or by
+    ``polyclinic tracking send``.
 
     Args:
         experiment: name of the MLflow experiment; created when missing.
@@ -41,6 +49,9 @@ class RunLogger(Logger):
         run_name: shown in MLflow, which makes one up when absent.
         run_id: an existing run to continue.
         tags: of a new run.
+        patience: seconds that the end of the run waits for what has not arrived.
+        system_metrics: whether processor, memory and GPUs are sampled every ten seconds.
+        guest: whether a finished run is only added to: its status, process and end stay what they are.
     """
 
     def __init__(
@@ -52,8 +63,13 @@ class RunLogger(Logger):
         run_name: str | None = None,
         run_id: str | None = None,
         tags: dict[str, str] | None = None,
+        patience: float = 10.0,
+        system_metrics: bool = True,
+        guest: bool = False,
     ) -> None:
         super().__init__()
+        if guest and run_id is None:
+            raise ValueError("got a guest without a run, expected the run that it adds to; set `run_id`")
         self._experiment_name, self._run_name = experiment, run_name
         self._out = out.absolute()
         self._uri = resolve_uri(given=tracking_uri, out=self._out)
@@ -61,7 +77,13 @@ class RunLogger(Logger):
         self._run_id = run_id
         self._experiment_id: str | None = None
         self._client: MlflowClient | None = None
+        self._outbox: Outbox | None = None
         self._metric_names = MetricNames()
+        self._patience, self._system_metrics, self._guest = patience, system_metrics, guest
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what belongs to this process; a copy in another one goes on with the run."""
+        return {**self.__dict__, "_client": None, "_outbox": None}
 
     @property
     @rank_zero_experiment
@@ -75,12 +97,10 @@ class RunLogger(Logger):
             client, self._experiment_id = open_store(
                 self._uri, experiment=self._experiment_name, artifacts=artifact_location(self._uri, out=self._out)
             )
-            if self._run_id is None:
-                run = client.create_run(self._experiment_id, tags=self._start_tags(), run_name=self._run_name)
-            else:
-                run = client.get_run(self._run_id)
-                client.update_run(self._run_id, status="RUNNING")
+            resumed = self._run_id is not None
+            run = self._continue(client, self._run_id) if self._run_id is not None else self._create(client)
             self._run_id, self._experiment_id = run.info.run_id, run.info.experiment_id
+            self._outbox = self._open_outbox(client, run, resumed=resumed)
             self._client = client
         return self._client
 
@@ -128,21 +148,9 @@ class RunLogger(Logger):
         differs from what the run already holds the tag ``param_drift.<key>``; the run's config has them in full.
         """
         given = {clean_name(str(key)): value for key, value in _as_mapping(params).items()}
-        held = self.experiment.get_run(self.run_id).data.params
-        new: list[Param] = []
-        tags: list[RunTag] = []
-        for key, value in given.items():
-            if (omitted := _omitted(value)) is not None:
-                tags.append(RunTag(f"param_omitted.{key}", omitted))
-            elif key not in held:
-                new.append(Param(key, str(value)))
-            elif held[key] != str(value):
-                tags.append(RunTag(f"param_drift.{key}", str(value)))
-                _log.warning("the run holds %s = %s, this session uses %s; see its tags", key, held[key], value)
-        for batch in _batches(new):
-            self.experiment.log_batch(self.run_id, params=batch)
-        for batch in _batches(tags):
-            self.experiment.log_batch(self.run_id, tags=batch)
+        omitted = {key: reason for key, value in given.items() if (reason := _omitted(value)) is not None}
+        self.send(Params({key: str(value) for key, value in given.items() if key not in omitted}))
+        self.send(Tags({f"param_omitted.{key}": reason for key, reason in omitted.items()}))
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
@@ -152,21 +160,94 @@ class RunLogger(Logger):
             ValueError: two names that MLflow would store as one, or a value that is no number.
         """
         now = int(time() * 1000)
-        entries = [
-            Metric(self._metric_names.clean(name), float(value), now, step or 0) for name, value in metrics.items()
-        ]
-        for batch in _batches(entries):
-            self.experiment.log_batch(self.run_id, metrics=batch)
+        names = self._metric_names
+        self.send(Metrics(tuple((names.clean(name), float(value), now, step or 0) for name, value in metrics.items())))
+
+    @rank_zero_only
+    def send(self, entry: Entry) -> None:
+        """Hand an entry to the thread that sends it, and return at once."""
+        _ = self.experiment
+        assert self._outbox is not None
+        self._outbox.put(entry)
+
+    @rank_zero_only
+    def flush(self, seconds: float = 30.0) -> bool:
+        """Wait until what was logged is with MLflow; False when that takes longer, and nothing is lost by it."""
+        return self._outbox is None or self._outbox.flush(seconds)
+
+    @rank_zero_only
+    def secure(self) -> None:
+        """Have what was logged with MLflow or on the disk: a checkpoint that is resumed does not log it again."""
+        if self._outbox is not None:
+            self._outbox.secure(_SECURE_SECONDS)
+
+    @rank_zero_only
+    def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
+        """Name the best checkpoint in the run; no weights are uploaded."""
+        if checkpoint_callback.best_model_path:
+            self.name_checkpoint("best", Path(checkpoint_callback.best_model_path))
+
+    @rank_zero_only
+    def name_checkpoint(self, kind: str, path: Path) -> None:
+        """Refer to a checkpoint by the tag ``checkpoint.<kind>``, a path relative to ``out``."""
+        self.send(Tags({f"checkpoint.{kind}": self._relative(path)}))
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
         """End the run as FINISHED, FAILED or, after Ctrl-C and SIGTERM, KILLED."""
-        if self._client is not None:
-            self._client.set_terminated(self._run_id, run_status(status, sys.exception()))
+        if self._outbox is None:
+            return
+        if not self._guest:
+            self._outbox.put(Ended(run_status(status, sys.exception()), int(time() * 1000)))
+        if not self._outbox.close(self._patience):
+            _log.warning(
+                "MLflow at %s did not take everything within %g s; the rest waits beside the checkpoints of run %s, "
+                "and the next start or `polyclinic tracking send` sends it",
+                without_password(self._uri),
+                self._patience,
+                self._run_id,
+            )
+
+    def _create(self, client: MlflowClient) -> Run:
+        return client.create_run(self._experiment_id, tags=self._start_tags(), run_name=self._run_name)
+
+    def _continue(self, client: MlflowClient, run_id: str) -> Run:
+        run = client.get_run(run_id)
+        if self._guest:
+            return run
+        if run.info.status == "RUNNING" and is_alive_elsewhere(run.data.tags):
+            raise ValueError(
+                f"run {run_id} is still running in process {run.data.tags[PID]} of this host, expected one that has "
+                "ended; wait for it or stop it, or start a new run"
+            )
+        Tags(process_tags()).send(client, run_id)
+        client.update_run(run_id, status="RUNNING")
+        return run
+
+    def _open_outbox(self, client: MlflowClient, run: Run, *, resumed: bool) -> Outbox:
+        run_id, experiment_id, address = run.info.run_id, run.info.experiment_id, without_password(self._uri)
+
+        def put_right() -> None:
+            send_left(client, self._out, address=address, resumed=None if self._guest else run_id)
+            if not self._guest:
+                reap(client, experiment_id, by=run_id)
+
+        errands: list[Callable[[], None]] = [] if self._guest else [put_right]
+        return Outbox(
+            client=client, run_id=run_id, address=address, folder=self._out / experiment_id / run_id, errands=errands,
+            sample=system_sampler() if self._system_metrics and not self._guest else None,
+            fresh=History(client, run_id).fresh if resumed and not self._guest else None,
+        )  # fmt: skip
+
+    def _relative(self, path: Path) -> str:
+        """A path without the folders that lead to ``out``, which may tell more than the run should."""
+        return path.relative_to(self._out).as_posix() if path.is_relative_to(self._out) else path.name
 
     def _start_tags(self) -> dict[str, str]:
         """MLflow's own tags (user, git commit), with the script's name in place of its path."""
-        tags: dict[str, str] = resolve_tags({MLFLOW_SOURCE_NAME: Path(sys.argv[0]).name, **self._tags})
+        tags: dict[str, str] = resolve_tags(
+            {MLFLOW_SOURCE_NAME: Path(sys.argv[0]).name, **process_tags(), **self._tags}
+        )
         return tags
 
 
@@ -180,10 +261,3 @@ def _omitted(value: object) -> str | None:
         return f"a {type(value).__name__}; see the run's config"
     length = len(str(value))
     return f"{length} characters; see the run's config" if length > _LONGEST_PARAM else None
-
-
-def _batches(entries: Iterable[T]) -> Iterator[list[T]]:
-    """In lists of what MLflow takes in one request."""
-    remaining = iter(entries)
-    while batch := list(islice(remaining, _BATCH)):
-        yield batch

@@ -4,34 +4,41 @@ Each function does nothing for a logger that does not write to MLflow (none, CSV
 than zero, so that callers need no case of their own.
 """
 
+import io
 import json
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
 from lightning.pytorch.loggers import Logger, MLFlowLogger
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, RunTag
 
+from polyclinic.tracking.entries import Artifact, CohortInput, Entry, Tags
 from polyclinic.tracking.logger import RunLogger
 
 _DIGEST = 16
 _SHORTEST_FINGERPRINT = 8
 
 
-def mlflow_run(logger: Logger | None) -> tuple[MlflowClient, str] | None:
-    """The client and run id behind a logger; None where there is no MLflow run to write to."""
+def is_tracked(logger: Logger | None) -> bool:
+    """Whether there is an MLflow run behind a logger that this process writes to."""
     if not isinstance(logger, RunLogger | MLFlowLogger):
-        return None
-    client = logger.experiment  # a stand-in on ranks other than zero
-    return (client, str(logger.run_id)) if isinstance(client, MlflowClient) else None
+        return False
+    return isinstance(logger.experiment, MlflowClient)  # a stand-in on ranks other than zero
+
+
+def send(logger: Logger | None, entry: Entry) -> None:
+    """Hand an entry to the run of a logger, in the background where the logger has one."""
+    if isinstance(logger, RunLogger):
+        logger.send(entry)
+    elif isinstance(logger, MLFlowLogger) and is_tracked(logger):
+        entry.send(logger.experiment, str(logger.run_id))
 
 
 def log_text(logger: Logger | None, text: str, name: str) -> None:
     """Keep a text as the artifact ``name``, such as ``notes/readme.md``."""
-    if (run := mlflow_run(logger)) is not None:
-        client, run_id = run
-        client.log_text(run_id, text, name)
+    send(logger, Artifact.of(name, text.encode()))
 
 
 def log_json(logger: Logger | None, value: Any, name: str) -> None:
@@ -45,16 +52,15 @@ def log_json(logger: Logger | None, value: Any, name: str) -> None:
 
 def log_tags(logger: Logger | None, tags: Mapping[str, str]) -> None:
     """Set tags of the run, in place of earlier ones of the same names."""
-    if (run := mlflow_run(logger)) is not None:
-        client, run_id = run
-        client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+    send(logger, Tags(dict(tags)))
 
 
 def log_figure(logger: Logger | None, figure: Figure, name: str) -> None:
     """Keep a figure as the artifact ``name``, whose ending (``.png``, ``.svg``) chooses the format."""
-    if (run := mlflow_run(logger)) is not None:
-        client, run_id = run
-        client.log_figure(run_id, figure, name)
+    if is_tracked(logger):
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format=PurePosixPath(name).suffix[1:])
+        send(logger, Artifact.of(name, drawn.getvalue()))
 
 
 def log_cohort(logger: Logger | None, name: str, fingerprint: str, counts: Mapping[str, int]) -> None:
@@ -74,15 +80,6 @@ def log_cohort(logger: Logger | None, name: str, fingerprint: str, counts: Mappi
             f"got a cohort fingerprint of {len(fingerprint)} characters, expected {_SHORTEST_FINGERPRINT} or more; "
             "pass the cohort's own `fingerprint`"
         )
-    if (run := mlflow_run(logger)) is None:
-        return
-    client, run_id = run
-    dataset = Dataset(
-        name=name,
-        digest=fingerprint[:_DIGEST],
-        source_type="polyclinic-cohort",
-        source=json.dumps({"fingerprint": fingerprint}),
-        profile=json.dumps(dict(counts)),
-    )
-    client.log_inputs(run_id, datasets=[DatasetInput(dataset)])
-    client.set_tag(run_id, "cohort.fingerprint", fingerprint)
+    source, profile = json.dumps({"fingerprint": fingerprint}), json.dumps(dict(counts))
+    send(logger, CohortInput(name, fingerprint[:_DIGEST], source, profile))
+    send(logger, Tags({"cohort.fingerprint": fingerprint}))

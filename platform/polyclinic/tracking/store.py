@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import sqlite3
 import ssl
 from collections.abc import Iterator
@@ -17,27 +16,25 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
+from polyclinic.address import database_file, without_password
+
 _KNOCK_SECONDS = 10
-_SQLITE = "sqlite:///"
+_PATIENCE = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+"""MLflow's own would hold a request for minutes, where we try again; the address it prints may hold a password."""
+
 _UNUSABLE = (MlflowException, OSError, sqlite3.Error, SQLAlchemyError, ImportError)
-
-
-def resolve_uri(*, given: str | None, out: Path) -> str:
-    """The tracking address: ``given``, else MLFLOW_TRACKING_URI as it is set now, else SQLite in ``out``."""
-    return given or os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{(out.absolute() / 'mlflow.db').as_posix()}"
 
 
 def artifact_location(uri: str, *, out: Path) -> str | None:
     """Where a new experiment keeps its artifacts, as a file URI; None leaves it to the server or file store."""
-    if (database := _database_file(uri)) is not None:
+    if (database := database_file(uri)) is not None:
         return (database.parent / "mlartifacts").as_uri()
     is_database = urlsplit(uri).scheme.partition("+")[0] in {"sqlite", "postgresql", "mysql", "mssql"}
     return (out.absolute() / "mlartifacts").as_uri() if is_database else None
-
-
-def without_password(text: str) -> str:
-    """The text with the user and the password taken out of every address in it."""
-    return re.sub(r"://[^/@\s]+@", "://", text)
 
 
 def open_store(uri: str, *, experiment: str, artifacts: str | None) -> tuple[MlflowClient, str]:
@@ -55,7 +52,9 @@ def open_store(uri: str, *, experiment: str, artifacts: str | None) -> tuple[Mlf
         ValueError: the store cannot be reached or used, or the experiment was deleted.
     """
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
-    database = _database_file(uri)
+    for name, value in _PATIENCE.items():
+        os.environ.setdefault(name, value)
+    database = database_file(uri)
     try:
         with _alone(database):
             _knock(uri, database)
@@ -67,11 +66,6 @@ def open_store(uri: str, *, experiment: str, artifacts: str | None) -> tuple[Mlf
             f"cannot use MLflow tracking at {without_password(uri)}: {cause}; set MLFLOW_TRACKING_URI or "
             "`trainer.logger.init_args.tracking_uri` to a server that answers or to a writable sqlite:/// file"
         ) from error
-
-
-def _database_file(uri: str) -> Path | None:
-    path = uri.removeprefix(_SQLITE).partition("?")[0]
-    return Path(path).absolute() if uri.startswith(_SQLITE) and path not in {"", ":memory:"} else None
 
 
 @contextmanager

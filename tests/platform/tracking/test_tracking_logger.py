@@ -18,10 +18,11 @@ def _no_address(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def logger(empty_store: Path) -> RunLogger:
-    return RunLogger(out=empty_store.parent)
+    return RunLogger(out=empty_store.parent, system_metrics=False)
 
 
 def stored(logger: RunLogger) -> mlflow.entities.RunData:
+    assert logger.flush()
     return mlflow.MlflowClient(logger.tracking_uri).get_run(logger.run_id).data
 
 
@@ -34,6 +35,7 @@ def test_the_address_is_the_one_set_when_the_logger_is_built(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/late.db")
     late = RunLogger()
     late.log_metrics({"val/auroc": 0.75}, step=2)
+    assert late.flush()
     assert [run.data.metrics for run in runs(f"sqlite:///{tmp_path}/late.db")] == [{"val/auroc": 0.75}]
     assert RunLogger(tracking_uri="http://given").tracking_uri == "http://given"
     assert {path.name for path in tmp_path.iterdir()} == {"late.db", "late.db.lock"}
@@ -64,8 +66,9 @@ def test_the_status_says_how_a_fit_ended(
 def test_a_continued_run_is_running_again(logger: RunLogger, tmp_path: Path) -> None:
     logger.log_metrics({"loss": 1.0}, step=0)
     logger.finalize("success")
-    again = RunLogger(out=tmp_path, run_id=logger.run_id)
+    again = RunLogger(out=tmp_path, run_id=logger.run_id, system_metrics=False)
     again.log_metrics({"loss": 0.5}, step=1)
+    assert again.flush()
     [run] = runs(logger.tracking_uri)
     assert (run.info.status, run.data.metrics) == ("RUNNING", {"loss": 0.5})
     assert again.version == logger.version
@@ -86,7 +89,7 @@ def test_parameters_never_stop_a_run(logger: RunLogger, caplog: pytest.LogCaptur
     assert stored(logger).params == {"lr": "0.1", "just": "y" * 250, "none": "None"}
     with caplog.at_level(logging.WARNING):
         logger.log_hyperparams({"lr": 0.2, "just": "y" * 250, "seed": 1})
-    kept = stored(logger)
+        kept = stored(logger)
     assert (kept.params["lr"], kept.params["seed"]) == ("0.1", "1")
     ours = {key: value for key, value in kept.tags.items() if key.startswith("param_")}
     assert ours == {
@@ -108,6 +111,7 @@ def test_what_is_recorded_beside_the_metrics(logger: RunLogger, tmp_path: Path) 
     log_json(logger, {"auroc": [0.5]}, "scores.json")
     log_figure(logger, similarity_matrix(np.eye(2), ["a", "b"]), "figures/match.png")
     log_cohort(logger, "demo", "0123456789abcdef0123456789abcdef01234567", {"train": 3})
+    assert logger.flush()
     read = {
         name: artifact(logger.tracking_uri, logger.run_id, name, tmp_path) for name in ("notes/a.txt", "scores.json")
     }

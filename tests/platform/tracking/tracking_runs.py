@@ -72,5 +72,10 @@ def runs(uri: str, experiment: str = "polyclinic") -> list[mlflow.entities.Run]:
     return client.search_runs([found.experiment_id], order_by=["attributes.start_time ASC"])
 
 
+def curves(run: mlflow.entities.Run) -> dict[str, float]:
+    """The last values, without those of the machine."""
+    return {name: value for name, value in run.data.metrics.items() if not name.startswith("system/")}
+
+
 def artifact(uri: str, run_id: str, name: str, folder: Path) -> str:
     return Path(mlflow.MlflowClient(uri).download_artifacts(run_id, name, str(folder))).read_text()

@@ -31,7 +31,7 @@ def keep_report(
         path.write_text(json.dumps(content, indent=1), encoding="utf-8")
     if restored.run_id is None:
         return
-    logger = RunLogger(tracking_uri=restored.tracking_uri, run_id=restored.run_id)
+    logger = RunLogger(tracking_uri=restored.tracking_uri, run_id=restored.run_id, guest=True)
     logger.log_metrics({key: value for key, value in metrics.items() if value == value})
     log_tags(logger, {f"overlap.{name}.{key}": value for key, value in overlap.tags().items()})
     log_json(logger, content, f"evaluation/{name}.json")

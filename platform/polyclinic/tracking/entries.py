@@ -1,0 +1,157 @@
+"""What a run tells MLflow, as values that can wait in a file until the server answers."""
+
+import base64
+import json
+import logging
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeAlias, TypeVar
+
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
+
+_BATCH = 100
+_METRIC_BATCH = 1000
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Numbers of one or more steps, each with its name, value, time in milliseconds and step."""
+
+    values: tuple[tuple[str, float, int, int], ...]
+
+    def send(self, client: MlflowClient, run_id: str) -> None:
+        """Log them; MLflow's database leaves out those that it already holds."""
+        for batch in batches(self.values, _METRIC_BATCH):
+            client.log_batch(run_id, metrics=[Metric(*value) for value in batch])
+
+
+@dataclass(frozen=True)
+class Params:
+    """Settings, as texts."""
+
+    values: dict[str, str]
+
+    def send(self, client: MlflowClient, run_id: str) -> None:
+        """Log the new ones; one that differs from what the run holds becomes the tag ``param_drift.<key>``."""
+        held = client.get_run(run_id).data.params
+        drifted = {key: value for key, value in self.values.items() if held.get(key, value) != value}
+        for batch in batches(item for item in self.values.items() if item[0] not in held):
+            client.log_batch(run_id, params=[Param(*item) for item in batch])
+        for key, value in drifted.items():
+            _log.warning("the run holds %s = %s, this session uses %s; see its tags", key, held[key], value)
+        Tags({f"param_drift.{key}": value for key, value in drifted.items()}).send(client, run_id)
+
+
+@dataclass(frozen=True)
+class Tags:
+    """Tags, in place of earlier ones of the same names."""
+
+    values: dict[str, str]
+
+    def send(self, client: MlflowClient, run_id: str) -> None:
+        """Set them."""
+        for batch in batches(self.values.items()):
+            client.log_batch(run_id, tags=[RunTag(*item) for item in batch])
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A small file: its name, which may hold folders, and its content in base 64."""
+
+    name: str
+    content: str
+
+    @classmethod
+    def of(cls, name: str, content: bytes) -> "Artifact":
+        """From bytes."""
+        return cls(name, base64.b64encode(content).decode("ascii"))
+
+    def send(self, client: MlflowClient, run_id: str) -> None:
+        """Upload it."""
+        path = PurePosixPath(self.name)
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, path.name)
+            file.write_bytes(base64.b64decode(self.content))
+            client.log_artifact(run_id, str(file), None if path.parent == PurePosixPath() else str(path.parent))
+
+
+@dataclass(frozen=True)
+class CohortInput:
+    """The cohort as a dataset of the run."""
+
+    name: str
+    digest: str
+    source: str
+    profile: str
+
+    def send(self, client: MlflowClient, run_id: str) -> None:
+        """Name it; MLflow leaves out what it already holds."""
+        dataset = Dataset(self.name, self.digest, "polyclinic-cohort", self.source, profile=self.profile)
+        client.log_inputs(run_id, datasets=[DatasetInput(dataset)])
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How and when, in milliseconds, the run ended."""
+
+    status: str
+    time: int
+
+    def send(self, client: MlflowClient, run_id: str) -> None:
+        """End it."""
+        client.set_terminated(run_id, self.status, end_time=self.time)
+
+
+Entry: TypeAlias = Metrics | Params | Tags | Artifact | CohortInput | Ended
+_KINDS: dict[str, type[Any]] = {cls.__name__: cls for cls in (Params, Tags, Artifact, CohortInput, Ended)}
+
+
+def to_line(entry: Entry) -> str:
+    """One line of JSON, line break included."""
+    return json.dumps({"kind": type(entry).__name__, **asdict(entry)}) + "\n"
+
+
+def from_line(line: str) -> Entry:
+    """The entry that ``to_line`` wrote.
+
+    Raises:
+        ValueError: the line is cut, as after a kill.
+    """
+    try:
+        told: dict[str, Any] = json.loads(line)
+    except json.JSONDecodeError:
+        raise ValueError(f"got a line of {len(line)} characters that is cut, expected one entry as JSON") from None
+    kind = told.pop("kind")
+    if kind == Metrics.__name__:
+        return Metrics(tuple((name, value, time, step) for name, value, time, step in told["values"]))
+    entry: Entry = _KINDS[kind](**told)
+    return entry
+
+
+def joined(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """The same in fewer requests: neighbouring metrics become one entry."""
+    metrics: list[tuple[str, float, int, int]] = []
+    for entry in entries:
+        if isinstance(entry, Metrics):
+            metrics.extend(entry.values)
+            continue
+        if metrics:
+            yield Metrics(tuple(metrics))
+            metrics = []
+        yield entry
+    if metrics:
+        yield Metrics(tuple(metrics))
+
+
+def batches(entries: Iterable[T], size: int = _BATCH) -> Iterator[list[T]]:
+    """In lists of what MLflow takes in one request."""
+    remaining = iter(entries)
+    while batch := list(islice(remaining, size)):
+        yield batch
