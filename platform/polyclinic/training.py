@@ -13,17 +13,22 @@ from typing import Any
 
 import lightning.pytorch as L
 import yaml
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from polyclinic import objectives, tasks
+from polyclinic.address import without_password
 from polyclinic.callbacks import CohortRecord, Provenance, SeenRecord, WeightRecord
 from polyclinic.checkpoint import load_checkpoint, seen_by
+from polyclinic.checkpointing import AtomicCheckpoints, LastCheckpoint
 from polyclinic.cohort.overlap import Seen, find_overlap, seen_cohort
 from polyclinic.data import CohortDataModule
 from polyclinic.modality import Modality, installed_modalities
 from polyclinic.pictures import ReconstructionPictures
+from polyclinic.resuming import RandomStates, resume
 from polyclinic.tracking import RunLogger, RunRecord
+from polyclinic.tracking.status import ended_by_sigterm, exit_of
 from polyclinic.weights import move_encoders
 
 __all__ = ["PolyclinicCLI", "main", "objectives", "tasks"]
@@ -62,7 +67,14 @@ class PolyclinicCLI(LightningCLI):
             help="whether to go on when `--weights`, or the checkpoint that is resumed or measured, was made from "
             "studies that this cohort tests or chooses on; MLflow says so",
         )
+        parser.add_argument(
+            "--new_run",
+            type=bool,
+            default=False,
+            help="whether `fit --ckpt_path` goes on in a run of its own, and leaves the checkpoint's run as it is",
+        )
         parser.add_lightning_class_args(ReconstructionPictures, "pictures")
+        parser.add_lightning_class_args(LastCheckpoint, "last")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse what ``main`` was given, which is the command line or what a program calls it with."""
@@ -71,6 +83,9 @@ class PolyclinicCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         """Build everything, and refuse a bad cohort before a run is opened."""
         super().instantiate_classes()
+        if type(self.trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+            self.trainer.strategy.checkpoint_io = AtomicCheckpoints()
+        self._resumed = self._resume()
         if self.datamodule is not None:
             _ = self.datamodule.cohort
             self._refuse_overlap(self._take_weights())
@@ -82,17 +97,36 @@ class PolyclinicCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Say where the result is and what to run next."""
-        checkpoint = self.trainer.checkpoint_callback
-        if not self.trainer.is_global_zero or not isinstance(checkpoint, ModelCheckpoint):
+        kept = _kept(self.trainer)
+        if not self.trainer.is_global_zero or not kept:
             return
-        path, logger = _shown(Path(checkpoint.best_model_path)), self.trainer.logger
-        result = {"checkpoint": str(path), "seconds": round(time.monotonic() - self._started, 1)}
+        path, logger = _shown(kept[0]), self.trainer.logger
+        result = {
+            "checkpoint": str(path),
+            "last": str(_shown(kept[-1])),
+            "seconds": round(time.monotonic() - self._started, 1),
+        }
         if isinstance(logger, RunLogger):
             result |= {"mlflow_run_id": logger.run_id, "tracking_uri": logger.tracking_uri}
-            print(f"runs: mlflow ui --backend-store-uri {logger.tracking_uri}")  # noqa: T201
+            address = without_password(logger.tracking_uri)
+            print(f"runs: {address if address.startswith('http') else f'mlflow ui --backend-store-uri {address}'}")  # noqa: T201
         if self.config.fit.json is not None:
             self.config.fit.json.write_text(json.dumps(result, indent=1), encoding="utf-8")
         print(f"next: {_NEXT[type(self.model)].format(path)}")  # noqa: T201
+
+    def _resume(self) -> Path | None:
+        """Find the checkpoint that `fit` goes on from, and take its run up; None for a fresh start.
+
+        The configuration that is kept names no checkpoint: fed back, it repeats the run from its beginning.
+        """
+        command = self.config.subcommand
+        if command != "fit" or (asked := self.config.fit.ckpt_path) is None:
+            return None
+        self.config.fit.ckpt_path = None
+        config = yaml.safe_load(self._parser(command).dump(self.config.fit, skip_unset=False))
+        path = resume(str(asked), self.trainer, config, new_run=self.config.fit.new_run)
+        self.config_init.fit.ckpt_path = None if path is None else str(path)
+        return path
 
     def _take_weights(self) -> Seen:
         """Start from the encoders of another run, where the user wants that; what these saw."""
@@ -108,7 +142,7 @@ class PolyclinicCLI(LightningCLI):
     def _refuse_overlap(self, seen: Seen) -> None:
         """Stop before a run is opened when what it starts from saw the studies that it is to be measured by."""
         command = self.config.subcommand
-        resumed = self.config[command].get("ckpt_path")
+        resumed = self._resumed if command == "fit" else self.config[command].get("ckpt_path")
         if resumed is not None and Path(resumed).is_file():
             seen = seen.joined(seen_by(load_checkpoint(Path(resumed))))
         seen = seen.joined(Seen(unknown=_folders(self.model)))
@@ -160,12 +194,32 @@ def _folders(model: L.LightningModule) -> tuple[str, ...]:
     )
 
 
+def _kept(trainer: L.Trainer) -> list[Path]:
+    """The checkpoints that a run leaves: the best one where a metric chooses, and the last one."""
+    best = [Path(one.best_model_path) for one in trainer.checkpoint_callbacks if isinstance(one, ModelCheckpoint)]
+    last = [one.path for one in trainer.checkpoint_callbacks if isinstance(one, LastCheckpoint)]
+    return [path for path in [*best, *last] if path is not None and path.is_file()]
+
+
 def _shown(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parse and run one of the Lightning subcommands."""
+    """Parse and run one of the Lightning subcommands.
+
+    Raises:
+        SystemExit: SIGTERM ended it; with 143, where Lightning would leave with 0.
+        KeyboardInterrupt: Ctrl-C ended it.
+    """
+    try:
+        with ended_by_sigterm():
+            _run(argv)
+    except SystemExit as end:
+        raise exit_of(end) from None
+
+
+def _run(argv: Sequence[str]) -> None:
     load_plugins(argv)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advertisement)
     PolyclinicCLI(
@@ -177,10 +231,7 @@ def main(argv: Sequence[str]) -> None:
         trainer_defaults={
             "logger": {"class_path": f"{RunLogger.__module__}.{RunLogger.__qualname__}"},
             "callbacks": [
-                # Also where validation never runs: training without a checkpoint would be lost.
-                ModelCheckpoint(
-                    filename="last", save_top_k=1, enable_version_counter=False, save_on_train_epoch_end=True
-                ),
+                RandomStates(),
                 CohortRecord(),
                 Provenance(),
                 WeightRecord(),

@@ -1,9 +1,11 @@
 """Studies of one split as samples."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
 
 import numpy as np
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 from polyclinic.cohort import Study
 from polyclinic.data.batch import BrokenSource, Sample
@@ -112,3 +114,42 @@ class StudySampler(Sampler[Place]):
         if self._shuffle:
             return self._length // self._world
         return len(range(self._rank, self._length, self._world))
+
+
+class StudyBatches(BatchSampler):
+    """Batches of places, from the batch on at which training stands: what was trained on is not read again.
+
+    Args:
+        sampler: of places, in the order of its epoch.
+        batch_size: places per batch.
+        drop_last: whether an incomplete last batch is left out.
+        start: batches of this epoch that are done; asked when the first batch is.
+    """
+
+    def __init__(self, sampler: Sampler[Place], *, batch_size: int, drop_last: bool, start: Callable[[], int]) -> None:
+        super().__init__(sampler, batch_size, drop_last)  # type: ignore[arg-type]
+        self._start = start
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        return islice(super().__iter__(), self._start(), None)
+
+
+class StudyLoader(DataLoader):
+    """A loader whose workers start with the first batch that is taken, not with the iterator.
+
+    Lightning makes the iterator before it knows the epoch and the batch at which a resumed run goes on, and before
+    it reads the checkpoint where a schedule asks for the number of steps.
+    """
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        return self._once_asked()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: where an epoch goes on follows from the trainer's own count of batches, which is saved anyway."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Nothing to take up; that this exists tells Lightning that the loader can go on in the middle."""
+
+    def _once_asked(self) -> Iterator[Any]:
+        yield from super().__iter__()

@@ -1,7 +1,7 @@
 """A cohort as train, validation, test and prediction loaders."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -9,13 +9,15 @@ from typing import Any
 
 import lightning.pytorch as L
 import numpy as np
-from torch.utils.data import DataLoader
+import torch
+from torch.utils.data import DataLoader, Sampler
 
 from polyclinic.cohort import Cohort, Study, Target, read_cohort, readable_raws
 from polyclinic.data.batch import Batch, collate
-from polyclinic.data.dataset import StudyDataset, StudySampler
+from polyclinic.data.dataset import Place, StudyBatches, StudyDataset, StudyLoader, StudySampler
 from polyclinic.data.fraction import patient_fraction
 from polyclinic.data.labels import LabelPolicy
+from polyclinic.data.mixing import Order, OrderedSampler
 from polyclinic.data.prepared import PreparedModality, prepare_modality
 from polyclinic.data.quarantine import Quarantine
 from polyclinic.modality import Modality, settings
@@ -37,6 +39,7 @@ class CohortDataModule(L.LightningDataModule):
         augment: whether training items are varied randomly.
         views: how many random variations of each training study a batch holds, side by side; they belong together
             where the task has ``same: study``.
+        order: in which training takes the studies of an epoch (``Mixed``, ``ByLength``); shuffled unless set.
         max_broken_share: the run fails when more of the sources read are broken.
         labels: label columns to use, in this order; all of the cohort's unless set.
         label_policy: what uncertain and blank labels mean.
@@ -59,6 +62,7 @@ class CohortDataModule(L.LightningDataModule):
         prepared: Path | None = None,
         augment: bool = True,
         views: int = 1,
+        order: Order | None = None,
         max_broken_share: float = 0.05,
         labels: list[str] | None = None,
         label_policy: LabelPolicy | None = None,
@@ -80,7 +84,7 @@ class CohortDataModule(L.LightningDataModule):
         self.facts: dict[str, float] = {}
         self._path, self._batch_size, self._num_workers = cohort, batch_size, num_workers
         self._prepared_folder, self._augment, self._seed = prepared, augment, seed
-        self._predict_split, self._views = predict_split, views
+        self._predict_split, self._views, self._order = predict_split, views, order
         self.label_policy = label_policy or LabelPolicy()
         self._labels, self._label_fraction = labels, label_fraction
         self._cohort: Cohort | None = None
@@ -188,8 +192,11 @@ class CohortDataModule(L.LightningDataModule):
             self._prepared.pop(name, None)
 
     def train_dataloader(self) -> DataLoader:
-        """Shuffled, augmented batches of the training split; an incomplete last batch is dropped."""
-        return self.loader("train", train=True)
+        """Shuffled, augmented batches of the training split; an incomplete last batch is dropped.
+
+        In a resumed run the first epoch begins after the last batch that its checkpoint had seen.
+        """
+        return self.loader("train", train=True, start=self._batches_done)
 
     def val_dataloader(self) -> DataLoader:
         """Batches of the validation split, in order."""
@@ -209,8 +216,14 @@ class CohortDataModule(L.LightningDataModule):
         self.quarantine.note(seen=seen, broken=batch.broken)
         return batch
 
-    def loader(self, split: str, *, train: bool = False) -> DataLoader:
-        """Batches of one split: in order, or for training shuffled and augmented."""
+    def loader(self, split: str, *, train: bool = False, start: Callable[[], int] = int) -> DataLoader:
+        """Batches of one split: in order, or for training shuffled and augmented.
+
+        Args:
+            split: its name.
+            train: whether to shuffle and to augment.
+            start: for training, how many batches of the epoch are left out at its beginning; none unless given.
+        """
         studies = self.studies(split, training=train)
         if not studies and train:
             raise ValueError("the cohort has no training study; correct its `split`")
@@ -224,16 +237,32 @@ class CohortDataModule(L.LightningDataModule):
         )
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         views = self._views if train else 1
-        sampler = StudySampler(length=len(studies), shuffle=train, seed=self._seed, rank=rank, world=world, views=views)
-        return DataLoader(
+        turns = {"seed": self._seed, "rank": rank, "world": world, "views": views}
+        sampler: Sampler[Place]
+        if train and self._order is not None:
+            sampler = OrderedSampler(order=self._order, studies=studies, batch_size=self._batch_size, **turns)
+        else:
+            sampler = StudySampler(length=len(studies), shuffle=train, **turns)
+        size = self._batch_size * views
+        loading = partial(
+            StudyLoader if train else DataLoader,
             dataset,
-            batch_size=self._batch_size * views,
-            sampler=sampler,
             num_workers=self._num_workers,
             persistent_workers=self._num_workers > 0,
-            drop_last=train and len(sampler) >= self._batch_size * views,
             collate_fn=partial(collate, modalities=self.modalities),
+            # Of its own: a loader draws from it whenever it starts, which a resumed run does at other times.
+            generator=torch.Generator().manual_seed(self._seed),
         )
+        if not train:
+            return loading(sampler=sampler, batch_size=size)
+        return loading(
+            batch_sampler=StudyBatches(sampler, batch_size=size, drop_last=len(sampler) >= size, start=start)
+        )
+
+    def _batches_done(self) -> int:
+        """Batches of the epoch that the trainer has been through, which is not zero in a resumed run alone."""
+        trainer = self.trainer
+        return trainer.fit_loop.epoch_loop.batch_progress.current.ready if trainer and trainer.training else 0
 
     def _fit(self) -> None:
         studies = self.cohort.split("train")

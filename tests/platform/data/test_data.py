@@ -59,7 +59,7 @@ def test_fit_sees_training_studies_only(pulse_cohort: Path) -> None:
 def test_augmentation_follows_seed_and_epoch(pulse_cohort: Path) -> None:
     def first_batch(epoch: int, seed: int = 0) -> Batch:
         loader = _module(pulse_cohort, batch_size=8, seed=seed).train_dataloader()
-        loader.sampler.set_epoch(epoch)
+        loader.batch_sampler.sampler.set_epoch(epoch)
         return next(iter(loader))
 
     assert _same(first_batch(0), first_batch(0))

@@ -1,0 +1,155 @@
+"""Orders of an epoch: mixed by kind or alike in length, the same draw on every rank."""
+
+import functools
+import operator
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from polyclinic.cohort import Study
+from polyclinic.data import CohortDataModule
+from polyclinic.data.lengths import ByLength
+from polyclinic.data.mixing import Mixed, Order, OrderedSampler
+from pulse import Pulse
+
+SITES = {"large": 61, "small": 30, "rare": 9}
+KINDS = [site for site, count in SITES.items() for _ in range(count)]
+
+
+def _study(place: int, *, site: str = "", **sources: str) -> Study:
+    return Study(
+        study_id=f"S{place}", patient_id=f"P{place}", split="train", sources=sources, labels=(),
+        groups={"site": site} if site else {},
+    )  # fmt: skip
+
+
+STUDIES = [_study(place, site=site, note="x") for place, site in enumerate(KINDS)]
+
+
+def _steps(order: Order, studies: list[Study], *, world: int, batch: int, epoch: int = 0) -> list[list[int]]:
+    """The studies of each step of all ranks, as their samplers give them."""
+    ranks = []
+    for rank in range(world):
+        sampler = OrderedSampler(
+            order=order, studies=studies, batch_size=batch, seed=3, rank=rank, world=world, views=1
+        )
+        sampler.set_epoch(epoch)
+        places = list(sampler)
+        assert len(sampler) == len(places) == len(studies) // world
+        assert {one for one, _, _ in places} == {epoch}
+        ranks.append([index for _, index, _ in places])
+    count = len(studies) // (world * batch)
+    return [[index for mine in ranks for index in mine[step * batch : (step + 1) * batch]] for step in range(count)]
+
+
+def test_each_step_holds_of_each_kind_what_its_share_is() -> None:
+    seen = []
+    for step in _steps(Mixed(by="site"), STUDIES, world=1, batch=10):
+        counts = Counter(KINDS[index] for index in step)
+        assert all(abs(counts[site] - count / 10) < 1 for site, count in SITES.items())
+        seen += step
+    assert sorted(seen) == list(range(100))
+
+
+@pytest.mark.parametrize("order", [Mixed(by="site"), ByLength(modality="note", window=3)])
+def test_ranks_together_take_the_step_that_one_process_takes(order: Order) -> None:
+    one = _steps(order, STUDIES, world=1, batch=12)
+    three = _steps(order, STUDIES, world=3, batch=4)
+    assert [sorted(step) for step in three] == [sorted(step) for step in one]
+    assert one != _steps(order, STUDIES, world=1, batch=12, epoch=1)
+    assert one == _steps(order, STUDIES, world=1, batch=12)
+
+
+def test_a_small_cohort_is_repeated_with_other_augmentation_and_a_large_one_cut() -> None:
+    order = Mixed(by="site", shares={"large": 1, "small": 1, "rare": 2})
+    sampler = OrderedSampler(order=order, studies=STUDIES, batch_size=8, seed=0, rank=0, world=1, views=2)
+    places = list(sampler)
+    assert len(places) == len(set(places)) == 200
+    counts = Counter(KINDS[index] for _, index, _ in places)
+    assert counts == {"large": 50, "small": 50, "rare": 100}
+    rare = [index for _, index, view in places if KINDS[index] == "rare" and view % 2 == 0]
+    # Nine studies in the same order again and again: none is twice in a step of eight, of which it has four.
+    assert all(rare[place] == rare[place + 9] for place in range(len(rare) - 9))
+    assert max(view for _, index, view in places if KINDS[index] == "rare") == 11
+
+
+def test_subsets_of_modalities_are_spread_and_a_share_of_none_leaves_out() -> None:
+    kinds = [{"a": "1", "b": "1"}, {"a": "1"}, {"b": "1"}, {}]
+    studies = [_study(place, **kinds[place % 4]) for place in range(40)]
+    for step in _steps(Mixed(by="modalities"), studies, world=2, batch=4):
+        assert Counter(index % 4 for index in step) == {0: 2, 1: 2, 2: 2, 3: 2}
+    shares = {"a+b": 1.0, "a": 1.0, "b": 0.0, "none": 0.0}
+    for step in _steps(Mixed(by="modalities", shares=shares), studies, world=1, batch=10):
+        assert Counter(index % 4 for index in step) == {0: 5, 1: 5}
+
+
+def test_steps_are_alike_in_length_and_so_are_ranks(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(1, 2000, size=96)
+    studies = []
+    for place, length in enumerate(lengths):
+        file = tmp_path / f"{place}.txt"
+        file.write_text("x" * int(length))
+        studies.append(_study(place, note=file if place % 2 else "x" * int(length)))  # type: ignore[arg-type]
+    steps = _steps(ByLength(modality="note"), studies, world=2, batch=4)
+    padded = sum(max(lengths[step]) * len(step) for step in steps)
+    plain = sum(max(lengths[step]) * len(step) for step in rng.permutation(96).reshape(-1, 8))
+    assert padded < 1.1 * lengths.sum()
+    assert plain > 1.5 * lengths.sum()
+    for step in steps:
+        first, second = lengths[step[:4]].sum(), lengths[step[4:]].sum()
+        assert abs(first - second) <= max(lengths[step]) - min(lengths[step])
+    assert sorted(functools.reduce(operator.iadd, steps, [])) == list(range(96))
+
+
+def test_studies_without_the_text_do_not_flock_together() -> None:
+    studies = [_study(place, **({"note": "x" * (1 + place)} if place % 2 else {})) for place in range(200)]
+    for step in _steps(ByLength(modality="note"), studies, world=1, batch=20):
+        assert 2 <= sum(index % 2 for index in step) <= 18
+
+
+@pytest.mark.parametrize("order", [Mixed(by="modalities"), ByLength(modality="note")])
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_fewer_studies_than_a_step_are_all_taken(order: Order, count: int) -> None:
+    studies = [_study(place, note="x" * place) for place in range(count)]
+    sampler = OrderedSampler(order=order, studies=studies, batch_size=8, seed=0, rank=0, world=1, views=1)
+    assert sorted(index for _, index, _ in sampler) == list(range(count))
+
+
+def test_loader_takes_the_order_in_training_alone(pulse_cohort: Path) -> None:
+    modalities = {name: Pulse() for name in ("first", "second")}
+    data = CohortDataModule(
+        cohort=pulse_cohort, modalities=modalities, batch_size=16, order=Mixed(by="modalities"), views=2
+    )
+    studies = {study.study_id: "+".join(sorted(study.sources)) for study in data.studies("train")}
+    total = Counter(studies.values())
+    assert len(total) > 1
+    batches = list(data.train_dataloader())
+    assert len(batches) == len(studies) // 16
+    for batch in batches:
+        assert batch.study_ids[::2] == batch.study_ids[1::2]
+        counts = Counter(studies[study] for study in batch.study_ids[::2])
+        assert all(abs(counts[kind] - 16 * count / len(studies)) < 1 for kind, count in total.items())
+    in_order = [study for batch in data.val_dataloader() for study in batch.study_ids]
+    assert in_order == [study.study_id for study in data.studies("val")]
+
+
+@pytest.mark.parametrize(
+    ("order", "message"),
+    [
+        (lambda: Mixed(by="ward").draw(STUDIES, together=4, rng=np.random.default_rng()), r"`by: ward`.*\['site'\]"),
+        (
+            lambda: Mixed(by="site", shares={"large": 1.0}).draw(STUDIES, together=4, rng=np.random.default_rng()),
+            r"got shares of \['large'\], expected one of each kind .*\['large', 'rare', 'small'\]",
+        ),
+        (lambda: Mixed(by="site", shares={"large": 0.0}), "not all 0"),
+        (lambda: Mixed(by="site", shares={"large": -1.0, "small": 2.0}), "0 or more"),
+        (lambda: ByLength(modality="scan").draw(STUDIES, together=4, rng=np.random.default_rng()), r"\['note'\]"),
+        (lambda: ByLength(modality="note", window=0), "window 0"),
+    ],
+)
+def test_bad_settings_are_named(order: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        order()  # type: ignore[operator]

@@ -1,0 +1,185 @@
+"""A run that is killed and started again is the run that was never killed."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from mlflow import MlflowClient
+
+from cli_runs import fit, write_config
+from polyclinic.cli import main
+
+TESTS = Path(__file__).parents[1]
+PULSES = {"first": {"class_path": "pulse.Pulse"}, "second": {"class_path": "pulse.Pulse"}}
+MODEL = {"class_path": "resumed.OneCycle", "init_args": {"objective": "Symile", "embedding": 8, "lr": 0.003}}
+HOLD = """
+import fcntl, sys, time
+file = open(sys.argv[1], "a")
+fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+print("held", flush=True)
+time.sleep(20)
+"""
+
+
+def _start(folder: Path, *words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "polyclinic.cli", "fit", "-c", "config.yaml", "--json", "fit.json", *words]
+    known = {**os.environ, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, cwd=folder, env=known, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def _end(started: subprocess.Popen[str]) -> tuple[int, str]:
+    errors = started.communicate(timeout=120)[1]
+    return started.returncode, errors
+
+
+def _curves(folder: Path, result: dict[str, Any]) -> dict[str, list[tuple[int, float]]]:
+    """Every curve but those of the machine, and of what is logged by the first batch of an epoch alone."""
+    client = MlflowClient(f"sqlite:///{folder}/runs/mlflow.db")
+    (run,) = client.search_runs([client.get_experiment_by_name("polyclinic").experiment_id])
+    assert (run.info.run_id, run.info.status) == (result["mlflow_run_id"], "FINISHED")
+    names = [name for name in run.data.metrics if name.startswith(("train/", "val/")) and name != "train/negatives"]
+    return {
+        name: sorted((point.step, point.value) for point in client.get_metric_history(run.info.run_id, name))
+        for name in names
+    }
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, pulse_cohort: Path) -> tuple[Path, Path]:
+    """The folders of a run that was left alone, and of one that was killed after 14 of its 27 batches and resumed."""
+    folders = tmp_path_factory.mktemp("whole"), tmp_path_factory.mktemp("cut")
+    for folder in folders:
+        config = {
+            "model": MODEL,
+            "data": {"batch_size": 8, "num_workers": 2, "cohort": str(pulse_cohort), "modalities": PULSES},
+            "trainer": {
+                "accelerator": "cpu", "max_epochs": 3, "accumulate_grad_batches": 2, "log_every_n_steps": 1,
+                "enable_progress_bar": False, "enable_model_summary": False,
+                "callbacks": [{"class_path": "resumed.Witness", "init_args": {"file": "seen.txt"}}],
+            },
+            "last": {"every_n_steps": 2},
+        }  # fmt: skip
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    whole, cut = (
+        _start(folders[0]),
+        _start(folders[1], "--trainer.callbacks.init_args.kill_after=14", "--ckpt_path=last"),
+    )
+    assert _end(cut)[0] == -9
+    code, errors = _end(_start(folders[1], "--ckpt_path=last"))
+    assert code == 0, errors
+    assert "not resumable" not in errors
+    assert _end(whole)[0] == 0
+    return folders
+
+
+def _seen(folder: Path) -> list[list[Any]]:
+    return [json.loads(line) for line in (folder / "seen.txt").read_text().splitlines()]
+
+
+def _result(folder: Path) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads((folder / "fit.json").read_text())
+    return result
+
+
+def test_every_step_after_a_kill_sees_the_studies_it_would_have_seen(runs: tuple[Path, Path]) -> None:
+    whole, cut = map(_seen, runs)
+    # Killed after batch 14, in the middle of an accumulated step: the last whole one that is kept ended with batch 11.
+    assert [told[0] for told in cut] == [*range(1, 15), *range(12, 28)]
+    assert cut == [*whole[:14], *whole[11:]]
+
+
+def test_the_weights_are_those_of_the_run_that_was_left_alone_and_of_its_last_step(runs: tuple[Path, Path]) -> None:
+    whole, cut = (torch.load(folder / _result(folder)["last"], weights_only=True) for folder in runs)
+    assert all(torch.equal(cut["state_dict"][name], weight) for name, weight in whole["state_dict"].items())
+    moments = [list(one["optimizer_states"][0]["state"].values()) for one in (whole, cut)]
+    assert all(torch.equal(a["exp_avg_sq"], b["exp_avg_sq"]) for a, b in zip(*moments, strict=True))
+    assert [(one["epoch"], one["global_step"]) for one in (whole, cut)] == [(2, 15), (2, 15)]
+    assert torch.equal(whole["random_states"][0]["torch"], cut["random_states"][0]["torch"])
+
+
+def test_one_run_holds_every_step_once(runs: tuple[Path, Path]) -> None:
+    whole, cut = (_curves(folder, _result(folder)) for folder in runs)
+    assert [step for step, _ in whole["train/loss"]] == list(range(15))
+    assert cut == whole
+
+
+def test_the_configuration_of_a_resumed_run_repeats_it_from_its_beginning(runs: tuple[Path, Path]) -> None:
+    folder = runs[1]
+    client = MlflowClient(f"sqlite:///{folder}/runs/mlflow.db")
+    run_id = _result(folder)["mlflow_run_id"]
+    kept = yaml.safe_load(Path(client.download_artifacts(run_id, "config.yaml", str(folder))).read_text())
+    assert kept["ckpt_path"] is None
+    assert client.get_run(run_id).data.tags["checkpoint.last"] == f"1/{run_id}/checkpoints/last.ckpt"
+
+
+@pytest.fixture
+def _workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pulse_cohort: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = {"class_path": "ContrastivePretraining", "init_args": MODEL["init_args"]}
+    write_config(pulse_cohort, model, PULSES)
+
+
+def _count() -> int:
+    client = MlflowClient(f"sqlite:///{Path('runs/mlflow.db').absolute()}")
+    return len(client.search_runs([client.get_experiment_by_name("polyclinic").experiment_id]))
+
+
+@pytest.mark.usefixtures("_workplace")
+def test_last_goes_on_with_the_run_of_the_same_configuration_alone(capfd: pytest.CaptureFixture[str]) -> None:
+    first = fit("--ckpt_path", "last")
+    assert "starting from the beginning: no last.ckpt lies below runs" in capfd.readouterr().err
+    further = ["--ckpt_path", "last", "--trainer.max_epochs"]
+    assert fit(*further, "2")["mlflow_run_id"] == first["mlflow_run_id"]
+    assert torch.load(first["last"], weights_only=True)["epoch"] == 1
+    other = fit(*further, "2", "--model.init_args.lr", "0.001")
+    told = "the newest last.ckpt is of another configuration (model.init_args.lr: 0.003, now 0.001)"
+    assert told in capfd.readouterr().err
+    assert other["mlflow_run_id"] != first["mlflow_run_id"]
+    # The other run is newer now, and is not taken for this one.
+    assert fit(*further, "3")["mlflow_run_id"] == first["mlflow_run_id"]
+    assert _count() == 2
+
+
+@pytest.mark.usefixtures("_workplace")
+def test_a_new_run_leaves_the_run_of_its_checkpoint_as_it_is() -> None:
+    first = fit()
+    before = Path(first["last"]).read_bytes()
+    forked = fit("--ckpt_path", first["last"], "--new_run", "true", "--trainer.max_epochs", "2")
+    assert forked["mlflow_run_id"] != first["mlflow_run_id"]
+    assert Path(first["last"]).read_bytes() == before
+    assert torch.load(forked["last"], weights_only=True)["global_step"] == 2 * torch.load(first["last"])["global_step"]
+
+
+@pytest.mark.usefixtures("_workplace")
+def test_a_run_elsewhere_or_in_other_hands_is_not_gone_on_with(capfd: pytest.CaptureFixture[str]) -> None:
+    last = fit()["last"]
+    words = ["fit", "-c", "config.yaml", "--ckpt_path", last]
+    assert main([*words, "--trainer.logger.init_args.out", "elsewhere"]) == 1
+    assert "; set MLFLOW_TRACKING_URI or `trainer.logger.init_args.tracking_uri`, or" in capfd.readouterr().err
+    assert not Path("elsewhere").exists()
+    lock = Path(last).with_name(".training.lock")
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(lock)], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        assert main([*words, "--trainer.max_epochs", "2"]) == 1
+        holder.kill()
+    assert "error: another process is training this run" in capfd.readouterr().err
+    assert main([words[0], "-c", "config.yaml", "--ckpt_path", "no.ckpt"]) == 1
+    assert "checkpoint 'no.ckpt' does not exist" in capfd.readouterr().err
+    assert _count() == 1
+
+
+@pytest.mark.usefixtures("_workplace")
+def test_the_last_checkpoint_is_the_last_one_whatever_the_metric_says() -> None:
+    best = "lightning.pytorch.callbacks.ModelCheckpoint"
+    words = ["--trainer.callbacks+", best, "--trainer.callbacks.monitor", "val/negatives", "--trainer.callbacks.mode"]
+    # It is the same after every epoch: the first stays the best.
+    result = fit(*words, "max", "--trainer.callbacks.filename", "best", "--trainer.max_epochs", "3")
+    epochs = {name: torch.load(result[name], weights_only=True)["epoch"] for name in ("checkpoint", "last")}
+    assert epochs == {"checkpoint": 0, "last": 2}
