@@ -7,13 +7,33 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import bootstrap, cache, card, demo, fuzz, gradcache, heads, linkage, masked, reading, step, symile, xor
+from benchmarks import (
+    bootstrap,
+    cache,
+    card,
+    ddp,
+    demo,
+    doctor,
+    fuzz,
+    gradcache,
+    heads,
+    linkage,
+    masked,
+    reading,
+    step,
+    step_overhead,
+    symile,
+    tracking,
+    xor,
+)
 from benchmarks.measure import Benchmark
 
 BENCHMARKS: dict[str, Benchmark] = {
     "reading": reading.measure,
     "cache": cache.measure,
     "step": step.measure,
+    "step_overhead": step_overhead.measure,
+    "ddp": ddp.measure,
     "symile": symile.measure,
     "gradcache": gradcache.measure,
     "xor": xor.measure,
@@ -23,6 +43,8 @@ BENCHMARKS: dict[str, Benchmark] = {
     "fuzz": fuzz.measure,
     "card": card.measure,
     "heads": heads.measure,
+    "tracking": tracking.measure,
+    "doctor": doctor.measure,
     "demo": demo.measure,
 }
 REPORT = Path("bench/report.json")

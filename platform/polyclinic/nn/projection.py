@@ -1,12 +1,20 @@
 """From an encoder's width to the shared embedding space, or to a head."""
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from polyclinic.nn.ranks import rank_and_world, stack_over_ranks
+
+_MOMENTUM = 0.05
+
 
 class StudyNorm(nn.BatchNorm1d):
-    """BatchNorm over studies that also takes a single one while training.
+    """BatchNorm over the studies of all ranks that also takes a single one, or none, while training.
+
+    Ranks that train together normalise as one process with the studies of all of them would. Each must call this
+    equally often, with no row where it has none (``encode_batch`` does), or the others wait.
 
     Args:
         width: of the vectors, D.
@@ -16,15 +24,44 @@ class StudyNorm(nn.BatchNorm1d):
     """
 
     def __init__(self, width: int) -> None:
-        super().__init__(width, momentum=0.05)
+        super().__init__(width, momentum=_MOMENTUM)
         self.outputs = width
 
     def forward(self, pooled: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
         """Normalise each feature over the studies."""
+        if self.training and rank_and_world()[1] > 1:
+            return self._over_ranks(pooled)
         if len(pooled) > 1:
             return super().forward(pooled)
-        # The statistics of a single study are no statistics: use those learned so far.
+        return self._by_what_was_learned(pooled)
+
+    def _by_what_was_learned(self, pooled: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+        """Statistics of a single study are no statistics."""
         return F.batch_norm(pooled, self.running_mean, self.running_var, self.weight, self.bias, training=False)
+
+    def _over_ranks(self, pooled: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+        """Merge the ranks' counts, means and squared deviations (Chan et al. 1983), which a plain sum would round."""
+        exact = pooled.to(torch.promote_types(pooled.dtype, torch.float32))
+        mean = exact.sum(dim=0) / max(1, len(exact))
+        own = torch.cat([exact.new_tensor([len(exact)]), mean, torch.square(exact - mean).sum(dim=0)])
+        counts, means, squares = stack_over_ranks(own).split([1, self.outputs, self.outputs], dim=1)
+        total = counts.sum()
+        if total <= 1:
+            return self._by_what_was_learned(pooled)
+        center = (counts * means).sum(dim=0) / total
+        squared = (squares + counts * torch.square(means - center)).sum(dim=0)
+        self._learn(center.detach(), squared.detach() / (total - 1))
+        normal = (exact - center) * torch.rsqrt(squared / total + self.eps)
+        return torch.addcmul(self.bias, normal, self.weight).to(pooled.dtype)
+
+    @torch.no_grad()
+    def _learn(self, mean: Float[Tensor, " D"], variance: Float[Tensor, " D"]) -> None:
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        self.running_mean.lerp_(mean, _MOMENTUM)
+        self.running_var.lerp_(variance, _MOMENTUM)
+        self.num_batches_tracked += 1
 
 
 class Unprojected(nn.Identity):

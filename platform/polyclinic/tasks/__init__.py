@@ -1,7 +1,8 @@
 """LightningModules: they wire encoders, heads and objectives."""
 
+from polyclinic.tasks.compiling import CompileEncoders
 from polyclinic.tasks.contrastive import ContrastivePretraining
 from polyclinic.tasks.downstream import Downstream
 from polyclinic.tasks.masked import MaskedPretraining
 
-__all__ = ["ContrastivePretraining", "Downstream", "MaskedPretraining"]
+__all__ = ["CompileEncoders", "ContrastivePretraining", "Downstream", "MaskedPretraining"]

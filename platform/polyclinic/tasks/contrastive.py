@@ -15,7 +15,7 @@ from polyclinic.modality import Modality
 from polyclinic.nn import Encoder
 from polyclinic.objectives import Objective, Studies, gather_studies
 from polyclinic.tasks.diagnostics import Diagnostics
-from polyclinic.tasks.encoders import build_encoders, build_heads, encode_batch
+from polyclinic.tasks.encoders import build_encoders, build_heads, encode_batch, touch
 from polyclinic.tasks.finite import naming_studies, refuse_non_finite
 from polyclinic.tasks.groups import SAME, batch_groups
 from polyclinic.tasks.optimizer import adamw_cosine
@@ -97,7 +97,8 @@ class ContrastivePretraining(L.LightningModule):
             studies = gather_studies(Studies.of(self(batch), batch.present, batch_groups(batch, self.same)))
             chosen = Counter([tuple(studies.embeddings), *self._draw_subsets(list(studies.embeddings))]) + self.subsets
             losses = [weight * self.objective.loss(studies.only(names)) for names, weight in chosen.items()]
-        loss: Tensor = sum(losses[1:], start=losses[0]) / chosen.total()
+        # Where no two modalities meet in the batch, the temperature gets a gradient all the same: of zero.
+        loss: Tensor = sum(losses, start=touch([self.objective], losses[0].device)) / chosen.total()
         refuse_non_finite(loss, batch)
         self.log("train/loss", loss, batch_size=len(batch))
         self.log("train/scale", self.objective.scale(), batch_size=len(batch))

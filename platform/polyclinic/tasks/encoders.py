@@ -9,7 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from polyclinic.data import Batch
 from polyclinic.modality import Modality
-from polyclinic.nn import Encoder, MaskableEncoder, Projection, StudyNorm, Unprojected
+from polyclinic.nn import Encoder, MaskableEncoder, Projection, Unprojected
 
 
 def build_encoders(
@@ -77,19 +77,20 @@ def encode_batch(
     them again, with the same dropout. Heads see the whole batch. The gradient is that of the whole batch and all
     ranks are synchronised once, which is what GradCache is for (Gao et al. 2021).
 
-    A modality that no study of the batch has still touches its parameters with weight zero, so that distributed
-    training finds a gradient for every parameter on every rank.
+    A modality that no study of the batch has still touches the parameters of its encoder with weight zero, so that
+    distributed training finds a gradient for every parameter on every rank, and its head normalises no row along with
+    the rows of other ranks.
     """
     embedded: dict[str, Tensor] = {}
     for name, encoder in encoders.items():
+        assert isinstance(encoder, Encoder)
         present = batch.present[name]
-        head = heads[name]
         if name in batch.inputs:
-            rows = head(_pooled(encoder, batch.inputs[name], at_once))
-            embedded[name] = rows.new_zeros(len(present), rows.shape[1]).index_put((present,), rows)
+            pooled = _pooled(encoder, batch.inputs[name], at_once)
         else:
-            nothing = torch.zeros(len(present), _width(head), device=present.device)
-            embedded[name] = nothing + touch([encoder, head], present.device)
+            pooled = touch([encoder], present.device).expand(0, encoder.width)
+        rows = heads[name](pooled)
+        embedded[name] = rows.new_zeros(len(present), rows.shape[1]).index_put((present,), rows)
     return embedded
 
 
@@ -108,10 +109,3 @@ def _pooled(encoder: nn.Module, inputs: dict[str, Tensor], at_once: int) -> Floa
         {key: value[start : start + at_once] for key, value in inputs.items()} for start in range(0, size, at_once)
     ]
     return torch.cat([checkpoint(lambda part: encoder(part).pooled, part, use_reentrant=False) for part in parts])
-
-
-def _width(head: nn.Module) -> int:
-    if isinstance(head, nn.Linear):
-        return head.out_features
-    assert isinstance(head, Projection | StudyNorm | Unprojected)
-    return head.outputs

@@ -30,8 +30,13 @@ def adamw_cosine(
         scales: factors of the rate by the parameter's name; 1 unless named.
 
     Raises:
-        ValueError: a rate that is not positive, or a warm-up outside [0, 1).
+        ValueError: a rate that is not positive, a warm-up outside [0, 1), or a BatchNorm that ranks would wait in.
     """
+    if any(isinstance(part, nn.SyncBatchNorm) for part in module.modules()):
+        raise ValueError(
+            "got `trainer.sync_batchnorm` true, under which a rank without a modality leaves the others waiting; set "
+            "it to false: heads normalise over the studies of all ranks by themselves"
+        )
     if lr <= 0 or not 0 <= warmup < 1:
         raise ValueError(f"got lr {lr} and warmup {warmup}; expected `model.lr` > 0 and 0 <= `model.warmup` < 1")
     optimizer = AdamW(_groups(module, lr, weight_decay, scales), lr=lr, fused=True)
@@ -39,9 +44,11 @@ def adamw_cosine(
     first = max(1, round(warmup * total))
 
     def factor(step: int) -> float:
+        # A rate finder changes the module's rate after this schedule was made from it.
+        found = getattr(module, "lr", lr) / lr
         if step < first:
-            return (step + 1) / first
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - first) / max(1, total - first))))
+            return found * (step + 1) / first
+        return found * 0.5 * (1 + math.cos(math.pi * min(1.0, (step - first) / max(1, total - first))))
 
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
 

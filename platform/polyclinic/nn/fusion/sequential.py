@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from polyclinic.nn.fusion.concatenation import perceptron
 from polyclinic.nn.fusion.fusion import Fused, Fusion, Readout
+from polyclinic.nn.ranks import rank_and_world, sum_over_ranks
 
 
 class SequentialFusion(Fusion):
@@ -55,8 +56,11 @@ class SequentialFusion(Fusion):
             state = torch.where(there[:, None], state + moved, state)
             states.append(Readout(self._read(state), there))
             changed.append(torch.square(moved).mean(dim=1) * there)
-        some = torch.stack([present[name] for name in names]).sum().clamp_min(1)
-        penalty = self.change_penalty * torch.stack(changed).sum() / some
+        some = torch.stack([present[name] for name in names]).sum().float()
+        if self.training:
+            # Ranks average their gradients: each divides by a rank's share of what all of them have.
+            some = sum_over_ranks(some) / rank_and_world()[1]
+        penalty = self.change_penalty * torch.stack(changed).sum() / some.clamp_min(1 / rank_and_world()[1])
         return Fused(states[-1].outputs, tuple(states), penalty)
 
     def _order(self) -> list[str]:

@@ -1,0 +1,159 @@
+"""Two processes beside one with the joined batch: how far their loss curves lie apart, and what the second one gains.
+
+Both train the same encoders with Symile on the same studies in the same order, two of five modalities missing here and
+there. The curves are compared in single precision, by the largest difference over 50 steps. Throughput is studies per
+second with one thread a process, so that the second process brings the second core; the machine's own limit is measured
+beside it: how much faster two processes multiply matrices than one, without a word between them.
+"""
+
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import lightning.pytorch as L
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from benchmarks.measure import Figure
+from polyclinic.data import Batch
+from polyclinic.nn import Tokenizer, Tokens, Transformer, TransformerEncoder
+from polyclinic.objectives import Symile
+from polyclinic.tasks import ContrastivePretraining
+
+COMMAND = "python -m benchmarks ddp"
+MISSING = {"a": 0.0, "b": 0.2, "c": 0.4}
+STUDIES, PATCHES, FEATURES = 96, 32, 16
+STEPS, TIMED, PRODUCTS, ROUNDS = 50, 4, 200, 3
+
+
+class Lines(Tokenizer):
+    """A linear map of each patch."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.embed = nn.Linear(FEATURES, width)
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tokens:
+        """Embed."""
+        values = self.embed(inputs["values"])
+        return Tokens(values, torch.zeros_like(values[:1]), torch.zeros(values.shape[:2], dtype=torch.bool))
+
+
+class Step(nn.Module):
+    """The training step as a forward pass, which is how Lightning's strategy hands it to DDP."""
+
+    def __init__(self, task: L.LightningModule) -> None:
+        super().__init__()
+        self.task = task
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The loss of the joined batch."""
+        loss: Tensor = self.task.training_step(batch, 1)
+        return loss
+
+
+def measure() -> list[Figure]:
+    """The curves; then one process and two of them in turns, of which the best counts."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    one, two = _curve(Step(_task("pico")), slice(0, STUDIES)), _spawn(_curves)
+    gap = max(float((one - curve).abs().max()) for curve in two)
+    alone, together = [], []
+    for _ in range(ROUNDS):
+        alone.append(_speeds(Step(_task("micro")), slice(0, STUDIES)))
+        # A step of both ends when the slower one is through; their products are their own.
+        first, second = _spawn(_both)
+        together.append(torch.stack([torch.minimum(first, second)[0], (first + second)[1]]))
+    torch.set_num_threads(threads)
+    gain, limit = (torch.stack(together).amax(dim=0) / torch.stack(alone).amax(dim=0)).tolist()
+    return [
+        Figure(name="ddp.loss_gap_50_steps", value=gap, unit="", goal=1e-4, at_most=True, command=COMMAND),
+        Figure(name="ddp.throughput_gain", value=gain, unit="times", goal=1.6, command=COMMAND),
+        Figure(name="ddp.machine_gain", value=limit, unit="times", command=COMMAND),
+    ]
+
+
+def _task(size: str) -> L.LightningModule:
+    torch.manual_seed(0)
+    encoders = {}
+    for name in MISSING:
+        trunk = Transformer.of_size(size)
+        encoders[name] = TransformerEncoder(tokenizer=Lines(trunk.width), trunk=trunk)
+    task = ContrastivePretraining(
+        modalities=dict.fromkeys(MISSING), encoders=encoders, objective=Symile(), subsets=[["a", "b"]], embedding=64
+    )
+    task.log = lambda *_, **__: None  # type: ignore[method-assign]
+    return task
+
+
+def _batch(step: int, rows: slice) -> Batch:
+    generator = torch.Generator().manual_seed(step)
+    hidden = torch.randn(STUDIES, 1, FEATURES, generator=generator)
+    values = {name: hidden + torch.randn(STUDIES, PATCHES, FEATURES, generator=generator) for name in MISSING}
+    there = {name: torch.rand(STUDIES, generator=generator) > share for name, share in MISSING.items()}
+    ids = [f"S{place}" for place in range(STUDIES)][rows]
+    return Batch(
+        inputs={name: {"values": values[name][rows][there[name][rows]]} for name in MISSING},
+        present={name: value[rows] for name, value in there.items()},
+        labels=torch.zeros(len(ids), 0), study_ids=ids, patient_ids=ids, broken=(),
+    )  # fmt: skip
+
+
+def _curve(module: nn.Module, rows: slice, steps: int = STEPS) -> Tensor:
+    optimizer = torch.optim.AdamW(module.parameters(), lr=1e-3)
+    losses = []
+    for step in range(steps):
+        loss = module(_batch(step, rows))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+    return torch.stack(losses)
+
+
+def _speeds(module: nn.Module, rows: slice) -> Tensor:
+    """Studies of all ranks trained on in a second, and products of two matrices in one, each after a warm-up."""
+    _curve(module, rows, steps=1)
+    started = time.perf_counter()
+    _curve(module, rows, steps=TIMED)
+    studies = TIMED * STUDIES / (time.perf_counter() - started)
+    square = torch.randn(512, 512)
+    started = time.perf_counter()
+    for _ in range(PRODUCTS):
+        square @ square
+    return torch.tensor([studies, PRODUCTS / (time.perf_counter() - started)])
+
+
+def _mine(rank: int) -> slice:
+    return slice(rank * STUDIES // 2, (rank + 1) * STUDIES // 2)
+
+
+def _curves(rank: int) -> Tensor:
+    return _curve(DistributedDataParallel(Step(_task("pico"))), _mine(rank))
+
+
+def _both(rank: int) -> Tensor:
+    return _speeds(DistributedDataParallel(Step(_task("micro"))), _mine(rank))
+
+
+def _spawn(work: Callable[[int], Tensor]) -> list[Tensor]:
+    with socket.socket() as free, tempfile.TemporaryDirectory() as folder:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        free.close()
+        mp.spawn(_rank, args=(work, port, folder), nprocs=2)
+        return [torch.load(Path(folder) / f"{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+def _rank(rank: int, work: Callable[[int], Tensor], port: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    dist.init_process_group("gloo", rank=rank, world_size=2)
+    torch.save(work(rank), Path(folder) / f"{rank}.pt")
+    dist.destroy_process_group()

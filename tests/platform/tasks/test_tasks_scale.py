@@ -1,0 +1,112 @@
+"""What users expect beside plain training: averaged weights, a rate that is found, an early stop, bf16."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import pytest
+import torch
+from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, LearningRateFinder
+
+from polyclinic.data import CohortDataModule
+from polyclinic.objectives import Symile
+from polyclinic.tasks import CompileEncoders, ContrastivePretraining
+from pulse import Pulse
+
+NAMES = ("first", "second")
+
+
+def _data(cohort: Path, **settings: Any) -> CohortDataModule:
+    modalities = {name: Pulse() for name in NAMES}
+    return CohortDataModule(cohort=cohort, modalities=modalities, **{"batch_size": 16} | settings)
+
+
+def _task(**settings: Any) -> ContrastivePretraining:
+    torch.manual_seed(0)
+    modalities = {name: Pulse() for name in NAMES}
+    return ContrastivePretraining(modalities=modalities, objective=Symile(), size="pico", embedding=8, **settings)
+
+
+def _fit(
+    task: L.LightningModule, data: CohortDataModule, folder: Path, *callbacks: L.Callback, **settings: Any
+) -> L.Trainer:
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+    trainer = L.Trainer(
+        **quiet, callbacks=list(callbacks), use_distributed_sampler=False, default_root_dir=folder,
+        **{"max_epochs": 3, "enable_checkpointing": False} | settings,
+    )  # fmt: skip
+    trainer.fit(task, datamodule=data)
+    return trainer
+
+
+class Weights(L.Callback):
+    """Keeps the weights and the rate after each step, as they are while training."""
+
+    def __init__(self) -> None:
+        self.steps: list[dict[str, torch.Tensor]] = []
+        self.rates: list[float] = []
+
+    def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
+        self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        self.steps.append({name: value.detach().clone() for name, value in pl_module.state_dict().items()})
+
+
+def test_averaged_weights_are_the_exponential_mean_of_the_steps(pulse_cohort: Path, tmp_path: Path) -> None:
+    seen, average = Weights(), EMAWeightAveraging(decay=0.8)
+    trainer = _fit(_task(), _data(pulse_cohort), tmp_path, seen, average)
+    assert len(seen.steps) == trainer.global_step > 5
+    expected = dict(seen.steps[0])
+    for step in seen.steps[1:]:
+        expected = {name: 0.8 * expected[name] + 0.2 * value for name, value in step.items()}
+    trainer.save_checkpoint(tmp_path / "averaged.ckpt")
+    told = torch.load(tmp_path / "averaged.ckpt", weights_only=True)["state_dict"]
+    assert told.keys() == expected.keys()
+    for name, value in expected.items():
+        if told[name].is_floating_point():
+            torch.testing.assert_close(told[name], value, rtol=1e-5, atol=1e-6)
+    name = "encoders.first.tokenizer.embed.weight"
+    assert not torch.allclose(told[name], seen.steps[-1][name], atol=1e-6)
+
+
+def test_a_rate_is_found_and_trained_with(pulse_cohort: Path, tmp_path: Path) -> None:
+    task, seen = _task(lr=1e-9, warmup=0.0), Weights()
+    finder = LearningRateFinder(min_lr=1e-6, max_lr=1.0, num_training_steps=30)
+    _fit(task, _data(pulse_cohort), tmp_path, finder, seen, max_epochs=10)
+    assert 1e-6 < task.lr < 1.0
+    assert finder.optimal_lr is not None
+    assert task.lr == finder.optimal_lr.suggestion()
+    # The schedule was made from the rate of before; it must not bring that one back after a step.
+    assert seen.rates[:3] == pytest.approx([task.lr] * 3, rel=0.02)
+    assert list(tmp_path.glob(".lr_find*")) == []
+
+
+def test_training_stops_early_where_validation_gets_no_better(pulse_cohort: Path, tmp_path: Path) -> None:
+    stop = EarlyStopping(monitor="val/loss", patience=1, min_delta=100.0)
+    trainer = _fit(_task(), _data(pulse_cohort), tmp_path, stop, max_epochs=50)
+    assert trainer.current_epoch == 2
+    assert stop.stopped_epoch == 1
+
+
+def test_bf16_trains_weights_that_stay_in_single_precision(pulse_cohort: Path, tmp_path: Path) -> None:
+    task, reference = _task(), _task()
+    trainer = _fit(task, _data(pulse_cohort), tmp_path, precision="bf16-mixed")
+    _fit(reference, _data(pulse_cohort), tmp_path)
+    assert {value.dtype for value in task.parameters()} == {torch.float32}
+    assert trainer.callback_metrics["train/loss"].dtype == torch.float32
+    for (name, value), other in zip(task.named_parameters(), reference.parameters(), strict=True):
+        assert not torch.equal(value, other) or not value.requires_grad, name
+        torch.testing.assert_close(value, other, rtol=0.1, atol=0.02)
+
+
+def test_an_unknown_modality_is_not_compiled(pulse_cohort: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"got modalities \['third'\] to compile.*\['first', 'second'\]"):
+        _fit(_task(), _data(pulse_cohort), tmp_path, CompileEncoders(modalities=["third"]))
+
+
+def test_batchnorm_of_torchs_own_over_ranks_is_refused() -> None:
+    task = _task()
+    task.heads = torch.nn.SyncBatchNorm.convert_sync_batchnorm(task.heads)
+    with pytest.raises(ValueError, match=r"got `trainer.sync_batchnorm` true.*set it to false"):
+        task.configure_optimizers()
