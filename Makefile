@@ -27,7 +27,7 @@ lint: .venv/.developer
 	$(BIN)/lint-imports --no-cache
 
 test: lint
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
 
 bench: .venv/.developer
 	$(BIN)/python -m benchmarks
