@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from polyclinic.cohort import Window
 from polyclinic.cohort.building import Built, CohortBuilder, DataRoot, Flow
+from polyclinic.cohort.building.sql import literal
 from polyclinic_cohorts.ecg_signal import FLAT_LEAD, usable_signal
 from polyclinic_cohorts.findings import FINDINGS
 from polyclinic_cohorts.groups import age_band, hashed_split
@@ -198,7 +199,7 @@ class MIMIC(CohortBuilder):
     def _link_images(self, root: DataRoot, cxr: DataRoot, flow: Flow) -> None:
         window = None if self.anchor == "xray" else self.xray
         flow.start("images", "images in the metadata of MIMIC-CXR-JPG")
-        views = ", ".join(f"'{view}'" for view in self.views)
+        views = ", ".join(map(literal, self.views))
         flow.exclude("images", f"view is none of {', '.join(self.views)}", f"view IS NULL OR view NOT IN ({views})")
         flow.exclude("images", "no date or time", "taken IS NULL")
         exclude_distant(root, flow, IMAGES, window)

@@ -5,10 +5,11 @@ from pathlib import Path
 from types import MappingProxyType
 
 from polyclinic.cohort.building import Built, CohortBuilder, DataRoot, Flow
+from polyclinic.cohort.building.sql import literal
 from polyclinic_cohorts.findings import FINDINGS, finding_names
 from polyclinic_cohorts.groups import hashed_split
 from polyclinic_cohorts.openi_xml import read_reports
-from polyclinic_cohorts.radiographs import Unit, below, choose_radiographs, literal, named_folder, preference
+from polyclinic_cohorts.radiographs import Unit, below, choose_radiographs, named_folder, preference
 
 _XML = "ecgen-radiology"
 _TABLE = "indiana_reports.csv"

@@ -5,14 +5,9 @@ from pathlib import Path
 from typing import Literal
 
 from polyclinic.cohort.building import DataRoot, Flow
+from polyclinic.cohort.building.sql import literal
 
 Unit = Literal["study", "image"]
-
-
-def literal(text: str) -> str:
-    """A text in SQL."""
-    escaped = text.replace("'", "''")
-    return f"'{escaped}'"
 
 
 def below(root: DataRoot, path: Path) -> str:

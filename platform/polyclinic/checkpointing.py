@@ -192,7 +192,7 @@ class LastCheckpoint(Checkpoint):
             log_tags(logger, {"checkpoint.last": self._told(logger)})
         self._between_batches = between_batches
         try:
-            trainer.save_checkpoint(self.path, weights_only=False)
+            trainer.save_checkpoint(self.path)
         finally:
             self._between_batches = False
         self._saved = trainer.global_step
