@@ -19,6 +19,7 @@ from benchmarks import (
     heads,
     linkage,
     masked,
+    quantised,
     reading,
     step,
     step_overhead,
@@ -46,6 +47,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "tracking": tracking.measure,
     "doctor": doctor.measure,
     "demo": demo.measure,
+    "quantised": quantised.measure,
 }
 REPORT = Path("bench/report.json")
 

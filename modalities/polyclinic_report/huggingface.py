@@ -1,5 +1,6 @@
 """Any transformers text model as a report encoder, from a local folder only."""
 
+import json
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
-from transformers import AutoModel
+from transformers import AutoConfig, AutoModel
 
 from polyclinic.nn import Encoded, Encoder, WeightAccount, masked_mean
 
@@ -20,36 +21,38 @@ class HuggingFaceEncoder(Encoder):
     of the folder is run, and only safetensors weights are read.
 
     Args:
-        folder: with ``config.json`` and ``*.safetensors``.
+        folder: with ``config.json`` and ``*.safetensors``; needed unless there is a ``config``.
+        config: content of a ``config.json`` instead, for an architecture whose weights come from elsewhere.
         lora_rank: rank of the adapters; 0 trains the whole model.
         lora_alpha: the adapters' scale is ``lora_alpha / lora_rank``.
         lora_targets: names of the linear layers that get an adapter; peft's choice for the architecture when absent.
 
     Raises:
-        ValueError: no such folder, no or not all weights in it, or an architecture that is no text encoder.
+        ValueError: no such folder, no or not all weights in it, an architecture that is no text encoder, or not one
+            of ``folder`` and ``config``.
     """
 
     def __init__(
         self,
         *,
-        folder: Path,
+        folder: Path | None = None,
+        config: Mapping[str, Any] | None = None,
         lora_rank: int = 0,
         lora_alpha: int = 16,
         lora_targets: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
-        _refuse_unusable(folder, lora_rank)
-        # In float32, whatever the weights were stored in: Lightning's precision setting decides.
-        model, info = AutoModel.from_pretrained(
-            str(folder), local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32,
-            output_loading_info=True,
-        )  # fmt: skip
+        if lora_rank < 0:
+            raise ValueError(f"got rank {lora_rank}, expected 0 (no adapters) or more; set `lora_rank`")
+        if (folder is None) == (config is None):
+            raise ValueError("got both or neither of folder and config, expected one; set `folder` to a model folder")
+        model, info = _pretrained(folder) if folder is not None else _of_config(config or {})
         if model.config.is_encoder_decoder:
             raise ValueError(f"got {model.config.model_type!r} with a decoder, expected a text encoder; set `folder`")
         if getattr(model, "pooler", None) is not None:
             # Unused by a mean over tokens, and distributed training stops at parameters without a gradient.
             model.pooler = None
-        self.account = _account(folder.name, list(model.state_dict()), info)
+        self.account = None if folder is None else _account(folder.name, list(model.state_dict()), info)
         self.width = int(model.config.hidden_size)
         self._longest = int(getattr(model.config, "max_position_embeddings", 0)) or None
         self._padding_token = int(getattr(model.config, "pad_token_id", None) or 0)
@@ -58,6 +61,15 @@ class HuggingFaceEncoder(Encoder):
             model = _adapted(model, LoraConfig(r=lora_rank, lora_alpha=lora_alpha, target_modules=targets))
         # transformers hands it over in evaluation mode, in which its dropout would stay off.
         self.backbone = model.train()
+
+    @classmethod
+    def portable(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings with the folder's configuration in the place of the folder."""
+        if settings.get("folder") is None:
+            return dict(settings)
+        config = json.loads((Path(settings["folder"]) / "config.json").read_text(encoding="utf-8"))
+        # The name under which somebody saved it may be a path.
+        return {**settings, "folder": None, "config": {**config, "_name_or_path": ""}}
 
     def forward(self, inputs: dict[str, Tensor]) -> Encoded:
         """Encode ``inputs["tokens"]`` [B, T] where not ``inputs["padding"]`` [B, T]; pool by a mean over real tokens.
@@ -72,6 +84,27 @@ class HuggingFaceEncoder(Encoder):
         filled = tokens.masked_fill(padding, self._padding_token)
         mixed = self.backbone(input_ids=filled, attention_mask=(~padding).long()).last_hidden_state
         return Encoded(mixed, masked_mean(mixed, padding), padding)
+
+
+def _pretrained(folder: Path) -> tuple[Any, Mapping[str, Any]]:
+    """The model of a folder, and which of its weights were found."""
+    _refuse_unusable(folder)
+    # In float32, whatever the weights were stored in: Lightning's precision setting decides.
+    found: tuple[Any, Mapping[str, Any]] = AutoModel.from_pretrained(
+        str(folder), local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32,
+        output_loading_info=True,
+    )  # fmt: skip
+    return found
+
+
+def _of_config(config: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
+    """The model of a configuration with random weights; code that it names is not run."""
+    kind = str(config.get("model_type"))
+    try:
+        made = AutoConfig.for_model(**{key: value for key, value in config.items() if key != "auto_map"})
+    except (ValueError, TypeError):
+        raise ValueError(f"got config of model_type {kind!r}, which transformers does not know; set `config`") from None
+    return AutoModel.from_config(made, trust_remote_code=False, dtype=torch.float32), {}
 
 
 def _account(folder: str, names: Sequence[str], info: Mapping[str, Any]) -> WeightAccount:
@@ -100,7 +133,7 @@ def _adapted(model: nn.Module, config: LoraConfig) -> nn.Module:
     return adapted
 
 
-def _refuse_unusable(folder: Path, lora_rank: int) -> None:
+def _refuse_unusable(folder: Path) -> None:
     if not folder.is_dir():
         raise ValueError(f"got {folder.name!r}, which is not a folder; set `folder` to a local model folder")
     if not (folder / "config.json").is_file():
@@ -110,5 +143,3 @@ def _refuse_unusable(folder: Path, lora_rank: int) -> None:
             f"got folder {folder.name!r} without *.safetensors; save the model with `safe_serialization=True` "
             "and set `folder`"
         )
-    if lora_rank < 0:
-        raise ValueError(f"got rank {lora_rank}, expected 0 (no adapters) or more; set `lora_rank`")

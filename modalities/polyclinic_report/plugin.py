@@ -23,6 +23,7 @@ from polyclinic.modality import (
     Physiology,
     Source,
     UnreadableSource,
+    settings,
 )
 from polyclinic.nn import Encoder, Transformer, TransformerEncoder
 from polyclinic_report.augment import OUTSIDE, vary_sentences
@@ -193,6 +194,10 @@ class Report(Modality, Imputable, Explainable, Inspectable):
         trunk = Transformer.of_size(size, neighbours=_NEIGHBOURS)
         tokenizer = SubwordTokenizer(vocabulary_size=self._rows(), max_tokens=self.max_tokens, width=trunk.width)
         return TransformerEncoder(tokenizer=tokenizer, trunk=trunk)
+
+    def portable(self) -> dict[str, Any]:
+        """The settings without the folder, whose vocabulary is in the state."""
+        return {**settings(self), "pretrained": None, "vocabulary_size": self._rows()}
 
     def _rows(self) -> int:
         """Fixed at construction, as the model may be built before the vocabulary is trained."""

@@ -1,5 +1,6 @@
 """Any timm image backbone as an X-ray encoder, from local weights only."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,11 @@ class TimmEncoder(Encoder):
         pooled = int(getattr(self.backbone, "head_hidden_size", self.width))
         if pooled != self.width:
             raise ValueError(f"got {name!r} with tokens of width {self.width}, pooled {pooled}; set another `name`")
+
+    @classmethod
+    def portable(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings without the weights' file."""
+        return {**settings, "weights": None}
 
     def forward(self, inputs: dict[str, Tensor]) -> Encoded:
         """Encode ``inputs["image"]`` of shape [B, 1, size, size]; tokens are the final feature map."""

@@ -20,6 +20,11 @@ COMMANDS = {
         "polyclinic.evaluation.commands.main",
         "zero-shot, retrieval, linkage, probes and card of a checkpoint",
     ),
+    "bundle": (
+        "polyclinic.deploy.bundle.command",
+        "write a classifier as a folder, or check one; polyclinic bundle export",
+    ),
+    "score": ("polyclinic.deploy.scoring.command", "score the files of a study, or a cohort; polyclinic score BUNDLE"),
     "tracking": ("polyclinic.tracking.command", "send what MLflow missed while it was away; polyclinic tracking send"),
     "modalities": ("polyclinic.inventory", "the plugins installed here"),
     "doctor": ("polyclinic.inventory", "versions, decoders, devices and tracking of this machine"),

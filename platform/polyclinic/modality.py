@@ -151,6 +151,13 @@ class Modality(ABC):
     def default_encoder(self, size: str) -> Encoder:
         """Build the shared transformer over this modality's tokens; ``size`` is a key of ``nn.SIZES``."""
 
+    def portable(self) -> dict[str, Any]:
+        """Constructor arguments, as plain JSON, that with ``state`` make the same plugin where no other file is.
+
+        A plugin with a setting that names a file puts what it read there into ``state``, and leaves it out here.
+        """
+        return settings(self)
+
 
 class Imputable(ABC):
     """What a modality adds so that what a masked autoencoder filled in can be looked at and kept."""

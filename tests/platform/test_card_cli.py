@@ -16,8 +16,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from cli_runs import fit, write_config
 from polyclinic.cli import main
-from polyclinic.evaluation.prompts import load_prompts
 from polyclinic.evaluation.scorers import Scorer, TrainedScorer, ZeroShotScorer
+from polyclinic.prompts import load_prompts
 from polyclinic.restore import restore
 
 MODALITIES: dict[str, Any] = {

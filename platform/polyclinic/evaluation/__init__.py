@@ -1,8 +1,7 @@
 """How good a model is: pure functions over scores, labels and patients, and the commands that use them."""
 
 from polyclinic.evaluation.commands.tables import as_json, print_retrieval, print_zero_shot
-from polyclinic.evaluation.explanations.deletion import DeletionCurve, DeletionReport, deletion_curve, deletion_report
-from polyclinic.evaluation.explanations.explanation import token_relevance
+from polyclinic.evaluation.deletion import DeletionCurve, DeletionReport, deletion_curve, deletion_report
 from polyclinic.evaluation.matching.candidates import (
     CandidateSetReport,
     CandidateSets,
@@ -44,7 +43,6 @@ from polyclinic.evaluation.metrics.operating import OperatingPoint, Threshold, o
 from polyclinic.evaluation.metrics.recalibration import calibration_report, fit_isotonic, fit_platt, fit_temperature
 from polyclinic.evaluation.metrics.subgroups import SubgroupReport, subgroup_report
 from polyclinic.evaluation.probing.neighbours import neighbour_scores
-from polyclinic.evaluation.prompts import Phrasings, PromptFile, load_prompts
 from polyclinic.evaluation.zeroshot import (
     FindingResult,
     ZeroShotReport,
@@ -52,6 +50,8 @@ from polyclinic.evaluation.zeroshot import (
     prompt_spread,
     zero_shot_report,
 )
+from polyclinic.nn.relevance import token_relevance
+from polyclinic.prompts import Phrasings, PromptFile, load_prompts
 
 __all__ = [
     "Accuracy",

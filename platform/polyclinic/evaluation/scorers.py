@@ -11,10 +11,10 @@ from torch import Tensor
 
 from polyclinic.data import Batch
 from polyclinic.evaluation.embedding import embed_texts, split_batches
-from polyclinic.evaluation.explanations.explanation import Score
 from polyclinic.evaluation.metrics.agreement import binary_columns
-from polyclinic.evaluation.prompts import PromptFile
 from polyclinic.evaluation.zeroshot import finding_scores, prompt_spread
+from polyclinic.nn.relevance import Score
+from polyclinic.prompts import PromptFile, finding_score
 from polyclinic.restore import Restored
 from polyclinic.tasks import ContrastivePretraining, Downstream
 
@@ -149,7 +149,7 @@ class ZeroShotScorer(Scorer):
         def score(pooled: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
             query = {**fixed, modality: self.task.heads[modality](pooled)}
             scores = self.task.objective.score(query, self.texts.clone(), batch.present)
-            return _finding_score(scores[:, yes], scores[:, no], self.prompts.score_rule)
+            return finding_score(scores[:, yes], scores[:, no], self.prompts.score_rule)
 
         return score
 
@@ -256,11 +256,3 @@ def _scorable(
         groups={column: [of_study[study][column] for study in study_ids] for column in columns},
         batches=batches,
     )
-
-
-def _finding_score(positive: Float[Tensor, "B P"], negative: Float[Tensor, "B Q"], rule: str) -> Float[Tensor, " B"]:
-    """``finding_scores`` with a gradient."""
-    if rule == "difference":
-        return positive.mean(dim=1) - negative.mean(dim=1)
-    share = np.log(positive.shape[1]) - np.log(negative.shape[1])
-    return positive.logsumexp(dim=1) - negative.logsumexp(dim=1) - share

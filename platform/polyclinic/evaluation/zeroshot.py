@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Float
-from scipy.special import logsumexp
 
 from polyclinic.evaluation.metrics.arrays import Array, checked_labels, checked_scores
 from polyclinic.evaluation.metrics.auroc import auroc_per_column, macro_mean
@@ -16,7 +16,7 @@ from polyclinic.evaluation.metrics.intervals import (
     percentile_interval,
     weighted_auroc,
 )
-from polyclinic.evaluation.prompts import SCORE_RULES
+from polyclinic.prompts import finding_score
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +68,7 @@ class ZeroShotReport:
 
 
 def finding_scores(positive: Float[Array, "N P"], negative: Float[Array, "N Q"], rule: str) -> Float[np.ndarray, " N"]:
-    """One score per study from the scores of its positive and negative sentences; above 0 speaks for the finding.
-
-    ``difference`` is the mean positive minus the mean negative score. ``softmax`` is the log-odds of the share that
-    a softmax over all sentences gives to the positive ones, each side weighing the same however many sentences it
-    has. Log-odds rank like the share and, unlike it, do not run into 1.0 where many studies would tie.
+    """``finding_score`` in float64, of arrays of any kind.
 
     Args:
         positive: scores against the P positive sentences, in logits as an objective gives them.
@@ -82,13 +78,8 @@ def finding_scores(positive: Float[Array, "N P"], negative: Float[Array, "N Q"],
     Raises:
         ValueError: an unknown rule, or scores that are not finite.
     """
-    present, absent = checked_scores(positive), checked_scores(negative)
-    if rule == "difference":
-        return present.mean(axis=1) - absent.mean(axis=1)
-    if rule == "softmax":
-        share = np.log(present.shape[1]) - np.log(absent.shape[1])
-        return np.asarray(logsumexp(present, axis=1) - logsumexp(absent, axis=1) - share)
-    raise ValueError(f"got score rule {rule!r}, expected one of {SCORE_RULES}; set `score_rule` in the prompt file")
+    present, absent = (torch.from_numpy(checked_scores(one)) for one in (positive, negative))
+    return finding_score(present, absent, rule).numpy()
 
 
 def prompt_spread(positive: Float[Array, "N P"], negative: Float[Array, "N Q"], labels: Float[Array, " N"]) -> float:

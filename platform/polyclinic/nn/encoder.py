@@ -1,7 +1,8 @@
 """What every encoder returns, and the transformer encoder that all modalities share."""
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -48,6 +49,14 @@ class Encoder(nn.Module, ABC):
     @abstractmethod
     def forward(self, inputs: dict[str, Tensor]) -> Encoded:
         """Encode a batch of ``B`` studies that all have this modality."""
+
+    @classmethod
+    def portable(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Constructor arguments that build the same architecture where the files that ``settings`` name are not.
+
+        Weights travel by themselves. What is returned is plain JSON.
+        """
+        return dict(settings)
 
 
 class MaskableEncoder(Encoder):

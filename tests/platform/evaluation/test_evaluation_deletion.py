@@ -9,7 +9,7 @@ from sklearn.metrics import auc
 from torch import Tensor
 
 from planted import ValueTokenizer, planted_encoder
-from polyclinic.evaluation.explanations.deletion import (
+from polyclinic.evaluation.deletion import (
     AT_RANDOM,
     LEAST_FIRST,
     MOST_FIRST,
@@ -17,8 +17,8 @@ from polyclinic.evaluation.explanations.deletion import (
     deletion_curve,
     deletion_report,
 )
-from polyclinic.evaluation.explanations.explanation import token_relevance
 from polyclinic.nn import Transformer, TransformerEncoder
+from polyclinic.nn.relevance import token_relevance
 from polyclinic_ecg import ResNet1dEncoder
 
 SHARES = (0.0, 0.25, 0.5, 0.9)

@@ -10,8 +10,8 @@ from scipy.special import erf, softmax
 from torch import Tensor
 
 from planted import ValueTokenizer, planted_encoder
-from polyclinic.evaluation.explanations.explanation import token_relevance
 from polyclinic.nn import Encoded, Encoder, Transformer, TransformerEncoder, masked_mean
+from polyclinic.nn.relevance import token_relevance
 from polyclinic.nn.transformer import Attention, keep_attention
 from polyclinic_tabular import MLPEncoder
 

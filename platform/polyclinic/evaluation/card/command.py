@@ -21,8 +21,8 @@ from polyclinic.evaluation.card.page import render
 from polyclinic.evaluation.commands.keep import checked_overlap, keep_report
 from polyclinic.evaluation.commands.tables import as_json
 from polyclinic.evaluation.probing.embedding_cache import file_sha256
-from polyclinic.evaluation.prompts import PromptFile, load_prompts
 from polyclinic.evaluation.scorers import Scorer, TrainedScorer, ZeroShotScorer
+from polyclinic.prompts import PromptFile, load_prompts
 from polyclinic.restore import Restored, restore
 from polyclinic.tasks import ContrastivePretraining
 from polyclinic.tracking import describe_checkout

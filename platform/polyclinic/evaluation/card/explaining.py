@@ -11,13 +11,13 @@ from torch import Tensor
 
 from polyclinic.data import Batch
 from polyclinic.evaluation.card.missing import every_subset
-from polyclinic.evaluation.explanations.deletion import DeletionCurve, DeletionReport, deletion_curve, deletion_report
-from polyclinic.evaluation.explanations.explanation import token_relevance
+from polyclinic.evaluation.deletion import DeletionCurve, DeletionReport, deletion_curve, deletion_report
 from polyclinic.evaluation.metrics.auroc import auroc_per_column
 from polyclinic.evaluation.metrics.missingness import contributions
 from polyclinic.evaluation.scorers import Scorable, Scorer
 from polyclinic.modality import Explainable, Modality
 from polyclinic.nn import Encoder
+from polyclinic.nn.relevance import token_relevance
 
 _DELETED_STUDIES = 64
 

@@ -8,9 +8,9 @@ from rich.console import Console
 from polyclinic.evaluation.commands.keep import checked_overlap, keep_report
 from polyclinic.evaluation.commands.tables import as_json, print_zero_shot
 from polyclinic.evaluation.metrics.auroc import roc_curve
-from polyclinic.evaluation.prompts import load_prompts
 from polyclinic.evaluation.scorers import ZeroShotScorer
 from polyclinic.evaluation.zeroshot import zero_shot_report
+from polyclinic.prompts import load_prompts
 from polyclinic.restore import restore
 from polyclinic.tracking import roc_curves
 

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
+from jaxtyping import Float
+from torch import Tensor
 
 VERSION = 1
 SCORE_RULES = ("difference", "softmax")
@@ -63,6 +66,29 @@ class PromptFile:
             columns[name] = (slice(start, middle), slice(middle, stop))
             start = stop
         return columns
+
+
+def finding_score(positive: Float[Tensor, "*N P"], negative: Float[Tensor, "*N Q"], rule: str) -> Float[Tensor, "*N"]:
+    """One score from the scores of a finding's positive and negative sentences; above 0 speaks for the finding.
+
+    ``difference`` is the mean positive minus the mean negative score. ``softmax`` is the log-odds of the share that
+    a softmax over all sentences gives to the positive ones, each side weighing the same however many sentences it
+    has. Log-odds rank like the share and, unlike it, do not run into 1.0 where many studies would tie.
+
+    Args:
+        positive: scores against the P positive sentences, in logits as an objective gives them.
+        negative: scores against the Q negative sentences.
+        rule: one of ``SCORE_RULES``, from the prompt file.
+
+    Raises:
+        ValueError: an unknown rule.
+    """
+    if rule == "difference":
+        return positive.mean(dim=-1) - negative.mean(dim=-1)
+    if rule == "softmax":
+        share = np.log(positive.shape[-1]) - np.log(negative.shape[-1])
+        return positive.logsumexp(dim=-1) - negative.logsumexp(dim=-1) - share
+    raise ValueError(f"got score rule {rule!r}, expected one of {SCORE_RULES}; set `score_rule` in the prompt file")
 
 
 def load_prompts(path: Path) -> PromptFile:

@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from polyclinic.evaluation.explanations.explanation import Score, evaluating, one_per_study
 from polyclinic.evaluation.metrics.arrays import as_float64
 from polyclinic.evaluation.metrics.intervals import Interval, mean_interval, patient_resamples
 from polyclinic.nn import Encoder, Tokens, TransformerEncoder
+from polyclinic.nn.relevance import Score, evaluating, one_per_study
 
 MOST_FIRST, AT_RANDOM, LEAST_FIRST = "most relevant first", "at random", "least relevant first"
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)

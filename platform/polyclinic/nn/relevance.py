@@ -1,4 +1,4 @@
-"""Which tokens of a modality a score comes from; ``deletion`` tests that this means something."""
+"""Which tokens of a modality a score comes from; `polyclinic.evaluation.deletion` tests that this means something."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polyclinic.nn import Encoder, TransformerEncoder, masked_mean
+from polyclinic.nn.encoder import Encoder, TransformerEncoder
+from polyclinic.nn.pooling import masked_mean
 from polyclinic.nn.transformer import keep_attention
 
 Score: TypeAlias = Callable[[Float[Tensor, "B D"]], Float[Tensor, " B"]]

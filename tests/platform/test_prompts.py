@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
-from polyclinic.evaluation import Phrasings, load_prompts
+from polyclinic.prompts import Phrasings, load_prompts
 
 VALID: dict[str, Any] = {
     "version": 1,

@@ -1,0 +1,100 @@
+"""The files of a bundle, and their checksums."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+WEIGHTS, CONTENT, CARD, LICENCES, SUMS = (
+    "model.safetensors", "bundle.json", "MODEL_CARD.md", "LICENCES.md", "SHA256SUMS",
+)  # fmt: skip
+FILES = (WEIGHTS, CONTENT, CARD, LICENCES)
+_CHUNK = 1 << 20
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def check_files(folder: Path) -> str:
+    """Compare every file of a bundle with the list of checksums.
+
+    Returns:
+        SHA-256 of that list, which tells one bundle from another.
+
+    Raises:
+        ValueError: no bundle, a file that is missing, altered, linked elsewhere or not on the list.
+    """
+    if not folder.is_dir():
+        raise ValueError(
+            f"got {folder.name!r}, which is not a folder; set it to a bundle of `polyclinic bundle export`"
+        )
+    if not (folder / SUMS).is_file():
+        raise ValueError(f"got folder {folder.name!r} without {SUMS}; expected a bundle of `polyclinic bundle export`")
+    listed = _listed(folder / SUMS)
+    for name in sorted(FILES):
+        if name not in listed:
+            raise ValueError(f"{SUMS} does not list {name}; the bundle is not whole: fetch it again")
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() or not path.is_file() or path.name not in (*listed, SUMS):
+            raise ValueError(f"got {path.name!r} in the bundle, which {SUMS} does not list as a file; remove it")
+    for name, digest in listed.items():
+        if not (folder / name).is_file():
+            raise ValueError(f"{name} is missing from the bundle; fetch it again")
+        if file_digest(folder / name) != digest:
+            raise ValueError(f"{name} is not what {SUMS} says: it was altered or is damaged; fetch the bundle again")
+    return file_digest(folder / SUMS)
+
+
+def write_files(folder: Path, files: Mapping[str, bytes], check: Callable[[Path], None]) -> str:
+    """Write a bundle whole, or not at all.
+
+    Args:
+        folder: that is not there yet, or empty.
+        files: content by name.
+        check: is given the written folder before it gets its name; where it raises, nothing is left.
+
+    Returns:
+        What ``check_files`` would.
+    """
+    refuse_used(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.absolute().parent, prefix=".bundle-") as temporary:
+        whole = Path(temporary) / folder.name
+        whole.mkdir()
+        for name, content in files.items():
+            (whole / name).write_bytes(content)
+        lines = [f"{file_digest(whole / name)}  {name}\n" for name in sorted(files)]
+        (whole / SUMS).write_text("".join(lines), encoding="utf-8")
+        check(whole)
+        if folder.exists():
+            folder.rmdir()
+        os.replace(whole, folder)  # noqa: PTH105
+    return file_digest(folder / SUMS)
+
+
+def refuse_used(folder: Path) -> None:
+    """Stop where a folder to be written holds something.
+
+    Raises:
+        ValueError: it does, or it is a file.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"got folder {folder.name!r}, which is not empty; set `--out` to a new folder")
+
+
+def _listed(sums: Path) -> dict[str, str]:
+    """Digest by name, as ``sha256sum`` writes them."""
+    listed = {}
+    for line in sums.read_text(encoding="utf-8", errors="replace").splitlines():
+        digest, _, name = line.partition("  ")
+        if len(digest) != 64 or not name or Path(name).name != name:
+            raise ValueError(f"{SUMS} has a line that is no checksum and plain file name; fetch the bundle again")
+        listed[name] = digest
+    return listed

@@ -1,0 +1,183 @@
+"""A bundle in memory. Loading reads two files, runs no code of theirs, reads no pickle and opens no socket."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from polyclinic.deploy.bundle.classes import build, build_modality
+from polyclinic.deploy.bundle.content import Content, Prompts, read_content
+from polyclinic.deploy.bundle.folder import CONTENT, WEIGHTS, check_files
+from polyclinic.deploy.bundle.packing import unpack
+from polyclinic.deploy.model import ZeroShotModel, in_precision
+from polyclinic.modality import Modality
+from polyclinic.nn import Encoder
+from polyclinic.objectives import Objective
+from polyclinic.prompts import PromptFile
+from polyclinic.towers import build_encoders, build_heads
+
+TEXTS, DRAWS, MEAN, WHITENING = "prompts.embeddings", "calibration.draws", "familiar.{}.mean", "familiar.{}.whitening"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Familiar:
+    """Where the pooled vectors of one modality's training studies lie.
+
+    Attributes:
+        mean: of them.
+        whitening: a square root of their inverse covariance, so that whitened vectors have unit deviation.
+        limit: distance that one in a hundred validation studies exceeds.
+    """
+
+    mean: Float[Tensor, " D"]
+    whitening: Float[Tensor, "D D"]
+    limit: float
+
+    def distance(self, pooled: Float[Tensor, "b D"]) -> Float[Tensor, " b"]:
+        """Mahalanobis distance to the mean (Lee et al. 2018, section 2.1, with one class), per dimension."""
+        return ((pooled - self.mean) @ self.whitening).square().mean(dim=1).sqrt()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """A loaded bundle, ready to score.
+
+    Attributes:
+        digest: tells this bundle from every other.
+        content: what ``bundle.json`` says.
+        modalities: plugins with what they learned, by name.
+        model: in evaluation mode.
+        texts: embeddings of the prompts.
+        draws: by set of modalities, in the order of ``content.rules``, by finding: slopes and intercepts of
+            calibrations of resampled patients, NaN where there was no fit.
+        familiar: by modality that may speak.
+    """
+
+    digest: str
+    content: Content
+    modalities: dict[str, Modality]
+    model: ZeroShotModel
+    texts: Float[Tensor, "T d"]
+    draws: Float[np.ndarray, "S F R 2"]
+    familiar: dict[str, Familiar]
+
+    @property
+    def query(self) -> list[str]:
+        """Modalities that may speak."""
+        return self.content.query
+
+    @property
+    def findings(self) -> list[str]:
+        """Findings, in order."""
+        return list(self.content.prompts.findings)
+
+    @torch.no_grad()
+    def with_prompts(self, prompts: PromptFile) -> "Bundle":
+        """This bundle with other findings, which have neither calibration nor measured performance.
+
+        Raises:
+            ValueError: the text encoder was left out of the bundle, or prompts for another modality.
+        """
+        name = self.content.prompts.modality
+        if name not in self.modalities:
+            raise ValueError(
+                "the bundle holds no text encoder, so that no prompts can be added; export it with --text_encoder true"
+            )
+        if prompts.modality != name:
+            raise ValueError(
+                f"got prompts for modality {prompts.modality!r}, the bundle reads {name!r}; set `modality`"
+            )
+        plugin = self.modalities[name]
+        inputs = plugin.collate([plugin.prepare(plugin.read(text)) for text in prompts.texts()])
+        _, texts = self.model(name, in_precision(inputs, self.texts.dtype))
+        told = Prompts(
+            modality=name,
+            score_rule=prompts.score_rule,
+            sha256=prompts.sha256,
+            templates=list(prompts.templates),
+            findings={
+                finding: {"positive": list(said.positive), "negative": list(said.negative)}
+                for finding, said in prompts.findings.items()
+            },
+        )
+        content = replace(self.content, prompts=told, rules={}, performance={})
+        return replace(self, content=content, texts=texts, draws=np.zeros((0, 0, 0, 2)))
+
+
+def load_bundle(folder: Path, *, dtype: torch.dtype = torch.float64) -> Bundle:
+    """Check and load a bundle.
+
+    Args:
+        folder: of ``polyclinic bundle export``.
+        dtype: in which to compute. In float64 a study's scores do not depend on the batch that it is in.
+
+    Raises:
+        ValueError: a file is missing, altered or not of this format, or a plugin is not installed.
+    """
+    digest = check_files(folder)
+    content = read_content((folder / CONTENT).read_bytes())
+    try:
+        tensors = unpack(load_file(folder / WEIGHTS))
+    except SafetensorError as error:
+        raise ValueError(f"{WEIGHTS} cannot be read ({error}); fetch the bundle again") from None
+    modalities = {name: build_modality(name, spec) for name, spec in content.architecture.modalities.items()}
+    model = build_model(content, modalities)
+    extra = {
+        key: tensors.pop(key) for key in list(tensors) if not key.startswith(("encoders.", "heads.", "objective."))
+    }
+    _load_strictly(model, tensors)
+    familiar = {name: _familiar(extra, name, content, dtype) for name in content.query}
+    return Bundle(
+        digest=digest,
+        content=content,
+        modalities=modalities,
+        model=model.to(dtype).eval().requires_grad_(requires_grad=False),
+        texts=_taken(extra, TEXTS).to(dtype),
+        draws=_taken(extra, DRAWS).double().numpy(),
+        familiar=familiar,
+    )
+
+
+def build_model(content: Content, modalities: dict[str, Modality]) -> ZeroShotModel:
+    """The model that a bundle describes, its weights still random.
+
+    Raises:
+        ValueError: a class that is not installed here, or settings that it does not take.
+    """
+    architecture = content.architecture
+    given = {name: build(Encoder, spec, f"encoders.{name}") for name, spec in architecture.encoders.items()}  # type: ignore[type-abstract]
+    encoders = build_encoders(modalities, size=architecture.size, given=given)
+    objective = build(Objective, architecture.objective, "objective")  # type: ignore[type-abstract]
+    heads = build_heads(
+        encoders, embedding=architecture.embedding, hidden=architecture.hidden, neutral=objective.neutral
+    )
+    return ZeroShotModel(encoders=encoders, heads=heads, objective=objective)
+
+
+def _load_strictly(model: ZeroShotModel, tensors: dict[str, Tensor]) -> None:
+    expected = {key: value.shape for key, value in model.state_dict().items()}
+    wrong = sorted(
+        key for key in {*expected, *tensors} if key not in tensors or tensors[key].shape != expected.get(key)
+    )
+    if wrong:
+        raise ValueError(
+            f"{WEIGHTS} does not fit the architecture of the bundle: {len(wrong)} weights differ (first {wrong[0]}); "
+            "export it again"
+        )
+    model.load_state_dict(tensors, strict=True)
+
+
+def _familiar(extra: dict[str, Tensor], name: str, content: Content, dtype: torch.dtype) -> Familiar:
+    mean, whitening = (_taken(extra, key.format(name)).to(dtype) for key in (MEAN, WHITENING))
+    return Familiar(mean=mean, whitening=whitening, limit=content.limits[name])
+
+
+def _taken(extra: dict[str, Tensor], key: str) -> Tensor:
+    if key not in extra:
+        raise ValueError(f"{WEIGHTS} lacks {key!r}; export the bundle again")
+    return extra[key]

@@ -1,1 +1,0 @@
-"""Where a score comes from, and whether that means anything."""

@@ -1,0 +1,227 @@
+"""``polyclinic bundle export``: from a checkpoint, prompts and a cohort to a folder that a hospital can run."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from jsonargparse import auto_cli
+from rich.console import Console
+from safetensors.torch import save
+
+from polyclinic import __version__
+from polyclinic.checkpoint import load_checkpoint, provenance
+from polyclinic.deploy.bundle import Bundle, Content, Origin, load_bundle, write_files
+from polyclinic.deploy.bundle.content import FORMAT, NOT_A_DEVICE, Architecture, Prompts
+from polyclinic.deploy.bundle.folder import CARD, CONTENT, FILES, LICENCES, WEIGHTS, refuse_used
+from polyclinic.deploy.bundle.load import DRAWS, MEAN, TEXTS, WHITENING, Familiar
+from polyclinic.deploy.bundle.packing import pack, unpack
+from polyclinic.deploy.model import weights_of
+from polyclinic.deploy.scoring import StudyScorer
+from polyclinic.evaluation.commands.keep import checked_overlap
+from polyclinic.evaluation.metrics.auroc import auroc_per_column, macro_mean
+from polyclinic.evaluation.probing.embedding_cache import file_sha256
+from polyclinic.evaluation.scorers import Scorable, ZeroShotScorer
+from polyclinic.exporting.architecture import describe_architecture
+from polyclinic.exporting.familiarity import learn_familiar, pooled_vectors
+from polyclinic.exporting.licences import licence_list
+from polyclinic.exporting.model_card import Performance, Split, Told, measure, render
+from polyclinic.exporting.rules import Rules, learn_rules
+from polyclinic.prompts import PromptFile, load_prompts
+from polyclinic.restore import Restored, restore
+from polyclinic.tasks import ContrastivePretraining
+from polyclinic.tracking import describe_checkout
+
+LARGEST_LOSS = 0.005
+"""Of macro AUROC on validation, by which fewer bytes may cost."""
+
+_FAMILIAR_STUDIES = 2048
+_SAME = 1e-3
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run the command."""
+    auto_cli(export, args=list(argv), prog="polyclinic bundle export", as_positional=False, exit_on_error=False)
+
+
+def export(
+    checkpoint: Path,
+    prompts: Path,
+    out: Path,
+    cohort: Path | None = None,
+    name: str | None = None,
+    query: list[str] | None = None,
+    split: str = "test",
+    text_encoder: bool = True,
+    weights: str = "float32",
+    intended_use: str = "Research on retrospective data, in the hands of people who can read the files themselves.",
+    licence: str = "not stated; ask the group that made it",
+    alpha: float = 0.1,
+    minimum: int = 20,
+    resamples: int = 200,
+    seed: int = 0,
+    allow_overlap: bool = False,
+) -> None:
+    """Write a bundle: polyclinic bundle export --checkpoint last.ckpt --prompts prompts.yaml --out bundle
+
+    Args:
+        checkpoint: of a contrastive run.
+        prompts: versioned prompt file.
+        out: a new or empty folder.
+        cohort: in place of the one trained on.
+        name: of the bundle; that of its folder unless set.
+        query: modalities that may speak; all but the prompts' own unless set.
+        split: whose performance the model card tells; calibration and thresholds come from ``val``.
+        text_encoder: whether to put the encoder of the prompts inside, so that findings can be added.
+        weights: how matrices are stored: ``float32``, ``bfloat16`` or ``int8``, as far as macro AUROC on ``val`` loses
+            no more than 0.005.
+        intended_use: for the model card.
+        licence: of the bundle.
+        alpha: share of each class that a prediction set may miss.
+        minimum: studies that a subgroup needs.
+        resamples: of patients, for the intervals.
+        seed: of everything random.
+        allow_overlap: whether to measure on studies that were seen before, too, and say so.
+    """
+    refuse_used(out)
+    if split == "val":
+        raise ValueError("got split 'val', from which thresholds and calibration come; set `--split` to another")
+    console, restored, file = Console(), restore(checkpoint, cohort=cohort), load_prompts(prompts)
+    task = restored.task_of(ContrastivePretraining)
+    overlap = checked_overlap(restored, split, "val", allowed=allow_overlap)
+    exact = ZeroShotScorer(restored, file, query)
+    console.print("encoding the validation split")
+    validation = exact.read("val")
+    before = exact.scores(validation, exact.modalities)
+    names = (*exact.modalities, *([file.modality] if text_encoder else []))
+    packed = pack(weights_of(task.state_dict(), names), weights)
+    if weights != "float32":
+        task.load_state_dict({**task.state_dict(), **unpack(packed)})
+        validation = exact.read("val")
+        _refuse_loss(before, exact.scores(validation, exact.modalities), validation, weights)
+    scorer = exact if weights == "float32" or not text_encoder else ZeroShotScorer(restored, file, query)
+    console.print(f"calibrating {2 ** len(scorer.modalities) - 1} sets of modalities")
+    rules = learn_rules(scorer, validation, alpha=alpha, resamples=resamples, seed=seed)
+    console.print(f"encoding the splits train and {split}")
+    familiar = _familiar(restored, task, validation, scorer.modalities)
+    performance = measure(scorer, scorer.read(split), rules.rules, minimum=minimum, resamples=resamples, seed=seed)
+    content = Content(
+        format=FORMAT,
+        name=name or out.name,
+        intended_use=intended_use,
+        not_a_device=NOT_A_DEVICE,
+        origin=_origin(restored, checkpoint),
+        architecture=_architecture(checkpoint, restored, names, weights),
+        prompts=_prompts(file),
+        query=list(scorer.modalities),
+        alpha=alpha,
+        rules=rules.rules,
+        limits={one: known.limit for one, known in familiar.items()},
+        performance={one.result.name: _told(one) for one in performance},
+    )
+    told = Told(
+        split=split, population=restored.data.cohort.population, splits=_splits(restored),
+        overlap=tuple(overlap.statements), resamples=resamples,
+    )  # fmt: skip
+    files = {
+        WEIGHTS: save({**packed, **_tensors(scorer, rules, familiar)}),
+        CONTENT: content.as_bytes(),
+        CARD: render(content, performance, told).encode(),
+        LICENCES: licence_list(licence).encode(),
+    }
+    assert set(files) == set(FILES)
+    digest = write_files(out, files, lambda whole: _check_same(load_bundle(whole), scorer, validation))
+    size = sum(len(one) for one in files.values()) / 1e6
+    console.print(f"bundle: {out} ({size:.1f} MB, {digest[:12]})", soft_wrap=True)
+    console.print(f"next: polyclinic score {out} --help", soft_wrap=True)
+
+
+def _refuse_loss(before: np.ndarray, after: np.ndarray, validation: Scorable, weights: str) -> None:
+    whole, less = (macro_mean(auroc_per_column(one, validation.outcomes)).mean for one in (before, after))
+    if whole - less > LARGEST_LOSS:
+        raise ValueError(
+            f"got weights {weights} with macro AUROC {less:.4f} on validation, {whole:.4f} in float32: they lose more "
+            f"than {LARGEST_LOSS}; set `--weights float32`"
+        )
+
+
+def _familiar(
+    restored: Restored, task: ContrastivePretraining, validation: Scorable, names: tuple[str, ...]
+) -> dict[str, Familiar]:
+    loader = restored.data.loader("train")
+    batches = islice(loader, -(-_FAMILIAR_STUDIES // max(1, loader.batch_size or 1)))
+    return learn_familiar(pooled_vectors(task, batches, names), pooled_vectors(task, validation.batches, names))
+
+
+def _origin(restored: Restored, checkpoint: Path) -> Origin:
+    checkout = describe_checkout(Path(__file__).parent)
+    return Origin(
+        checkpoint_sha256=file_sha256(checkpoint),
+        run_id=restored.run_id,
+        trained_on=restored.trained_on,
+        evaluated_on=restored.data.cohort.fingerprint,
+        cohort=restored.data.cohort.name,
+        commit=f"{checkout['commit']}{'+' if checkout['dirty'] else ''}" if checkout else None,
+        version=__version__,
+        date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    )
+
+
+def _architecture(checkpoint: Path, restored: Restored, names: tuple[str, ...], weights: str) -> Architecture:
+    config = yaml.safe_load(provenance(load_checkpoint(checkpoint))["config"])
+    return describe_architecture(config["model"]["init_args"], restored, names, weights)
+
+
+def _prompts(file: PromptFile) -> Prompts:
+    return Prompts(
+        modality=file.modality,
+        score_rule=file.score_rule,
+        sha256=file.sha256,
+        templates=list(file.templates),
+        findings={
+            name: {"positive": list(said.positive), "negative": list(said.negative)}
+            for name, said in file.findings.items()
+        },
+    )
+
+
+def _told(one: Performance) -> dict[str, object]:
+    result = one.result
+    known = result.auroc == result.auroc
+    return {
+        "auroc": {"value": result.auroc, "low": result.ci95.low, "high": result.ci95.high} if known else None,
+        "n": result.n,
+        "n_positive": result.n_positive,
+    }
+
+
+def _splits(restored: Restored) -> tuple[Split, ...]:
+    cohort = restored.data.cohort
+    told = []
+    for name in ("train", "val", "test"):
+        studies = cohort.split(name)
+        present = {
+            one: sum(one in study.sources for study in studies) / max(1, len(studies)) for one in cohort.modalities
+        }
+        patients = len({study.patient_id for study in studies})
+        told.append(Split(name=name, studies=len(studies), patients=patients, present=present))
+    return tuple(told)
+
+
+def _tensors(scorer: ZeroShotScorer, rules: Rules, familiar: dict[str, Familiar]) -> dict[str, torch.Tensor]:
+    """What a bundle holds beside the model's weights."""
+    tensors = {TEXTS: scorer.texts.clone(), DRAWS: torch.from_numpy(rules.draws).float()}
+    for name, known in familiar.items():
+        tensors |= {MEAN.format(name): known.mean, WHITENING.format(name): known.whitening}
+    return {name: value.contiguous() for name, value in tensors.items()}
+
+
+def _check_same(bundle: Bundle, scorer: ZeroShotScorer, validation: Scorable) -> None:
+    """The bundle scores as the checkpoint did, or something of the model did not travel."""
+    batch = validation.batches[0]
+    told = StudyScorer(bundle).log_odds(batch.inputs, batch.present).numpy()
+    apart = np.abs(told - scorer.scores(validation, scorer.modalities)[: len(batch)]).max()
+    assert apart < _SAME, f"the bundle scores otherwise than its checkpoint, by {apart}"

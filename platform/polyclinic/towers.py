@@ -1,0 +1,44 @@
+"""The towers of a model: one encoder per modality, and what projects each to a shared width."""
+
+from collections.abc import Mapping
+
+from polyclinic.modality import Modality
+from polyclinic.nn import Encoder, Projection, Unprojected
+
+
+def build_encoders(
+    modalities: Mapping[str, Modality], *, size: str, given: Mapping[str, Encoder] | None
+) -> dict[str, Encoder]:
+    """The encoders given, and each other modality's default encoder of a size.
+
+    Raises:
+        ValueError: an encoder for a modality that is not configured.
+    """
+    given = given or {}
+    if unknown := [name for name in given if name not in modalities]:
+        raise ValueError(f"`model.encoders` names {unknown[0]!r}, which is not in `data.modalities` {list(modalities)}")
+    return {
+        name: given[name] if name in given else modality.default_encoder(size) for name, modality in modalities.items()
+    }
+
+
+def build_heads(
+    encoders: Mapping[str, Encoder], *, embedding: int | None, hidden: int, neutral: float
+) -> dict[str, Projection | Unprojected]:
+    """A projection to a shared width for each encoder, or none for those that have it already.
+
+    Raises:
+        ValueError: no projection is wanted, and the encoders differ in width.
+    """
+    widths = {name: encoder.width for name, encoder in encoders.items()}
+    if embedding is not None:
+        return {
+            name: Projection(width=width, embedding=embedding, hidden=hidden, neutral=neutral)
+            for name, width in widths.items()
+        }
+    if len(set(widths.values())) > 1 or hidden:
+        raise ValueError(
+            f"got embedding null with encoders of width {widths} and hidden {hidden}, expected one width for all and "
+            "hidden 0; set `model.embedding`, or the widths of `model.encoders`"
+        )
+    return {name: Unprojected(width) for name, width in widths.items()}
