@@ -138,6 +138,11 @@ class LastCheckpoint(Checkpoint):
         if step > self._saved and (batch_idx == 0 or (self._every and step % self._every == 0)):
             self._save(trainer, between_batches=True)
 
+    def save_between_batches(self, trainer: L.Trainer) -> None:
+        """Save what all ranks have reached; called by all of them, before a batch that begins a step."""
+        if trainer.global_step > self._saved:
+            self._save(trainer, between_batches=True)
+
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save the end."""
         self._ended = True

@@ -24,7 +24,11 @@ def mean_over_ranks(loss: Summed) -> Float[Tensor, ""]:
 
 
 def mean_over_modalities(
-    losses: Mapping[str, Float[Tensor, " _"]], weights: Mapping[str, float], zero: Float[Tensor, ""]
+    losses: Mapping[str, Float[Tensor, " _"]],
+    weights: Mapping[str, float],
+    zero: Float[Tensor, ""],
+    *,
+    ranks: bool = True,
 ) -> Float[Tensor, ""]:
     """The weighted mean of each modality's mean, as one process with the entries of all ranks would take it.
 
@@ -32,11 +36,14 @@ def mean_over_modalities(
         losses: of the tokens of this rank, by modality; modalities may differ between ranks.
         weights: of every modality of the run; one without a token on any rank does not count.
         zero: what to start from, with the graph of whatever must get a gradient.
+        ranks: whether all ranks take the mean together, as they do while training; alone when False, since one may
+            have a batch more to validate on than another.
     """
     counts = torch.tensor([float(len(losses[name])) if name in losses else 0.0 for name in weights])
-    totals = sum_over_ranks(counts.to(zero.device)).tolist()
+    totals = (sum_over_ranks(counts.to(zero.device)) if ranks else counts).tolist()
     shares = {name: weight / total for (name, weight), total in zip(weights.items(), totals, strict=True) if total}
     norm = sum(weights[name] for name in shares)
     terms = [shares[name] * losses[name].sum() for name in losses if name in shares]
     # Distributed training averages gradients over ranks, where one process would sum.
-    return sum(terms, start=zero) * (world_size() / norm if norm else 1.0)
+    world = world_size() if ranks else 1
+    return sum(terms, start=zero) * (world / norm if norm else 1.0)

@@ -9,16 +9,18 @@ import lightning.pytorch as L
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from polyclinic.data import Batch
 from polyclinic.modality import Modality
 from polyclinic.nn import Encoder
 from polyclinic.objectives import Objective, Studies, gather_studies
 from polyclinic.tasks.diagnostics import Diagnostics
-from polyclinic.tasks.encoders import build_encoders, build_heads, encode_batch, touch
+from polyclinic.tasks.encoders import encode_batch, touch
 from polyclinic.tasks.finite import naming_studies, refuse_non_finite
 from polyclinic.tasks.groups import SAME, batch_groups
-from polyclinic.tasks.optimizer import adamw_cosine
+from polyclinic.tasks.optimizer import adamw_cosine, clip_gradients
+from polyclinic.towers import build_encoders, build_heads
 
 
 class ContrastivePretraining(L.LightningModule):
@@ -86,6 +88,7 @@ class ContrastivePretraining(L.LightningModule):
         self.same, self.micro_batch = same, micro_batch
         self.lr, self.weight_decay, self.warmup = lr, weight_decay, warmup
         self.diagnostics = Diagnostics()
+        self._counted = -1
 
     def forward(self, batch: Batch) -> dict[str, Float[Tensor, "B d"]]:
         """Unnormalised embeddings per modality; zeros where a study lacks it."""
@@ -102,7 +105,9 @@ class ContrastivePretraining(L.LightningModule):
         refuse_non_finite(loss, batch)
         self.log("train/loss", loss, batch_size=len(batch))
         self.log("train/scale", self.objective.scale(), batch_size=len(batch))
-        if batch_idx == 0:
+        if self._counted != self.current_epoch:
+            # Not by the batch's number: a resumed epoch begins with another one.
+            self._counted = self.current_epoch
             self.log("train/negatives", self.objective.negatives(studies), batch_size=len(batch))
         return loss
 
@@ -131,6 +136,12 @@ class ContrastivePretraining(L.LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW, warm-up and cosine."""
         return adamw_cosine(self, lr=self.lr, weight_decay=self.weight_decay, warmup=self.warmup)
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Over the gradients of all ranks' shares."""
+        clip_gradients(self, optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def _draw_subsets(self, names: list[str]) -> list[tuple[str, ...]]:
         """The same on every rank, because they follow from the step alone."""

@@ -12,9 +12,14 @@ _MOST = 2048
 
 
 class Diagnostics:
-    """Collects the first studies of a validation epoch and measures them at its end."""
+    """Collects the first studies of a validation epoch and measures them at its end.
+
+    Attributes:
+        latest: this rank's first batch of the latest validation, for a picture; None before any.
+    """
 
     def __init__(self) -> None:
+        self.latest: Studies | None = None
         self._parts: list[Studies] = []
 
     def add(self, studies: Studies) -> None:
@@ -26,6 +31,7 @@ class Diagnostics:
         """The studies collected on all ranks; the next epoch starts anew."""
         parts, self._parts = self._parts, []
         first = parts[0]
+        self.latest = first
         joined = Studies(
             embeddings={name: torch.cat([part.embeddings[name] for part in parts]) for name in first.embeddings},
             present={name: torch.cat([part.present[name] for part in parts]) for name in first.present},

@@ -7,17 +7,19 @@ import lightning.pytorch as L
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from polyclinic.data import Batch, Target
 from polyclinic.modality import Modality
 from polyclinic.nn import Adapter, ConcatenationFusion, Encoder, Fusion, Readout, StudyNorm
 from polyclinic.tasks.averages import mean_over_ranks
-from polyclinic.tasks.encoders import build_encoders, encode_batch
+from polyclinic.tasks.encoders import encode_batch
 from polyclinic.tasks.finite import naming_studies, refuse_non_finite
 from polyclinic.tasks.layer_decay import layer_scales
-from polyclinic.tasks.optimizer import adamw_cosine
+from polyclinic.tasks.optimizer import adamw_cosine, clip_gradients
 from polyclinic.tasks.predictions import Predictions
 from polyclinic.tasks.targets import Targets
+from polyclinic.towers import build_encoders
 
 
 class Downstream(L.LightningModule):
@@ -125,6 +127,12 @@ class Downstream(L.LightningModule):
         """AdamW, warm-up and cosine."""
         scales = {f"encoders.{name}": scale for name, scale in layer_scales(self.encoders, self.layer_decay).items()}
         return adamw_cosine(self, lr=self.lr, weight_decay=self.weight_decay, warmup=self.warmup, scales=scales)
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Over the gradients of all ranks' shares."""
+        clip_gradients(self, optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def _some(self, present: Mapping[str, Bool[Tensor, " B"]]) -> Mapping[str, Bool[Tensor, " B"]]:
         """What is left of the modalities after dropout."""

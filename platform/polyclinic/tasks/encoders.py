@@ -1,53 +1,18 @@
 """One encoder per modality, and embeddings aligned with the studies of a batch."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint
 
 from polyclinic.data import Batch
-from polyclinic.modality import Modality
-from polyclinic.nn import Encoder, MaskableEncoder, Projection, Unprojected
-
-
-def build_encoders(
-    modalities: Mapping[str, Modality], *, size: str, given: Mapping[str, Encoder] | None
-) -> dict[str, Encoder]:
-    """The encoders given, and each other modality's default encoder of a size.
-
-    Raises:
-        ValueError: an encoder for a modality that is not configured.
-    """
-    given = given or {}
-    if unknown := [name for name in given if name not in modalities]:
-        raise ValueError(f"`model.encoders` names {unknown[0]!r}, which is not in `data.modalities` {list(modalities)}")
-    return {
-        name: given[name] if name in given else modality.default_encoder(size) for name, modality in modalities.items()
-    }
-
-
-def build_heads(
-    encoders: Mapping[str, Encoder], *, embedding: int | None, hidden: int, neutral: float
-) -> dict[str, Projection | Unprojected]:
-    """A projection to a shared width for each encoder, or none for those that have it already.
-
-    Raises:
-        ValueError: no projection is wanted, and the encoders differ in width.
-    """
-    widths = {name: encoder.width for name, encoder in encoders.items()}
-    if embedding is not None:
-        return {
-            name: Projection(width=width, embedding=embedding, hidden=hidden, neutral=neutral)
-            for name, width in widths.items()
-        }
-    if len(set(widths.values())) > 1 or hidden:
-        raise ValueError(
-            f"got embedding null with encoders of width {widths} and hidden {hidden}, expected one width for all and "
-            "hidden 0; set `model.embedding`, or the widths of `model.encoders`"
-        )
-    return {name: Unprojected(width) for name, width in widths.items()}
+from polyclinic.nn import Encoder, MaskableEncoder
+from polyclinic.tasks.borrowing import Lent, at_rest, lent_studies, number_of_calls
 
 
 def without_readout(encoders: Mapping[str, Encoder]) -> dict[str, MaskableEncoder]:
@@ -79,16 +44,17 @@ def encode_batch(
 
     A modality that no study of the batch has still touches the parameters of its encoder with weight zero, so that
     distributed training finds a gradient for every parameter on every rank, and its head normalises no row along with
-    the rows of other ranks.
+    the rows of other ranks. A sharded encoder, which ranks can only call together, is called as often as on the rank
+    that needs it most, for studies whose weight is zero.
     """
+    device = next(iter(batch.present.values())).device
+    lent = lent_studies(encoders, batch.inputs, device, at_once=at_once)
     embedded: dict[str, Tensor] = {}
     for name, encoder in encoders.items():
         assert isinstance(encoder, Encoder)
         present = batch.present[name]
-        if name in batch.inputs:
-            pooled = _pooled(encoder, batch.inputs[name], at_once)
-        else:
-            pooled = touch([encoder], present.device).expand(0, encoder.width)
+        parts = [*_parts(batch.inputs.get(name), at_once), *_rests(lent.get(name))]
+        pooled = _pooled(encoder, parts) if parts else touch([encoder], device).expand(0, encoder.width)
         rows = heads[name](pooled)
         embedded[name] = rows.new_zeros(len(present), rows.shape[1]).index_put((present,), rows)
     return embedded
@@ -97,15 +63,36 @@ def encode_batch(
 def touch(modules: Iterable[nn.Module], device: torch.device) -> Float[Tensor, ""]:
     """Zero, with a gradient of zero for every parameter of modules that a batch leaves idle."""
     zero = torch.zeros((), device=device)
-    return sum((p.sum() * 0.0 for module in modules for p in module.parameters() if p.requires_grad), start=zero)
+    trained = (p for module in modules for p in module.parameters() if p.requires_grad)
+    return sum(((p.to_local() if isinstance(p, DTensor) else p).sum() * 0.0 for p in trained), start=zero)
 
 
-def _pooled(encoder: nn.Module, inputs: dict[str, Tensor], at_once: int) -> Float[Tensor, "b D"]:
-    size = len(next(iter(inputs.values())))
-    if not 0 < at_once < size:
-        whole: Tensor = encoder(inputs).pooled
-        return whole
-    parts = [
-        {key: value[start : start + at_once] for key, value in inputs.items()} for start in range(0, size, at_once)
-    ]
-    return torch.cat([checkpoint(lambda part: encoder(part).pooled, part, use_reentrant=False) for part in parts])
+class _Part(NamedTuple):
+    """Studies that an encoder sees at a time, and whether anything is made of them."""
+
+    inputs: dict[str, Tensor]
+    counts: bool = True
+
+
+def _parts(inputs: dict[str, Tensor] | None, at_once: int) -> list[_Part]:
+    calls = number_of_calls(inputs, at_once)
+    if inputs is None or calls < 2:
+        return [] if inputs is None else [_Part(inputs)]
+    starts = range(0, calls * at_once, at_once)
+    return [_Part({key: value[start : start + at_once] for key, value in inputs.items()}) for start in starts]
+
+
+def _rests(lent: Lent | None) -> list[_Part]:
+    return [] if lent is None else [_Part(lent.study, counts=False)] * lent.times
+
+
+def _pooled(encoder: nn.Module, parts: list[_Part]) -> Float[Tensor, "b D"]:
+    if len(parts) == 1:
+        return _encoded(encoder, parts[0])
+    return torch.cat([checkpoint(_encoded, encoder, part, use_reentrant=False) for part in parts])
+
+
+def _encoded(encoder: nn.Module, part: _Part) -> Float[Tensor, "b D"]:
+    with nullcontext() if part.counts else at_rest(encoder):
+        pooled: Tensor = encoder(part.inputs).pooled
+    return pooled if part.counts else pooled[:0]

@@ -31,6 +31,12 @@ def layer_scales(encoders: Mapping[str, nn.Module] | nn.ModuleDict, decay: float
     }
 
 
+def blocks_of(encoder: nn.Module) -> list[nn.Module]:
+    """The blocks of an encoder, in order; none where it has no such list."""
+    prefix, blocks = _longest(encoder)
+    return list(encoder.get_submodule(prefix[:-1]).children()) if blocks else []
+
+
 def _depths(encoder: nn.Module) -> dict[str, int]:
     """How many blocks follow the one that each parameter is in."""
     prefix, blocks = _longest(encoder)

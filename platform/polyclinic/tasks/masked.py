@@ -7,15 +7,18 @@ import lightning.pytorch as L
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from polyclinic.data import Batch
 from polyclinic.modality import Modality
 from polyclinic.nn import Encoder, MaskableEncoder, MaskedDecoders, Tokens, Visible
 from polyclinic.tasks.averages import mean_over_modalities
-from polyclinic.tasks.encoders import build_encoders, touch, without_readout
+from polyclinic.tasks.borrowing import lent_studies
+from polyclinic.tasks.encoders import touch, without_readout
 from polyclinic.tasks.finite import naming_studies, refuse_non_finite
-from polyclinic.tasks.masks import Masks
-from polyclinic.tasks.optimizer import adamw_cosine
+from polyclinic.tasks.masks import Masks, by_modality
+from polyclinic.tasks.optimizer import adamw_cosine, clip_gradients
+from polyclinic.towers import build_encoders
 
 
 class MaskedPretraining(L.LightningModule):
@@ -84,23 +87,18 @@ class MaskedPretraining(L.LightningModule):
         )  # fmt: skip
         usual = {name: self.decoders.reconstruction(name).ratio for name in built}
         self.masks = Masks(
-            ratios=_by_modality(usual, ratios, "ratios"),
+            ratios=by_modality(usual, ratios, "ratios"),
             budget=budget,
             concentration=concentration,
             whole=whole,
             seed=seed,
         )
-        self.weights = _by_modality(dict.fromkeys(built, 1.0), weights, "weights")
+        self.weights = by_modality(dict.fromkeys(built, 1.0), weights, "weights")
         self.lr, self.weight_decay, self.warmup = lr, weight_decay, warmup
 
     def forward(self, batch: Batch, hidden: Mapping[str, Bool[Tensor, "_ _"]]) -> dict[str, Float[Tensor, "_ _"]]:
         """Predict, for each modality that the batch has, what its hidden tokens hide."""
-        tokens = self._tokens(batch)
-        padding = {name: one.padding for name, one in tokens.items()}
-        predicted: dict[str, Tensor] = self.decoders(
-            self._visible(tokens, hidden), batch.present, batch.inputs, padding, hidden
-        )
-        return predicted
+        return self._predict(batch, hidden)[0]
 
     def draw_masks(self, batch: Batch, step: int = 0) -> dict[str, Bool[Tensor, "_ _"]]:
         """Which tokens a training step, counted from 1, hides; evaluation is step 0."""
@@ -123,17 +121,14 @@ class MaskedPretraining(L.LightningModule):
     @torch.no_grad()
     def impute(self, batch: Batch, wanted: Collection[str]) -> dict[str, dict[str, Tensor]]:
         """Predict modalities for the studies that lack them and have another; see ``MaskedDecoders.impute``."""
-        tokens = self._tokens(batch)
-        nothing = {name: torch.zeros_like(one.padding) for name, one in tokens.items()}
-        return self.decoders.impute(self._visible(tokens, nothing), batch.present, wanted)
+        return self.decoders.impute(self._visible(self._tokens(batch.inputs), {}), batch.present, wanted)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
         """The mean loss of each modality over the hidden tokens of all ranks, averaged over modalities."""
-        losses = self._step("train", batch, self.global_step + 1)
+        losses, zero = self._step("train", batch, self.global_step + 1)
         absent = [encoder for name, encoder in self.encoders.items() if name not in batch.inputs]
-        loss = mean_over_modalities(
-            losses, self.weights, touch([*absent, *self.decoders.idle(batch.inputs)], batch.labels.device)
-        )
+        idle = touch([*absent, *self.decoders.idle(batch.inputs)], batch.labels.device)
+        loss = mean_over_modalities(losses, self.weights, idle + zero)
         refuse_non_finite(loss, batch)
         self.log("train/loss", loss, batch_size=len(batch), sync_dist=True)
         return loss
@@ -150,40 +145,49 @@ class MaskedPretraining(L.LightningModule):
         """AdamW, warm-up and cosine."""
         return adamw_cosine(self, lr=self.lr, weight_decay=self.weight_decay, warmup=self.warmup)
 
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Over the gradients of all ranks' shares."""
+        clip_gradients(self, optimizer, gradient_clip_val, gradient_clip_algorithm)
+
     def _encoder(self, name: str) -> MaskableEncoder:
         encoder = self.encoders[name]
         assert isinstance(encoder, MaskableEncoder)
         return encoder
 
-    def _tokens(self, batch: Batch) -> dict[str, Tokens]:
-        return {name: self._encoder(name).tokenize(inputs) for name, inputs in batch.inputs.items()}
+    def _tokens(self, inputs: Mapping[str, dict[str, Tensor]]) -> dict[str, Tokens]:
+        return {name: self._encoder(name).tokenize(inputs[name]) for name in self.encoders if name in inputs}
 
     def _visible(self, tokens: Mapping[str, Tokens], hidden: Mapping[str, Bool[Tensor, "_ _"]]) -> dict[str, Visible]:
-        return {name: self._encoder(name).encode(one, hidden[name]) for name, one in tokens.items()}
+        nothing = {name: torch.zeros_like(one.padding) for name, one in tokens.items()}
+        return {name: self._encoder(name).encode(one, hidden.get(name, nothing[name])) for name, one in tokens.items()}
 
-    def _step(self, stage: str, batch: Batch, step: int) -> dict[str, Float[Tensor, " _"]]:
-        """The losses under a step's masks, their means logged by modality."""
+    def _predict(
+        self, batch: Batch, hidden: Mapping[str, Bool[Tensor, "_ _"]]
+    ) -> tuple[dict[str, Float[Tensor, "_ _"]], Float[Tensor, ""]]:
+        """The predictions, and a zero with the graph of encoders that ran for other ranks alone."""
+        lent = lent_studies(self.encoders, batch.inputs, batch.labels.device)
+        tokens = self._tokens({**batch.inputs, **{name: one.study for name, one in lent.items()}})
+        visible = self._visible(tokens, hidden)
+        spare = [visible.pop(name).tokens[:0].sum() for name in lent]
+        padding = {name: tokens[name].padding for name in visible}
+        predicted: dict[str, Tensor] = self.decoders(visible, batch.present, batch.inputs, padding, hidden)
+        return predicted, sum(spare, start=batch.labels.new_zeros(()))
+
+    def _step(self, stage: str, batch: Batch, step: int) -> tuple[dict[str, Float[Tensor, " _"]], Float[Tensor, ""]]:
+        """The losses under a step's masks, their means logged by modality, and the zero of ``_predict``."""
         hidden = self.draw_masks(batch, step)
         with naming_studies(batch):
-            losses = self.losses(batch, hidden, self(batch, hidden))
+            predicted, zero = self._predict(batch, hidden)
+            losses = self.losses(batch, hidden, predicted)
         for name in self.encoders:
             value = losses.get(name, batch.labels.new_zeros(0))
             mean = value.sum() / max(1, len(value))
             self.log(f"{stage}/loss/{name}", mean, batch_size=len(value), sync_dist=stage != "train")
-        return losses
+        return losses, zero
 
     def _evaluate(self, stage: str, batch: Batch) -> None:
-        mean = mean_over_modalities(self._step(stage, batch, 0), self.weights, batch.labels.new_zeros(()))
+        losses, zero = self._step(stage, batch, 0)
+        mean = mean_over_modalities(losses, self.weights, zero, ranks=False)
         self.log(f"{stage}/loss", mean, batch_size=len(batch), sync_dist=True)
-
-
-def _by_modality(usual: Mapping[str, float], given: Mapping[str, float] | None, setting: str) -> dict[str, float]:
-    """The usual values with the given ones in their place.
-
-    Raises:
-        ValueError: a modality that is not configured, or a value below 0.
-    """
-    given = given or {}
-    if wrong := {name: value for name, value in given.items() if name not in usual or value < 0}:
-        raise ValueError(f"got `model.{setting}` {wrong}, expected values of 0 or more for some of {list(usual)}")
-    return {**usual, **given}

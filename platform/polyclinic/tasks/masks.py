@@ -102,3 +102,15 @@ class Masks:
 
 def _number(study_id: str) -> int:
     return int.from_bytes(hashlib.blake2b(study_id.encode(), digest_size=8).digest())
+
+
+def by_modality(usual: Mapping[str, float], given: Mapping[str, float] | None, setting: str) -> dict[str, float]:
+    """The usual values with the given ones in their place.
+
+    Raises:
+        ValueError: a modality that is not configured, or a value below 0.
+    """
+    given = given or {}
+    if wrong := {name: value for name, value in given.items() if name not in usual or value < 0}:
+        raise ValueError(f"got `model.{setting}` {wrong}, expected values of 0 or more for some of {list(usual)}")
+    return {**usual, **given}

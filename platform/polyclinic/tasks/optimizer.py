@@ -6,9 +6,12 @@ from types import MappingProxyType
 from typing import Any
 
 import lightning.pytorch as L
-from torch import nn
-from torch.optim import AdamW
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
+
+from polyclinic.objectives.gather import sum_over_ranks
 
 
 def adamw_cosine(
@@ -39,7 +42,9 @@ def adamw_cosine(
         )
     if lr <= 0 or not 0 <= warmup < 1:
         raise ValueError(f"got lr {lr} and warmup {warmup}; expected `model.lr` > 0 and 0 <= `model.warmup` < 1")
-    optimizer = AdamW(_groups(module, lr, weight_decay, scales), lr=lr, fused=True)
+    sharded = any(isinstance(parameter, DTensor) for parameter in module.parameters())
+    kind = _ShardedAdamW if sharded else AdamW
+    optimizer = kind(_groups(module, lr, weight_decay, scales), lr=lr, fused=True)
     total = max(1, int(module.trainer.estimated_stepping_batches))
     first = max(1, round(warmup * total))
 
@@ -51,6 +56,49 @@ def adamw_cosine(
         return found * 0.5 * (1 + math.cos(math.pi * min(1.0, (step - first) / max(1, total - first))))
 
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
+
+
+def clip_gradients(module: L.LightningModule, optimizer: Optimizer, limit: float | None, algorithm: str | None) -> None:
+    """Clip as Lightning does, also where some gradients are shared out over ranks and others are whole.
+
+    Args:
+        module: attached to a trainer.
+        optimizer: of the parameters.
+        limit: largest norm of all gradients together, or largest value; None or 0 for none.
+        algorithm: ``norm`` or ``value``; ``norm`` unless set.
+    """
+    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    if not limit or not any(isinstance(gradient, DTensor) for gradient in gradients):
+        module.clip_gradients(optimizer, gradient_clip_val=limit, gradient_clip_algorithm=algorithm)
+        return
+    local = [_local(gradient) for gradient in gradients]
+    if algorithm == "value":
+        for gradient in local:
+            gradient.clamp_(-limit, limit)
+        return
+    shares = [one for one, gradient in zip(local, gradients, strict=True) if isinstance(gradient, DTensor)]
+    wholes = [gradient for gradient in gradients if not isinstance(gradient, DTensor)]
+    squares = sum_over_ranks(nn.utils.get_total_norm(shares).square()) + nn.utils.get_total_norm(wholes).square()
+    scale = (limit / (squares.sqrt() + 1e-6)).clamp(max=1.0)
+    for gradient in local:
+        gradient.mul_(scale)
+
+
+class _ShardedAdamW(AdamW):
+    """AdamW over this rank's shares and over whole parameters alike, which torch would not step together.
+
+    The steps are elementwise: a share needs nothing of the others.
+    """
+
+    def _init_group(self, group: dict[str, Any], *lists: list[Any]) -> bool:
+        found: bool = super()._init_group(group, *lists)
+        for tensors in lists:
+            tensors[:] = map(_local, tensors)
+        return found
+
+
+def _local(value: Tensor) -> Tensor:
+    return value.to_local() if isinstance(value, DTensor) else value
 
 
 def _groups(module: nn.Module, lr: float, weight_decay: float, scales: Mapping[str, float]) -> list[dict[str, Any]]:

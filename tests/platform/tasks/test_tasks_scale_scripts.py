@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from mlflow import MlflowClient
 
 from polyclinic.cli import main
 from polyclinic.restore import restore
@@ -54,6 +55,13 @@ def _last(folder: Path) -> dict[str, object]:
 def _path(folder: Path) -> Path:
     (path,) = folder.glob("runs/*/*/checkpoints/last.ckpt")
     return path
+
+
+def _runs(folder: Path) -> list[str]:
+    """How every run ended."""
+    client = MlflowClient(f"sqlite:///{folder}/runs/mlflow.db")
+    found = client.search_runs([client.get_experiment_by_name("polyclinic").experiment_id])
+    return [run.info.status for run in found]
 
 
 def test_two_nodes_of_torchrun_train_together(config: Path, tmp_path: Path) -> None:
@@ -102,19 +110,21 @@ def test_a_preempted_job_is_queued_again_and_goes_on(config: Path, tmp_path: Pat
     saved = tmp_path / "runs" / "slurm" / "77" / "hpc_ckpt_1.ckpt"
     steps = torch.load(saved, weights_only=True)["global_step"]
     assert steps > 0
+    assert _runs(tmp_path) == ["KILLED"]
+    more = max(steps, int(str(_last(tmp_path)["global_step"]))) + 5
     again = subprocess.run(
-        [*words, "--trainer.max_epochs", "5000", "--trainer.max_steps", str(steps + 5)],
-        cwd=tmp_path, env=_environment(tmp_path, **job), capture_output=True, text=True, timeout=100,
+        [*words, "--trainer.max_epochs", "5000", "--trainer.max_steps", str(more)],
+        cwd=tmp_path, env=_environment(tmp_path, **job, SLURM_RESTART_COUNT="1"), capture_output=True, text=True,
+        timeout=200,
     )  # fmt: skip
     assert again.returncode == 0, again.stdout + again.stderr
-    assert "hpc_ckpt_1.ckpt" in again.stdout + again.stderr
-    ends = [
-        torch.load(path, weights_only=True)["global_step"] for path in tmp_path.glob("runs/*/*/checkpoints/last.ckpt")
-    ]
-    assert steps + 5 in ends
+    assert "Restoring states from the checkpoint path at" in again.stdout + again.stderr
+    # In the run that was preempted, and from where it stood.
+    assert _runs(tmp_path) == ["FINISHED"]
+    assert _last(tmp_path)["global_step"] == more
 
 
-@pytest.mark.parametrize("name", ["gpus.yaml", "slurm.yaml", "compiled.yaml"])
+@pytest.mark.parametrize("name", ["gpus.yaml", "sharded.yaml", "slurm.yaml", "compiled.yaml"])
 def test_overlays_are_settings_that_the_command_line_knows(
     name: str, config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -123,7 +133,7 @@ def test_overlays_are_settings_that_the_command_line_knows(
     assert end.value.code == 0
     printed = yaml.safe_load(capsys.readouterr().out)["trainer"]
     for key, value in yaml.safe_load((SCALE / name).read_text())["trainer"].items():
-        if key not in ("callbacks", "plugins"):
+        if key not in ("callbacks", "plugins", "strategy") or isinstance(value, str):
             assert printed[key] == value
 
 
