@@ -82,7 +82,7 @@ def tracking_server(database: str, folder: Path) -> Iterator[str]:
             yield address
         finally:
             os.killpg(server.pid, 15)
-            server.wait(timeout=30)
+            server.wait(timeout=90)
 
 
 def _wait(address: str, server: subprocess.Popen, log: Path) -> None:

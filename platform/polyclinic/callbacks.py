@@ -1,6 +1,8 @@
 """What a run tells about its cohort, and what a checkpoint tells about its run."""
 
+import hashlib
 import json
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,8 +11,10 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_warn
 from rich.console import Console
 
+from polyclinic.address import without_password
 from polyclinic.cohort.overlap import Overlap, Seen
 from polyclinic.data import CohortDataModule
+from polyclinic.resuming import JOB
 from polyclinic.tracking import RunLogger, RunRecord, log_cohort, log_json, log_tags, log_text
 from polyclinic.weights import Move, print_account
 
@@ -19,10 +23,10 @@ _TRUNCATED_FACT = "/truncated"
 
 
 class Provenance(Callback):
-    """Puts the resolved configuration and the run's address into every checkpoint, as plain strings."""
+    """Puts the resolved configuration, the run's address and SLURM's job into every checkpoint, as plain strings."""
 
     def __init__(self) -> None:
-        self._told: dict[str, str | None] = {}
+        self._told: dict[str, str | None] = {"job": os.environ.get(JOB)}
 
     @property
     def state_key(self) -> str:
@@ -33,7 +37,7 @@ class Provenance(Callback):
         """Collect what is known once the run has begun."""
         for record in getattr(trainer, "callbacks", []):
             if isinstance(record, RunRecord):
-                self._told["config"] = record.parser.dump(record.config, skip_unset=False)
+                self._told["config"] = without_password(record.parser.dump(record.config, skip_unset=False))
         if isinstance(trainer.logger, RunLogger):
             self._told |= {"run_id": trainer.logger.run_id, "tracking_uri": trainer.logger.tracking_uri}
 
@@ -54,7 +58,10 @@ class CohortRecord(Callback):
         log_cohort(trainer.logger, data.cohort.name, data.cohort.fingerprint, counts)
         _warn_of_truncation(data.facts)
         shares = data.cohort.present_share()
-        told = {"fingerprint": data.cohort.fingerprint, "studies": counts, "present": shares, "facts": data.facts}
+        splits = split_hash(data)
+        log_tags(trainer.logger, {"cohort.splits": splits})
+        told = {"fingerprint": data.cohort.fingerprint, "splits": splits, "studies": counts}
+        told |= {"present": shares, "facts": data.facts}
         log_json(trainer.logger, told, "cohort.json")
         if trainer.logger is not None:
             cut = {fact: share for fact, share in data.facts.items() if fact.endswith(_TRUNCATED_FACT)}
@@ -144,6 +151,13 @@ class SeenRecord(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Add what a resumed run saw and the runs before it."""
         self.seen = self.seen.joined(Seen.of(state_dict))
+
+
+def split_hash(data: CohortDataModule) -> str:
+    """SHA-256 over which study trains, chooses and tests: equal where two runs share every split to the last study."""
+    studies = [*data.studies("train", training=True), *data.cohort.split("val"), *data.cohort.split("test")]
+    told = sorted([study.study_id, study.split] for study in studies)
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
 def _warn_of_truncation(facts: Mapping[str, float]) -> None:

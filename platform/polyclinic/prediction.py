@@ -15,6 +15,7 @@ from rich.console import Console
 from torch import Tensor
 
 from polyclinic.data import Batch
+from polyclinic.evaluation.commands.keep import checked_overlap
 from polyclinic.evaluation.embedding import split_batches
 from polyclinic.modality import Imputable
 from polyclinic.restore import Restored, restore
@@ -35,12 +36,14 @@ def predict(
     cohort: Path | None = None,
     split: str = "test",
     modalities: list[str] | None = None,
+    allow_overlap: bool = False,
 ) -> None:
     """Write predictions of a checkpoint: polyclinic predict last.ckpt imputed --split test
 
     A masked checkpoint writes, for every study that lacks a modality and has another, what the model expects there:
     one file in the modality's own format and units that says that it is synthetic, and ``synthetic.json`` with what
     each was predicted from. A contrastive checkpoint writes embeddings, a downstream one logits, as Parquet.
+    ``overlap.json`` says which of the studies were seen before.
 
     Args:
         checkpoint: of ``polyclinic fit``.
@@ -48,10 +51,12 @@ def predict(
         cohort: in place of the one trained on.
         split: which studies.
         modalities: of a masked checkpoint: which to predict; all that can be unless set.
+        allow_overlap: whether to predict studies that were seen before, too, and say so.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"got folder {out.name!r}, which is not empty; set `out` to a new folder")
     restored = restore(checkpoint, cohort=cohort)
+    overlap = checked_overlap(restored, split, allowed=allow_overlap)
     console = Console()
     with tempfile.TemporaryDirectory(dir=_existing_parent(out), prefix=".predict-") as folder:
         # Renamed when whole, so that no half of a prediction is taken for one.
@@ -61,6 +66,7 @@ def predict(
             told = _write_synthetic(restored, restored.task, split, modalities, checkpoint.name, whole, console)
         else:
             told = _write_table(restored, split, whole)
+        (whole / "overlap.json").write_text(json.dumps(overlap.told(), indent=1), encoding="utf-8")
         out.parent.mkdir(parents=True, exist_ok=True)
         if out.exists():
             out.rmdir()

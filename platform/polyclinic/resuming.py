@@ -1,5 +1,6 @@
 """Going on with a run that stopped: which checkpoint, which run, and in which state its random numbers were."""
 
+import os
 import random
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 import yaml
+from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
@@ -22,6 +24,7 @@ _IDLE = ("num_workers", "prepared")
 _RESULT = ("accumulate_grad_batches", "precision", "gradient_clip_val", "gradient_clip_algorithm")
 _SHOWN = 3
 _KEY = "random_states"
+JOB = "SLURM_JOB_ID"
 
 
 class RandomStates(Callback):
@@ -53,6 +56,47 @@ class RandomStates(Callback):
                 "is drawn from here on is not what the run would have drawn"
             )
         self._loaded = []
+
+
+def requeued(trainer: L.Trainer, config: Mapping[str, Any]) -> Path | None:
+    """What a job of SLURM goes on from that was queued again: the newest checkpoint that it wrote itself.
+
+    That is what it saved when it was preempted, or the ``last.ckpt`` of its run, where a node failed or went on for a
+    while; None for any other job, and for one that had written nothing.
+
+    Args:
+        trainer: not yet training.
+        config: of this run, as plain values.
+    """
+    job = os.environ.get(JOB)
+    if job is None or not SLURMEnvironment.detect():
+        return None
+    preempted = trainer._checkpoint_connector._hpc_resume_path
+    if preempted is None and int(os.environ.get("SLURM_RESTART_COUNT") or 0) == 0:
+        return None
+    own = [path for path in _newest(_root(trainer)) if _is_of(job, path) and not differences(path, config)]
+    written = [*own[:1], *([] if preempted is None else [Path(preempted)])]
+    return max(written, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def found(asked: str, trainer: L.Trainer, config: Mapping[str, Any]) -> Path:
+    """The checkpoint that is measured.
+
+    Args:
+        asked: a path, or ``last``.
+        trainer: that measures.
+        config: of this run, as plain values.
+
+    Raises:
+        ValueError: ``last`` was asked for and there is none, or the path is no checkpoint.
+    """
+    if asked != "last":
+        load_checkpoint(Path(asked))
+        return Path(asked)
+    path, reason = find_last(_root(trainer), config)
+    if path is None:
+        raise ValueError(f"got `--ckpt_path last`, but {reason}; set it to a checkpoint")
+    return path
 
 
 def resume(asked: str, trainer: L.Trainer, config: Mapping[str, Any], *, new_run: bool) -> Path | None:
@@ -95,10 +139,8 @@ def find_last(out: Path, config: Mapping[str, Any]) -> tuple[Path | None, str]:
     Returns:
         The checkpoint, or None and why there is none.
     """
-    found = [*out.glob(f"*/*/checkpoints/{LAST}"), *out.glob(f"checkpoints/{LAST}")]
-    newest = sorted((path for path in found if path.is_file()), key=lambda path: path.stat().st_mtime, reverse=True)
     reason = f"no {LAST} lies below {out.name}"
-    for number, path in enumerate(newest):
+    for number, path in enumerate(_newest(out)):
         different = differences(path, config)
         if not different:
             return path, ""
@@ -120,6 +162,16 @@ def differences(checkpoint: Path, config: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _newest(out: Path) -> list[Path]:
+    """Every ``last.ckpt`` below a folder of runs, the newest first."""
+    lasts = [*out.glob(f"*/*/checkpoints/{LAST}"), *out.glob(f"checkpoints/{LAST}")]
+    return sorted((path for path in lasts if path.is_file()), key=lambda path: path.stat().st_mtime, reverse=True)
+
+
+def _is_of(job: str, checkpoint: Path) -> bool:
+    return provenance(load_checkpoint(checkpoint)).get("job") == job
+
+
 def _root(trainer: L.Trainer) -> Path:
     """The folder that holds the runs."""
     saved = trainer.loggers[0].save_dir if trainer.loggers else None
@@ -135,11 +187,11 @@ def _take_run_up(trainer: L.Trainer, told: Mapping[str, Any]) -> None:
     logger, run_id = trainer.logger, told.get("run_id")
     if not isinstance(logger, RunLogger) or run_id is None:
         return
-    if told.get("tracking_uri") != logger.tracking_uri:
+    address = without_password(str(told.get("tracking_uri")))
+    if address != logger.tracking_uri:
         raise ValueError(
-            f"the checkpoint's run is at {without_password(str(told.get('tracking_uri')))}, this session tracks to "
-            f"{without_password(logger.tracking_uri)}; set MLFLOW_TRACKING_URI or "
-            "`trainer.logger.init_args.tracking_uri`, or `--new_run true`"
+            f"the checkpoint's run is at {address}, this session tracks to {logger.tracking_uri}; set "
+            "MLFLOW_TRACKING_URI or `trainer.logger.init_args.tracking_uri`, or `--new_run true`"
         )
     logger.adopt(experiment_id=None, run_id=run_id)
 

@@ -1,6 +1,7 @@
 """``polyclinic sweep``: runs of ``fit`` with settings that Optuna chooses, as children of one MLflow run."""
 
 import json as json_format
+import os
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,8 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from rich.console import Console
 from rich.table import Table
 
+from polyclinic.address import resolve_uri, without_password
+from polyclinic.results import refuse_unwritable, write_result
 from polyclinic.tracking import RunLogger
 
 try:
@@ -75,7 +78,11 @@ def sweep(
     """
     if trials < 1:
         raise ValueError(f"got {trials} trials, expected at least 1; set `--trials`")
+    refuse_unwritable(json)
     dimensions = read_space(space)
+    if tracking_uri is not None and tracking_uri != without_password(tracking_uri):
+        # Where every fit finds the password, which is none of its words.
+        os.environ["MLFLOW_TRACKING_URI"] = tracking_uri
     out.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
@@ -169,7 +176,8 @@ def _tried(chosen: Mapping[str, Any], words: Sequence[str], metric: str) -> tupl
         if done.returncode:
             return None, (done.stderr.strip().splitlines() or ["nothing"])[-1]
         told = json_format.loads(result.read_text(encoding="utf-8"))
-    metrics = MlflowClient(told["tracking_uri"]).get_run(told["mlflow_run_id"]).data.metrics
+    client = MlflowClient(resolve_uri(given=told["tracking_uri"], out=Path()))
+    metrics = client.get_run(told["mlflow_run_id"]).data.metrics
     if metric not in metrics:
         raise ValueError(f"the runs have no metric {metric!r}, they have {sorted(metrics)}; set `--metric`")
     return metrics[metric], ""
@@ -195,7 +203,7 @@ def _show(study: optuna.Study, metric: str, parent: RunLogger, console: Console,
     parent.log_metrics({f"best/{metric}": float(study.best_value)})
     if json is not None:
         told = [{"trial": one.number + 1, "value": one.value, **one.params} for one in study.trials]
-        json.write_text(json_format.dumps({"best": study.best_params, "trials": told}, indent=1), encoding="utf-8")
+        write_result(json, {"best": study.best_params, "trials": told})
     best = " ".join(f"--{setting} {value}" for setting, value in study.best_params.items())
     console.print(f"next: polyclinic fit -c ... {best}", markup=False, soft_wrap=True)
 

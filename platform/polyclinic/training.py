@@ -1,7 +1,6 @@
 """``polyclinic fit | validate | test``: the Lightning CLI over tasks and cohorts."""
 
 import inspect
-import json
 import logging
 import re
 import time
@@ -16,9 +15,9 @@ import yaml
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from polyclinic import objectives, tasks
-from polyclinic.address import without_password
 from polyclinic.callbacks import CohortRecord, Provenance, SeenRecord, WeightRecord
 from polyclinic.checkpoint import load_checkpoint, seen_by
 from polyclinic.checkpointing import AtomicCheckpoints, LastCheckpoint
@@ -26,7 +25,10 @@ from polyclinic.cohort.overlap import Seen, find_overlap, seen_cohort
 from polyclinic.data import CohortDataModule
 from polyclinic.modality import Modality, installed_modalities
 from polyclinic.pictures import ReconstructionPictures
-from polyclinic.resuming import RandomStates, resume
+from polyclinic.results import refuse_unwritable, write_result
+from polyclinic.resuming import RandomStates, found, requeued, resume
+from polyclinic.similarity import SimilarityPicture
+from polyclinic.stopping import StopTogether
 from polyclinic.tracking import RunLogger, RunRecord
 from polyclinic.tracking.status import ended_by_sigterm, exit_of
 from polyclinic.weights import move_encoders
@@ -81,13 +83,19 @@ class PolyclinicCLI(LightningCLI):
         self.config = parser.parse_args(args)
 
     def instantiate_classes(self) -> None:
-        """Build everything, and refuse a bad cohort before a run is opened."""
+        """Build everything, and refuse before a run is opened what would end it."""
         super().instantiate_classes()
+        if self.config.subcommand == "test" and not is_overridden("test_step", self.model):
+            task = type(self.model)
+            raise ValueError(f"got `test` of {task.__name__}, which has none; use {_NEXT[task].format('CHECKPOINT')}")
         if type(self.trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             self.trainer.strategy.checkpoint_io = AtomicCheckpoints()
         self._resumed = self._resume()
+        refuse_unwritable(self.config[self.config.subcommand].json)
         if self.datamodule is not None:
             _ = self.datamodule.cohort
+            if self.config.subcommand == "fit":
+                self.datamodule.refuse_order()
             self._refuse_overlap(self._take_weights())
 
     def before_fit(self) -> None:
@@ -108,24 +116,30 @@ class PolyclinicCLI(LightningCLI):
         }
         if isinstance(logger, RunLogger):
             result |= {"mlflow_run_id": logger.run_id, "tracking_uri": logger.tracking_uri}
-            address = without_password(logger.tracking_uri)
+            address = logger.tracking_uri
             print(f"runs: {address if address.startswith('http') else f'mlflow ui --backend-store-uri {address}'}")  # noqa: T201
         if self.config.fit.json is not None:
-            self.config.fit.json.write_text(json.dumps(result, indent=1), encoding="utf-8")
+            write_result(self.config.fit.json, result)
         print(f"next: {_NEXT[type(self.model)].format(path)}")  # noqa: T201
 
     def _resume(self) -> Path | None:
-        """Find the checkpoint that `fit` goes on from, and take its run up; None for a fresh start.
+        """Find the checkpoint that a command starts from, and have `fit` take its run up; None for a fresh start.
 
-        The configuration that is kept names no checkpoint: fed back, it repeats the run from its beginning.
+        The configuration that `fit` keeps names no checkpoint: fed back, it repeats the run from its beginning.
         """
         command = self.config.subcommand
-        if command != "fit" or (asked := self.config.fit.ckpt_path) is None:
-            return None
-        self.config.fit.ckpt_path = None
-        config = yaml.safe_load(self._parser(command).dump(self.config.fit, skip_unset=False))
-        path = resume(str(asked), self.trainer, config, new_run=self.config.fit.new_run)
-        self.config_init.fit.ckpt_path = None if path is None else str(path)
+        settings = self.config[command]
+        asked = settings.ckpt_path
+        if command == "fit":
+            settings.ckpt_path = None
+        config = yaml.safe_load(self._parser(command).dump(settings, skip_unset=False))
+        if command != "fit":
+            path = None if asked is None else found(str(asked), self.trainer, config)
+        elif (again := asked or requeued(self.trainer, config)) is not None:
+            path = resume(str(again), self.trainer, config, new_run=settings.new_run)
+        else:
+            path = None
+        self.config_init[command].ckpt_path = None if path is None else str(path)
         return path
 
     def _take_weights(self) -> Seen:
@@ -142,9 +156,8 @@ class PolyclinicCLI(LightningCLI):
     def _refuse_overlap(self, seen: Seen) -> None:
         """Stop before a run is opened when what it starts from saw the studies that it is to be measured by."""
         command = self.config.subcommand
-        resumed = self._resumed if command == "fit" else self.config[command].get("ckpt_path")
-        if resumed is not None and Path(resumed).is_file():
-            seen = seen.joined(seen_by(load_checkpoint(Path(resumed))))
+        if self._resumed is not None:
+            seen = seen.joined(seen_by(load_checkpoint(self._resumed)))
         seen = seen.joined(Seen(unknown=_folders(self.model)))
         record = self._seen_record()
         if record is None:
@@ -232,10 +245,12 @@ def _run(argv: Sequence[str]) -> None:
             "logger": {"class_path": f"{RunLogger.__module__}.{RunLogger.__qualname__}"},
             "callbacks": [
                 RandomStates(),
+                StopTogether(),
                 CohortRecord(),
                 Provenance(),
                 WeightRecord(),
                 SeenRecord(),
+                SimilarityPicture(),
             ],
             "use_distributed_sampler": False,
             "deterministic": True,

@@ -1,5 +1,6 @@
 """The command line, end to end on a small cohort: what it prints, writes and returns."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import yaml
 from mlflow import MlflowClient
 
 from polyclinic.cli import main
+from polyclinic.cohort import read_cohort
 from polyclinic.evaluation.embedding import embed_split
 from polyclinic.restore import restore
 
@@ -64,9 +66,12 @@ def test_fit_leaves_a_finished_run_that_can_be_repeated(workplace: Path) -> None
     assert run.info.status == "FINISHED"
     assert 0.5 < run.data.metrics["cohort/present/first"] < 1
     assert run.data.metrics["data/broken_share"] == 0
-    assert {"config.yaml", "environment.json", "cohort.json"} <= {
+    assert {"config.yaml", "environment.json", "cohort.json", "similarity.png"} <= {
         f.path for f in client.list_artifacts(run.info.run_id)
     }
+    studies = read_cohort(Path(CONFIG["data"]["cohort"])).studies
+    splits = json.dumps(sorted([study.study_id, study.split] for study in studies))
+    assert run.data.tags["cohort.splits"] == hashlib.sha256(splits.encode()).hexdigest()
     downloaded = client.download_artifacts(run.info.run_id, "config.yaml", str(workplace / "."))
     second = _fit(config=downloaded)
     assert second["mlflow_run_id"] != first["mlflow_run_id"]
@@ -134,6 +139,13 @@ def test_classifier(workplace: Path) -> None:
         (["fit", "-c", "config.yaml", "--data.cohort", "no.yaml"], "cohort file 'no.yaml' does not exist"),
         (["fit", "-c", "config.yaml", "--model.init_args.colour", "red"], "colour"),
         (["fit", "-c", "config.yaml", "--model.init_args.same", "house"], "error: got same 'house' and micro_batch 0"),
+        (["fit", "-c", "config.yaml", "--json", "."], "expected a file that can be written; set `--json` to another"),
+        (["fit", "-c", "config.yaml", "--json", "config.yaml/a.json"], "got 'a.json', expected a file that can be"),
+        (
+            ["fit", "-c", "config.yaml", "--data.order=Mixed", "--data.order.by=house"],
+            "error: got `by: house`, expected",
+        ),
+        (["fit", "-c", "config.yaml", "--data.order=ByLength", "--data.order.modality=pet"], "no training study has"),
         (["cohort", "check", "no.yaml"], "does not exist"),
         (["cohort", "phantom", "out", "--modalities", "[xray, pet]"], "no plugin is called 'pet'"),
         (["evaluate", "zeroshot", "no.ckpt", "prompts.yaml"], "checkpoint 'no.ckpt' does not exist"),

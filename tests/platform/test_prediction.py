@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from cli_runs import fit, write_config
+from overlapping import PULSES, rows, write
 from polyclinic.cli import main
 from polyclinic.cohort import read_cohort
 from polyclinic_ecg import ECG
@@ -89,6 +90,27 @@ def test_other_tasks_write_a_table(workplace: Path, phantom_cohort: Path) -> Non
     for study, row in zip(studies, table.to_dict("records"), strict=True):
         for name in only:
             assert (row[name] is not None and len(row[name]) == 8) == (name in study.sources)
+
+
+def test_predictions_of_studies_that_were_seen_are_refused_or_say_so(
+    workplace: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    own, other = rows("a"), rows("b", 500)
+    other[35] = other[35]._replace(patient="Pa0")
+    heads = {"class_path": "Downstream", "init_args": {"size": "pico"}}
+    checkpoint = _fit(write(workplace / "a", own, population="ward"), heads, PULSES)
+    words = ["predict", checkpoint, "out", "--cohort", str(write(workplace / "b", other, population="ward"))]
+    assert main(words) == 1
+    assert "1 of 6 studies of split test were seen before (b35): 1 patient;" in capfd.readouterr().err
+    assert not Path("out").exists()
+    assert main([*words, "--allow_overlap", "true"]) == 0
+    assert "warning: 1 of 6 studies of split test were seen before (b35)" in capfd.readouterr().out
+    told = json.loads(Path("out/overlap.json").read_text())
+    assert (told["shared"], told["allowed"]) == (["b35"], True)
+    assert len(pd.read_parquet("out/predictions.parquet")) == 6
+    assert main(["predict", checkpoint, "train", "--split", "train"]) == 0
+    told = json.loads(Path("train/overlap.json").read_text())
+    assert (told["shared"], told["splits"], told["statements"]) == ([], ["train"], [])
 
 
 def test_what_cannot_be_predicted_is_refused(

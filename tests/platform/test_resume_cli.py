@@ -109,6 +109,16 @@ def test_one_run_holds_every_step_once(runs: tuple[Path, Path]) -> None:
     assert cut == whole
 
 
+def test_an_epoch_that_goes_on_in_its_middle_tells_its_negatives(runs: tuple[Path, Path]) -> None:
+    steps = []
+    for folder in runs:
+        client = MlflowClient(f"sqlite:///{folder}/runs/mlflow.db")
+        history = client.get_metric_history(_result(folder)["mlflow_run_id"], "train/negatives")
+        steps.append(sorted({point.step for point in history}))
+    assert steps[0] == list(range(15))
+    assert steps[1] == steps[0]
+
+
 def test_the_configuration_of_a_resumed_run_repeats_it_from_its_beginning(runs: tuple[Path, Path]) -> None:
     folder = runs[1]
     client = MlflowClient(f"sqlite:///{folder}/runs/mlflow.db")
@@ -144,6 +154,47 @@ def test_last_goes_on_with_the_run_of_the_same_configuration_alone(capfd: pytest
     # The other run is newer now, and is not taken for this one.
     assert fit(*further, "3")["mlflow_run_id"] == first["mlflow_run_id"]
     assert _count() == 2
+
+
+@pytest.mark.usefixtures("_workplace")
+def test_last_is_measured_or_nothing_is(capfd: pytest.CaptureFixture[str]) -> None:
+    result = fit()
+    assert main(["validate", "-c", "config.yaml", "--ckpt_path", "last"]) == 0
+    assert f"Loaded model weights from the checkpoint at {result['last']}" in capfd.readouterr().err.replace(
+        f"{Path.cwd()}/", ""
+    )
+    before = _count()
+    words = ["validate", "-c", "config.yaml", "--ckpt_path"]
+    assert main([*words, "last", "--trainer.logger.init_args.out", "elsewhere"]) == 1
+    told = "error: got `--ckpt_path last`, but no last.ckpt lies below elsewhere; set it to a checkpoint"
+    assert told in capfd.readouterr().err
+    assert main([*words, "last", "--model.init_args.lr", "0.5"]) == 1
+    assert "(model.init_args.lr: 0.003, now 0.5); set it to a checkpoint" in capfd.readouterr().err
+    assert main([*words, "no.ckpt"]) == 1
+    assert "checkpoint 'no.ckpt' does not exist" in capfd.readouterr().err
+    assert _count() == before
+
+
+@pytest.mark.usefixtures("_workplace")
+def test_a_job_that_is_queued_again_goes_on_in_its_own_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = {"JOB_ID": "7", "JOB_NAME": "x", "NTASKS": "1", "PROCID": "0", "LOCALID": "0", "NODEID": "0"}
+    for name, value in job.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    first = fit()
+    # Another job of the same configuration, and the same job where nothing was queued again, begin anew.
+    monkeypatch.setenv("SLURM_JOB_ID", "8")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    other = fit()
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "0")
+    third = fit("--model.init_args.lr", "0.001")
+    assert _count() == 3
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    again = fit("--trainer.max_epochs", "2")
+    assert again["mlflow_run_id"] == first["mlflow_run_id"]
+    assert torch.load(again["last"], weights_only=True)["epoch"] == 1
+    assert _count() == 3
+    assert len({one["mlflow_run_id"] for one in (first, other, third)}) == 3
 
 
 @pytest.mark.usefixtures("_workplace")

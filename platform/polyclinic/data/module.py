@@ -153,6 +153,16 @@ class CohortDataModule(L.LightningDataModule):
         """Where prepared items are kept, and the hashes of the files that were read."""
         return self._prepared_folder
 
+    def refuse_order(self) -> None:
+        """Stop where the training studies cannot be taken in the order that is wanted.
+
+        Raises:
+            ValueError: see ``Order.draw``.
+        """
+        if self._order is not None:
+            studies = self.studies("train", training=True)
+            self._order.draw(studies, together=self._batch_size, rng=np.random.default_rng(self._seed))
+
     def setup(self, stage: str) -> None:
         """Fit the modalities on the training split, unless their state was loaded, and prepare items."""
         self._fit()

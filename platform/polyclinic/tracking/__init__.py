@@ -7,7 +7,7 @@ silence_telemetry()
 # Below the call, because importing any of these imports mlflow.
 from polyclinic.tracking.config import RunRecord  # noqa: E402
 from polyclinic.tracking.environment import describe_checkout  # noqa: E402
-from polyclinic.tracking.figures import modality_gap, roc_curves, similarity_matrix  # noqa: E402
+from polyclinic.tracking.figures import modality_gap, roc_curves, similarity_grid, similarity_matrix  # noqa: E402
 from polyclinic.tracking.logger import RunLogger  # noqa: E402
 from polyclinic.tracking.record import log_cohort, log_figure, log_json, log_tags, log_text  # noqa: E402
 
@@ -23,5 +23,6 @@ __all__ = [
     "modality_gap",
     "roc_curves",
     "silence_telemetry",
+    "similarity_grid",
     "similarity_matrix",
 ]

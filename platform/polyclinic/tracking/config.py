@@ -12,6 +12,7 @@ import yaml
 from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 
+from polyclinic.address import without_password
 from polyclinic.tracking.environment import describe_environment
 from polyclinic.tracking.logger import RunLogger
 from polyclinic.tracking.record import is_tracked, log_text
@@ -79,7 +80,7 @@ class RunRecord(SaveConfigCallback):
 
     def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Write both files to every MLflow run, or to a folder when there is none; rank zero only."""
-        text = self.parser.dump(self.config, skip_unset=False)
+        text = without_password(self.parser.dump(self.config, skip_unset=False))
         environment = json.dumps(describe_environment(Path.cwd()), indent=2) + "\n"
         files = {self.config_filename: text, "environment.json": environment}
         tracked = [logger for logger in trainer.loggers if is_tracked(logger)]

@@ -48,7 +48,7 @@ def describe_checkout(folder: Path) -> dict[str, Any] | None:
     if _git(folder, "rev-parse", "--show-toplevel") is None:
         return None
     commit = _git(folder, "rev-parse", "--verify", "HEAD")
-    diff = _git(folder, "diff", "HEAD", "--", *(f":(top,glob)**/{pattern}" for pattern in _CODE)) or ""
+    diff = without_password(_git(folder, "diff", "HEAD", "--", *(f":(top,glob)**/{one}" for one in _CODE)) or "")
     if len(diff) > _LONGEST_DIFF:
         diff = f"left out: {len(diff)} characters; commit the work to make the run repeatable"
     return {

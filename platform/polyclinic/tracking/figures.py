@@ -11,6 +11,9 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import PercentFormatter
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -76,6 +79,61 @@ def roc_curves(
     axes.grid(alpha=0.25)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", title="AUROC", fontsize=8)
     return figure
+
+
+def similarity_grid(
+    pairs: Mapping[tuple[str, str], Float[np.ndarray, "_ _"]], joint: Mapping[str, Float[np.ndarray, "_ _"]]
+) -> Figure:
+    """Which modality finds the studies of which: a square of the same few studies for each pair of modalities.
+
+    A square has queries as rows and candidates as columns, those of one study on its diagonal. Its colour is the share
+    of the other candidates of that query which a candidate scores above, ties half; the number over it is the mean of
+    its diagonal, 0.5 by chance and 1 where every query scores its own study highest.
+
+    Args:
+        pairs: scores, by the modality of the queries and that of the candidates.
+        joint: scores, by the modality of the candidates, for queries of all others; framed, and may be empty.
+
+    Raises:
+        ValueError: no pair, or a square of fewer than two studies.
+    """
+    shapes = [scores.shape for scores in [*pairs.values(), *joint.values()]]
+    if not pairs or min(min(shape) for shape in shapes) < 2:
+        raise ValueError(f"got {shapes}, expected one pair or more, each with two studies or more")
+    squares = dict(pairs) | {(name, name): scores for name, scores in joint.items()}
+    names = dict.fromkeys(name for query, candidate in pairs for name in (candidate, query))
+    down, across = ([name for name in names if name in {key[side] for key in squares}] for side in (0, 1))
+    figure, axes = _canvas(width=max(5.0, 1.6 * len(across) + 2.2), height=1.6 * len(down) + 1.6)
+    for (query, candidate), scores in squares.items():
+        image = _draw_square(axes, down.index(query), across.index(candidate), _above(scores), query == candidate)
+    axes.set(xlim=(0, len(across)), ylim=(len(down), 0), aspect="equal", xlabel="candidates", ylabel="queries")
+    axes.set_xticks([place + 0.5 for place in range(len(across))], across)
+    axes.set_yticks([place + 0.56 for place in range(len(down))], down)
+    axes.tick_params(length=0)
+    axes.spines[["left", "bottom"]].set_visible(False)
+    figure.colorbar(image, ax=axes, label="other candidates below", shrink=0.5, format=PercentFormatter(1.0))
+    told = "Which modality finds the studies of which\nOwn studies on the diagonals, with their mean; chance 0.50"
+    told += "\nFramed: queries of all other modalities together" * bool(joint)
+    figure.suptitle(told, fontsize=9, x=0.02, ha="left")
+    return figure
+
+
+def _draw_square(axes: Axes, row: int, column: int, above: Float[np.ndarray, "N N"], is_joint: bool) -> AxesImage:
+    left, right, top, bottom = column + 0.07, column + 0.93, row + 0.13, row + 0.99
+    image = axes.imshow(
+        above, cmap="cividis", vmin=0, vmax=1, extent=(left, right, bottom, top), interpolation="nearest"
+    )
+    if is_joint:
+        axes.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=_COLOURS[1], lw=2))
+    axes.text(column + 0.5, row + 0.11, f"{np.diag(above).mean():.2f}", ha="center", va="bottom", fontsize=9)
+    return image
+
+
+def _above(scores: Float[np.ndarray, "N N"]) -> Float[np.ndarray, "N N"]:
+    """Of each candidate, the share of the query's other candidates that it scores above, ties half."""
+    value, others = scores[:, :, None], scores[:, None, :]
+    # A candidate ties with itself, which the last term takes back.
+    return ((value > others).sum(axis=2) + 0.5 * (value == others).sum(axis=2) - 0.5) / (len(scores) - 1)
 
 
 def modality_gap(embeddings: Mapping[str, Float[np.ndarray, "_ d"]]) -> Figure:

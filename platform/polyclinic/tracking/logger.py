@@ -45,7 +45,7 @@ class RunLogger(Logger):
         experiment: name of the MLflow experiment; created when missing.
         out: folder for checkpoints, and for ``mlflow.db`` and ``mlartifacts`` when no other address is given.
         tracking_uri: address of the MLflow store; when absent the environment's MLFLOW_TRACKING_URI at the time of
-            construction, and without that ``sqlite:///<out>/mlflow.db``.
+            construction, and without that ``sqlite:///<out>/mlflow.db``. A password in it is used and kept nowhere.
         run_name: shown in MLflow, which makes one up when absent.
         run_id: an existing run to continue.
         tags: of a new run.
@@ -73,6 +73,7 @@ class RunLogger(Logger):
         self._experiment_name, self._run_name = experiment, run_name
         self._out = out.absolute()
         self._uri = resolve_uri(given=tracking_uri, out=self._out)
+        _warn_of_password(self._uri, given=tracking_uri)
         self._tags = dict(tags or {})
         self._run_id = run_id
         self._experiment_id: str | None = None
@@ -106,8 +107,8 @@ class RunLogger(Logger):
 
     @property
     def tracking_uri(self) -> str:
-        """The address in use."""
-        return self._uri
+        """The address in use, without a password."""
+        return without_password(self._uri)
 
     @property
     def save_dir(self) -> str:
@@ -249,6 +250,15 @@ class RunLogger(Logger):
             {MLFLOW_SOURCE_NAME: Path(sys.argv[0]).name, **process_tags(), **self._tags}
         )
         return tags
+
+
+def _warn_of_password(uri: str, *, given: str | None) -> None:
+    """Say where a password belongs; the environment is the place for that of a database."""
+    is_server = uri.startswith(("http://", "https://"))
+    if uri == without_password(uri) or not (is_server or given):
+        return
+    place = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" if is_server else "MLFLOW_TRACKING_URI"
+    _log.warning("the tracking address holds a password, which no run keeps; set %s instead", place)
 
 
 def _as_mapping(params: Mapping[str, Any] | Namespace) -> Mapping[str, Any]:

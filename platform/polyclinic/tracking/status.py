@@ -17,13 +17,15 @@ def run_status(status: str, cause: BaseException | None) -> RunStatus:
     """Translate what Lightning tells a logger at the end.
 
     Args:
-        status: ``success`` or ``finished``, anything else is a failure.
+        status: ``success``; ``finished``, which Lightning says of a job of SLURM that saves itself to be queued again;
+            anything else is a failure.
         cause: the exception being handled. Lightning says ``failed`` for Ctrl-C and SIGTERM too; only the
             exception tells them from an error.
     """
-    if status in {"success", "finished"}:
+    if status == "success":
         return "FINISHED"
-    return "KILLED" if isinstance(cause, KeyboardInterrupt | SIGTERMException) else "FAILED"
+    ended = status == "finished" or isinstance(cause, KeyboardInterrupt | SIGTERMException)
+    return "KILLED" if ended else "FAILED"
 
 
 @contextmanager

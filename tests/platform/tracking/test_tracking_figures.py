@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from polyclinic.tracking import modality_gap, roc_curves, similarity_matrix
+from polyclinic.tracking import modality_gap, roc_curves, similarity_grid, similarity_matrix
 
 
 def legend(figure: Figure) -> list[str]:
@@ -21,6 +21,26 @@ def test_similarity_matrix_shows_the_scores_as_given() -> None:
     assert axes.get_title() == "Similarity: matching 0.70, others -0.05 on average"
     with pytest.raises(ValueError, match="1 names for 2 rows"):
         similarity_matrix(scores, ["a"])
+
+
+def test_a_grid_shows_who_is_found_by_whom() -> None:
+    scores = np.array([[0.9, 0.1, 0.5], [0.2, 0.2, 0.4], [0.3, 0.2, 0.1]])
+    figure = similarity_grid({("ecg", "xray"): scores}, {"xray": np.eye(3)})
+    axes = figure.axes[0]
+    pair, joint = (image.get_array() for image in axes.images)
+    # The share of the two other candidates of a query that each is above, ties half.
+    np.testing.assert_array_equal(pair, [[1, 0, 0.5], [0.25, 0.25, 1], [1, 0.5, 0]])
+    np.testing.assert_array_equal(joint, 0.25 + 0.75 * np.eye(3))
+    assert [text.get_text() for text in axes.texts] == ["0.42", "1.00"]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["xray"]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["xray", "ecg"]
+    # Left of the axis, and below its beginning: the query's row, and up.
+    assert axes.images[0].get_extent()[2:] > axes.images[1].get_extent()[2:]
+    assert "Framed" in figure.get_suptitle()
+    assert "Framed" not in similarity_grid({("ecg", "xray"): scores}, {}).get_suptitle()
+    for pairs in ({}, {("ecg", "xray"): np.ones((1, 1))}):
+        with pytest.raises(ValueError, match="expected one pair or more, each with two studies or more"):
+            similarity_grid(pairs, {})
 
 
 def test_roc_curves_list_the_best_finding_first() -> None:

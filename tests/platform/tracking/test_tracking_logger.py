@@ -63,6 +63,15 @@ def test_the_status_says_how_a_fit_ended(
     assert (run.info.status, run.info.end_time is not None) == (status, True)
 
 
+def test_a_job_that_is_queued_again_has_not_finished(logger: RunLogger) -> None:
+    logger.log_metrics({"loss": 1.0})
+    logger.finalize("finished")
+    assert [run.info.status for run in runs(logger.tracking_uri)] == ["KILLED"]
+    # It may train on until it is stopped.
+    logger.log_metrics({"loss": 0.5}, step=1)
+    assert stored(logger).metrics == {"loss": 0.5}
+
+
 def test_a_continued_run_is_running_again(logger: RunLogger, tmp_path: Path) -> None:
     logger.log_metrics({"loss": 1.0}, step=0)
     logger.finalize("success")

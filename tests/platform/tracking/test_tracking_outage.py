@@ -2,22 +2,16 @@
 
 import json
 import os
-import signal
 import socket
 import sqlite3
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import mlflow
 import pytest
-from tracking_runs import runs
+from tracking_runs import runs, server
 
 from polyclinic.cli import main
 from polyclinic.tracking import RunLogger, log_text
@@ -26,32 +20,6 @@ from polyclinic.tracking.spool import Spool, left_spools
 from readonly import read_only
 
 STEPS = 40
-
-
-@contextmanager
-def server(folder: Path, port: int) -> Iterator[str]:
-    """A real MLflow server."""
-    words = ["server", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", f"{folder}/a"]
-    words += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    with (folder / "server.log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", *words], stdout=log, stderr=log, start_new_session=True, cwd=folder
-        )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + 120
-        while True:
-            assert process.poll() is None, (folder / "server.log").read_text()
-            assert time.monotonic() < deadline
-            try:
-                urlopen(f"{address}/health", timeout=2).close()
-                break
-            except (URLError, OSError):
-                time.sleep(0.2)
-        yield address
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def steps_of(uri: str, logger: RunLogger) -> list[int]:

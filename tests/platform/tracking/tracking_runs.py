@@ -2,8 +2,15 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import lightning.pytorch as L
 import mlflow
@@ -79,3 +86,29 @@ def curves(run: mlflow.entities.Run) -> dict[str, float]:
 
 def artifact(uri: str, run_id: str, name: str, folder: Path) -> str:
     return Path(mlflow.MlflowClient(uri).download_artifacts(run_id, name, str(folder))).read_text()
+
+
+@contextmanager
+def server(folder: Path, port: int) -> Iterator[str]:
+    """A real MLflow server."""
+    words = ["server", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", f"{folder}/a"]
+    words += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    with (folder / "server.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", *words], stdout=log, stderr=log, start_new_session=True, cwd=folder
+        )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            assert process.poll() is None, (folder / "server.log").read_text()
+            assert time.monotonic() < deadline
+            try:
+                urlopen(f"{address}/health", timeout=2).close()
+                break
+            except (URLError, OSError):
+                time.sleep(0.2)
+        yield address
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

@@ -1,0 +1,92 @@
+"""A password in the tracking address is used, and kept nowhere."""
+
+import json
+import logging
+import socket
+import sqlite3
+from pathlib import Path
+
+import pytest
+from tracking_runs import server
+
+from cli_runs import fit, write_config
+from overlapping import PULSES, rows, write
+from polyclinic.address import resolve_uri, without_password
+from polyclinic.cli import main
+from polyclinic.tracking import RunLogger
+
+GIVEN, KEPT = "http://jane:planted@host:5000/a", "http://host:5000/a"
+
+
+@pytest.fixture(autouse=True)
+def _fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (GIVEN, KEPT),
+        ("postgresql://jane:pl@nted@host/runs", "postgresql://host/runs"),
+        (f"uri: {GIVEN}\nother: http://x/y\nmail: a@b.c", f"uri: {KEPT}\nother: http://x/y\nmail: a@b.c"),
+        ('{"a":"http://x","b":"y@z"}', '{"a":"http://x","b":"y@z"}'),
+        ("sqlite:////home/a@b/mlflow.db", "sqlite:////home/a@b/mlflow.db"),
+    ],
+)
+def test_what_is_told_of_an_address(text: str, told: str) -> None:
+    assert without_password(text) == told
+
+
+def test_an_address_that_was_kept_finds_its_password_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", GIVEN)
+    assert resolve_uri(given=KEPT, out=Path()) == GIVEN
+    assert resolve_uri(given=None, out=Path()) == GIVEN
+    for other in ("http://other:5000/a", "http://joe:other@host:5000/a"):
+        assert resolve_uri(given=other, out=Path()) == other
+
+
+def test_a_logger_says_where_a_password_belongs(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert RunLogger(tracking_uri=GIVEN).tracking_uri == KEPT
+    assert "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead" in caplog.text
+    assert RunLogger(tracking_uri="postgresql://jane:planted@host/runs").tracking_uri == "postgresql://host/runs"
+    assert "set MLFLOW_TRACKING_URI instead" in caplog.text
+    assert "planted" not in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://jane:planted@host/runs")
+        RunLogger()
+        RunLogger(tracking_uri="http://host:5000")
+    assert caplog.text == ""
+
+
+def test_no_file_that_a_run_leaves_holds_the_password(
+    empty_store: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    model = {"class_path": "Downstream", "init_args": {"size": "pico"}}
+    write_config(write(tmp_path / "cohort", rows("a")), model, PULSES)
+    with server(tmp_path, port) as uri:
+        secret = uri.replace("//", "//jane:planted@")
+        result = fit("--trainer.logger", "polyclinic.tracking.RunLogger", "--trainer.logger.tracking_uri", secret)
+        assert result["tracking_uri"] == uri
+        words = ["fit", "-c", "config.yaml", "--ckpt_path", result["last"], "--trainer.max_epochs", "2"]
+        words += ["--trainer.logger", "polyclinic.tracking.RunLogger", "--trainer.logger.tracking_uri"]
+        # The checkpoint's run is at the same address, with a password or without.
+        assert main([*words, uri]) == 0
+        assert main(["evaluate", "classifier", result["last"], "--resamples", "20"]) == 0
+    with sqlite3.connect(empty_store) as store:
+        (count,) = store.execute("SELECT count(*) FROM runs").fetchone()
+    store.close()
+    assert count == 1
+    held = {path.name: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert uri.encode() in held["last.ckpt"]
+    assert {"last.ckpt", "fit.json", "mlflow.db", "config.yaml", "environment.json"} <= held.keys()
+    assert [name for name, content in held.items() if b"planted" in content] == []
+    said = capfd.readouterr()
+    assert "planted" not in said.out + said.err
+    assert json.loads(held["fit.json"])["tracking_uri"] == uri
