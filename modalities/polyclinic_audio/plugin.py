@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from math import gcd
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -13,18 +13,25 @@ from scipy.signal import resample_poly
 from torch import Tensor
 
 from polyclinic.modality import (
+    Cleaned,
     Concern,
+    Deidentifiable,
     Explainable,
+    Identity,
     Imputable,
     Inspectable,
     Item,
     Modality,
+    OnPicture,
     Physiology,
+    Picture,
     Source,
     UnreadableSource,
+    Viewable,
 )
 from polyclinic.nn import Encoder, Transformer, TransformerEncoder
 from polyclinic_audio.concerns import encoding_of, recording_concerns
+from polyclinic_audio.deidentify import tag_names, write_clean_sound
 from polyclinic_audio.imputed import draw_mel, write_mel
 from polyclinic_audio.mel import log_mel, mel_filterbank
 from polyclinic_audio.phantom import write_phantom
@@ -32,9 +39,10 @@ from polyclinic_audio.reader import read_sound
 from polyclinic_audio.recording import Recording
 from polyclinic_audio.relevance import draw_patches
 from polyclinic_audio.tokens import TimePatchTokenizer
+from polyclinic_audio.view import locate_patches, view_spectrogram
 
 
-class Audio(Modality, Imputable, Explainable, Inspectable):
+class Audio(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifiable):
     """Recordings, shown to the encoder as a normalised log-mel spectrogram of fixed length.
 
     Args:
@@ -60,6 +68,9 @@ class Audio(Modality, Imputable, Explainable, Inspectable):
     Raises:
         ValueError: a size is not positive, or ``mels`` is more than ``window`` resolves.
     """
+
+    suffixes: ClassVar[tuple[str, ...]] = (".wav", ".flac", ".ogg", ".mp3")
+    title: ClassVar[str] = "Sound"
 
     def __init__(
         self,
@@ -117,6 +128,19 @@ class Audio(Modality, Imputable, Explainable, Inspectable):
         """The container."""
         return encoding_of(source)
 
+    def names(self, source: Source) -> Iterable[str]:
+        """Names that tags tell by a label."""
+        return tag_names(source) if isinstance(source, Path) else ()
+
+    def deidentify(self, source: Source, out: Path, identity: Identity, *, suspects: bool) -> Cleaned:
+        """Write the samples alone, as WAV or FLAC; what is said aloud in a recording is not heard."""
+        raw = self.read(source)
+        assert isinstance(source, Path), "nothing else is read"
+        cleaned = write_clean_sound(source, out)
+        if not np.array_equal(self.read(cleaned.source).samples, raw.samples):
+            raise UnreadableSource("its samples would be others without its tags; a fault of the plugin")
+        return cleaned
+
     def fit(self, raws: Iterable[Recording]) -> None:
         """Nothing is learned: each recording is normalised by itself or by constants."""
 
@@ -129,8 +153,7 @@ class Audio(Modality, Imputable, Explainable, Inspectable):
 
     def prepare(self, raw: Recording) -> Item:
         """Crop, resample and transform to ``mel`` [M, F]; ``frames`` counts the real ones, the rest are zero."""
-        samples = self._resampled(raw)
-        bands = log_mel(samples, filters=self._filters, window=self._window, hop=self._hop)
+        bands = self._decibels(raw)
         if self.normalisation == "recording":
             bands = (bands - bands.mean()) / max(float(bands.std()), 1e-4)
         else:
@@ -166,6 +189,14 @@ class Audio(Modality, Imputable, Explainable, Inspectable):
         """Draw the spectrogram under the relevance of stretches of time."""
         draw_patches(study["mel"].numpy(), relevance, patch=self.patch, hop=self.hop, axes=axes)
 
+    def view(self, raw: Recording) -> Picture:
+        """The spectrogram of what the encoder hears, before its level is normalised."""
+        return view_spectrogram(self._decibels(raw), raw, rate=self.rate, seconds=self.seconds)
+
+    def locate(self, raw: Recording, item: Item, relevance: Float[Tensor, " T"]) -> OnPicture:
+        """Relevance of stretches of time, each as high as the picture."""
+        return locate_patches(relevance, frames=self._frames, shown=int(item["frames"]), patch=self.patch)
+
     def write_synthetic(self, study: Item, path: Path) -> Path:
         """Write the spectrogram as a table whose heading says that it is synthetic; sound cannot be made of it.
 
@@ -191,6 +222,10 @@ class Audio(Modality, Imputable, Explainable, Inspectable):
             normalised_targets=self.normalised_targets,
         )
         return TransformerEncoder(tokenizer=tokenizer, trunk=trunk)
+
+    def _decibels(self, raw: Recording) -> Float[np.ndarray, "M F"]:
+        """Mel power of what the encoder hears, relative to full scale."""
+        return log_mel(self._resampled(raw), filters=self._filters, window=self._window, hop=self._hop)
 
     def _resampled(self, raw: Recording) -> Float[np.ndarray, " N"]:
         """The middle ``seconds`` of a recording, or all of a shorter one, at ``rate``."""

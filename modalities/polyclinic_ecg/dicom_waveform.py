@@ -16,7 +16,7 @@ from polyclinic_ecg.recording import LEADS, Channel, Electrocardiogram, assemble
 # CID 3001 writes a lead as 2:N in MDC and as 5.6.3-9-N in SCP-ECG, with the same N.
 _PREFIXES = {"MDC": "2:", "SCPECG": "5.6.3-9-"}
 _CODES = dict(zip(("1", "2", "61", "62", "63", "64", "3", "4", "5", "6", "7", "8"), LEADS, strict=True))
-_SAMPLE_BYTES = {8: 1, 16: 2, 32: 4}
+SAMPLE_BYTES = {8: 1, 16: 2, 32: 4}
 _MAX_BYTES = 500_000_000
 
 
@@ -29,7 +29,7 @@ def read_dicom(path: Path) -> Electrocardiogram:
     with warnings.catch_warnings():
         # pydicom warns of every odd value; what matters is whether the samples decode.
         warnings.simplefilter("ignore")
-        dataset = _parse(path)
+        dataset = parse_dicom(path)
         try:
             return _decode(dataset)
         except UnreadableSource:
@@ -38,7 +38,8 @@ def read_dicom(path: Path) -> Electrocardiogram:
             raise UnreadableSource(f"DICOM waveform cannot be decoded ({type(error).__name__})") from None
 
 
-def _parse(path: Path) -> Dataset:
+def parse_dicom(path: Path) -> Dataset:
+    """Parse a DICOM file with waveforms that is neither too large nor a bomb; for errors see ``read_dicom``."""
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise UnreadableSource(f"DICOM file larger than {_MAX_BYTES:,} bytes")
@@ -63,7 +64,7 @@ def _decode(dataset: Dataset) -> Electrocardiogram:
     rate, length = float(group.SamplingFrequency), int(group.NumberOfWaveformSamples)
     count = int(group.NumberOfWaveformChannels)
     check_dimensions(rate=rate, length=length, channels=count)
-    declared = length * count * _SAMPLE_BYTES[int(group.WaveformBitsAllocated)]
+    declared = length * count * SAMPLE_BYTES[int(group.WaveformBitsAllocated)]
     if len(group.WaveformData) < declared:
         raise UnreadableSource(f"waveform of {len(group.WaveformData)} bytes; its header declares {declared}")
     index = next(place for place, each in enumerate(dataset.WaveformSequence) if each is group)

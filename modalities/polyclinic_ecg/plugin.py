@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 import torch
@@ -11,20 +11,28 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from polyclinic.modality import (
+    Cleaned,
     Concern,
+    Deidentifiable,
     Explainable,
+    Identity,
     Imputable,
     Inspectable,
     Item,
     Modality,
+    OnTraces,
     Physiology,
     Source,
+    Traces,
     UnreadableSource,
+    Viewable,
+    dicom_names,
 )
 from polyclinic.nn import Encoder, Transformer, TransformerEncoder
 from polyclinic_ecg.augment import apply, draw
 from polyclinic_ecg.concerns import encoding_of, recording_concerns
-from polyclinic_ecg.dicom_waveform import read_dicom
+from polyclinic_ecg.deidentify import comment_names, write_clean_dicom, write_clean_record
+from polyclinic_ecg.dicom_waveform import parse_dicom, read_dicom
 from polyclinic_ecg.imputed import draw_leads, write_leads
 from polyclinic_ecg.patches import Masking
 from polyclinic_ecg.phantom import write_phantom
@@ -32,10 +40,11 @@ from polyclinic_ecg.recording import LEADS, Electrocardiogram
 from polyclinic_ecg.relevance import draw_stretches
 from polyclinic_ecg.signal import window
 from polyclinic_ecg.tokens import PatchTokenizer, Stem
+from polyclinic_ecg.view import locate_stretches, view_recording
 from polyclinic_ecg.wfdb_record import header_of, read_wfdb, record_files
 
 
-class ECG(Modality, Imputable, Explainable, Inspectable):
+class ECG(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifiable):
     """Electrocardiograms, shown to the encoder as twelve leads in millivolts; voltage is never normalised away.
 
     Args:
@@ -57,6 +66,9 @@ class ECG(Modality, Imputable, Explainable, Inspectable):
     Raises:
         ValueError: an argument is out of range or ``patch`` does not divide the window.
     """
+
+    suffixes: ClassVar[tuple[str, ...]] = (".hea", ".dat", ".mat", ".dcm", "")
+    title: ClassVar[str] = "ECG"
 
     def __init__(
         self,
@@ -120,6 +132,25 @@ class ECG(Modality, Imputable, Explainable, Inspectable):
         """WFDB storage formats, or a DICOM transfer syntax."""
         return encoding_of(source)
 
+    def names(self, source: Source) -> Iterable[str]:
+        """Names and numbers in the comments of a WFDB header, or in a DICOM header."""
+        if not isinstance(source, Path):
+            return ()
+        header = header_of(source)
+        return dicom_names(parse_dicom(source).get) if header is None else comment_names(header)
+
+    def deidentify(self, source: Source, out: Path, identity: Identity, *, suspects: bool) -> Cleaned:
+        """Write a WFDB record as one, and a DICOM waveform as DICOM by the basic profile of PS3.15."""
+        raw = self.read(source)
+        assert isinstance(source, Path), "nothing else is read"
+        header = header_of(source)
+        cleaned = (
+            write_clean_dicom(source, out, identity) if header is None else write_clean_record(header, out, identity)
+        )
+        if not np.array_equal(self.read(cleaned.source).signal, raw.signal, equal_nan=True):
+            raise UnreadableSource("its samples would be others without its header; a fault of the plugin")
+        return cleaned
+
     def fit(self, raws: Iterable[Electrocardiogram]) -> None:
         """Nothing is learned: millivolts carry meaning of their own."""
 
@@ -166,15 +197,22 @@ class ECG(Modality, Imputable, Explainable, Inspectable):
 
     def draw_relevance(self, study: Item, relevance: Float[Tensor, " T"], axes: Axes) -> None:
         """Draw leads over time in front of the relevance of stretches; all twelve where each has tokens of its own."""
-        by_lead = len(relevance) == len(LEADS) * (study["signal"].shape[1] // self.patch) and self.stem == "lead"
         draw_stretches(
             study["signal"].numpy(),
             study["sample_mask"].numpy(),
             relevance,
             rate=self.rate,
-            by_lead=by_lead,
+            by_lead=self._by_lead(relevance),
             axes=axes,
         )
+
+    def view(self, raw: Electrocardiogram) -> Traces:
+        """Ten seconds of all leads at the record's own rate, with the squares of paper."""
+        return view_recording(raw)
+
+    def locate(self, raw: Electrocardiogram, item: Item, relevance: Float[Tensor, " T"]) -> OnTraces:
+        """Relevance of stretches of time, of each lead where each has tokens of its own."""
+        return locate_stretches(raw, relevance, seconds=self.seconds, by_lead=self._by_lead(relevance))
 
     def write_synthetic(self, study: Item, path: Path) -> Path:
         """Write a WFDB record in mV whose header says that it is synthetic."""
@@ -197,6 +235,10 @@ class ECG(Modality, Imputable, Explainable, Inspectable):
             normalised_targets=self.normalised_targets,
         )
         return TransformerEncoder(tokenizer=tokenizer, trunk=trunk)
+
+    def _by_lead(self, relevance: Float[Tensor, " T"]) -> bool:
+        """Whether tokens are those of the default encoder with one row for each lead."""
+        return self.stem == "lead" and len(relevance) == len(LEADS) * (round(self.rate * self.seconds) // self.patch)
 
 
 def _item(signal: np.ndarray, mask: np.ndarray) -> Item:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby, pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -14,26 +14,34 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from polyclinic.modality import (
+    Cleaned,
     Concern,
+    Deidentifiable,
     Explainable,
+    Identity,
     Imputable,
     Inspectable,
     Item,
     Modality,
+    OnWords,
     Physiology,
     Source,
     UnreadableSource,
+    Viewable,
+    Words,
     settings,
 )
 from polyclinic.nn import Encoder, Transformer, TransformerEncoder
 from polyclinic_report.augment import OUTSIDE, vary_sentences
 from polyclinic_report.concerns import report_concerns
+from polyclinic_report.deidentify import text_names, write_clean_text
 from polyclinic_report.document import Document, read_source
 from polyclinic_report.imputed import draw_text, write_text
 from polyclinic_report.phantom import write_phantom
 from polyclinic_report.relevance import draw_words, word_relevance
 from polyclinic_report.sections import choose_section, split_sentences
 from polyclinic_report.tokens import SubwordTokenizer
+from polyclinic_report.view import locate_words, view_text, words_of_tokens
 from polyclinic_report.vocabulary import SMALLEST, read_vocabulary, table_rows, train_vocabulary, vocabulary_from
 from polyclinic_report.words import HIDDEN
 
@@ -44,7 +52,7 @@ _NEIGHBOURS = 5
 """Tokens that the encoder joins before attention: negation is a matter of neighbours."""
 
 
-class Report(Modality, Imputable, Explainable, Inspectable):
+class Report(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifiable):
     """Free text, shown to the encoder as subword tokens that know their sentence.
 
     Args:
@@ -59,6 +67,9 @@ class Report(Modality, Imputable, Explainable, Inspectable):
     Raises:
         ValueError: a size too small, or a probability out of range.
     """
+
+    suffixes: ClassVar[tuple[str, ...]] = (".txt",)
+    title: ClassVar[str] = "Report"
 
     def __init__(
         self,
@@ -106,6 +117,16 @@ class Report(Modality, Imputable, Explainable, Inspectable):
         """Identifiers, text that is cut off or damaged, hardly any words."""
         return report_concerns(source, raw, self.describe(raw))
 
+    def names(self, source: Source) -> Iterable[str]:
+        """Names that the text tells by a label."""
+        return text_names(source)
+
+    def deidentify(self, source: Source, out: Path, identity: Identity, *, suspects: bool) -> Cleaned:
+        """Exchange known names and what has the shape of an identifier; dates move, other names stay unfound."""
+        cleaned = write_clean_text(source, out, identity, suspects=suspects)
+        self.read(cleaned.source)
+        return cleaned
+
     def sample(self) -> int:
         """Texts for a vocabulary by which tokens are counted; one, left unread, where the vocabulary is given."""
         if self._vocabulary is not None:
@@ -144,9 +165,7 @@ class Report(Modality, Imputable, Explainable, Inspectable):
         Raises:
             ValueError: there is no vocabulary yet.
         """
-        encoding, _ = self._encode(raw)
-        encoding.truncate(self._room())
-        marked = self._fitted().post_process(encoding, None, True)
+        marked = self._marked(raw)
         ends = np.cumsum([len(sentence) + 1 for sentence in split_sentences(raw.text)]) - 1
         last = np.array([end - 1 for _, end in marked.offsets])
         sentence = np.minimum(np.searchsorted(ends, last, side="right"), len(ends) - 1)
@@ -180,6 +199,17 @@ class Report(Modality, Imputable, Explainable, Inspectable):
         """Draw the text, each word on a ground by the relevance of its tokens; markers are no words."""
         last, strength = word_relevance(study["word"], relevance)
         draw_words(self._words(study["tokens"].tolist(), last.tolist()), strength, axes)
+
+    def view(self, raw: Document) -> Words:
+        """The words as they were written, and how many of them the encoder reads."""
+        read = None if self._vocabulary is None else 1 + int(self._words_of(raw, self._marked(raw)).max())
+        return view_text(raw, read)
+
+    def locate(self, raw: Document, item: Item, relevance: Float[Tensor, " T"]) -> OnWords:
+        """Relevance of the words; those that were cut off have none."""
+        marked = self._marked(raw)
+        words = len(raw.text.split())
+        return locate_words(relevance, self._words_of(raw, marked), [*map(bool, marked.special_tokens_mask)], words)
 
     def write_synthetic(self, study: Item, path: Path) -> Path:
         """Write the likeliest words; the file starts by saying that they are synthetic."""
@@ -223,6 +253,17 @@ class Report(Modality, Imputable, Explainable, Inspectable):
         """What the text gains by each word, of which the last token is given: the space ahead of it as well."""
         texts = ["", *(_printable(self._fitted().decode(list(tokens[: place + 1]))) for place in last)]
         return [text[len(before) :] for before, text in pairwise(texts)]
+
+    def _marked(self, raw: Document) -> Encoding:
+        """The tokens that fit, with the vocabulary's markers."""
+        encoding, _ = self._encode(raw)
+        encoding.truncate(self._room())
+        return self._fitted().post_process(encoding, None, True)
+
+    def _words_of(self, raw: Document, marked: Encoding) -> Int[np.ndarray, " T"]:
+        """The word as it was written that each token is of; 0 at markers."""
+        joined = " ".join(split_sentences(raw.text))
+        return words_of_tokens(raw.text, joined, [max(1, end) for _, end in marked.offsets])
 
     def _encode(self, raw: Document) -> tuple[Encoding, int]:
         """All tokens without markers, and their number."""

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -13,19 +13,26 @@ from scipy.special import ndtr
 from torch import Tensor
 
 from polyclinic.modality import (
+    Cleaned,
     Concern,
+    Deidentifiable,
     Explainable,
+    Identity,
     Imputable,
     Inspectable,
     Item,
     Modality,
+    OnRows,
     Physiology,
+    Rows,
     Source,
     UnreadableSource,
+    Viewable,
 )
 from polyclinic.nn import Encoder, Transformer, TransformerEncoder
 from polyclinic_tabular.cells import read_cells
 from polyclinic_tabular.concerns import row_concerns
+from polyclinic_tabular.deidentify import write_clean_row
 from polyclinic_tabular.imputed import draw_row, write_row
 from polyclinic_tabular.panel import CATEGORICAL, UNITS
 from polyclinic_tabular.phantom import write_phantom
@@ -34,6 +41,7 @@ from polyclinic_tabular.relevance import draw_columns
 from polyclinic_tabular.row import Row
 from polyclinic_tabular.scaling import from_percentile, from_zscore, moments, percentile, percentile_knots, zscore
 from polyclinic_tabular.tokens import FeatureTokenizer
+from polyclinic_tabular.view import locate_columns, view_row
 
 Scaling = Literal["percentile", "zscore"]
 TextValues = Literal["error", "missing", "approximate"]
@@ -41,7 +49,7 @@ _LARGEST = 1e15
 MISSING = ("", "NA", "N/A", "nan", "None")
 
 
-class Tabular(Modality, Imputable, Explainable, Inspectable):
+class Tabular(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifiable):
     """A row of numbers and levels, from columns of the cohort or one CSV file per study.
 
     A row carries no times: the cohort must hold only results that were known at the moment of prediction. In
@@ -63,6 +71,9 @@ class Tabular(Modality, Imputable, Explainable, Inspectable):
     Raises:
         ValueError: no column, a column named twice, or an unknown setting.
     """
+
+    suffixes: ClassVar[tuple[str, ...]] = (".csv",)
+    title: ClassVar[str] = "Laboratory values"
 
     def __init__(
         self,
@@ -119,6 +130,11 @@ class Tabular(Modality, Imputable, Explainable, Inspectable):
         """Identifiers, text for numbers, unknown levels, impossible numbers, nothing observed."""
         approximate = self.text_values == "approximate"
         return row_concerns(source, raw, encoding=self.encoding, approximate=approximate)
+
+    def deidentify(self, source: Source, out: Path, identity: Identity, *, suspects: bool) -> Cleaned:
+        """Write the configured columns as the numbers and levels that were read, ages over 89 as 90."""
+        raw = self.read(source)
+        return write_clean_row(source, raw, out, numeric=self.numeric, categorical=self.categorical, units=self.units)
 
     def fit(self, raws: Iterable[Row]) -> None:
         """Learn each numeric column's scale from its observed values.
@@ -199,6 +215,21 @@ class Tabular(Modality, Imputable, Explainable, Inspectable):
     def draw_relevance(self, study: Item, relevance: Float[Tensor, " T"], axes: Axes) -> None:
         """Draw the columns of most relevance with their values."""
         draw_columns([*self.numeric, *self.categorical], self._quantities(study), relevance, axes)
+
+    def view(self, raw: Row) -> Rows:
+        """Every column's value in its unit, beside the middle 95 % of the training split."""
+        return view_row(
+            raw,
+            numeric=self.numeric,
+            categorical=self.categorical,
+            units=self.units,
+            scales=self._scales,
+            scaling=self.scaling,
+        )
+
+    def locate(self, raw: Row, item: Item, relevance: Float[Tensor, " T"]) -> OnRows:
+        """Relevance of every column."""
+        return locate_columns(relevance, len(self.numeric) + len(self.categorical))
 
     def write_synthetic(self, study: Item, path: Path) -> Path:
         """Write a CSV of name, value and unit, each line of which says that it is synthetic."""

@@ -1,6 +1,7 @@
 """From a DICOM file to pixels in [0, 1]: decode, keep the stored bits, show (PS3.3 C.7.6.3, C.11)."""
 
 import warnings
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
@@ -59,16 +60,35 @@ def read_dicom(path: Path, *, window: int = 0) -> Radiograph:
             raise UnreadableSource(f"DICOM elements are missing or invalid ({type(error).__name__})") from None
 
 
-def _read(path: Path, window: int) -> Radiograph:
-    dataset = _parse(path)
+@dataclass(frozen=True)
+class Stored:
+    """A parsed file, how its pixels were encoded and decoded, and what they are within the stored bits.
+
+    ``unused`` says what lay above those bits: nothing (``empty``), or what was done about it.
+    """
+
+    dataset: Dataset
+    syntax: str
+    decoder: str
+    pixels: np.ndarray
+    unused: str
+
+
+def read_stored(path: Path) -> Stored:
+    """Parse a DICOM file and decode its pixels, not yet for display; for errors see ``read_dicom``."""
+    dataset = parse_dicom(path)
     syntax = _syntax(dataset)
     if syntax == ENCAPSULATED_UNCOMPRESSED:
         _unwrap(dataset)
     _refuse_unusable(dataset, syntax)
     pixels, decoder = _decode(dataset, syntax)
-    limits = _limits(dataset)
-    stored, unused = _within(pixels, dataset, limits, syntax)
-    facts = {**_facts(dataset, syntax, decoder), "unused_bits": unused}
+    return Stored(dataset, syntax, decoder, *_within(pixels, dataset, _limits(dataset), syntax))
+
+
+def _read(path: Path, window: int) -> Radiograph:
+    found = read_stored(path)
+    dataset, stored = found.dataset, found.pixels
+    facts = {**_facts(dataset, found.syntax, found.decoder), "unused_bits": found.unused}
     if str(dataset.PhotometricInterpretation) == "PALETTE COLOR":
         colours = apply_color_lut(stored, dataset)
         return Radiograph(_luminance(colours, colours.dtype.itemsize * 8), facts)
@@ -78,11 +98,12 @@ def _read(path: Path, window: int) -> Radiograph:
         raise UnreadableSource(
             "one sample per pixel without a grey photometric interpretation; its polarity is unknown"
         )
-    shown, steps = to_display(dataset, stored, limits=limits, window=window)
+    shown, steps = to_display(dataset, stored, limits=_limits(dataset), window=window)
     return Radiograph(shown, {**facts, **steps})
 
 
-def _parse(path: Path) -> Dataset:
+def parse_dicom(path: Path) -> Dataset:
+    """Parse a DICOM file that is neither too large nor a bomb; its pixels stay as they are."""
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise UnreadableSource(f"DICOM file larger than {_MAX_BYTES:,} bytes")

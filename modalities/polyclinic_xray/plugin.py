@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,31 +13,39 @@ from PIL import Image
 from torch import Tensor
 
 from polyclinic.modality import (
+    Cleaned,
     Concern,
+    Deidentifiable,
     Explainable,
+    Identity,
     Imputable,
     Inspectable,
     Item,
     Modality,
+    OnPicture,
     Physiology,
+    Picture,
     Source,
     UnreadableSource,
+    Viewable,
 )
 from polyclinic.nn import Encoder, Transformer, TransformerEncoder
 from polyclinic_xray.concerns import radiograph_concerns, transfer_syntax
 from polyclinic_xray.decoders import decoders_by_format
+from polyclinic_xray.deidentify import header_names, write_clean
 from polyclinic_xray.dicom import read_dicom
 from polyclinic_xray.imputed import draw_image, write_image
 from polyclinic_xray.phantom import write_phantom
-from polyclinic_xray.radiograph import Radiograph
+from polyclinic_xray.radiograph import Radiograph, placement
 from polyclinic_xray.raster import read_raster
-from polyclinic_xray.relevance import draw_heat
+from polyclinic_xray.relevance import draw_heat, patch_grid
 from polyclinic_xray.tokens import PatchTokenizer, Stem
+from polyclinic_xray.view import view_radiograph
 
 _RASTER_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff")
 
 
-class XRay(Modality, Imputable, Explainable, Inspectable):
+class XRay(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifiable):
     """Radiographs, shown to the encoder as one square channel with zero mean and unit deviation.
 
     Args:
@@ -56,6 +64,9 @@ class XRay(Modality, Imputable, Explainable, Inspectable):
     Raises:
         ValueError: ``patch`` does not divide ``size``.
     """
+
+    suffixes: ClassVar[tuple[str, ...]] = (".dcm", ".png", ".jpg", ".jpeg", "")
+    title: ClassVar[str] = "X-ray"
 
     def __init__(
         self,
@@ -108,6 +119,19 @@ class XRay(Modality, Imputable, Explainable, Inspectable):
         """The transfer syntax, or PNG or JPEG."""
         return transfer_syntax(source)
 
+    def names(self, source: Source) -> Iterable[str]:
+        """Names and numbers in a DICOM header."""
+        return header_names(source) if isinstance(source, Path) else ()
+
+    def deidentify(self, source: Source, out: Path, identity: Identity, *, suspects: bool) -> Cleaned:
+        """Write DICOM as DICOM by the basic profile of PS3.15, and a raster as PNG; words in pixels are refused."""
+        raw = self.read(source)
+        assert isinstance(source, Path), "nothing else is read"
+        cleaned = write_clean(source, raw, out, identity, suspects=suspects)
+        if not np.array_equal(self.read(cleaned.source).pixels, raw.pixels):
+            raise UnreadableSource("its pixels would be others without its header; a fault of the plugin")
+        return cleaned
+
     def fit(self, raws: Iterable[Radiograph]) -> None:
         """Nothing is learned: each image is normalised by itself."""
 
@@ -120,15 +144,12 @@ class XRay(Modality, Imputable, Explainable, Inspectable):
 
     def prepare(self, raw: Radiograph) -> Item:
         """Resize so that the longer side is ``size``, normalise, and pad with the mean to a square."""
-        height, width = raw.pixels.shape
-        scale = self.size / max(height, width)
-        rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
+        top, bottom, left, right = placement(raw.pixels.shape, self.size)
         # Pillow's resize averages over the covered area, in one thread: a loader runs many of these at once.
-        small = Image.fromarray(raw.pixels).resize((columns, rows), Image.Resampling.BILINEAR)
+        small = Image.fromarray(raw.pixels).resize((right - left, bottom - top), Image.Resampling.BILINEAR)
         image = np.asarray(small, dtype=np.float32)
-        top, left = (self.size - rows) // 2, (self.size - columns) // 2
         square = np.zeros((1, self.size, self.size), dtype=np.float32)
-        square[0, top : top + rows, left : left + columns] = (image - image.mean()) / max(float(image.std()), 1e-4)
+        square[0, top:bottom, left:right] = (image - image.mean()) / max(float(image.std()), 1e-4)
         return {"image": torch.from_numpy(square)}
 
     def augment(self, item: Item, rng: np.random.Generator) -> Item:
@@ -155,6 +176,14 @@ class XRay(Modality, Imputable, Explainable, Inspectable):
         """Draw the image in grey under the relevance of its patches, of any encoder with a square grid of them."""
         self.draw(study, axes)
         draw_heat(relevance, self.size, axes)
+
+    def view(self, raw: Radiograph) -> Picture:
+        """The image in the square that the encoder sees, with the window that was applied."""
+        return view_radiograph(raw, size=self.size)
+
+    def locate(self, raw: Radiograph, item: Item, relevance: Float[Tensor, " T"]) -> OnPicture:
+        """Relevance of the patches of any encoder with a square grid of them; they cover the square."""
+        return OnPicture(strength=patch_grid(relevance))
 
     def write_synthetic(self, study: Item, path: Path) -> Path:
         """Write a PNG, in deviations of the image, whose text says that it is synthetic."""

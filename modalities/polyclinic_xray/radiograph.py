@@ -17,3 +17,12 @@ class Radiograph:
 
     pixels: Float[np.ndarray, "H W"]
     facts: Mapping[str, float | str]
+
+
+def placement(shape: tuple[int, ...], size: int) -> tuple[int, int, int, int]:
+    """Where an image of a height and a width lies in the middle of a square of ``size``: top, bottom, left, right."""
+    height, width = shape
+    scale = size / max(height, width)
+    rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
+    top, left = (size - rows) // 2, (size - columns) // 2
+    return top, top + rows, left, left + columns

@@ -25,6 +25,12 @@ COMMANDS = {
         "write a classifier as a folder, or check one; polyclinic bundle export",
     ),
     "score": ("polyclinic.deploy.scoring.command", "score the files of a study, or a cohort; polyclinic score BUNDLE"),
+    "serve": ("polyclinic.deploy.service.command", "serve a bundle to browsers and programs; polyclinic serve BUNDLE"),
+    "audit": ("polyclinic.deploy.service.audit_command", "check the audit log of a service; polyclinic audit FILE"),
+    "deidentify": (
+        "polyclinic.deidentify.command",
+        "a cohort without names; polyclinic deidentify cohort.yaml outside --key FILE",
+    ),
     "tracking": ("polyclinic.tracking.command", "send what MLflow missed while it was away; polyclinic tracking send"),
     "modalities": ("polyclinic.inventory", "the plugins installed here"),
     "doctor": ("polyclinic.inventory", "versions, decoders, devices and tracking of this machine"),

@@ -21,7 +21,7 @@ _PSEUDONYM = re.compile(
 )
 _NO_VALUE = re.compile(r"(?:[\W_x0]|n/?a|none|nil)*", re.IGNORECASE)
 # Where de-identified text has a gap, the next label may follow in the same line.
-_GAP = re.compile(r"_{2,}|\[\*\*|<[^>]*>|\{[^}]*\}")
+BLANKED = re.compile(r"_{2,}|\[\*\*|<[^>]*>|\{[^}]*\}")
 
 _START = r"^[^\w\n]{0,20}"
 _VALUE = r"(?:[ \t]{1,4}(?:is|was))?[ \t]{0,20}[:=#]([^\n;|]*)"
@@ -37,7 +37,7 @@ _PATTERNS = {
     "address": rf"(?:{_START}|\b(?:home|patient|postal|e-?mail)[ _])address{_VALUE}",
     "telephone": rf"\b(?:tele)?phone(?: (?:number|no))?\b\.?{_VALUE}",
 }
-_LABELS = {kind: re.compile(pattern, re.IGNORECASE | re.MULTILINE) for kind, pattern in _PATTERNS.items()}
+LABELS = {kind: re.compile(pattern, re.IGNORECASE | re.MULTILINE) for kind, pattern in _PATTERNS.items()}
 _SHAPES: dict[str, re.Pattern[str]] = {
     "name": re.compile(r"\b[A-Z][^\W\d_]{1,40}\^[A-Z][^\W\d_]{0,40}"),
     "address": re.compile(r"\b[\w.+-]{1,64}@[\w-]{1,64}\.[a-z]{2,10}\b", re.IGNORECASE),
@@ -57,7 +57,7 @@ def identifying_fields(text: str) -> list[str]:
     Looks for labels with a value (``Name: ...``, ``MRN 123``) and for shapes (``DOE^JOHN``, an e-mail address, a US
     social security number). A name in running text is missed; so is any label that is not English.
     """
-    found = {kind for kind, pattern in _LABELS.items() if any(map(_has_value, pattern.finditer(text)))}
+    found = {kind for kind, pattern in LABELS.items() if any(map(_has_value, pattern.finditer(text)))}
     for kind, pattern in _SHAPES.items():
         if any(not names_nobody(match[0]) for match in pattern.finditer(text)):
             found.add(kind)
@@ -90,4 +90,4 @@ def _told(value_of: Callable[[str], object], keywords: tuple[str, ...]) -> list[
 
 def _has_value(match: re.Match[str]) -> bool:
     values = [value.strip().partition("  ")[0] for value in match.groups() if value is not None]
-    return any(not _GAP.match(value) and not names_nobody(value) for value in values)
+    return any(not BLANKED.match(value) and not names_nobody(value) for value in values)

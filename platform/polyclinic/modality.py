@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
@@ -14,27 +14,66 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from polyclinic.concern import Concern, Severity
+from polyclinic.deidentify.dicom import clean_dicom, dicom_names, profile_of
+from polyclinic.deidentify.identity import Identity
+from polyclinic.deidentify.text import labelled_names
 from polyclinic.identifiers import dicom_concerns, identifying_fields
 from polyclinic.nn.encoder import Encoder
 from polyclinic.physiology import Physiology
+from polyclinic.views import (
+    LONGEST_SIDE,
+    Axis,
+    Entry,
+    Located,
+    OnPicture,
+    OnRows,
+    OnTraces,
+    OnWords,
+    Picture,
+    Rows,
+    Traces,
+    View,
+    Words,
+)
 
 __all__ = [
     "ENTRY_POINTS",
     "HEAT",
+    "LONGEST_SIDE",
     "ArrayRow",
+    "Axis",
+    "Cleaned",
     "Concern",
+    "Deidentifiable",
+    "Entry",
     "Explainable",
+    "Identity",
     "Imputable",
     "Inspectable",
     "Item",
+    "Located",
     "Modality",
+    "OnPicture",
+    "OnRows",
+    "OnTraces",
+    "OnWords",
     "Physiology",
+    "Picture",
+    "Rows",
     "Severity",
     "Source",
+    "Traces",
     "UnreadableSource",
+    "View",
+    "Viewable",
+    "Words",
+    "clean_dicom",
     "dicom_concerns",
+    "dicom_names",
     "identifying_fields",
     "installed_modalities",
+    "labelled_names",
+    "profile_of",
     "relative_relevance",
     "settings",
 ]
@@ -70,7 +109,13 @@ class Modality(ABC):
     A study goes through ``read``, ``prepare``, while training ``augment``, and ``collate``. ``read`` and
     ``prepare`` are deterministic, so that what they return can be stored; everything random is in ``augment``.
     Every constructor argument is kept as an attribute of the same name.
+
+    Attributes:
+        suffixes: how names of its files end, in small letters with the dot, "" for names without any; what is dropped
+            on the page without a word is offered to the plugins whose endings fit. Nothing else is decided by a name.
     """
+
+    suffixes: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def read(self, source: Source) -> Any:
@@ -193,6 +238,37 @@ class Explainable(ABC):
         """
 
 
+class Viewable(ABC):
+    """What a modality adds so that a page can show its studies, and where a score comes from.
+
+    Attributes:
+        title: what people call the modality; empty for its name in the configuration.
+    """
+
+    title: ClassVar[str] = ""
+
+    @abstractmethod
+    def view(self, raw: Any) -> View:
+        """Show a decoded source as a person would want to see it, with nothing of its header.
+
+        Args:
+            raw: what ``read`` gave; asked before ``fit`` too.
+        """
+
+    @abstractmethod
+    def locate(self, raw: Any, item: Item, relevance: Float[Tensor, " T"]) -> Located:
+        """Bring the relevance of tokens into the frame of ``view(raw)``.
+
+        Args:
+            raw: what ``read`` gave.
+            item: what ``prepare`` made of it.
+            relevance: of the tokens that an encoder of this modality makes of the item, 0 or more, in any unit.
+
+        Raises:
+            ValueError: another number of tokens than the study has, or one that is negative or not finite.
+        """
+
+
 class Inspectable(ABC):
     """What a modality adds so that ``cohort check`` says more of its sources than their facts."""
 
@@ -212,6 +288,39 @@ class Inspectable(ABC):
     def sample(self) -> int:
         """How many decoded training sources ``fit`` needs before ``describe`` can tell everything."""
         return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cleaned:
+    """A source without what names its patient, and how much was removed or exchanged, by kind.
+
+    A file, a text, or cells by column; of a file that ``read`` needs beside others, the one that a cohort names.
+    """
+
+    source: Source
+    removed: Mapping[str, int]
+
+
+class Deidentifiable(ABC):
+    """What a modality adds so that its sources can leave the hospital."""
+
+    def names(self, source: Source) -> Iterable[str]:
+        """Names and numbers by which a source calls its patient, to be looked for in other sources of that patient."""
+        return ()
+
+    @abstractmethod
+    def deidentify(self, source: Source, out: Path, identity: Identity, *, suspects: bool) -> Cleaned:
+        """Write a source anew without what names its patient; ``read`` decodes what was written to the same values.
+
+        Args:
+            source: of a study.
+            out: where to write, without a suffix; its folder exists. No file gets a name that does not start like it.
+            identity: of the patient.
+            suspects: whether to let pass what cannot be removed and only seems to name somebody.
+
+        Raises:
+            UnreadableSource: ``read`` refuses the source, or something that may name the patient cannot be removed.
+        """
 
 
 def relative_relevance(relevance: Float[Tensor, " T"]) -> Float[np.ndarray, " T"]:

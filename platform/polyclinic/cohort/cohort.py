@@ -83,7 +83,7 @@ def read_cohort(path: Path) -> Cohort:
             the setting, never a path of a source.
     """
     spec = read_spec(path)
-    table = _read_table(spec)
+    table = read_table(spec)
     _require_columns(spec, table)
     studies = _studies(spec, table)
     _refuse_duplicates(spec, studies)
@@ -99,7 +99,7 @@ def read_cohort(path: Path) -> Cohort:
     )
 
 
-def _read_table(spec: CohortSpec) -> pd.DataFrame:
+def read_table(spec: CohortSpec) -> pd.DataFrame:
     """Every cell as text, what means *no value* as the empty string."""
     if not spec.table.is_file():
         raise ValueError(f"table {spec.table.name!r} does not exist; set `table` in the cohort file")
@@ -120,7 +120,7 @@ def _read_table(spec: CohortSpec) -> pd.DataFrame:
     return table.mask(table.isin(spec.missing), "")
 
 
-def _wanted_columns(spec: CohortSpec) -> dict[str, list[str]]:
+def wanted_columns(spec: CohortSpec) -> dict[str, list[str]]:
     """The columns that each setting names."""
     wanted = {"study_id": [spec.study_id], "patient_id": [spec.patient_id["column"]], "groups": list(spec.groups)}
     if isinstance(spec.split, str):
@@ -135,7 +135,7 @@ def _wanted_columns(spec: CohortSpec) -> dict[str, list[str]]:
 
 
 def _require_columns(spec: CohortSpec, table: pd.DataFrame) -> None:
-    for setting, columns in _wanted_columns(spec).items():
+    for setting, columns in wanted_columns(spec).items():
         if unknown := [column for column in columns if column not in table.columns]:
             raise ValueError(
                 f"`{setting}` names column {unknown[0]!r}, which {spec.table.name} does not have; "
@@ -155,7 +155,7 @@ def _studies(spec: CohortSpec, table: pd.DataFrame) -> tuple[Study, ...]:
     patients = _patients(spec, table, ids)
     splits = _splits(spec, table, patients, ids)
     labels = np.array([_label(spec, table, name, ids) for name in spec.labels]).reshape(len(spec.labels), len(ids)).T
-    used = table[list(dict.fromkeys(column for columns in _wanted_columns(spec).values() for column in columns))]
+    used = table[list(dict.fromkeys(column for columns in wanted_columns(spec).values() for column in columns))]
     return tuple(
         Study(
             study_id=ids[index],

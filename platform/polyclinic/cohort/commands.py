@@ -86,11 +86,11 @@ def check(
         ValueError: the cohort is not valid, or something was found that ends the check with exit code 1.
     """
     read = read_cohort(cohort)
-    modalities = _configured(experiment) if experiment else default_modalities(read.modalities)
+    modalities = configured(experiment) if experiment else default_modalities(read.modalities)
     if absent := [name for name in modalities if name not in read.modalities]:
         raise ValueError(f"{cohort.name} has no modality {absent[0]!r}; it has {list(read.modalities)}")
     if json is not None:
-        _make_room(json)
+        make_room(json)
     checks = check_cohort(read, modalities, workers=workers, seconds=seconds)
     console = Console()
     print_check(read, checks, console)
@@ -154,7 +154,7 @@ def _seen(path: Path, splits: Sequence[str], installed: Mapping[str, Modality]) 
     return Seen(cohorts=(seen_cohort(cohort, modalities, trained=chosen, selected=()),))
 
 
-def _make_room(file: Path) -> None:
+def make_room(file: Path) -> None:
     """Refuse a place where nothing can be written before hours are spent on what goes there."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -164,7 +164,7 @@ def _make_room(file: Path) -> None:
         raise ValueError(f"got the folder {file.name!r}, expected a file; set `--json`")
 
 
-def _configured(config: Path) -> dict[str, Modality]:
+def configured(config: Path) -> dict[str, Modality]:
     """The plugins of an experiment file, built by the same rules as ``fit`` builds them."""
     content = yaml.safe_load(config.read_text(encoding="utf-8"))
     entries: Any = (content.get("data") or {}).get("modalities") if isinstance(content, dict) else None

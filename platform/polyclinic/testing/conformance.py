@@ -19,12 +19,32 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from polyclinic.modality import Explainable, Imputable, Item, Modality, Source, UnreadableSource, settings
+from polyclinic.modality import (
+    Explainable,
+    Imputable,
+    Item,
+    Located,
+    Modality,
+    OnPicture,
+    OnRows,
+    OnTraces,
+    OnWords,
+    Picture,
+    Rows,
+    Source,
+    Traces,
+    UnreadableSource,
+    View,
+    Viewable,
+    Words,
+    settings,
+)
 from polyclinic.nn import SIZES, MaskableEncoder, Reconstruction, hide_units
 from polyclinic.physiology import Patient
 
 _STUDIES = 6
 _DECODER = 32
+_LOCATED: dict[type[View], type[Located]] = {Picture: OnPicture, Traces: OnTraces, Rows: OnRows, Words: OnWords}
 
 
 class ModalityConformance(ABC):
@@ -199,6 +219,45 @@ class ModalityConformance(ABC):
             with pytest.raises(ValueError, match="negative or not finite"):
                 fitted.draw_relevance(study, first - 1, Figure().subplots())
 
+    def test_what_people_see_is_plain_json_and_the_same_every_time(
+        self, fitted: Modality, sources: list[Source]
+    ) -> None:
+        if not isinstance(fitted, Viewable):
+            return
+        raw = fitted.read(sources[0])
+        before = copy.deepcopy(raw)
+        view = fitted.view(raw)
+        assert type(view) in _LOCATED
+        told = json.dumps(view.as_json(), allow_nan=False)
+        assert told == json.dumps(fitted.view(raw).as_json(), allow_nan=False)
+        assert "study0" not in told
+        _assert_same(raw, before)
+        unfitted = self.modality()
+        assert isinstance(unfitted, Viewable)
+        assert unfitted.view(raw).as_json()["kind"] == view.as_json()["kind"]
+
+    def test_relevance_is_located_in_the_frame_of_what_people_see(
+        self, fitted: Modality, sources: list[Source]
+    ) -> None:
+        if not isinstance(fitted, Viewable):
+            return
+        raw = fitted.read(sources[0])
+        item, view = fitted.prepare(raw), fitted.view(raw)
+        padding = fitted.default_encoder("nano").eval()(fitted.collate([item])).padding[0]
+        real = (~padding).nonzero()[:, 0]
+        nothing = torch.zeros(len(padding))
+        first, last = (nothing.index_fill(0, place, 0.2) for place in (real[:1], real[-1:]))
+        found = [fitted.locate(raw, item, one) for one in (nothing, first, last, 7 * last)]
+        for located, most in zip(found, (0.0, 1.0, 1.0, 1.0), strict=True):
+            assert type(located) is _LOCATED[type(view)]
+            assert float(located.strength.max()) == most
+            json.dumps(located.as_json(), allow_nan=False)
+            _assert_fits(view, located.strength)
+        assert not np.array_equal(found[1].strength, found[2].strength)
+        np.testing.assert_allclose(found[2].strength, found[3].strength)
+        with pytest.raises(ValueError, match="negative or not finite"):
+            fitted.locate(raw, item, first - 1)
+
     def test_empty_file_is_unreadable_by_name_only(self, sources: list[Source], tmp_path: Path) -> None:
         if not isinstance(sources[0], Path):
             return
@@ -240,6 +299,14 @@ def _relevance_picture(modality: Explainable, study: Item, relevance: torch.Tens
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba()).copy()
+
+
+def _assert_fits(view: View, strength: np.ndarray) -> None:
+    """One strength for each lead or for all of them, for each row, for each word."""
+    if isinstance(view, Traces):
+        assert strength.shape[0] in (1, len(view.names))
+    elif isinstance(view, Rows | Words):
+        assert len(strength) == len(view.entries if isinstance(view, Rows) else view.words)
 
 
 def _phantom(modality: Modality, seed: int, path: Path) -> Path:

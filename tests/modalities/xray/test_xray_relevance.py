@@ -3,7 +3,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from polyclinic.evaluation.explanations.explanation import token_relevance
+from polyclinic.nn.relevance import token_relevance
 from polyclinic_xray import XRay
 from polyclinic_xray.timm_encoder import TimmEncoder
 

@@ -1,0 +1,34 @@
+"""Reports without what names their patient, as far as patterns and known names tell."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from polyclinic.modality import Cleaned, Identity, Source, UnreadableSource, identifying_fields, labelled_names
+from polyclinic_report.document import read_source
+
+
+def text_names(source: Source) -> list[str]:
+    """Names that a report tells by a label."""
+    return labelled_names(read_source(source)[0])
+
+
+def write_clean_text(source: Source, out: Path, identity: Identity, *, suspects: bool) -> Cleaned:
+    """Exchange what identifies; see ``polyclinic.deidentify.text`` for what stays because no pattern finds it.
+
+    Args:
+        source: a text file, inline text or one cell.
+        out: where to write what was a file, without a suffix; what stood in the table is returned as it was given.
+        identity: of the patient.
+        suspects: whether to let pass what still has the look of an identifier.
+
+    Raises:
+        UnreadableSource: something has that look.
+    """
+    text, removed = identity.text(read_source(source)[0])
+    if not suspects and (left := identifying_fields(text)):
+        raise UnreadableSource(f"the text still seems to hold {', '.join(left)}; look at it, and see `--keep-suspects`")
+    if isinstance(source, Path):
+        written = out.with_name(f"{out.name}.txt")
+        written.write_text(text, encoding="utf-8")
+        return Cleaned(source=written, removed=removed)
+    return Cleaned(source=dict.fromkeys(source, text) if isinstance(source, Mapping) else text, removed=removed)

@@ -1,0 +1,1 @@
+"""De-identification: what may leave the hospital of a cohort, and what stays there."""

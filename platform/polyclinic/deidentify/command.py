@@ -1,0 +1,77 @@
+"""``polyclinic deidentify``: a cohort without what names its patients."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from polyclinic.cohort.cohort import read_cohort
+from polyclinic.cohort.commands import configured, make_room
+from polyclinic.cohort.phantom import default_modalities
+from polyclinic.deidentify.cohort import deidentify_cohort
+from polyclinic.deidentify.identity import read_key
+
+_DESCRIPTION = """Write a cohort without what names its patients:
+polyclinic deidentify cohort.yaml outside --key KEYFILE
+Ids and UIDs are mapped and dates moved by a secret key, which stays in the hospital. It is no clearance: names in
+running text that no header, column or label tells, voices and faces are not found."""
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parse the command line and write the cohort.
+
+    Raises:
+        ValueError: see ``read_key`` and ``deidentify_cohort``.
+    """
+    parser = ArgumentParser(prog="polyclinic deidentify", description=_DESCRIPTION, exit_on_error=False)
+    parser.add_argument("cohort", type=Path, help="a cohort.yaml")
+    parser.add_argument("out", type=Path, help="a new folder")
+    parser.add_argument("--key", type=Path, required=True, help="file with a secret of 32 bytes or more")
+    parser.add_argument(
+        "--experiment", type=Path | None, default=None, help="configuration whose `data.modalities` say how to read"
+    )
+    parser.add_argument("--workers", type=int, default=2, help="processes that clean")
+    parser.add_argument("--max-refused", type=float, default=0.05, help="largest share of sources left out as missing")
+    parser.add_argument(
+        "--keep-suspects", action="store_true", help="let pass images with what looks like words, after a look at them"
+    )
+    parser.add_argument("--json", type=Path | None, default=None, help="file to write the result to")
+    given = parser.parse_args(list(argv[1:]))
+    if given.json is not None and not given.json.resolve().is_relative_to(given.out.resolve()):
+        make_room(given.json)
+    key = read_key(given.key)
+    names = read_cohort(given.cohort).modalities
+    told = deidentify_cohort(
+        given.cohort,
+        given.out,
+        key=key,
+        modalities=configured(given.experiment) if given.experiment else default_modalities(names),
+        workers=given.workers,
+        max_refused=given.max_refused,
+        suspects=given.keep_suspects,
+    )
+    if given.json is not None:
+        given.json.write_text(json.dumps(told, indent=1), encoding="utf-8")
+    _show(told, Console())
+    Console().print(f"next: polyclinic cohort check {given.out / 'cohort.yaml'}", soft_wrap=True, markup=False)
+
+
+def _show(told: Mapping[str, Any], console: Console) -> None:
+    table = Table("of", "removed or exchanged", "times")
+    table.columns[2].justify = "right"
+    for name, kinds in told["removed"].items():
+        for kind, count in kinds.items():
+            table.add_row(Text(name), Text(kind), str(count))
+    console.print(table)
+    columns = told["columns"]
+    dropped = [*columns["dropped"], *(["one whose name identifies"] * columns["dropped_unnamed"])]
+    console.print(f"columns dropped: {', '.join(dropped) or 'none'}", soft_wrap=True, markup=False)
+    for entry in told["refused"]:
+        said = f"left out: {len(entry['studies'])} of {entry['modality']}: {entry['reason']}"
+        console.print(said, soft_wrap=True, markup=False)
+    console.print(f"{told['studies']} studies of {told['patients']} patients written", highlight=False)

@@ -1,0 +1,76 @@
+"""One study on its way out: every source cleaned by its plugin, or refused with a reason."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from polyclinic.cohort.cohort import Study
+from polyclinic.deidentify.identity import Identity
+from polyclinic.modality import Cleaned, Deidentifiable, Source, UnreadableSource
+
+_LONGEST_REASON = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of a study's sources, by modality: cleaned, or the reason why not."""
+
+    cleaned: Mapping[str, Cleaned]
+    refused: Mapping[str, str]
+
+
+def names_in(study: Study, modalities: Mapping[str, Deidentifiable]) -> list[str]:
+    """Names and numbers that the sources of a study tell; nothing of a source that cannot be read."""
+    found: list[str] = []
+    for name, source in study.sources.items():
+        try:
+            found += modalities[name].names(source)
+        except Exception:  # it is refused when it is cleaned
+            continue
+    return found
+
+
+def clean_study(
+    study: Study, identity: Identity, out: Path, modalities: Mapping[str, Deidentifiable], *, suspects: bool
+) -> Outcome:
+    """Clean every source of a study into one folder per modality, under a name that the key decides.
+
+    Args:
+        study: of a patient.
+        identity: of that patient.
+        out: has a folder for each modality.
+        modalities: plugins by name.
+        suspects: see ``Deidentifiable.deidentify``.
+    """
+    cleaned: dict[str, Cleaned] = {}
+    refused: dict[str, str] = {}
+    for name, source in study.sources.items():
+        target = out / name / identity.mapped("study", study.study_id)
+        try:
+            cleaned[name] = _cleaned(modalities[name], source, target, identity, suspects=suspects)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except UnreadableSource as reason:
+            refused[name] = str(reason)[:_LONGEST_REASON]
+        except OSError:
+            raise
+        except BaseException as error:  # decoders in Rust panic past Exception
+            refused[name] = f"{type(error).__name__} while it was cleaned: a fault of the plugin"
+        if name in refused:
+            for left in _written(target):
+                left.unlink()
+    return Outcome(cleaned=cleaned, refused=refused)
+
+
+def _cleaned(modality: Deidentifiable, source: Source, target: Path, identity: Identity, *, suspects: bool) -> Cleaned:
+    cleaned = modality.deidentify(source, target, identity, suspects=suspects)
+    files = list(_written(target))
+    assert not isinstance(cleaned.source, Path) or cleaned.source in files, "a plugin writes where it is told to"
+    inline = "" if isinstance(cleaned.source, Path) else str(cleaned.source)
+    if identity.is_in(inline.encode()) or any(map(identity.is_in_file, files)):
+        raise UnreadableSource("a name or number of the patient is still in what was written of it")
+    return cleaned
+
+
+def _written(target: Path) -> Iterator[Path]:
+    return target.parent.glob(f"{target.name}*")

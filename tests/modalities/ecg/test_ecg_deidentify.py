@@ -1,0 +1,182 @@
+"""Electrocardiograms without names: comments and names of records go, dates move, every sample stays."""
+
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import soundfile
+from pydicom.data import get_testdata_file
+
+from polyclinic.modality import Identity, UnreadableSource
+from polyclinic.physiology import Patient
+from polyclinic_ecg import ECG
+from polyclinic_ecg.quiet_wfdb import wfdb
+
+REAL = Path(__file__).parents[4] / "shared/real/ptbdb/s0010_re.hea"
+SECRET = "DOE^JOHN"
+IDENTITY = Identity(key=b"0123456789abcdef" * 2, patient="4711", names=(SECRET,))
+
+
+def phantom(folder: Path) -> Path:
+    rng = np.random.default_rng(0)
+    folder.mkdir(exist_ok=True)
+    return ECG().phantom(Patient(rng).visit(rng), rng, folder / "study")
+
+
+def cleaned(source: Path, folder: Path) -> Path:
+    (folder / "out").mkdir(exist_ok=True)
+    written = ECG().deidentify(source, folder / "out/abc", IDENTITY, suspects=False).source
+    assert isinstance(written, Path)
+    assert all(file.name.startswith("abc") for file in (folder / "out").iterdir())
+    return written
+
+
+def everything(folder: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in sorted((folder / "out").iterdir()))
+
+
+def same(source: Path, written: Path) -> None:
+    before, after = ECG().read(source), ECG().read(written)
+    np.testing.assert_array_equal(after.signal, before.signal)
+    facts = ("format", "encoding", "checksum", "layout", "segments", "leads")
+    assert [after.facts.get(fact) for fact in facts] == [before.facts.get(fact) for fact in facts]
+
+
+def test_comments_go_the_base_date_moves_and_the_record_gets_its_new_name(tmp_path: Path) -> None:
+    source = phantom(tmp_path)
+    first, *others = source.read_text().splitlines()
+    others = [line for line in others if not line.startswith("#")]
+    lines = [f"{first} 10:15:30 05/03/2024", *others, f"# Name: {SECRET}", f"#{SECRET}"]
+    source.write_text("\n".join(lines) + "\n")
+    written = cleaned(source, tmp_path)
+    moved = date(2024, 3, 5) + timedelta(IDENTITY.days)
+    head, *rest = written.read_text().splitlines()
+    assert head == f"abc {first.split(' ', 1)[1]} 10:15:30 {moved:%d/%m/%Y}"
+    assert rest == [line.replace("study.dat", "abc.dat") for line in others]
+    assert ECG().deidentify(source, tmp_path / "out/abc", IDENTITY, suspects=False).removed == {
+        "comment lines": 2,
+        "dates": 1,
+    }
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {"abc.hea", "abc.dat"}
+    assert wfdb.rdheader(str(written.with_suffix(""))).base_date == moved
+    same(source, written)
+
+
+def test_what_stands_beside_the_fields_of_a_header_is_not_copied(tmp_path: Path) -> None:
+    source = phantom(tmp_path)
+    first, lead, *others = source.read_text().splitlines()
+    lead = lead.removesuffix(" I") + f" I ({SECRET})"
+    source.write_text("\n".join([f"{first} 10:00:00 01/02/2024 {SECRET}", lead, *others]) + "\n")
+    written = cleaned(source, tmp_path)
+    assert b"DOE" not in everything(tmp_path)
+    moved = date(2024, 2, 1) + timedelta(IDENTITY.days)
+    assert written.read_text().splitlines()[0] == f"abc {first.split(' ', 1)[1]} 10:00:00 {moved:%d/%m/%Y}"
+    same(source, written)
+
+
+def test_bytes_before_and_behind_the_samples_stay_behind(tmp_path: Path) -> None:
+    source = phantom(tmp_path)
+    signal = source.with_suffix(".dat")
+    signal.write_bytes(SECRET.encode() + signal.read_bytes() + SECRET.encode()[:7])
+    source.write_text(source.read_text().replace(".dat 16 ", ".dat 16+8 "))
+    written = cleaned(source, tmp_path)
+    assert everything(tmp_path).count(b"DOE") == 0
+    assert written.with_suffix(".dat").read_bytes()[:8] == b"\0" * 8
+    assert written.with_suffix(".dat").stat().st_size == signal.stat().st_size - 7
+    same(source, written)
+
+
+def test_other_signals_keep_names_that_name_nobody(tmp_path: Path) -> None:
+    source = phantom(tmp_path)
+    first, *others = [line for line in source.read_text().splitlines() if not line.startswith("#")]
+    values = np.arange(int(first.split()[3]), dtype="<i2")
+    lines = [first.replace(" 12 ", " 14 ")]
+    for name, file in (("Resp", "study_a"), (SECRET, "study_b")):
+        (source.parent / f"{file}.dat").write_bytes(values.tobytes())
+        others.append(
+            f"{file}.dat 16 100(0)/{SECRET if name == SECRET else 'NU'} 16 0 0 {values.sum() % 65536} 0 {name}"
+        )
+    source.write_text("\n".join([*lines, *others]) + "\n")
+    written = cleaned(source, tmp_path)
+    names = [line.split()[-1] for line in written.read_text().splitlines()[1:]]
+    assert names[-2:] == ["Resp", IDENTITY.mapped("signal", SECRET)]
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {"abc.hea", "abc_0.dat", "abc_1.dat", "abc_2.dat"}
+    assert b"DOE" not in everything(tmp_path)
+    same(source, written)
+
+
+def test_segments_are_renamed_with_their_record(tmp_path: Path) -> None:
+    source = phantom(tmp_path)
+    lines = [line for line in source.read_text().splitlines() if not line.startswith("#")]
+    length = int(lines[0].split()[3])
+    for name in ("DOE_JOHN", "other"):
+        (tmp_path / f"{name}.hea").write_text(
+            "\n".join([lines[0].replace("study", name), *lines[1:], f"# {SECRET}"]) + "\n"
+        )
+    rate = lines[0].split()[2]
+    segments = [f"DOE_JOHN {length}", f"~ {length}", f"other {length}", f"DOE_JOHN {length}"]
+    source.write_text("\n".join([f"study/4 12 {rate} {4 * length} 09:00:00 01/02/2020", *segments]) + f"\n# {SECRET}\n")
+    written = cleaned(source, tmp_path)
+    listed = [line.split()[0] for line in written.read_text().splitlines()[1:]]
+    assert listed == ["abc_0001", "~", "abc_0002", "abc_0001"]
+    assert b"DOE" not in everything(tmp_path)
+    assert f"{date(2020, 2, 1) + timedelta(IDENTITY.days):%d/%m/%Y}" in written.read_text()
+    same(source, written)
+
+
+def test_compressed_samples_lose_the_tags_of_their_stream(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(-900, 900, (500, 2)).astype(np.int16)
+    with soundfile.SoundFile(tmp_path / "study.dat", "w", 500, 2, "PCM_16", format="FLAC") as file:
+        file.title = file.comment = SECRET
+        file.write(values)
+    lines = ["study 2 250 500"]
+    for name, column in zip(("I", "II"), values.T, strict=True):
+        lines.append(f"study.dat 516 200(0)/mV 16 0 {column[0]} {int(column.sum()) % 65536} 0 {name}")
+    (tmp_path / "study.hea").write_text("\n".join(lines) + "\n")
+    assert SECRET.encode() in (tmp_path / "study.dat").read_bytes()
+    written = cleaned(tmp_path / "study.hea", tmp_path)
+    assert b"DOE" not in everything(tmp_path)
+    same(tmp_path / "study.hea", written)
+
+
+def test_a_dicom_waveform_keeps_its_samples_under_a_clean_header(tmp_path: Path) -> None:
+    dataset = pydicom.dcmread(str(get_testdata_file("waveform_ecg.dcm")))
+    dataset.PatientName, dataset.InstitutionName, dataset.StudyDate = SECRET, SECRET, "20240305"
+    dataset.add_new(0x00091001, "LO", SECRET)
+    dataset.add_new(0x00090010, "LO", SECRET)
+    group = dataset.WaveformSequence[0]
+    group.MultiplexGroupLabel = SECRET
+    group.WaveformData = group.WaveformData + SECRET.encode()
+    dataset.save_as(tmp_path / "study.dcm")
+    written = cleaned(tmp_path / "study.dcm", tmp_path)
+    assert b"DOE" not in everything(tmp_path)
+    clean = pydicom.dcmread(written)
+    assert clean.StudyDate == f"{date(2024, 3, 5) + timedelta(IDENTITY.days):%Y%m%d}"
+    assert clean.PatientID == IDENTITY.patient_id
+    assert clean.StudyInstanceUID == IDENTITY.uid(dataset.StudyInstanceUID)
+    assert [one.code for one in ECG().concerns(written, ECG().read(written))] == []
+    same(tmp_path / "study.dcm", written)
+    assert SECRET in ECG().names(tmp_path / "study.dcm")
+
+
+def test_a_real_record_comes_out_the_same_without_its_comments(tmp_path: Path) -> None:
+    if not REAL.is_file():
+        pytest.skip("the real studies are not here")
+    written = cleaned(REAL, tmp_path)
+    text = written.read_text()
+    assert "#" not in text
+    assert "s0010" not in text
+    same(REAL, written)
+
+
+def test_names_are_told_by_labelled_comments_and_nothing_broken_is_written(tmp_path: Path) -> None:
+    source = phantom(tmp_path)
+    source.write_text(source.read_text() + f"# Patient name: {SECRET}\n# Reason for admission: chest pain\n")
+    assert list(ECG().names(source)) == [SECRET]
+    signal = source.with_suffix(".dat")
+    signal.write_bytes(signal.read_bytes()[:-10])
+    with pytest.raises(UnreadableSource, match="truncated"):
+        cleaned(source, tmp_path)
+    assert everything(tmp_path) == b""

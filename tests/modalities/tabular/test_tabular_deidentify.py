@@ -1,0 +1,58 @@
+"""Rows without names: what was read of the configured columns, and nothing else."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from polyclinic.modality import Identity, UnreadableSource
+from polyclinic_tabular import Tabular
+
+SECRET = "DOE^JOHN"
+IDENTITY = Identity(key=b"0123456789abcdef" * 2, patient="4711", names=(SECRET,))
+
+
+def plugin(**settings: Any) -> Tabular:
+    columns = {
+        "numeric": ["age", "sodium", "dosage"],
+        "categorical": {"sex": ["F", "M"]},
+        "units": {"sodium": "mmol/L"},
+    }
+    return Tabular(**{**columns, **settings})
+
+
+def test_cells_that_no_setting_names_and_text_for_numbers_stay_behind(tmp_path: Path) -> None:
+    source = {"age": "93", "sodium": f"140 {SECRET}", "dosage": "104.5", "sex": SECRET, "name": SECRET, "note": "7"}
+    found = plugin(text_values="missing").deidentify(source, tmp_path / "abc", IDENTITY, suspects=False)
+    assert found.source == {"age": "90", "sodium": "", "dosage": "104.5", "sex": ""}
+    assert found.removed == {"ages": 1, "columns that are not read": 2}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_is_written_with_what_was_read_to_the_last_bit(tmp_path: Path) -> None:
+    source = tmp_path / f"{SECRET}.csv"
+    source.write_text(
+        f"name,value,unit\nage,71.30000000000001,\nsodium,1e2,mmol/L\nsex,M,{SECRET}\n{SECRET},{SECRET},\n"
+    )
+    found = plugin().deidentify(source, tmp_path / "abc", IDENTITY, suspects=False)
+    assert found.source == tmp_path / "abc.csv"
+    with (tmp_path / "abc.csv").open(newline="") as stream:
+        rows = list(csv.reader(stream))
+    assert rows == [
+        ["name", "value", "unit"],
+        ["age", "71.30000000000001", ""],
+        ["sodium", "100", "mmol/L"],
+        ["dosage", "", ""],
+        ["sex", "M", ""],
+    ]
+    before, after = plugin().read(source), plugin().read(tmp_path / "abc.csv")
+    np.testing.assert_array_equal(after.values, before.values)
+    np.testing.assert_array_equal(after.levels, before.levels)
+
+
+def test_text_that_is_an_error_is_refused_without_repeating_it(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableSource) as told:
+        plugin().deidentify({"age": SECRET}, tmp_path / "abc", IDENTITY, suspects=False)
+    assert "DOE" not in str(told.value)

@@ -1,0 +1,103 @@
+import base64
+import json
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from polyclinic.views import (
+    LONGEST_SIDE,
+    Axis,
+    Entry,
+    OnPicture,
+    OnRows,
+    OnTraces,
+    OnWords,
+    Picture,
+    Rows,
+    Traces,
+    Words,
+)
+
+
+def test_a_picture_is_a_png_of_its_very_pixels() -> None:
+    grey = np.arange(6 * 4, dtype=np.uint8).reshape(6, 4)
+    told = Picture(grey=grey, caption="as it is", up=Axis(name="depth", unit="cm", ticks=((0.5, 3.0),))).as_json()
+    stored = Image.open(BytesIO(base64.b64decode(told.pop("png"))))
+    assert (stored.format, stored.mode) == ("PNG", "L")
+    np.testing.assert_array_equal(np.asarray(stored), grey)
+    assert told == {
+        "kind": "picture",
+        "height": 6,
+        "width": 4,
+        "caption": "as it is",
+        "across": None,
+        "up": {"name": "depth", "unit": "cm", "ticks": ((0.5, 3.0),)},
+    }
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (LONGEST_SIDE + 1, 3), (3, LONGEST_SIDE + 1)])
+def test_a_picture_that_no_screen_shows_is_refused(shape: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match=f"{shape[0]} x {shape[1]} pixels, expected sides of 1 to 1024"):
+        Picture(grey=np.zeros(shape, np.uint8), caption="")
+
+
+def test_traces_are_told_in_hundredths_and_what_was_not_recorded_as_null() -> None:
+    values = np.array([[0.123, -0.001, np.nan], [np.inf, 1e-9, -2.0]])
+    traces = Traces(values=values, names=("a", "b"), unit="mV", rate=250, caption="all of it", paper=(0.2, 0.5))
+    assert json.loads(json.dumps(traces.as_json(), allow_nan=False)) == {
+        "kind": "traces",
+        "names": ["a", "b"],
+        "unit": "mV",
+        "rate": 250.0,
+        "values": [[0.12, 0.0, None], [None, 0.0, -2.0]],
+        "caption": "all of it",
+        "paper": {"seconds": 0.2, "unit": 0.5},
+    }
+    assert "-0.0" not in json.dumps(traces.as_json())
+
+
+def test_a_lead_without_a_name_is_refused() -> None:
+    with pytest.raises(ValueError, match="got 1 names for 2 leads"):
+        Traces(values=np.zeros((2, 3)), names=("a",), unit="mV", rate=1.0, caption="")
+
+
+def test_rows_keep_four_digits_that_count_and_say_what_is_missing() -> None:
+    entries = (
+        Entry(name="tiny", value=0.000123456, unit="g", low=1234567.0, high=np.nan),
+        Entry(name="none"),
+        Entry(name="sex", level="F"),
+    )
+    told = Rows(entries=entries, caption="from somewhere").as_json()
+    empty = {"unit": "", "value": None, "low": None, "high": None, "level": None}
+    assert told == {
+        "kind": "rows",
+        "entries": [
+            {**empty, "name": "tiny", "unit": "g", "value": 0.0001235, "low": 1235000.0},
+            {**empty, "name": "none"},
+            {**empty, "name": "sex", "level": "F"},
+        ],
+        "caption": "from somewhere",
+    }
+
+
+def test_words_are_the_text_when_joined() -> None:
+    told = Words(words=("No", "\n\neffusion."), caption="all").as_json()
+    assert told == {"kind": "words", "words": ["No", "\n\neffusion."], "caption": "all"}
+
+
+def test_relevance_is_told_by_kind_in_thousandths() -> None:
+    strength = np.array([[1 / 3, 1.0]])
+    assert OnPicture(strength=strength, across=(0.0, 1.5)).as_json() == {
+        "kind": "grid",
+        "strength": [[0.333, 1.0]],
+        "across": [0.0, 1.5],
+    }
+    assert OnTraces(strength=strength, seconds=(-2.0, 8.0)).as_json() == {
+        "kind": "stretches",
+        "strength": [[0.333, 1.0]],
+        "seconds": [-2.0, 8.0],
+    }
+    assert OnRows(strength=strength[0]).as_json() == {"kind": "rows", "strength": [0.333, 1.0]}
+    assert OnWords(strength=strength[0]).as_json() == {"kind": "words", "strength": [0.333, 1.0]}
