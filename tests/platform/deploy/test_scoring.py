@@ -269,7 +269,7 @@ def test_a_cohort_is_scored_like_each_of_its_studies_and_a_broken_file_is_told(
         (("--xray", "nowhere.dcm"), "the file of xray does not exist"),
         (("--xray", "{tabular}"), "xray: "),
         (("--mri", "{xray}"), "unrecognized arguments: --mri"),
-        (("--xray", "{xray}", "--json", "/no/such/folder/a.json"), "folder that does not exist"),
+        (("--xray", "{xray}", "--json", "{xray}/a.json"), "expected a file that can be written"),
         (("--xray", "{xray}", "--cohort", "{xray}"), "expected one of both"),
         (("--cohort", "nowhere.yaml"), "nowhere.yaml"),
         (("--xray", "{xray}", "--prompts", "nowhere.yaml"), "does not exist"),

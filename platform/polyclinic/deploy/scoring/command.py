@@ -1,7 +1,6 @@
 """``polyclinic score``: the files of one study, or the studies of a cohort."""
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -17,6 +16,7 @@ from polyclinic.deploy.scoring.reading import read_study, silent
 from polyclinic.deploy.scoring.scorer import StudyScorer
 from polyclinic.deploy.scoring.table import print_scores
 from polyclinic.prompts import load_prompts
+from polyclinic.results import refuse_unwritable, write_result
 
 _AT_ONCE = 32
 
@@ -42,11 +42,11 @@ def main(argv: Sequence[str]) -> None:
     files = {name: path for name in bundle.modalities if (path := getattr(given, name)) is not None}
     if bool(files) == (given.cohort is not None):
         raise ValueError(f"got files of {list(files)} and cohort {given.cohort}, expected one of both; set either")
-    _refuse_unwritable(given.json)
+    refuse_unwritable(given.json)
     console = Console()
     told = _one(bundle, files, console) if files else _many(bundle, given.cohort, given.split, console)
     if given.json is not None:
-        given.json.write_text(json.dumps(told, indent=1, allow_nan=False), encoding="utf-8")
+        write_result(given.json, told)
         console.print(f"scores: {given.json}", soft_wrap=True)
     console.print(bundle.content.not_a_device, style="bold")
     console.print(f"next: polyclinic serve {folder}", soft_wrap=True)
@@ -78,7 +78,7 @@ def _one(bundle: Bundle, files: dict[str, Path], console: Console) -> dict[str, 
         raise ValueError(f"{name}: {reason}")
     scores = StudyScorer(bundle).score([study])[0]
     print_scores(scores, console)
-    notes = [reason for name in files if (reason := silent(bundle, name)) is not None]
+    notes = [said for name in files if (said := silent(bundle, name)) is not None]
     for note in notes:
         console.print(f"note: {note}", soft_wrap=True)
     return {**scores.as_json(), "notes": [*scores.notes, *notes]}
@@ -112,8 +112,3 @@ def _scored(bundle: Bundle, studies: Iterator[CohortStudy]) -> Iterator[dict[str
             problem = "; ".join(read[place][1].values()) or f"it has none of {bundle.query}"
             content = told[place].as_json() if place in told else {"problem": problem}
             yield {"study_id": one.study_id, **content}
-
-
-def _refuse_unwritable(path: Path | None) -> None:
-    if path is not None and not path.absolute().parent.is_dir():
-        raise ValueError("got `--json` in a folder that does not exist; make it, or set `--json` to another place")

@@ -1,0 +1,175 @@
+"""The front process: one event loop that speaks HTTP, and stops gracefully."""
+
+import asyncio
+import json
+import logging
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+import h11
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from polyclinic.deploy.service.access import Guard
+from polyclinic.deploy.service.app import build_app
+from polyclinic.deploy.service.audit import AuditLog
+from polyclinic.deploy.service.desk import Desk
+from polyclinic.deploy.service.measures import Measures
+from polyclinic.deploy.service.model import Model
+from polyclinic.deploy.service.process import Process
+from polyclinic.deploy.service.reading import Readers
+from polyclinic.deploy.service.scratch import Scratch
+from polyclinic.deploy.service.throttle import Throttle
+
+_SECONDS_TO_STOP, _SECONDS_IDLE, _SECONDS_FOR_HEADERS = 10, 20, 10.0
+_MOST_CONNECTIONS = 512
+_MEGABYTE = 1 << 20
+logger = logging.getLogger("polyclinic.deploy.service")
+
+
+class TimedProtocol(H11Protocol):
+    """HTTP that waits for the head of a request only so long; otherwise a few slow clients take all connections."""
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for the first request."""
+        super().connection_made(transport)
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        """Wait on, where a head is not whole yet."""
+        super().data_received(data)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._unset()
+        elif self._deadline is None:
+            self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        self._unset()
+        super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        """Say what is wrong below HTTP as every other error is said."""
+        said = "the request is not HTTP as this service knows it; let a client library write its head"
+        headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+        for event in (
+            h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
+            h11.Data(data=json.dumps({"error": {"message": said}}).encode()),
+            h11.EndOfMessage(),
+        ):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
+    def _wait(self) -> None:
+        self._deadline = self.loop.call_later(_SECONDS_FOR_HEADERS, self.transport.close)
+
+    def _unset(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+def run(
+    first: "Future[tuple[Process, dict[str, Any]]]",
+    *,
+    scratch: Scratch,
+    audit: AuditLog,
+    listener: socket.socket,
+    hosts: frozenset[str],
+    token: str,
+    readers: int,
+    file_mb: int,
+    request_mb: int,
+    memory_mb: int,
+    file_seconds: float,
+    upload_seconds: float,
+    per_minute: int,
+    in_flight: int,
+    together: int,
+    announce: Callable[[dict[str, Any]], None],
+) -> None:
+    """Serve until SIGTERM or Ctrl-C.
+
+    Args:
+        first: the process that computes, which is being started.
+        scratch: folder for what is read.
+        audit: log.
+        listener: bound already.
+        hosts: names under which the service is reached.
+        token: that clients must show; empty for none.
+        readers: processes that decode.
+        file_mb: the most of a file.
+        request_mb: the most of a request.
+        memory_mb: that decoding a file may take.
+        file_seconds: that decoding a file may take.
+        upload_seconds: that sending a request may take.
+        per_minute: requests of one client.
+        in_flight: studies at a time.
+        together: studies that are scored together, at most.
+        announce: called with what the bundle is, when the first request can be answered.
+
+    Raises:
+        ValueError: the bundle cannot be loaded.
+    """
+    _log_plainly()
+    measures = Measures()
+
+    async def main() -> None:
+        pool = Readers(
+            number=readers, scratch=scratch, memory=memory_mb * _MEGABYTE, largest=file_mb * _MEGABYTE,
+            seconds=file_seconds, measures=measures,
+        )  # fmt: skip
+        starting = asyncio.create_task(pool.start())
+        model = None
+        try:
+            process, card = await asyncio.wrap_future(first)
+            model = Model(first=process, card=card, measures=measures, together=together)
+            await starting
+            desk = Desk(model=model, readers=pool, audit=audit, measures=measures, in_flight=in_flight)
+            app = build_app(desk, largest=file_mb * _MEGABYTE, most=request_mb * _MEGABYTE, seconds=upload_seconds)
+            guard = Guard(app, hosts=hosts, token=token, throttle=Throttle(per_minute), measures=measures)
+            server = uvicorn.Server(_settings(guard))
+            await asyncio.to_thread(audit.add, {"event": "start", "bundle": card["sha256"]})
+            announce(card)
+            # uvicorn raises the signals that stopped it once more, when all is done: they have been heeded.
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: None)
+            await server.serve(sockets=[listener])
+            await asyncio.to_thread(audit.add, {"event": "stop", "bundle": card["sha256"]})
+        finally:
+            starting.cancel()
+            pool.close()
+            if model is not None:
+                model.close()
+
+    asyncio.run(main())
+
+
+def _settings(app: ASGIApp) -> uvicorn.Config:
+    return uvicorn.Config(
+        app, http=TimedProtocol, ws="none", loop="asyncio", log_config=None, access_log=False, server_header=False,
+        proxy_headers=False, timeout_keep_alive=_SECONDS_IDLE, timeout_graceful_shutdown=_SECONDS_TO_STOP,
+        limit_concurrency=_MOST_CONNECTIONS, backlog=_MOST_CONNECTIONS,
+    )  # fmt: skip
+
+
+def _log_plainly() -> None:
+    """One line for each request. What uvicorn says of errors could hold what a client sent."""
+    handler = logging.StreamHandler(sys.stderr)
+    formatter = logging.Formatter("%(asctime)sZ %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    for name in ("uvicorn", "uvicorn.error", "asyncio", "python_multipart"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+        logging.getLogger(name).propagate = False
