@@ -1,8 +1,8 @@
-# make demo | make test | make bench | make soak; PYTHON chooses the interpreter.
+# make demo | make test | make bench | make soak | make airgap BUNDLE=bundle; PYTHON chooses the interpreter.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test lint check bench soak clean
+.PHONY: demo test lint check bench soak airgap clean
 
 .venv/pyvenv.cfg:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Polyclinic needs Python 3.11 or later; set PYTHON")'
@@ -34,6 +34,10 @@ bench: .venv/.developer
 
 soak: .venv/.developer
 	$(BIN)/pytest -m slow
+	$(BIN)/python -m benchmarks soak hostile
+
+airgap: .venv/.installed
+	PYTHON=$(BIN)/python docker/kit/airgap.sh "$(BUNDLE)" airgap
 
 clean:
-	rm -rf .venv demo bench runs
+	rm -rf .venv demo bench runs airgap

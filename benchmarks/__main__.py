@@ -17,10 +17,13 @@ from benchmarks import (
     fuzz,
     gradcache,
     heads,
+    hostile,
     linkage,
     masked,
     quantised,
     reading,
+    serve,
+    soak,
     step,
     step_overhead,
     symile,
@@ -48,6 +51,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     "doctor": doctor.measure,
     "demo": demo.measure,
     "quantised": quantised.measure,
+    "serve": serve.measure,
+    "hostile": hostile.measure,
+    "soak": soak.measure,
 }
 REPORT = Path("bench/report.json")
 

@@ -1,5 +1,7 @@
 """The container files: what they expose, run as, copy and pin. No image can be built here."""
 
+import inspect
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -8,10 +10,16 @@ from typing import Any
 import pytest
 import yaml
 
+from polyclinic.deploy.service.command import serve
+
 ROOT = Path(__file__).parents[2]
+SANDBOX = ROOT / "docker" / "sandbox"
 COMPOSE = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())
+SANDBOXED = yaml.safe_load((SANDBOX / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+ALL: dict[str, dict[str, Any]] = {**SERVICES, **SANDBOXED["services"]}
 DOCKERFILES = sorted((ROOT / "docker").glob("*/Dockerfile"))
+FROM_TREE = [file for file in DOCKERFILES if file.parent != SANDBOX]
 
 
 def _words(file: Path, instruction: str) -> list[list[str]]:
@@ -19,35 +27,42 @@ def _words(file: Path, instruction: str) -> list[list[str]]:
     return [line.split()[1:] for line in text.splitlines() if line.startswith(f"{instruction} ")]
 
 
-def test_ports_are_those_of_this_machine_alone() -> None:
-    ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
-    assert ports == ["127.0.0.1:5000:5000"]
-    assert COMPOSE["networks"]["inside"] == {"internal": True}
-    for name, service in SERVICES.items():
+@pytest.mark.parametrize(
+    ("compose", "port", "door"),
+    [(COMPOSE, "127.0.0.1:5000:5000", "tracking"), (SANDBOXED, "127.0.0.1:8000:8000", "door")],
+    ids=["tracking", "sandbox"],
+)
+def test_ports_are_those_of_this_machine_alone(compose: dict[str, Any], port: str, door: str) -> None:
+    services = compose["services"]
+    assert [port for service in services.values() for port in service.get("ports", [])] == [port]
+    assert compose["networks"]["inside"] == {"internal": True}
+    for name, service in services.items():
         assert "network_mode" not in service, name
         assert set(service["networks"]) <= {"inside", "outside"}
-    assert [name for name, service in SERVICES.items() if "outside" in service["networks"]] == ["tracking"]
+    assert [name for name, service in services.items() if "outside" in service["networks"]] == [door]
 
 
-@pytest.mark.parametrize("name", SERVICES)
+@pytest.mark.parametrize("name", ALL)
 def test_a_service_is_hardened_and_has_a_health_check(name: str) -> None:
-    service = SERVICES[name]
+    service = ALL[name]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert not {"privileged", "cap_add", "devices", "pid", "ipc"} & set(service)
-    assert "healthcheck" in service or name == "bucket"
+    of_image = "build" in service and "\nHEALTHCHECK " in _dockerfile(service).read_text()
+    assert "healthcheck" in service or of_image or name == "bucket"
     runs_as = service["user"] if "user" in service else _words(_dockerfile(service), "USER")[-1][0]
     assert runs_as.split(":")[0].isdecimal()
     assert int(runs_as.split(":")[0]) > 0
 
 
 def _dockerfile(service: dict[str, Any]) -> Path:
-    return ROOT / service["build"]["dockerfile"]
+    """In a kit, what is ``docker/sandbox`` here is ``container``."""
+    return ROOT / re.sub(r"^container/", "docker/sandbox/", service["build"]["dockerfile"])
 
 
 def test_images_and_packages_are_pinned() -> None:
-    images = [service["image"] for service in SERVICES.values()]
+    images = [service["image"] for service in ALL.values()]
     images += [words[0] for file in DOCKERFILES for words in _words(file, "FROM")]
     for image in images:
         assert re.search(r":[^:/]*\d+\.\d+|:RELEASE\.\d{4}", image), image
@@ -73,7 +88,7 @@ def test_secrets_come_from_the_environment_and_are_asked_for() -> None:
     assert "docker/.env" in (ROOT / ".gitignore").read_text().splitlines()
 
 
-@pytest.mark.parametrize("file", DOCKERFILES, ids=lambda file: file.parent.name)
+@pytest.mark.parametrize("file", FROM_TREE, ids=lambda file: file.parent.name)
 def test_what_is_copied_exists_and_is_code(file: Path) -> None:
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     assert ignored[0] == "*"
@@ -96,3 +111,50 @@ def test_the_start_script_is_portable_shell_and_says_what_it_lacks() -> None:
     assert "DATABASE_URI: set it to postgresql://" in done.stderr
     services = set(re.findall(r"^: \"\$\{(\w+):\?", script.read_text(), re.MULTILINE))
     assert services <= set(SERVICES["tracking"]["environment"])
+
+
+def test_the_sandbox_image_takes_wheels_of_the_kit_and_nothing_else_and_serves_as_an_ordinary_user() -> None:
+    text = (SANDBOX / "Dockerfile").read_text()
+    joined = text.replace("\\\n", " ")
+    assert not re.search(r"^(COPY|ADD|ARG|ENV|VOLUME)\b", text, re.MULTILINE)
+    assert re.findall(r"--mount=(\S+)", joined) == ["type=bind,source=wheels,target=/wheels"]
+    assert "--no-index --find-links /wheels /wheels/polyclinic-*.whl" in joined
+    assert "apt-get" not in text
+    assert _words(SANDBOX / "Dockerfile", "USER") == [["10001"]]
+    assert text.index("\nUSER ") > text.rindex("\nRUN ")
+    assert _words(SANDBOX / "Dockerfile", "EXPOSE") == [["8000"]]
+    assert "http://127.0.0.1:8000/readyz" in text[text.index("\nHEALTHCHECK ") :]
+    for file in FROM_TREE:
+        assert _words(file, "FROM")[0] == _words(SANDBOX / "Dockerfile", "FROM")[0]
+
+
+def test_the_sandbox_starts_the_service_with_options_that_it_has() -> None:
+    words = [word for name in ("ENTRYPOINT", "CMD") for word in json.loads(_line(SANDBOX / "Dockerfile", name))]
+    assert words[:3] == ["polyclinic", "serve", "/bundle"]
+    options = {word.removeprefix("--") for word in words if word.startswith("--")}
+    assert options == {"host", "port", "token_file", "audit"}
+    assert options <= set(inspect.signature(serve).parameters)
+    service = SANDBOXED["services"]["sandbox"]
+    given = dict(zip(words[3::2], words[4::2], strict=True))
+    assert given["--token_file"] == f"/run/secrets/{service['secrets'][0]}"
+    assert SANDBOXED["secrets"]["token"]["file"].startswith("${TOKEN_FILE:?")
+    mounts = [volume.split(":") for volume in service["volumes"]]
+    assert ["../bundle", "/bundle", "ro"] in mounts
+    writable = [where for _, where, *mode in mounts if mode != ["ro"]]
+    assert writable == [str(Path(given["--audit"]).parent)]
+    assert service["build"]["network"] == "none"
+    assert {"/tmp", "/home/sandbox"} == set(service["tmpfs"])
+    assert service["shm_size"] == "1gb"
+
+
+def test_the_door_leads_to_the_sandbox_only() -> None:
+    text = (SANDBOX / "door.cfg").read_text()
+    lines = [line.split("#")[0].split() for line in text.splitlines()]
+    assert [line for line in lines if line[:1] == ["bind"]] == [["bind", ":8000"]]
+    assert [line[1:3] for line in lines if line[:1] == ["server"]] == [["sandbox", "sandbox:8000"]]
+    assert SANDBOXED["services"]["door"]["volumes"] == ["./door.cfg:/usr/local/etc/haproxy/haproxy.cfg:ro"]
+
+
+def _line(file: Path, instruction: str) -> str:
+    """What follows an instruction that is no option of another one."""
+    return next(line for line in file.read_text().splitlines() if line.startswith(f"{instruction} ")).split(" ", 1)[1]

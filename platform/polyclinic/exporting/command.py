@@ -16,7 +16,7 @@ from polyclinic import __version__
 from polyclinic.checkpoint import load_checkpoint, provenance
 from polyclinic.deploy.bundle import Bundle, Content, Origin, load_bundle, write_files
 from polyclinic.deploy.bundle.content import FORMAT, NOT_A_DEVICE, Architecture, Prompts
-from polyclinic.deploy.bundle.folder import CARD, CONTENT, FILES, LICENCES, WEIGHTS, refuse_used
+from polyclinic.deploy.bundle.folder import CARD, CONTENT, LICENCES, WEIGHTS, refuse_used
 from polyclinic.deploy.bundle.load import DRAWS, MEAN, TEXTS, WHITENING, Familiar
 from polyclinic.deploy.bundle.packing import pack, unpack
 from polyclinic.deploy.model import weights_of
@@ -92,17 +92,10 @@ def export(
     console, restored, file = Console(), restore(checkpoint, cohort=cohort), load_prompts(prompts)
     task = restored.task_of(ContrastivePretraining)
     overlap = checked_overlap(restored, split, "val", allowed=allow_overlap)
-    exact = ZeroShotScorer(restored, file, query)
-    console.print("encoding the validation split")
-    validation = exact.read("val")
-    before = exact.scores(validation, exact.modalities)
-    names = (*exact.modalities, *([file.modality] if text_encoder else []))
+    names = (*ZeroShotScorer(restored, file, query).modalities, *([file.modality] if text_encoder else []))
     packed = pack(weights_of(task.state_dict(), names), weights)
-    if weights != "float32":
-        task.load_state_dict({**task.state_dict(), **unpack(packed)})
-        validation = exact.read("val")
-        _refuse_loss(before, exact.scores(validation, exact.modalities), validation, weights)
-    scorer = exact if weights == "float32" or not text_encoder else ZeroShotScorer(restored, file, query)
+    console.print("encoding the validation split")
+    scorer, validation = _packed_scorer(restored, file, query, unpack(packed), weights)
     console.print(f"calibrating {2 ** len(scorer.modalities) - 1} sets of modalities")
     rules = learn_rules(scorer, validation, alpha=alpha, resamples=resamples, seed=seed)
     console.print(f"encoding the splits train and {split}")
@@ -122,30 +115,47 @@ def export(
         limits={one: known.limit for one, known in familiar.items()},
         performance={one.result.name: _told(one) for one in performance},
     )
-    told = Told(
-        split=split, population=restored.data.cohort.population, splits=_splits(restored),
-        overlap=tuple(overlap.statements), resamples=resamples,
-    )  # fmt: skip
+    population, statements = restored.data.cohort.population, tuple(overlap.statements)
+    told = Told(split=split, population=population, splits=_splits(restored), overlap=statements, resamples=resamples)
     files = {
         WEIGHTS: save({**packed, **_tensors(scorer, rules, familiar)}),
         CONTENT: content.as_bytes(),
         CARD: render(content, performance, told).encode(),
         LICENCES: licence_list(licence).encode(),
     }
-    assert set(files) == set(FILES)
     digest = write_files(out, files, lambda whole: _check_same(load_bundle(whole), scorer, validation))
     size = sum(len(one) for one in files.values()) / 1e6
     console.print(f"bundle: {out} ({size:.1f} MB, {digest[:12]})", soft_wrap=True)
     console.print(f"next: polyclinic score {out} --help", soft_wrap=True)
 
 
-def _refuse_loss(before: np.ndarray, after: np.ndarray, validation: Scorable, weights: str) -> None:
-    whole, less = (macro_mean(auroc_per_column(one, validation.outcomes)).mean for one in (before, after))
+def _packed_scorer(
+    restored: Restored, file: PromptFile, query: list[str] | None, weights: dict[str, torch.Tensor], kind: str
+) -> tuple[ZeroShotScorer, Scorable]:
+    """What scores with the weights that the bundle will hold, and the validation split as they encode it.
+
+    Raises:
+        ValueError: they lose too much.
+    """
+    task = restored.task_of(ContrastivePretraining)
+    exact = ZeroShotScorer(restored, file, query)
+    validation = exact.read("val")
+    if kind == "float32":
+        return exact, validation
+    before = exact.scores(validation, exact.modalities)
+    task.load_state_dict({**task.state_dict(), **weights})
+    scorer = ZeroShotScorer(restored, file, query)
+    validation = scorer.read("val")
+    whole, less = (
+        macro_mean(auroc_per_column(one, validation.outcomes)).mean
+        for one in (before, scorer.scores(validation, scorer.modalities))
+    )
     if whole - less > LARGEST_LOSS:
         raise ValueError(
-            f"got weights {weights} with macro AUROC {less:.4f} on validation, {whole:.4f} in float32: they lose more "
+            f"got weights {kind} with macro AUROC {less:.4f} on validation, {whole:.4f} in float32: they lose more "
             f"than {LARGEST_LOSS}; set `--weights float32`"
         )
+    return scorer, validation
 
 
 def _familiar(

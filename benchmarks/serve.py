@@ -1,0 +1,136 @@
+"""How fast the service is there, how fast it answers, and what batches of studies gain; a client in another process.
+
+Beside it the same bundle behind ``mlflow models serve``, with one process and with one for each core: the faster one
+counts.
+"""
+
+import base64
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from benchmarks.demo_bundle import DEMO, exported
+from benchmarks.load import load
+from benchmarks.measure import Figure
+from benchmarks.multipart import Request
+from benchmarks.server import TOKEN, free_port, serving
+from benchmarks.studies_to_send import as_request, companions, complete_studies
+from polyclinic.registry.flavour import save_bundle
+
+COMMAND = "python -m benchmarks serve"
+ASKED = ("xray", "ecg", "tabular")
+STUDIES, STARTS, ROUNDS = 64, 3, 3
+FREELY = ("--per_minute", 0, "--in_flight", 64)
+
+
+def measure() -> list[Figure]:
+    """Everything, with the bundle of the demo."""
+    with tempfile.TemporaryDirectory() as folder:
+        return _measured(Path(folder))
+
+
+def _measured(folder: Path) -> list[Figure]:
+    bundle = exported(folder / "bundle")
+    studies = complete_studies(DEMO / "cohort", ASKED, STUDIES)
+    requests = [as_request(files) for files in studies]
+    ready = []
+    for _ in range(STARTS):
+        with serving(bundle, folder) as server:
+            ready.append(server.ready_seconds)
+    with serving(bundle, folder, *FREELY) as server:
+        load(server.address, TOKEN, requests, folder, clients=2, seconds=3, rate=0)
+        steady = load(server.address, TOKEN, requests, folder, clients=8, seconds=60, rate=5)
+    assert set(steady["statuses"]) == {"200"}, steady["statuses"]
+    waits = np.array(steady["seconds"]) * 1000
+    together, alone = _throughputs(bundle, requests, folder)
+    theirs = _mlflow(bundle, [_as_inputs(files) for files in studies], folder)
+    p50, p99 = (float(wait) for wait in np.quantile(waits, [0.5, 0.99]))
+    return [
+        Figure(name="serve.ready_seconds", value=median(ready), unit="s", goal=5, at_most=True, command=COMMAND),
+        Figure(name="serve.p50_ms", value=p50, unit="ms", goal=60, at_most=True, command=COMMAND),
+        Figure(name="serve.p99_ms", value=p99, unit="ms", goal=250, at_most=True, command=COMMAND),
+        Figure(name="serve.batching_gain", value=together / alone, unit="times", goal=2, command=COMMAND),
+        Figure(name="serve.gain_vs_mlflow", value=together / theirs, unit="times", goal=1.5, command=COMMAND),
+        Figure(name="serve.per_second", value=together, unit="requests/s", command=COMMAND),
+    ]
+
+
+def _throughputs(bundle: Path, requests: list[Request], folder: Path) -> tuple[float, float]:
+    """Of 32 clients, with batches and with one study at a time, in turns: the median of each."""
+    found: dict[int, list[float]] = {16: [], 1: []}
+    for _ in range(ROUNDS):
+        for together, seen in found.items():
+            with serving(bundle, folder, *FREELY, "--together", together) as server:
+                load(server.address, TOKEN, requests, folder, clients=8, seconds=3, rate=0)
+                told: dict[str, Any] = load(server.address, TOKEN, requests, folder, clients=32, seconds=10, rate=0)
+            assert set(told["statuses"]) == {"200"}, told["statuses"]
+            seen.append(told["per_second"])
+    return median(found[16]), median(found[1])
+
+
+def _mlflow(bundle: Path, requests: list[Request], folder: Path) -> float:
+    """Requests per second of 32 clients."""
+    save_bundle(bundle, folder / "model")
+    found = []
+    for workers in (1, os.cpu_count() or 1):
+        with _mlflow_serving(folder / "model", folder, workers) as address:
+            load(address, "", requests, folder, clients=8, seconds=5, rate=0)
+            told = load(address, "", requests, folder, clients=32, seconds=15, rate=0)
+        assert set(told["statuses"]) == {"200"}, told["statuses"]
+        found.append(float(told["per_second"]))
+    return max(found)
+
+
+@contextmanager
+def _mlflow_serving(model: Path, folder: Path, workers: int) -> Iterator[str]:
+    port = free_port()
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local", "--model-uri", str(model)]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--workers", str(workers)]
+    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "OMP_NUM_THREADS": "1"}
+    environment["MLFLOW_TRACKING_URI"] = str(folder / "mlruns")
+    # It starts uvicorn by its name.
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    with (folder / "mlflow.log").open("w") as log:
+        running = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+    try:
+        _wait(f"http://127.0.0.1:{port}/ping")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(running.pid, 15)
+        running.wait(timeout=30)
+
+
+def _wait(address: str, patience: float = 120) -> None:
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(address, timeout=2) as answer:
+                if answer.status == 200:
+                    return
+        except OSError:
+            time.sleep(0.2)
+    raise RuntimeError(f"no answer from {address} in {patience:g} s")
+
+
+def _as_inputs(files: dict[str, Path]) -> Request:
+    """One study as JSON, its files in base64."""
+    inputs = {name: _encoded(path) for name, path in files.items()}
+    return Request(
+        name="study", body=json.dumps({"inputs": inputs}).encode(), path="/invocations", kind="application/json"
+    )
+
+
+def _encoded(path: Path) -> dict[str, object]:
+    parts = {each.name: {"b64": base64.b64encode(each.read_bytes()).decode()} for each in (path, *companions(path))}
+    return dict(parts) if len(parts) > 1 else dict(parts[path.name])

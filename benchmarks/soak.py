@@ -1,0 +1,104 @@
+"""Twenty thousand mixed requests: scores as `polyclinic score` gives them, no 500, and memory that does not grow."""
+
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from benchmarks.attacks import attacks
+from benchmarks.demo_bundle import DEMO, exported
+from benchmarks.measure import Figure
+from benchmarks.multipart import Client, Request
+from benchmarks.server import TOKEN, serving
+from benchmarks.studies_to_send import QUERY, Sent, complete_studies, with_expected
+
+COMMAND = "make soak"
+REQUESTS, WARM, CLIENTS, STUDIES, BAD_SHARE = 20_000, 2_000, 8, 60, 0.2
+LARGEST_GAP, LARGEST_BODY = 1e-6, 1 << 20
+
+
+@dataclass(kw_only=True)
+class _Tally:
+    """Answers that were not what they should be, and how far scores were apart at most."""
+
+    wrong: int = 0
+    errors: int = 0
+    gap: float = 0.0
+    told: set[str] = field(default_factory=set)
+
+
+def measure() -> list[Figure]:
+    """Send them, a fifth of them bad, from eight clients at a time."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        bundle = exported(folder / "bundle")
+        good = with_expected(bundle, DEMO / "cohort", folder, STUDIES, seed=0)
+        bad = _small(attacks(complete_studies(DEMO / "cohort", QUERY, 1)[0], seed=1))
+        with serving(bundle, folder, "--per_minute", 0, "--in_flight", 32) as server:
+            tally = _Tally()
+            _send(server.address, good, bad, WARM, tally)
+            before = server.megabytes()
+            _send(server.address, good, bad, REQUESTS - WARM, tally)
+            after = server.megabytes()
+    for one in sorted(tally.told):
+        Console().print(one, markup=False)
+    Console().print(f"memory {before:.0f} MB after {WARM} requests, {after:.0f} MB after {REQUESTS}")
+    of = f"of {REQUESTS}"
+    return [
+        Figure(name="soak.wrong", value=float(tally.wrong), unit=of, goal=0, at_most=True, command=COMMAND),
+        Figure(name="soak.errors", value=float(tally.errors), unit=of, goal=0, at_most=True, command=COMMAND),
+        Figure(name="soak.score_gap", value=tally.gap, unit="", goal=LARGEST_GAP, at_most=True, command=COMMAND),
+        Figure(name="soak.growth_mb", value=after - before, unit="MB", goal=50, at_most=True, command=COMMAND),
+    ]
+
+
+def _small(made: list[Request]) -> list[Request]:
+    """Those that cost no seconds each: bombs and endless streams have a benchmark of their own."""
+    kept = [one for one in made if isinstance(one.body, bytes) and len(one.body) < LARGEST_BODY]
+    return [one for one in kept if "bomb" not in one.name and "nested" not in one.name]
+
+
+def _send(address: str, good: list[Sent], bad: list[Request], count: int, tally: _Tally) -> None:
+    rng = np.random.default_rng(count)
+    kinds = [bad if rng.random() < BAD_SHARE else good for _ in range(count)]
+    turns = [kind[rng.integers(len(kind))] for kind in kinds]
+    shares = [list(islice(turns, start, None, CLIENTS)) for start in range(CLIENTS)]
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        for told in track(pool.map(lambda share: _client(address, share), shares), total=CLIENTS, transient=True):
+            tally.wrong += told.wrong
+            tally.errors += told.errors
+            tally.gap = max(tally.gap, told.gap)
+            tally.told |= told.told
+
+
+def _client(address: str, share: list[Sent | Request]) -> _Tally:
+    client, tally = Client(address, TOKEN), _Tally()
+    for one in share:
+        request = one.request if isinstance(one, Sent) else one
+        status, content = client.send(request)
+        if status >= 500 or status == 0:
+            tally.errors += 1
+            tally.told.add(f"{request.name}: status {status}")
+        if isinstance(one, Sent):
+            _compare(one, status, content, tally)
+        elif not 400 <= status < 500:
+            tally.wrong += 1
+            tally.told.add(f"{request.name}: status {status}")
+    return tally
+
+
+def _compare(one: Sent, status: int, content: Any, tally: _Tally) -> None:
+    scores = {found["name"]: found["score"] for found in content["findings"]} if status == 200 else {}
+    if set(scores) != set(one.expected):
+        tally.wrong += 1
+        tally.told.add(f"{one.request.name}: status {status}")
+        return
+    gap = max(abs(scores[name] - expected) for name, expected in one.expected.items())
+    tally.gap = max(tally.gap, gap)
+    tally.wrong += gap > LARGEST_GAP

@@ -1,0 +1,83 @@
+"""Studies of the demo as requests, with what `polyclinic score` says of the same files."""
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.multipart import Request, form, part
+from polyclinic.cli import main as polyclinic
+
+QUERY = ("xray", "ecg", "tabular", "audio")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sent:
+    """A request, and the scores by finding that the command gave."""
+
+    request: Request
+    expected: dict[str, float]
+
+
+def complete_studies(cohort: Path, names: tuple[str, ...], count: int) -> list[dict[str, Path]]:
+    """Files of the first test studies that have all of some modalities."""
+    with (cohort / "cohort.csv").open(encoding="utf-8") as table:
+        rows = [row for row in csv.DictReader(table) if row["split"] == "test" and all(row[name] for name in names)]
+    return [{name: cohort / row[name] for name in names} for row in rows[:count]]
+
+
+def as_request(files: dict[str, Path], name: str = "study") -> Request:
+    """One study's files as a form."""
+    parts = []
+    for modality, path in files.items():
+        parts += [part(modality, each.name, each.read_bytes()) for each in (path, *companions(path))]
+    return Request(name=name, body=form(*parts))
+
+
+def with_expected(bundle: Path, cohort: Path, folder: Path, count: int, seed: int) -> list[Sent]:
+    """Studies with random subsets of their modalities, and what the command says of them.
+
+    Args:
+        bundle: that scores.
+        cohort: folder of the demo's cohort.
+        folder: for the smaller cohort.
+        count: of studies.
+        seed: of the subsets.
+    """
+    rng = np.random.default_rng(seed)
+    studies = complete_studies(cohort, QUERY, count)
+    shown = [
+        {name: files[name] for name in rng.permutation(QUERY)[: rng.integers(1, len(QUERY) + 1)]} for files in studies
+    ]
+    scores = _command(bundle, cohort, folder, shown)
+    return [
+        Sent(request=as_request(files, f"study {place}"), expected=told)
+        for place, (files, told) in enumerate(zip(shown, scores, strict=True))
+    ]
+
+
+def _command(bundle: Path, cohort: Path, folder: Path, shown: list[dict[str, Path]]) -> list[dict[str, float]]:
+    with (folder / "cohort.csv").open("w", encoding="utf-8", newline="") as table:
+        writer = csv.DictWriter(table, ["study_id", "patient_id", "split", *QUERY])
+        writer.writeheader()
+        for place, files in enumerate(shown):
+            writer.writerow(
+                {"study_id": f"s{place:05}", "patient_id": f"p{place:05}", "split": "test"}
+                | {name: path.absolute() for name, path in files.items()}
+            )
+    spec = ["table: cohort.csv", "study_id: study_id", "patient_id: patient_id", "split: split", "modalities:"]
+    spec += [f"  {name}: {{path: {name}}}" for name in QUERY]
+    (folder / "cohort.yaml").write_text("\n".join(spec) + "\n", encoding="utf-8")
+    out = folder / "scores.json"
+    if polyclinic(["score", str(bundle), "--cohort", str(folder / "cohort.yaml"), "--json", str(out)]):
+        raise RuntimeError("polyclinic score failed; see above")
+    told: list[dict[str, Any]] = json.loads(out.read_text(encoding="utf-8"))["studies"]
+    return [{one["name"]: one["score"] for one in study["findings"]} for study in told]
+
+
+def companions(path: Path) -> list[Path]:
+    """Files that go with one."""
+    return [path.with_suffix(".dat")] if path.suffix == ".hea" else []

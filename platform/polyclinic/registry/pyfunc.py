@@ -1,0 +1,88 @@
+"""What ``mlflow.pyfunc.load_model`` runs for a bundle. Imports nothing of MLflow."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from polyclinic.deploy.bundle import Bundle, load_bundle
+from polyclinic.deploy.scoring import Study, StudyScorer
+from polyclinic.deploy.scoring.reading import read_study, silent
+from polyclinic.registry.studies import as_sources, is_one, rows_of
+
+_AT_ONCE = 32
+
+
+class ScoringModel:
+    """A bundle behind MLflow's ``predict``; it gives what ``polyclinic score --json`` writes.
+
+    Args:
+        bundle: loaded.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+        self._scorer = StudyScorer(bundle)
+
+    def predict(self, data: Any) -> dict[str, Any] | list[dict[str, Any]]:
+        """Score one study, or several at once.
+
+        Args:
+            data: a mapping from modality to its file, see ``as_sources``; or a list or a table of them.
+
+        Returns:
+            For a mapping its scores, otherwise a list of scores; of a study in the list that cannot be scored, a
+            sentence under ``problem``.
+
+        Raises:
+            ValueError: a mapping that cannot be scored, or data of another form.
+        """
+        rows = rows_of(data)
+        if is_one(data):
+            return self._one(rows[0])
+        return [told for start in range(0, len(rows), _AT_ONCE) for told in self._many(rows[start : start + _AT_ONCE])]
+
+    def _one(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        study, problems = self._read(row)
+        if problems:
+            name, reason = next(iter(problems.items()))
+            raise ValueError(f"{name}: {reason}")
+        return self._told([study], [{}], [row])[0]
+
+    def _many(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+        read, refused = [], {}
+        for place, row in enumerate(rows):
+            try:
+                study, problems = self._read(row)
+            except ValueError as error:
+                study, problems = {}, {"": str(error)}
+            if any(name in study for name in self.bundle.query):
+                read.append((row, study, problems))
+            else:
+                refused[place] = "; ".join(problems.values()) or f"it has none of {self.bundle.query}"
+        told = iter(self._told([one[1] for one in read], [one[2] for one in read], [one[0] for one in read]))
+        for place in range(len(rows)):
+            yield {"problem": refused[place]} if place in refused else next(told)
+
+    def _read(self, row: Mapping[str, Any]) -> tuple[Study, dict[str, str]]:
+        with as_sources(row, self.bundle.modalities) as sources:
+            return read_study(self.bundle, sources)
+
+    def _told(
+        self, studies: Sequence[Study], problems: Sequence[Mapping[str, str]], rows: Sequence[Mapping[str, Any]]
+    ) -> list[dict[str, Any]]:
+        told = []
+        for scores, row in zip(self._scorer.score(studies, problems) if studies else [], rows, strict=True):
+            plain: dict[str, Any] = json.loads(json.dumps(scores.as_json(), allow_nan=False))
+            plain["notes"] += [note for name in row if (note := silent(self.bundle, name)) is not None]
+            told.append(plain)
+        return told
+
+
+def _load_pyfunc(path: str) -> ScoringModel:
+    """MLflow's door: every byte is checked against the checksums of the bundle, and nothing is unpickled.
+
+    Args:
+        path: of the bundle inside the model.
+    """
+    return ScoringModel(load_bundle(Path(path)))

@@ -1,0 +1,352 @@
+"""A kit of `make airgap`, installed and used in a network namespace that has no interface."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from polyclinic.cli import main
+from unplugged import unplugged
+
+ROOT = Path(__file__).parents[3]
+KIT, SANDBOX = ROOT / "docker" / "kit", ROOT / "docker" / "sandbox"
+POLYCLINIC = [sys.executable, "-m", "polyclinic.cli"]
+_HOSTS = re.compile(r"https?://|\b[\w-]+\.(?:org|com|io|net|dev)\b|--(?:extra-)?index-url")
+
+
+def _run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    known = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    return subprocess.run(words, capture_output=True, text=True, env=known)
+
+
+def _alone(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return _run(*unplugged(*words, python=sys.executable), **environment)
+
+
+def _wheel(folder: Path, name: str, script: str = "", needs: str = "") -> None:
+    """A wheel of one module, with a command of the same name where there is a script."""
+    info = f"{name}-1.0.dist-info"
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n" + (f"Requires-Dist: {needs}\n" if needs else "")
+    entry = f"[console_scripts]\n{name} = {name}:main\n"
+    files = {
+        f"{name}.py": script, f"{info}/METADATA": metadata, f"{info}/RECORD": "",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        **({f"{info}/entry_points.txt": entry} if script else {}),
+    }  # fmt: skip
+    folder.mkdir(exist_ok=True)
+    with zipfile.ZipFile(folder / f"{name}-1.0-py3-none-any.whl", "w") as wheel:
+        for path, content in files.items():
+            wheel.writestr(path, content)
+
+
+def _seal(kit: Path) -> None:
+    paths = sorted(path for path in kit.rglob("*") if path.is_file() and path != kit / "SHA256SUMS")
+    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  ./{path.relative_to(kit)}\n" for path in paths]
+    (kit / "SHA256SUMS").write_text("".join(lines))
+
+
+@pytest.fixture
+def kit(tmp_path: Path) -> Path:
+    """A kit whose wheels are small."""
+    folder = tmp_path / "a kit"
+    says = "import sys\n\n\ndef main():\n    print('ran', *sys.argv[1:])\n"
+    _wheel(folder, "unused")
+    shutil.move(folder, tmp_path / "wheels")
+    folder.mkdir()
+    shutil.move(tmp_path / "wheels", folder / "wheels")
+    _wheel(folder / "wheels", "polyclinic", says, needs="unused")
+    (folder / "PYTHON").write_text(f"{sys.version_info.major}.{sys.version_info.minor} {os.uname().machine}\n")
+    shutil.copy(KIT / "install.sh", folder)
+    _seal(folder)
+    return folder
+
+
+def _install(kit: Path, target: Path | str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return _alone("sh", str(kit / "install.sh"), str(target), **{"PYTHON": sys.executable, **environment})
+
+
+def test_a_kit_is_installed_with_no_network_whatever_pip_is_set_to(kit: Path, tmp_path: Path) -> None:
+    _wheel(tmp_path / "others", "unused")
+    shutil.move(
+        tmp_path / "others" / "unused-1.0-py3-none-any.whl", tmp_path / "others" / "unused-2.0-py3-none-any.whl"
+    )
+    home = tmp_path / "my home"
+    done = _install(kit, home, PIP_FIND_LINKS=str(tmp_path / "others"), PIP_REQUIRE_VIRTUALENV="1")
+    assert done.returncode == 0, done.stderr
+    assert "ran bundle verify bundle" in done.stdout
+    found = _alone(str(home / "bin" / "python"), "-m", "pip", "--isolated", "list", "--format", "json")
+    versions = {one["name"]: one["version"] for one in json.loads(found.stdout)}
+    assert {name: versions.get(name) for name in ("polyclinic", "unused")} == {"polyclinic": "1.0", "unused": "1.0"}
+    again = _install(kit, home)
+    assert again.returncode == 1
+    assert "is there and not empty; remove it" in again.stderr
+    assert (home / "bin" / "polyclinic").exists()
+
+
+def _alter(kit: Path) -> None:
+    with (kit / "wheels" / "unused-1.0-py3-none-any.whl").open("ab") as stream:
+        stream.write(b"\0")
+
+
+def _lose(kit: Path) -> None:
+    (kit / "wheels" / "unused-1.0-py3-none-any.whl").unlink()
+
+
+def _slip_in(kit: Path) -> None:
+    _wheel(kit / "wheels", "another")
+
+
+def _link(kit: Path) -> None:
+    (kit / "wheels" / "unused-2.0-py3-none-any.whl").symlink_to("unused-1.0-py3-none-any.whl")
+
+
+def _unseal(kit: Path) -> None:
+    (kit / "SHA256SUMS").unlink()
+
+
+def _other_python(kit: Path) -> None:
+    (kit / "PYTHON").write_text("3.2 sparc\n")
+    _seal(kit)
+
+
+def _other_need(kit: Path) -> None:
+    _wheel(kit / "wheels", "polyclinic", "def main(): ...\n", needs="unused>1")
+    _seal(kit)
+
+
+def _broken_bundle(kit: Path) -> None:
+    _wheel(kit / "wheels", "polyclinic", "def main():\n    raise SystemExit(1)\n")
+    _seal(kit)
+
+
+@pytest.mark.parametrize(
+    ("harm", "sentence"),
+    [
+        (_alter, "the kit is damaged or altered"),
+        (_lose, "the kit is damaged or altered"),
+        (_slip_in, "the kit holds files that SHA256SUMS does not list"),
+        (_link, "the kit holds files that SHA256SUMS does not list"),
+        (_unseal, "the kit has no SHA256SUMS"),
+        (_other_python, "expected 3.2 sparc, which the wheels are for; set PYTHON"),
+        (_other_need, "No matching distribution found for unused>1"),
+        (_broken_bundle, ""),
+    ],
+)
+def test_what_is_not_whole_or_does_not_fit_installs_nothing(
+    harm: Any, sentence: str, kit: Path, tmp_path: Path
+) -> None:
+    harm(kit)
+    done = _install(kit, tmp_path / "home")
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    assert "installed:" not in done.stdout
+    assert not (tmp_path / "home").exists()
+
+
+def test_an_installation_that_is_stopped_leaves_nothing(kit: Path, tmp_path: Path) -> None:
+    _wheel(kit / "wheels", "polyclinic", "import time\n\n\ndef main():\n    time.sleep(60)\n")
+    _seal(kit)
+    words = unplugged("sh", str(kit / "install.sh"), "home", python=sys.executable)
+    started = subprocess.Popen(
+        words, cwd=tmp_path, env={**os.environ, "PYTHON": sys.executable}, stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        while not (tmp_path / "home" / "bin" / "polyclinic").exists():
+            assert started.poll() is None
+            time.sleep(0.05)
+    finally:
+        os.killpg(started.pid, signal.SIGTERM)
+    assert started.wait(timeout=30) == 143
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_kit_gathered_anew_from_its_own_bundle_takes_the_place_of_the_old_one(gathered: Path) -> None:
+    (gathered / "left over").write_text("of before")
+    before = (gathered / "bundle" / "SHA256SUMS").read_bytes()
+    assert _gather(gathered / "bundle", gathered, WHEELS=str(gathered / "wheels")).returncode == 0
+    assert not (gathered / "left over").exists()
+    assert (gathered / "bundle" / "SHA256SUMS").read_bytes() == before
+
+
+@pytest.fixture(scope="module")
+def gathered(bundle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A kit of our own wheel and one that stands for all others; nothing is fetched but what builds the former."""
+    folder = tmp_path_factory.mktemp("gathered")
+    _wheel(folder / "have", "unused")
+    done = _gather(bundle_folder, folder / "airgap", WHEELS=str(folder / "have"))
+    assert done.returncode == 0, done.stderr
+    assert "next: carry the folder" in done.stdout
+    return folder / "airgap"
+
+
+def _gather(bundle: Path | str, out: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return _run(str(KIT / "airgap.sh"), str(bundle), str(out), PYTHON=sys.executable, **environment)
+
+
+def test_the_kit_holds_wheels_bundle_page_docs_and_checksums(gathered: Path, bundle_folder: Path) -> None:
+    assert sorted(path.name for path in gathered.iterdir()) == [
+        "PYTHON", "README.md", "SHA256SUMS", "bundle", "container", "docs", "install.sh", "wheels",
+    ]  # fmt: skip
+    done = subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], cwd=gathered)
+    assert done.returncode == 0
+    listed = {line.split("  ./")[1] for line in (gathered / "SHA256SUMS").read_text().splitlines()}
+    there = {str(path.relative_to(gathered)) for path in gathered.rglob("*") if path.is_file()}
+    assert listed == there - {"SHA256SUMS"}
+    assert main(["bundle", "verify", str(gathered / "bundle")]) == 0
+    for path in bundle_folder.iterdir():
+        assert (gathered / "bundle" / path.name).read_bytes() == path.read_bytes()
+    for path in SANDBOX.iterdir():
+        assert (gathered / "container" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_our_wheel_holds_the_page_and_every_module_and_nothing_else(gathered: Path) -> None:
+    (wheel,) = (gathered / "wheels").glob("polyclinic-*.whl")
+    held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    packages = [*ROOT.glob("platform/*"), *ROOT.glob("modalities/*"), *ROOT.glob("cohorts/*")]
+    ours = {
+        str(path.relative_to(package.parent))
+        for package in packages
+        for path in package.rglob("*")
+        if path.is_file() and path.suffix != ".pyc"
+    }
+    assert held == ours
+    assert "polyclinic/deploy/page/index.html" in held
+
+
+def test_no_script_or_page_of_the_kit_names_a_host() -> None:
+    for path in [*KIT.iterdir(), *SANDBOX.iterdir()]:
+        text = re.sub(r"http://127\.0\.0\.1:\d+", "", path.read_text())
+        assert _HOSTS.findall(text) == [], path.name
+
+
+def test_what_cannot_be_gathered_is_told_and_leaves_what_was_there(gathered: Path, tmp_path: Path) -> None:
+    before = (gathered / "SHA256SUMS").read_bytes()
+    have = str(gathered / "wheels")
+    damaged = Path(shutil.copytree(gathered / "bundle", tmp_path / "damaged"))
+    (damaged / "bundle.json").write_text("{}")
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("two years")
+    for bundle, out, sentence in (
+        ("", gathered, "error: no bundle; set BUNDLE"),
+        (damaged, gathered, "it was altered or is damaged"),
+        (gathered / "bundle", mine, "is there and is no kit"),
+    ):
+        done = _gather(bundle, out, WHEELS=have)
+        assert done.returncode == 1
+        assert sentence in done.stderr
+    assert _gather(gathered / "bundle", gathered, WHEELS=str(tmp_path / "nowhere")).returncode != 0
+    other = gathered.with_name("other.part")
+    other.mkdir()
+    done = _gather(gathered / "bundle", gathered.with_name("other"), WHEELS=have)
+    assert done.returncode == 1
+    assert "another kit is being gathered there, or one was killed; remove" in done.stderr
+    assert other.is_dir()
+    assert (gathered / "SHA256SUMS").read_bytes() == before
+    assert (mine / "thesis.txt").exists()
+    assert not gathered.with_name("airgap.part").exists()
+
+
+def test_a_bundle_is_verified_and_scores_the_same_with_no_interface_at_all(
+    bundle_folder: Path, study_files: dict[str, Path], tmp_path: Path
+) -> None:
+    words = [word for name, path in study_files.items() for word in (f"--{name}", str(path))]
+    assert main(["score", str(bundle_folder), *words, "--json", str(tmp_path / "online.json")]) == 0
+    done = _alone(*POLYCLINIC, "bundle", "verify", str(bundle_folder))
+    assert done.returncode == 0, done.stderr
+    done = _alone(*POLYCLINIC, "score", str(bundle_folder), *words, "--json", str(tmp_path / "alone.json"))
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "alone.json").read_text()) == json.loads((tmp_path / "online.json").read_text())
+
+
+_SERVED = """
+import json, subprocess, sys, time, socket
+import requests
+bundle, xray, audit = sys.argv[1:]
+words = ["serve", bundle, "--port", "8123", "--audit", audit]
+service = subprocess.Popen([sys.executable, "-m", "polyclinic.cli", *words], stdout=subprocess.PIPE, text=True)
+lines = iter(service.stdout.readline, "")
+token = next(line.split()[1] for line in lines if line.startswith("token "))
+try:
+    for _ in range(600):
+        try:
+            if requests.get("http://127.0.0.1:8123/readyz", timeout=2).status_code == 200:
+                break
+        except requests.ConnectionError:
+            pass
+        time.sleep(0.1)
+    assert [name for _, name in socket.if_nameindex()] == ["lo"]
+    with open(xray, "rb") as stream:
+        answer = requests.post(
+            "http://127.0.0.1:8123/v1/score", files={"xray": ("a.dcm", stream)},
+            headers={"Authorization": f"Bearer {token}"}, timeout=60,
+        )
+    page = requests.get("http://127.0.0.1:8123/", timeout=10)
+    told = {"status": answer.status_code, "answer": answer.json(), "page": page.status_code}
+finally:
+    service.terminate()
+    service.wait(timeout=30)
+print(json.dumps({**told, "code": service.returncode}))
+"""
+
+
+def test_the_service_scores_the_same_where_nothing_but_loopback_is_there(
+    bundle_folder: Path, study_files: dict[str, Path], tmp_path: Path
+) -> None:
+    scores, audit = tmp_path / "scores.json", tmp_path / "audit.jsonl"
+    assert main(["score", str(bundle_folder), "--xray", str(study_files["xray"]), "--json", str(scores)]) == 0
+    words = [sys.executable, "-c", _SERVED, str(bundle_folder), str(study_files["xray"]), str(audit)]
+    done = _run(*unplugged(*words, python=sys.executable, loopback=True))
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert (told["status"], told["page"], told["code"]) == (200, 200, 0)
+    expected = {one["name"]: one["score"] for one in json.loads(scores.read_text())["findings"]}
+    assert {one["name"]: one["score"] for one in told["answer"]["findings"]} == pytest.approx(expected, abs=1e-6)
+    assert main(["audit", str(audit), "--find", str(study_files["xray"])]) == 0
+
+
+@pytest.fixture
+def roomy(tmp_path: Path) -> Iterator[Path]:
+    """A folder that is not kept after the test, as pytest would: 10 GB go into it."""
+    yield tmp_path
+    shutil.rmtree(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_the_whole_kit_is_installed_and_scores_with_no_interface(
+    bundle_folder: Path, study_files: dict[str, Path], roomy: Path
+) -> None:
+    """Fetches gigabytes, from the index that pip is set to."""
+    made = _gather(bundle_folder, roomy / "airgap")
+    assert made.returncode == 0, made.stderr
+    done = _install(roomy / "airgap", roomy / "home")
+    assert done.returncode == 0, done.stderr
+    assert "whole: bundle" in done.stdout
+    words = [word for name, path in study_files.items() for word in (f"--{name}", str(path))]
+    assert main(["score", str(bundle_folder), *words, "--json", str(roomy / "here.json")]) == 0
+    polyclinic, bundle = str(roomy / "home" / "bin" / "polyclinic"), str(roomy / "airgap" / "bundle")
+    words += ["--json", str(roomy / "there.json")]
+    done = _alone("env", "-i", "LANG=C.UTF-8", polyclinic, "score", bundle, *words)
+    assert done.returncode == 0, done.stderr
+    here, there = (json.loads((roomy / f"{name}.json").read_text()) for name in ("here", "there"))
+    assert there["bundle"] == here["bundle"]
+    scores = [{one["name"]: one["score"] for one in told["findings"]} for told in (here, there)]
+    assert scores[1] == pytest.approx(scores[0], abs=1e-6)
+    python = str(roomy / "home" / "bin" / "python")
+    served = [python, "-c", _SERVED, bundle, str(study_files["xray"]), str(roomy / "audit.jsonl")]
+    done = _run(*unplugged(*served, python=python, loopback=True))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["status"] == 200
