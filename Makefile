@@ -1,6 +1,8 @@
 # make demo | make test | make bench | make soak | make airgap BUNDLE=bundle; PYTHON chooses the interpreter.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+# Python compiles what is imported when it is imported: most of these six gigabytes never are.
+PIP_OPTIONS := --disable-pip-version-check --quiet --no-compile -c constraints.txt
 
 .PHONY: demo test lint check bench soak airgap clean
 
@@ -9,13 +11,13 @@ BIN := .venv/bin
 	$(PYTHON) -m venv .venv
 
 .venv/.installed: .venv/pyvenv.cfg pyproject.toml constraints.txt
-	$(BIN)/pip install --disable-pip-version-check --quiet -c constraints.txt -e .
+	$(BIN)/pip install $(PIP_OPTIONS) -e .
 	touch $@
 
-.venv/.developer: .venv/.installed tests/system_packages.sh
+.venv/.developer: .venv/pyvenv.cfg pyproject.toml constraints.txt tests/system_packages.sh
 	tests/system_packages.sh
-	$(BIN)/pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[dev]'
-	touch $@
+	$(BIN)/pip install $(PIP_OPTIONS) -e '.[dev]'
+	touch .venv/.installed $@
 
 demo: .venv/.installed
 	$(BIN)/python experiments/phantom/demo.py --out demo

@@ -50,6 +50,7 @@ def _measured(folder: Path) -> list[Figure]:
             ready.append(server.ready_seconds)
     with serving(bundle, folder, *FREELY) as server:
         load(server.address, TOKEN, requests, folder, clients=2, seconds=3, rate=0)
+        single = load(server.address, TOKEN, requests, folder, clients=1, seconds=10, rate=0)
         steady = load(server.address, TOKEN, requests, folder, clients=8, seconds=60, rate=5)
     assert set(steady["statuses"]) == {"200"}, steady["statuses"]
     waits = np.array(steady["seconds"]) * 1000
@@ -61,6 +62,7 @@ def _measured(folder: Path) -> list[Figure]:
         Figure(name="serve.p50_ms", value=p50, unit="ms", goal=60, at_most=True, command=COMMAND),
         Figure(name="serve.p99_ms", value=p99, unit="ms", goal=250, at_most=True, command=COMMAND),
         Figure(name="serve.batching_gain", value=together / alone, unit="times", goal=2, command=COMMAND),
+        Figure(name="serve.gain_over_one_client", value=together / single["per_second"], unit="times", command=COMMAND),
         Figure(name="serve.gain_vs_mlflow", value=together / theirs, unit="times", goal=1.5, command=COMMAND),
         Figure(name="serve.per_second", value=together, unit="requests/s", command=COMMAND),
     ]

@@ -42,6 +42,7 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.filterwarnings("ignore:.*configure_optimizers` will be overridden by")
+@pytest.mark.slow
 def test_one_command_leads_from_the_release_to_accuracy_among_ten(
     released: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,8 +38,13 @@ def _caption(raw: Radiograph) -> str:
     if "voi" in facts:
         voi = str(facts["voi"])
         window = _WINDOWS.get(voi, f"VOI window ({voi.lower().replace('_', ' ')})")
-        chosen = f" {facts['voi_chosen']}" if facts.get("voi_chosen", "none") != "none" else ""
-        said.append(f"{window}{chosen}")
+        said.append(f"{window}{_which(str(facts.get('voi_chosen', 'none')))}")
     if facts.get("inverted") == "yes":
         said.append("inverted, so that dense tissue is bright")
     return ", ".join(said)
+
+
+def _which(chosen: str) -> str:
+    """Of several windows, counted from 1 as people do."""
+    place, _, count = chosen.partition(" of ")
+    return f" {int(place) + 1} of {count}" if count not in ("", "1") else ""

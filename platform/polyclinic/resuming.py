@@ -88,10 +88,9 @@ def found(asked: str, trainer: L.Trainer, config: Mapping[str, Any]) -> Path:
         config: of this run, as plain values.
 
     Raises:
-        ValueError: ``last`` was asked for and there is none, or the path is no checkpoint.
+        ValueError: ``last`` was asked for and there is none.
     """
     if asked != "last":
-        load_checkpoint(Path(asked))
         return Path(asked)
     path, reason = find_last(_root(trainer), config)
     if path is None:

@@ -35,6 +35,7 @@ from polyclinic.weights import move_encoders
 
 __all__ = ["PolyclinicCLI", "main", "objectives", "tasks"]
 
+_NAMED = ("last", "best", "hpc", "registry")
 _PLUGIN_ARGUMENT = re.compile(r"--data\.modalities\.(\w+)(?:\.class_path)?[ =]([\w.]+)")
 
 
@@ -81,13 +82,14 @@ class PolyclinicCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse what ``main`` was given, which is the command line or what a program calls it with."""
         self.config = parser.parse_args(args)
+        asked = self.config[self.config.subcommand].ckpt_path
+        if asked not in (None, *_NAMED):
+            # Lightning reads it next, and tells of any other file in a traceback.
+            load_checkpoint(Path(asked))
 
     def instantiate_classes(self) -> None:
         """Build everything, and refuse before a run is opened what would end it."""
         super().instantiate_classes()
-        if self.config.subcommand == "test" and not is_overridden("test_step", self.model):
-            task = type(self.model)
-            raise ValueError(f"got `test` of {task.__name__}, which has none; use {_NEXT[task].format('CHECKPOINT')}")
         if type(self.trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             self.trainer.strategy.checkpoint_io = AtomicCheckpoints()
         self._resumed = self._resume()
@@ -97,6 +99,9 @@ class PolyclinicCLI(LightningCLI):
             if self.config.subcommand == "fit":
                 self.datamodule.refuse_order()
             self._refuse_overlap(self._take_weights())
+        if self.config.subcommand == "test" and not is_overridden("test_step", self.model):
+            task = type(self.model)
+            raise ValueError(f"got `test` of {task.__name__}, which has none; use {_NEXT[task].format('CHECKPOINT')}")
 
     def before_fit(self) -> None:
         """Start the clock, and note which studies are about to be seen."""

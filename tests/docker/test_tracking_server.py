@@ -46,6 +46,7 @@ def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
     driver.quit()
 
 
+@pytest.mark.slow
 def test_two_runs_are_compared_in_the_browser(
     address: str, browser: webdriver.Chrome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

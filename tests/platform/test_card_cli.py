@@ -144,6 +144,7 @@ def _scorers(cohort: Path) -> list[Scorer]:
     return [TrainedScorer(head), ZeroShotScorer(contrastive, load_prompts(Path("prompts.yaml")))]
 
 
+@pytest.mark.slow
 def test_scores_follow_from_the_modalities_that_are_shown(workplace: Path, phantom_cohort: Path) -> None:
     for scorer in _scorers(phantom_cohort):
         studies = scorer.read("test")

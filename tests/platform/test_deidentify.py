@@ -123,6 +123,7 @@ def _words(cohort: Cohort) -> set[str]:
     return {entry.lstrip("\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}") for entry in entries}
 
 
+@pytest.mark.slow
 def test_the_same_key_gives_the_same_files_and_another_one_others(phantom_cohort: Path, tmp_path: Path) -> None:
     plugins = default_modalities()
     for name, secret in (("one", KEY), ("again", KEY), ("other", KEY[::-1])):
@@ -340,6 +341,7 @@ def test_columns_that_name_people_are_names_and_those_that_name_things_are_none(
     assert set(things) <= set(columns.dropped)
 
 
+@pytest.mark.slow
 def test_an_account_may_go_into_the_new_folder(tmp_path: Path, phantom_cohort: Path, key: Path) -> None:
     out = tmp_path / "out"
     assert main(["deidentify", str(phantom_cohort), str(out), "--key", str(key), "--json", str(out / "told.json")]) == 0

@@ -116,16 +116,23 @@ def _filled(line: str, cohort: Path) -> list[str]:
     return [known.get(word, word) for word in line.split()]
 
 
+QUICK = ("cohort check COHORT --workers 0", "fit -c contrastive.yaml --json", "bundle", "score", "deidentify")
+"""How the lines begin that are always run; `make soak` runs all of them."""
+
+
+def test_the_way_to_a_hospital_says_and_writes_no_planted_name(
+    workplace: Path, cohorts: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    _run([one for one in LINES if one[1].startswith(QUICK)], workplace, cohorts, capfd)
+    assert json.loads(Path("scores.json").read_text())["studies"]
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_no_command_says_or_writes_a_planted_name(
     workplace: Path, cohorts: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    for code, line in LINES:
-        done = main(_filled(line, cohorts))
-        said = capfd.readouterr()
-        assert done == code, f"{line}: {said.err[-2000:]}"
-        assert not tells(said.out + said.err), line
-        assert leaks(workplace) == [], line
+    _run(LINES, workplace, cohorts, capfd)
     _serve(workplace, cohorts)
     assert not tells(caplog.text)
     assert (workplace / "runs/mlflow.db").is_file()
@@ -136,6 +143,15 @@ def test_no_command_says_or_writes_a_planted_name(
     assert told["columns"]["dropped_unnamed"] == 1
     checked = json.loads(Path("clean.json").read_text())["modalities"].values()
     assert not {one["code"] for check in checked for one in check["concerns"]} & IDENTIFYING
+
+
+def _run(lines: list[tuple[int, str]], workplace: Path, cohorts: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for code, line in lines:
+        done = main(_filled(line, cohorts))
+        said = capfd.readouterr()
+        assert done == code, f"{line}: {said.err[-2000:]}"
+        assert not tells(said.out + said.err), line
+        assert leaks(workplace) == [], line
 
 
 def _serve(workplace: Path, cohorts: Path) -> None:

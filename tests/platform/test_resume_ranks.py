@@ -62,6 +62,7 @@ def _last(folder: Path) -> dict[str, Any]:
     return content
 
 
+@pytest.mark.slow
 def test_a_rank_that_is_told_to_end_ends_both_after_the_same_saved_step(pulse_cohort: Path, tmp_path: Path) -> None:
     folder = _prepare(tmp_path / "cut", pulse_cohort)
     ended = _stopped(folder, "SIGTERM", [1])

@@ -62,6 +62,7 @@ def test_trials_are_children_of_the_sweep_and_it_goes_on_where_it_was(place: Pat
     )
 
 
+@pytest.mark.slow
 def test_a_sweep_of_failures_ends_with_their_words(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _space(data__batch_size={"choices": [0]})
     assert _sweep("--trials", "1") == 1

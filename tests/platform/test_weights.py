@@ -40,6 +40,7 @@ def _weights(result: dict[str, Any]) -> dict[str, torch.Tensor]:
     return state
 
 
+@pytest.mark.slow
 def test_masked_to_contrastive_to_head(
     workplace: Path, phantom_cohort: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -76,6 +77,7 @@ def test_masked_to_contrastive_to_head(
         torch.testing.assert_close(_weights(back)[key], after[key], rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_what_a_modality_learned_comes_along(workplace: Path, phantom_cohort: Path, tmp_path: Path) -> None:
     """The vocabulary of the first run, not one of the second cohort, whose numbers would mean other words."""
     masked = _fit(phantom_cohort, MASKED)

@@ -41,8 +41,14 @@ def test_the_caption_says_which_window_was_applied() -> None:
     plugin = XRay(size=32, patch=8)
     windowed = plugin.read(ROOT / "golden" / "dicom" / "linear_exact.dcm")
     assert plugin.view(windowed).caption == (
-        f"{windowed.pixels.shape[0]} x {windowed.pixels.shape[1]} pixels of 12 bits, VOI window (linear exact) 0 of 1"
+        f"{windowed.pixels.shape[0]} x {windowed.pixels.shape[1]} pixels of 12 bits, VOI window (linear exact)"
     )
+
+
+def test_the_caption_counts_several_windows_from_one() -> None:
+    facts: dict[str, float | str] = {"bits": 12.0, "voi": "LINEAR", "voi_chosen": "1 of 3"}
+    caption = XRay(size=32, patch=8).view(Radiograph(np.zeros((8, 8), dtype=np.float32), facts)).caption
+    assert caption == "8 x 8 pixels of 12 bits, VOI window (linear) 2 of 3"
 
 
 def test_the_caption_of_a_picture_without_windows_names_none(tmp_path: Path) -> None:

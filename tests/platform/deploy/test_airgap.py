@@ -172,6 +172,7 @@ def test_an_installation_that_is_stopped_leaves_nothing(kit: Path, tmp_path: Pat
     assert not (tmp_path / "home").exists()
 
 
+@pytest.mark.slow
 def test_a_kit_gathered_anew_from_its_own_bundle_takes_the_place_of_the_old_one(gathered: Path) -> None:
     (gathered / "left over").write_text("of before")
     before = (gathered / "bundle" / "SHA256SUMS").read_bytes()
@@ -231,6 +232,7 @@ def test_no_script_or_page_of_the_kit_names_a_host() -> None:
         assert _HOSTS.findall(text) == [], path.name
 
 
+@pytest.mark.slow
 def test_what_cannot_be_gathered_is_told_and_leaves_what_was_there(gathered: Path, tmp_path: Path) -> None:
     before = (gathered / "SHA256SUMS").read_bytes()
     have = str(gathered / "wheels")

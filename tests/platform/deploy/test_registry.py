@@ -115,6 +115,7 @@ def test_it_is_logged_into_the_run_that_trained_it_and_scores_as_polyclinic_scor
     assert client.get_run(other.run_id).info.status == "FINISHED"
 
 
+@pytest.mark.slow
 def test_a_server_with_users_takes_and_gives_it_too(
     bundle_folder: Path, study_files: dict[str, Path], scored: dict[str, Any], tmp_path: Path
 ) -> None:

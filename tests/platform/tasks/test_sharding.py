@@ -78,6 +78,7 @@ def test_moments_and_schedule_are_written_as_one_process_writes_them(
             torch.testing.assert_close(found["state"][number][name], value, rtol=1e-5, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_a_run_of_one_process_goes_on_with_sharded_encoders(phantom_cohort: Path, tmp_path: Path) -> None:
     """Shares of weights and moments are those of the parameters they were made for."""
     first = tmp_path / "first"

@@ -64,6 +64,7 @@ def _runs(folder: Path) -> list[str]:
     return [run.info.status for run in found]
 
 
+@pytest.mark.slow
 def test_two_nodes_of_torchrun_train_together(config: Path, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -150,6 +150,7 @@ def test_a_run_that_is_being_trained_is_not_resumed(empty_store: Path, tmp_path:
     assert f"still running in process {os.getpid()}" in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_whoever_forgets_to_end_a_run_loses_nothing_and_it_is_reaped(empty_store: Path, tmp_path: Path) -> None:
     script = "import sys; from pathlib import Path; from polyclinic.tracking import RunLogger\n"
     script += "RunLogger(out=Path(sys.argv[1])).log_metrics({'loss': 0.25})"

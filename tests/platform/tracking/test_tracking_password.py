@@ -62,6 +62,7 @@ def test_a_logger_says_where_a_password_belongs(
     assert caplog.text == ""
 
 
+@pytest.mark.slow
 def test_no_file_that_a_run_leaves_holds_the_password(
     empty_store: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
