@@ -63,7 +63,8 @@ def _measured(folder: Path) -> list[Figure]:
         Figure(name="serve.p99_ms", value=p99, unit="ms", goal=250, at_most=True, command=COMMAND),
         Figure(name="serve.batching_gain", value=together / alone, unit="times", goal=2, command=COMMAND),
         Figure(name="serve.gain_over_one_client", value=together / single["per_second"], unit="times", command=COMMAND),
-        Figure(name="serve.gain_vs_mlflow", value=together / theirs, unit="times", goal=1.5, command=COMMAND),
+        Figure(name="serve.gain_vs_mlflow", value=together / max(theirs), unit="times", goal=1.5, command=COMMAND),
+        Figure(name="serve.gain_vs_mlflow_as_it_starts", value=together / theirs[0], unit="times", command=COMMAND),
         Figure(name="serve.per_second", value=together, unit="requests/s", command=COMMAND),
     ]
 
@@ -81,8 +82,8 @@ def _throughputs(bundle: Path, requests: list[Request], folder: Path) -> tuple[f
     return median(found[16]), median(found[1])
 
 
-def _mlflow(bundle: Path, requests: list[Request], folder: Path) -> float:
-    """Requests per second of 32 clients."""
+def _mlflow(bundle: Path, requests: list[Request], folder: Path) -> list[float]:
+    """Requests per second of 32 clients: of one process, as it starts by itself, and of one for each core."""
     save_bundle(bundle, folder / "model")
     found = []
     for workers in (1, os.cpu_count() or 1):
@@ -91,7 +92,7 @@ def _mlflow(bundle: Path, requests: list[Request], folder: Path) -> float:
             told = load(address, "", requests, folder, clients=32, seconds=15, rate=0)
         assert set(told["statuses"]) == {"200"}, told["statuses"]
         found.append(float(told["per_second"]))
-    return max(found)
+    return found
 
 
 @contextmanager
