@@ -108,7 +108,7 @@ def export(
         not_a_device=NOT_A_DEVICE,
         origin=_origin(restored, checkpoint),
         architecture=_architecture(checkpoint, restored, names, weights),
-        prompts=_prompts(file),
+        prompts=Prompts.of(file),
         query=list(scorer.modalities),
         alpha=alpha,
         rules=rules.rules,
@@ -183,19 +183,6 @@ def _origin(restored: Restored, checkpoint: Path) -> Origin:
 def _architecture(checkpoint: Path, restored: Restored, names: tuple[str, ...], weights: str) -> Architecture:
     config = yaml.safe_load(provenance(load_checkpoint(checkpoint))["config"])
     return describe_architecture(config["model"]["init_args"], restored, names, weights)
-
-
-def _prompts(file: PromptFile) -> Prompts:
-    return Prompts(
-        modality=file.modality,
-        score_rule=file.score_rule,
-        sha256=file.sha256,
-        templates=list(file.templates),
-        findings={
-            name: {"positive": list(said.positive), "negative": list(said.negative)}
-            for name, said in file.findings.items()
-        },
-    )
 
 
 def _told(one: Performance) -> dict[str, object]:

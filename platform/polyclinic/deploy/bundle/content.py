@@ -9,6 +9,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from polyclinic.deploy.bundle.folder import CONTENT
 from polyclinic.deploy.bundle.rules import STRICT, Rule
+from polyclinic.prompts import PromptFile
 
 FORMAT = 1
 JOINT = "+"
@@ -88,6 +89,20 @@ class Prompts:
     sha256: str
     templates: list[str]
     findings: dict[str, dict[str, list[str]]]
+
+    @classmethod
+    def of(cls, file: PromptFile) -> "Prompts":
+        """Those of a prompt file."""
+        return cls(
+            modality=file.modality,
+            score_rule=file.score_rule,
+            sha256=file.sha256,
+            templates=list(file.templates),
+            findings={
+                name: {"positive": list(said.positive), "negative": list(said.negative)}
+                for name, said in file.findings.items()
+            },
+        )
 
     def columns(self) -> dict[str, tuple[slice, slice]]:
         """Per finding, where the embeddings of its positive and its negative sentences stand."""

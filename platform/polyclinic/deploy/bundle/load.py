@@ -95,17 +95,7 @@ class Bundle:
         plugin = self.modalities[name]
         inputs = plugin.collate([plugin.prepare(plugin.read(text)) for text in prompts.texts()])
         _, texts = self.model(name, in_precision(inputs, self.texts.dtype))
-        told = Prompts(
-            modality=name,
-            score_rule=prompts.score_rule,
-            sha256=prompts.sha256,
-            templates=list(prompts.templates),
-            findings={
-                finding: {"positive": list(said.positive), "negative": list(said.negative)}
-                for finding, said in prompts.findings.items()
-            },
-        )
-        content = replace(self.content, prompts=told, rules={}, performance={})
+        content = replace(self.content, prompts=Prompts.of(prompts), rules={}, performance={})
         return replace(self, content=content, texts=texts, draws=np.zeros((0, 0, 0, 2)))
 
 
