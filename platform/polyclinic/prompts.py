@@ -59,13 +59,24 @@ class PromptFile:
 
     def columns(self) -> dict[str, tuple[slice, slice]]:
         """Per finding, where its positive and its negative sentences stand in ``texts``."""
-        start, columns = 0, {}
-        for name, finding in self.findings.items():
-            middle = start + len(finding.positive) * len(self.templates)
-            stop = middle + len(finding.negative) * len(self.templates)
-            columns[name] = (slice(start, middle), slice(middle, stop))
-            start = stop
-        return columns
+        counts = {name: (len(said.positive), len(said.negative)) for name, said in self.findings.items()}
+        return sentence_columns(counts, len(self.templates))
+
+
+def sentence_columns(counts: Mapping[str, tuple[int, int]], templates: int) -> dict[str, tuple[slice, slice]]:
+    """Per finding, where its positive and its negative sentences stand in ``PromptFile.texts``.
+
+    Args:
+        counts: by finding in file order, numbers of its positive and negative phrasings.
+        templates: number of templates, each of which makes a sentence of a phrasing.
+    """
+    start, columns = 0, {}
+    for name, (positive, negative) in counts.items():
+        middle = start + positive * templates
+        stop = middle + negative * templates
+        columns[name] = (slice(start, middle), slice(middle, stop))
+        start = stop
+    return columns
 
 
 def finding_score(positive: Float[Tensor, "*N P"], negative: Float[Tensor, "*N Q"], rule: str) -> Float[Tensor, "*N"]:

@@ -1,6 +1,7 @@
 """Rebuild a task and its data from a checkpoint, outside the command line that trained it."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,12 +27,14 @@ class Restored:
     """A trained task in evaluation mode, its data module with fitted modalities, and the run it came from.
 
     Attributes:
+        settings: with which the task was built, as the run resolved them.
         trained_on: fingerprint of the cohort that the run saw.
         seen: every study that its weights were made from.
     """
 
     task: L.LightningModule
     data: CohortDataModule
+    settings: Mapping[str, Any]
     trained_on: str
     seen: Seen
     run_id: str | None
@@ -75,6 +78,8 @@ def restore(checkpoint: Path, *, cohort: Path | None = None, trained: bool = Tru
         config["data"]["cohort"] = str(cohort)
     if _class(config["model"]) is tasks.Downstream:
         config["data"]["labels"] = content["CohortDataModule"]["labels"]
+    # A copy, because the parser turns what it is given into objects of its own.
+    settings = deepcopy(config["model"].get("init_args") or {})
     built = build({"model": config["model"], "data": config["data"]})
     data, task = built.data, built.model
     data.load_state_dict(content["CohortDataModule"])
@@ -85,6 +90,7 @@ def restore(checkpoint: Path, *, cohort: Path | None = None, trained: bool = Tru
     return Restored(
         task=task,
         data=data,
+        settings=settings,
         trained_on=content["CohortDataModule"]["fingerprint"],
         seen=seen_by(content),
         run_id=told.get("run_id"),

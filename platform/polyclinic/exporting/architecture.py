@@ -11,20 +11,18 @@ from polyclinic.nn import Encoder
 from polyclinic.restore import Restored
 
 
-def describe_architecture(
-    model: Mapping[str, Any], restored: Restored, names: tuple[str, ...], weights: str
-) -> Architecture:
+def describe_architecture(restored: Restored, names: tuple[str, ...], weights: str) -> Architecture:
     """What builds the part of a model that encodes some modalities.
 
     Args:
-        model: ``init_args`` of a ``ContrastivePretraining``, as its run resolved them.
-        restored: the same, built.
+        restored: of a contrastive run.
         names: of the modalities.
         weights: how matrices are stored.
 
     Raises:
         ValueError: a plugin that is not installed, or a setting that names a file.
     """
+    model = restored.settings
     modalities = {
         name: {"plugin": plugin_of(plugin), "settings": plugin.portable(), "state": plugin.state()}
         for name, plugin in restored.data.modalities.items()

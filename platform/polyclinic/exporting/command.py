@@ -7,15 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 from jsonargparse import auto_cli
 from rich.console import Console
 from safetensors.torch import save
 
 from polyclinic import __version__
-from polyclinic.checkpoint import load_checkpoint, provenance
 from polyclinic.deploy.bundle import Bundle, Content, Origin, load_bundle, write_files
-from polyclinic.deploy.bundle.content import FORMAT, NOT_A_DEVICE, Architecture, Prompts
+from polyclinic.deploy.bundle.content import FORMAT, NOT_A_DEVICE, Prompts
 from polyclinic.deploy.bundle.folder import CARD, CONTENT, LICENCES, WEIGHTS, refuse_used
 from polyclinic.deploy.bundle.load import DRAWS, MEAN, TEXTS, WHITENING, Familiar
 from polyclinic.deploy.bundle.packing import pack, unpack
@@ -33,7 +31,7 @@ from polyclinic.exporting.rules import Rules, learn_rules
 from polyclinic.prompts import PromptFile, load_prompts
 from polyclinic.restore import Restored, restore
 from polyclinic.tasks import ContrastivePretraining
-from polyclinic.tracking import describe_checkout
+from polyclinic.tracking import commit_of
 
 LARGEST_LOSS = 0.005
 """Of macro AUROC on validation, by which fewer bytes may cost."""
@@ -107,7 +105,7 @@ def export(
         intended_use=intended_use,
         not_a_device=NOT_A_DEVICE,
         origin=_origin(restored, checkpoint),
-        architecture=_architecture(checkpoint, restored, names, weights),
+        architecture=describe_architecture(restored, names, weights),
         prompts=Prompts.of(file),
         query=list(scorer.modalities),
         alpha=alpha,
@@ -167,22 +165,16 @@ def _familiar(
 
 
 def _origin(restored: Restored, checkpoint: Path) -> Origin:
-    checkout = describe_checkout(Path(__file__).parent)
     return Origin(
         checkpoint_sha256=file_sha256(checkpoint),
         run_id=restored.run_id,
         trained_on=restored.trained_on,
         evaluated_on=restored.data.cohort.fingerprint,
         cohort=restored.data.cohort.name,
-        commit=f"{checkout['commit']}{'+' if checkout['dirty'] else ''}" if checkout else None,
+        commit=commit_of(Path(__file__).parent),
         version=__version__,
         date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
-
-
-def _architecture(checkpoint: Path, restored: Restored, names: tuple[str, ...], weights: str) -> Architecture:
-    config = yaml.safe_load(provenance(load_checkpoint(checkpoint))["config"])
-    return describe_architecture(config["model"]["init_args"], restored, names, weights)
 
 
 def _told(one: Performance) -> dict[str, object]:

@@ -6,7 +6,7 @@ silence_telemetry()
 
 # Below the call, because importing any of these imports mlflow.
 from polyclinic.tracking.config import RunRecord  # noqa: E402
-from polyclinic.tracking.environment import describe_checkout  # noqa: E402
+from polyclinic.tracking.environment import commit_of  # noqa: E402
 from polyclinic.tracking.figures import modality_gap, roc_curves, similarity_grid, similarity_matrix  # noqa: E402
 from polyclinic.tracking.logger import RunLogger  # noqa: E402
 from polyclinic.tracking.record import log_cohort, log_figure, log_json, log_tags, log_text  # noqa: E402
@@ -14,7 +14,7 @@ from polyclinic.tracking.record import log_cohort, log_figure, log_json, log_tag
 __all__ = [
     "RunLogger",
     "RunRecord",
-    "describe_checkout",
+    "commit_of",
     "log_cohort",
     "log_figure",
     "log_json",

@@ -58,6 +58,14 @@ def describe_checkout(folder: Path) -> dict[str, Any] | None:
     }
 
 
+def commit_of(folder: Path) -> str | None:
+    """The commit of a checkout, with "+" where anything differs from it; None outside git or before the first one."""
+    checkout = describe_checkout(folder)
+    if checkout is None or checkout["commit"] is None:
+        return None
+    return f"{checkout['commit']}{'+' if checkout['dirty'] else ''}"
+
+
 def _versions(distributions: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in distributions:

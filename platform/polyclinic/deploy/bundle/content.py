@@ -9,7 +9,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from polyclinic.deploy.bundle.folder import CONTENT
 from polyclinic.deploy.bundle.rules import STRICT, Rule
-from polyclinic.prompts import PromptFile
+from polyclinic.prompts import PromptFile, sentence_columns
 
 FORMAT = 1
 JOINT = "+"
@@ -106,13 +106,8 @@ class Prompts:
 
     def columns(self) -> dict[str, tuple[slice, slice]]:
         """Per finding, where the embeddings of its positive and its negative sentences stand."""
-        start, columns = 0, {}
-        for name, sides in self.findings.items():
-            middle = start + len(sides["positive"]) * len(self.templates)
-            stop = middle + len(sides["negative"]) * len(self.templates)
-            columns[name] = (slice(start, middle), slice(middle, stop))
-            start = stop
-        return columns
+        counts = {name: (len(said["positive"]), len(said["negative"])) for name, said in self.findings.items()}
+        return sentence_columns(counts, len(self.templates))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,7 @@ from polyclinic.evaluation.scorers import Scorer, TrainedScorer, ZeroShotScorer
 from polyclinic.prompts import PromptFile, load_prompts
 from polyclinic.restore import Restored, restore
 from polyclinic.tasks import ContrastivePretraining
-from polyclinic.tracking import describe_checkout
+from polyclinic.tracking import commit_of
 
 
 def card(
@@ -141,7 +141,6 @@ def _other_scores(
 
 
 def _origin(restored: Restored, checkpoint: Path, prompts: PromptFile | None, settings: Mapping[str, object]) -> Origin:
-    checkout = describe_checkout(Path(__file__).parent)
     return Origin(
         task=type(restored.task).__name__,
         checkpoint_sha256=file_sha256(checkpoint),
@@ -149,7 +148,7 @@ def _origin(restored: Restored, checkpoint: Path, prompts: PromptFile | None, se
         trained_on=restored.trained_on,
         cohort=restored.data.cohort.name,
         fingerprint=restored.data.cohort.fingerprint,
-        commit=f"{checkout['commit']}{'+' if checkout['dirty'] else ''}" if checkout else None,
+        commit=commit_of(Path(__file__).parent),
         version=__version__,
         date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         label_policy=asdict(restored.data.label_policy),
