@@ -1,0 +1,42 @@
+"""Public bug reports, rebuilt as tests marked ``public_report(number)``: how many of the 29 give the right value."""
+
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ElementTree
+from collections import defaultdict
+from pathlib import Path
+
+from benchmarks.measure import Figure
+
+COMMAND = "python -m benchmarks cases"
+REPORTS = range(1, 30)
+
+
+def measure() -> list[Figure]:
+    """Run the marked tests; a report counts as right when it has tests and all of them pass."""
+    outcomes = _outcomes()
+    wrong = [number for number in REPORTS if not outcomes[number] or not all(outcomes[number])]
+    if wrong:
+        sys.stderr.write(f"reports without a right answer: {', '.join(map(str, wrong))}\n")
+    return [
+        Figure(name="cases.right", value=len(REPORTS) - len(wrong), unit="reports", command=COMMAND, goal=len(REPORTS)),
+        Figure(name="cases.tests", value=sum(map(len, outcomes.values())), unit="tests", command=COMMAND),
+    ]
+
+
+def _outcomes() -> defaultdict[int, list[bool]]:
+    """By report, whether each of its tests passed; a skipped test did not."""
+    outcomes: defaultdict[int, list[bool]] = defaultdict(list)
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-m", "public_report", f"--junitxml={report}", "-n", "2"],
+            check=False,
+        )
+        for test in ElementTree.parse(report).getroot().iter("testcase"):
+            passed = not any(test.find(kind) is not None for kind in ("failure", "error", "skipped"))
+            for entry in test.iter("property"):
+                if entry.get("name") == "public_report":
+                    outcomes[int(entry.get("value", "0"))].append(passed)
+    return outcomes
