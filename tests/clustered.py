@@ -32,3 +32,14 @@ def planted(seed: int, *, patients: int = 60, share: float = 0.5, resamples: int
     scores = np.round(rng.normal(2 * labels - 1, 1.5), 1)
     labels[rng.random(len(ids)) < unknown] = np.nan
     return Planted(scores, labels, ids, patient_resamples(ids, resamples, seed))
+
+
+def wilson(hits: np.ndarray, ids: list[str]) -> tuple[float, float]:
+    """Wilson's 95 % interval in closed form, its number of studies divided by the design effect over patients."""
+    studies, mean, z2 = len(hits), float(np.mean(hits)), 1.959963984540054**2
+    sums = {one: sum(h - mean for h, own in zip(hits, ids, strict=True) if own == one) for one in set(ids)}
+    full = sum(ids.count(one) ** 2 for one in set(ids)) / studies
+    spread = sum((h - mean) ** 2 for h in hits)
+    n = studies / (min(max(sum(one**2 for one in sums.values()) / spread, 1.0), full) if spread else full)
+    centre, reach = mean + z2 / (2 * n), np.sqrt(z2 * (mean * (1 - mean) / n + z2 / (4 * n**2)))
+    return (centre - reach) / (1 + z2 / n), (centre + reach) / (1 + z2 / n)

@@ -10,11 +10,18 @@ from jaxtyping import Float
 from polyclinic.evaluation.metrics.arrays import Array, checked_labels, checked_scores
 from polyclinic.evaluation.metrics.auroc import auroc_per_column, macro_mean
 from polyclinic.evaluation.metrics.intervals import (
+    Estimate,
     Interval,
-    mean_interval,
     patient_resamples,
     percentile_interval,
     weighted_auroc,
+)
+from polyclinic.evaluation.metrics.score_intervals import (
+    estimate_auroc,
+    estimate_share,
+    hull,
+    mean_of_estimates,
+    patient_codes,
 )
 from polyclinic.prompts import finding_score
 
@@ -25,13 +32,13 @@ class FindingResult:
 
     Attributes:
         auroc: NaN when one of the classes is absent.
-        ci95: over resamples of patients.
+        ci95: score interval over patients, which stays wide where few have the finding.
         accuracy: share of the known studies whose score is above 0 where the finding is present, and only there; the
             prompts alone set that threshold.
-        accuracy_ci95: over the same resamples.
+        accuracy_ci95: score interval over patients.
         n: studies whose label is known.
         n_positive: of these, studies with the finding.
-        undefined_resamples: resamples of a single class, left out of ``ci95``.
+        undefined_resamples: resamples of a single class, left out of the interval of the mean.
         prompt_spread: from ``prompt_spread``; None when it was not measured.
     """
 
@@ -52,7 +59,8 @@ class ZeroShotReport:
 
     Attributes:
         macro_auroc: mean over the findings whose AUROC is defined, NaN if none is.
-        macro_ci95: over the resamples in which every one of these findings is defined.
+        macro_ci95: over the resamples in which every one of these findings is defined, widened by what the intervals of
+            the findings leave open (MOVER).
         findings_used: how many findings the mean is over.
         studies: all of them, labels known or not.
     """
@@ -122,21 +130,32 @@ def zero_shot_report(
     values, truth = checked_scores(scores), checked_labels(labels)
     _check_lengths(values, patient_ids, findings, spreads)
     weights = patient_resamples(patient_ids, resamples, seed)
-    points = auroc_per_column(values, truth)
     spread = [None] * len(findings) if spreads is None else list(spreads)
-    right = np.where(np.isnan(truth), np.nan, (values > 0) == (truth == 1))
+    patients, known = patient_codes(weights), ~np.isnan(truth)
+    aurocs = [estimate_auroc(*pair, patients) for pair in zip(values.T, truth.T, strict=True)]
+    hits = [estimate_share(*pair, patients) for pair in zip(((values > 0) == (truth == 1)).T, known.T, strict=True)]
     resampled = [weighted_auroc(column, label, weights) for column, label in zip(values.T, truth.T, strict=True)]
     results = tuple(
-        _finding(name, point, draws, label, hits, mean_interval(hits, weights), width)
-        for name, point, draws, label, hits, width in zip(
-            findings, points, resampled, truth.T, right.T, spread, strict=True
+        FindingResult(
+            name=name,
+            auroc=auroc.value,
+            ci95=auroc.ci95,
+            accuracy=accuracy.value,
+            accuracy_ci95=accuracy.ci95,
+            n=int((~np.isnan(label)).sum()),
+            n_positive=int((label == 1).sum()),
+            undefined_resamples=int(np.isnan(draws).sum()),
+            prompt_spread=width,
+        )
+        for name, auroc, draws, label, accuracy, width in zip(
+            findings, aurocs, resampled, truth.T, hits, spread, strict=True
         )
     )
-    macro = macro_mean(points)
+    macro = macro_mean(np.array([auroc.value for auroc in aurocs]))
     return ZeroShotReport(
         findings=results,
         macro_auroc=macro.mean,
-        macro_ci95=_macro_interval(resampled, points, resamples),
+        macro_ci95=_macro_interval(resampled, aurocs, resamples),
         findings_used=macro.used,
         studies=len(values),
         patients=len(set(patient_ids)),
@@ -145,33 +164,11 @@ def zero_shot_report(
     )
 
 
-def _finding(
-    name: str,
-    point: float,
-    draws: np.ndarray,
-    labels: np.ndarray,
-    right: np.ndarray,
-    accuracy_interval: Interval,
-    spread: float | None,
-) -> FindingResult:
-    interval, known = percentile_interval(draws), right[~np.isnan(right)]
-    return FindingResult(
-        name=name,
-        auroc=float(point),
-        ci95=interval,
-        accuracy=float(known.mean()) if len(known) else float("nan"),
-        accuracy_ci95=accuracy_interval,
-        n=int((~np.isnan(labels)).sum()),
-        n_positive=int((labels == 1).sum()),
-        undefined_resamples=interval.undefined,
-        prompt_spread=spread,
-    )
-
-
-def _macro_interval(resampled: Sequence[np.ndarray], points: np.ndarray, resamples: int) -> Interval:
+def _macro_interval(resampled: Sequence[np.ndarray], aurocs: Sequence[Estimate], resamples: int) -> Interval:
     """A mean over fewer findings than the reported one would be another quantity: such resamples are left out."""
-    used = [draws for draws, point in zip(resampled, points, strict=True) if not np.isnan(point)]
-    return percentile_interval(np.mean(used, axis=0) if used else np.full(resamples, np.nan))
+    used = [place for place, auroc in enumerate(aurocs) if not np.isnan(auroc.value)]
+    draws = np.mean([resampled[place] for place in used], axis=0) if used else np.full(resamples, np.nan)
+    return hull(percentile_interval(draws), mean_of_estimates([aurocs[place] for place in used]).ci95)
 
 
 def _check_lengths(

@@ -1,7 +1,6 @@
 """How scores are read, learned on validation for every set of modalities by itself."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -12,12 +11,15 @@ from scipy.special import expit
 from polyclinic.deploy.bundle import Rule, spoken_key
 from polyclinic.evaluation.card.missing import every_subset
 from polyclinic.evaluation.metrics.conformal import conformal_sets
-from polyclinic.evaluation.metrics.intervals import estimate, patient_resamples, weighted_auroc
+from polyclinic.evaluation.metrics.intervals import patient_resamples
 from polyclinic.evaluation.metrics.operating import operating_threshold
+from polyclinic.evaluation.metrics.score_intervals import estimate_auroc, fewest_patients, patient_codes
 from polyclinic.evaluation.scorers import Scorable, Scorer
 from polyclinic.exporting.platt import smoothed_platt
 
 CHANCE = 0.5
+FEWEST_PATIENTS = 3
+"""Patients of either class that validation needs before a finding is decided at all."""
 
 
 class Rules(NamedTuple):
@@ -73,9 +75,9 @@ def _of_finding(
     positives, negatives = int((labels == 1).sum()), int((labels == 0).sum())
     draws = smoothed_platt(scores, labels, weights)
     slope, intercept = smoothed_platt(scores, labels, np.ones((1, len(scores))))[0]
-    auroc = estimate(partial(weighted_auroc, scores, labels), weights)
+    auroc = estimate_auroc(scores, labels, patient_codes(weights))
     told = None if np.isnan(auroc.value) else (auroc.value, auroc.ci95.low, auroc.ci95.high)
-    problem = _problem(positives, negatives, slope, told)
+    problem = _problem(fewest_patients(labels, weights), positives, negatives, slope, told)
     if not slope > 0:
         slope = intercept = float("nan")
     threshold = operating_threshold(expit(slope * scores + intercept), labels, "youden") if slope > 0 else None
@@ -94,16 +96,22 @@ def _of_finding(
     return rule, draws
 
 
-def _problem(positives: int, negatives: int, slope: float, auroc: tuple[float, float, float] | None) -> str | None:
-    if not positives or not negatives or auroc is None:
-        return f"validation has {positives} studies with the finding and {negatives} without that have these modalities"
+def _problem(
+    fewest: int, positives: int, negatives: int, slope: float, auroc: tuple[float, float, float] | None
+) -> str | None:
+    if fewest < FEWEST_PATIENTS or auroc is None:
+        return (
+            f"validation has {positives} studies with the finding and {negatives} without that have these modalities; "
+            f"a decision needs {FEWEST_PATIENTS} patients of each"
+        )
     if not auroc[1] > CHANCE:
         value, low, high = auroc
         return (
-            f"not told apart from chance by these modalities on validation (AUROC {value:.2f}, {low:.2f} to {high:.2f})"
+            "on validation these modalities do no better than chance can explain "
+            f"(AUROC {value:.2f}, {low:.2f} to {high:.2f})"
         )
     if not slope > 0:
-        return "a higher score speaks against the finding on validation"
+        return "on validation a higher score goes with the absence of the finding"
     return None
 
 

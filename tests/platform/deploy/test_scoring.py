@@ -20,9 +20,12 @@ from polyclinic.deploy.bundle.load import Familiar
 from polyclinic.deploy.bundle.rules import probability_intervals
 from polyclinic.deploy.scoring import StudyScorer
 from polyclinic.deploy.scoring.reading import read_study
+from polyclinic.deploy.scoring.scorer import _finding, _reason
 from polyclinic.deploy.scoring.shapley import coalitions, shapley_weights
+from polyclinic.evaluation import patient_resamples
 from polyclinic.exporting.familiarity import learn_familiar
 from polyclinic.exporting.platt import smoothed_platt
+from polyclinic.exporting.rules import _of_finding
 
 RULE = Rule(
     positives=50, negatives=50, auroc=(0.9, 0.8, 0.95), slope=2.0, intercept=-1.0, threshold=0.4, absent_up_to=0.2,
@@ -99,6 +102,38 @@ def test_a_probability_is_the_calibration_of_the_modalities_that_speak(bundle: B
             assert one.probability is None
 
 
+@pytest.mark.public_report(1)
+@pytest.mark.parametrize(
+    ("changes", "possible"),
+    [
+        ({"absent_up_to": -9e9, "present_from": -9e9, "threshold": 1.0}, "present"),
+        ({"absent_up_to": 9e9, "present_from": 9e9, "threshold": 0.0}, "absent"),
+    ],
+)
+def test_a_threshold_that_contradicts_the_set_abstains(
+    changes: dict[str, Any], possible: str, bundle: Bundle, study: dict[str, Any]
+) -> None:
+    for one in _ruled(bundle, **changes).score([study])[0].findings:
+        assert (one.decision, one.abstained, one.possible) == (None, True, (possible,))
+        assert "they disagree" in (one.reason or "")
+
+
+@pytest.mark.public_report(1)
+@pytest.mark.parametrize(("positives", "negatives", "distance"), [(40, 200, 1.5), (40, 200, 2.5), (10, 200, 3.0)])
+def test_no_answer_contradicts_its_own_evidence(positives: int, negatives: int, distance: float) -> None:
+    rng = np.random.default_rng(1)
+    labels = np.repeat([1.0, 0.0], [positives, negatives])
+    weights = patient_resamples([str(row) for row in range(len(labels))], 64, 0)
+    rule, _ = _of_finding(rng.normal(distance * labels), labels, weights, 0.1)
+    scores = rng.normal(size=2000) + distance * (rng.random(2000) < positives / len(labels))
+    told = [_finding("x", score, rule, _reason(rule, score, (), 0.1), None, {}) for score in scores.tolist()]
+    answers = [one for one in told if one.decision is not None]
+    assert len(answers) > 500
+    assert all(one.possible == (one.decision,) and not one.abstained for one in answers)
+    assert all((one.probability >= one.threshold) == (one.decision == "present") for one in answers)
+    assert all(one.reason for one in told if one.abstained)
+
+
 @pytest.mark.parametrize(
     ("changes", "decision", "reason"),
     [
@@ -107,7 +142,7 @@ def test_a_probability_is_the_calibration_of_the_modalities_that_speak(bundle: B
         ({"absent_up_to": None, "present_from": None}, None, "both answers"),
         ({"absent_up_to": -9e9, "present_from": 9e9}, None, "neither answer"),
         ({"problem": "too thin"}, None, "too thin"),
-        ({"absent_up_to": -9e9, "present_from": -9e9, "threshold": None}, None, None),
+        ({"absent_up_to": -9e9, "present_from": -9e9, "threshold": None}, None, "no threshold"),
         ({"absent_up_to": -9e9, "present_from": -9e9, "slope": None}, None, None),
     ],
 )  # fmt: skip

@@ -95,14 +95,23 @@ def test_paired_bootstrap_is_over_the_same_resamples() -> None:
 
 
 def test_no_difference_has_p_of_one_and_undefined_resamples_are_counted() -> None:
-    scores, labels = np.array([3.0, 1.0, 2.0]), np.array([1.0, 0.0, 0.0])
-    weights = np.array([[1, 1, 1], [0, 2, 1], [1, 1, 1], [0, 0, 0]])
+    scores, labels = np.arange(10.0), np.repeat([0.0, 1.0], 5)
+    weights = patient_resamples([str(row) for row in range(10)], 70, 0)
+    weights[:2, :5] = 0
     told = paired_bootstrap(weighted_auroc, scores, scores * 2, labels, weights)
     assert told.p_value == 1.0
     assert told.difference == (0.0, (0.0, 0.0, 2))
-    nothing = paired_bootstrap(weighted_auroc, scores, scores, np.zeros(3), weights)
+    nothing = paired_bootstrap(weighted_auroc, scores, scores, np.zeros(10), weights)
     assert np.isnan(nothing.p_value)
-    assert nothing.difference.ci95.undefined == 4
+    assert nothing.difference.ci95.undefined == 70
+
+
+def test_runs_are_not_compared_on_few_patients() -> None:
+    labels = (np.arange(200) < 1).astype(float)
+    weights = patient_resamples([str(row) for row in range(200)], 100, 0)
+    told = paired_bootstrap(weighted_auroc, labels, np.arange(200.0), labels, weights)
+    assert (told.first, told.second) == (1.0, 0.0)
+    assert np.isnan([told.p_value, *told.difference.ci95[:2]]).all()
 
 
 def test_any_weighted_metric_can_be_compared() -> None:

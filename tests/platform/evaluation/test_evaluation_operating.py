@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_curve
 
-from clustered import planted
-from polyclinic.evaluation import as_json, patient_resamples, percentile_interval
+from clustered import planted, wilson
+from polyclinic.evaluation import as_json, patient_resamples
 from polyclinic.evaluation.metrics.calibration import weighted_brier
 from polyclinic.evaluation.metrics.intervals import check_lengths, estimate
 from polyclinic.evaluation.metrics.operating import Threshold, operating_points, operating_threshold
@@ -94,21 +94,25 @@ def test_table_has_the_rates_counts_and_intervals_of_test() -> None:
         assert point.flagged.value == pytest.approx((scores >= threshold).mean())
         assert point.ppv.value == pytest.approx(labels[scores >= threshold].mean())
         assert point.npv.value == pytest.approx(1 - labels[scores < threshold].mean())
-        draws = [rates_at(*resample, threshold) for resample in data.resamples()]
-        assert point.sensitivity.ci95 == pytest.approx(percentile_interval(np.array(draws)[:, 0]), abs=1e-12)
-        assert point.specificity.ci95 == pytest.approx(percentile_interval(np.array(draws)[:, 1]), abs=1e-12)
+        flagged, ids = data.scores >= threshold, np.array(data.patient_ids)
+        for told, hits, among in (
+            (point.sensitivity, flagged, data.labels == 1),
+            (point.npv, data.labels == 0, ~flagged & ~np.isnan(data.labels)),
+        ):
+            assert told.ci95[:2] == pytest.approx(wilson(hits[among], ids[among].tolist()), abs=1e-9)
     assert nothing.threshold == unmet
     assert np.isnan([nothing.sensitivity.value, nothing.ppv.value, nothing.ppv.ci95.low]).all()
-    assert (nothing.ppv.ci95.undefined, nothing.true_positive) == (200, None)
+    assert nothing.true_positive is None
 
 
-def test_one_patient_gives_an_interval_of_one_value() -> None:
+def test_one_patient_leaves_nearly_everything_open() -> None:
     scores, labels = np.array([1.0, 2.0, 3.0, 0.0]), np.array([0.0, 1.0, 1.0, 0.0])
     (point,) = operating_points(
         scores=scores, labels=labels, thresholds=[Threshold(2.5, "given")],
         weights=patient_resamples(["only"] * 4, 30, 0),
     )  # fmt: skip
-    assert point.sensitivity == (0.5, (0.5, 0.5, 0))
+    assert point.sensitivity.value == 0.5
+    assert point.sensitivity.ci95[:2] == pytest.approx(wilson(np.array([1, 0]), ["only"] * 2))
 
 
 def test_lengths_must_agree() -> None:
@@ -128,6 +132,6 @@ def test_estimate_is_of_the_studies_and_json_names_its_parts() -> None:
     )  # fmt: skip
     plain = json.loads(json.dumps(as_json(point), allow_nan=False))
     assert plain["threshold"] == {"value": None, "rule": "youden", "reason": "why"}
-    assert plain["npv"] == {"value": None, "ci95": {"low": None, "high": None, "undefined": 40}}
+    assert plain["npv"] == {"value": None, "ci95": {"low": None, "high": None, "undefined": 0}}
     # The threshold, and the value and both ends of five rates.
     assert plain["undefined_values"] == 1 + 5 * 3

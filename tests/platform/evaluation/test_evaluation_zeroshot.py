@@ -143,7 +143,7 @@ def test_json_has_null_for_nan_and_counts_it() -> None:
     assert again == report
     fracture = again["findings"][1]
     assert (fracture["auroc"], fracture["prompt_spread"]) == (None, None)
-    assert fracture["ci95"] == {"low": None, "high": None, "undefined": 300}
+    assert fracture["ci95"] == {"low": None, "high": None, "undefined": 0}
     assert again["undefined_values"] == 4
     assert again["findings"][0]["prompt_spread"] == 0.01
 

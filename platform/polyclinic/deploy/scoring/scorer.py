@@ -207,9 +207,13 @@ def _finding(
 ) -> FindingScore:
     probability = rule.probability(score) if rule is not None else None
     threshold = rule.threshold if rule is not None else None
+    possible = rule.possible(score) if rule is not None else ("absent", "present")
     decision = None
     if reason is None and probability is not None and threshold is not None:
         decision = "present" if probability >= threshold else "absent"
+        if possible != (decision,):
+            reason = f"the threshold says {decision}, the prediction set leaves {possible[0]} alone: they disagree"
+            decision = None
     return FindingScore(
         name=name,
         score=score,
@@ -219,7 +223,7 @@ def _finding(
         decision=decision,
         abstained=decision is None,
         reason=reason,
-        possible=rule.possible(score) if rule is not None else ("absent", "present"),
+        possible=possible,
         contributions=contributions,
         auroc=rule.auroc if rule is not None else None,
     )
@@ -233,6 +237,8 @@ def _reason(rule: Rule | None, score: float, strange: Sequence[str], alpha: floa
         return f"{' and '.join(strange)} unlike the studies that the model was trained on"
     if rule.problem is not None:
         return rule.problem
+    if rule.threshold is None or rule.slope is None or rule.intercept is None:
+        return "validation gives no threshold for these modalities"
     possible = rule.possible(score)
     if len(possible) == 1:
         return None

@@ -3,18 +3,25 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from jaxtyping import Float, Integer
 from scipy.special import expit
 
 from polyclinic.evaluation.metrics.average_precision import weighted_average_precision
+from polyclinic.evaluation.metrics.comparison import WeightedMetric
 from polyclinic.evaluation.metrics.conformal import ConformalReport, conformal_report, conformal_sets
 from polyclinic.evaluation.metrics.decision import DecisionCurve, decision_curve
-from polyclinic.evaluation.metrics.intervals import Estimate, estimate, percentile_interval, weighted_auroc
+from polyclinic.evaluation.metrics.intervals import Estimate, estimate, weighted_auroc
 from polyclinic.evaluation.metrics.operating import OperatingPoint, Threshold, operating_points, operating_threshold
 from polyclinic.evaluation.metrics.recalibration import CalibrationReport, Scaling, calibration_report
+from polyclinic.evaluation.metrics.score_intervals import (
+    estimate_auroc,
+    estimate_average_precision,
+    hull,
+    mean_of_estimates,
+    patient_codes,
+)
 from polyclinic.evaluation.metrics.subgroups import SubgroupReport, subgroup_report
 from polyclinic.evaluation.scorers import Scorable
 
@@ -122,11 +129,21 @@ def finding_cards(
 def macro(
     scores: Float[np.ndarray, "N F"], labels: Float[np.ndarray, "N F"], weights: Integer[np.ndarray, "R N"]
 ) -> Macro:
-    """Means over the findings with both classes; a resample that lacks one of them is left out."""
+    """Means over the findings with both classes; a resample that lacks one of them is left out.
+
+    The interval over resamples is widened by what the intervals of the findings leave open.
+    """
     used = [place for place, own in enumerate(labels.T) if len(np.unique(own[~np.isnan(own)])) == 2]
+    patients = patient_codes(weights)
+    columns = [(scores[:, place], labels[:, place]) for place in used]
     return Macro(
-        auroc=_mean(weighted_auroc, scores, labels, used, weights),
-        average_precision=_mean(weighted_average_precision, scores, labels, used, weights),
+        auroc=_mean(weighted_auroc, [estimate_auroc(*column, patients) for column in columns], columns, weights),
+        average_precision=_mean(
+            weighted_average_precision,
+            [estimate_average_precision(*column, weights) for column in columns],
+            columns,
+            weights,
+        ),
         used=len(used),
         total=labels.shape[1],
     )
@@ -160,8 +177,8 @@ def _card(
         n_positive=int((labels == 1).sum()),
         problem=_problem(labels),
         scale=_scale(calibration.platt),
-        auroc=estimate(partial(weighted_auroc, scores, labels), weights),
-        average_precision=estimate(partial(weighted_average_precision, scores, labels), weights),
+        auroc=estimate_auroc(scores, labels, patient_codes(weights)),
+        average_precision=estimate_average_precision(scores, labels, weights),
         operating=operating_points(
             scores=expit(after), labels=labels, thresholds=[*thresholds, *stated], weights=weights
         ),
@@ -201,12 +218,13 @@ def _log_odds(threshold: Threshold) -> float:
 
 
 def _mean(
-    statistic: object, scores: np.ndarray, labels: np.ndarray, used: Sequence[int], weights: np.ndarray
+    statistic: WeightedMetric,
+    parts: Sequence[Estimate],
+    columns: Sequence[tuple[np.ndarray, np.ndarray]],
+    weights: np.ndarray,
 ) -> Estimate:
-    assert callable(statistic)
-    if not used:
-        nothing = percentile_interval(np.full(len(weights), np.nan))
-        return Estimate(float("nan"), nothing)
-    return estimate(
-        lambda drawn: np.mean([statistic(scores[:, place], labels[:, place], drawn) for place in used], axis=0), weights
-    )
+    alone = mean_of_estimates(parts)
+    if not parts:
+        return alone
+    together = estimate(lambda drawn: np.mean([statistic(*column, drawn) for column in columns], axis=0), weights)
+    return Estimate(together.value, hull(together.ci95, alone.ci95))

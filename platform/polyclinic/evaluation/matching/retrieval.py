@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Bool, Float
 
 from polyclinic.evaluation.metrics.arrays import Array, checked_scores
-from polyclinic.evaluation.metrics.intervals import Interval, mean_interval, patient_resamples
+from polyclinic.evaluation.metrics.intervals import Interval, patient_resamples
+from polyclinic.evaluation.metrics.score_intervals import estimate_share, patient_codes
 
 ScoreRows: TypeAlias = Callable[[slice], np.ndarray | torch.Tensor]
 """Gives the rows of the score matrix for a slice of queries, so that a large one need never be held."""
@@ -254,4 +255,5 @@ def retrieval_result(placement: Placement, k: Sequence[int], weights: np.ndarray
 def _accuracy(placement: Placement, k: int, weights: np.ndarray) -> Accuracy:
     credit = placement.credit(k)
     chance = float(np.minimum(1.0, k / placement.candidates).mean())
-    return Accuracy(value=float(credit.mean()), ci95=mean_interval(credit, weights), chance=chance)
+    told = estimate_share(credit, np.ones(len(credit), dtype=bool), patient_codes(weights))
+    return Accuracy(value=told.value, ci95=told.ci95, chance=chance)

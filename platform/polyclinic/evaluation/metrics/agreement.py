@@ -10,6 +10,7 @@ from jaxtyping import Float, Integer
 from polyclinic.cohort import Target
 from polyclinic.evaluation.metrics.arrays import Array, as_float64
 from polyclinic.evaluation.metrics.intervals import Estimate, patient_resamples, percentile_interval, weighted_mean
+from polyclinic.evaluation.metrics.score_intervals import estimate_share, patient_codes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,20 +142,21 @@ def _result(
         unit=target.unit,
         n=int((~np.isnan(truth)).sum()),
         measures={
+            "accuracy": estimate_share(values.argmax(axis=1) == truth, ~np.isnan(truth), patient_codes(weights[1:]))
+        }
+        if target.kind == "class"
+        else {
             name: Estimate(float(draws[0]), percentile_interval(draws[1:]))
-            for name, draws in _draws(target, values, truth, weights).items()
+            for name, draws in _draws(target, values[:, 0], truth, weights).items()
         },
     )
 
 
 def _draws(
-    target: Target, values: Float[np.ndarray, "N k"], truth: Float[np.ndarray, " N"], weights: np.ndarray
+    target: Target, values: Float[np.ndarray, " N"], truth: Float[np.ndarray, " N"], weights: np.ndarray
 ) -> dict[str, Float[np.ndarray, " R"]]:
-    """Every measure on all studies, then on each resample."""
-    if target.kind == "class":
-        right = np.where(np.isnan(truth), np.nan, values.argmax(axis=1) == truth)
-        return {"accuracy": weighted_mean(right, weights)}
-    error = weighted_mean(np.abs(values[:, 0] - truth), weights)
+    """Every measure of a level or a quantity on all studies, then on each resample."""
+    error = weighted_mean(np.abs(values - truth), weights)
     if target.kind == "level":
-        return {"mean absolute error": error, "quadratic kappa": weighted_kappa(np.rint(values[:, 0]), truth, weights)}
-    return {"mean absolute error": error, "r2": weighted_r2(values[:, 0], truth, weights)}
+        return {"mean absolute error": error, "quadratic kappa": weighted_kappa(np.rint(values), truth, weights)}
+    return {"mean absolute error": error, "r2": weighted_r2(values, truth, weights)}

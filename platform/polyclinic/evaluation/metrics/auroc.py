@@ -76,3 +76,21 @@ def roc_curve(scores: Float[Array, " N"], labels: Float[Array, " N"]) -> RocCurv
             "one of each; leave this finding out of the figure"
         )
     return RocCurve(*metrics.roc_curve(truth[known], values[known], drop_intermediate=True))
+
+
+def placement_values(
+    scores: Float[np.ndarray, " N"], labels: Float[np.ndarray, " N"]
+) -> tuple[Float[np.ndarray, " P"], Float[np.ndarray, " Q"]]:
+    """For each positive study the share of negatives it beats, for each negative one that of positives it loses to.
+
+    Ties count half (DeLong et al. 1988, from midranks as in Sun and Xu 2014); NaN where the other class is absent.
+    """
+    positives, negatives = scores[labels == 1], scores[labels == 0]
+    ranks = rankdata(np.concatenate([positives, negatives]))
+    wins = ranks[: len(positives)] - rankdata(positives)
+    losses = len(positives) - (ranks[len(positives) :] - rankdata(negatives))
+    missing = float("nan")
+    return (
+        wins / len(negatives) if len(negatives) else np.full(len(wins), missing),
+        losses / len(positives) if len(positives) else np.full(len(losses), missing),
+    )

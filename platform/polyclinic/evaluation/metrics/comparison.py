@@ -6,22 +6,27 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Float, Integer
-from scipy.stats import norm, rankdata
+from scipy.stats import norm
 
 from polyclinic.evaluation.metrics.arrays import Array, checked_labels, checked_scores
+from polyclinic.evaluation.metrics.auroc import placement_values
 from polyclinic.evaluation.metrics.intervals import (
     Estimate,
     Interval,
     check_lengths,
     counted_once,
     percentile_interval,
-    ratio,
 )
+from polyclinic.evaluation.metrics.score_intervals import fewest_patients
 
 WeightedMetric: TypeAlias = Callable[
     [Float[np.ndarray, " N"], Float[np.ndarray, " N"], Integer[np.ndarray, "R N"]], Float[np.ndarray, " R"]
 ]
 """Scores, labels and weights to one value per resample, such as ``weighted_auroc``."""
+
+
+FEWEST_PATIENTS = 5
+"""Of either class, below which two runs are not compared."""
 
 
 class AurocVariance(NamedTuple):
@@ -62,7 +67,7 @@ def delong_variance(scores: Float[Array, " N"], labels: Float[Array, " N"]) -> A
     Raises:
         ValueError: scores that are not finite, or labels other than 0, 1 and NaN.
     """
-    of_positives, of_negatives = _structural_components(checked_scores(scores), checked_labels(labels))
+    of_positives, of_negatives = placement_values(checked_scores(scores), checked_labels(labels))
     return AurocVariance(_mean(of_positives), _variance_of_mean(of_positives) + _variance_of_mean(of_negatives))
 
 
@@ -84,7 +89,7 @@ def delong_test(first: Float[Array, " N"], second: Float[Array, " N"], labels: F
         ValueError: scores that are not finite, or labels other than 0, 1 and NaN.
     """
     truth = checked_labels(labels)
-    ours, theirs = (_structural_components(checked_scores(scores), truth) for scores in (first, second))
+    ours, theirs = (placement_values(checked_scores(scores), truth) for scores in (first, second))
     # The variance of the difference is that of the differences: no covariance needs to be estimated apart.
     positives, negatives = (one - other for one, other in zip(ours, theirs, strict=True))
     error = np.sqrt(_variance_of_mean(positives) + _variance_of_mean(negatives))
@@ -119,7 +124,9 @@ def paired_bootstrap(
         weights: from ``patient_resamples``.
 
     Returns:
-        The interval leaves out, and counts, the resamples in which the metric of either run is undefined.
+        The interval leaves out, and counts, the resamples in which the metric of either run is undefined. With fewer
+        than ``FEWEST_PATIENTS`` patients of either class there is neither interval nor p value: resamples that keep
+        the few and vary the many would read as proof.
 
     Raises:
         ValueError: lengths that differ, scores that are not finite, or labels other than 0, 1 and NaN.
@@ -128,6 +135,8 @@ def paired_bootstrap(
     truth, runs = checked_labels(labels), (checked_scores(first), checked_scores(second))
     one, other = (float(metric(scores, truth, counted_once(weights))[0]) for scores in runs)
     draws = np.subtract(*(metric(scores, truth, weights) for scores in runs))
+    if fewest_patients(truth, weights) < FEWEST_PATIENTS:
+        draws = np.full(len(draws), np.nan)
     defined = draws[~np.isnan(draws)]
     side = min((defined <= 0).sum(), (defined >= 0).sum())
     return Comparison(
@@ -137,17 +146,6 @@ def paired_bootstrap(
         difference=Estimate(one - other, percentile_interval(draws)),
         p_value=min(1.0, float(2 * (side + 1) / (len(defined) + 1))) if len(defined) else float("nan"),
     )
-
-
-def _structural_components(
-    scores: Float[np.ndarray, " N"], labels: Float[np.ndarray, " N"]
-) -> tuple[Float[np.ndarray, " P"], Float[np.ndarray, " Q"]]:
-    """For each positive study the share of negatives it beats, for each negative one that of positives it loses to."""
-    positives, negatives = scores[labels == 1], scores[labels == 0]
-    ranks = rankdata(np.concatenate([positives, negatives]))
-    wins = ranks[: len(positives)] - rankdata(positives)
-    losses = len(positives) - (ranks[len(positives) :] - rankdata(negatives))
-    return ratio(wins, np.full(len(wins), len(negatives))), ratio(losses, np.full(len(losses), len(positives)))
 
 
 def _mean(values: np.ndarray) -> float:

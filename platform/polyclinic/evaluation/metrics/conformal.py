@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer
 
 from polyclinic.evaluation.metrics.arrays import Array, checked_labels, checked_scores
-from polyclinic.evaluation.metrics.intervals import Estimate, check_lengths, estimate, weighted_mean
+from polyclinic.evaluation.metrics.intervals import Estimate, check_lengths
+from polyclinic.evaluation.metrics.score_intervals import estimate_share, patient_codes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +108,7 @@ def conformal_report(
     labels: Float[Array, " N"],
     weights: Integer[np.ndarray, "R N"],
 ) -> ConformalReport:
-    """Coverage, abstention and accuracy on a test split, with 95 % intervals over patients.
+    """Coverage, abstention and accuracy on a test split, with 95 % score intervals over patients.
 
     Args:
         calibrated: on another split.
@@ -119,13 +120,12 @@ def conformal_report(
         ValueError: lengths that differ, scores that are not finite, or labels other than 0, 1 and NaN.
     """
     check_lengths(weights, scores=scores, labels=labels)
-    truth = checked_labels(labels)
+    truth, patients = checked_labels(labels), patient_codes(weights)
     absent, present = calibrated.sets(scores).T
     known, single = ~np.isnan(truth), absent != present
 
     def share(hit: Bool[np.ndarray, " N"], among: Bool[np.ndarray, " N"]) -> Estimate:
-        values = np.where(among, hit.astype(np.float64), np.nan)
-        return estimate(lambda drawn: weighted_mean(values, drawn), weights)
+        return estimate_share(hit, among, patients)
 
     return ConformalReport(
         calibrated=calibrated,

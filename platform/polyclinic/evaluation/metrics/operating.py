@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Integer
+from jaxtyping import Bool, Float, Integer
 
 from polyclinic.evaluation.metrics.arrays import Array, checked_labels, checked_scores
-from polyclinic.evaluation.metrics.confusion import Confusion, weighted_confusion
-from polyclinic.evaluation.metrics.intervals import Estimate, Interval, check_lengths, counted_once, percentile_interval
+from polyclinic.evaluation.metrics.confusion import weighted_confusion
+from polyclinic.evaluation.metrics.intervals import Estimate, check_lengths
+from polyclinic.evaluation.metrics.score_intervals import estimate_share, patient_codes
 
 RULES = ("youden", "sensitivity", "specificity")
 
@@ -103,7 +104,7 @@ def operating_points(
     thresholds: Sequence[Threshold],
     weights: Integer[np.ndarray, "R N"],
 ) -> tuple[OperatingPoint, ...]:
-    """Rates and counts of a test split at each threshold, with 95 % intervals over patients.
+    """Rates and counts of a test split at each threshold, with 95 % score intervals over patients.
 
     The thresholds are taken as they are: intervals tell how far the test split is chance, not the choice.
 
@@ -117,40 +118,37 @@ def operating_points(
         ValueError: lengths that differ, scores that are not finite, or labels other than 0, 1 and NaN.
     """
     check_lengths(weights, scores=scores, labels=labels)
-    known = np.array([one.value for one in thresholds if one.value == one.value], dtype=np.float64)
-    whole = weighted_confusion(scores, labels, known, counted_once(weights))
-    draws = weighted_confusion(scores, labels, known, weights)
-    places = iter(range(len(known)))
-    return tuple(
-        _point(one, whole, draws, next(places)) if one.value == one.value else _undefined(one, len(weights))
-        for one in thresholds
-    )
+    values, truth, patients = checked_scores(scores), checked_labels(labels), patient_codes(weights)
+    return tuple(_point(one, values, truth, patients) for one in thresholds)
 
 
-def _point(threshold: Threshold, whole: Confusion, draws: Confusion, place: int) -> OperatingPoint:
-    def rate(name: str) -> Estimate:
-        return Estimate(float(getattr(whole, name)[place, 0]), percentile_interval(getattr(draws, name)[place]))
+def _point(
+    threshold: Threshold,
+    scores: Float[np.ndarray, " N"],
+    labels: Float[np.ndarray, " N"],
+    patients: Integer[np.ndarray, " N"],
+) -> OperatingPoint:
+    known, flagged, ill = ~np.isnan(labels), scores >= threshold.value, labels == 1
+    defined = threshold.value == threshold.value
+
+    def rate(hits: Bool[np.ndarray, " N"], among: Bool[np.ndarray, " N"]) -> Estimate:
+        return estimate_share(hits, among & known & defined, patients)
+
+    def count(those: Bool[np.ndarray, " N"]) -> int | None:
+        return int((those & known).sum()) if defined else None
 
     return OperatingPoint(
         threshold=threshold,
-        sensitivity=rate("sensitivity"),
-        specificity=rate("specificity"),
-        ppv=rate("ppv"),
-        npv=rate("npv"),
-        flagged=rate("flagged"),
-        true_positive=int(whole.true_positive[place, 0]),
-        false_positive=int(whole.false_positive[place, 0]),
-        true_negative=int(whole.true_negative[place, 0]),
-        false_negative=int(whole.false_negative[place, 0]),
+        sensitivity=rate(flagged, ill),
+        specificity=rate(~flagged, ~ill),
+        ppv=rate(ill, flagged),
+        npv=rate(~ill, ~flagged),
+        flagged=rate(flagged, known),
+        true_positive=count(flagged & ill),
+        false_positive=count(flagged & ~ill),
+        true_negative=count(~flagged & ~ill),
+        false_negative=count(~flagged & ill),
     )
-
-
-def _undefined(threshold: Threshold, resamples: int) -> OperatingPoint:
-    nothing = Estimate(float("nan"), Interval(float("nan"), float("nan"), resamples))
-    return OperatingPoint(
-        threshold=threshold, sensitivity=nothing, specificity=nothing, ppv=nothing, npv=nothing, flagged=nothing,
-        true_positive=None, false_positive=None, true_negative=None, false_negative=None,
-    )  # fmt: skip
 
 
 def _rule_in_words(rule: str, at_least: float | None) -> str:

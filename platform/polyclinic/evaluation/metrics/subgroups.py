@@ -3,22 +3,20 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Integer
 from scipy.special import expit
 
 from polyclinic.evaluation.metrics.arrays import Array, checked_labels, checked_scores
-from polyclinic.evaluation.metrics.average_precision import weighted_average_precision
 from polyclinic.evaluation.metrics.calibration import weighted_brier, weighted_calibration_error
-from polyclinic.evaluation.metrics.confusion import weighted_confusion
-from polyclinic.evaluation.metrics.intervals import (
-    Estimate,
-    check_lengths,
-    counted_once,
-    percentile_interval,
-    weighted_auroc,
+from polyclinic.evaluation.metrics.intervals import Estimate, check_lengths, estimate
+from polyclinic.evaluation.metrics.score_intervals import (
+    difference_interval,
+    estimate_auroc,
+    estimate_average_precision,
+    estimate_share,
+    patient_codes,
 )
 
 NOT_STATED = "not stated"
@@ -48,8 +46,8 @@ class Gap:
     Attributes:
         highest: group of the highest value.
         lowest: group of the lowest.
-        difference: of the two, over the same resamples. As they were picked for their distance, its interval is
-            farther from 0 than chance alone would have it, the more so the more groups there are.
+        difference: of the two, from the intervals of both (MOVER). As they were picked for their distance, its
+            interval is farther from 0 than chance alone would have it, the more so the more groups there are.
     """
 
     highest: str
@@ -80,13 +78,6 @@ class SubgroupReport:
     columns: dict[str, GroupColumn]
     threshold: float
     minimum: int
-
-
-class _Measured(NamedTuple):
-    """The value of a metric in a group and in each resample of it."""
-
-    value: float
-    draws: Float[np.ndarray, " R"]
 
 
 def subgroup_report(
@@ -132,7 +123,7 @@ def subgroup_report(
 def _column(
     names: Sequence[str | None],
     truth: Float[np.ndarray, " N"],
-    measure: Callable[[Integer[np.ndarray, " n"]], dict[str, _Measured | str]],
+    measure: Callable[[Integer[np.ndarray, " n"]], dict[str, Estimate | str]],
 ) -> GroupColumn:
     of_study = np.array([name or NOT_STATED for name in names], dtype=object)
     rows = {str(name): np.flatnonzero(of_study == name) for name in sorted(set(of_study))}
@@ -153,30 +144,29 @@ def _measure(
     threshold: float,
     minimum: int,
     bins: int,
-) -> dict[str, _Measured | str]:
+) -> dict[str, Estimate | str]:
     """Each metric of some studies, or why it has none."""
     scores, labels, own = values[studies], truth[studies], weights[:, studies]
-    chance = np.asarray(expit(scores))
-
-    def decided(rate: str) -> Callable[[np.ndarray], np.ndarray]:
-        return lambda drawn: getattr(weighted_confusion(scores, labels, np.array([threshold]), drawn), rate)[0]
-
-    statistics: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
-        "auroc": ("both", partial(weighted_auroc, scores, labels)),
-        "average_precision": ("both", partial(weighted_average_precision, scores, labels)),
-        "sensitivity": ("positive", decided("sensitivity")),
-        "specificity": ("negative", decided("specificity")),
-        "calibration_error": ("any", partial(weighted_calibration_error, chance, labels, bins=bins)),
-        "brier": ("any", partial(weighted_brier, chance, labels)),
+    chance, patients, flagged = np.asarray(expit(scores)), patient_codes(own), scores >= threshold
+    statistics: dict[str, tuple[str, Callable[[], Estimate]]] = {
+        "auroc": ("both", lambda: estimate_auroc(scores, labels, patients)),
+        "average_precision": ("both", lambda: estimate_average_precision(scores, labels, own)),
+        "sensitivity": ("positive", lambda: estimate_share(flagged, labels == 1, patients)),
+        "specificity": ("negative", lambda: estimate_share(~flagged, labels == 0, patients)),
+        "calibration_error": (
+            "any",
+            lambda: estimate(partial(weighted_calibration_error, chance, labels, bins=bins), own),
+        ),
+        "brier": ("any", lambda: estimate(partial(weighted_brier, chance, labels), own)),
     }
-    measured: dict[str, _Measured | str] = {}
+    measured: dict[str, Estimate | str] = {}
     for name, (needs, statistic) in statistics.items():
         if name in ("sensitivity", "specificity") and threshold != threshold:
             measured[name] = "no threshold was set"
         elif (reason := _lacking(labels, needs, minimum)) is not None:
             measured[name] = reason
         else:
-            measured[name] = _Measured(float(statistic(counted_once(own))[0]), statistic(own))
+            measured[name] = statistic()
     return measured
 
 
@@ -192,24 +182,18 @@ def _lacking(labels: Float[np.ndarray, " n"], needs: str, minimum: int) -> str |
     return None
 
 
-def _subgroup(name: str, measured: Mapping[str, _Measured | str], labels: Float[np.ndarray, " n"]) -> Subgroup:
+def _subgroup(name: str, measured: Mapping[str, Estimate | str], labels: Float[np.ndarray, " n"]) -> Subgroup:
     return Subgroup(
-        name=name,
-        n=int((~np.isnan(labels)).sum()),
-        n_positive=int((labels == 1).sum()),
-        metrics={
-            metric: one if isinstance(one, str) else Estimate(one.value, percentile_interval(one.draws))
-            for metric, one in measured.items()
-        },
+        name=name, n=int((~np.isnan(labels)).sum()), n_positive=int((labels == 1).sum()), metrics=dict(measured)
     )
 
 
-def _gap(measured: Mapping[str, _Measured | str]) -> Gap | str:
-    known = {name: one for name, one in measured.items() if isinstance(one, _Measured)}
+def _gap(measured: Mapping[str, Estimate | str]) -> Gap | str:
+    known = {name: one for name, one in measured.items() if isinstance(one, Estimate)}
     if len(known) < 2:
         return f"{len(known)} of {len(measured)} groups have a value, a gap needs two"
     highest = max(known, key=lambda name: known[name].value)
     lowest = min(known, key=lambda name: known[name].value)
     top, bottom = known[highest], known[lowest]
-    difference = Estimate(top.value - bottom.value, percentile_interval(top.draws - bottom.draws))
+    difference = Estimate(top.value - bottom.value, difference_interval(top, bottom))
     return Gap(highest=highest, lowest=lowest, difference=difference)

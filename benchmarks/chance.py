@@ -1,0 +1,36 @@
+"""Scores that are noise: how often the evidence of few positives passes for knowledge, at a nominal 2.5 %."""
+
+import numpy as np
+
+from benchmarks.measure import Figure
+from polyclinic.evaluation.metrics.score_intervals import estimate_auroc
+from polyclinic.exporting.rules import CHANCE
+
+COMMAND = "python -m benchmarks chance"
+VALIDATIONS = ((18, 1), (18, 2), (200, 1), (200, 2), (200, 5), (200, 20))
+"""Studies, and those with the finding."""
+
+DRAWS = 5_000
+
+
+def measure() -> list[Figure]:
+    """The share of noise whose AUROC has an interval above one half, for the worst of the validation splits."""
+    rng = np.random.default_rng(0)
+    rates = {split: _false_rate(*split, rng) for split in VALIDATIONS}
+    each = [
+        Figure(name=f"chance.false_rate_{positives}_of_{studies}", value=rate, unit="", command=COMMAND)
+        for (studies, positives), rate in rates.items()
+    ]
+    worst = max(rates.values())
+    return [
+        Figure(name="chance.false_rate", value=worst, unit="", command=COMMAND, goal=0.035, at_most=True),
+        *each,
+    ]
+
+
+def _false_rate(studies: int, positives: int, rng: np.random.Generator) -> float:
+    labels, patients = (np.arange(studies) < positives).astype(np.float64), np.arange(studies)
+    passed = sum(
+        estimate_auroc(scores, labels, patients).ci95.low > CHANCE for scores in rng.normal(size=(DRAWS, studies))
+    )
+    return passed / DRAWS

@@ -1,0 +1,201 @@
+"""Closed-form 95 % intervals over patients that stay open where a class has few of them.
+
+A percentile bootstrap of one positive study resamples the negatives only: it reads as proof. The intervals here invert
+a score test, so that a perfect separation of few patients has a lower end far below 1.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+from jaxtyping import Bool, Float, Integer
+from scipy.optimize import brentq
+from scipy.stats import norm
+
+from polyclinic.evaluation.metrics.arrays import Array, checked_labels, checked_scores
+from polyclinic.evaluation.metrics.auroc import auroc, placement_values
+from polyclinic.evaluation.metrics.average_precision import weighted_average_precision
+from polyclinic.evaluation.metrics.intervals import Estimate, Interval, estimate
+
+LEVEL = 0.95
+_Z = float(norm.ppf((1 + LEVEL) / 2))
+_NEAR = 1e-12
+_ENOUGH_RESAMPLES = 64
+_UNDEFINED = Interval(float("nan"), float("nan"), 0)
+
+
+def patient_codes(weights: Integer[np.ndarray, "R N"]) -> Integer[np.ndarray, " N"]:
+    """The patient of each study as a number, from ``patient_resamples``.
+
+    Studies of one patient are drawn equally often in every resample. Two patients who agree by accident in all of the
+    first 64 (a probability of about 0.31 to the power of 64) would be taken for one, and the interval be wider.
+    """
+    columns = weights[:_ENOUGH_RESAMPLES].T.astype(np.uint64)
+    factors = np.random.default_rng(0).integers(1, 2**63, size=columns.shape[1], dtype=np.uint64)
+    return np.unique(columns @ factors, return_inverse=True)[1]
+
+
+def fewest_patients(labels: Float[np.ndarray, " N"], weights: Integer[np.ndarray, "R N"]) -> int:
+    """Number of patients in the smaller of the two classes."""
+    patients = patient_codes(weights)
+    return min(len(np.unique(patients[labels == label])) for label in (0, 1))
+
+
+def estimate_auroc(
+    scores: Float[Array, " N"], labels: Float[Array, " N"], patients: Integer[np.ndarray, " N"]
+) -> Estimate:
+    """AUROC with its 95 % score interval (Newcombe 2006, part 2, method 5), made wider for studies of one patient.
+
+    The interval holds every value t with ``(auroc - t)^2 <= z^2 V(t)``, where V is the variance of Hanley and McNeil
+    (1982) under exponential scores. At t = 1/2 that is the Mann-Whitney test: a model is told from chance exactly
+    where the test rejects it. The numbers of both classes are divided by the design effect, the ratio of the variance
+    over patients (Obuchowski 1997) to that over studies (DeLong et al. 1988).
+
+    Args:
+        scores: any monotone measure of how likely the finding is.
+        labels: 0, 1, or NaN where unknown; unknown studies are left out.
+        patients: one number per patient, such as from ``patient_codes``.
+
+    Returns:
+        NaN with a NaN interval where a class is absent.
+
+    Raises:
+        ValueError: scores that are not finite, or labels other than 0, 1 and NaN.
+    """
+    values, truth = checked_scores(scores), checked_labels(labels)
+    value = auroc(values, truth)
+    if np.isnan(value):
+        return Estimate(value, _UNDEFINED)
+    effect = _auroc_design_effect(values, truth, patients)
+    positives, negatives = (max(1.0, (truth == label).sum() / effect) for label in (1, 0))
+
+    def variance(t: float) -> float:
+        spread = max(0.0, (positives + negatives) / 2 - 1) * ((1 - t) / (2 - t) + t / (1 + t))
+        return t * (1 - t) * (1 + spread) / (positives * negatives)
+
+    return Estimate(value, _inverted(value, variance))
+
+
+def estimate_share(
+    hits: Float[np.ndarray, " N"] | Bool[np.ndarray, " N"],
+    among: Bool[np.ndarray, " N"],
+    patients: Integer[np.ndarray, " N"],
+) -> Estimate:
+    """A mean of values from 0 to 1, such as a sensitivity, with its 95 % score interval (Wilson 1927).
+
+    The number of studies is divided by the design effect over patients (Kish 1965, section 8.2), at least 1.
+
+    Args:
+        hits: one value per study.
+        among: the studies that count.
+        patients: one number per patient.
+
+    Returns:
+        NaN with a NaN interval where no study counts.
+    """
+    values, clusters = np.asarray(hits, dtype=np.float64)[among], patients[among]
+    if not len(values):
+        return Estimate(float("nan"), _UNDEFINED)
+    value = float(values.mean())
+    studies = len(values) / _share_design_effect(values, clusters)
+    return Estimate(value, _inverted(value, lambda t: t * (1 - t) / studies))
+
+
+def estimate_average_precision(
+    scores: Float[Array, " N"], labels: Float[Array, " N"], weights: Integer[np.ndarray, "R N"]
+) -> Estimate:
+    """Average precision with a 95 % interval that holds both a bootstrap's and the binomial one.
+
+    The bootstrap over patients does not vary the positive study where there is one; the binomial interval takes the
+    precision for a share of the positive studies (Boyd, Eng and Page 2013, section 3.2), here by Wilson's score.
+
+    Args:
+        scores: any monotone measure of how likely the finding is.
+        labels: 0, 1, or NaN where unknown; unknown studies are left out.
+        weights: from ``patient_resamples``.
+
+    Returns:
+        NaN with a NaN interval where no study has the finding.
+
+    Raises:
+        ValueError: scores that are not finite, or labels other than 0, 1 and NaN.
+    """
+    resampled = estimate(partial(weighted_average_precision, scores, labels), weights)
+    if np.isnan(resampled.value):
+        return resampled
+    patients = patient_codes(weights)[checked_labels(labels) == 1]
+    studies = len(patients) / _full_design_effect(patients)
+    binomial = _inverted(resampled.value, lambda t: t * (1 - t) / studies)
+    return Estimate(resampled.value, hull(resampled.ci95, binomial))
+
+
+def difference_interval(first: Estimate, second: Estimate) -> Interval:
+    """Interval of the first minus the second from those of each (MOVER; Zou and Donner 2008, section 2).
+
+    It takes the two for independent, which is too wide for two measures that rise and fall together.
+    """
+    low, high = (
+        np.hypot(one.value - one.ci95.low, other.ci95.high - other.value)
+        for one, other in ((first, second), (second, first))
+    )
+    between = first.value - second.value
+    return Interval(float(between - low), float(between + high), first.ci95.undefined + second.ci95.undefined)
+
+
+def mean_of_estimates(parts: Sequence[Estimate]) -> Estimate:
+    """Mean of K independent estimates with its interval (MOVER; Zou and Donner 2008); NaN of none."""
+    if not parts:
+        return Estimate(float("nan"), _UNDEFINED)
+    values = np.array([part.value for part in parts])
+    low, high = (
+        float(np.sqrt(np.square(values - [getattr(part.ci95, end) for part in parts]).sum()) / len(parts))
+        for end in ("low", "high")
+    )
+    mean = float(values.mean())
+    return Estimate(mean, Interval(mean - low, mean + high, 0))
+
+
+def hull(first: Interval, second: Interval) -> Interval:
+    """The shortest interval that holds both; an undefined one adds nothing."""
+    return Interval(float(np.fmin(first.low, second.low)), float(np.fmax(first.high, second.high)), first.undefined)
+
+
+def _inverted(value: float, variance: Callable[[float], float]) -> Interval:
+    """Both ends of the values t with ``(value - t)^2 <= z^2 variance(t)``."""
+
+    def beyond(t: float) -> float:
+        return (value - t) ** 2 - _Z**2 * variance(t)
+
+    # 0 and 1 have no variance: there the equation always holds, and the end that is sought lies further in.
+    low = 0.0 if value <= 0 else float(brentq(beyond, 0.0, min(value, 1 - _NEAR)))
+    high = 1.0 if value >= 1 else float(brentq(beyond, max(value, _NEAR), 1.0))
+    return Interval(low, high, 0)
+
+
+def _auroc_design_effect(
+    scores: Float[np.ndarray, " N"], labels: Float[np.ndarray, " N"], patients: Integer[np.ndarray, " N"]
+) -> float:
+    classes = [patients[labels == label] for label in (1, 0)]
+    largest = max(_full_design_effect(members) for members in classes)
+    if largest == 1:
+        return 1.0
+    centred = [(own - own.mean()) / len(own) for own in placement_values(scores, labels)]
+    studies = sum(float(np.square(own).sum()) for own in centred)
+    if studies == 0:
+        return largest
+    sums = np.bincount(np.concatenate(classes), weights=np.concatenate(centred))
+    return float(np.clip(np.square(sums).sum() / studies, 1.0, largest))
+
+
+def _share_design_effect(values: Float[np.ndarray, " n"], patients: Integer[np.ndarray, " n"]) -> float:
+    largest, deviations = _full_design_effect(patients), values - values.mean()
+    studies = float(np.square(deviations).sum())
+    if studies == 0:
+        return largest
+    return float(np.clip(np.square(np.bincount(patients, weights=deviations)).sum() / studies, 1.0, largest))
+
+
+def _full_design_effect(patients: Integer[np.ndarray, " n"]) -> float:
+    """The design effect where all studies of a patient agree: their number, in the mean over studies."""
+    counts = np.unique(patients, return_counts=True)[1]
+    return float(np.square(counts).sum() / counts.sum())
