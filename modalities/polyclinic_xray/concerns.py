@@ -31,6 +31,7 @@ def radiograph_concerns(source: Source, raw: Radiograph) -> Iterator[Concern]:
     if isinstance(source, Path):
         yield from _dicom_header(source) if raw.facts.get("format") == "dicom" else _raster_header(source)
     yield from _size(raw)
+    yield from _spacing(raw)
     yield from _clipping(raw)
     if suspect_words(raw.pixels):
         yield Concern(severity="warning", code="burned-in-text", said="a row of marks in the pixels looks like a word")
@@ -103,11 +104,17 @@ def _size(raw: Radiograph) -> Iterator[Concern]:
         )
 
 
+def _spacing(raw: Radiograph) -> Iterator[Concern]:
+    if "not usable" in str(raw.facts.get("spacing", "")):
+        yield Concern(
+            severity="warning",
+            code="pixel-spacing",
+            said=f"{raw.facts['spacing']}: the pixels are taken to be square; correct the element",
+        )
+
+
 def _clipping(raw: Radiograph) -> Iterator[Concern]:
     """Share of the pixels at each end of the range, without a border all of which lies there (collimation, padding)."""
-    if raw.pixels.min() == raw.pixels.max():
-        yield Concern(severity="error", code="blank-image", said="every pixel has the same value")
-        return
     ends = (("darkest", raw.pixels.min(), _DARK_SHARE), ("brightest", raw.pixels.max(), _BRIGHT_SHARE))
     for end, extreme, most in ends:
         at_end = raw.pixels == extreme

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import get_frame
 from pydicom.pixels import apply_color_lut
 from pydicom.uid import (
     JPEG2000,
+    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -26,7 +27,7 @@ from polyclinic_xray.codestream import check_claim
 from polyclinic_xray.decoders import ENCAPSULATED_UNCOMPRESSED, decoder_of, name_of
 from polyclinic_xray.grey_jpeg import decode_grey
 from polyclinic_xray.inflated import refuse_bomb
-from polyclinic_xray.radiograph import MAX_PIXELS, Radiograph
+from polyclinic_xray.radiograph import MAX_PIXELS, Radiograph, plausible_aspect
 from polyclinic_xray.voi import to_display
 
 _LUMA = np.array([0.299, 0.587, 0.114])
@@ -37,6 +38,7 @@ _UNCOMPRESSED = (
 _LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000)
 _MAX_BYTES = 500_000_000
 _NOT_STATED = "not stated"
+_SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio")
 
 
 def read_dicom(path: Path, *, window: int = 0) -> Radiograph:
@@ -57,7 +59,8 @@ def read_dicom(path: Path, *, window: int = 0) -> Radiograph:
         except UnreadableSource:
             raise
         except Exception as error:
-            raise UnreadableSource(f"DICOM elements are missing or invalid ({type(error).__name__})") from None
+            element = getattr(error, "name", None) or type(error).__name__
+            raise UnreadableSource(f"DICOM elements are missing or invalid ({element})") from None
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,8 @@ def read_stored(path: Path) -> Stored:
     """Parse a DICOM file and decode its pixels, not yet for display; for errors see ``read_dicom``."""
     dataset = parse_dicom(path)
     syntax = _syntax(dataset)
+    if syntax == _NOT_STATED:
+        syntax = _assume_syntax(dataset)
     if syntax == ENCAPSULATED_UNCOMPRESSED:
         _unwrap(dataset)
     _refuse_unusable(dataset, syntax)
@@ -89,17 +94,18 @@ def _read(path: Path, window: int) -> Radiograph:
     found = read_stored(path)
     dataset, stored = found.dataset, found.pixels
     facts = {**_facts(dataset, found.syntax, found.decoder), "unused_bits": found.unused}
+    aspect, facts["spacing"] = _pixel_aspect(dataset)
     if str(dataset.PhotometricInterpretation) == "PALETTE COLOR":
         colours = apply_color_lut(stored, dataset)
-        return Radiograph(_luminance(colours, colours.dtype.itemsize * 8), facts)
+        return Radiograph(_luminance(colours, colours.dtype.itemsize * 8), facts, aspect)
     if stored.ndim == 3:
-        return Radiograph(_luminance(stored, int(dataset.BitsStored)), facts)
+        return Radiograph(_luminance(stored, int(dataset.BitsStored)), facts, aspect)
     if str(dataset.PhotometricInterpretation) not in ("MONOCHROME1", "MONOCHROME2"):
         raise UnreadableSource(
             "one sample per pixel without a grey photometric interpretation; its polarity is unknown"
         )
     shown, steps = to_display(dataset, stored, limits=_limits(dataset), window=window)
-    return Radiograph(shown, {**facts, **steps})
+    return Radiograph(shown, {**facts, **steps}, aspect)
 
 
 def parse_dicom(path: Path) -> Dataset:
@@ -132,7 +138,10 @@ def _unwrap(dataset: Dataset) -> None:
 def _refuse_unusable(dataset: Dataset, syntax: str) -> None:
     if "PixelData" not in dataset:
         found = [name for name in ("FloatPixelData", "DoubleFloatPixelData", "WaveformSequence") if name in dataset]
-        raise UnreadableSource(f"DICOM without integer Pixel Data (found {', '.join(found) or 'no image element'})")
+        kind = f" of kind {UID(str(dataset.SOPClassUID)).name}" if "SOPClassUID" in dataset else ""
+        raise UnreadableSource(
+            f"got DICOM{kind} without integer Pixel Data (found {', '.join(found) or 'no image element'})"
+        )
     if decoder_of(syntax) is None and syntax != _NOT_STATED:
         raise UnreadableSource(f"pixel data cannot be decoded (no decoder for transfer syntax {name_of(syntax)})")
     frames = int(dataset.get("NumberOfFrames") or 1)
@@ -142,9 +151,10 @@ def _refuse_unusable(dataset: Dataset, syntax: str) -> None:
     if not 0 < rows * columns <= MAX_PIXELS:
         raise UnreadableSource(f"DICOM of {rows} x {columns} pixels; expected 1 to {MAX_PIXELS:,} pixels")
     if syntax in _UNCOMPRESSED:
-        # More than a whole row is no padding: then Rows or Columns are not those of these pixels.
+        # A whole row of different values is not padding: Rows or Columns are not those of these pixels.
         row = columns * int(dataset.get("SamplesPerPixel", 1)) * int(dataset.BitsAllocated) // 8
-        if len(dataset.PixelData) >= (rows + 1) * max(row, 2):
+        beyond = dataset.PixelData[rows * row :]
+        if len(beyond) >= max(row, 2) and beyond.strip(beyond[:1]):
             raise UnreadableSource(f"pixel data of {len(dataset.PixelData)} bytes for {rows} rows of {row} bytes")
     high_bit, bits = int(dataset.get("HighBit", dataset.BitsStored - 1)), int(dataset.BitsStored)
     if high_bit != bits - 1:
@@ -197,16 +207,45 @@ def _syntax(dataset: Dataset) -> str:
     return str(meta.get("TransferSyntaxUID", _NOT_STATED)) if meta is not None else _NOT_STATED
 
 
+def _assume_syntax(dataset: Dataset) -> str:
+    """State the encoding that the parser found in a file without meta information; the pixels must be plain."""
+    implicit, little = dataset.original_encoding
+    if "PixelData" not in dataset or dataset["PixelData"].is_undefined_length:
+        return _NOT_STATED
+    plain = {(True, True): ImplicitVRLittleEndian, (False, True): ExplicitVRLittleEndian}
+    syntax = plain.get((bool(implicit), bool(little)), ExplicitVRBigEndian)
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = syntax
+    return str(syntax)
+
+
+def _pixel_aspect(dataset: Dataset) -> tuple[float, str]:
+    """Height of a pixel divided by its width, and the element that states it (PS3.3 C.7.6.3.1.7, 10.7.1.3).
+
+    A spacing is distances between rows, then columns; the aspect ratio counts only where no spacing is usable.
+    """
+    unusable = "none"
+    for name in _SPACINGS:
+        try:
+            value = dataset.get(name)
+            if value is None or value == "":
+                continue
+            height, width = (float(each) for each in value)
+            if (aspect := plausible_aspect(height, width)) is not None:
+                return aspect, name
+        except (TypeError, ValueError):
+            pass  # another number of values, or a decimal comma
+        unusable = f"{name} (not usable)"
+    return 1.0, unusable
+
+
 def _facts(dataset: Dataset, syntax: str, decoder: str) -> dict[str, float | str]:
-    """Provenance; ImagerPixelSpacing is named but never stands in for PixelSpacing."""
-    spacing = [name for name in ("PixelSpacing", "ImagerPixelSpacing") if name in dataset]
     return {
         "format": "dicom",
         "transfer_syntax": syntax,
         "decoder": decoder,
         "photometric": str(dataset.PhotometricInterpretation),
         "bits": float(dataset.BitsStored),
-        "spacing": spacing[0] if spacing else "none",
         "rows": float(dataset.Rows),
         "columns": float(dataset.Columns),
     }

@@ -34,9 +34,10 @@ from polyclinic_xray.concerns import radiograph_concerns, transfer_syntax
 from polyclinic_xray.decoders import decoders_by_format
 from polyclinic_xray.deidentify import header_names, write_clean
 from polyclinic_xray.dicom import read_dicom
+from polyclinic_xray.formats import SIGNATURE_BYTES, refuse_other_formats
 from polyclinic_xray.imputed import draw_image, write_image
 from polyclinic_xray.phantom import write_phantom
-from polyclinic_xray.radiograph import Radiograph, placement
+from polyclinic_xray.radiograph import Radiograph, placement, refuse_blank
 from polyclinic_xray.raster import read_raster
 from polyclinic_xray.relevance import draw_heat, patch_grid
 from polyclinic_xray.tokens import PatchTokenizer, Stem
@@ -100,12 +101,16 @@ class XRay(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifiab
             raise UnreadableSource("got inline data, expected a DICOM, PNG or JPEG file; set `path` in the cohort")
         try:
             with source.open("rb") as stream:
-                signature = stream.read(4)
+                head = stream.read(SIGNATURE_BYTES)
         except OSError as error:
             raise UnreadableSource(f"file cannot be opened ({type(error).__name__})") from None
-        if signature.startswith(_RASTER_SIGNATURES):
-            return read_raster(source)
-        return read_dicom(source, window=self.window)
+        if head.startswith(_RASTER_SIGNATURES):
+            raw = read_raster(source)
+        else:
+            refuse_other_formats(head)
+            raw = read_dicom(source, window=self.window)
+        refuse_blank(raw.pixels)
+        return raw
 
     def describe(self, raw: Radiograph) -> Mapping[str, float | str]:
         """Format, bit depth, photometric interpretation, transfer syntax, size."""
@@ -143,8 +148,8 @@ class XRay(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifiab
         """Nothing to load."""
 
     def prepare(self, raw: Radiograph) -> Item:
-        """Resize so that the longer side is ``size``, normalise, and pad with the mean to a square."""
-        top, bottom, left, right = placement(raw.pixels.shape, self.size)
+        """Resize to square pixels so that the longer side is ``size``, normalise, and pad with the mean to a square."""
+        top, bottom, left, right = placement(raw, self.size)
         # Pillow's resize averages over the covered area, in one thread: a loader runs many of these at once.
         small = Image.fromarray(raw.pixels).resize((right - left, bottom - top), Image.Resampling.BILINEAR)
         image = np.asarray(small, dtype=np.float32)

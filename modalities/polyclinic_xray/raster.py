@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
+from PIL.ExifTags import Base
 
 from polyclinic.modality import UnreadableSource
-from polyclinic_xray.radiograph import MAX_PIXELS, Radiograph
+from polyclinic_xray.radiograph import MAX_PIXELS, Radiograph, plausible_aspect
 
+_ON_THEIR_SIDE = (5, 6, 7, 8)
 _SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I")
 
 
@@ -39,8 +41,17 @@ def _read(path: Path) -> Radiograph:
         kind, mode = str(image.format).lower(), image.mode
         upright = ImageOps.exif_transpose(image)
         bits = 16 if mode in _SIXTEEN_BIT else 8
+        aspect = _pixel_aspect(image)
         values = np.asarray(upright if bits == 16 else upright.convert("L"), dtype=np.float32)
     pixels = np.clip(values / np.float32(2**bits - 1), 0, 1)
     height, width = pixels.shape
     facts: dict[str, float | str] = {"format": kind, "mode": mode, "bits": float(bits)}
-    return Radiograph(pixels, {**facts, "rows": float(height), "columns": float(width)})
+    return Radiograph(pixels, {**facts, "rows": float(height), "columns": float(width)}, aspect)
+
+
+def _pixel_aspect(image: Image.Image) -> float:
+    """Height of a pixel of the upright image divided by its width, from PNG's pHYs or JPEG's density; 1 without."""
+    across, down = image.info.get("dpi") or image.info.get("aspect") or image.info.get("jfif_density") or (1, 1)
+    turned = image.getexif().get(Base.Orientation, 1) in _ON_THEIR_SIDE
+    height, width = (down, across) if turned else (across, down)
+    return plausible_aspect(float(height), float(width)) or 1.0

@@ -19,7 +19,7 @@ def view_radiograph(raw: Radiograph, *, size: int) -> Picture:
     """
     longest = min(LONGEST_SIDE, max(raw.pixels.shape))
     side = size * max(1, longest // size) if size <= LONGEST_SIDE else LONGEST_SIDE
-    top, bottom, left, right = (round(edge * side / size) for edge in placement(raw.pixels.shape, size))
+    top, bottom, left, right = (round(edge * side / size) for edge in placement(raw, size))
     stored = Image.fromarray(raw.pixels)
     shown = stored.resize((right - left, bottom - top), Image.Resampling.BILINEAR)
     grey = np.zeros((side, side), dtype=np.uint8)

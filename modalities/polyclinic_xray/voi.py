@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset
 from scipy.special import expit
 
 from polyclinic.modality import UnreadableSource
+from polyclinic_xray.radiograph import refuse_blank
 
 
 def to_display(
@@ -48,6 +49,7 @@ def to_display(
         # Each possible value once is cheaper than each pixel; negative values count from the table's end.
         shown = np.roll(show(np.arange(limits[0], limits[1] + 1)), limits[0])[stored]
     padding = _padding(dataset, stored)
+    refuse_blank(shown if padding is None else shown[~padding])
     if padding is not None:
         shown[padding] = 0.0
     return shown, {
@@ -103,7 +105,7 @@ def _modality_name(dataset: Dataset) -> str:
 def _modality(dataset: Dataset, limits: tuple[int, int]) -> tuple[Callable[[np.ndarray], np.ndarray], float, float]:
     """The modality transform (C.11.1), with the smallest and largest value that it can give."""
     if dataset.get("ModalityLUTSequence"):
-        return _table(dataset, dataset.ModalityLUTSequence[0])
+        return _table(dataset, dataset.ModalityLUTSequence[0], *limits)
     slope, intercept = _number(dataset, "RescaleSlope", 1.0), _number(dataset, "RescaleIntercept", 0.0)
     if slope == 0:
         raise UnreadableSource("got RescaleSlope 0, expected another number: all pixels would be the same")
@@ -120,7 +122,7 @@ def _view(
     if dataset.get("VOILUTSequence"):
         tables = dataset.VOILUTSequence
         _require_index(window, len(tables), "VOI lookup tables")
-        table, _, top = _table(dataset, tables[window])
+        table, _, top = _table(dataset, tables[window], low, high)
         return lambda values: table(values) / top, "lut", f"{window} of {len(tables)}"
     centres, widths = _numbers(dataset, "WindowCenter"), _numbers(dataset, "WindowWidth")
     if not centres or not widths:
@@ -147,18 +149,38 @@ def _window(function: str, centre: float, width: float) -> Callable[[np.ndarray]
     raise UnreadableSource("got an unknown VOILUTFunction, expected LINEAR, LINEAR_EXACT or SIGMOID")
 
 
-def _table(dataset: Dataset, item: Dataset) -> tuple[Callable[[np.ndarray], np.ndarray], float, float]:
-    """A lookup table (C.11.1.1) with the smallest and largest entry that its depth allows."""
+def _table(
+    dataset: Dataset, item: Dataset, low: float, high: float
+) -> tuple[Callable[[np.ndarray], np.ndarray], float, float]:
+    """A lookup table (C.11.1.1) of values from ``low`` to ``high``, with the smallest and largest entry of its depth.
+
+    Some writers declare 16 bits for entries of fewer, which would be shown nearly black: the depth is that of the
+    largest entry, at least 8, as in DCMTK's ``DiLookupTable``.
+    """
     count, first, bits = (int(value) for value in item.LUTDescriptor)
     count = count or 2**16
     if not 8 <= bits <= 16:
         raise UnreadableSource(f"got a lookup table of {bits} bits, expected 8 to 16")
-    entries = _entries(dataset, item, count)
+    entries, first = _entries(dataset, item, count), _signed_first(first, count, low, high)
+    depth = max(8, int(entries.max()).bit_length())
 
     def look_up(values: Num[np.ndarray, "..."]) -> np.ndarray:
         return entries[np.clip(np.rint(values) - first, 0, count - 1).astype(np.int64)]
 
-    return look_up, 0.0, float(2**bits - 1)
+    return look_up, 0.0, float(2**depth - 1)
+
+
+def _signed_first(first: int, count: int, low: float, high: float) -> int:
+    """The first mapped value in the sign under which the table meets the values from ``low`` to ``high``.
+
+    The element is US or SS by the sign of the values (C.11.1.1.1), which implicit VR cannot express and some writers
+    get wrong: 64512 then stands for -1024.
+    """
+
+    def shared(start: int) -> float:
+        return min(high, start + count - 1) - max(low, start)
+
+    return max((first, first - 2**16, first + 2**16), key=shared)
 
 
 def _entries(dataset: Dataset, item: Dataset, count: int) -> np.ndarray:
@@ -180,10 +202,18 @@ def _require_index(window: int, count: int, kind: str) -> None:
 
 def _numbers(dataset: Dataset, keyword: str) -> list[float]:
     """All values of a decimal string; none where it is absent or empty."""
-    value = dataset.get(keyword)
+    try:
+        value = dataset.get(keyword)
+    except ValueError:  # a decimal comma, which pydicom finds at the first look
+        value = "not a number"
     if value is None or value == "":
         return []
-    numbers = [float(each) for each in (value if hasattr(value, "__iter__") else [value])]
+    if not hasattr(value, "__iter__"):
+        value = [value]
+    try:
+        numbers = [float(each) for each in ([value] if isinstance(value, str) else value)]
+    except ValueError:
+        raise UnreadableSource(f"got a {keyword} that is not a number, expected one with a decimal point") from None
     if not all(math.isfinite(number) for number in numbers):
         raise UnreadableSource(f"got a {keyword} that is not finite, expected a number")
     return numbers

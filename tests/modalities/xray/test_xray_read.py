@@ -1,5 +1,6 @@
 """Real and broken files: each gives finite pixels or a reason without path or patient."""
 
+import gzip
 import io
 import struct
 import warnings
@@ -117,6 +118,72 @@ def test_exif_orientation_is_undone(tmp_path: Path) -> None:
     exif[0x0112] = 6  # the camera lay on its side: turn clockwise to see it upright
     Image.fromarray(picture).save(tmp_path / "a.jpg", quality=95, exif=exif)
     np.testing.assert_allclose(read(tmp_path / "a.jpg").pixels, np.rot90(picture, -1) / 255, atol=0.05)
+
+
+@pytest.mark.public_report(24)
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_raster_states_oblong_pixels(tmp_path: Path, suffix: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(grey(8)).save(tmp_path / f"a.{suffix}", dpi=(100, 50), exif=exif)
+    assert read(tmp_path / f"a.{suffix}").pixel_aspect == pytest.approx(2.0 if orientation == 1 else 0.5, rel=0.01)
+
+
+@pytest.mark.public_report(25)
+@pytest.mark.parametrize("syntax", [pydicom.uid.ImplicitVRLittleEndian, pydicom.uid.ExplicitVRLittleEndian])
+def test_a_file_without_meta_information_reads(tmp_path: Path, syntax: pydicom.uid.UID) -> None:
+    dataset = pydicom.dcmread(SAMPLES / "CT_small.dcm")
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.save_as(tmp_path / "whole.dcm")
+    content = (tmp_path / "whole.dcm").read_bytes()
+    meta = 128 + 4 + 12 + pydicom.dcmread(tmp_path / "whole.dcm").file_meta.FileMetaInformationGroupLength
+    (tmp_path / "bare.dcm").write_bytes(content[meta:])
+    np.testing.assert_array_equal(read(tmp_path / "bare.dcm").pixels, read(tmp_path / "whole.dcm").pixels)
+
+
+def test_padding_behind_the_pixels_is_passed_over(tmp_path: Path) -> None:
+    np.testing.assert_array_equal(read(SAMPLES / "MR_small_padded.dcm").pixels, read(SAMPLES / "MR_small.dcm").pixels)
+    dataset = pydicom.dcmread(SAMPLES / "MR_small.dcm")
+    dataset.PixelData = dataset.PixelData + dataset.PixelData[:1000]
+    dataset.save_as(tmp_path / "a.dcm")
+    with pytest.raises(UnreadableSource, match="bytes for 64 rows"):
+        read(tmp_path / "a.dcm")
+
+
+@pytest.mark.public_report(25)
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (gzip.compress(b"a" * 500), "a gzip file: unpack it first"),
+        (b"PK\x03\x04" + b"\0" * 200, "a zip file: unpack it first"),
+        (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3", "a PDF document"),
+        (b"name,value\ncreatinine,1.1\n", r"text \(such as CSV, HTML or JSON\)"),
+        ("Größe;Wert\n".encode() * 200, r"text \(such as CSV, HTML or JSON\)"),
+        (b"<html><body>", r"text \(such as CSV, HTML or JSON\)"),
+        (b"II*\x00" + b"\0" * 100, "a TIFF image"),
+    ],
+)
+def test_other_formats_are_named(tmp_path: Path, content: bytes, reason: str) -> None:
+    (tmp_path / "doe.dcm").write_bytes(content)
+    with pytest.raises(UnreadableSource, match=f"got {reason}, expected a DICOM, PNG or JPEG image"):
+        read(tmp_path / "doe.dcm")
+
+
+@pytest.mark.public_report(25)
+def test_a_decimal_comma_names_its_element(tmp_path: Path) -> None:
+    dataset = pydicom.dcmread(SAMPLES / "CT_small.dcm")
+    dataset.WindowCenter, dataset.WindowWidth = "40.5", "300.5"
+    dataset.save_as(tmp_path / "a.dcm")
+    (tmp_path / "a.dcm").write_bytes((tmp_path / "a.dcm").read_bytes().replace(b"40.5", b"40,5"))
+    with pytest.raises(UnreadableSource, match="got a WindowCenter that is not a number"):
+        read(tmp_path / "a.dcm")
+
+
+def test_dicom_of_another_kind_is_named() -> None:
+    for name, kind in (("test-SR.dcm", "Comprehensive SR Storage"), ("rtplan.dcm", "RT Plan Storage")):
+        with pytest.raises(UnreadableSource, match=f"got DICOM of kind {kind} without integer Pixel Data"):
+            read(SAMPLES / name)
 
 
 def encoded(kind: str) -> bytes:

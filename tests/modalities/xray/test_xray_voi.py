@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import UID, ComputedRadiographyImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from polyclinic.modality import UnreadableSource
 from polyclinic_xray import XRay
@@ -17,9 +18,17 @@ from polyclinic_xray import XRay
 STORED = np.array([[0, 1, 700, 1500], [2047, 2048, 3000, 4095]])
 
 
-def write(path: Path, stored: np.ndarray, *, bits: int = 12, signed: bool = False, **tags: Any) -> Path:
+def write(
+    path: Path,
+    stored: np.ndarray,
+    *,
+    bits: int = 12,
+    signed: bool = False,
+    syntax: UID = ExplicitVRLittleEndian,
+    **tags: Any,
+) -> Path:
     meta = FileMetaDataset()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.TransferSyntaxUID = syntax
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = ComputedRadiographyImageStorage, "1.2.3"
     dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     dataset.SOPClassUID, dataset.SOPInstanceUID = meta.MediaStorageSOPClassUID, "1.2.3"
@@ -31,7 +40,7 @@ def write(path: Path, stored: np.ndarray, *, bits: int = 12, signed: bool = Fals
     dataset.PixelRepresentation = int(signed)
     for name, value in tags.items():
         setattr(dataset, name, value)
-    data = stored.astype(f"<u{dataset.BitsAllocated // 8}").tobytes()
+    data = stored.astype(f"<{'i' if signed else 'u'}{dataset.BitsAllocated // 8}").tobytes()
     dataset.PixelData = data + b"\0" * (len(data) % 2)
     dataset.save_as(path, enforce_file_format=True)
     return path
@@ -123,6 +132,66 @@ def test_modality_table_then_window(tmp_path: Path) -> None:
     np.testing.assert_allclose(shown, expected, atol=1e-6)
 
 
+@pytest.mark.public_report(7)
+@pytest.mark.parametrize(("entry_bits", "declared"), [(8, 16), (10, 16), (10, 12), (12, 16), (12, 12), (16, 12)])
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_a_table_shows_the_depth_of_its_entries(
+    tmp_path: Path, entry_bits: int, declared: int, photometric: str
+) -> None:
+    top = 2**entry_bits - 1
+    entries = [round(top * i / 4095) for i in range(4096)]
+    for name in ("VOILUTSequence", "ModalityLUTSequence"):
+        tags = {name: lut(entries, 0, declared), "PhotometricInterpretation": photometric}
+        expected = np.array(entries)[STORED] / top
+        shown = read(write(tmp_path / "a.dcm", STORED, **tags))
+        np.testing.assert_allclose(shown, 1 - expected if photometric == "MONOCHROME1" else expected, atol=1e-6)
+
+
+def test_a_dark_table_of_eight_bits_stays_dark(tmp_path: Path) -> None:
+    entries = [i * 100 // 4095 for i in range(4096)]
+    shown = read(write(tmp_path / "a.dcm", STORED, VOILUTSequence=lut(entries, 0, 8)))
+    np.testing.assert_allclose(shown, np.array(entries)[STORED] / 255, atol=1e-6)
+
+
+def signed_lut(entries: list[int], first: int, vr: str) -> list[Dataset]:
+    (item,) = lut(entries, 0, 12)
+    item["LUTDescriptor"] = DataElement("LUTDescriptor", vr, [len(entries), first, 12])
+    return [item]
+
+
+@pytest.mark.public_report(8)
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+@pytest.mark.parametrize(("vr", "first"), [("SS", -1024), ("US", 64512)])
+def test_first_mapped_value_may_be_negative(tmp_path: Path, syntax: UID, vr: str, first: int) -> None:
+    entries = list(range(4096))
+    rescaled = {"VOILUTSequence": signed_lut(entries, first, vr), "RescaleSlope": 1, "RescaleIntercept": -1024}
+    shown = read(write(tmp_path / "voi.dcm", STORED, syntax=syntax, **rescaled))
+    np.testing.assert_allclose(shown, STORED / 4095, atol=1e-6)
+    for name in ("VOILUTSequence", "ModalityLUTSequence"):
+        tags = {name: signed_lut(entries, first, vr)}
+        shown = read(write(tmp_path / "signed.dcm", STORED - 1024, bits=16, signed=True, syntax=syntax, **tags))
+        np.testing.assert_allclose(shown, STORED / 4095, atol=1e-6)
+
+
+def test_a_large_first_mapped_value_stays_positive(tmp_path: Path) -> None:
+    tags = {"VOILUTSequence": signed_lut(list(range(4096)), 60000, "US")}
+    shown = read(write(tmp_path / "a.dcm", STORED + 60000, bits=16, **tags))
+    np.testing.assert_allclose(shown, STORED / 4095, atol=1e-6)
+
+
+def test_a_blank_image_is_refused_with_and_without_padding(tmp_path: Path) -> None:
+    padded = np.where(STORED > 2000, 4095, 7)
+    cases: list[tuple[np.ndarray, dict[str, Any]]] = [
+        (np.full((4, 4), 7), {}),
+        (STORED, {"WindowCenter": 60000, "WindowWidth": 2}),
+        (padded, {"PixelPaddingValue": 4095}),
+        (padded, {"PixelPaddingValue": 7, "PixelPaddingRangeLimit": 4095}),
+    ]
+    for stored, tags in cases:
+        with pytest.raises(UnreadableSource, match="every pixel is shown with the same value"):
+            read(write(tmp_path / "a.dcm", stored, **tags))
+
+
 def test_setting_chooses_among_windows_and_refuses_what_is_not_there(tmp_path: Path) -> None:
     path = write(tmp_path / "doe.dcm", STORED, WindowCenter=[2048, 1000], WindowWidth=[4096, 500])
     expected = [[by_formula(v, 1000, 500) for v in row] for row in STORED.tolist()]
@@ -155,6 +224,7 @@ def test_only_the_stored_bits_count(
 ) -> None:
     allocated = 8 if bits == 8 else 16
     cells = np.array(data.draw(st.lists(st.integers(0, 2**allocated - 1), min_size=6, max_size=6))).reshape(2, 3)
+    assume(len({*(cells.ravel() % 2**bits).tolist()}) > 1)
     path = write(tmp_path_factory.mktemp("bits") / "a.dcm", cells, bits=bits, signed=signed)
     # Two's complement by its definition: the highest stored bit weighs -2^(bits-1), stray bits above weigh nothing.
     value = sum(((cells >> k) & 1) * 2**k for k in range(bits - 1))
@@ -187,3 +257,48 @@ def test_spacing_is_named_and_never_borrowed(tmp_path: Path) -> None:
     for tags, named in (({}, "none"), ({"ImagerPixelSpacing": [0.1, 0.1]}, "ImagerPixelSpacing")):
         raw = XRay(size=32, patch=8).read(write(tmp_path / "a.dcm", STORED, **tags))
         assert raw.facts["spacing"] == named
+
+
+def ellipse(height: int, width: int) -> np.ndarray:
+    rows, columns = np.ogrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    return np.where(rows**2 + columns**2 < 0.25, 3000, 100)
+
+
+def extent(square: np.ndarray) -> tuple[int, int]:
+    """Height and width of what is bright."""
+    bright = square > (square.min() + square.max()) / 2
+    return int(bright.any(axis=1).sum()), int(bright.any(axis=0).sum())
+
+
+@pytest.mark.public_report(24)
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"PixelSpacing": [0.4, 0.2]},
+        {"ImagerPixelSpacing": [0.4, 0.2]},
+        {"NominalScannedPixelSpacing": [0.4, 0.2]},
+        {"PixelAspectRatio": [2, 1]},
+        {"PixelAspectRatio": [1, 3], "PixelSpacing": [0.4, 0.2]},
+        {"PixelSpacing": [0, 0], "PixelAspectRatio": [2, 1]},
+    ],
+)
+def test_a_circle_of_oblong_pixels_is_round(tmp_path: Path, tags: dict[str, Any]) -> None:
+    plugin = XRay(size=64, patch=8)
+    raw = plugin.read(write(tmp_path / "a.dcm", ellipse(60, 120), **tags))
+    height, width = extent(plugin.prepare(raw)["image"][0].numpy())
+    assert abs(height - width) <= 1
+    height, width = extent(np.asarray(plugin.view(raw).grey))
+    assert abs(height - width) <= 2
+
+
+@pytest.mark.parametrize("spacing", [[0, 0.2], [-0.4, 0.2], [5, 1e-9], [1e400, 1]])
+def test_unusable_spacing_is_ignored_and_reported(tmp_path: Path, spacing: list[float]) -> None:
+    plugin = XRay(size=64, patch=8)
+    path = write(tmp_path / "a.dcm", ellipse(150, 150), PixelSpacing=[0.5, 0.5])
+    content = path.read_bytes()
+    assert content.count(b"0.5\\0.5 ") == 1
+    text = "\\".join("inf" if each > 1e300 else f"{each:g}" for each in spacing).encode()[:8].ljust(8)
+    path.write_bytes(content.replace(b"0.5\\0.5 ", text))
+    raw = plugin.read(path)
+    assert raw.pixel_aspect == 1.0
+    assert "pixel-spacing" in {concern.code for concern in plugin.concerns(path, raw)}

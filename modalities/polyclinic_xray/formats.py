@@ -1,0 +1,50 @@
+"""Files that are not radiographs, recognised by their first bytes."""
+
+from polyclinic.modality import UnreadableSource
+
+SIGNATURE_BYTES = 1024
+
+_SIGNATURES = (
+    (b"\x1f\x8b", "a gzip file: unpack it first"),
+    (b"PK\x03\x04", "a zip file: unpack it first"),
+    (b"%PDF", "a PDF document"),
+    (b"{\\rtf", "an RTF document"),
+    (b"\x00\x00\x00\x0cjP  ", "a JPEG 2000 file"),
+    (b"\xff\x4f\xff\x51", "a JPEG 2000 code stream"),
+    (b"II*\x00", "a TIFF image"),
+    (b"MM\x00*", "a TIFF image"),
+    (b"GIF8", "a GIF image"),
+    (b"BM", "a BMP image"),
+    (b"RIFF", "a RIFF file (WebP, WAV or AVI)"),
+    (b"NRRD", "an NRRD volume"),
+)
+_PREAMBLE, _MAGIC = 128, b"DICM"
+_TEXT_BYTES = frozenset(range(0x20, 0x7F)) | frozenset(b"\t\n\r\f")
+
+
+def refuse_other_formats(head: bytes) -> None:
+    """Refuse a file that is known not to be DICOM.
+
+    Args:
+        head: the first ``SIGNATURE_BYTES`` bytes, or all of a shorter file.
+
+    Raises:
+        UnreadableSource: names the format.
+    """
+    if head[_PREAMBLE : _PREAMBLE + len(_MAGIC)] == _MAGIC:
+        return  # a preamble may hold the signature of another format (PS3.10 section 7.1)
+    found = next((name for signature, name in _SIGNATURES if head.startswith(signature)), None)
+    if found is None and _looks_like_text(head):
+        found = "text (such as CSV, HTML or JSON)"
+    if found is not None:
+        raise UnreadableSource(f"got {found}, expected a DICOM, PNG or JPEG image")
+
+
+def _looks_like_text(head: bytes) -> bool:
+    """Whether every byte is a printable character; DICOM without a preamble begins with a tag that has zero bytes."""
+    unmarked = head.removeprefix(b"\xef\xbb\xbf")
+    try:
+        letters = unmarked.decode("utf-8", errors="strict" if len(head) < SIGNATURE_BYTES else "ignore")
+    except UnicodeDecodeError:
+        return False
+    return bool(letters) and all(ord(letter) in _TEXT_BYTES or letter.isprintable() for letter in letters)
