@@ -1,7 +1,6 @@
 """From a CSV file of one study to its cells, in a long form (name, value, unit) or a wide one (header and one row)."""
 
 import csv
-from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 
@@ -11,35 +10,27 @@ MAX_BYTES = 1_000_000
 """Larger files are refused: one study's row is a few kilobytes."""
 
 
-def read_cells(path: Path, *, columns: Sequence[str], units: Mapping[str, str], encoding: str) -> dict[str, str]:
-    """Read raw strings by name.
+def read_cells(path: Path, *, encoding: str) -> list[tuple[str, str, str]]:
+    """Read name, value and unit of each cell; the unit is empty where the file has no column of units.
 
     Args:
         path: a comma-separated file (RFC 4180).
-        columns: names the caller will use; only these are checked and named in errors.
-        units: the unit that a column must have where the file states one.
         encoding: the file's text encoding.
 
     Raises:
-        UnreadableSource: no such table, more than one study, a name given twice, or another unit than expected.
+        UnreadableSource: no such table, or more than one study.
     """
     header, *rows = _table(path, encoding)
     names = [cell.casefold() for cell in header]
     if {"name", "value"} <= set(names):
-        pairs = [(row[names.index("name")], row[names.index("value")]) for row in rows]
-        if "unit" in names:
-            _refuse_other_units([(row[names.index("name")], row[names.index("unit")]) for row in rows], columns, units)
-    elif len(rows) == 1:
-        pairs = list(zip(header, rows[0], strict=True))
-    else:
+        places = [names.index(name) if name in names else None for name in ("name", "value", "unit")]
+        return [tuple("" if place is None else row[place] for place in places) for row in rows]
+    if len(rows) != 1:
         raise UnreadableSource(
             f"CSV with {len(rows)} rows under a header without `name` and `value`; expected such a header, or one "
             "row per file. For a table of many studies name its columns in the cohort"
         )
-    found = [name for name, _ in pairs]
-    if twice := sorted(name for name in set(columns) if found.count(name) > 1):
-        raise UnreadableSource(f"column(s) {', '.join(map(repr, twice))} given more than once; expected one value each")
-    return dict(pairs)
+    return [(name, value, "") for name, value in zip(header, rows[0], strict=True)]
 
 
 def _table(path: Path, encoding: str) -> list[list[str]]:
@@ -65,11 +56,3 @@ def _table(path: Path, encoding: str) -> list[list[str]]:
     if ragged := sum(len(row) != len(rows[0]) for row in rows):
         raise UnreadableSource(f"CSV with {ragged} row(s) of other length than its header of {len(rows[0])} cells")
     return rows
-
-
-def _refuse_other_units(stated: list[tuple[str, str]], columns: Sequence[str], units: Mapping[str, str]) -> None:
-    for name, unit in stated:
-        if name in columns and unit and unit != units.get(name, unit):
-            raise UnreadableSource(
-                f"column {name!r} is not in {units[name]}; convert it, or set `units` to the unit of the cohort"
-            )

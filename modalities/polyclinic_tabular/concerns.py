@@ -23,16 +23,18 @@ def row_concerns(source: Source, raw: Row, *, encoding: str, approximate: bool) 
         encoding: of a CSV file.
         approximate: whether text that stands for a number was read as one, as the settings wish.
     """
-    cells: Mapping[str, str] = {}
+    cells: list[tuple[str, str]] = []
     if isinstance(source, Path):
-        cells = read_cells(source, columns=(), units={}, encoding=encoding)
+        cells = [(name, value) for name, value, _ in read_cells(source, encoding=encoding)]
     elif isinstance(source, Mapping):
-        cells = source
-    if kinds := identifying_fields("\n".join(f"{name}: {cell}" for name, cell in cells.items())):
+        cells = list(source.items())
+    if kinds := identifying_fields("\n".join(f"{name}: {cell}" for name, cell in cells)):
         yield Concern(severity="warning", code="identifiers", said=f"the row seems to hold {', '.join(kinds)}")
     for fact, (code, said) in _COUNTED.items():
         if count := int(raw.facts.get(fact, 0)):
             wanted = approximate and fact == "text_values"
             yield Concern(severity="note" if wanted else "warning", code=code, said=f"{said}: {count}")
+    if raw.unused:
+        yield Concern(severity="note", code="unused-columns", said=f"names that belong to no column: {len(raw.unused)}")
     if not raw.facts.get("observed", 1.0):
         yield Concern(severity="warning", code="all-missing", said="none of the columns has a value")

@@ -22,6 +22,7 @@ def write_clean_row(
     numeric: Sequence[str],
     categorical: Mapping[str, Sequence[str]],
     units: Mapping[str, str],
+    withheld: Sequence[str] = (),
 ) -> Cleaned:
     """Write decoded values, never a cell, so that no text stays; ages over 89 become 90.
 
@@ -32,6 +33,7 @@ def write_clean_row(
         numeric: columns, in the order of ``raw.values``.
         categorical: columns with their levels, in the order of ``raw.levels``.
         units: of numeric columns.
+        withheld: categorical columns that are left out, as their levels may name somebody.
     """
     removed = Counter[str]()
     cells = {name: _number(name, float(value), removed) for name, value in zip(numeric, raw.values, strict=True)}
@@ -39,9 +41,12 @@ def write_clean_row(
         name: levels[level - 1] if level else ""
         for (name, levels), level in zip(categorical.items(), raw.levels.tolist(), strict=True)
     }
+    cells = {name: cell for name, cell in cells.items() if name not in withheld}
+    removed |= {f"column {name!r}: levels that may name somebody, list them in `categorical`": 1 for name in withheld}
     if isinstance(source, Mapping):
-        removed["columns that are not read"] += sum(name not in cells for name in source)
-        return Cleaned(source={name: cells[name] for name in source if name in cells}, removed=+removed)
+        removed |= {f"column {name!r}: it is not read": 1 for name in raw.unused}
+        kept = {name: cells[column] for column, name in raw.sources.items() if column in cells}
+        return Cleaned(source=kept, removed=+removed)
     written = out.with_name(f"{out.name}.csv")
     with written.open("w", encoding="utf-8", newline="") as stream:
         table = csv.writer(stream)

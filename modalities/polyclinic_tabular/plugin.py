@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
@@ -34,6 +35,8 @@ from polyclinic_tabular.cells import read_cells
 from polyclinic_tabular.concerns import row_concerns
 from polyclinic_tabular.deidentify import write_clean_row
 from polyclinic_tabular.imputed import draw_row, write_row
+from polyclinic_tabular.infer import infer_columns, is_code
+from polyclinic_tabular.names import describe_unused, match_columns
 from polyclinic_tabular.panel import CATEGORICAL, UNITS
 from polyclinic_tabular.phantom import write_phantom
 from polyclinic_tabular.quantities import approximate_number, plain_number
@@ -56,7 +59,8 @@ class Tabular(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentif
     hospital tables that is when a result was stored, not when the specimen was taken.
 
     Args:
-        numeric: numeric columns; the phantom's panel when neither these nor ``categorical`` are given.
+        numeric: numeric columns; when neither these nor ``categorical`` are given, those of the cohort's table, or the
+            panel of ``panel.py`` for one CSV file per study.
         categorical: categorical columns with their known levels; any other level is missing, and counted.
         units: the unit that a numeric column must have where a file states one; the panel's own with its columns.
         plausible: lowest and highest possible value of a column; what lies outside is missing, and counted.
@@ -89,7 +93,8 @@ class Tabular(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentif
         noise: float = 0.02,
         drop: float = 0.05,
     ) -> None:
-        if numeric is None and categorical is None:
+        self._columns_left_out = numeric is None and categorical is None
+        if self._columns_left_out:
             numeric, categorical, units = list(UNITS), CATEGORICAL, UNITS if units is None else units
         self.numeric = list(numeric or [])
         self.categorical = {name: list(levels) for name, levels in (categorical or {}).items()}
@@ -110,17 +115,37 @@ class Tabular(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentif
         """
         columns = [*self.numeric, *self.categorical]
         if isinstance(source, Path):
-            cells = read_cells(source, columns=columns, units=self.units, encoding=self.encoding)
+            pairs = read_cells(source, encoding=self.encoding)
         elif isinstance(source, Mapping):
-            cells = {name: str(cell).strip() for name, cell in source.items()}
+            pairs = [(name, str(cell).strip(), "") for name, cell in source.items()]
         else:
             raise UnreadableSource("got inline text, expected a CSV file or columns; set `columns` in the cohort")
-        if cells and not any(name in cells for name in columns):
+        matched = match_columns(pairs, columns, self.units)
+        if pairs and not matched.cells:
             raise UnreadableSource(
-                f"none of its {len(cells)} columns is configured; expected some of {columns}, "
+                f"none of its {len(pairs)} columns is configured; expected some of {columns}, "
                 "set `numeric` and `categorical`"
             )
-        return self._decoded(cells)
+        return replace(self._decoded(matched.cells), unused=matched.unused, sources=matched.sources)
+
+    def adapt(self, sources: Sequence[Source]) -> dict[str, str]:
+        """Take the columns of the cohort's table where neither ``numeric`` nor ``categorical`` was set.
+
+        Raises:
+            ValueError: none of its columns has a value that can be learned from.
+        """
+        rows = [source for source in sources if isinstance(source, Mapping)]
+        if not self._columns_left_out or not rows:
+            return {}
+        found = infer_columns(rows, self._absent)
+        self.numeric, self.categorical = found.numeric, found.categorical
+        self.units = {name: unit for name, unit in self.units.items() if name in found.numeric}
+        self._refuse_wrong_settings()
+        return found.left_out
+
+    def notes(self, raw: Row) -> tuple[str, ...]:
+        """Names of the source that belong to no column."""
+        return (describe_unused(raw.unused),) if raw.unused else ()
 
     def describe(self, raw: Row) -> Mapping[str, float | str]:
         """Share observed, and how many cells held text, an unknown level or an implausible number."""
@@ -134,7 +159,12 @@ class Tabular(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentif
     def deidentify(self, source: Source, out: Path, identity: Identity, *, suspects: bool) -> Cleaned:
         """Write the configured columns as the numbers and levels that were read, ages over 89 as 90."""
         raw = self.read(source)
-        return write_clean_row(source, raw, out, numeric=self.numeric, categorical=self.categorical, units=self.units)
+        # Levels that nobody listed may be names: only codes and common words pass.
+        unlisted = self._columns_left_out and isinstance(source, Mapping)
+        withheld = [name for name, levels in self.categorical.items() if unlisted and not is_code(levels)]
+        return write_clean_row(
+            source, raw, out, numeric=self.numeric, categorical=self.categorical, units=self.units, withheld=withheld
+        )
 
     def fit(self, raws: Iterable[Row]) -> None:
         """Learn each numeric column's scale from its observed values.
@@ -149,13 +179,19 @@ class Tabular(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentif
         self._scales = [scale(column[~np.isnan(column)]) for column in np.stack(rows).T]
 
     def state(self) -> dict[str, Any]:
-        """Per numeric column 101 percentiles, or mean and deviation; empty before ``fit``."""
+        """The columns, and per numeric one 101 percentiles, or mean and deviation; empty before ``fit``."""
         if self._scales is None:
             return {}
-        return {"scaling": self.scaling, "numeric": list(self.numeric), "scales": [list(s) for s in self._scales]}
+        return {
+            "scaling": self.scaling,
+            "numeric": list(self.numeric),
+            "categorical": {name: list(levels) for name, levels in self.categorical.items()},
+            "units": dict(self.units),
+            "scales": [list(scale) for scale in self._scales],
+        }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Take over learned scales.
+        """Take over learned scales, and the columns where none were set.
 
         Raises:
             ValueError: they belong to other columns or another scaling.
@@ -163,6 +199,9 @@ class Tabular(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentif
         if not state:
             self._scales = None
             return
+        if self._columns_left_out and "categorical" in state:
+            self.numeric, self.units = list(state["numeric"]), dict(state["units"])
+            self.categorical = {name: list(levels) for name, levels in state["categorical"].items()}
         for name in ("scaling", "numeric"):
             if state[name] != getattr(self, name):
                 raise ValueError(f"got a state with {name} {state[name]}, expected {getattr(self, name)}; set `{name}`")

@@ -145,6 +145,21 @@ class Modality(ABC):
         """
         return {}
 
+    def adapt(self, sources: Sequence[Source]) -> dict[str, str]:
+        """Choose settings that were left out from what a cohort holds, before anything is read or fitted.
+
+        Args:
+            sources: of the training studies.
+
+        Returns:
+            What the plugin leaves out of a source, such as a column, each with the reason; nothing by default.
+        """
+        return {}
+
+    def notes(self, raw: Any) -> tuple[str, ...]:
+        """Sentences about one decoded source that whoever reads its score must know, such as what was not used."""
+        return ()
+
     @abstractmethod
     def describe(self, raw: Any) -> Mapping[str, float | str]:
         """Facts about one decoded source (rate, bit depth, share of NaN, truncated or not).

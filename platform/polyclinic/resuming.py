@@ -18,6 +18,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from polyclinic.address import without_password
 from polyclinic.checkpoint import load_checkpoint, provenance
 from polyclinic.checkpointing import LAST, LastCheckpoint
+from polyclinic.cohort import SPLITS, Cohort
 from polyclinic.tracking import RunLogger
 
 _IDLE = ("num_workers", "prepared")
@@ -126,6 +127,31 @@ def resume(asked: str, trainer: L.Trainer, config: Mapping[str, Any], *, new_run
             if isinstance(callback, LastCheckpoint) and trainer.is_global_zero:
                 callback.claim(path.parent)
     return path
+
+
+def refuse_changed_cohort(checkpoint: Path, cohort: Cohort, *, new_run: bool) -> None:
+    """Stop where a run would continue on other studies than it began with, which its record could not show.
+
+    Args:
+        checkpoint: from which training continues.
+        cohort: on which.
+        new_run: whether training continues in a run of its own, which records the cohort as it is now.
+
+    Raises:
+        ValueError: the cohort is another than that of the checkpoint.
+    """
+    data = load_checkpoint(checkpoint).get("CohortDataModule") or {}
+    if data.get("fingerprint") in (None, cohort.fingerprint):
+        return
+    then, now = data.get("studies") or {}, {split: len(cohort.split(split)) for split in SPLITS}
+    counts = ", ".join(f"{split} {then.get(split, 'unknown')} then and {now[split]} now" for split in SPLITS)
+    changed = f"the cohort has changed since the checkpoint was written (studies: {counts})"
+    if not new_run:
+        raise ValueError(
+            f"{changed}; restore the table and its files, or set `--new_run true` to continue from these weights in a "
+            "run of its own"
+        )
+    rank_zero_warn(f"{changed}; the new run records the cohort as it is now")
 
 
 def find_last(out: Path, config: Mapping[str, Any]) -> tuple[Path | None, str]:

@@ -26,7 +26,7 @@ from polyclinic.data import CohortDataModule
 from polyclinic.modality import Modality, installed_modalities
 from polyclinic.pictures import ReconstructionPictures
 from polyclinic.results import refuse_unwritable, write_result
-from polyclinic.resuming import RandomStates, found, requeued, resume
+from polyclinic.resuming import RandomStates, found, refuse_changed_cohort, requeued, resume
 from polyclinic.similarity import SimilarityPicture
 from polyclinic.stopping import StopTogether
 from polyclinic.tracking import RunLogger, RunRecord
@@ -98,6 +98,8 @@ class PolyclinicCLI(LightningCLI):
             _ = self.datamodule.cohort
             if self.config.subcommand == "fit":
                 self.datamodule.refuse_order()
+                if self._resumed is not None:
+                    refuse_changed_cohort(self._resumed, self.datamodule.cohort, new_run=self.config.fit.new_run)
             self._refuse_overlap(self._take_weights())
         if self.config.subcommand == "test" and not is_overridden("test_step", self.model):
             task = type(self.model)

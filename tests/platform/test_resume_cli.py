@@ -2,11 +2,13 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -205,6 +207,30 @@ def test_a_new_run_leaves_the_run_of_its_checkpoint_as_it_is() -> None:
     assert forked["mlflow_run_id"] != first["mlflow_run_id"]
     assert Path(first["last"]).read_bytes() == before
     assert torch.load(forked["last"], weights_only=True)["global_step"] == 2 * torch.load(first["last"])["global_step"]
+
+
+@pytest.mark.public_report(29)
+@pytest.mark.usefixtures("_workplace")
+def test_a_changed_cohort_is_not_continued_in_silence(pulse_cohort: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(pulse_cohort.parent, "copied")
+    cohort = Path("copied/cohort.yaml").absolute()
+    write_config(cohort, {"class_path": "ContrastivePretraining", "init_args": MODEL["init_args"]}, PULSES)
+    first = fit()
+    file = Path("copied") / yaml.safe_load(cohort.read_text())["table"]
+    table = pd.read_csv(file, dtype=str)
+    more = table.assign(study_id=table["study_id"] + "b", patient_id=table["patient_id"] + "b")
+    pd.concat([table, more]).to_csv(file, index=False)
+    further = ["--ckpt_path", "last", "--trainer.max_epochs", "2"]
+    capfd.readouterr()
+    assert main(["fit", "-c", "config.yaml", *further]) == 1
+    said = capfd.readouterr().err
+    sizes = table["split"].value_counts()
+    counts = [f"{split} {sizes[split]} then and {2 * sizes[split]} now" for split in ("train", "val", "test")]
+    assert f"the cohort has changed since the checkpoint was written (studies: {', '.join(counts)})" in said
+    assert "set `--new_run true`" in said
+    assert _count() == 1
+    with pytest.warns(UserWarning, match="the new run records the cohort as it is now"):
+        assert fit(*further, "--new_run", "true")["mlflow_run_id"] != first["mlflow_run_id"]
 
 
 @pytest.mark.usefixtures("_workplace")

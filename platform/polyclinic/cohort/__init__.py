@@ -4,7 +4,7 @@ from polyclinic.cohort.checking import ModalityCheck, check_cohort, print_check
 from polyclinic.cohort.cohort import SPLITS, Cohort, Study, read_cohort
 from polyclinic.cohort.linking import Anchors, Events, Window, link, link_items
 from polyclinic.cohort.phantom import default_modalities, write_phantom_cohort
-from polyclinic.cohort.reading import readable_raws
+from polyclinic.cohort.reading import adapt_modalities, readable_raws
 from polyclinic.cohort.target import Target
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Study",
     "Target",
     "Window",
+    "adapt_modalities",
     "check_cohort",
     "default_modalities",
     "link",

@@ -15,6 +15,7 @@ from polyclinic.cohort.checking import check_as_json, check_cohort, print_check,
 from polyclinic.cohort.cohort import SPLITS, read_cohort
 from polyclinic.cohort.overlap import Seen, find_overlap, print_overlap, seen_cohort
 from polyclinic.cohort.phantom import default_modalities, write_phantom_cohort
+from polyclinic.cohort.reading import adapt_modalities
 from polyclinic.modality import Modality
 
 
@@ -91,8 +92,11 @@ def check(
         raise ValueError(f"{cohort.name} has no modality {absent[0]!r}; it has {list(read.modalities)}")
     if json is not None:
         make_room(json)
-    checks = check_cohort(read, modalities, workers=workers, seconds=seconds)
     console = Console()
+    for name, left_out in adapt_modalities(read, modalities).items():
+        for what, reason in left_out.items():
+            console.print(f"note: {name} leaves out {what!r}: {reason}", soft_wrap=True, markup=False)
+    checks = check_cohort(read, modalities, workers=workers, seconds=seconds)
     print_check(read, checks, console)
     if json is not None:
         json.write_text(json_format.dumps(check_as_json(read, checks), indent=1), encoding="utf-8")

@@ -1,10 +1,23 @@
 """Decoded sources of some studies."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from polyclinic.cohort.cohort import Study
+from polyclinic.cohort.cohort import Cohort, Study
 from polyclinic.modality import Modality, UnreadableSource
+
+
+def adapt_modalities(cohort: Cohort, modalities: Mapping[str, Modality]) -> dict[str, dict[str, str]]:
+    """Let plugins choose the settings that were left out, from the training studies.
+
+    Returns:
+        By modality, what it leaves out of its sources, each with the reason.
+    """
+    studies = cohort.split("train")
+    return {
+        name: modality.adapt([study.sources[name] for study in studies if name in study.sources])
+        for name, modality in modalities.items()
+    }
 
 
 def readable_raws(studies: Sequence[Study], name: str, modality: Modality) -> Iterator[Any]:

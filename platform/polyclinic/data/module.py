@@ -10,9 +10,10 @@ from typing import Any
 import lightning.pytorch as L
 import numpy as np
 import torch
+from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader, Sampler
 
-from polyclinic.cohort import Cohort, Study, Target, read_cohort, readable_raws
+from polyclinic.cohort import SPLITS, Cohort, Study, Target, adapt_modalities, read_cohort, readable_raws
 from polyclinic.data.batch import Batch, collate
 from polyclinic.data.dataset import Place, StudyBatches, StudyDataset, StudyLoader, StudySampler
 from polyclinic.data.fraction import patient_fraction
@@ -176,6 +177,7 @@ class CohortDataModule(L.LightningDataModule):
             "settings": self.settings(),
             "modalities": {name: modality.state() for name, modality in self.modalities.items()},
             "fingerprint": self.cohort.fingerprint,
+            "studies": {split: len(self.cohort.split(split)) for split in SPLITS},
             "labels": list(self.labels),
         }
 
@@ -276,6 +278,10 @@ class CohortDataModule(L.LightningDataModule):
 
     def _fit(self) -> None:
         studies = self.cohort.split("train")
+        fresh = {name: modality for name, modality in self.modalities.items() if name not in self._fitted}
+        for name, left_out in adapt_modalities(self.cohort, fresh).items():
+            for what, reason in left_out.items():
+                rank_zero_info(f"{name} leaves out {what!r}: {reason}")
         for name, modality in self.modalities.items():
             if name not in self._fitted:
                 modality.fit(readable_raws(studies, name, modality))

@@ -13,6 +13,7 @@ from rich.text import Text
 from polyclinic.cohort.cohort import read_cohort
 from polyclinic.cohort.commands import configured, make_room
 from polyclinic.cohort.phantom import default_modalities
+from polyclinic.cohort.reading import adapt_modalities
 from polyclinic.deidentify.cohort import deidentify_cohort
 from polyclinic.deidentify.identity import read_key
 
@@ -45,12 +46,16 @@ def main(argv: Sequence[str]) -> None:
     if given.json is not None and not given.json.resolve().is_relative_to(given.out.resolve()):
         make_room(given.json)
     key = read_key(given.key)
-    names = read_cohort(given.cohort).modalities
+    cohort = read_cohort(given.cohort)
+    modalities = configured(given.experiment) if given.experiment else default_modalities(cohort.modalities)
+    for name, left_out in adapt_modalities(cohort, modalities).items():
+        for what, reason in left_out.items():
+            Console().print(f"note: {name} leaves out {what!r}: {reason}", soft_wrap=True, markup=False)
     told = deidentify_cohort(
         given.cohort,
         given.out,
         key=key,
-        modalities=configured(given.experiment) if given.experiment else default_modalities(names),
+        modalities=modalities,
         workers=given.workers,
         max_refused=given.max_refused,
         suspects=given.keep_suspects,

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from polyclinic.deploy.bundle import Bundle, load_bundle
-from polyclinic.deploy.scoring import Study, StudyScorer
-from polyclinic.deploy.scoring.reading import read_study, silent
+from polyclinic.deploy.scoring import StudyScorer
+from polyclinic.deploy.scoring.reading import StudyReading, read_study, silent
 from polyclinic.registry.studies import as_sources, is_one, rows_of
 
 _AT_ONCE = 32
@@ -43,38 +43,38 @@ class ScoringModel:
         return [told for start in range(0, len(rows), _AT_ONCE) for told in self._many(rows[start : start + _AT_ONCE])]
 
     def _one(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        study, problems = self._read(row)
-        if problems:
-            name, reason = next(iter(problems.items()))
+        study = self._read(row)
+        if study.problems:
+            name, reason = next(iter(study.problems.items()))
             raise ValueError(f"{name}: {reason}")
-        return self._told([study], [{}], [row])[0]
+        return self._scored([study], [row])[0]
 
     def _many(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         read, refused = [], {}
         for place, row in enumerate(rows):
             try:
-                study, problems = self._read(row)
+                study = self._read(row)
             except ValueError as error:
-                study, problems = {}, {"": str(error)}
-            if any(name in study for name in self.bundle.query):
-                read.append((row, study, problems))
+                study = StudyReading({}, {"": str(error)}, [])
+            if any(name in study.items for name in self.bundle.query):
+                read.append((study, row))
             else:
-                refused[place] = "; ".join(problems.values()) or f"it has none of {self.bundle.query}"
-        told = iter(self._told([one[1] for one in read], [one[2] for one in read], [one[0] for one in read]))
+                refused[place] = "; ".join(study.problems.values()) or f"it has none of {self.bundle.query}"
+        told = iter(self._scored([study for study, _ in read], [row for _, row in read]))
         for place in range(len(rows)):
             yield {"problem": refused[place]} if place in refused else next(told)
 
-    def _read(self, row: Mapping[str, Any]) -> tuple[Study, dict[str, str]]:
+    def _read(self, row: Mapping[str, Any]) -> StudyReading:
         with as_sources(row, self.bundle.modalities) as sources:
             return read_study(self.bundle, sources)
 
-    def _told(
-        self, studies: Sequence[Study], problems: Sequence[Mapping[str, str]], rows: Sequence[Mapping[str, Any]]
-    ) -> list[dict[str, Any]]:
+    def _scored(self, studies: Sequence[StudyReading], rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         told = []
-        for scores, row in zip(self._scorer.score(studies, problems) if studies else [], rows, strict=True):
+        items, problems = [study.items for study in studies], [study.problems for study in studies]
+        scored = self._scorer.score(items, problems) if studies else []
+        for scores, study, row in zip(scored, studies, rows, strict=True):
             plain: dict[str, Any] = json.loads(json.dumps(scores.as_json(), allow_nan=False))
-            plain["notes"] += [note for name in row if (note := silent(self.bundle, name)) is not None]
+            plain["notes"] += [*study.notes, *(note for name in row if (note := silent(self.bundle, name)) is not None)]
             told.append(plain)
         return told
 

@@ -27,7 +27,7 @@ def test_cells_that_no_setting_names_and_text_for_numbers_stay_behind(tmp_path: 
     source = {"age": "93", "sodium": f"140 {SECRET}", "dosage": "104.5", "sex": SECRET, "name": SECRET, "note": "7"}
     found = plugin(text_values="missing").deidentify(source, tmp_path / "abc", IDENTITY, suspects=False)
     assert found.source == {"age": "90", "sodium": "", "dosage": "104.5", "sex": ""}
-    assert found.removed == {"ages": 1, "columns that are not read": 2}
+    assert found.removed == {"ages": 1, "column 'name': it is not read": 1, "column 'note': it is not read": 1}
     assert list(tmp_path.iterdir()) == []
 
 
@@ -56,3 +56,20 @@ def test_text_that_is_an_error_is_refused_without_repeating_it(tmp_path: Path) -
     with pytest.raises(UnreadableSource) as told:
         plugin().deidentify({"age": SECRET}, tmp_path / "abc", IDENTITY, suspects=False)
     assert "DOE" not in str(told.value)
+
+
+def test_levels_that_nobody_listed_leave_only_as_codes(tmp_path: Path) -> None:
+    rows = [
+        {"sex": sex, "smoker": smoker, "physician": physician, "crp": str(index), "mrn": str(4711000 + index)}
+        for index, (sex, smoker, physician) in enumerate([("F", "never", "Dr Doe"), ("M", "former", "Dr Roe")] * 5)
+    ]
+    tabular = Tabular()
+    assert tabular.adapt(rows) == {
+        "mrn": "it looks like an identifier; name it in `numeric` or `categorical` if it is not"
+    }
+    found = tabular.deidentify(rows[0], tmp_path / "abc", IDENTITY, suspects=False)
+    assert found.source == {"crp": "0", "sex": "F", "smoker": "never"}
+    assert found.removed == {
+        "column 'physician': levels that may name somebody, list them in `categorical`": 1,
+        "column 'mrn': it is not read": 1,
+    }

@@ -72,13 +72,13 @@ def _parser(modalities: Sequence[str]) -> _Parser:
 def _one(bundle: Bundle, files: dict[str, Path], console: Console) -> dict[str, Any]:
     if missing := [name for name, path in files.items() if not path.exists()]:
         raise ValueError(f"the file of {missing[0]} does not exist; set `--{missing[0]}`")
-    study, problems = read_study(bundle, files)
+    study, problems, notes = read_study(bundle, files)
     if problems:
         name, reason = next(iter(problems.items()))
         raise ValueError(f"{name}: {reason}")
     scores = StudyScorer(bundle).score([study])[0]
     print_scores(scores, console)
-    notes = [said for name in files if (said := silent(bundle, name)) is not None]
+    notes += [said for name in files if (said := silent(bundle, name)) is not None]
     for note in notes:
         console.print(f"note: {note}", soft_wrap=True)
     return {**scores.as_json(), "notes": [*scores.notes, *notes]}
@@ -105,10 +105,12 @@ def _scored(bundle: Bundle, studies: Iterator[CohortStudy]) -> Iterator[dict[str
             read_study(bundle, {name: one.sources[name] for name in bundle.query if name in one.sources})
             for one in some
         ]
-        usable = [place for place, (items, _) in enumerate(read) if items]
-        scores = scorer.score([read[place][0] for place in usable], [read[place][1] for place in usable])
+        usable = [place for place, study in enumerate(read) if study.items]
+        scores = scorer.score([read[place].items for place in usable], [read[place].problems for place in usable])
         told = dict(zip(usable, scores, strict=True))
         for place, one in enumerate(some):
-            problem = "; ".join(read[place][1].values()) or f"it has none of {bundle.query}"
+            problem = "; ".join(read[place].problems.values()) or f"it has none of {bundle.query}"
             content = told[place].as_json() if place in told else {"problem": problem}
+            if place in told:
+                content["notes"] = [*content["notes"], *read[place].notes]
             yield {"study_id": one.study_id, **content}

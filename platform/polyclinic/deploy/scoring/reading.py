@@ -1,36 +1,51 @@
 """From files to prepared items."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from polyclinic.deploy.bundle import Bundle
 from polyclinic.deploy.scoring.scorer import Study
 from polyclinic.modality import Item, Source, UnreadableSource
 
 
-def read_study(bundle: Bundle, sources: Mapping[str, Source]) -> tuple[Study, dict[str, str]]:
+class StudyReading(NamedTuple):
+    """One study as it was read.
+
+    Attributes:
+        items: prepared, by modality.
+        problems: by modality, why a source could not be read.
+        notes: what of the sources was not used, in sentences.
+    """
+
+    items: Study
+    problems: dict[str, str]
+    notes: list[str]
+
+
+def read_study(bundle: Bundle, sources: Mapping[str, Source]) -> StudyReading:
     """Decode and prepare what one study has.
 
     Args:
         bundle: whose plugins read.
         sources: by modality.
 
-    Returns:
-        The items of what could be read, and per modality a sentence on what could not.
-
     Raises:
         ValueError: a modality that the bundle does not know.
     """
     items: dict[str, Item] = {}
     problems: dict[str, str] = {}
+    notes: list[str] = []
     for name, source in sources.items():
         if name not in bundle.modalities:
             raise ValueError(f"got modality {name!r}, the bundle has {list(bundle.modalities)}; leave it out")
         plugin = bundle.modalities[name]
         try:
-            items[name] = plugin.prepare(plugin.read(source))
+            raw = plugin.read(source)
+            items[name] = plugin.prepare(raw)
+            notes += [f"{name}: {note}" for note in plugin.notes(raw)]
         except UnreadableSource as reason:
             problems[name] = str(reason)
-    return items, problems
+    return StudyReading(items, problems, notes)
 
 
 def silent(bundle: Bundle, name: str) -> str | None:

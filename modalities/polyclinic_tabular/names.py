@@ -1,0 +1,146 @@
+"""Which cell of a source belongs to which configured column, however the laboratory wrote the name."""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from polyclinic.modality import UnreadableSource
+
+_UNIT = re.compile(r"^(?P<name>.*\S)\s*[(\[](?P<unit>[^()\[\]]*)[)\]]$")
+_LISTED, _LONGEST = 5, 40
+
+_SYNONYMS: tuple[tuple[str, ...], ...] = (
+    ("age", "alter", "edad", "eta", "patient age"),
+    ("sex", "gender", "geschlecht", "sexe", "sexo", "sesso"),
+    ("creatinine", "creat", "crea", "cr", "kreatinin", "creatinina", "serum creatinine", "creatinine serum", "scr"),
+    ("urea", "harnstoff", "uree", "urea serum"),
+    ("bun", "blood urea nitrogen", "urea nitrogen"),
+    ("sodium", "na", "na+", "natrium", "sodio"),
+    ("potassium", "k", "k+", "kalium", "potasio", "potassio"),
+    ("chloride", "cl", "cl-", "chlorid"),
+    ("bicarbonate", "hco3", "hco3-", "bikarbonat"),
+    ("haemoglobin", "hemoglobin", "hb", "hgb", "hamoglobin", "hemoglobine", "hemoglobina", "emoglobina"),
+    ("haematocrit", "hematocrit", "hct", "hamatokrit", "hematocrite", "hematocrito", "ematocrito"),
+    (
+        "wbc",
+        "leukocytes",
+        "leucocytes",
+        "white blood cells",
+        "white cell count",
+        "leukozyten",
+        "white blood cell count",
+    ),
+    ("platelets", "plt", "thrombocytes", "thrombozyten", "platelet count", "plaquettes", "plaquetas"),
+    ("rbc", "erythrocytes", "red blood cells", "erythrozyten"),
+    ("crp", "c reactive protein", "c reaktives protein"),
+    ("glucose", "glu", "blood glucose", "glukose", "glucosa"),
+    ("lactate", "laktat", "lactic acid", "lactato"),
+    ("bnp", "b type natriuretic peptide", "brain natriuretic peptide"),
+    ("nt pro bnp", "n terminal pro bnp"),
+    ("troponin", "trop"),
+    ("troponin t", "tnt", "hs tnt", "hs troponin t", "high sensitivity troponin t"),
+    ("troponin i", "tni", "hs tni", "hs troponin i", "high sensitivity troponin i"),
+    ("spo2", "oxygen saturation", "o2 saturation", "sao2", "o2 sat"),
+    ("temperature", "temp", "body temperature", "temperatur"),
+    ("albumin", "alb"),
+    ("bilirubin", "total bilirubin", "bilirubin total"),
+    ("alt", "gpt", "sgpt", "alat", "alanine aminotransferase"),
+    ("ast", "got", "sgot", "asat", "aspartate aminotransferase"),
+    ("ldh", "lactate dehydrogenase"),
+    ("calcium", "ca"),
+    ("magnesium", "mg"),
+    ("inr", "international normalized ratio", "international normalised ratio"),
+    ("d dimer", "ddimer"),
+    ("heart rate", "hr", "pulse", "herzfrequenz"),
+    ("respiratory rate", "rr", "resp rate", "atemfrequenz"),
+)
+"""Names of one quantity. Urea and urea nitrogen, BNP and NT-proBNP, and troponins T and I are different quantities."""
+
+
+class Matched(NamedTuple):
+    """Cells by configured column, the names that they have in the source, and the names that belong to no column."""
+
+    cells: dict[str, str]
+    sources: dict[str, str]
+    unused: tuple[str, ...]
+
+
+def match_columns(pairs: Iterable[tuple[str, str, str]], columns: Sequence[str], units: Mapping[str, str]) -> Matched:
+    """Find the column of each cell: by its exact name, then without case and punctuation, then by a synonym.
+
+    Args:
+        pairs: name, value and unit of each cell; the unit may be empty, or stand in brackets behind the name.
+        columns: configured, in order.
+        units: which a column must have where the source states one.
+
+    Raises:
+        UnreadableSource: a column given twice with different values, or another unit than the configured one.
+    """
+    known = _by_spelling(columns)
+    found: dict[str, str] = {}
+    sources: dict[str, str] = {}
+    unused: list[str] = []
+    for name, value, stated in pairs:
+        bare, unit = _split_unit(name) if name not in columns else (name, "")
+        column = bare if bare in columns else known.get(_folded(bare))
+        if column is None:
+            unused.append(name)
+            continue
+        _refuse_other_unit(column, stated or unit, units)
+        if value and found.get(column, value) != value:
+            raise UnreadableSource(f"column {column!r} is given more than once; expected one value each")
+        if value or column not in found:
+            found[column], sources[column] = value, name
+    return Matched(found, sources, tuple(unused))
+
+
+def describe_unused(names: Sequence[str]) -> str:
+    """A sentence that lists names of a source that belong to no column, printable and short."""
+    shown = [repr(name[:_LONGEST]) for name in names[:_LISTED]]
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f"not used, as no column has the name: {', '.join(shown)}{more}"
+
+
+def _by_spelling(columns: Sequence[str]) -> dict[str, str]:
+    """Columns by every folded spelling that means one of them only."""
+    spellings: dict[str, set[str]] = {}
+    for column in columns:
+        own = _folded(column)
+        group = next((names for names in _FOLDED if own in names), (own,))
+        for spelling in group:
+            spellings.setdefault(spelling, set()).add(column)
+    exact = {_folded(column): column for column in columns}
+    return {
+        spelling: exact.get(spelling, next(iter(owners)))
+        for spelling, owners in spellings.items()
+        if len(owners) == 1 or (spelling in exact and sum(_folded(one) == spelling for one in columns) == 1)
+    }
+
+
+def _folded(name: str) -> str:
+    """Without case, accents, spaces and punctuation other than the sign of an ion."""
+    decomposed = unicodedata.normalize("NFKD", name.casefold())
+    return "".join(letter for letter in decomposed if letter.isalnum() or letter in "+%")
+
+
+def _split_unit(name: str) -> tuple[str, str]:
+    found = _UNIT.match(name.strip())
+    return (found["name"], found["unit"].strip()) if found else (name.strip(), "")
+
+
+def _refuse_other_unit(column: str, stated: str, units: Mapping[str, str]) -> None:
+    if stated and column in units and _folded_unit(stated) != _folded_unit(units[column]):
+        raise UnreadableSource(
+            f"column {column!r} is not in {units[column]}; convert it, or set `units` to the unit of the cohort"
+        )
+
+
+def _folded_unit(unit: str) -> str:
+    """Both micro signs as u, powers and products of ten in one spelling, without case, spaces and the degree sign."""
+    plain = unicodedata.normalize("NFKC", unit).replace("\N{GREEK SMALL LETTER MU}", "u").casefold()
+    plain = re.sub(r"[\s°]", "", plain)
+    return re.sub(r"^x?10(?:\^|\*|e)", "10^", plain)
+
+
+_FOLDED = tuple(tuple(_folded(name) for name in names) for names in _SYNONYMS)
