@@ -18,6 +18,7 @@ from rich.table import Table
 from polyclinic import __version__
 from polyclinic.address import database_file, resolve_uri, without_password
 from polyclinic.modality import installed_modalities
+from polyclinic.shell import print_next
 
 _OUT = Path("runs")
 _KNOCK_SECONDS = 1.0
@@ -35,8 +36,10 @@ def doctor(console: Console) -> None:
             table.add_row(what, found)
         table.add_section()
     console.print(table)
-    wanted = " ".join(f"'{name}'" if set(name) & set("<>=") else name for name in dict.fromkeys(lacking))
-    console.print(f"next: pip install {wanted}" if wanted else "next: polyclinic modalities", soft_wrap=True)
+    if lacking:
+        print_next("pip", "install", *dict.fromkeys(lacking))
+    else:
+        print_next("polyclinic", "modalities")
 
 
 def _libraries(lacking: list[str]) -> Iterator[tuple[str, str]]:
