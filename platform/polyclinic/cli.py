@@ -4,7 +4,7 @@ import sys
 
 from polyclinic.isolation import SAFE_PATH, isolate
 
-if __name__ == "__main__" or sys.argv[0].endswith("/polyclinic"):
+if __name__ == "__main__" or sys.argv[0].rpartition("/")[2] == "polyclinic":
     isolate()
 
 # Behind the call, as it decides where these come from.
