@@ -18,7 +18,7 @@ from rich.table import Table
 from polyclinic import __version__
 from polyclinic.address import database_file, resolve_uri, without_password
 from polyclinic.modality import installed_modalities
-from polyclinic.shell import print_next
+from polyclinic.shell import command_line
 
 _OUT = Path("runs")
 _KNOCK_SECONDS = 1.0
@@ -36,10 +36,8 @@ def doctor(console: Console) -> None:
             table.add_row(what, found)
         table.add_section()
     console.print(table)
-    if lacking:
-        print_next("pip", "install", *dict.fromkeys(lacking))
-    else:
-        print_next("polyclinic", "modalities")
+    following = ("pip", "install", *dict.fromkeys(lacking)) if lacking else ("polyclinic", "modalities")
+    console.print(f"next: {command_line(*following)}", soft_wrap=True, markup=False)
 
 
 def _libraries(lacking: list[str]) -> Iterator[tuple[str, str]]:
