@@ -14,18 +14,19 @@ part=$out.part
 if [ -e "$out" ] && { [ ! -f "$out/SHA256SUMS" ] || [ ! -f "$out/install.sh" ]; }; then
     fail "$out is there and is no kit; set the second argument to another folder"
 fi
-"$python" -m polyclinic.cli bundle verify "$1" > /dev/null
+# -I: nothing is imported from the working folder, or from PYTHONPATH.
+"$python" -I -m polyclinic bundle verify "$1" > /dev/null
 
 mkdir "$part" || fail "another kit is being gathered there, or one was killed; remove $part"
 trap 'rm -rf "$part"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 mkdir -p "$part/wheels" "$part/docs"
-pip() { "$python" -m pip --disable-pip-version-check --quiet --quiet "$@"; }
+pip() { "$python" -I -m pip --disable-pip-version-check --quiet --quiet "$@"; }
 
 echo "building the wheel of polyclinic"
 # Where the build tool is installed, nothing is fetched for it.
-alone=$("$python" -c "import hatchling" 2> /dev/null && echo --no-build-isolation || true)
+alone=$("$python" -I -c "import hatchling" 2> /dev/null && echo --no-build-isolation || true)
 pip wheel --no-deps $alone --wheel-dir "$part/own" "$root"
 
 if [ -n "${WHEELS:-}" ]; then
@@ -50,7 +51,7 @@ cp -R "$1/." "$part/bundle"
 cp "$root/docker/sandbox"/* "$part/container"
 cp "$root/docker/kit/README.md" "$root/docker/kit/install.sh" "$part"
 cp "$root/README.md" "$root/CHANGELOG.md" "$root/LICENSE" "$part/docs"
-"$python" -c "import platform, sys; print('%d.%d' % sys.version_info[:2], platform.machine())" > "$part/PYTHON"
+"$python" -I -c "import platform, sys; print('%d.%d' % sys.version_info[:2], platform.machine())" > "$part/PYTHON"
 find "$part" -type d -exec chmod 755 {} +
 find "$part" -type f -exec chmod 644 {} +
 (cd "$part" && find . -type f ! -path ./SHA256SUMS -print0 | LC_ALL=C sort -z | xargs -0 sha256sum > SHA256SUMS)

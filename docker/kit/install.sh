@@ -3,6 +3,8 @@
 # PYTHON is the interpreter to use, unless it is found by its version.
 set -eu
 fail() { echo "error: $1" >&2; exit 1; }
+# A word as a shell reads it back.
+quote() { printf "'%s'" "$(printf %s "$1" | sed "s/'/'\\\\''/g")"; }
 
 kit=$(cd "$(dirname "$0")" && pwd)
 target=${1:-}
@@ -23,19 +25,20 @@ there=$(find . ! -type d ! -path ./SHA256SUMS | LC_ALL=C sort)
 read -r version machine < PYTHON
 python=${PYTHON:-python$version}
 command -v "$python" > /dev/null || fail "the wheels are for Python $version, which is not here as $python; install it, or set PYTHON"
-got=$("$python" -c "import platform, sys; print('%d.%d' % sys.version_info[:2], platform.machine())")
+# -I: nothing is imported from the kit, or from PYTHONPATH.
+got=$("$python" -I -c "import platform, sys; print('%d.%d' % sys.version_info[:2], platform.machine())")
 [ "$got" = "$version $machine" ] || fail "got Python $got, expected $version $machine, which the wheels are for; set PYTHON"
 
 echo "installing into $target"
 trap 'rm -rf "$target"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
-"$python" -m venv "$target" || fail "no virtual environment can be made; install the venv package of Python $version"
+"$python" -I -m venv "$target" || fail "no virtual environment can be made; install the venv package of Python $version"
 # --isolated: no index and no folder of wheels that this machine's pip is set to.
-"$target/bin/python" -m pip --isolated --disable-pip-version-check --quiet \
+"$target/bin/python" -I -m pip --isolated --disable-pip-version-check --quiet \
     install --no-index --no-cache-dir --find-links wheels ./wheels/polyclinic-*.whl
-"$target/bin/python" -m pip --isolated --disable-pip-version-check check > /dev/null || fail "the wheels do not fit each other"
+"$target/bin/python" -I -m pip --isolated --disable-pip-version-check check > /dev/null || fail "the wheels do not fit each other"
 "$target/bin/polyclinic" bundle verify bundle
 trap - EXIT
 echo "installed: $target"
-echo "next: $target/bin/polyclinic score $kit/bundle --help"
+echo "next: $(quote "$target/bin/polyclinic") score $(quote "$kit/bundle") --help"

@@ -3,6 +3,12 @@
 # Needs DATABASE_URI (postgresql://user:password@host/name), ARTIFACTS (s3://bucket or a folder), ADMIN_PASSWORD and
 # SECRET_KEY; HOST, PORT and ALLOWED_HOSTS have defaults for this machine alone.
 set -eu
+umask 077
+# Nothing is imported from the folder that this starts in: not by Python, and not by uvicorn, which would look there first.
+unset PYTHONPATH
+PYTHONSAFEPATH=1
+UVICORN_APP_DIR=/
+export PYTHONSAFEPATH UVICORN_APP_DIR
 : "${DATABASE_URI:?set it to postgresql://user:password@host/name}"
 : "${ARTIFACTS:?set it to s3://bucket or to a folder}"
 : "${ADMIN_PASSWORD:?set it; twelve characters or more}"

@@ -17,8 +17,10 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from polyclinic.address import sqlite_uri
 from polyclinic.cli import main as polyclinic
 from polyclinic.restore import restore
+from polyclinic.shell import print_next
 
 HERE = Path(__file__).parent
 MODALITIES = ("xray", "ecg", "audio", "tabular")
@@ -58,7 +60,7 @@ def main() -> int:
     (run.out / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
     show(report, Console())
     print(f"report: {run.out / 'report.json'}")
-    print(f"next: mlflow ui --backend-store-uri sqlite:///{run.out / 'runs' / 'mlflow.db'}")
+    print_next("mlflow", "ui", "--backend-store-uri", sqlite_uri(run.out / "runs" / "mlflow.db"))
     return 0
 
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from polyclinic.cli import main as polyclinic
+from polyclinic.shell import print_next
 
 HERE = Path(__file__).parent
 PROMPTS = HERE.parent / "phantom" / "prompts.yaml"
@@ -57,7 +58,7 @@ def main() -> int:
     (out / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
     show(report, Console())
     print(f"report: {out / 'report.json'}")
-    print(f"next: mlflow ui --backend-store-uri {fits['xray']['tracking_uri']}")
+    print_next("mlflow", "ui", "--backend-store-uri", fits["xray"]["tracking_uri"])
     return 0
 
 

@@ -20,6 +20,7 @@ from study_figure import draw_study
 from polyclinic.cli import main as polyclinic
 from polyclinic.cohort import read_cohort
 from polyclinic.physiology import JOINT_FINDING
+from polyclinic.shell import print_next
 
 HERE = Path(__file__).parent
 PROMPTS = HERE / "prompts.yaml"
@@ -51,7 +52,7 @@ def main() -> int:
     show(report, Console())
     print(f"one study: {draw_study(cohort, out / 'study.png')}")
     print(f"report: {out / 'report.json'}")
-    print(f"next: .venv/bin/mlflow ui --backend-store-uri {fits['symile']['tracking_uri']}")
+    print_next(".venv/bin/mlflow", "ui", "--backend-store-uri", fits["symile"]["tracking_uri"])
     return 0
 
 

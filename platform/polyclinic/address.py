@@ -3,8 +3,13 @@
 import os
 import re
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 SQLITE = "sqlite:///"
+_SQLITE_QUOTED = "sqlite+pysqlite:///"
+"""The same; MLflow makes the folder of the other one without taking the quotes off its name."""
+
+_QUOTED = str.maketrans({character: quote(character) for character in "%?#"})
 
 
 def resolve_uri(*, given: str | None, out: Path) -> str:
@@ -16,7 +21,14 @@ def resolve_uri(*, given: str | None, out: Path) -> str:
     known = os.environ.get("MLFLOW_TRACKING_URI")
     if known and given == without_password(known):
         return known
-    return given or known or f"{SQLITE}{(out.absolute() / 'mlflow.db').as_posix()}"
+    return given or known or sqlite_uri(out / "mlflow.db")
+
+
+def sqlite_uri(path: Path) -> str:
+    """The address of a SQLite file, in which no character of its path means anything else."""
+    plain = path.absolute().as_posix()
+    quoted = plain.translate(_QUOTED)
+    return f"{SQLITE if quoted == plain else _SQLITE_QUOTED}{quoted}"
 
 
 def without_password(text: str) -> str:
@@ -26,5 +38,7 @@ def without_password(text: str) -> str:
 
 def database_file(uri: str) -> Path | None:
     """The file behind a SQLite address; None for any other."""
-    path = uri.removeprefix(SQLITE).partition("?")[0]
-    return Path(path).absolute() if uri.startswith(SQLITE) and path not in {"", ":memory:"} else None
+    kind, found, rest = uri.partition(":///")
+    path = unquote(rest.partition("?")[0])
+    is_file = bool(found) and f"{kind}:///" in (SQLITE, _SQLITE_QUOTED) and path not in {"", ":memory:"}
+    return Path(path).absolute() if is_file else None

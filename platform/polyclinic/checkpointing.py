@@ -94,8 +94,8 @@ class LastCheckpoint(Checkpoint):
         if self._lock is not None:
             return
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise ValueError(
                 f"checkpoints cannot be written ({error.strerror}); set `trainer.logger.init_args.out` to a "

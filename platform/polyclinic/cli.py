@@ -1,8 +1,17 @@
 """The ``polyclinic`` command: finds the module of a subcommand and turns errors into sentences and exit codes."""
 
 import sys
+
+from polyclinic.isolation import SAFE_PATH, isolate
+
+if __name__ == "__main__" or sys.argv[0].rpartition("/")[2] == "polyclinic":
+    isolate()
+
+# Behind the call, as it decides where these come from.
+import os
 from argparse import ArgumentError
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Protocol, cast
 
@@ -36,6 +45,8 @@ COMMANDS = {
     "doctor": ("polyclinic.inventory", "versions, decoders, devices and tracking of this machine"),
 }
 
+_OWNER_ONLY = 0o077
+
 
 class _Commands(Protocol):
     def main(self, argv: Sequence[str]) -> None: ...
@@ -43,6 +54,9 @@ class _Commands(Protocol):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code: 0 only for success, 1 with a sentence for bad input."""
+    if argv is None:
+        isolate()
+        os.umask(_OWNER_ONLY)
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("-h", "--help"):
         print_usage()
@@ -50,12 +64,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv[0] not in COMMANDS:
         return _fail(f"got command {argv[0]!r}, expected one of {sorted(COMMANDS)}; see polyclinic --help")
     try:
-        cast(_Commands, import_module(COMMANDS[argv[0]][0])).main(argv)
+        with _private():
+            cast(_Commands, import_module(COMMANDS[argv[0]][0])).main(argv)
     except (ValueError, ArgumentError) as error:
         return _fail(_sentences(str(error)))
     except KeyboardInterrupt:
         return _fail("interrupted", code=130)
     return 0
+
+
+@contextmanager
+def _private() -> Iterator[None]:
+    """Make files for their owner alone, and start processes that do not import from the working folder."""
+    umask, safe = os.umask(_OWNER_ONLY), os.environ.get(SAFE_PATH)
+    os.environ[SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        os.umask(umask)
+        if safe is None:
+            os.environ.pop(SAFE_PATH, None)
+        else:
+            os.environ[SAFE_PATH] = safe
 
 
 def print_usage() -> None:

@@ -18,6 +18,7 @@ from rich.table import Table
 from polyclinic import __version__
 from polyclinic.address import database_file, resolve_uri, without_password
 from polyclinic.modality import installed_modalities
+from polyclinic.shell import command_line
 
 _OUT = Path("runs")
 _KNOCK_SECONDS = 1.0
@@ -35,8 +36,8 @@ def doctor(console: Console) -> None:
             table.add_row(what, found)
         table.add_section()
     console.print(table)
-    wanted = " ".join(f"'{name}'" if set(name) & set("<>=") else name for name in dict.fromkeys(lacking))
-    console.print(f"next: pip install {wanted}" if wanted else "next: polyclinic modalities", soft_wrap=True)
+    following = ("pip", "install", *dict.fromkeys(lacking)) if lacking else ("polyclinic", "modalities")
+    console.print(f"next: {command_line(*following)}", soft_wrap=True, markup=False)
 
 
 def _libraries(lacking: list[str]) -> Iterator[tuple[str, str]]:

@@ -71,7 +71,7 @@ def predict(
         if out.exists():
             out.rmdir()
         whole.rename(out)
-    console.print(f"{told}: {out}", soft_wrap=True)
+    console.print(f"{told}: {out}", soft_wrap=True, markup=False)
     console.print("next: polyclinic evaluate --help")
 
 

@@ -16,8 +16,9 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from rich.console import Console
 from rich.table import Table
 
-from polyclinic.address import resolve_uri, without_password
+from polyclinic.address import resolve_uri, sqlite_uri, without_password
 from polyclinic.results import refuse_unwritable, write_result
+from polyclinic.shell import print_next
 from polyclinic.tracking import RunLogger
 
 try:
@@ -86,7 +87,7 @@ def sweep(
     out.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
-        study_name=name, direction=direction, storage=f"sqlite:///{out.absolute() / 'sweeps.db'}",
+        study_name=name, direction=direction, storage=sqlite_uri(out / "sweeps.db"),
         sampler=optuna.samplers.TPESampler(seed=seed), load_if_exists=True,
     )  # fmt: skip
     parent = RunLogger(
@@ -108,6 +109,8 @@ def sweep(
             line = f"trial {number + 1} of {trials}: {metric} {told} with {chosen}"
             console.print(line, markup=False, soft_wrap=True)
         _show(study, metric, parent, console, json)
+        best = [word for setting, value in study.best_params.items() for word in (f"--{setting}", _best_word(value))]
+        print_next("polyclinic", "fit", *words, *best)
         status = "success"
     finally:
         parent.finalize(status)
@@ -171,7 +174,7 @@ def _tried(chosen: Mapping[str, Any], words: Sequence[str], metric: str) -> tupl
     given = [word for setting, value in chosen.items() for word in (f"--{setting}", _word(value))]
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "fit.json"
-        run = [sys.executable, "-m", "polyclinic.cli", "fit", *words, *given, "--json", str(result)]
+        run = [sys.executable, "-P", "-m", "polyclinic.cli", "fit", *words, *given, "--json", str(result)]
         done = subprocess.run(run, capture_output=True, text=True)
         if done.returncode:
             return None, (done.stderr.strip().splitlines() or ["nothing"])[-1]
@@ -185,6 +188,11 @@ def _tried(chosen: Mapping[str, Any], words: Sequence[str], metric: str) -> tupl
 
 def _word(value: Any) -> str:
     return value if isinstance(value, str) else json_format.dumps(value)
+
+
+def _best_word(value: Any) -> str:
+    """A word for a setting that Optuna kept, where choices are JSON."""
+    return _word(json_format.loads(value) if isinstance(value, str) else value)
 
 
 def _show(study: optuna.Study, metric: str, parent: RunLogger, console: Console, json: Path | None) -> None:
@@ -204,8 +212,6 @@ def _show(study: optuna.Study, metric: str, parent: RunLogger, console: Console,
     if json is not None:
         told = [{"trial": one.number + 1, "value": one.value, **one.params} for one in study.trials]
         write_result(json, {"best": study.best_params, "trials": told})
-    best = " ".join(f"--{setting} {value}" for setting, value in study.best_params.items())
-    console.print(f"next: polyclinic fit -c ... {best}", markup=False, soft_wrap=True)
 
 
 def _divided(argv: Sequence[str], options: set[str]) -> tuple[list[str], list[str]]:

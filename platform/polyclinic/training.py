@@ -27,6 +27,7 @@ from polyclinic.modality import Modality, installed_modalities
 from polyclinic.pictures import ReconstructionPictures
 from polyclinic.results import refuse_unwritable, write_result
 from polyclinic.resuming import RandomStates, found, refuse_changed_cohort, requeued, resume
+from polyclinic.shell import command_line
 from polyclinic.similarity import SimilarityPicture
 from polyclinic.stopping import StopTogether
 from polyclinic.tracking import RunLogger, RunRecord
@@ -35,6 +36,7 @@ from polyclinic.weights import move_encoders
 
 __all__ = ["PolyclinicCLI", "main", "objectives", "tasks"]
 
+_MLFLOW_UI = ("mlflow", "ui", "--backend-store-uri")
 _NAMED = ("last", "best", "hpc", "registry")
 _PLUGIN_ARGUMENT = re.compile(r"--data\.modalities\.(\w+)(?:\.class_path)?[ =]([\w.]+)")
 
@@ -124,10 +126,11 @@ class PolyclinicCLI(LightningCLI):
         if isinstance(logger, RunLogger):
             result |= {"mlflow_run_id": logger.run_id, "tracking_uri": logger.tracking_uri}
             address = logger.tracking_uri
-            print(f"runs: {address if address.startswith('http') else f'mlflow ui --backend-store-uri {address}'}")  # noqa: T201
+            started = address if address.startswith("http") else command_line(*_MLFLOW_UI, address)
+            print(f"runs: {started}")  # noqa: T201
         if self.config.fit.json is not None:
             write_result(self.config.fit.json, result)
-        print(f"next: {_NEXT[type(self.model)].format(path)}")  # noqa: T201
+        print(f"next: {_NEXT[type(self.model)].format(command_line(path))}")  # noqa: T201
 
     def _resume(self) -> Path | None:
         """Find the checkpoint that a command starts from, and have `fit` take its run up; None for a fresh start.

@@ -158,7 +158,7 @@ def test_the_root_may_look_like_a_pattern_and_the_next_command_names_it_whole(
     write_icbhi(tmp_path / "icbhi")
     (tmp_path / "[out]").mkdir()
     assert len(build("icbhi", root, tmp_path / "[out]" / "cohort").table) == 8
-    assert capsys.readouterr().out.endswith(f"next: polyclinic cohort check {tmp_path}/[out]/cohort/cohort.yaml\n")
+    assert capsys.readouterr().out.endswith(f"next: polyclinic cohort check '{tmp_path}/[out]/cohort/cohort.yaml'\n")
 
 
 def test_what_two_lines_say_differently_of_a_patient_is_not_known(root: Path, tmp_path: Path) -> None:

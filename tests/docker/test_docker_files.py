@@ -113,6 +113,24 @@ def test_the_start_script_is_portable_shell_and_says_what_it_lacks() -> None:
     assert services <= set(SERVICES["tracking"]["environment"])
 
 
+def test_what_containers_start_imports_nothing_from_their_working_folders(tmp_path: Path) -> None:
+    mlflow = tmp_path / "mlflow"
+    mlflow.write_text("#!/bin/sh\nenv\numask\n")
+    mlflow.chmod(0o755)
+    needed = dict.fromkeys(("DATABASE_URI", "ARTIFACTS", "ADMIN_PASSWORD", "SECRET_KEY"), "x")
+    known = {"PATH": f"{tmp_path}:/usr/bin:/bin", "PYTHONPATH": ".", **needed}
+    script = str(ROOT / "docker" / "tracking" / "start.sh")
+    told = subprocess.run(["sh", script], capture_output=True, text=True, env=known, check=True).stdout.splitlines()
+    assert {"PYTHONSAFEPATH=1", "UVICORN_APP_DIR=/", "0077"} <= set(told)
+    assert not [line for line in told if line.startswith("PYTHONPATH=")]
+    for file in FROM_TREE:
+        assert _words(file, "ENV") == [["PYTHONSAFEPATH=1"]]
+    for path in [path for path in (ROOT / "docker").rglob("*") if path.is_file() and path.suffix != ".md"]:
+        for line in path.read_text().splitlines():
+            started = re.search(r'(?:\bpython"?,?|python"|\$python"?) +"?-(\w)', line)
+            assert started is None or started[1] == "I", f"{path.name}: {line}"
+
+
 def test_the_sandbox_image_takes_wheels_of_the_kit_and_nothing_else_and_serves_as_an_ordinary_user() -> None:
     text = (SANDBOX / "Dockerfile").read_text()
     joined = text.replace("\\\n", " ")

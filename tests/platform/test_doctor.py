@@ -25,7 +25,7 @@ def test_a_torchvision_that_was_made_for_another_torch_is_told(monkeypatch: pyte
     monkeypatch.setattr(tells, "requires", lambda name: stated.get(name) or requires(name))
     told = _told()
     assert "made for torch ==0.4.1" in told
-    assert "next: pip install 'torch==0.4.1'" in told
+    assert "next: pip install torch==0.4.1" in told
 
 
 def test_a_library_that_is_missing_or_too_old_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from polyclinic.cohort.overlap import Seen, find_overlap, print_overlap, seen_co
 from polyclinic.cohort.phantom import default_modalities, write_phantom_cohort
 from polyclinic.cohort.reading import adapt_modalities
 from polyclinic.modality import Modality
+from polyclinic.shell import print_next
 
 
 def main(argv: Sequence[str]) -> None:
@@ -48,7 +49,7 @@ def phantom(
     console = Console()
     present = ", ".join(f"{name} {share:.0%}" for name, share in cohort.present_share().items())
     console.print(f"{len(cohort.studies)} studies, present: {present}")
-    console.print(f"next: polyclinic cohort check {path}", soft_wrap=True)
+    print_next("polyclinic", "cohort", "check", path)
 
 
 def build(name: str, root: Path, out: Path) -> None:
@@ -104,7 +105,7 @@ def check(
     if worst == "error" or (strict and worst == "warning"):
         raise ValueError(f"{found} (see above); repair the sources, or take them out of the table")
     console.print(f"found: {found or 'nothing to worry about'}", soft_wrap=True, markup=False)
-    console.print(f"next: polyclinic fit -c experiments/... --data.cohort {cohort}", soft_wrap=True, markup=False)
+    print_next("polyclinic", "fit", "-c", "experiments/...", "--data.cohort", cohort)
 
 
 def overlap(
@@ -145,7 +146,7 @@ def overlap(
             f"{len(found.shared)} of {found.studies} studies are shared (first {list(found.shared[:5])}); leave them "
             "out of one of the two, or move them to the training split"
         )
-    Console().print(f"next: polyclinic cohort check {second}", soft_wrap=True, markup=False)
+    print_next("polyclinic", "cohort", "check", second)
 
 
 def _seen(path: Path, splits: Sequence[str], installed: Mapping[str, Modality]) -> Seen:

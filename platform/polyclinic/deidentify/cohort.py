@@ -95,8 +95,9 @@ def deidentify_cohort(
 
 def _make_folders(out: Path, names: Sequence[str]) -> None:
     shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(mode=0o700)
     for name in names:
-        (out / name).mkdir(parents=True)
+        (out / name).mkdir(mode=0o700)
 
 
 def _cleaned(

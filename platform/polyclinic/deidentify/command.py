@@ -16,6 +16,7 @@ from polyclinic.cohort.phantom import default_modalities
 from polyclinic.cohort.reading import adapt_modalities
 from polyclinic.deidentify.cohort import deidentify_cohort
 from polyclinic.deidentify.identity import read_key
+from polyclinic.shell import print_next
 
 _DESCRIPTION = """Write a cohort without what names its patients:
 polyclinic deidentify cohort.yaml outside --key KEYFILE
@@ -63,7 +64,7 @@ def main(argv: Sequence[str]) -> None:
     if given.json is not None:
         given.json.write_text(json.dumps(told, indent=1), encoding="utf-8")
     _show(told, Console())
-    Console().print(f"next: polyclinic cohort check {given.out / 'cohort.yaml'}", soft_wrap=True, markup=False)
+    print_next("polyclinic", "cohort", "check", given.out / "cohort.yaml")
 
 
 def _show(told: Mapping[str, Any], console: Console) -> None:

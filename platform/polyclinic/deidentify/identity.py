@@ -10,6 +10,7 @@ from pathlib import Path
 from uuid import UUID
 
 from polyclinic.deidentify.text import name_spans, scrubbed
+from polyclinic.secret import refuse_shared
 
 _SHORTEST_KEY = 32
 _LONGEST_SHIFT = 3650
@@ -21,14 +22,15 @@ def read_key(path: Path) -> bytes:
     """Read a secret key; white space at its ends is no part of it.
 
     Raises:
-        ValueError: no such file, or fewer than 32 bytes or 8 different ones.
+        ValueError: no such file, one that others than its owner may read, or fewer than 32 bytes or 8 different ones.
     """
+    refuse_shared(path, "key")
     try:
         key = path.read_bytes().strip()
     except OSError as error:
         raise ValueError(
             f"the key cannot be read ({type(error).__name__}); set `--key` to a file that the hospital keeps, "
-            "made once with: python -c 'import secrets; print(secrets.token_hex(32))' > KEYFILE"
+            "made once with: (umask 077; openssl rand -hex 32 > KEYFILE)"
         ) from None
     if len(key) < _SHORTEST_KEY or len(set(key)) < 8:
         raise ValueError(

@@ -30,6 +30,7 @@ from polyclinic.exporting.model_card import Performance, Split, Told, measure, r
 from polyclinic.exporting.rules import Rules, learn_rules
 from polyclinic.prompts import PromptFile, load_prompts
 from polyclinic.restore import Restored, restore
+from polyclinic.shell import print_next
 from polyclinic.tasks import ContrastivePretraining
 from polyclinic.tracking import commit_of
 
@@ -123,8 +124,8 @@ def export(
     }
     digest = write_files(out, files, lambda whole: _check_same(load_bundle(whole), scorer, validation))
     size = sum(len(one) for one in files.values()) / 1e6
-    console.print(f"bundle: {out} ({size:.1f} MB, {digest[:12]})", soft_wrap=True)
-    console.print(f"next: polyclinic score {out} --help", soft_wrap=True)
+    console.print(f"bundle: {out} ({size:.1f} MB, {digest[:12]})", soft_wrap=True, markup=False)
+    print_next("polyclinic", "score", out, "--help")
 
 
 def _packed_scorer(

@@ -10,6 +10,7 @@ from rich.console import Console
 from polyclinic.address import resolve_uri, without_password
 from polyclinic.deploy.bundle import load_bundle
 from polyclinic.registry.flavour import Registered, log_bundle
+from polyclinic.shell import print_next
 from polyclinic.tracking.outbox import cause
 from polyclinic.tracking.store import artifact_location, open_store
 
@@ -63,8 +64,16 @@ def _tell(done: Registered, address: str) -> None:
     console = Console()
     said = "registered" if done.new else "there already"
     console.print(f"{said}: {done.name}, version {done.version}, of run {done.run_id}", soft_wrap=True)
-    console.print(
-        f"next: MLFLOW_DISABLE_TELEMETRY=true MLFLOW_TRACKING_URI={address} mlflow models serve --env-manager local "
-        f"--model-uri '{done.uri}'",
-        soft_wrap=True, highlight=False,
-    )  # fmt: skip
+    safe = ("PYTHONSAFEPATH=1", "UVICORN_APP_DIR=/", "MLFLOW_DISABLE_TELEMETRY=true")
+    print_next(
+        "env",
+        *safe,
+        f"MLFLOW_TRACKING_URI={address}",
+        "mlflow",
+        "models",
+        "serve",
+        "--env-manager",
+        "local",
+        "--model-uri",
+        done.uri,
+    )

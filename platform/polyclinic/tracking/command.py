@@ -8,6 +8,7 @@ from jsonargparse import auto_cli
 from rich.console import Console
 
 from polyclinic.address import resolve_uri, without_password
+from polyclinic.shell import print_next
 from polyclinic.tracking.outbox import cause
 from polyclinic.tracking.spool import left_spools
 from polyclinic.tracking.store import artifact_location, open_store
@@ -45,4 +46,4 @@ def send(out: Path, tracking_uri: str | None = None, experiment: str = "polyclin
     console = Console()
     console.print(f"{len(sent)} files sent, {waiting} wait for another address or belong to a run that goes on")
     console.print(f"{len(ended)} runs ended whose process is gone")
-    console.print(f"next: mlflow ui --backend-store-uri {address}", soft_wrap=True)
+    print_next("mlflow", "ui", "--backend-store-uri", address)

@@ -5,7 +5,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ _DISTRIBUTIONS = (
 )  # fmt: skip
 _CODE = ("*.py", "*.yaml", "*.yml", "*.toml")
 _LONGEST_DIFF = 500_000
+_UNAIDED = ("--no-ext-diff", "--no-textconv", "--ignore-submodules=dirty")
 
 
 def describe_environment(folder: Path) -> dict[str, Any]:
@@ -48,12 +49,14 @@ def describe_checkout(folder: Path) -> dict[str, Any] | None:
     if _git(folder, "rev-parse", "--show-toplevel") is None:
         return None
     commit = _git(folder, "rev-parse", "--verify", "HEAD")
-    diff = without_password(_git(folder, "diff", "HEAD", "--", *(f":(top,glob)**/{one}" for one in _CODE)) or "")
+    diff = without_password(
+        _git(folder, "diff", *_UNAIDED, "HEAD", "--", *(f":(top,glob)**/{one}" for one in _CODE)) or ""
+    )
     if len(diff) > _LONGEST_DIFF:
         diff = f"left out: {len(diff)} characters; commit the work to make the run repeatable"
     return {
         "commit": commit.strip() if commit else None,
-        "dirty": bool(_git(folder, "status", "--porcelain")),
+        "dirty": bool(_git(folder, "status", "--porcelain", "--ignore-submodules=dirty")),
         "diff": diff,
     }
 
@@ -82,14 +85,27 @@ def _shortened(word: str) -> str:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """What git prints, or None where it fails or is not installed."""
+    """What git prints, or None where it fails or is not installed.
+
+    The configuration of a checkout may name programs that git runs to look at it. None of them is run.
+    """
+    listed = _run_git(folder, {}, "config", "--name-only", "--get-regexp", r"^filter\.")
+    filters = [name for name in (listed or "").splitlines() if name.endswith((".clean", ".process", ".required"))]
+    off = {"core.fsmonitor": "false", "core.hooksPath": os.devnull, **dict.fromkeys(filters, "")}
+    return _run_git(folder, off, *arguments)
+
+
+def _run_git(folder: Path, settings: Mapping[str, str], *arguments: str) -> str | None:
+    """With settings in the environment, as a name in a word of the command line could hold its end."""
     program = shutil.which("git")
     if program is None:
         return None
+    known = {**os.environ, "GIT_CONFIG_COUNT": str(len(settings))}
+    for place, (name, value) in enumerate(settings.items()):
+        known |= {f"GIT_CONFIG_KEY_{place}": name, f"GIT_CONFIG_VALUE_{place}": value}
+    words = [program, "-C", str(folder), *arguments]
     try:
-        done = subprocess.run(
-            [program, "-C", str(folder), *arguments], capture_output=True, text=True, errors="replace", timeout=30
-        )
+        done = subprocess.run(words, capture_output=True, text=True, errors="replace", timeout=30, env=known)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None

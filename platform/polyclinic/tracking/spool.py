@@ -75,8 +75,9 @@ class Spool:
         if not lines:
             return
         with self._lock:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not self.exists():
+                self.path.touch(mode=0o600)
                 header = {"address": address, "run_id": run_id, "process": process_tags()}
                 lines = json.dumps(header) + "\n" + lines
             size = self.path.stat().st_size if self.exists() else 0
@@ -118,8 +119,9 @@ class Spool:
             if not self.exists():
                 return None
             with self.path.open("rb") as file:
-                if self._mark.is_file():
-                    file.seek(int(self._mark.read_text() or 0))
+                # A mark that a kill left empty counts as none; MLflow leaves out what it holds already.
+                if sent := self._mark.is_file() and int(self._mark.read_text() or 0):
+                    file.seek(sent)
                 else:
                     file.readline()
                 lines = list(islice(iter(file.readline, b""), _CHUNK))

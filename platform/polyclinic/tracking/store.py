@@ -6,6 +6,8 @@ import sqlite3
 import ssl
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from importlib import import_module
+from itertools import count
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
@@ -16,8 +18,10 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
-from polyclinic.address import database_file, without_password
+from polyclinic.address import database_file, sqlite_uri, without_password
+from polyclinic.shell import command_line
 
+_log = logging.getLogger(__name__)
 _KNOCK_SECONDS = 10
 _PATIENCE = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
@@ -57,6 +61,8 @@ def open_store(uri: str, *, experiment: str, artifacts: str | None) -> tuple[Mlf
     database = database_file(uri)
     try:
         with _alone(database):
+            if database is not None:
+                _make_whole(database, artifacts)
             _knock(uri, database)
             client = MlflowClient(uri)
             return client, _experiment_id(client, experiment, artifacts)
@@ -74,9 +80,52 @@ def _alone(database: Path | None) -> Iterator[None]:
     if database is None:
         yield
         return
-    database.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{database}.lock"):
+    database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with FileLock(f"{database}.lock", mode=0o600):
         yield
+
+
+def _make_whole(database: Path, artifacts: str | None) -> None:
+    """Make the database where there is none: MLflow cannot continue one that it was killed in making.
+
+    It gets its name when all tables are there. One that an earlier version left half made is set aside.
+    """
+    if database.exists() and database.stat().st_size:
+        if not _is_half_made(database):
+            _warn_of_readers(database)
+            return
+        names = (database.with_name(f"{database.name}.half-made-{number}") for number in count(1))
+        aside = next(path for path in names if not path.exists())
+        database.rename(aside)
+        _log.warning("%s was half made by a start that was killed; it is kept as %s", database.name, aside.name)
+    part = database.with_name(f"{database.name}.part")
+    for left in (part, *(part.with_name(f"{part.name}-{kind}") for kind in ("journal", "wal", "shm"))):
+        left.unlink(missing_ok=True)
+    os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    # Imported when it is needed, as MLflow does: it takes seconds.
+    sqlalchemy_store = import_module("mlflow.store.tracking.sqlalchemy_store")
+    home = artifacts or (database.parent / "mlartifacts").as_uri()
+    sqlalchemy_store.SqlAlchemyStore(sqlite_uri(part), home).engine.dispose()
+    part.replace(database)
+
+
+def _is_half_made(database: Path) -> bool:
+    """Whether MLflow was killed in making it: its first experiment comes last."""
+    with closing(sqlite3.connect(database)) as connection:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        kept = tables & {"experiments", "registered_models"}
+        return "experiments" in tables and not any(
+            connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() for table in kept
+        )
+
+
+def _warn_of_readers(database: Path) -> None:
+    """Earlier versions made the folder of the runs for everybody who can log in here."""
+    if database.stat().st_mode & database.parent.stat().st_mode & 0o044:
+        _log.warning(
+            "others can read the runs, which may tell of patients; run %s",
+            command_line("chmod", "-R", "go=", database.parent),
+        )
 
 
 def _knock(uri: str, database: Path | None) -> None:

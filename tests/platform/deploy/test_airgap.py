@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from hostile_modules import plant, ran
 from polyclinic.cli import main
 from unplugged import unplugged
 
@@ -82,9 +84,14 @@ def test_a_kit_is_installed_with_no_network_whatever_pip_is_set_to(kit: Path, tm
         tmp_path / "others" / "unused-1.0-py3-none-any.whl", tmp_path / "others" / "unused-2.0-py3-none-any.whl"
     )
     home = tmp_path / "my home"
+    plant(kit)
+    _seal(kit)
     done = _install(kit, home, PIP_FIND_LINKS=str(tmp_path / "others"), PIP_REQUIRE_VIRTUALENV="1")
     assert done.returncode == 0, done.stderr
     assert "ran bundle verify bundle" in done.stdout
+    assert ran(kit) == []
+    command, score, bundle, _ = shlex.split(done.stdout.splitlines()[-1].removeprefix("next: "))
+    assert (command, score, bundle) == (str(home / "bin" / "polyclinic"), "score", str(kit / "bundle"))
     found = _alone(str(home / "bin" / "python"), "-m", "pip", "--isolated", "list", "--format", "json")
     versions = {one["name"]: one["version"] for one in json.loads(found.stdout)}
     assert {name: versions.get(name) for name in ("polyclinic", "unused")} == {"polyclinic": "1.0", "unused": "1.0"}

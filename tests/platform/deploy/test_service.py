@@ -11,6 +11,7 @@ import psutil
 import pytest
 import requests
 
+from hostile_modules import STARTING, plant, ran
 from polyclinic.cli import main
 from polyclinic.deploy.service.answers import BundleCard, Scores
 from serving import TOKEN, Served, serving
@@ -18,7 +19,9 @@ from serving import TOKEN, Served, serving
 
 @pytest.fixture(scope="module")
 def service(bundle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serving(bundle_folder, tmp_path_factory.mktemp("service"), "--per_minute", "0", "--file_mb", "2") as served:
+    folder = tmp_path_factory.mktemp("service")
+    plant(folder, without=STARTING)
+    with serving(bundle_folder, folder, "--per_minute", "0", "--file_mb", "2") as served:
         yield served
 
 
@@ -226,3 +229,33 @@ def test_no_name_gets_into_what_is_logged(service: Served, study_files: dict[str
     assert "127.0.0.1" not in service.audit.read_text()
     assert TOKEN not in said
     assert "OTHER page status 4" in said
+
+
+def _memory(pid: int) -> bytes:
+    """What a process may write to, without large stretches that it has only reserved."""
+    found = []
+    with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            place, rights, *_ = line.split()
+            start, end = (int(number, 16) for number in place.split("-"))
+            if rights.startswith("rw") and ("[heap]" in line or end - start < 1 << 25):
+                memory.seek(start)
+                found.append(memory.read(end - start))
+    return b"".join(found)
+
+
+def test_no_process_but_the_front_has_the_token(service: Served, study_files: dict[str, Path]) -> None:
+    assert service.score(_files(study_files, "tabular")).status_code == 200
+    for process in service.family():
+        told = " ".join([*process.environ(), *process.environ().values(), *process.cmdline()])
+        assert TOKEN not in told
+        assert "POLYCLINIC_TOKEN" not in told
+    # All of them are forked from one process, so that one stands for the others.
+    held = _memory(service.workers()[0].pid)
+    assert b"polyclinic.deploy.service" in held, "it is looked at"
+    assert TOKEN.encode() not in held
+
+
+def test_the_service_imported_nothing_from_its_working_folder(service: Served) -> None:
+    assert service.get("/v1/bundle").ok
+    assert ran(service.folder) == []

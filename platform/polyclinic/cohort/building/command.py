@@ -10,6 +10,7 @@ from rich.console import Console
 from polyclinic.cohort.building.build import build_cohort
 from polyclinic.cohort.building.builder import CohortBuilder, installed_builders
 from polyclinic.cohort.cohort import SPLITS
+from polyclinic.shell import print_next
 
 _DESCRIPTION = """Build a cohort from a public data set as it lies on disk:
 polyclinic cohort build ptbxl --root physionet/ptb-xl --out cohorts/ptbxl"""
@@ -52,7 +53,7 @@ def main(argv: Sequence[str]) -> None:
     console.print(f"{len(cohort.studies):,} studies ({sizes}); present: {present}", highlight=False)
     if builders[chosen.name].unverified:
         console.print("unverified facts of the layout are listed in build-report.json")
-    console.print(f"next: polyclinic cohort check {path}", soft_wrap=True, markup=False)
+    print_next("polyclinic", "cohort", "check", path)
 
 
 def _said(builder: type[CohortBuilder]) -> str:

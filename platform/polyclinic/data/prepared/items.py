@@ -18,7 +18,7 @@ from polyclinic.cohort.content import ContentIndex
 from polyclinic.data.prepared.content import content_of
 from polyclinic.data.prepared.folder import Found, ShardFolder
 from polyclinic.data.prepared.identity import identity, short_name
-from polyclinic.data.prepared.shard import NO_SHARD, Shard
+from polyclinic.data.prepared.shard import NO_SHARD, PARTIAL, Shard
 from polyclinic.data.prepared.writing import write_missing
 from polyclinic.modality import Item, Modality, Source
 
@@ -119,7 +119,8 @@ def prepare_modality(
 def _made(home: Path) -> str | None:
     """Make a folder, or tell why it could not be made."""
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        home.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        home.mkdir(mode=0o700, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise ValueError("got a file, expected a folder for prepared items; set `data.prepared`") from None
     except OSError as error:
@@ -180,9 +181,11 @@ def _acquired(lock: FileLock, name: str) -> str | None:
 def _describe(home: Path, about: Mapping[str, Any]) -> None:
     """Write down what a folder's name stands for, for those who wonder why items were prepared again."""
     path = home / "identity.json"
+    part = path.with_suffix(PARTIAL)
     if not path.is_file():
         try:
-            path.write_text(json.dumps(about, indent=1, sort_keys=True, default=str), encoding="utf-8")
+            part.write_text(json.dumps(about, indent=1, sort_keys=True, default=str), encoding="utf-8")
+            part.replace(path)
         except OSError:
             return
 

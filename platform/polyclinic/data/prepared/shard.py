@@ -45,6 +45,7 @@ def write_shard(folder: Path, rows: Sequence[Row], environment: str) -> Path:
     path = folder / (hashlib.sha256(content).hexdigest() + SUFFIX)
     partial = folder / (uuid.uuid4().hex + PARTIAL)
     try:
+        partial.touch(mode=0o600)
         partial.write_bytes(content)
         partial.replace(path)
     finally:

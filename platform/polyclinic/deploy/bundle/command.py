@@ -8,6 +8,7 @@ from jsonargparse import auto_cli
 from rich.console import Console
 
 from polyclinic.deploy.bundle.load import load_bundle
+from polyclinic.shell import print_next
 
 EXPORT, VERIFY, REGISTER = "export", "verify", "register"
 # Exporting needs everything that training does, and registering needs MLflow; checking must not wait for them.
@@ -46,4 +47,4 @@ def verify(folder: Path) -> None:
     console.print(
         f"bundle {bundle.digest}\ncheckpoint {origin.checkpoint_sha256}\nexported {origin.date}", highlight=False
     )
-    console.print(f"next: polyclinic serve {folder}", soft_wrap=True)
+    print_next("polyclinic", "serve", folder)

@@ -17,6 +17,7 @@ from polyclinic.deploy.scoring.scorer import StudyScorer
 from polyclinic.deploy.scoring.table import print_scores
 from polyclinic.prompts import load_prompts
 from polyclinic.results import refuse_unwritable, write_result
+from polyclinic.shell import print_next
 
 _AT_ONCE = 32
 
@@ -47,9 +48,9 @@ def main(argv: Sequence[str]) -> None:
     told = _one(bundle, files, console) if files else _many(bundle, given.cohort, given.split, console)
     if given.json is not None:
         write_result(given.json, told)
-        console.print(f"scores: {given.json}", soft_wrap=True)
+        console.print(f"scores: {given.json}", soft_wrap=True, markup=False)
     console.print(bundle.content.not_a_device, style="bold")
-    console.print(f"next: polyclinic serve {folder}", soft_wrap=True)
+    print_next("polyclinic", "serve", folder)
 
 
 def _parser(modalities: Sequence[str]) -> _Parser:

@@ -18,6 +18,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from polyclinic.secret import refuse_shared
+
 _START = "0" * 64
 _KEY_BYTES = 32
 
@@ -176,13 +178,11 @@ def _told(line: bytes, place: int) -> dict[str, Any]:
 
 def _key(path: Path, *, make: bool) -> bytes:
     place = path.with_name(f"{path.name}.key")
+    refuse_shared(place, "key of the audit log")
     try:
-        if make and not place.exists():
-            handle = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(secrets.token_hex(_KEY_BYTES).encode())
-                stream.flush()
-                os.fsync(stream.fileno())
+        # An empty one was left by a start that was killed, and no line depends on it.
+        if make and not (place.exists() and place.stat().st_size):
+            _make_key(place)
         key = bytes.fromhex(place.read_text(encoding="ascii"))
     except (OSError, ValueError):
         key = b""
@@ -192,3 +192,15 @@ def _key(path: Path, *, make: bool) -> bytes:
             "or set `--audit` to a new file"
         )
     return key
+
+
+def _make_key(place: Path) -> None:
+    """Write a new key under another name first, so that a kill leaves a whole one or none."""
+    part = place.with_name(f"{place.name}.part")
+    part.unlink(missing_ok=True)
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(handle, "wb") as stream:
+        stream.write(secrets.token_hex(_KEY_BYTES).encode())
+        stream.flush()
+        os.fsync(stream.fileno())
+    part.replace(place)

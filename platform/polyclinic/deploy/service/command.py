@@ -88,6 +88,8 @@ def serve(
         raise ValueError(f"got {bundle.name!r}, which is no folder; set it to one of `polyclinic bundle export`")
     token = chosen_token(token_file, no_token=no_token, host=host)
     made = bool(token) and token_file is None and not os.environ.get(TOKEN)
+    # The processes that decode files are forked from one that is started below, and must not find it.
+    os.environ.pop(TOKEN, None)
     with ExitStack() as ends:
         log = AuditLog(audit)
         ends.callback(log.close)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 
+from polyclinic.secret import refuse_shared
+
 TOKEN = "POLYCLINIC_TOKEN"
 _SHORTEST_TOKEN = 16
 
@@ -30,7 +32,8 @@ def chosen_token(file: Path | None, *, no_token: bool, host: str, environment: M
         environment: of this process.
 
     Raises:
-        ValueError: none is asked for though other machines reach the service, or it is too short to be one.
+        ValueError: none is asked for though other machines reach the service, it is too short to be one, or others
+            than its owner may read the file.
     """
     if no_token:
         if not is_loopback(host):
@@ -41,6 +44,8 @@ def chosen_token(file: Path | None, *, no_token: bool, host: str, environment: M
         return ""
     if file is None and not environment.get(TOKEN):
         return secrets.token_urlsafe(32)
+    if file is not None:
+        refuse_shared(file, "token")
     try:
         token = file.read_text(encoding="ascii").strip() if file is not None else environment[TOKEN].strip()
     except (OSError, ValueError) as error:

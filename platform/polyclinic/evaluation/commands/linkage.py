@@ -26,6 +26,7 @@ from polyclinic.evaluation.matching.linkage import (
     same_patient,
 )
 from polyclinic.restore import Restored, restore
+from polyclinic.shell import print_next
 from polyclinic.tasks import ContrastivePretraining
 
 _CHOSEN_ON = "val"
@@ -84,8 +85,7 @@ def linkage(
     figures = {f"linkage_{first}-{second}": _drawn(report.curve)}
     content = {**as_json(report), **settings}
     keep_report(restored, f"linkage_{first}-{second}", content, metrics, figures, json, overlap=overlap)
-    following = f"next: polyclinic evaluate retrieval {checkpoint} {second} --query '[{first}]'"
-    console.print(following, soft_wrap=True, markup=False)
+    print_next("polyclinic", "evaluate", "retrieval", checkpoint, second, "--query", f"[{first}]")
 
 
 class _Matched(NamedTuple):

@@ -23,6 +23,7 @@ from polyclinic.evaluation.probing.probe import (
 )
 from polyclinic.nn import Encoder
 from polyclinic.restore import Restored, restore
+from polyclinic.shell import print_next
 
 _SCORES = {"linear": probe_scores, "neighbours": neighbour_scores}
 
@@ -94,7 +95,7 @@ def probe(
     }
     kept = f"{name}_{modality}{part.replace('/', '_')}"
     keep_report(trained, kept, content, metrics, {}, json, overlap=overlap)
-    console.print(f"next: polyclinic fit -c experiments/masked/transfer.yaml --weights {checkpoint}", soft_wrap=True)
+    print_next("polyclinic", "fit", "-c", "experiments/masked/transfer.yaml", "--weights", checkpoint)
 
 
 def _columns(restored: Restored, findings: list[str] | None) -> tuple[list[str], list[int]]:

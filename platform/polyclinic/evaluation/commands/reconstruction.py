@@ -9,6 +9,7 @@ from polyclinic.evaluation.commands.tables import as_json, print_reconstruction
 from polyclinic.evaluation.embedding import split_batches
 from polyclinic.evaluation.probing.reconstruction import MODEL, mean_fills, reconstruction_report
 from polyclinic.restore import restore
+from polyclinic.shell import print_next
 from polyclinic.tasks import MaskedPretraining
 
 
@@ -47,4 +48,4 @@ def reconstruction(
     }
     content = {**as_json(report), "split": split}
     keep_report(restored, "reconstruction", content, metrics, {}, json, overlap=overlap)
-    console.print(f"next: polyclinic evaluate probe {checkpoint} {next(iter(task.encoders))}", soft_wrap=True)
+    print_next("polyclinic", "evaluate", "probe", checkpoint, next(iter(task.encoders)))

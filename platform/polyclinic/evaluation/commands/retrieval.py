@@ -17,6 +17,7 @@ from polyclinic.evaluation.matching.candidates import CandidateSets, read_candid
 from polyclinic.evaluation.matching.retrieval import RetrievalResult, retrieval_report
 from polyclinic.evaluation.matching.variations import embed_variations, rank_spread
 from polyclinic.restore import Restored, restore
+from polyclinic.shell import print_next
 from polyclinic.tasks import ContrastivePretraining
 from polyclinic.tracking import modality_gap, similarity_matrix
 
@@ -72,7 +73,7 @@ def retrieval(
     if sets is not None:
         content, metrics = _in_sets(restored, everyone, studies, sets, settings, resamples=resamples, seed=seed, k=k)
         keep_report(restored, "candidate_sets", content, metrics, {}, json, overlap=overlap)
-        Console().print(f"next: polyclinic evaluate retrieval {checkpoint} {target} --split {split}", soft_wrap=True)
+        print_next("polyclinic", "evaluate", "retrieval", checkpoint, target, "--split", split)
         return
     scores = _scores(restored, studies, names, studies.embeddings[target])
     report = retrieval_report(
@@ -100,7 +101,7 @@ def retrieval(
     keep_report(
         restored, "retrieval", content, _recalls(f"{split}/retrieval", report.sampled), figures, json, overlap=overlap
     )
-    console.print(f"next: polyclinic evaluate linkage {checkpoint} {names[0]} {target}", soft_wrap=True)
+    print_next("polyclinic", "evaluate", "linkage", checkpoint, names[0], target)
 
 
 def _given(restored: Restored, path: Path, split: str, varied: str | None) -> CandidateSets:

@@ -12,6 +12,7 @@ from polyclinic.evaluation.scorers import ZeroShotScorer
 from polyclinic.evaluation.zeroshot import zero_shot_report
 from polyclinic.prompts import load_prompts
 from polyclinic.restore import restore
+from polyclinic.shell import print_next
 from polyclinic.tracking import roc_curves
 
 
@@ -68,4 +69,4 @@ def zeroshot(
         restored, "zeroshot", {**as_json(report), **settings}, {f"{split}/zeroshot_macro_auroc": report.macro_auroc},
         {"zeroshot_roc": roc_curves(curves)} if curves else {}, json, overlap=overlap,
     )  # fmt: skip
-    console.print(f"next: polyclinic evaluate card --checkpoint {checkpoint} --prompts {prompts}", soft_wrap=True)
+    print_next("polyclinic", "evaluate", "card", "--checkpoint", checkpoint, "--prompts", prompts)
