@@ -115,12 +115,13 @@ def signal_label(name: str) -> str:
     return name.strip() if name.strip().casefold() in _SIGNALS else ""
 
 
-_STANDARD = DicomStandard(
+STANDARD = DicomStandard(
     item=Dataset,
     keyword=keyword_for_tag,
     sop_classes={uid for uid, (_, kind, *_) in UID_dictionary.items() if kind == "SOP Class"},
     label=signal_label,
 )
+"""What pydicom knows, and how this plugin writes channels."""
 
 
 def _record_line(line: str, name: str, identity: Identity, removed: Counter[str]) -> str:
@@ -223,7 +224,7 @@ def write_clean_dicom(source: Path, out: Path, identity: Identity) -> Cleaned:
 def _write_dicom(dataset: Dataset, out: Path, identity: Identity) -> Cleaned:
     if not dataset.get("SOPClassUID"):
         raise UnreadableSource("DICOM without a SOP Class UID, which a file must have")
-    clean, removed = clean_dicom(dataset, identity=identity, standard=_STANDARD)
+    clean, removed = clean_dicom(dataset, identity=identity, standard=STANDARD)
     for group in clean.WaveformSequence:
         count = int(group.NumberOfWaveformSamples) * int(group.NumberOfWaveformChannels)
         size = count * SAMPLE_BYTES[int(group.WaveformBitsAllocated)]

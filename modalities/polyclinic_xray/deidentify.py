@@ -24,11 +24,12 @@ from polyclinic_xray.concerns import raster_names
 from polyclinic_xray.dicom import Stored, parse_dicom, read_stored
 from polyclinic_xray.radiograph import Radiograph
 
-_STANDARD = DicomStandard(
+STANDARD = DicomStandard(
     item=Dataset,
     keyword=keyword_for_tag,
     sop_classes={uid for uid, (_, kind, *_) in UID_dictionary.items() if kind == "SOP Class"},
 )
+"""What pydicom knows."""
 
 
 def header_names(source: Path) -> Iterable[str]:
@@ -86,7 +87,7 @@ def _write_dicom(stored: Stored, out: Path, identity: Identity, *, suspects: boo
         raise UnreadableSource("the header says BurnedInAnnotation YES; look at it, and see `--keep-suspects`")
     if not dataset.get("SOPClassUID"):
         raise UnreadableSource("DICOM without a SOP Class UID, which a file must have")
-    clean, removed = clean_dicom(dataset, identity=identity, standard=_STANDARD)
+    clean, removed = clean_dicom(dataset, identity=identity, standard=STANDARD)
     if str(dataset.PhotometricInterpretation) == "PALETTE COLOR":
         # Unused entries of a palette may hold text.
         _set_pixels(clean, colours := apply_color_lut(stored.pixels, dataset))
