@@ -43,6 +43,8 @@ _UNITS = frozenset(
 _LARGEST = {"skew": 9999, "adc_gain": 999_999, "adc_res": 32, "checksum": 65_535, "block_size": 0}
 _STORED = ("baseline", "adc_zero", "init_value")
 _WIDE, _NARROW = 2**31, 65_536
+_DIGITS = 6
+"""That are written of a rate, and of a gain that no lead has: further ones could be those of a telephone."""
 
 
 def comment_names(header: Path) -> list[str]:
@@ -128,7 +130,7 @@ def _record_line(line: str, name: str, identity: Identity, removed: Counter[str]
     match = rx_record.match(line)
     assert match is not None, "a record line was just parsed"
     segments = f"/{match['n_seg']}" if match["n_seg"] else ""
-    parts = [f"{name}{segments}", match["n_sig"], match["fs"], match["sig_len"]]
+    parts = [f"{name}{segments}", match["n_sig"], f"{float(match['fs']):.{_DIGITS}g}", match["sig_len"]]
     if match["base_date"] and _CLOCK.fullmatch(match["base_time"]):
         removed["dates"] += 1
         moved = _moved(match["base_date"], identity)
@@ -158,6 +160,8 @@ def _signal_line(line: str, files: Mapping[str, str], identity: Identity, remove
     if unit.casefold() not in _UNITS and lead_index(name) is None:
         changed["units"] = "NU" if unit else ""
         removed["units of signals"] += bool(unit)
+    if lead_index(name) is None and match["adc_gain"]:
+        changed["adc_gain"] = f"{_number(match['adc_gain']):.{_DIGITS}g}"
     stored = _WIDE if match["fmt"] in ("24", "32", "524") else _NARROW
     for group, most in {**_LARGEST, **dict.fromkeys(_STORED, stored)}.items():
         if match[group] and abs(_number(match[group])) > most:

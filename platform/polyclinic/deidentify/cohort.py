@@ -1,6 +1,7 @@
 """A cohort written anew without what names its patients: everything, or nothing at all."""
 
 import json
+import re
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -25,6 +26,7 @@ from polyclinic.identifiers import identifying_fields
 from polyclinic.modality import Deidentifiable, Modality
 
 _CHUNK = 8
+_WORD = re.compile(r"[^\W_]{2,}")
 
 
 def deidentify_cohort(
@@ -218,6 +220,14 @@ def _refuse_too_many(reasons: Counter[str], sources: int, most: float, *, is_all
         )
 
 
+def _reported(columns: Columns, patients: Iterable[Identity]) -> dict[str, Any]:
+    """Names of columns without those of dropped ones in which a word stands that is also a patient's name."""
+    words = {word for patient in patients for name in patient.names for word in _WORD.findall(name.casefold())}
+    report = columns.told()
+    safe = [name for name in report["dropped"] if not words & set(_WORD.findall(name.casefold()))]
+    return report | {"dropped": safe, "dropped_unnamed": len(columns.dropped) - len(safe)}
+
+
 def _told(
     entries: Sequence[Entry],
     columns: Columns,
@@ -240,7 +250,7 @@ def _told(
         "patients": len({identity.patient_id for _, identity, _ in entries}),
         "sources": sum(len(study.sources) for study, _, _ in entries),
         "suspects_kept": suspects,
-        "columns": columns.told(),
+        "columns": _reported(columns, (identity for _, identity, _ in entries)),
         "removed": {**{name: dict(sorted(kinds.items())) for name, kinds in removed.items()}, "table": dict(changed)},
         "refused": [
             {"modality": name, "reason": reason, "studies": sorted(studies)}

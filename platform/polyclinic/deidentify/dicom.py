@@ -8,7 +8,7 @@ decoded here: the datasets and what the standard registers come from the caller.
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from polyclinic.deidentify.dicom_elements import ELEMENTS
 from polyclinic.deidentify.dicom_rules import coded, rebuilt
@@ -49,26 +49,33 @@ def nested_names(dataset: Any) -> Iterator[str]:
     Args:
         dataset: of pydicom; an element that cannot be decoded is passed over.
     """
-    yield from dicom_names(lambda keyword: _decoded(dataset, keyword))
+    yield from dicom_names(lambda keyword: _decoded(dataset, keyword).value if keyword in dataset else None)
     for tag in list(dataset.keys()):
-        element = _decoded_element(dataset, tag)
-        if element is not None and element.VR == "SQ":
+        # What is stored as anything else is not decoded; without explicit VRs nothing says so before.
+        element = _decoded(dataset, tag) if dataset.get_item(tag).VR in (None, "SQ", "PN") else _NOTHING
+        if element.VR == "SQ":
             for item in element.value:
                 yield from nested_names(item)
-        elif element is not None and element.VR == "PN" and element.keyword not in _NAMES:
+        elif element.VR == "PN" and element.keyword not in _NAMES:
             yield from dicom_names({_NAMES[0]: element.value}.get)
 
 
-def _decoded(dataset: Any, key: Any) -> object:
-    element = _decoded_element(dataset, key)
-    return None if element is None else element.value
+class _Undecoded(NamedTuple):
+    """An element that has no value."""
+
+    VR: str = ""
+    keyword: str = ""
+    value: None = None
 
 
-def _decoded_element(dataset: Any, key: Any) -> Any:
+_NOTHING = _Undecoded()
+
+
+def _decoded(dataset: Any, key: Any) -> Any:
     try:
         return dataset[key]
-    except Exception:  # absent, or a value that its VR does not allow
-        return None
+    except Exception:  # a value that its VR does not allow
+        return _NOTHING
 
 
 def clean_dicom(dataset: Any, *, identity: Identity, standard: DicomStandard) -> tuple[Any, Counter[str]]:
