@@ -220,12 +220,17 @@ def _refuse_too_many(reasons: Counter[str], sources: int, most: float, *, is_all
         )
 
 
-def _reported(columns: Columns, patients: Iterable[Identity]) -> dict[str, Any]:
-    """Names of columns without those of dropped ones in which a word stands that is also a patient's name."""
-    words = {word for patient in patients for name in patient.names for word in _WORD.findall(name.casefold())}
+def _reported(columns: Columns, entries: Sequence[Entry]) -> dict[str, Any]:
+    """Names of columns, without those in which a word stands by which somebody is called."""
+    ids = {one for study, _, _ in entries for one in (study.study_id, study.patient_id)}
+    names = {name for _, identity, _ in entries for name in identity.names} - ids
+    words = {word for name in names for word in _WORD.findall(name.casefold())}
     report = columns.told()
-    safe = [name for name in report["dropped"] if not words & set(_WORD.findall(name.casefold()))]
-    return report | {"dropped": safe, "dropped_unnamed": len(columns.dropped) - len(safe)}
+    safe = {
+        key: [name for name in report[key] if not words & set(_WORD.findall(name.casefold()))]
+        for key in ("kept", "dropped")
+    }
+    return {**safe, "dropped_unnamed": len(columns.dropped) - len(safe["dropped"])}
 
 
 def _told(
@@ -250,7 +255,7 @@ def _told(
         "patients": len({identity.patient_id for _, identity, _ in entries}),
         "sources": sum(len(study.sources) for study, _, _ in entries),
         "suspects_kept": suspects,
-        "columns": _reported(columns, (identity for _, identity, _ in entries)),
+        "columns": _reported(columns, entries),
         "removed": {**{name: dict(sorted(kinds.items())) for name, kinds in removed.items()}, "table": dict(changed)},
         "refused": [
             {"modality": name, "reason": reason, "studies": sorted(studies)}

@@ -68,7 +68,7 @@ class _Undecoded(NamedTuple):
     value: None = None
 
 
-_NOTHING = _Undecoded()
+_NOTHING: Any = _Undecoded()
 
 
 def _decoded(dataset: Any, key: Any) -> Any:

@@ -223,6 +223,38 @@ def test_names_of_a_header_are_told_for_other_sources_and_fillers_are_not(tmp_pa
     assert list(XRay().names(raster)) == []
 
 
+def test_names_inside_items_and_in_metadata_of_rasters_are_told_too(tmp_path: Path) -> None:
+    def name(dataset: Dataset) -> None:
+        inner, outer = Dataset(), Dataset()
+        inner.PersonName, inner.PatientID, outer.PatientName = "Roe^Jane", "00471147", "Quince^Peter"
+        outer.ContentSequence = [inner]
+        dataset.RequestAttributesSequence = [outer]
+
+    assert {"Roe^Jane", "00471147", "Quince^Peter"} <= set(XRay().names(edited(tmp_path, name)))
+    text, exif = PngInfo(), Image.Exif()
+    text.add_text("Author", "Peter Quince")
+    text.add_text("Comment", "Patient name: Jane Roe")
+    exif[0x013B] = "Nick Bottom"
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "study.png", pnginfo=text, exif=exif)
+    assert set(XRay().names(tmp_path / "study.png")) == {"Peter Quince", "Jane Roe", "Nick Bottom"}
+
+
+def test_a_lookup_table_keeps_its_entries_and_nothing_else(tmp_path: Path) -> None:
+    def table(dataset: Dataset) -> None:
+        item = Dataset()
+        item.LUTDescriptor, item.LUTExplanation = [4096, 0, 12], SECRET
+        item.LUTData = np.arange(4096, dtype="<u2")[::-1].tobytes() + SECRET.encode()
+        item["LUTDescriptor"].VR, item["LUTData"].VR = "US", "OW"
+        dataset.VOILUTSequence = [item]
+        dataset.WindowCenterWidthExplanation = SECRET
+
+    source = edited(tmp_path, table)
+    written = cleaned(source, tmp_path)
+    assert b"DOE" not in written.read_bytes()
+    assert len(pydicom.dcmread(written).VOILUTSequence[0].LUTData) == 2 * 4096
+    np.testing.assert_array_equal(XRay().read(written).pixels, XRay().read(source).pixels)
+
+
 def test_what_cannot_be_read_is_refused_with_a_reason_and_leaves_nothing(tmp_path: Path) -> None:
     broken = tmp_path / f"{SECRET}.dcm"
     broken.write_bytes(SECRET.encode() * 40)
