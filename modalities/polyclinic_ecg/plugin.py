@@ -148,7 +148,9 @@ class ECG(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifiabl
             write_clean_dicom(source, out, identity) if header is None else write_clean_record(header, out, identity)
         )
         if not np.array_equal(self.read(cleaned.source).signal, raw.signal, equal_nan=True):
-            raise UnreadableSource("its samples would be others without its header; a fault of the plugin")
+            raise UnreadableSource(
+                "its samples depend on a value of its header that may not leave, such as a number out of range"
+            )
         return cleaned
 
     def fit(self, raws: Iterable[Electrocardiogram]) -> None:

@@ -129,7 +129,9 @@ class XRay(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifiab
         assert isinstance(source, Path), "nothing else is read"
         cleaned = write_clean(source, raw, out, identity, suspects=suspects)
         if not np.array_equal(self.read(cleaned.source).pixels, raw.pixels):
-            raise UnreadableSource("its pixels would be others without its header; a fault of the plugin")
+            raise UnreadableSource(
+                "its pixels depend on a value of its header that may not leave, such as a number out of range"
+            )
         return cleaned
 
     def fit(self, raws: Iterable[Radiograph]) -> None:

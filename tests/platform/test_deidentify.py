@@ -334,14 +334,18 @@ def test_nothing_is_done_after_it_is_certain_to_be_refused(
     assert Counter(plugin.calls) == calls
 
 
-@pytest.mark.parametrize("place", ["group", "label", "class", "population"])
+@pytest.mark.parametrize("place", ["group", "label", "class", "unit", "population"])
 def test_a_name_in_the_cohort_file_itself_is_refused(place: str, tmp_path: Path) -> None:
-    plugin, path = Counting(), small(tmp_path / "cohort", ["fine"], **{"seen by DOE^JOHN": "x", "sick": "I"})
+    plugin, path = (
+        Counting(),
+        small(tmp_path / "cohort", ["fine"], **{"seen by DOE^JOHN": "x", "sick": "I", "score": "1"}),
+    )
     spec = yaml.safe_load(path.read_text())
     spec |= {
         "group": {"groups": ["seen by DOE^JOHN"]},
         "label": {"labels": {"ill, said doe^john": {"column": "sick", "classes": ["I", "II"]}}},
         "class": {"labels": {"sick": {"column": "sick", "classes": ["I", "Doe^John"]}}},
+        "unit": {"labels": {"score": {"column": "score", "unit": "DOE^JOHN per l"}}},
         "population": {"population": "Patients of DOE^JOHN"},
     }[place]
     path.write_text(yaml.safe_dump(spec))

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from polyclinic.deidentify.dicom_elements import ELEMENTS
-from polyclinic.deidentify.dicom_values import Cleaning
+from polyclinic.deidentify.dicom_values import Cleaning, sample_padding
 from polyclinic.deidentify.identity import Identity
 from polyclinic.modality import DicomStandard
 
@@ -58,6 +58,13 @@ def kept(keyword: str, *values: Any) -> list[Any]:
 )
 def test_a_value_passes_in_one_form_or_not(keyword: str, value: Any, expected: list[Any]) -> None:
     assert kept(keyword, value) == expected
+
+
+def test_a_sample_of_a_waveform_is_bytes() -> None:
+    cleaning = Cleaning(identity=IDENTITY, standard=STANDARD, big_endian=False)
+    assert sample_padding([-32768], cleaning) == [b"\0\x80"]
+    assert sample_padding([b"\0\x80"], cleaning) == [b"\0\x80"]
+    assert sample_padding([b"Doe John"], cleaning) == []
 
 
 def test_values_of_several() -> None:

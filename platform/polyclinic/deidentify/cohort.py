@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -27,6 +28,7 @@ from polyclinic.modality import Deidentifiable, Modality
 
 _CHUNK = 8
 _WORD = re.compile(r"[^\W_]{2,}")
+_SEVERAL = re.compile(r"[\s^,\d]")
 
 
 def deidentify_cohort(
@@ -184,11 +186,15 @@ def _looked(
 def _refuse_named_settings(spec: CohortSpec, patients: Iterable[Identity]) -> None:
     """Names that the cohort file itself gives, and that are written again."""
     listed = [name for entry in spec.labels.values() for name in entry.get("classes") or entry.get("levels") or ()]
-    words = [*spec.groups, *spec.labels, *map(str, listed), *spec.modalities, spec.population]
+    units = [str(entry.get("unit", "")) for entry in spec.labels.values()]
+    words = [*spec.groups, *spec.labels, *map(str, listed), *units, *spec.modalities, spec.population]
     content = "\n".join(words).encode()
-    if any(map(identifying_fields, words)) or any(patient.is_in(content) for patient in patients):
+    # A single word in a name's element is as often "RADIOLOGY" as somebody.
+    whole = (replace(patient, names=tuple(filter(_SEVERAL.search, patient.names))) for patient in patients)
+    if any(map(identifying_fields, words)) or any(patient.is_in(content) for patient in whole):
         raise ValueError(
-            "a group, label, class or population of the cohort file holds a name or number of a patient; rename it"
+            "a group, label, class, unit or population of the cohort file holds a name or number of a patient; "
+            "rename it"
         )
 
 

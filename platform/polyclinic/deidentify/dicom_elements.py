@@ -16,6 +16,7 @@ from polyclinic.deidentify.dicom_values import (
     number,
     orientation,
     padding,
+    sample_padding,
     samples,
     sop_class,
     terms,
@@ -95,7 +96,7 @@ _MULTIPLEX_GROUP: Mapping[str, Rule] = {
     "ChannelDefinitionSequence": items(_CHANNEL),
     "WaveformBitsAllocated": whole(8, 64),
     "WaveformSampleInterpretation": terms("SB, UB, MB, AB, SS, US, SL, UL, SV, UV"),
-    "WaveformPaddingValue": padding,
+    "WaveformPaddingValue": sample_padding,
     "WaveformData": samples,
 }
 

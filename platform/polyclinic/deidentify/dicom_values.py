@@ -179,6 +179,15 @@ def padding(values: Sequence[Any], cleaning: Cleaning) -> list[Any]:
     return whole(-65_536, 65_535)(values, cleaning)
 
 
+def sample_padding(values: Sequence[Any], cleaning: Cleaning) -> list[Any]:
+    """One stored sample of a waveform as bytes, which its VR wants."""
+    return [value if isinstance(value, bytes) else _two_bytes(value) for value in padding(values, cleaning)]
+
+
+def _two_bytes(value: int) -> bytes:
+    return (value % 65_536).to_bytes(2, "little")
+
+
 def samples(values: Sequence[Any], cleaning: Cleaning) -> list[Any]:
     """Bytes of which the plugin keeps what the header declares."""
     return list(values) if isinstance(values[0], bytes) else []
