@@ -1,25 +1,50 @@
 """Electrocardiograms without what names their patient: WFDB records under new names, DICOM with a clean header."""
 
 import math
+import re
 import warnings
 from collections import Counter
 from collections.abc import Mapping
 from datetime import date
+from io import BytesIO
 from pathlib import Path
 
-from dicomanonymizer.dicomfields_selector import dicom_anonymization_database_selector
+import soundfile
+from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian, UID_dictionary
 
-from polyclinic.modality import Cleaned, Identity, UnreadableSource, clean_dicom, labelled_names, profile_of
+from polyclinic.modality import Cleaned, DicomStandard, Identity, UnreadableSource, clean_dicom, labelled_names
 from polyclinic_ecg.dicom_waveform import SAMPLE_BYTES, parse_dicom
 from polyclinic_ecg.quiet_wfdb import rx_record, rx_signal
 from polyclinic_ecg.recording import LEADS, lead_index
 from polyclinic_ecg.wfdb_header import BYTES_PER_SAMPLE, Declared, header_lines, is_segmented, parse_header
 
-_PROFILE = profile_of(dicom_anonymization_database_selector("dicomfields_2026c"))
 _BLOCKS = {"212": (2, 3), "310": (3, 4), "311": (3, 4)}
 _NO_FILE = "~"
+_CLOCK = re.compile(r"\d{1,2}(?::\d{2}){0,2}(?:\.\d{1,3})?")
+# In lower case; a description is free text, in which anything else may be a name.
+_SIGNALS = frozenset(
+    (
+        *("vx", "vy", "vz", "x", "y", "z", "ml1", "ml2", "ml3", "mli", "mlii", "mliii", "mv1", "mcl1", "mcl6", "v"),
+        *("cm2", "cm4", "cm5", "cc5", "d3", "d4", "v7", "v8", "v9", "v3r", "v4r", "ecg", "ecg1", "ecg2", "ecg3"),
+        *("resp", "respiration", "airflow", "flow", "pleth", "ppg", "abp", "art", "bp", "nbp", "cvp", "pap", "icp"),
+        *("spo2", "so2", "co2", "etco2", "hr", "pulse", "pr", "eeg", "emg", "eog", "eda", "temp", "marker", "trigger"),
+        *("pacing", "acc", "acc x", "acc y", "acc z", "pcg"),
+    )
+)
+_UNITS = frozenset(
+    (
+        *("mv", "uv", "v", "nv", "mmhg", "cmh2o", "kpa", "nu", "adu", "bpm", "%", "ohm", "degc", "degf", "c", "f"),
+        *("l/min", "ml/s", "l", "ml", "g", "m/s2", "us", "ms", "s", "hz", "db", "deg", "pm", "1"),
+    )
+)
+# What header(5) needs fewer digits for than a register or a telephone; of ADC zero and baseline, by the format.
+_LARGEST = {"skew": 9999, "adc_gain": 999_999, "adc_res": 32, "checksum": 65_535, "block_size": 0}
+_STORED = ("baseline", "adc_zero", "init_value")
+_WIDE, _NARROW = 2**31, 65_536
+_DIGITS = 6
+"""That are written of a rate, and of a gain that no lead has: further ones could be those of a telephone."""
 
 
 def comment_names(header: Path) -> list[str]:
@@ -84,12 +109,29 @@ def _write_header(header: Path, out: Path, lines: list[str], removed: Counter[st
     return written
 
 
+def signal_label(name: str) -> str:
+    """The name of a lead as this plugin writes it, that of another known signal as it is, empty for any other."""
+    index = lead_index(name)
+    if index is not None:
+        return LEADS[index]
+    return name.strip() if name.strip().casefold() in _SIGNALS else ""
+
+
+STANDARD = DicomStandard(
+    item=Dataset,
+    keyword=keyword_for_tag,
+    sop_classes={uid for uid, (_, kind, *_) in UID_dictionary.items() if kind == "SOP Class"},
+    label=signal_label,
+)
+"""What pydicom knows, and how this plugin writes channels."""
+
+
 def _record_line(line: str, name: str, identity: Identity, removed: Counter[str]) -> str:
     match = rx_record.match(line)
     assert match is not None, "a record line was just parsed"
     segments = f"/{match['n_seg']}" if match["n_seg"] else ""
-    parts = [f"{name}{segments}", match["n_sig"], match["fs"], match["sig_len"]]
-    if match["base_time"] and (match["base_date"]):
+    parts = [f"{name}{segments}", match["n_sig"], f"{float(match['fs']):.{_DIGITS}g}", match["sig_len"]]
+    if match["base_date"] and _CLOCK.fullmatch(match["base_time"]):
         removed["dates"] += 1
         moved = _moved(match["base_date"], identity)
         parts += [match["base_time"], moved] if moved else [match["base_time"]]
@@ -107,20 +149,35 @@ def _moved(base_date: str, identity: Identity) -> str:
 
 
 def _signal_line(line: str, files: Mapping[str, str], identity: Identity, removed: Counter[str]) -> str:
-    """The numbers of a line as they are; a unit and a name that are not those of a lead only if they name nobody."""
+    """The numbers of a line as far as they are in range, a known unit, and a known or mapped name."""
     match = rx_signal.match(line)
     assert match is not None, "a signal line was just parsed"
-    unit, index = match["units"], lead_index(match["sig_name"])
-    name = match["sig_name"] if index is None else LEADS[index]
-    if index is None and identity.text(name)[1]:
-        name = identity.mapped("signal", name)
+    name, unit = match["sig_name"], match["units"]
+    changed = {"file_name": files[match["file_name"]], "sig_name": signal_label(name)}
+    if name.strip() and not changed["sig_name"]:
+        changed["sig_name"] = identity.mapped("signal", name)
         removed["names of signals"] += 1
-    if index is None and identity.text(unit)[1]:
-        unit = "NU"
-        removed["units of signals"] += 1
-    before = line[match.end("file_name") : match.start("units")]
-    after = line[match.end("units") : match.start("sig_name")]
-    return f"{files[match['file_name']]}{before}{unit}{after}{name}".rstrip()
+    if unit.casefold() not in _UNITS and lead_index(name) is None:
+        changed["units"] = "NU" if unit else ""
+        removed["units of signals"] += bool(unit)
+    if lead_index(name) is None and match["adc_gain"]:
+        changed["adc_gain"] = f"{_number(match['adc_gain']):.{_DIGITS}g}"
+    stored = _WIDE if match["fmt"] in ("24", "32", "524") else _NARROW
+    for group, most in {**_LARGEST, **dict.fromkeys(_STORED, stored)}.items():
+        if match[group] and abs(_number(match[group])) > most:
+            changed[group] = "0"
+            removed["numbers out of range"] += 1
+    written = match[0]
+    for group in sorted(changed, key=match.start, reverse=True):
+        written = written[: match.start(group)] + changed[group] + written[match.end(group) :]
+    return written.strip()
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.inf
 
 
 def _samples(path: Path, declared: Declared) -> bytes:
@@ -129,29 +186,30 @@ def _samples(path: Path, declared: Declared) -> bytes:
     encoding, offset = signals[0].encoding, signals[0].offset
     content = path.read_bytes()
     if encoding not in BYTES_PER_SAMPLE:
-        return _flac_without_metadata(content)
+        return _flac_anew(content)
     count = sum(signal.per_frame for signal in signals) * declared.frames
     together, size = _BLOCKS.get(encoding, (1, int(BYTES_PER_SAMPLE[encoding])))
     end = offset + math.ceil(count / together) * size
     return b"\0" * offset + content[offset:end]
 
 
-def _flac_without_metadata(content: bytes) -> bytes:
-    """The stream with its first metadata block alone, which says how to decode it (RFC 9639, section 8)."""
-    if content[:4] != b"fLaC":
-        raise UnreadableSource("a compressed signal file that is no FLAC stream")
-    place, last = 4, False
-    while not last:
-        last = bool(content[place] & 0x80)
-        end = place + 4 + int.from_bytes(content[place + 1 : place + 4], "big")
-        if place == 4:
-            first = bytes([content[4] | 0x80]) + content[5:end]
-        place = end
-    return content[:4] + first + content[place:]
+def _flac_anew(content: bytes) -> bytes:
+    """The samples of a stream, encoded again: tags before, in and behind it stay behind."""
+    encoded = BytesIO()
+    try:
+        with soundfile.SoundFile(BytesIO(content)) as stream:
+            if stream.format != "FLAC":
+                raise UnreadableSource("a compressed signal file that is not a FLAC stream")
+            samples = stream.read(dtype="int32", always_2d=True)
+            rate, encoding = stream.samplerate, stream.subtype
+        soundfile.write(encoded, samples, rate, subtype=encoding, format="FLAC")
+    except soundfile.LibsndfileError as error:
+        raise UnreadableSource(f"a compressed signal file cannot be written ({type(error).__name__})") from None
+    return encoded.getvalue()
 
 
 def write_clean_dicom(source: Path, out: Path, identity: Identity) -> Cleaned:
-    """Write a DICOM waveform with a header by the basic profile, and of its samples what the header declares.
+    """Write a DICOM waveform with the listed elements of its header, and of its samples what the header declares.
 
     Raises:
         UnreadableSource: it lacks what every DICOM file must have, or cannot be written.
@@ -170,16 +228,16 @@ def write_clean_dicom(source: Path, out: Path, identity: Identity) -> Cleaned:
 def _write_dicom(dataset: Dataset, out: Path, identity: Identity) -> Cleaned:
     if not dataset.get("SOPClassUID"):
         raise UnreadableSource("DICOM without a SOP Class UID, which a file must have")
-    removed = clean_dicom(dataset, identity=identity, profile=_PROFILE, item=Dataset)
-    for group in dataset.WaveformSequence:
+    clean, removed = clean_dicom(dataset, identity=identity, standard=STANDARD)
+    for group in clean.WaveformSequence:
         count = int(group.NumberOfWaveformSamples) * int(group.NumberOfWaveformChannels)
         size = count * SAMPLE_BYTES[int(group.WaveformBitsAllocated)]
         group.WaveformData = group.WaveformData[:size] + b"\0" * (size % 2)
-    if not dataset.get("SOPInstanceUID"):
-        dataset.SOPInstanceUID = identity.uid(out.name)
+    if not clean.get("SOPInstanceUID"):
+        clean.SOPInstanceUID = identity.uid(out.name)
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = dataset.SOPClassUID, dataset.SOPInstanceUID
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = clean.SOPClassUID, clean.SOPInstanceUID
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     written = out.with_name(f"{out.name}.dcm")
-    FileDataset("", dict(dataset), file_meta=meta, preamble=b"\0" * 128).save_as(written, enforce_file_format=True)
+    FileDataset("", dict(clean), file_meta=meta, preamble=b"\0" * 128).save_as(written, enforce_file_format=True)
     return Cleaned(source=written, removed=+removed)

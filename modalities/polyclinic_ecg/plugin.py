@@ -26,7 +26,7 @@ from polyclinic.modality import (
     Traces,
     UnreadableSource,
     Viewable,
-    dicom_names,
+    nested_names,
 )
 from polyclinic.nn import Encoder, Transformer, TransformerEncoder
 from polyclinic_ecg.augment import apply, draw
@@ -137,10 +137,10 @@ class ECG(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifiabl
         if not isinstance(source, Path):
             return ()
         header = header_of(source)
-        return dicom_names(parse_dicom(source).get) if header is None else comment_names(header)
+        return nested_names(parse_dicom(source)) if header is None else comment_names(header)
 
     def deidentify(self, source: Source, out: Path, identity: Identity, *, suspects: bool) -> Cleaned:
-        """Write a WFDB record as one, and a DICOM waveform as DICOM by the basic profile of PS3.15."""
+        """Write a WFDB record as one, and a DICOM waveform as DICOM of listed elements."""
         raw = self.read(source)
         assert isinstance(source, Path), "nothing else is read"
         header = header_of(source)
@@ -148,7 +148,9 @@ class ECG(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifiabl
             write_clean_dicom(source, out, identity) if header is None else write_clean_record(header, out, identity)
         )
         if not np.array_equal(self.read(cleaned.source).signal, raw.signal, equal_nan=True):
-            raise UnreadableSource("its samples would be others without its header; a fault of the plugin")
+            raise UnreadableSource(
+                "its samples depend on a value of its header that may not leave, such as a number out of range"
+            )
         return cleaned
 
     def fit(self, raws: Iterable[Electrocardiogram]) -> None:

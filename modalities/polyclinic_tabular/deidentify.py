@@ -7,11 +7,18 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from polyclinic.modality import Cleaned, Source
+from polyclinic.modality import Cleaned, Source, labelled_names
 from polyclinic_tabular.row import Row
 
 _AGE = re.compile(r"(?:^|[^a-z])age(?:$|[^a-z])", re.IGNORECASE)
 _OLDEST = 90.0
+_TOO_LONG = 1e7
+"""From here on a whole number is a date, a telephone or a record number rather than a measurement."""
+
+
+def row_names(cells: Mapping[str, str]) -> list[str]:
+    """Names that a row gives under the name of a column."""
+    return labelled_names("\n".join(f"{name}: {cell}" for name, cell in cells.items()))
 
 
 def write_clean_row(
@@ -25,6 +32,8 @@ def write_clean_row(
     withheld: Sequence[str] = (),
 ) -> Cleaned:
     """Write decoded values, never a cell, so that no text stays; ages over 89 become 90.
+
+    Whole numbers of eight digits or more are left out: whatever they are, they do not measure a patient.
 
     Args:
         source: of the row: a CSV file is written as one of name, value and unit, cells are returned by column.
@@ -57,6 +66,9 @@ def write_clean_row(
 
 def _number(name: str, value: float, removed: Counter[str]) -> str:
     if math.isnan(value):
+        return ""
+    if abs(value) >= _TOO_LONG and value == int(value):
+        removed["numbers too long for a measurement"] += 1
         return ""
     if _AGE.search(name) and value > _OLDEST:
         removed["ages"] += 1

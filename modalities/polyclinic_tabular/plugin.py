@@ -33,7 +33,7 @@ from polyclinic.modality import (
 from polyclinic.nn import Encoder, Transformer, TransformerEncoder
 from polyclinic_tabular.cells import read_cells
 from polyclinic_tabular.concerns import row_concerns
-from polyclinic_tabular.deidentify import write_clean_row
+from polyclinic_tabular.deidentify import row_names, write_clean_row
 from polyclinic_tabular.imputed import draw_row, write_row
 from polyclinic_tabular.infer import infer_columns, is_code
 from polyclinic_tabular.names import describe_unused, match_columns
@@ -155,6 +155,12 @@ class Tabular(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentif
         """Identifiers, text for numbers, unknown levels, impossible numbers, nothing observed."""
         approximate = self.text_values == "approximate"
         return row_concerns(source, raw, encoding=self.encoding, approximate=approximate)
+
+    def names(self, source: Source) -> Iterable[str]:
+        """Names in a row under columns that are called so, whether they are configured or not."""
+        if isinstance(source, Path):
+            return row_names({name: value for name, value, _ in read_cells(source, encoding=self.encoding)})
+        return row_names(source) if isinstance(source, Mapping) else ()
 
     def deidentify(self, source: Source, out: Path, identity: Identity, *, suspects: bool) -> Cleaned:
         """Write the configured columns as the numbers and levels that were read, ages over 89 as 90."""

@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from PIL import Image
 from PIL.ExifTags import GPS, Base
 from pydicom.uid import UID
 
-from polyclinic.modality import Concern, Source, dicom_concerns, identifying_fields
+from polyclinic.modality import Concern, Source, dicom_concerns, identifying_fields, labelled_names
 from polyclinic_xray.burned_in import suspect_words
 from polyclinic_xray.radiograph import Radiograph
 
@@ -72,12 +72,23 @@ def _raster_header(path: Path) -> Iterator[Concern]:
     named = [name for tag, name in _NAMING_EXIF.items() if _as_text(tags.get(tag, "")).strip()]
     if any(tag in place for tag in (GPS.GPSLatitude, GPS.GPSLongitude)):
         named.append("the GPS position")
-    texts = [f"{key}: {value}" for key, value in info.items() if isinstance(value, str)]
-    texts += [_as_text(info.get("comment", b"")), *(_as_text(tags.get(tag, "")) for tag in _TEXT_EXIF)]
-    named += [f"text ({kind})" for kind in identifying_fields("\n".join(texts))]
+    named += [f"text ({kind})" for kind in identifying_fields("\n".join(_texts(info, tags)))]
     if named:
         said = f"the file names a person in {', '.join(named)}"
         yield Concern(severity="warning", code="header-identifiers", said=said)
+
+
+def raster_names(path: Path) -> list[str]:
+    """Names that the metadata of a PNG or JPEG give by a tag for people or by a label."""
+    info, tags, _ = _embedded(path)
+    people = [_as_text(tags.get(tag, "")) for tag in _NAMING_EXIF]
+    people += [value for key, value in info.items() if str(key).casefold() in ("author", "artist", "patient")]
+    return [*filter(None, map(str, people)), *labelled_names("\n".join(_texts(info, tags)))]
+
+
+def _texts(info: Mapping[Any, Any], tags: Mapping[int, Any]) -> list[str]:
+    texts = [f"{key}: {value}" for key, value in info.items() if isinstance(value, str)]
+    return [*texts, _as_text(info.get("comment", b"")), *(_as_text(tags.get(tag, "")) for tag in _TEXT_EXIF)]
 
 
 def _embedded(path: Path) -> tuple[dict[Any, Any], dict[int, Any], dict[int, Any]]:

@@ -1,34 +1,45 @@
 """Radiographs without what names their patient: a clean header, decoded pixels, and no words that are seen in them."""
 
 import warnings
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from dicomanonymizer.dicomfields_selector import dicom_anonymization_database_selector
 from PIL import Image
+from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.pixels import apply_color_lut
+from pydicom.uid import ExplicitVRLittleEndian, UID_dictionary
 
-from polyclinic.modality import Cleaned, Identity, UnreadableSource, clean_dicom, dicom_names, profile_of
+from polyclinic.modality import (
+    Cleaned,
+    DicomStandard,
+    Identity,
+    UnreadableSource,
+    clean_dicom,
+    nested_names,
+)
 from polyclinic_xray.burned_in import suspect_words
+from polyclinic_xray.concerns import raster_names
 from polyclinic_xray.dicom import Stored, parse_dicom, read_stored
 from polyclinic_xray.radiograph import Radiograph
 
-_PROFILE = profile_of(dicom_anonymization_database_selector("dicomfields_2026c"))
-_OF_A_STREAM = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelDataProviderURL")
+STANDARD = DicomStandard(
+    item=Dataset,
+    keyword=keyword_for_tag,
+    sop_classes={uid for uid, (_, kind, *_) in UID_dictionary.items() if kind == "SOP Class"},
+)
+"""What pydicom knows."""
 
 
 def header_names(source: Path) -> Iterable[str]:
-    """Names in a DICOM header; none for a raster."""
+    """Names in a DICOM header, at any depth; of a raster those that a label or a tag of its metadata gives."""
     with source.open("rb") as stream:
-        if stream.read(3) in (b"\x89PN", b"\xff\xd8\xff"):
-            return ()
+        is_raster = stream.read(3) in (b"\x89PN", b"\xff\xd8\xff")
     with warnings.catch_warnings():
-        # pydicom warns of every odd value, which does not matter here.
+        # pydicom and Pillow warn of every odd value, which does not matter here.
         warnings.simplefilter("ignore")
-        return list(dicom_names(parse_dicom(source).get))
+        return raster_names(source) if is_raster else list(dict.fromkeys(nested_names(parse_dicom(source))))
 
 
 def write_clean(source: Path, raw: Radiograph, out: Path, identity: Identity, *, suspects: bool) -> Cleaned:
@@ -76,26 +87,29 @@ def _write_dicom(stored: Stored, out: Path, identity: Identity, *, suspects: boo
         raise UnreadableSource("the header says BurnedInAnnotation YES; look at it, and see `--keep-suspects`")
     if not dataset.get("SOPClassUID"):
         raise UnreadableSource("DICOM without a SOP Class UID, which a file must have")
-    removed = Counter(clean_dicom(dataset, identity=identity, profile=_PROFILE, item=Dataset))
-    _set_pixels(dataset, stored.pixels)
+    clean, removed = clean_dicom(dataset, identity=identity, standard=STANDARD)
+    if str(dataset.PhotometricInterpretation) == "PALETTE COLOR":
+        # Unused entries of a palette may hold text.
+        _set_pixels(clean, colours := apply_color_lut(stored.pixels, dataset))
+        clean.BitsStored, clean.HighBit = colours.dtype.itemsize * 8, colours.dtype.itemsize * 8 - 1
+        clean.PixelRepresentation = 0
+    else:
+        _set_pixels(clean, stored.pixels)
     removed["bits above those stored"] += stored.unused == "cleared"
-    if not dataset.get("SOPInstanceUID"):
-        dataset.SOPInstanceUID = identity.uid(out.name)
+    if not clean.get("SOPInstanceUID"):
+        clean.SOPInstanceUID = identity.uid(out.name)
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = dataset.SOPClassUID, dataset.SOPInstanceUID
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = clean.SOPClassUID, clean.SOPInstanceUID
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     written = out.with_name(f"{out.name}.dcm")
-    FileDataset("", dict(dataset), file_meta=meta, preamble=b"\0" * 128).save_as(written, enforce_file_format=True)
+    FileDataset("", dict(clean), file_meta=meta, preamble=b"\0" * 128).save_as(written, enforce_file_format=True)
     return Cleaned(source=written, removed=+removed)
 
 
 def _set_pixels(dataset: Dataset, pixels: np.ndarray) -> None:
-    for keyword in _OF_A_STREAM:
-        dataset.pop(keyword, None)
     content = pixels.astype(pixels.dtype.newbyteorder("<")).tobytes()
     dataset.BitsAllocated = pixels.dtype.itemsize * 8
     dataset.PixelData = content + b"\0" * (len(content) % 2)
     dataset["PixelData"].VR = "OW"
-    dataset["PixelData"].is_undefined_length = False
     if pixels.ndim == 3:
-        dataset.PhotometricInterpretation, dataset.PlanarConfiguration = "RGB", 0
+        dataset.PhotometricInterpretation, dataset.PlanarConfiguration, dataset.SamplesPerPixel = "RGB", 0, 3

@@ -125,16 +125,18 @@ class XRay(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifiab
         return transfer_syntax(source)
 
     def names(self, source: Source) -> Iterable[str]:
-        """Names and numbers in a DICOM header."""
+        """Names and numbers in a DICOM header or in the metadata of a raster."""
         return header_names(source) if isinstance(source, Path) else ()
 
     def deidentify(self, source: Source, out: Path, identity: Identity, *, suspects: bool) -> Cleaned:
-        """Write DICOM as DICOM by the basic profile of PS3.15, and a raster as PNG; words in pixels are refused."""
+        """Write DICOM as DICOM of listed elements, and a raster as PNG; words in pixels are refused."""
         raw = self.read(source)
         assert isinstance(source, Path), "nothing else is read"
         cleaned = write_clean(source, raw, out, identity, suspects=suspects)
         if not np.array_equal(self.read(cleaned.source).pixels, raw.pixels):
-            raise UnreadableSource("its pixels would be others without its header; a fault of the plugin")
+            raise UnreadableSource(
+                "its pixels depend on a value of its header that may not leave, such as a number out of range"
+            )
         return cleaned
 
     def fit(self, raws: Iterable[Radiograph]) -> None:

@@ -14,7 +14,8 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from polyclinic.concern import Concern, Severity
-from polyclinic.deidentify.dicom import clean_dicom, dicom_names, profile_of
+from polyclinic.deidentify.dicom import clean_dicom, dicom_names, nested_names
+from polyclinic.deidentify.dicom_values import DicomStandard
 from polyclinic.deidentify.identity import Identity
 from polyclinic.deidentify.text import labelled_names
 from polyclinic.identifiers import dicom_concerns, identifying_fields
@@ -45,6 +46,7 @@ __all__ = [
     "Cleaned",
     "Concern",
     "Deidentifiable",
+    "DicomStandard",
     "Entry",
     "Explainable",
     "Identity",
@@ -73,7 +75,7 @@ __all__ = [
     "identifying_fields",
     "installed_modalities",
     "labelled_names",
-    "profile_of",
+    "nested_names",
     "relative_relevance",
     "settings",
 ]

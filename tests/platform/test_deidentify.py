@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -288,6 +289,78 @@ def test_what_cannot_work_is_said_before_anything_is_written(
     with pytest.raises(ValueError, match="'pulse' has no plugin that can de-identify it"):
         deidentify_cohort(path, tmp_path / "out", key=KEY.encode(), modalities={"pulse": Pulse()}, workers=0)
     assert not list(tmp_path.glob("*out*"))
+
+
+class Counting(Leaving):
+    """Counts what it is asked for; a text that begins with ``unreadable`` cannot be read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[str] = []
+
+    def read(self, source: Source) -> tuple[float, ...]:
+        self.calls.append("read")
+        if _text(source).startswith("unreadable"):
+            raise UnreadableSource("it cannot be read")
+        return super().read(source)
+
+    def deidentify(self, source: Source, out: Path, identity: Identity, *, suspects: bool) -> Cleaned:
+        self.calls.append("deidentify")
+        return super().deidentify(source, out, identity, suspects=suspects)
+
+
+@pytest.mark.parametrize(
+    ("texts", "settings", "message", "calls"),
+    [
+        # What cannot be read is known after a look, before anything is written.
+        (["fine"] * 6 + ["unreadable"] * 2, {}, "1 of 8 sources are refused already", {"read": 7}),
+        (["unreadable"] * 2, {"max_refused": 1.0}, "2 of 2 sources are refused, more", {"read": 2}),
+        # What only cleaning finds ends it as soon as it is certain.
+        (["fine", "refused"] + ["fine"] * 18, {}, "", {"read": 20, "deidentify": 20}),
+        (["fine", "refused", "refused"] + ["fine"] * 17, {}, "2 of 20.* already", {"read": 20, "deidentify": 3}),
+    ],
+)
+def test_nothing_is_done_after_it_is_certain_to_be_refused(
+    texts: list[str], settings: dict[str, Any], message: str, calls: dict[str, int], tmp_path: Path
+) -> None:
+    path, plugin = small(tmp_path / "cohort", texts), Counting()
+    told = {"key": KEY.encode(), "modalities": {"pulse": plugin}, "workers": 0, **settings}
+    if message:
+        with pytest.raises(ValueError, match=message):
+            deidentify_cohort(path, tmp_path / "out", **told)
+        assert not (tmp_path / "out").exists()
+    else:
+        deidentify_cohort(path, tmp_path / "out", **told)
+    assert Counter(plugin.calls) == calls
+
+
+@pytest.mark.parametrize("place", ["group", "label", "class", "unit", "population"])
+def test_a_name_in_the_cohort_file_itself_is_refused(place: str, tmp_path: Path) -> None:
+    plugin, path = (
+        Counting(),
+        small(tmp_path / "cohort", ["fine"], **{"seen by DOE^JOHN": "x", "sick": "I", "score": "1"}),
+    )
+    spec = yaml.safe_load(path.read_text())
+    spec |= {
+        "group": {"groups": ["seen by DOE^JOHN"]},
+        "label": {"labels": {"ill, said doe^john": {"column": "sick", "classes": ["I", "II"]}}},
+        "class": {"labels": {"sick": {"column": "sick", "classes": ["I", "Doe^John"]}}},
+        "unit": {"labels": {"score": {"column": "score", "unit": "DOE^JOHN per l"}}},
+        "population": {"population": "Patients of DOE^JOHN"},
+    }[place]
+    path.write_text(yaml.safe_dump(spec))
+    with pytest.raises(ValueError, match=r"of the cohort file holds a name .* rename it") as told:
+        deidentify_cohort(path, tmp_path / "out", key=KEY.encode(), modalities={"pulse": plugin}, workers=0)
+    assert SECRET not in str(told.value)
+    assert "deidentify" not in plugin.calls
+
+
+def test_an_account_names_no_column_by_a_name_that_only_files_give(tmp_path: Path) -> None:
+    path = small(tmp_path / "cohort", ["fine", "fine"], **{"Doe s ward": "x", "ward": "y"})
+    told = leave(path, tmp_path / "out")
+    assert told["columns"]["dropped"] == ["ward"]
+    assert told["columns"]["dropped_unnamed"] == 1
+    assert told["names_found"] == {"pulse": 2}
 
 
 def test_what_an_ended_process_left_is_no_obstacle(tmp_path: Path, phantom_cohort: Path, key: Path) -> None:

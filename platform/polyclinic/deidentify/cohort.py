@@ -1,11 +1,14 @@
 """A cohort written anew without what names its patients: everything, or nothing at all."""
 
 import json
+import re
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -18,11 +21,14 @@ from polyclinic import __version__
 from polyclinic.cohort.cohort import Study, read_cohort
 from polyclinic.cohort.spec import CohortSpec, read_spec
 from polyclinic.deidentify.identity import Identity, mapped
-from polyclinic.deidentify.study import Outcome, clean_study, names_in
+from polyclinic.deidentify.study import Outcome, clean_study, look_at
 from polyclinic.deidentify.table import Columns, Entry, read_columns, write_table
+from polyclinic.identifiers import identifying_fields
 from polyclinic.modality import Deidentifiable, Modality
 
 _CHUNK = 8
+_WORD = re.compile(r"[^\W_]{2,}")
+_SEVERAL = re.compile(r"[\s^,\d]")
 
 
 def deidentify_cohort(
@@ -37,8 +43,10 @@ def deidentify_cohort(
 ) -> dict[str, Any]:
     """Write a cohort without identifiers: table, ``cohort.yaml``, one folder per modality, ``deidentified.json``.
 
-    Every source is read twice: names that the headers, texts and dropped columns of a patient tell are looked for in
-    all texts of that patient. A source that cannot be read or cleaned is left out as missing.
+    Settings and table are checked first. Then every source is read once before anything is written: names that the
+    headers, texts and dropped columns of a patient give are looked for in all texts of that patient, and too many
+    sources that cannot be read are refused. A source that cannot be read or cleaned is left out as missing; cleaning
+    stops at the source with which too many are.
 
     Args:
         path: of a ``cohort.yaml``.
@@ -50,7 +58,8 @@ def deidentify_cohort(
         suspects: whether what only seems to name somebody and cannot be removed may pass.
 
     Returns:
-        What was removed by kind and count, and what was refused and why, with mapped study ids.
+        How often each rule removed or changed something, by modality (``removed``), how many names each modality and
+        the table gave (``names_found``), and what was refused and why, with mapped study ids.
 
     Raises:
         ValueError: the cohort is not valid, a plugin cannot clean, too much is refused, or something cannot be written.
@@ -60,22 +69,26 @@ def deidentify_cohort(
         raise ValueError(
             f"got {workers} workers and max_refused {max_refused:g}, expected 0 or more, and a share from 0 to 1"
         )
-    cohort, out = read_cohort(path), out.resolve()
-    plugins = _able(cohort.modalities, modalities)
+    out = out.resolve()
     if out.exists():
         raise ValueError("the folder to write to already exists; choose another one or remove it")
+    cohort, spec = read_cohort(path), read_spec(path)
+    plugins = _able(cohort.modalities, modalities)
+    columns = read_columns(spec)
     partial_out = out.with_name(f".{out.name}.partial")
+    spread = partial(_spread, workers=workers)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(out.with_name(f".{out.name}.lock"), timeout=0):
             try:
+                shutil.rmtree(partial_out, ignore_errors=True)
+                known, found = _looked(cohort.studies, columns, key, plugins, max_refused, spread)
+                _refuse_named_settings(spec, known.values())
                 _make_folders(partial_out, cohort.modalities)
-                spread = partial(_spread, workers=workers)
-                entries, columns = _cleaned(
-                    cohort.studies, read_spec(path), partial_out, key, plugins, suspects, spread
-                )
-                _refuse_too_many(entries, max_refused)
-                told = _write(partial_out, read_spec(path), entries, columns, key, suspects=suspects)
+                work = partial(_clean, out=partial_out, modalities=plugins, suspects=suspects)
+                pairs = [(study, known[study.patient_id]) for study in cohort.studies]
+                entries = _cleaned(pairs, work, max_refused, spread)
+                account = _write(partial_out, spec, entries, columns, key, suspects=suspects, found=found)
                 partial_out.rename(out)
             finally:
                 shutil.rmtree(partial_out, ignore_errors=True)
@@ -90,39 +103,46 @@ def deidentify_cohort(
             f"a file cannot be read or written: {error.strerror or type(error).__name__}; look for permissions and "
             "space beside the folder to write to"
         ) from None
-    return told
+    return account
 
 
 def _make_folders(out: Path, names: Sequence[str]) -> None:
-    shutil.rmtree(out, ignore_errors=True)
     out.mkdir(mode=0o700)
     for name in names:
         (out / name).mkdir(mode=0o700)
 
 
 def _cleaned(
-    studies: Sequence[Study],
-    spec: CohortSpec,
-    out: Path,
-    key: bytes,
-    modalities: Mapping[str, Any],
-    suspects: bool,
-    spread: Callable[..., Iterator[Any]],
-) -> tuple[list[Entry], Columns]:
-    columns = read_columns(spec)
-    known = _identities(studies, columns, key, modalities, spread)
-    pairs = [(study, known[study.patient_id]) for study in studies]
-    work = partial(_clean, out=out, modalities=modalities, suspects=suspects)
-    outcomes = spread(work, pairs, said="cleaning sources")
-    return [(*pair, outcome) for pair, outcome in zip(pairs, outcomes, strict=True)], columns
+    pairs: Sequence[tuple[Study, Identity]],
+    work: Callable[[tuple[Study, Identity]], Outcome],
+    max_refused: float,
+    spread: Callable[..., Generator[Any, None, None]],
+) -> list[Entry]:
+    """Clean study by study, up to the one with which more is refused than may be."""
+    entries: list[Entry] = []
+    reasons = Counter[str]()
+    sources = sum(len(study.sources) for study, _ in pairs)
+    with closing(spread(work, pairs, said="cleaning sources")) as outcomes:
+        for pair, outcome in zip(pairs, outcomes, strict=True):
+            entries.append((*pair, outcome))
+            reasons.update(outcome.refused.values())
+            _refuse_too_many(reasons, sources, max_refused, is_all=len(entries) == len(pairs))
+    return entries
 
 
 def _write(
-    out: Path, spec: CohortSpec, entries: Sequence[Entry], columns: Columns, key: bytes, *, suspects: bool
+    out: Path,
+    spec: CohortSpec,
+    entries: Sequence[Entry],
+    columns: Columns,
+    key: bytes,
+    *,
+    suspects: bool,
+    found: Mapping[str, int],
 ) -> dict[str, Any]:
     """Table, cohort file and account, proved by reading them as a run will."""
     changed = write_table(out, spec, entries)
-    told = _told(entries, columns, changed, key, suspects=suspects)
+    told = _told(entries, columns, changed, key, suspects=suspects) | {"names_found": dict(found)}
     (out / "deidentified.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
     for folder in [one for one in out.iterdir() if one.is_dir() and not any(one.iterdir())]:
         folder.rmdir()
@@ -140,20 +160,43 @@ def _able(names: Sequence[str], modalities: Mapping[str, Modality]) -> dict[str,
     return {name: modalities[name] for name in names}
 
 
-def _identities(
+def _looked(
     studies: Sequence[Study],
     columns: Columns,
     key: bytes,
     modalities: Mapping[str, Any],
-    spread: Callable[..., Iterator[Any]],
-) -> dict[str, Identity]:
-    """Every patient, with all names that anything tells of them."""
-    found = spread(partial(names_in, modalities=modalities), studies, said="looking for names")
+    max_refused: float,
+    spread: Callable[..., Generator[Any, None, None]],
+) -> tuple[dict[str, Identity], Counter[str]]:
+    """Every patient with all names that anything gives of them, and how many each modality and the table gave."""
     names = defaultdict[str, dict[str, None]](dict)
-    for place, (study, told) in enumerate(zip(studies, found, strict=True)):
-        several = (*told, *columns.names(place), study.study_id, study.patient_id)
-        names[study.patient_id].update(dict.fromkeys(several))
-    return {patient: Identity(key=key, patient=patient, names=tuple(told)) for patient, told in names.items()}
+    counts, reasons = Counter[str](), Counter[str]()
+    sources = sum(len(study.sources) for study in studies)
+    with closing(spread(partial(look_at, modalities=modalities), studies, said="looking at sources")) as found:
+        for place, (study, findings) in enumerate(zip(studies, found, strict=True)):
+            cells = columns.names(place)
+            counts.update({name: len(several) for name, several in findings.names.items()} | {"table": len(cells)})
+            several = [name for one in findings.names.values() for name in one]
+            names[study.patient_id].update(dict.fromkeys((*several, *cells, study.study_id, study.patient_id)))
+            reasons.update(findings.refused.values())
+            _refuse_too_many(reasons, sources, max_refused, is_all=place + 1 == len(studies))
+    known = {patient: Identity(key=key, patient=patient, names=tuple(many)) for patient, many in names.items()}
+    return known, +counts
+
+
+def _refuse_named_settings(spec: CohortSpec, patients: Iterable[Identity]) -> None:
+    """Names that the cohort file itself gives, and that are written again."""
+    listed = [name for entry in spec.labels.values() for name in entry.get("classes") or entry.get("levels") or ()]
+    units = [str(entry.get("unit", "")) for entry in spec.labels.values()]
+    words = [*spec.groups, *spec.labels, *map(str, listed), *units, *spec.modalities, spec.population]
+    content = "\n".join(words).encode()
+    # A single word in a name's element is as often "RADIOLOGY" as somebody.
+    whole = (replace(patient, names=tuple(filter(_SEVERAL.search, patient.names))) for patient in patients)
+    if any(map(identifying_fields, words)) or any(patient.is_in(content) for patient in whole):
+        raise ValueError(
+            "a group, label, class, unit or population of the cohort file holds a name or number of a patient; "
+            "rename it"
+        )
 
 
 def _clean(
@@ -163,7 +206,7 @@ def _clean(
     return clean_study(study, identity, out, modalities, suspects=suspects)
 
 
-def _spread(work: Callable[[Any], Any], tasks: Sequence[Any], *, workers: int, said: str) -> Iterator[Any]:
+def _spread(work: Callable[[Any], Any], tasks: Sequence[Any], *, workers: int, said: str) -> Generator[Any, None, None]:
     """Do the tasks in their order, in other processes where there are some."""
     if workers < 2:
         yield from (work(task) for task in track(tasks, description=said, transient=True))
@@ -174,16 +217,27 @@ def _spread(work: Callable[[Any], Any], tasks: Sequence[Any], *, workers: int, s
         yield from track(results, description=said, total=len(tasks), transient=True)
 
 
-def _refuse_too_many(entries: Sequence[Entry], most: float) -> None:
-    reasons = Counter(reason for _, _, outcome in entries for reason in outcome.refused.values())
-    sources = sum(len(study.sources) for study, _, _ in entries)
-    share = reasons.total() / max(sources, 1)
-    if share > most or reasons.total() == sources:
+def _refuse_too_many(reasons: Counter[str], sources: int, most: float, *, is_all: bool) -> None:
+    """Refuse as soon as it is certain: what is refused so far only grows."""
+    if reasons.total() > most * max(sources, 1) or (is_all and reasons.total() == sources):
         named = "; ".join(f"{count} times: {reason}" for reason, count in reasons.most_common(3))
         raise ValueError(
-            f"{reasons.total()} of {sources} sources are refused, more than max_refused = {most:.1%} allows ({named}); "
-            "repair them or take them out of the table, or raise `--max-refused`"
+            f"{reasons.total()} of {sources} sources are refused{'' if is_all else ' already'}, more than max_refused "
+            f"= {most:.1%} allows ({named}); repair them or take them out of the table, or raise `--max-refused`"
         )
+
+
+def _reported(columns: Columns, entries: Sequence[Entry]) -> dict[str, Any]:
+    """Names of columns, without those in which a word stands by which somebody is called."""
+    ids = {one for study, _, _ in entries for one in (study.study_id, study.patient_id)}
+    names = {name for _, identity, _ in entries for name in identity.names} - ids
+    words = {word for name in names for word in _WORD.findall(name.casefold())}
+    report = columns.told()
+    safe = {
+        key: [name for name in report[key] if not words & set(_WORD.findall(name.casefold()))]
+        for key in ("kept", "dropped")
+    }
+    return {**safe, "dropped_unnamed": len(columns.dropped) - len(safe["dropped"])}
 
 
 def _told(
@@ -208,7 +262,7 @@ def _told(
         "patients": len({identity.patient_id for _, identity, _ in entries}),
         "sources": sum(len(study.sources) for study, _, _ in entries),
         "suspects_kept": suspects,
-        "columns": columns.told(),
+        "columns": _reported(columns, entries),
         "removed": {**{name: dict(sorted(kinds.items())) for name, kinds in removed.items()}, "table": dict(changed)},
         "refused": [
             {"modality": name, "reason": reason, "studies": sorted(studies)}

@@ -68,12 +68,14 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _show(told: Mapping[str, Any], console: Console) -> None:
-    table = Table("of", "removed or exchanged", "times")
+    table = Table("of", "rule that removed or changed something", "times")
     table.columns[2].justify = "right"
     for name, kinds in told["removed"].items():
         for kind, count in kinds.items():
             table.add_row(Text(name), Text(kind), str(count))
     console.print(table)
+    found = ", ".join(f"{count} in {name}" for name, count in told["names_found"].items())
+    console.print(f"names and numbers looked for: {found or 'none'}", soft_wrap=True, markup=False)
     columns = told["columns"]
     dropped = [*columns["dropped"], *(["one whose name identifies"] * columns["dropped_unnamed"])]
     console.print(f"columns dropped: {', '.join(dropped) or 'none'}", soft_wrap=True, markup=False)

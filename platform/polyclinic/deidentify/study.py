@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from polyclinic.cohort.cohort import Study
 from polyclinic.deidentify.identity import Identity
@@ -19,15 +20,35 @@ class Outcome:
     refused: Mapping[str, str]
 
 
-def names_in(study: Study, modalities: Mapping[str, Deidentifiable]) -> list[str]:
-    """Names and numbers that the sources of a study tell; nothing of a source that cannot be read."""
-    found: list[str] = []
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What a first look at a study's sources found, by modality: names and numbers, and why one cannot be read."""
+
+    names: Mapping[str, tuple[str, ...]]
+    refused: Mapping[str, str]
+
+
+def look_at(study: Study, modalities: Mapping[str, Any]) -> Findings:
+    """Read every source of a study, and the names and numbers by which it calls people.
+
+    Args:
+        study: of a patient.
+        modalities: plugins by name, each both a ``Modality`` and ``Deidentifiable``.
+    """
+    names: dict[str, tuple[str, ...]] = {}
+    refused: dict[str, str] = {}
     for name, source in study.sources.items():
         try:
-            found += modalities[name].names(source)
-        except Exception:  # it is refused when it is cleaned
+            names[name] = tuple(modalities[name].names(source))
+        except Exception:  # the reason is that for which it cannot be read, if it cannot
+            names[name] = ()
+        try:
+            modalities[name].read(source)
+        except UnreadableSource as reason:
+            refused[name] = str(reason)[:_LONGEST_REASON]
+        except Exception:  # the reason is worked out when it is cleaned
             continue
-    return found
+    return Findings(names=names, refused=refused)
 
 
 def clean_study(

@@ -107,6 +107,62 @@ def test_other_signals_keep_names_that_name_nobody(tmp_path: Path) -> None:
     same(source, written)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("description", "Ward 4 Smith", None),
+        ("description", "PLETH", "PLETH"),
+        ("unit", "Smith", "NU"),
+        ("unit", "mmHg", "mmHg"),
+        ("adc_zero", "491711471147", "0"),
+        ("block_size", "491711471147", "0"),
+        ("first_value", "19610829", "0"),
+        ("gain", "100.491711471147", "100.492"),
+    ],
+)
+def test_what_a_signal_line_holds_is_known_or_in_range(
+    field: str, value: str, expected: str | None, tmp_path: Path
+) -> None:
+    source = phantom(tmp_path)
+    first, *others = [line for line in source.read_text().splitlines() if not line.startswith("#")]
+    values = np.arange(int(first.split()[3]), dtype="<i2")
+    (tmp_path / "other.dat").write_bytes(values.tobytes())
+    parts = {"gain": "100", "unit": "NU", "adc_zero": "0", "first_value": "0", "block_size": "0"}
+    parts |= {"description": "Resp", field: value}
+    numbers = f"16 {parts['adc_zero']} {parts['first_value']} {values.sum() % 65536} {parts['block_size']}"
+    line = f"other.dat 16 {parts['gain']}(0)/{parts['unit']} {numbers} {parts['description']}"
+    source.write_text("\n".join([first.replace(" 12 ", " 13 "), *others, line]) + "\n")
+    written = cleaned(source, tmp_path)
+    assert (value in written.read_text()) == (value == expected)
+    parts[field] = expected or IDENTITY.mapped("signal", value)
+    numbers = f"16 {parts['adc_zero']} {parts['first_value']} {values.sum() % 65536} {parts['block_size']}"
+    line = f"abc_1.dat 16 {parts['gain']}(0)/{parts['unit']} {numbers} {parts['description']}"
+    assert written.read_text().splitlines()[-1] == line
+    same(source, written)
+
+
+def test_channels_of_a_waveform_keep_known_names_alone(tmp_path: Path) -> None:
+    dataset = pydicom.dcmread(str(get_testdata_file("waveform_ecg.dcm")))
+    group = dataset.WaveformSequence[0]
+    for place, channel in enumerate(group.ChannelDefinitionSequence):
+        channel.ChannelLabel, channel.ChannelStatus = f"{SECRET} {place}", "DOE JOHN"
+        source = channel.ChannelSourceSequence[0]
+        source.CodingSchemeVersion = SECRET
+        if place == 1:
+            source.CodeValue, source.CodingSchemeDesignator, source.CodeMeaning = "X1", SECRET, "Lead II (Einthoven)"
+        else:
+            source.CodeMeaning = SECRET
+    group.ChannelDefinitionSequence[2].ChannelLabel = "avr"
+    dataset.save_as(tmp_path / "study.dcm")
+    written = cleaned(tmp_path / "study.dcm", tmp_path)
+    assert b"DOE" not in everything(tmp_path)
+    channels = pydicom.dcmread(written).WaveformSequence[0].ChannelDefinitionSequence
+    assert [channel.get("ChannelLabel") for channel in channels[:4]] == [None, None, "aVR", None]
+    source = channels[1].ChannelSourceSequence[0]
+    assert (source.CodingSchemeDesignator, source.CodeMeaning) == ("99POLYCLINIC", "II")
+    same(tmp_path / "study.dcm", written)
+
+
 def test_segments_are_renamed_with_their_record(tmp_path: Path) -> None:
     source = phantom(tmp_path)
     lines = [line for line in source.read_text().splitlines() if not line.startswith("#")]
@@ -136,6 +192,17 @@ def test_compressed_samples_lose_the_tags_of_their_stream(tmp_path: Path) -> Non
         lines.append(f"study.dat 516 200(0)/mV 16 0 {column[0]} {int(column.sum()) % 65536} 0 {name}")
     (tmp_path / "study.hea").write_text("\n".join(lines) + "\n")
     assert SECRET.encode() in (tmp_path / "study.dat").read_bytes()
+    written = cleaned(tmp_path / "study.hea", tmp_path)
+    assert b"DOE" not in everything(tmp_path)
+    same(tmp_path / "study.hea", written)
+
+
+def test_what_lies_behind_a_compressed_stream_is_not_copied(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(-900, 900, (500, 1)).astype(np.int16)
+    soundfile.write(tmp_path / "study.dat", values, 500, "PCM_16", format="FLAC")
+    (tmp_path / "study.dat").write_bytes((tmp_path / "study.dat").read_bytes() + b"TAG" + SECRET.encode() * 9)
+    line = f"study.dat 516 200(0)/mV 16 0 {values[0, 0]} {int(values.sum()) % 65536} 0 I"
+    (tmp_path / "study.hea").write_text(f"study 1 250 500\n{line}\n")
     written = cleaned(tmp_path / "study.hea", tmp_path)
     assert b"DOE" not in everything(tmp_path)
     same(tmp_path / "study.hea", written)

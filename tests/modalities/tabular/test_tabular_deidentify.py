@@ -52,6 +52,18 @@ def test_a_file_is_written_with_what_was_read_to_the_last_bit(tmp_path: Path) ->
     np.testing.assert_array_equal(after.levels, before.levels)
 
 
+def test_numbers_that_measure_nothing_stay_behind_and_names_are_given(tmp_path: Path) -> None:
+    source = tmp_path / "study.csv"
+    source.write_text(
+        "name,value,unit\nage,19610829,\nsodium,491711471147,mmol/L\ndosage,9999999,\npatient_name,Jo Roe,\n"
+    )
+    assert plugin().names(source) == ["Jo Roe"]
+    assert plugin().names({"patient name": "Jo Roe", "sodium": "1"}) == ["Jo Roe"]
+    found = plugin().deidentify(source, tmp_path / "abc", IDENTITY, suspects=False)
+    assert found.removed == {"numbers too long for a measurement": 2}
+    assert plugin().read(tmp_path / "abc.csv").values.tolist()[2] == 9_999_999
+
+
 def test_text_that_is_an_error_is_refused_without_repeating_it(tmp_path: Path) -> None:
     with pytest.raises(UnreadableSource) as told:
         plugin().deidentify({"age": SECRET}, tmp_path / "abc", IDENTITY, suspects=False)

@@ -1,0 +1,143 @@
+"""Invented people, what identifies them, and where any of it is found again."""
+
+import base64
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+
+_SYLLABLES = [a + b for a in ("qu", "z", "v", "kr", "dv", "gw", "pl", "th") for b in ("o", "u", "ai", "ey", "ix", "or")]
+_STEM = 4
+_ZLIB = re.compile(rb"\x78[\x01\x5e\x9c\xda]")
+
+
+@dataclass(frozen=True)
+class Person:
+    """A patient with all by which a hospital knows one; every value is that person's alone."""
+
+    family: str
+    given: str
+    street_name: str
+    birth: date
+    number: str
+    phone: str
+
+    @property
+    def name(self) -> str:
+        """As a sentence has it."""
+        return f"{self.given} {self.family}"
+
+    @property
+    def street(self) -> str:
+        """House number and street."""
+        return f"{self.birth.day} {self.street_name} Street"
+
+    @property
+    def email(self) -> str:
+        """An address at a domain that nobody has."""
+        return f"{self.given}.{self.family}@{self.street_name}.example".lower()
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Each identifier in the forms in which files hold it."""
+        days = (f"{self.birth:%Y%m%d}", f"{self.birth:%Y-%m-%d}", f"{self.birth:%d.%m.%Y}")
+        names = (f"{self.family}^{self.given}".upper(), self.name, f"{self.family}, {self.given}")
+        return (*names, *days, self.number, self.phone, self.street, self.email)
+
+    @property
+    def line(self) -> str:
+        """All of it."""
+        return "; ".join(self.texts)
+
+    @property
+    def needles(self) -> tuple[str, ...]:
+        """What is enough to find the person by; days of birth are searched for apart from these."""
+        return (self.family, self.given, self.street_name, self.number, self.phone, self.phone.replace(" ", "")[1:])
+
+
+def people(count: int) -> list[Person]:
+    """Invent people, always the same ones."""
+    rng = np.random.default_rng(18)
+    taken: set[str] = set()
+
+    def word() -> str:
+        while True:
+            made = "".join(rng.choice(_SYLLABLES, size=4)).capitalize()
+            if len(made) >= 8 and made not in taken:
+                taken.add(made)
+                return made
+
+    return [
+        Person(
+            word(),
+            word(),
+            word(),
+            date(1925, 1, 1) + timedelta(int(rng.integers(0, 27_000))),
+            str(rng.integers(10**11, 10**12)),
+            f"+49 {rng.integers(100, 999)} {rng.integers(1000, 9999)} {rng.integers(1000, 9999)}",
+        )
+        for _ in range(count)
+    ]
+
+
+class Searcher:
+    """Finds people in bytes of any kind: text in several encodings, base64, and what zlib compressed."""
+
+    def __init__(self, persons: Sequence[Person]) -> None:
+        self._needles: dict[bytes, list[tuple[bytes, int]]] = {}
+        for index, person in enumerate(persons):
+            for needle in {form for text in person.needles for form in _forms(text)}:
+                self._needles.setdefault(needle[:_STEM], []).append((needle, index))
+        self._stems = np.unique(np.frombuffer(b"".join(self._needles), dtype="<u4"))
+        self._births = {form.encode(): i for i, person in enumerate(persons) for form in person.texts[3:6]}
+
+    def found(self, content: bytes) -> set[int]:
+        """Indices of the people of whom the content holds anything."""
+        return {index for part in (content, *_unpacked(content)) for index in self._in(part.lower())}
+
+    def left(self, folder: Path) -> dict[str, set[int]]:
+        """By path below a folder, the people of whom its name or content holds anything."""
+        hits: dict[str, set[int]] = {}
+        for file in sorted(folder.rglob("*")):
+            path = file.relative_to(folder).as_posix()
+            content = file.read_bytes() if file.is_file() else b""
+            if found := self.found(path.encode()) | self.found(content):
+                hits[path] = found
+        return hits
+
+    def _in(self, content: bytes) -> Iterator[int]:
+        for offset in range(min(_STEM, len(content))):
+            words = np.frombuffer(content, dtype="<u4", count=max(0, (len(content) - offset) // _STEM), offset=offset)
+            for place in np.flatnonzero(np.isin(words, self._stems)):
+                start = offset + int(place) * _STEM
+                for needle, index in self._needles[content[start : start + _STEM]]:
+                    if content.startswith(needle, start):
+                        yield index
+        for match in re.finditer(rb"(?<!\d)(?:\d{8}|\d{4}-\d\d-\d\d|\d\d\.\d\d\.\d{4})(?!\d)", content):
+            if match[0] in self._births:
+                yield self._births[match[0]]
+
+
+def _forms(text: str) -> Iterator[bytes]:
+    """A text in lower case in the encodings that files have, and in base64 at each of its three places."""
+    lowered = text.lower()
+    yield from (lowered.encode(encoding) for encoding in ("utf-8", "utf-16-le", "utf-16-be"))
+    for written in (text, text.upper()):
+        for shift in range(3):
+            encoded = base64.b64encode(b"\0" * shift + written.encode())
+            # The first and the last four signs depend on what stands beside the text.
+            end = len(encoded) - 4 * ((shift + len(written)) % 3 != 0)
+            yield encoded[4 * (shift > 0) : end].lower()
+
+
+def _unpacked(content: bytes) -> Iterator[bytes]:
+    """What zlib decompresses from any place that looks like the start of a stream."""
+    for match in _ZLIB.finditer(content):
+        try:
+            yield zlib.decompressobj().decompress(content[match.start() :], 10_000_000)
+        except zlib.error:
+            continue
