@@ -48,10 +48,10 @@ class OpenI(CohortBuilder):
 
     Read are ``ecgen-radiology/*.xml`` with the images of NLMCXR_png, or else ``indiana_reports.csv`` and
     ``indiana_projections.csv`` with ``images/images_normalized``. Which view an image is of is in
-    ``nlmcxr_dicom_metadata.csv.gz`` or ``indiana_projections.csv``, where one lies up to three levels below the root;
-    else it is ``unknown``. Reports are divided into train, val and test (0.7, 0.1, 0.2) by a hash of their number. A
-    row is a report with its one preferred image (the first of ``views``, then the first by name), unless ``unit`` is
-    ``image``.
+    ``indiana_projections.csv`` or, for images that it does not name, ``nlmcxr_dicom_metadata.csv.gz``, where one
+    lies up to three levels below the root; else it is ``unknown``. Reports are divided into train, val and test
+    (0.7, 0.1, 0.2) by a hash of their number. A row is a report with its one preferred image (the first of
+    ``views``, then the first by name), unless ``unit`` is ``image``.
 
     Args:
         unit: what a row is, ``study`` or ``image``; images of one report share its text and its findings.
@@ -167,7 +167,10 @@ def _create_from_tables(data: DataRoot, flow: Flow) -> None:
 
 
 def _create_views(root: DataRoot) -> str:
-    """Make ``views``: image and view, from the tables that there are; what to tell."""
+    """Make ``views``: image and view, from the tables that there are; what to tell.
+
+    People assigned the projections by looking, while headers call laterals PA; a header refines a frontal image alone.
+    """
     told = []
     for name, column, view in ((_METADATA, "imageid", "View Position"), (_PROJECTIONS, "filename", "projection")):
         table = f"{column}_views"
@@ -179,7 +182,9 @@ def _create_views(root: DataRoot) -> str:
             rows = "SELECT NULL::VARCHAR AS key, NULL::VARCHAR AS view"
         root.connection.execute(f"CREATE TABLE {table} AS SELECT key, min(view) AS view FROM ({rows}) GROUP BY key")
     root.connection.execute(f"""
-        CREATE TABLE views AS SELECT image, coalesce(imageid_views.view, filename_views.view) AS view
+        CREATE TABLE views AS SELECT image, CASE
+            WHEN lower(filename_views.view) = 'frontal' AND upper(imageid_views.view) IN ('PA', 'AP')
+            THEN imageid_views.view ELSE coalesce(filename_views.view, imageid_views.view) END AS view
         FROM (SELECT DISTINCT image, {_KEY.format("image")} AS key FROM images)
             LEFT JOIN imageid_views USING (key) LEFT JOIN filename_views USING (key)
     """)

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Protocol, cast
 
+from polyclinic.yaml_loader import register_loader
+
 COMMANDS = {
     "fit": ("polyclinic.training", "train a task; polyclinic fit -c experiments/phantom/symile.yaml"),
     "validate": ("polyclinic.training", "run the validation of a checkpoint"),
@@ -63,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if argv[0] not in COMMANDS:
         return _fail(f"got command {argv[0]!r}, expected one of {sorted(COMMANDS)}; see polyclinic --help")
+    register_loader()
     try:
         with _private():
             cast(_Commands, import_module(COMMANDS[argv[0]][0])).main(argv)

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from jaxtyping import Float
 from torch import Tensor
+
+from polyclinic.yaml_loader import load_yaml
 
 VERSION = 1
 SCORE_RULES = ("difference", "softmax")
@@ -112,10 +113,7 @@ def load_prompts(path: Path) -> PromptFile:
     if not path.is_file():
         raise ValueError(f"prompt file {path.name!r} does not exist; set `prompts` to a YAML file")
     content = path.read_bytes()
-    try:
-        raw = yaml.safe_load(content)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path.name} is not YAML: {error}") from None
+    raw = load_yaml(content, name=path.name)
     _check_mapping(path.name, raw, _KEYS)
     if type(raw["version"]) is not int or raw["version"] != VERSION:
         raise ValueError(f"{path.name} has version {raw['version']!r}, expected {VERSION}; set `version: {VERSION}`")

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from jsonargparse import ArgumentParser
 from mlflow import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
@@ -20,6 +19,7 @@ from polyclinic.address import resolve_uri, sqlite_uri, without_password
 from polyclinic.results import refuse_unwritable, write_result
 from polyclinic.shell import print_next
 from polyclinic.tracking import RunLogger
+from polyclinic.yaml_loader import load_yaml
 
 try:
     import optuna
@@ -133,9 +133,9 @@ def read_space(path: Path) -> dict[str, dict[str, Any]]:
         ValueError: not a readable mapping of settings to choices or ranges.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path.name} cannot be read as YAML ({type(error).__name__}); set `--space`") from None
+        content = load_yaml(path.read_bytes(), name=path.name)
+    except OSError as error:
+        raise ValueError(f"{path.name} cannot be opened ({type(error).__name__}); set `--space`") from None
     if not isinstance(content, dict) or not content:
         raise ValueError(
             f"{path.name} holds no settings, expected such as `model.init_args.lr: {{low: 1.0e-4, high: 1.0e-2}}`"

@@ -33,6 +33,7 @@ from polyclinic.stopping import StopTogether
 from polyclinic.tracking import RunLogger, RunRecord
 from polyclinic.tracking.status import ended_by_sigterm, exit_of
 from polyclinic.weights import move_encoders
+from polyclinic.yaml_loader import load_yaml
 
 __all__ = ["PolyclinicCLI", "main", "objectives", "tasks"]
 
@@ -102,6 +103,7 @@ class PolyclinicCLI(LightningCLI):
                 self.datamodule.refuse_order()
                 if self._resumed is not None:
                     refuse_changed_cohort(self._resumed, self.datamodule.cohort, new_run=self.config.fit.new_run)
+                self._check_labels()
             self._refuse_overlap(self._take_weights())
         if self.config.subcommand == "test" and not is_overridden("test_step", self.model):
             task = type(self.model)
@@ -151,6 +153,14 @@ class PolyclinicCLI(LightningCLI):
             path = None
         self.config_init[command].ckpt_path = None if path is None else str(path)
         return path
+
+    def _check_labels(self) -> None:
+        """Stop where a label cannot be learned, and warn of cells that were not understood."""
+        if isinstance(self.model, tasks.Downstream):
+            self.datamodule.refuse_unknown_labels()
+        if self.trainer.is_global_zero:
+            for statement in self.datamodule.label_warnings():
+                print(f"warning: {statement}")  # noqa: T201
 
     def _take_weights(self) -> Seen:
         """Start from the encoders of another run, where the user wants that; what these saw."""
@@ -302,10 +312,7 @@ def _config_files(argv: Sequence[str]) -> list[Path]:
 
 
 def _configured_modalities(path: Path) -> dict[str, Any]:
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path.name} is not YAML: {error}") from None
+    config = load_yaml(path.read_bytes(), name=path.name)
     if not isinstance(config, dict):
         return {}
     config = config.get("fit", config)

@@ -105,13 +105,13 @@ def test_reports_are_divided_by_a_hash_of_their_number(root: Path, tmp_path: Pat
     assert seen == {"train", "val", "test"}
 
 
-def test_views_come_from_the_dicom_table_and_where_it_is_blank_from_the_projections(root: Path, tmp_path: Path) -> None:
+def test_a_lateral_by_the_projections_is_not_taken_for_a_frontal(root: Path, tmp_path: Path) -> None:
     write_metadata(root)
     dicom = build("openi", root, tmp_path / "dicom", "--unit", "image").table["view"].to_dict()
     assert dicom == {
         "CXR1_1_IM-0001-4001": "PA",
         "CXR2_IM-0652-1001": "AP",
-        "CXR2_IM-0652-2001": "unknown",
+        "CXR2_IM-0652-2001": "PA",
         "CXR3_IM-1384-1001": "unknown",
         "CXR4_IM-2050-1001": "unknown",
         "CXR4_IM-2050-1002": "unknown",

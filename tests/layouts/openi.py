@@ -77,7 +77,10 @@ def write_openi_xml(root: Path) -> None:
 
 def write_metadata(root: Path) -> None:
     """Write ``nlmcxr_dicom_metadata.csv.gz``, in which some views are blank and others are not those of the tables."""
-    views = {"CXR1_1_IM-0001-3001": "LL", "CXR1_1_IM-0001-4001": "PA", "CXR2_IM-0652-1001": "AP"}
+    views = {
+        "CXR1_1_IM-0001-3001": "LL", "CXR1_1_IM-0001-4001": "PA", "CXR2_IM-0652-1001": "AP",
+        "CXR2_IM-0652-2001": "PA",  # a lateral, by the projections
+    }  # fmt: skip
     lines = ["imageid,Modality,View Position,Manufacturer"]
     for report in REPORTS:
         lines += [f"{image},DX,{views.get(image, '')},FUJI" for image, _ in report.images]

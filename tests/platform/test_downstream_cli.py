@@ -94,6 +94,17 @@ def test_a_head_learns_labels_of_every_kind_and_is_evaluated(cohort: Path) -> No
     assert table["fraction"].between(10, 70).all()
 
 
+@pytest.mark.public_report(9)
+def test_a_label_without_training_values_stops_a_fit(cohort: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    table = pd.read_csv(cohort.with_name("cohort.csv"), dtype=str, keep_default_na=False)
+    table.loc[table["split"] == "train", "cardiomegaly"] = ""
+    table.to_csv(cohort.with_name("cohort.csv"), index=False)
+    write_config(cohort, HEAD, MODALITIES)
+    assert main(["fit", "-c", "config.yaml", "--data.labels", "[cardiomegaly]"]) == 1
+    assert "label 'cardiomegaly' is unknown in all" in capfd.readouterr().err
+    assert not Path("runs").exists()
+
+
 def test_uncertain_labels_need_a_policy(cohort: Path, capfd: pytest.CaptureFixture[str]) -> None:
     write_config(cohort, HEAD, MODALITIES)
     assert main(["fit", "-c", "config.yaml"]) == 1

@@ -5,19 +5,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonargparse import ArgumentParser, auto_cli
 from rich.console import Console
 
 from polyclinic.checkpoint import load_checkpoint, seen_by
 from polyclinic.cohort.building import command as building
-from polyclinic.cohort.checking import check_as_json, check_cohort, print_check, worst_of, worst_sentence
+from polyclinic.cohort.checking import all_checks, check_as_json, check_cohort, print_check, worst_of, worst_sentence
 from polyclinic.cohort.cohort import SPLITS, read_cohort
 from polyclinic.cohort.overlap import Seen, find_overlap, print_overlap, seen_cohort
 from polyclinic.cohort.phantom import default_modalities, write_phantom_cohort
 from polyclinic.cohort.reading import adapt_modalities
 from polyclinic.modality import Modality
 from polyclinic.shell import print_next
+from polyclinic.yaml_loader import load_yaml
 
 
 def main(argv: Sequence[str]) -> None:
@@ -101,9 +101,10 @@ def check(
     print_check(read, checks, console)
     if json is not None:
         json.write_text(json_format.dumps(check_as_json(read, checks), indent=1), encoding="utf-8")
-    worst, found = worst_of(checks), worst_sentence(checks)
+    every = all_checks(read, checks)
+    worst, found = worst_of(every), worst_sentence(every)
     if worst == "error" or (strict and worst == "warning"):
-        raise ValueError(f"{found} (see above); repair the sources, or take them out of the table")
+        raise ValueError(f"{found} (see above); repair the sources and labels, or take them out of the table")
     console.print(f"found: {found or 'nothing to worry about'}", soft_wrap=True, markup=False)
     print_next("polyclinic", "fit", "-c", "experiments/...", "--data.cohort", cohort)
 
@@ -151,7 +152,7 @@ def overlap(
 
 def _seen(path: Path, splits: Sequence[str], installed: Mapping[str, Modality]) -> Seen:
     """What a checkpoint was made from, or the splits of a cohort."""
-    if path.suffix not in (".yaml", ".yml"):
+    if path.suffix.lower() not in (".yaml", ".yml"):
         return seen_by(load_checkpoint(path))
     cohort = read_cohort(path)
     chosen = {study.study_id for study in cohort.studies if study.split in splits}
@@ -171,7 +172,7 @@ def make_room(file: Path) -> None:
 
 def configured(config: Path) -> dict[str, Modality]:
     """The plugins of an experiment file, built by the same rules as ``fit`` builds them."""
-    content = yaml.safe_load(config.read_text(encoding="utf-8"))
+    content = load_yaml(config.read_bytes(), name=config.name)
     entries: Any = (content.get("data") or {}).get("modalities") if isinstance(content, dict) else None
     if not entries:
         raise ValueError(f"{config.name} has no `data.modalities`")

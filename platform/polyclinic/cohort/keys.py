@@ -14,6 +14,7 @@ from jaxtyping import Int64
 from rich.console import Console
 from rich.progress import track
 
+from polyclinic.cohort.cells import canonical_id
 from polyclinic.cohort.cohort import Cohort, Study, file_of
 from polyclinic.cohort.content import ContentIndex
 from polyclinic.modality import ArrayRow, Modality, Source, UnreadableSource
@@ -36,6 +37,7 @@ class StudyKeys:
 
     Attributes:
         patients: of population and patient id.
+        canonical: of population and the canonical form of the patient id, which is the same for ``00100`` and ``100``.
         contents: by modality, of the file that holds the measurement or of the inline text; 0 where a study has none
             that could be told from another patient's.
     """
@@ -43,6 +45,7 @@ class StudyKeys:
     study_ids: tuple[str, ...]
     splits: tuple[str, ...]
     patients: Int64[np.ndarray, " N"]
+    canonical: Int64[np.ndarray, " N"]
     contents: Mapping[str, Int64[np.ndarray, " N"]]
 
 
@@ -68,7 +71,9 @@ def study_keys(
     return StudyKeys(
         study_ids=tuple(study.study_id for study in studies),
         splits=tuple(study.split for study in studies),
-        patients=_array([_key(json.dumps([cohort.population, study.patient_id])) for study in studies]),
+        patients=_array([_patient_key(cohort, study.patient_id) for study in studies]),
+        # Of the same kind as the keys above, so that a record without canonical ones can be compared with them.
+        canonical=_array([_patient_key(cohort, canonical_id(study.patient_id)) for study in studies]),
         contents={name: _array([keys.get((study.study_id, name), 0) for study in studies]) for name in modalities},
     )
 
@@ -128,6 +133,10 @@ def _content_key(entry: _Entry, digests: Mapping[Path, str]) -> int | None:
         return None
     row = entry.source.row if isinstance(entry.source, ArrayRow) else None
     return _signed(bytes.fromhex(digest)) if row is None else _key(f"{digest}:{row}")
+
+
+def _patient_key(cohort: Cohort, patient: str) -> int:
+    return _key(json.dumps([cohort.population, patient]))
 
 
 def _key(text: str) -> int:

@@ -24,6 +24,7 @@ class Keys:
     """Sorted distinct keys of patients and of contents; see ``StudyKeys``."""
 
     patients: Int64[np.ndarray, " P"]
+    canonical: Int64[np.ndarray, " Q"]
     contents: Int64[np.ndarray, " C"]
 
     @classmethod
@@ -31,12 +32,18 @@ class Keys:
         """Of some studies."""
         contents = [column[rows] for column in keys.contents.values()] or [np.zeros(0, dtype=np.int64)]
         found = np.unique(np.concatenate(contents))
-        return cls(patients=np.unique(keys.patients[rows]), contents=found[found != 0])
+        return cls(
+            patients=np.unique(keys.patients[rows]),
+            canonical=np.unique(keys.canonical[rows]),
+            contents=found[found != 0],
+        )
 
     def joined(self, other: "Keys") -> "Keys":
         """Of either."""
         return Keys(
-            patients=np.union1d(self.patients, other.patients), contents=np.union1d(self.contents, other.contents)
+            patients=np.union1d(self.patients, other.patients),
+            canonical=np.union1d(self.canonical, other.canonical),
+            contents=np.union1d(self.contents, other.contents),
         )
 
 
@@ -148,6 +155,7 @@ class Overlap:
         against: the cohorts seen before, that of the run itself included.
         shared: ids of the studies whose patient or content was seen before.
         patients: how many patients were.
+        rewritten: how many of these under an id that is written otherwise, such as ``00100`` and ``100``.
         patients_compared: how many could be; 0 where no cohort seen before is of a population that compares.
         contents: by modality, how many studies have a content that was.
         compared: by modality, how many have a content that could be.
@@ -162,6 +170,7 @@ class Overlap:
     against: tuple[str, ...]
     shared: tuple[str, ...]
     patients: int
+    rewritten: int
     patients_compared: int
     contents: Mapping[str, int]
     compared: Mapping[str, int]
@@ -212,6 +221,8 @@ class Overlap:
     def _sentence(self) -> str:
         equal = ", ".join(f"{count} of {name}" for name, count in self.contents.items() if count)
         shares = [f"{self.patients} patient{'s' if self.patients > 1 else ''}"] if self.patients else []
+        if self.rewritten:
+            shares[0] += f" ({self.rewritten} by an id that differs in zeros, spaces, case or '.0' alone)"
         shares += [f"equal contents, {equal}"] if equal else []
         more = ", ..." if len(self.shared) > _NAMED else ""
         told = (
@@ -258,14 +269,16 @@ def find_overlap(
     studies = [study for study in cohort.studies if study.split in splits]
     keys = study_keys(cohort, modalities if earlier else {}, studies, folder=folder)
     testing, choosing = (np.array([split in use for split in keys.splits], dtype=bool) for use in (tested, chosen))
-    patients = np.zeros(len(studies), dtype=bool)
+    patients, exact = np.zeros(len(studies), dtype=bool), np.zeros(len(studies), dtype=bool)
     contents = {name: patients.copy() for name in keys.contents}
     for one in earlier:
         for pool, rows in ((one.trained, testing | choosing), (one.selected, testing)):
             if one.population == cohort.population:
-                patients |= rows & np.isin(keys.patients, pool.patients)
+                exact |= rows & np.isin(keys.patients, pool.patients)
+                patients |= rows & np.isin(keys.canonical, np.union1d(pool.canonical, pool.patients))
             for name, column in keys.contents.items():
                 contents[name] |= rows & np.isin(column, pool.contents)
+    patients |= exact
     shared = np.logical_or.reduce([patients, *contents.values()])
     return Overlap(
         splits=splits,
@@ -273,6 +286,7 @@ def find_overlap(
         against=tuple(map(str, seen.cohorts)),
         shared=tuple(study.study_id for study, known in zip(studies, shared, strict=True) if known),
         patients=len(np.unique(keys.patients[patients])),
+        rewritten=len(np.unique(keys.patients[patients & ~exact])),
         patients_compared=len(np.unique(keys.patients)) if cohort.population in populations else 0,
         contents={name: int(rows.sum()) for name, rows in contents.items()},
         compared={name: int((column != 0).sum()) for name, column in keys.contents.items()},
@@ -290,6 +304,8 @@ def print_overlap(overlap: Overlap, console: Console) -> None:
     for heading in ("compared", "shared"):
         table.add_column(heading, justify="right")
     table.add_row("patients", str(overlap.patients_compared), str(overlap.patients))
+    if overlap.rewritten:
+        table.add_row("  by an id written otherwise", "", str(overlap.rewritten))
     for name, count in overlap.contents.items():
         table.add_row(f"contents of {name}", str(overlap.compared[name]), str(count))
     console.print(table)
@@ -302,8 +318,10 @@ def _merged(one: SeenCohort, other: SeenCohort) -> SeenCohort:
 
 
 def _as_tensors(keys: Keys) -> dict[str, torch.Tensor]:
-    return {"patients": torch.from_numpy(keys.patients), "contents": torch.from_numpy(keys.contents)}
+    return {name: torch.from_numpy(getattr(keys, name)) for name in ("patients", "canonical", "contents")}
 
 
 def _from_tensors(state: Mapping[str, torch.Tensor]) -> Keys:
-    return Keys(patients=state["patients"].cpu().numpy(), contents=state["contents"].cpu().numpy())
+    """Of a checkpoint; one written before canonical keys were kept has none."""
+    none = torch.zeros(0, dtype=torch.int64)
+    return Keys(**{name: state.get(name, none).cpu().numpy() for name in ("patients", "canonical", "contents")})

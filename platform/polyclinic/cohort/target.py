@@ -1,8 +1,10 @@
 """What a label column holds: a finding, one of several classes, a level, or a quantity."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from polyclinic.cohort.cells import CellNames
 
 Kind = Literal["finding", "class", "level", "quantity"]
 
@@ -47,6 +49,10 @@ def _target(name: str, entry: Mapping[str, Any]) -> Target:
             f"got labels.{name} = {entry!r}, expected a column with at most one of values, classes, levels and unit, "
             "or a list of columns"
         )
+    if not isinstance(entry["column"], str):
+        raise ValueError(f"got labels.{name}.column = {entry['column']!r}, expected one text; set it")
+    if "values" in entry:
+        _refuse_same(f"labels.{name}.values", list(entry["values"]))
     kinds = [key for key in ("classes", "levels", "unit") if key in entry]
     if len(kinds) > 1 or ("values" in entry and kinds and kinds != ["unit"]):
         raise ValueError(f"got labels.{name} with {sorted(set(entry) - {'column'})}, expected one of them; remove some")
@@ -55,9 +61,17 @@ def _target(name: str, entry: Mapping[str, Any]) -> Target:
     if kinds == ["unit"]:
         return Target(name=name, kind="quantity", unit=str(entry["unit"]))
     names = entry[kinds[0]]
-    if not isinstance(names, list) or len({str(one) for one in names}) != len(names) or len(names) < 2:
+    if not isinstance(names, list) or len(names) < 2 or not all(isinstance(one, str) and one.strip() for one in names):
         raise ValueError(
             f"got labels.{name}.{kinds[0]} = {names!r}, expected a list of two or more different texts, as the cells "
             "have them; set it"
         )
-    return Target(name=name, kind=_NAMES_OF[kinds[0]], names=tuple(str(one) for one in names))
+    _refuse_same(f"labels.{name}.{kinds[0]}", names)
+    return Target(name=name, kind=_NAMES_OF[kinds[0]], names=tuple(names))
+
+
+def _refuse_same(setting: str, names: Sequence[str]) -> None:
+    try:
+        CellNames(names)
+    except ValueError as error:
+        raise ValueError(f"got {setting} in which {error}") from None

@@ -45,9 +45,11 @@ class LabelPolicy:
         """The studies with labels as this policy reads them: of a finding 0, 1, NaN, or the soft value.
 
         Raises:
-            ValueError: an uncertain label that is refused, or a finding with another number than 0, 1 and -1.
+            ValueError: an uncertain label that is refused, a finding with another number than 0, 1 and -1, or infinity.
         """
         labels = np.array([study.labels for study in studies], dtype=np.float64).reshape(len(studies), len(targets))
+        if endless := [target.name for target, column in zip(targets, labels.T, strict=True) if np.isinf(column).any()]:
+            raise ValueError(f"label {endless[0]!r} holds an infinite number, expected finite ones; correct its column")
         for column, target in enumerate(targets):
             if target.kind == "finding":
                 labels[:, column] = self._finding(labels[:, column], target.name, training=training)

@@ -164,6 +164,32 @@ class CohortDataModule(L.LightningDataModule):
             studies = self.studies("train", training=True)
             self._order.draw(studies, together=self._batch_size, rng=np.random.default_rng(self._seed))
 
+    def refuse_unknown_labels(self) -> None:
+        """Stop where a label in use has no known value in the training split.
+
+        Raises:
+            ValueError: naming the label, and cells of it that were not understood where there are any.
+        """
+        values = np.array([study.labels for study in self.studies("train", training=True)], dtype=np.float64)
+        for target, column in zip(self.targets, values.T, strict=False):
+            if np.isnan(column).all():
+                unnamed = sum(self.cohort.unnamed.get(target.name, {}).values())
+                also = f"; {unnamed} cells are not named in `labels.{target.name}.values`" if unnamed else ""
+                raise ValueError(
+                    f"label {target.name!r} is unknown in all {len(values)} training studies, so that nothing can be "
+                    f"learned of it{also}; correct its column in the cohort file, or leave it out of `data.labels`"
+                )
+
+    def label_warnings(self) -> tuple[str, ...]:
+        """Sentences on cells of the labels in use that count as unknown because ``values`` does not name them."""
+        counts = {name: self.cohort.unnamed.get(name, {}) for name in self.labels}
+        return tuple(
+            f"{sum(cells.values())} cells of label {name!r} are not named in `labels.{name}.values` and count as "
+            "unknown; `polyclinic cohort check` lists them"
+            for name, cells in counts.items()
+            if cells
+        )
+
     def setup(self, stage: str) -> None:
         """Fit the modalities on the training split, unless their state was loaded, and prepare items."""
         self._fit()

@@ -15,10 +15,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from rich.console import Console
 
 from polyclinic.cli import main
 from polyclinic.cohort import Cohort, Study, check_cohort, default_modalities, read_cohort
-from polyclinic.cohort.checking import worst_of, worst_sentence
+from polyclinic.cohort.checking import all_checks, check_as_json, check_labels, print_check, worst_of, worst_sentence
 from polyclinic.cohort.checking.readers import Readers, Task
 from polyclinic.cohort.content import ContentIndex
 from polyclinic.modality import ArrayRow, Concern, Inspectable, Source, UnreadableSource
@@ -250,6 +251,64 @@ def test_concerns_are_counted_by_study_and_told_with_the_worst_of_each_kind(tmp_
     assert check.concerns[1].studies == [f"S{place:02}" for place in range(20)]
     assert worst_of({"odd": check}) == "error"
     assert worst_sentence({"odd": check}) == "1 error, 2 warnings, 1 note; odd has the worst, failed, in 1 study"
+
+
+def test_unreadable_sources_may_be_the_worst(tmp_path: Path) -> None:
+    contents = {"S1": b"refuse", "S2": b"refuse", "S3": b"warned", "S4": b"warned", "S5": b"warned", "S6": b"failed"}
+    (check,) = check_cohort(_cohort(tmp_path, contents), {"odd": Odd()}, workers=0).values()
+    assert worst_sentence({"odd": check}) == (
+        "2 sources unreadable, 1 error, 1 warning; odd has the worst, unreadable, in 2 studies"
+    )
+
+
+def _labelled(folder: Path) -> Path:
+    cells = ["pos,AP,40,", "neg,PA,>89,", "maybe,AP,,", "maybe,PA,61,", "of one,,50,", "neg,AP,55,1", "pos,PA,70,-1"]
+    splits = ["train"] * 4 + ["val", "test", "test"]
+    rows = [
+        f"S{place},P{place},{split},words,{cell}" for place, (split, cell) in enumerate(zip(splits, cells, strict=True))
+    ]
+    (folder / "table.csv").write_text("\n".join(["id,who,part,note,edema,view,age,late", *rows]))
+    path = folder / "cohort.yaml"
+    path.write_text(
+        "table: table.csv\nstudy_id: id\npatient_id: who\nsplit: part\nmodalities: {odd: {text: note}}\nlabels:\n"
+        "  edema: {column: edema, values: {pos: 1, neg: 0}}\n  view: {column: view, classes: [AP, PA]}\n"
+        '  age: {column: age, unit: years, values: {">89": 90}}\n  late: {column: late}\n'
+    )
+    return path
+
+
+@pytest.mark.public_report(9)
+def test_labels_are_counted_by_split_with_cells_not_named(tmp_path: Path) -> None:
+    cohort = read_cohort(_labelled(tmp_path))
+    checks = check_labels(cohort)
+    counts = {
+        name: [(one.known, one.positive, one.uncertain, one.unknown) for one in check.splits.values()]
+        for name, check in checks.items()
+    }
+    assert counts == {
+        "edema": [(2, 1, 0, 2), (0, 0, 0, 1), (2, 1, 0, 0)],
+        "view": [(4, None, 0, 0), (0, None, 0, 1), (2, None, 0, 0)],
+        "age": [(3, None, 0, 1), (1, None, 0, 0), (2, None, 0, 0)],
+        "late": [(0, 0, 0, 4), (0, 0, 0, 1), (1, 1, 1, 0)],
+    }
+    assert checks["edema"].unnamed == {"maybe": 2, "": 1}
+    assert checks["view"].splits["train"].names == {"AP": 2, "PA": 2}
+    assert checks["age"].splits["train"].range == (40.0, 90.0)
+    assert [found.code for check in checks.values() for found in check.concerns] == [
+        "label-cells-not-named", "label-without-training-values",
+    ]  # fmt: skip
+    told = check_as_json(cohort, {})
+    assert told["severity"] == "warning"
+    assert told["labels"]["edema"]["unnamed"] == {"maybe": 2, "": 1}
+    console = Console(record=True, width=200)
+    print_check(cohort, {}, console)
+    text = console.export_text()
+    for said in ("2 / 0 / 2", "not named: 'maybe' (2), 1 others", "AP 2, PA 2", "40 to 90", "label late", "S0, S1"):
+        assert said in text
+    assert "of one" not in text
+    assert worst_sentence(all_checks(cohort, {})) == (
+        "2 warnings; label late has the worst, label-without-training-values, in 4 studies"
+    )
 
 
 def test_what_more_than_the_tolerated_share_has_is_no_note(tmp_path: Path) -> None:

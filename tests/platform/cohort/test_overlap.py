@@ -278,6 +278,45 @@ def test_the_command_tells_two_cohorts_apart(
     assert "table.csv is not a weights-only checkpoint" in capfd.readouterr().err
 
 
+@pytest.mark.public_report(15)
+@pytest.mark.parametrize(
+    ("theirs", "ours", "rewritten"),
+    [
+        ("00100", "100", 1), ("100", "00100", 1), ("100.0", "00100", 1), ("00100", "00100", 0),
+        ("100", "\uff11\uff10\uff10", 1), ("100", "\u0661\u0660\u0660", 1), ("100", "\u200b100", 1),
+        ("ab-7", "AB-7", 1), ("Mc  1", "mc 1", 1), ("000", "0.0", 1), ("'0100", "100", 1), ("100", "1001", None),
+        ("100", "100.5", None),
+        ("aB3", "ab3", None), ("1e2", "100", None),
+    ],
+)  # fmt: skip
+def test_a_patient_is_found_under_an_id_written_otherwise(
+    tmp_path: Path, theirs: str, ours: str, rewritten: int | None
+) -> None:
+    first, second = rows("a"), rows("b", 500)
+    first[0], second[-1] = first[0]._replace(patient=theirs), second[-1]._replace(patient=ours)
+    seen = _seen(read_cohort(write(tmp_path / "a", first, population="ward")))
+    cohort = read_cohort(write(tmp_path / "b", second, population="ward"))
+    torch.save(seen.state(), tmp_path / "seen.pt")
+    back = Seen.of(torch.load(tmp_path / "seen.pt", weights_only=True))
+    for one in (seen, back, back.joined(seen)):
+        found = find_overlap(one, cohort, PLUGINS, tested=["test"], chosen=["val"])
+        assert found.shared == (() if rewritten is None else (second[-1].study,))
+        assert (found.patients, found.rewritten) == ((0, 0) if rewritten is None else (1, rewritten))
+        assert ("by an id that differs in zeros" in " ".join(found.statements)) == bool(rewritten)
+
+
+@pytest.mark.parametrize(("theirs", "shared"), [("00100", 1), ("100", 1), ("0100", 0)])
+def test_a_record_without_canonical_keys_still_compares(tmp_path: Path, theirs: str, shared: int) -> None:
+    first, second = rows("a"), rows("b", 500)
+    first[0], second[-1] = first[0]._replace(patient=theirs), second[-1]._replace(patient="00100")
+    state = _seen(read_cohort(write(tmp_path / "a", first, population="ward"))).state()
+    for one in state["cohorts"]:
+        for use in ("trained", "selected"):
+            del one[use]["canonical"]
+    cohort = read_cohort(write(tmp_path / "b", second, population="ward"))
+    assert find_overlap(Seen.of(state), cohort, PLUGINS, tested=["test"]).patients == shared
+
+
 def test_an_empty_split_shares_nothing(tmp_path: Path) -> None:
     first, second = write(tmp_path / "a", rows("a")), write(tmp_path / "b", rows("b", test=0))
     found = _found(first, second, chosen=[])

@@ -46,6 +46,8 @@ def test_uncertain_labels_stop_a_run_that_does_not_name_a_policy() -> None:
         LabelPolicy().apply(_studies([-1.0, 1.0, -1.0]), TARGETS, training=False)
     with pytest.raises(ValueError, match=r"'edema' holds 3, expected 0, 1, -1 or blank"):
         LabelPolicy().apply(_studies([3.0]), TARGETS, training=True)
+    with pytest.raises(ValueError, match=r"label 'edema' holds an infinite number"):
+        LabelPolicy().apply(_studies([float("inf")]), TARGETS, training=True)
     with pytest.raises(ValueError, match=r"set `data\.label_policy`"):
         LabelPolicy(soft_value=1.0)
 
@@ -109,6 +111,28 @@ def test_labels_that_cannot_be(labelled: Path, entry: dict[str, object], message
     labelled.write_text(yaml.safe_dump(spec))
     with pytest.raises(ValueError, match=message):
         read_cohort(labelled)
+
+
+@pytest.mark.public_report(9)
+def test_a_label_that_no_training_study_knows_stops_a_run(labelled: Path) -> None:
+    spec = yaml.safe_load(labelled.read_text())
+    spec["labels"]["grade"] = {"column": "grade", "values": {"odd": 1, "severe": 0}}
+    labelled.write_text(yaml.safe_dump(spec))
+    table = labelled.parent / "cohort.csv"
+    lines = table.read_text().splitlines()
+    place = lines[0].split(",").index("split")
+    train = [line.split(",")[place] == "train" for line in lines]
+    kept = [line.replace(",severe,", ",mild,") if known else line for line, known in zip(lines, train, strict=True)]
+    data = _data(labelled)
+    data.refuse_unknown_labels()
+    (warning,) = data.label_warnings()
+    assert "cells of label 'grade' are not named in `labels.grade.values` and count as unknown" in warning
+    table.write_text("\n".join(kept))
+    with pytest.raises(ValueError, match=r"label 'grade' is unknown in all \d+ training studies.*; \d+ cells are not"):
+        _data(labelled).refuse_unknown_labels()
+    _data(labelled, labels=["ef"]).refuse_unknown_labels()
+    policy = LabelPolicy(blank="zero")
+    _data(labelled, label_policy=policy).refuse_unknown_labels()
 
 
 def test_fractions_take_whole_patients_the_same_ones_nested(labelled: Path) -> None:

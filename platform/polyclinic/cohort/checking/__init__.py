@@ -1,7 +1,18 @@
 """Looking every source of a cohort over before anything is trained on it."""
 
 from polyclinic.cohort.checking.check import check_cohort
-from polyclinic.cohort.checking.report import check_as_json, print_check, worst_of, worst_sentence
+from polyclinic.cohort.checking.labels import LabelCheck, check_labels
+from polyclinic.cohort.checking.report import all_checks, check_as_json, print_check, worst_of, worst_sentence
 from polyclinic.cohort.checking.tally import ModalityCheck
 
-__all__ = ["ModalityCheck", "check_as_json", "check_cohort", "print_check", "worst_of", "worst_sentence"]
+__all__ = [
+    "LabelCheck",
+    "ModalityCheck",
+    "all_checks",
+    "check_as_json",
+    "check_cohort",
+    "check_labels",
+    "print_check",
+    "worst_of",
+    "worst_sentence",
+]

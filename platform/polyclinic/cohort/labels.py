@@ -1,0 +1,126 @@
+"""Label columns of a table as numbers, and the cells that could not be understood."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from polyclinic.cohort.cells import CellNames, canonical_id, read_number
+
+_SHOWN = 40
+_BOOLEANS = {"true": 1.0, "false": 0.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelColumn:
+    """One label of every study.
+
+    Attributes:
+        numbers: NaN where it is unknown.
+        unnamed: cells that ``values`` does not name and that are unknown for it, with the number of studies that have
+            each. Cells of a single patient are counted under the empty text, as they may identify one.
+    """
+
+    numbers: Float[np.ndarray, " N"]
+    unnamed: Mapping[str, int] = field(default_factory=dict)
+
+
+def read_label(
+    name: str, entry: Mapping[str, Any], cells: Sequence[str], *, studies: Sequence[str], patients: Sequence[str]
+) -> LabelColumn:
+    """The numbers of one label.
+
+    Cells are matched to ``values``, ``classes`` and ``levels`` as text, then as numbers and booleans (``1.0`` is
+    ``1``, ``True`` is ``true``). A number that the ``values`` of a quantity do not name stays as it is. A finding
+    without ``values`` may be a boolean.
+
+    Args:
+        name: of the label.
+        entry: of the cohort file.
+        cells: of its column.
+        studies: id of each row.
+        patients: of each row, whose ids no message repeats.
+
+    Raises:
+        ValueError: a cell that is neither blank nor understood; or cells of which ``values`` names none.
+    """
+    reader = _Reader(name, entry)
+    distinct = {cell: reader.number(cell) for cell in dict.fromkeys(cells) if cell}
+    holders: dict[str, list[int]] = defaultdict(list)
+    for row, cell in enumerate(cells):
+        if cell and distinct[cell] is None:
+            holders[cell].append(row)
+    for cell, rows in holders.items():
+        if problem := reader.problem(cell):
+            shown = _shown(cell, patients[rows[0]])
+            raise ValueError(f"study {studies[rows[0]]!r} has {shown} as label {name!r}, {problem}")
+    if holders and len(holders) == len(distinct):
+        raise ValueError(
+            f"`labels.{name}.values` names none of the {len(distinct)} different cells of column {entry['column']!r}; "
+            "write its keys as the cells are written"
+        )
+    known = {cell: float("nan") if number is None else number for cell, number in distinct.items()}
+    return LabelColumn(
+        numbers=np.array([known.get(cell, float("nan")) for cell in cells]), unnamed=_unnamed(holders, patients)
+    )
+
+
+class _Reader:
+    """Reads the distinct cells of one label."""
+
+    def __init__(self, name: str, entry: Mapping[str, Any]) -> None:
+        self._name, self._column, self._is_finding = name, entry["column"], "unit" not in entry
+        self._values: Mapping[str, float] | None = entry.get("values")
+        self._listed: Sequence[str] | None = entry.get("classes") or entry.get("levels")
+        names = self._listed or list(self._values or ())
+        self._names = CellNames(names)
+        self._numbers = list(range(len(names))) if self._listed else list((self._values or {}).values())
+        self._passes = self._values is None or not self._is_finding
+
+    def number(self, cell: str) -> float | None:
+        """What a cell means; None where it is not understood."""
+        place = self._names.place(cell)
+        if place is not None:
+            return float(self._numbers[place])
+        if self._listed or not self._passes:
+            return None
+        if self._is_finding and cell.lower() in _BOOLEANS:
+            return _BOOLEANS[cell.lower()]
+        number = read_number(cell)
+        return None if number is None else float(number)
+
+    def problem(self, cell: str) -> str:
+        """Why a cell that is not understood stops the cohort; empty where it counts as unknown."""
+        column = f"in column {self._column!r}"
+        if self._listed:
+            return (
+                f"expected one of {list(self._listed)} or blank {column}; correct the cell or the list in "
+                f"`labels.{self._name}`"
+            )
+        if (near := self._names.near(cell)) is not None:
+            return f"while `labels.{self._name}.values` names {near!r}; write both alike, or name both"
+        if self._values is not None:
+            return ""
+        return (
+            f"expected a finite number in plain digits, or blank, {column}; correct the cell, list it in `missing` if "
+            f"it means no value, or set `labels.{self._name}.values` to say what its texts mean"
+        )
+
+
+def _unnamed(holders: Mapping[str, Sequence[int]], patients: Sequence[str]) -> dict[str, int]:
+    counts: dict[str, int] = defaultdict(int)
+    for cell, rows in holders.items():
+        shared = len({patients[row] for row in rows}) > 1 and len(cell) <= _SHOWN
+        counts[cell if shared else ""] += len(rows)
+    return dict(counts)
+
+
+def _shown(cell: str, patient: str) -> str:
+    """A cell for a message, unless it may be text about the patient or the patient's id."""
+    if len(cell) > _SHOWN:
+        return f"a text of {len(cell)} characters"
+    same = canonical_id(patient) in canonical_id(cell) and len(patient) > 1
+    return "the id of its patient" if same else repr(cell)

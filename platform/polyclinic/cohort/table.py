@@ -1,0 +1,68 @@
+"""The table of a cohort as text: CSV or Parquet, read whole or refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from polyclinic.cohort.cells import read_number
+from polyclinic.cohort.csv_file import DAMAGED, read_csv, refuse_repeated
+from polyclinic.cohort.spec import CohortSpec, wanted_columns
+
+
+def read_table(spec: CohortSpec) -> pd.DataFrame:
+    """Every cell as text without surrounding spaces, what means *no value* as the empty string.
+
+    A Parquet file is known by its content, whatever its name; an index that has a name is a column of it. For CSV see
+    ``read_csv``.
+
+    Raises:
+        ValueError: the file is not such a table, has no rows, or has two columns of one name.
+    """
+    name = spec.table.name
+    if not spec.table.is_file():
+        raise ValueError(f"table {name!r} does not exist; set `table` in the cohort file")
+    try:
+        with spec.table.open("rb") as stream:
+            is_parquet = stream.read(4) == b"PAR1"
+        if is_parquet:
+            table = _read_parquet(spec.table)
+        else:
+            wanted = {column for columns in wanted_columns(spec).values() for column in columns}
+            table = read_csv(spec.table, encoding=spec.encoding, wanted=wanted)
+    except (pa.ArrowException, *DAMAGED) as error:
+        raise ValueError(
+            f"{name} cannot be read as a table ({type(error).__name__}); set `table` to a whole CSV or Parquet file"
+        ) from None
+    if table.empty:
+        raise ValueError(f"{name} has no rows; set `table` to a table with one row per study")
+    table = table.astype(str).apply(lambda column: column.str.strip())
+    return table.mask(_missing(spec, table), "")
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    refuse_repeated(path.name, [column.name.strip() for column in pq.read_schema(path)])
+    # Arrow's own types, as pandas' turn the whole numbers of a column with blanks into decimal ones.
+    table = pd.read_parquet(path, dtype_backend="pyarrow")
+    levels = [str(level) for level in table.index.names if level is not None]
+    table = table.reset_index(names=levels) if levels and len(levels) == table.index.nlevels else table
+    table.columns = pd.Index([str(column).strip() for column in table.columns])
+    blank = table.isna()
+    for column in table.columns:
+        if pd.api.types.is_float_dtype(table[column].dtype):
+            blank[column] |= np.isnan(table[column].to_numpy(dtype=float, na_value=np.nan))
+    return table.astype(object).where(~blank, "").astype(str)
+
+
+def _missing(spec: CohortSpec, table: pd.DataFrame) -> pd.DataFrame:
+    """Cells that `missing` lists: as text everywhere, and as numbers in columns of values, where ids stay text."""
+    missing = table.isin(spec.missing)
+    numbers = {number for text in spec.missing if (number := read_number(text)) is not None}
+    values = {column for source in spec.modalities.values() for column in source.get("columns", ())}
+    values |= {label["column"] for label in spec.labels.values()} | set(spec.groups)
+    for column in values & set(table.columns) if numbers else ():
+        same = [cell for cell in table[column].unique() if read_number(cell) in numbers]
+        missing[column] |= table[column].isin(same)
+    return missing
