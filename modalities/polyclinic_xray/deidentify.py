@@ -1,23 +1,31 @@
-"""Radiographs without what names their patient: a clean header, decoded pixels, and no words that are seen in them."""
+"""Radiographs without what names their patient: a clean header, decoded pixels, and no words that are found in them."""
 
 import warnings
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from dicomanonymizer.dicomfields_selector import dicom_anonymization_database_selector
+from jaxtyping import Bool
 from PIL import Image
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.pixels import apply_color_lut
 from pydicom.uid import ExplicitVRLittleEndian
 
 from polyclinic.modality import Cleaned, Identity, UnreadableSource, clean_dicom, dicom_names, profile_of
-from polyclinic_xray.burned_in import suspect_words
+from polyclinic_xray.burned_in import Word, merged, words_in
 from polyclinic_xray.dicom import Stored, parse_dicom, read_stored
 from polyclinic_xray.radiograph import Radiograph
+from polyclinic_xray.voi import to_display
 
 _PROFILE = profile_of(dicom_anonymization_database_selector("dicomfields_2026c"))
 _OF_A_STREAM = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelDataProviderURL")
+_PICTURE_GROUPS = (0x5000, 0x6000)
+_PICTURES = ("PixelData", "PixelDataProviderURL", "IconImageSequence")
+_BYTES = ("OB", "OW", "OF", "OD", "OL", "OV")
+_ROUNDS, _LEAST_MARGIN, _LARGEST_SHARE = 3, 2, 0.3
 
 
 def header_names(source: Path) -> Iterable[str]:
@@ -47,37 +55,125 @@ def write_clean(source: Path, raw: Radiograph, out: Path, identity: Identity, *,
     Raises:
         UnreadableSource: words are suspected in the pixels, or the file lacks what every DICOM file must have.
     """
-    if not suspects and suspect_words(raw.pixels):
-        raise UnreadableSource("a row of marks in the pixels looks like a word; look at it, and see `--keep-suspects`")
+    if not suspects and (words := words_in(source, raw)):
+        raise UnreadableSource(
+            f"what looks like a word is drawn in the pixels (found by {_rules(words)}); look at it, and see "
+            "`--burned-in redact` and `--keep-suspects`"
+        )
+    return _write(source, raw, out, identity, suspects=suspects)
+
+
+def write_redacted(source: Path, read: Callable[[Path], Radiograph], out: Path, identity: Identity) -> Cleaned:
+    """Write what ``write_clean`` writes, with the boxes around words black.
+
+    What was written is read and searched again. What is found then is blacked out as well, twice at most.
+
+    Args:
+        source: a DICOM file or a raster.
+        read: decodes it.
+        out: where to write, without a suffix.
+        identity: of the patient.
+
+    Raises:
+        UnreadableSource: words are still found, their boxes cover too much of the image, pixels outside of the boxes
+            changed, or see ``write_clean``. Nothing is left of what was written then.
+    """
+    raw = read(source)
+    words = words_in(source, raw)
+    written: Path | None = None
+    try:
+        for _ in range(_ROUNDS):
+            cleaned = _write(source, raw, out, identity, suspects=False, words=words)
+            assert isinstance(cleaned.source, Path), "an image is written to a file"
+            written = cleaned.source
+            again = read(written)
+            if not (left := words_in(written, again)):
+                _require_same(source, raw, written, again, words)
+                return cleaned
+            words = merged([*words, *left])
+        raise UnreadableSource(
+            f"words are still found in the pixels (by {_rules(left)}) after {_ROUNDS} rounds of blacking them out; "
+            "look at it, and see `--keep-suspects`"
+        )
+    except UnreadableSource:
+        if written is not None:
+            written.unlink()
+        raise
+
+
+def _write(
+    source: Path, raw: Radiograph, out: Path, identity: Identity, *, suspects: bool, words: Sequence[Word] = ()
+) -> Cleaned:
     if raw.facts["format"] != "dicom":
-        return _write_raster(raw, out)
+        return _write_raster(raw, out, words)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return _write_dicom(read_stored(source), out, identity, suspects=suspects)
+            return _write_dicom(read_stored(source), out, identity, suspects=suspects, words=words)
         except (UnreadableSource, OSError):
             raise
         except Exception as error:
             raise UnreadableSource(f"its header cannot be cleaned or written ({type(error).__name__})") from None
 
 
-def _write_raster(raw: Radiograph, out: Path) -> Cleaned:
+def _rules(words: Sequence[Word]) -> str:
+    return " and ".join(sorted(frozenset[str]().union(*(word.rules for word in words))))
+
+
+def _redaction(words: Sequence[Word]) -> Counter[str]:
+    return Counter(f"words blacked out in pixels (found by {_rules([word])})" for word in words)
+
+
+def _mask(words: Sequence[Word], shape: tuple[int, ...]) -> Bool[np.ndarray, "H W"]:
+    """The boxes of words, each with a margin of half its shorter side, in which letters may stand that no rule took."""
+    mask = np.zeros(shape[:2], dtype=bool)
+    for (top, bottom, left, right), _ in words:
+        margin = max(_LEAST_MARGIN, round(min(bottom - top, right - left) / 2))
+        mask[max(0, top - margin) : bottom + margin, max(0, left - margin) : right + margin] = True
+    if mask.mean() > _LARGEST_SHARE:
+        raise UnreadableSource(
+            f"words seem to cover {mask.mean():.0%} of the image, expected at most {_LARGEST_SHARE:.0%}; look at it, "
+            "and see `--keep-suspects`"
+        )
+    return mask
+
+
+def _require_same(source: Path, raw: Radiograph, written: Path, again: Radiograph, words: Sequence[Word]) -> None:
+    before, after = raw.pixels, again.pixels
+    if raw.facts["format"] == "dicom":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            before, after = read_stored(source).pixels, read_stored(written).pixels
+    outside = ~_mask(words, before.shape)
+    if not np.array_equal(before[outside], after[outside]):
+        raise UnreadableSource("its pixels outside of the blacked out boxes would change; a fault of the plugin")
+
+
+def _write_raster(raw: Radiograph, out: Path, words: Sequence[Word]) -> Cleaned:
     """Pixels alone: a colour that was read as its luminance is written as that."""
     most = 2 ** int(raw.facts["bits"]) - 1
     stored = np.round(raw.pixels.astype(np.float64) * most).astype(np.uint8 if most == 255 else np.uint16)
+    stored[_mask(words, stored.shape)] = 0
     written = out.with_name(f"{out.name}.png")
     Image.fromarray(stored).save(written)
-    return Cleaned(source=written, removed={"metadata of a raster": 1})
+    return Cleaned(source=written, removed={"metadata of a raster": 1, **_redaction(words)})
 
 
-def _write_dicom(stored: Stored, out: Path, identity: Identity, *, suspects: bool) -> Cleaned:
+def _write_dicom(stored: Stored, out: Path, identity: Identity, *, suspects: bool, words: Sequence[Word]) -> Cleaned:
     dataset = stored.dataset
-    if not suspects and str(dataset.get("BurnedInAnnotation", "")).strip().upper() == "YES":
+    if not suspects and not words and str(dataset.get("BurnedInAnnotation", "")).strip().upper() == "YES":
         raise UnreadableSource("the header says BurnedInAnnotation YES; look at it, and see `--keep-suspects`")
     if not dataset.get("SOPClassUID"):
         raise UnreadableSource("DICOM without a SOP Class UID, which a file must have")
+    pixels = stored.pixels
+    if words:
+        pixels = pixels.copy()
+        pixels[_mask(words, pixels.shape)] = _black(stored)
     removed = Counter(clean_dicom(dataset, identity=identity, profile=_PROFILE, item=Dataset))
-    _set_pixels(dataset, stored.pixels)
+    removed["images beside the pixels"] += _remove_other_images(dataset)
+    if words:
+        _declare_redaction(dataset, words)
+    _set_pixels(dataset, pixels)
     removed["bits above those stored"] += stored.unused == "cleared"
     if not dataset.get("SOPInstanceUID"):
         dataset.SOPInstanceUID = identity.uid(out.name)
@@ -86,7 +182,53 @@ def _write_dicom(stored: Stored, out: Path, identity: Identity, *, suspects: boo
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     written = out.with_name(f"{out.name}.dcm")
     FileDataset("", dict(dataset), file_meta=meta, preamble=b"\0" * 128).save_as(written, enforce_file_format=True)
-    return Cleaned(source=written, removed=+removed)
+    return Cleaned(source=written, removed=+removed + _redaction(words))
+
+
+def _black(stored: Stored) -> int:
+    """The value of the image that is shown darkest: of a grey one either its smallest or its largest."""
+    pixels, dataset = stored.pixels, stored.dataset
+    if pixels.ndim == 3:
+        return 0
+    if str(dataset.PhotometricInterpretation) == "PALETTE COLOR":
+        return int(pixels.flat[apply_color_lut(pixels, dataset).sum(axis=-1).argmin()])
+    shown, _ = to_display(dataset, pixels, limits=stored.limits, window=0)
+    return int(pixels.flat[min((pixels.argmin(), pixels.argmax()), key=lambda place: float(shown.flat[place]))])
+
+
+def _declare_redaction(dataset: Dataset, words: Sequence[Word]) -> None:
+    """What PS3.15 E.3.1 asks of a file whose pixels were cleaned."""
+    dataset.BurnedInAnnotation = "NO"
+    said = f"words in the pixels blacked out: {len(words)}, found by {_rules(words)}"
+    dataset.DeidentificationMethod = [str(dataset.get("DeidentificationMethod", "")), said]
+    option = Dataset()
+    option.CodeValue, option.CodingSchemeDesignator, option.CodeMeaning = "113101", "DCM", "Clean Pixel Data Option"
+    dataset.DeidentificationMethodCodeSequence.append(option)
+
+
+def _remove_other_images(dataset: Dataset, *, nested: bool = False) -> int:
+    """Remove every element that may hold another picture, nested ones too: icons, overlays, curves, any bytes.
+
+    The pixel data of the image and lookup tables stay.
+
+    Returns:
+        The number of removed elements.
+    """
+    removed = 0
+    for element in list(dataset):
+        group, keyword = element.tag.group, element.keyword
+        if group & 0xFF00 in _PICTURE_GROUPS or keyword in _PICTURES or (element.VR in _BYTES and not _stays(element)):
+            if keyword == "PixelData" and not nested:
+                continue
+            del dataset[element.tag]
+            removed += 1
+        elif element.VR == "SQ":
+            removed += sum(_remove_other_images(item, nested=True) for item in element.value)
+    return removed
+
+
+def _stays(element: DataElement) -> bool:
+    return element.keyword == "LUTData" or element.keyword.endswith("PaletteColorLookupTableData")
 
 
 def _set_pixels(dataset: Dataset, pixels: np.ndarray) -> None:

@@ -34,6 +34,7 @@ def deidentify_cohort(
     workers: int = 2,
     max_refused: float = 0.05,
     suspects: bool = False,
+    redact: bool = False,
 ) -> dict[str, Any]:
     """Write a cohort without identifiers: table, ``cohort.yaml``, one folder per modality, ``deidentified.json``.
 
@@ -48,6 +49,7 @@ def deidentify_cohort(
         workers: processes that clean.
         max_refused: largest share of the sources that may be left out.
         suspects: whether what only seems to name somebody and cannot be removed may pass.
+        redact: whether words that are drawn in an image are blacked out, instead of the image being refused.
 
     Returns:
         What was removed by kind and count, and what was refused and why, with mapped study ids.
@@ -71,11 +73,10 @@ def deidentify_cohort(
             try:
                 _make_folders(partial_out, cohort.modalities)
                 spread = partial(_spread, workers=workers)
-                entries, columns = _cleaned(
-                    cohort.studies, read_spec(path), partial_out, key, plugins, suspects, spread
-                )
+                clean = partial(_clean, out=partial_out, modalities=plugins, suspects=suspects, redact=redact)
+                entries, columns = _cleaned(cohort.studies, read_spec(path), key, plugins, clean, spread)
                 _refuse_too_many(entries, max_refused)
-                told = _write(partial_out, read_spec(path), entries, columns, key, suspects=suspects)
+                told = _write(partial_out, read_spec(path), entries, columns, key, suspects=suspects, redact=redact)
                 partial_out.rename(out)
             finally:
                 shutil.rmtree(partial_out, ignore_errors=True)
@@ -102,26 +103,31 @@ def _make_folders(out: Path, names: Sequence[str]) -> None:
 def _cleaned(
     studies: Sequence[Study],
     spec: CohortSpec,
-    out: Path,
     key: bytes,
     modalities: Mapping[str, Any],
-    suspects: bool,
+    clean: Callable[[tuple[Study, Identity]], Outcome],
     spread: Callable[..., Iterator[Any]],
 ) -> tuple[list[Entry], Columns]:
     columns = read_columns(spec)
     known = _identities(studies, columns, key, modalities, spread)
     pairs = [(study, known[study.patient_id]) for study in studies]
-    work = partial(_clean, out=out, modalities=modalities, suspects=suspects)
-    outcomes = spread(work, pairs, said="cleaning sources")
+    outcomes = spread(clean, pairs, said="cleaning sources")
     return [(*pair, outcome) for pair, outcome in zip(pairs, outcomes, strict=True)], columns
 
 
 def _write(
-    out: Path, spec: CohortSpec, entries: Sequence[Entry], columns: Columns, key: bytes, *, suspects: bool
+    out: Path,
+    spec: CohortSpec,
+    entries: Sequence[Entry],
+    columns: Columns,
+    key: bytes,
+    *,
+    suspects: bool,
+    redact: bool,
 ) -> dict[str, Any]:
     """Table, cohort file and account, proved by reading them as a run will."""
     changed = write_table(out, spec, entries)
-    told = _told(entries, columns, changed, key, suspects=suspects)
+    told = _told(entries, columns, changed, key, suspects=suspects) | {"words_blacked_out": redact}
     (out / "deidentified.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
     for folder in [one for one in out.iterdir() if one.is_dir() and not any(one.iterdir())]:
         folder.rmdir()
@@ -156,10 +162,15 @@ def _identities(
 
 
 def _clean(
-    pair: tuple[Study, Identity], *, out: Path, modalities: Mapping[str, Deidentifiable], suspects: bool
+    pair: tuple[Study, Identity],
+    *,
+    out: Path,
+    modalities: Mapping[str, Deidentifiable],
+    suspects: bool,
+    redact: bool,
 ) -> Outcome:
     study, identity = pair
-    return clean_study(study, identity, out, modalities, suspects=suspects)
+    return clean_study(study, identity, out, modalities, suspects=suspects, redact=redact)
 
 
 def _spread(work: Callable[[Any], Any], tasks: Sequence[Any], *, workers: int, said: str) -> Iterator[Any]:
