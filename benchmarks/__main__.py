@@ -9,6 +9,7 @@ from rich.table import Table
 
 from benchmarks import (
     bootstrap,
+    burned_in,
     cache,
     card,
     cases,
@@ -47,6 +48,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "xor": xor.measure,
     "masked": masked.measure,
     "bootstrap": bootstrap.measure,
+    "burned_in": burned_in.measure,
     "linkage": linkage.measure,
     "fuzz": fuzz.measure,
     "card": card.measure,

@@ -1,11 +1,19 @@
-"""Words drawn into the pixels of a radiograph, suspected from how letters look and stand."""
+"""Words drawn into the pixels of a radiograph, found by how letters look and stand and by character recognition."""
 
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from scipy import ndimage
 
+from polyclinic_xray.ocr import Box, read_words
+from polyclinic_xray.radiograph import Radiograph
+from polyclinic_xray.renderings import renderings_of, stretched
+
+_SAME_LEVELS = 12
 _LETTERS = 4
 _SIDES = (1500, 1000)
 _CONTRAST = 0.2
@@ -15,6 +23,13 @@ _WIDEST, _FULLEST_GAP, _LONGEST_GAP = 1.5, 0.3, 1.2
 _INK = 0.2
 _PLAIN_GROUND, _PLAIN_INK = 0.06, 0.1
 _RING, _LEAST_GROUND = 3, 8
+
+
+class Word(NamedTuple):
+    """Where a word seems to be drawn, and the rules that found it: ``strokes``, ``ocr``."""
+
+    box: Box
+    rules: frozenset[str]
 
 
 class _Mark(NamedTuple):
@@ -31,30 +46,106 @@ class _Mark(NamedTuple):
         return self.bottom - self.top
 
 
-def suspect_words(pixels: Float[np.ndarray, "H W"]) -> bool:
-    """Whether a row of marks looks like a word: at least four, of one height, on one line, of one even shade.
+def find_words(renderings: Iterable[Float[np.ndarray, "H W"]]) -> list[Word]:
+    """Where words seem to be drawn in an image: what either of two rules finds in any of its renderings.
 
-    A mark is a connected region that stands out of its even surroundings by a fifth of the range, brighter or darker,
-    between 6 pixels and 6 % of the shorter side high. Images with a shorter side of 2000 pixels and more are looked at
-    averaged to about 1000 as well, those of 3000 and more averaged only. Of 55 public radiographs from clinical
-    practice, 29 with words and 26 without (a side marker alone is no word), this suspects 17 and none. It misses words
-    of fewer than four letters, letters that touch, words across anatomy, upright ones, faint ones and those of a
-    joined script: an image that is not suspected may still name a patient, so this is a warning to look, never a
-    clearance.
+    ``strokes`` finds at least four marks of one height, on one line, of one even shade. A mark is a connected region
+    that stands out of its even surroundings by a fifth of the range, brighter or darker, between 6 pixels and 6 % of
+    the shorter side high. Images with a shorter side of 2000 pixels and more are looked at averaged to about 1000 as
+    well, those of 3000 and more averaged only. ``ocr`` finds what ``read_words`` reads.
+
+    Words that are faint, across anatomy, handwritten or of a script that the recognition does not know may be missed:
+    an image without a find may still name a patient, so this is a warning to look, never a clearance. Measured by
+    ``python -m benchmarks burned_in``.
 
     Args:
-        pixels: in [0, 1].
+        renderings: of one image, in [0, 1]; one that hardly differs from an earlier one is left out.
+
+    Returns:
+        Boxes that do not overlap, each with the rules that found it.
     """
+    words: list[Word] = []
+    levels: list[UInt8[np.ndarray, "H W"]] = []
+    for pixels in renderings:
+        as_bytes = np.round(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
+        if as_bytes.min() == as_bytes.max() or any(_alike_everywhere(as_bytes, earlier) for earlier in levels):
+            continue
+        levels.append(as_bytes)
+        words += [Word(box, frozenset({"strokes"})) for box in find_strokes(pixels)]
+    return merged([*words, *(Word(box, frozenset({"ocr"})) for box in read_words(levels))])
+
+
+def words_in(source: Path, raw: Radiograph) -> list[Word]:
+    """What ``find_words`` finds in every rendering of a file and of what was read of it.
+
+    Raises:
+        UnreadableSource: see ``read_stored``.
+    """
+    with warnings.catch_warnings():
+        # pydicom warns of every odd value, which does not matter here.
+        warnings.simplefilter("ignore")
+        return find_words(renderings_of(source, raw))
+
+
+def suspect_words(pixels: Float[np.ndarray, "H W"]) -> bool:
+    """Whether ``find_words`` finds any in pixels in [0, 1], as they are or stretched to their own range."""
+    return bool(find_words([pixels, *stretched(pixels)]))
+
+
+def merged(words: Iterable[Word]) -> list[Word]:
+    """Words whose boxes overlap as one, found by the rules of all of them."""
+    kept: list[Word] = []
+    for word in words:
+        while overlapping := [other for other in kept if _overlap(word.box, other.box)]:
+            kept = [other for other in kept if other not in overlapping]
+            word = _union([word, *overlapping])
+        kept.append(word)
+    return kept
+
+
+def _union(words: Sequence[Word]) -> Word:
+    top, bottom, left, right = zip(*(word.box for word in words), strict=True)
+    box = Box(min(top), max(bottom), min(left), max(right))
+    return Word(box, frozenset().union(*(word.rules for word in words)))
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    return max(one.top, other.top) < min(one.bottom, other.bottom) and max(one.left, other.left) < min(
+        one.right, other.right
+    )
+
+
+def _alike_everywhere(one: UInt8[np.ndarray, "H W"], other: UInt8[np.ndarray, "H W"]) -> bool:
+    return int((np.maximum(one, other) - np.minimum(one, other)).max()) <= _SAME_LEVELS
+
+
+def find_strokes(pixels: Float[np.ndarray, "H W"]) -> list[Box]:
+    """Lines of marks that look like letters, as ``find_words`` describes, in pixels in [0, 1]."""
     side = min(pixels.shape)
-    return any(_has_word(_reduced(pixels, factor)) for factor in sorted({max(1, side // most) for most in _SIDES}))
+    return [
+        Box(*(edge * factor for edge in box))
+        for factor in sorted({max(1, side // most) for most in _SIDES})
+        for box in _stroke_lines(_reduced(pixels, factor))
+    ]
 
 
-def _has_word(pixels: Float[np.ndarray, "H W"]) -> bool:
+def _stroke_lines(pixels: Float[np.ndarray, "H W"]) -> list[Box]:
     size = max(9, min(pixels.shape) // _NEIGHBOURHOOD) | 1
     around = ndimage.uniform_filter(pixels, size, mode="nearest")
-    return any(
-        _longest_line(_marks(values, values > ground + 0.6 * _CONTRAST)) >= _LETTERS
+    return [
+        _box_around(line)
         for values, ground in ((pixels, around), (1 - pixels, 1 - around))
+        for line in _lines(_marks(values, values > ground + 0.6 * _CONTRAST))
+        if len(line) >= _LETTERS
+    ]
+
+
+def _box_around(marks: Sequence[_Mark]) -> Box:
+    return Box(
+        min(mark.top for mark in marks),
+        max(mark.bottom for mark in marks),
+        min(mark.left for mark in marks),
+        max(mark.right for mark in marks),
     )
 
 
@@ -98,11 +189,11 @@ def _letter(patch: Float[np.ndarray, "h w"], labels: Int[np.ndarray, "h w"], num
     return brightness if even and brightness - level >= _CONTRAST else None
 
 
-def _longest_line(marks: list[_Mark]) -> int:
-    """How many marks follow each other from left to right on one line, at most."""
+def _lines(marks: list[_Mark]) -> list[list[_Mark]]:
+    """Marks that follow each other from left to right on one line."""
     ordered = sorted(marks, key=lambda mark: mark.left)
     used: set[int] = set()
-    longest = 0
+    lines = []
     for start in range(len(ordered)):
         if start in used:
             continue
@@ -111,8 +202,8 @@ def _longest_line(marks: list[_Mark]) -> int:
             line.append(follower)
             follower = _follower(ordered, follower)
         used.update(line)
-        longest = max(longest, len(line))
-    return longest
+        lines.append([ordered[place] for place in line])
+    return lines
 
 
 def _follower(ordered: list[_Mark], place: int) -> int | None:

@@ -14,7 +14,7 @@ from PIL.ExifTags import GPS, Base
 from pydicom.uid import UID
 
 from polyclinic.modality import Concern, Source, dicom_concerns, identifying_fields, labelled_names
-from polyclinic_xray.burned_in import suspect_words
+from polyclinic_xray.burned_in import words_in
 from polyclinic_xray.radiograph import Radiograph
 
 _SMALLEST = 128
@@ -33,8 +33,8 @@ def radiograph_concerns(source: Source, raw: Radiograph) -> Iterator[Concern]:
     yield from _size(raw)
     yield from _spacing(raw)
     yield from _clipping(raw)
-    if suspect_words(raw.pixels):
-        yield Concern(severity="warning", code="burned-in-text", said="a row of marks in the pixels looks like a word")
+    if isinstance(source, Path) and words_in(source, raw):
+        yield Concern(severity="warning", code="burned-in-text", said="what looks like a word is drawn in the pixels")
 
 
 def transfer_syntax(source: Source) -> str:

@@ -76,6 +76,11 @@ class Stored:
     pixels: np.ndarray
     unused: str
 
+    @property
+    def limits(self) -> tuple[int, int]:
+        """Smallest and largest value that the stored bits can hold."""
+        return _limits(self.dataset)
+
 
 def read_stored(path: Path) -> Stored:
     """Parse a DICOM file and decode its pixels, not yet for display; for errors see ``read_dicom``."""

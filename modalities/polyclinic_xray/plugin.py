@@ -15,7 +15,6 @@ from torch import Tensor
 from polyclinic.modality import (
     Cleaned,
     Concern,
-    Deidentifiable,
     Explainable,
     Identity,
     Imputable,
@@ -25,6 +24,7 @@ from polyclinic.modality import (
     OnPicture,
     Physiology,
     Picture,
+    Redactable,
     Source,
     UnreadableSource,
     Viewable,
@@ -32,7 +32,7 @@ from polyclinic.modality import (
 from polyclinic.nn import Encoder, Transformer, TransformerEncoder
 from polyclinic_xray.concerns import radiograph_concerns, transfer_syntax
 from polyclinic_xray.decoders import decoders_by_format
-from polyclinic_xray.deidentify import header_names, write_clean
+from polyclinic_xray.deidentify import header_names, write_clean, write_redacted
 from polyclinic_xray.dicom import read_dicom
 from polyclinic_xray.formats import SIGNATURE_BYTES, refuse_other_formats
 from polyclinic_xray.imputed import draw_image, write_image
@@ -46,7 +46,7 @@ from polyclinic_xray.view import view_radiograph
 _RASTER_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff")
 
 
-class XRay(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifiable):
+class XRay(Modality, Imputable, Explainable, Viewable, Inspectable, Redactable):
     """Radiographs, shown to the encoder as one square channel with zero mean and unit deviation.
 
     Args:
@@ -138,6 +138,12 @@ class XRay(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifiab
                 "its pixels depend on a value of its header that may not leave, such as a number out of range"
             )
         return cleaned
+
+    def redact(self, source: Source, out: Path, identity: Identity) -> Cleaned:
+        """Write what ``deidentify`` writes, with the words that it finds in the pixels blacked out."""
+        if not isinstance(source, Path):
+            raise UnreadableSource("got inline data, expected a DICOM, PNG or JPEG file; set `path` in the cohort")
+        return write_redacted(source, self.read, out, identity)
 
     def fit(self, raws: Iterable[Radiograph]) -> None:
         """Nothing is learned: each image is normalised by itself."""

@@ -61,6 +61,7 @@ __all__ = [
     "OnWords",
     "Physiology",
     "Picture",
+    "Redactable",
     "Rows",
     "Severity",
     "Source",
@@ -334,6 +335,20 @@ class Deidentifiable(ABC):
             out: where to write, without a suffix; its folder exists. No file gets a name that does not start like it.
             identity: of the patient.
             suspects: whether to let pass what cannot be removed and only seems to name somebody.
+
+        Raises:
+            UnreadableSource: ``read`` refuses the source, or something that may name the patient cannot be removed.
+        """
+
+
+class Redactable(Deidentifiable):
+    """What a modality adds whose sources may hold words that are drawn in an image, and that can be blacked out."""
+
+    @abstractmethod
+    def redact(self, source: Source, out: Path, identity: Identity) -> Cleaned:
+        """Write what ``deidentify`` writes, with the words that are found blacked out; ``read`` finds none afterwards.
+
+        For arguments see ``deidentify``.
 
         Raises:
             UnreadableSource: ``read`` refuses the source, or something that may name the patient cannot be removed.

@@ -40,6 +40,7 @@ def deidentify_cohort(
     workers: int = 2,
     max_refused: float = 0.05,
     suspects: bool = False,
+    redact: bool = False,
 ) -> dict[str, Any]:
     """Write a cohort without identifiers: table, ``cohort.yaml``, one folder per modality, ``deidentified.json``.
 
@@ -56,6 +57,7 @@ def deidentify_cohort(
         workers: processes that clean.
         max_refused: largest share of the sources that may be left out.
         suspects: whether what only seems to name somebody and cannot be removed may pass.
+        redact: whether words that are drawn in an image are blacked out, instead of the image being refused.
 
     Returns:
         How often each rule removed or changed something, by modality (``removed``), how many names each modality and
@@ -85,10 +87,12 @@ def deidentify_cohort(
                 known, found = _looked(cohort.studies, columns, key, plugins, max_refused, spread)
                 _refuse_named_settings(spec, known.values())
                 _make_folders(partial_out, cohort.modalities)
-                work = partial(_clean, out=partial_out, modalities=plugins, suspects=suspects)
+                work = partial(_clean, out=partial_out, modalities=plugins, suspects=suspects, redact=redact)
                 pairs = [(study, known[study.patient_id]) for study in cohort.studies]
                 entries = _cleaned(pairs, work, max_refused, spread)
-                account = _write(partial_out, spec, entries, columns, key, suspects=suspects, found=found)
+                account = _write(
+                    partial_out, spec, entries, columns, key, suspects=suspects, redact=redact, found=found
+                )
                 partial_out.rename(out)
             finally:
                 shutil.rmtree(partial_out, ignore_errors=True)
@@ -138,11 +142,13 @@ def _write(
     key: bytes,
     *,
     suspects: bool,
+    redact: bool,
     found: Mapping[str, int],
 ) -> dict[str, Any]:
     """Table, cohort file and account, proved by reading them as a run will."""
     changed = write_table(out, spec, entries)
-    told = _told(entries, columns, changed, key, suspects=suspects) | {"names_found": dict(found)}
+    told = _told(entries, columns, changed, key, suspects=suspects)
+    told |= {"names_found": dict(found), "words_blacked_out": redact}
     (out / "deidentified.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
     for folder in [one for one in out.iterdir() if one.is_dir() and not any(one.iterdir())]:
         folder.rmdir()
@@ -200,10 +206,15 @@ def _refuse_named_settings(spec: CohortSpec, patients: Iterable[Identity]) -> No
 
 
 def _clean(
-    pair: tuple[Study, Identity], *, out: Path, modalities: Mapping[str, Deidentifiable], suspects: bool
+    pair: tuple[Study, Identity],
+    *,
+    out: Path,
+    modalities: Mapping[str, Deidentifiable],
+    suspects: bool,
+    redact: bool,
 ) -> Outcome:
     study, identity = pair
-    return clean_study(study, identity, out, modalities, suspects=suspects)
+    return clean_study(study, identity, out, modalities, suspects=suspects, redact=redact)
 
 
 def _spread(work: Callable[[Any], Any], tasks: Sequence[Any], *, workers: int, said: str) -> Generator[Any, None, None]:

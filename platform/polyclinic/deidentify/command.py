@@ -42,6 +42,12 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--keep-suspects", action="store_true", help="let pass images with what looks like words, after a look at them"
     )
+    parser.add_argument(
+        "--burned-in",
+        choices=("refuse", "redact"),
+        default="refuse",
+        help="what becomes of an image with what looks like words: left out, or written with them blacked out",
+    )
     parser.add_argument("--json", type=Path | None, default=None, help="file to write the result to")
     given = parser.parse_args(list(argv[1:]))
     if given.json is not None and not given.json.resolve().is_relative_to(given.out.resolve()):
@@ -60,6 +66,7 @@ def main(argv: Sequence[str]) -> None:
         workers=given.workers,
         max_refused=given.max_refused,
         suspects=given.keep_suspects,
+        redact=given.burned_in == "redact",
     )
     if given.json is not None:
         given.json.write_text(json.dumps(told, indent=1), encoding="utf-8")

@@ -7,7 +7,7 @@ from typing import Any
 
 from polyclinic.cohort.cohort import Study
 from polyclinic.deidentify.identity import Identity
-from polyclinic.modality import Cleaned, Deidentifiable, Source, UnreadableSource
+from polyclinic.modality import Cleaned, Deidentifiable, Redactable, Source, UnreadableSource
 
 _LONGEST_REASON = 300
 
@@ -52,7 +52,13 @@ def look_at(study: Study, modalities: Mapping[str, Any]) -> Findings:
 
 
 def clean_study(
-    study: Study, identity: Identity, out: Path, modalities: Mapping[str, Deidentifiable], *, suspects: bool
+    study: Study,
+    identity: Identity,
+    out: Path,
+    modalities: Mapping[str, Deidentifiable],
+    *,
+    suspects: bool,
+    redact: bool = False,
 ) -> Outcome:
     """Clean every source of a study into one folder per modality, under a name that the key decides.
 
@@ -62,13 +68,14 @@ def clean_study(
         out: has a folder for each modality.
         modalities: plugins by name.
         suspects: see ``Deidentifiable.deidentify``.
+        redact: whether a plugin that can black words out of an image does so.
     """
     cleaned: dict[str, Cleaned] = {}
     refused: dict[str, str] = {}
     for name, source in study.sources.items():
         target = out / name / identity.mapped("study", study.study_id)
         try:
-            cleaned[name] = _cleaned(modalities[name], source, target, identity, suspects=suspects)
+            cleaned[name] = _cleaned(modalities[name], source, target, identity, suspects=suspects, redact=redact)
         except (KeyboardInterrupt, SystemExit):
             raise
         except UnreadableSource as reason:
@@ -83,8 +90,13 @@ def clean_study(
     return Outcome(cleaned=cleaned, refused=refused)
 
 
-def _cleaned(modality: Deidentifiable, source: Source, target: Path, identity: Identity, *, suspects: bool) -> Cleaned:
-    cleaned = modality.deidentify(source, target, identity, suspects=suspects)
+def _cleaned(
+    modality: Deidentifiable, source: Source, target: Path, identity: Identity, *, suspects: bool, redact: bool
+) -> Cleaned:
+    if redact and isinstance(modality, Redactable):
+        cleaned = modality.redact(source, target, identity)
+    else:
+        cleaned = modality.deidentify(source, target, identity, suspects=suspects)
     files = list(_written(target))
     assert not isinstance(cleaned.source, Path) or cleaned.source in files, "a plugin writes where it is told to"
     inline = "" if isinstance(cleaned.source, Path) else str(cleaned.source)

@@ -1,5 +1,8 @@
 """Radiographs without names: the header by the basic profile, pixels the same, words in them refused."""
 
+import json
+import re
+import socket
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
@@ -13,9 +16,12 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGBaseline8Bit
 
+from polyclinic.cli import main
 from polyclinic.modality import Identity, UnreadableSource
 from polyclinic.physiology import Patient
-from polyclinic_xray import XRay
+from polyclinic_xray import XRay, ocr
+from polyclinic_xray.burned_in import Word
+from polyclinic_xray.ocr import Box
 
 GOLDEN = sorted((Path(__file__).parents[2] / "golden/dicom").glob("*.dcm"))
 SECRET = "DOE^JOHN"
@@ -183,6 +189,259 @@ def test_words_in_pixels_and_headers_that_say_so_are_refused_unless_they_may_pas
         cleaned(source, tmp_path)
     assert list((tmp_path / "out").iterdir()) == []
     assert pydicom.dcmread(cleaned(source, tmp_path, suspects=True)).BurnedInAnnotation == "YES"
+
+
+WORDS = "DOE JANE 1941"
+
+
+def ground() -> np.ndarray:
+    """Values from 0.3 to 0.6 with a little noise."""
+    rng = np.random.default_rng(0)
+    return np.linspace(0.3, 0.6, 256)[:, None] + rng.normal(0, 0.003, (256, 224))
+
+
+def burned(values: np.ndarray, ink: float, words: str = WORDS) -> np.ndarray:
+    """Values with words drawn into them."""
+    image = Image.new("L", values.shape[::-1])
+    ImageDraw.Draw(image).text((10, 6), words, fill=255, font=ImageFont.load_default(24))
+    mask = np.asarray(image) / 255
+    return values * (1 - mask) + ink * mask
+
+
+def as_dicom(folder: Path, stored: np.ndarray, **elements: object) -> Path:
+    """A DICOM file of 16 bits with these stored values."""
+
+    def edit(dataset: Dataset) -> None:
+        dataset.Rows, dataset.Columns = stored.shape[:2]
+        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 16, 15
+        dataset.PixelRepresentation = int(stored.dtype.kind == "i")
+        dataset.PixelData = stored.tobytes()
+        for keyword in ("WindowCenter", "WindowWidth"):
+            dataset.pop(keyword, None)
+        for keyword, value in elements.items():
+            setattr(dataset, keyword, value)
+
+    return edited(folder, edit)
+
+
+def table(entries: np.ndarray, first: int = 0) -> Dataset:
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [len(entries), first, 16])
+    item.add_new("LUTData", "OW", entries.astype("<u2").tobytes())
+    return item
+
+
+def twelve_bits(words: str = WORDS) -> np.ndarray:
+    return np.round(burned(ground(), 1.0, words) * 4095).astype(np.uint16)
+
+
+def within_a_narrow_range() -> np.ndarray:
+    """Words that differ from a bright corner by little, in an image of the whole range of 12 bits."""
+    values = ground() * 4095
+    values[:60] = 3900 + np.random.default_rng(1).normal(0, 3, (60, 224))
+    values[-1] = 0
+    return np.round(burned(values, 3960)).astype(np.uint16)
+
+
+def in_one_channel(folder: Path) -> Path:
+    """Red words on a grey of the same luminance."""
+    channels = [burned(np.full((256, 224), 0.4), ink) for ink in (0.75, 0.22, 0.4)]
+    colour = np.round(np.stack(channels, axis=-1) * 65535).astype(np.uint16)
+    return as_dicom(folder, colour, SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0)
+
+
+def raster(folder: Path, pixels: np.ndarray, name: str = "study.png") -> Path:
+    Image.fromarray(pixels).save(folder / name)
+    return folder / name
+
+
+WHITE_IN = {"WindowCenter": 300, "WindowWidth": 200}
+HIDDEN: dict[str, Callable[[Path], Path]] = {
+    "12 bits of 16": lambda folder: as_dicom(folder, twelve_bits()),
+    "a table of 10 bits that declares 16": lambda folder: as_dicom(
+        folder, twelve_bits(), VOILUTSequence=[table(np.arange(4096) // 4)]
+    ),
+    "a window in which all is white": lambda folder: as_dicom(folder, twelve_bits(), **WHITE_IN),
+    "a white window, inverted": lambda folder: as_dicom(
+        folder, 4095 - twelve_bits(), PhotometricInterpretation="MONOCHROME1", **WHITE_IN
+    ),
+    "signed values with a negative slope": lambda folder: as_dicom(
+        folder, twelve_bits().astype(np.int16) - 2000, RescaleSlope=-1, RescaleIntercept=0
+    ),
+    "the second window": lambda folder: as_dicom(
+        folder, within_a_narrow_range(), WindowCenter=[2048, 3930], WindowWidth=[4096, 120]
+    ),
+    "the second table": lambda folder: as_dicom(
+        folder,
+        within_a_narrow_range(),
+        VOILUTSequence=[table(np.linspace(0, 65535, 4096)), table(np.linspace(0, 65535, 130), first=3865)],
+    ),
+    "a window beside a table": lambda folder: as_dicom(
+        folder,
+        within_a_narrow_range(),
+        VOILUTSequence=[table(np.linspace(0, 65535, 4096))],
+        WindowCenter=3930,
+        WindowWidth=120,
+    ),
+    "a single bright pixel": lambda folder: as_dicom(
+        folder, np.where(np.arange(256 * 224).reshape(256, 224) == 40_000, 65535, twelve_bits()).astype(np.uint16)
+    ),
+    "colours of one luminance": in_one_channel,
+    "a PNG of 16 bits that holds 12": lambda folder: raster(folder, twelve_bits()),
+    "a name of three letters": lambda folder: as_dicom(folder, twelve_bits("LEE")),
+}
+
+
+@pytest.mark.public_report(6)
+@pytest.mark.parametrize("hidden", HIDDEN)
+def test_hidden_words_are_refused_or_blacked_out(hidden: str, tmp_path: Path) -> None:
+    source = HIDDEN[hidden](tmp_path)
+    with pytest.raises(UnreadableSource, match=r"looks like a word.*found by.*--burned-in redact"):
+        cleaned(source, tmp_path)
+    assert list((tmp_path / "out").iterdir()) == []
+    before, result = XRay().read(source), XRay().redact(source, tmp_path / "out/abc", IDENTITY)
+    written = result.source
+    assert isinstance(written, Path)
+    assert sum(count for kind, count in result.removed.items() if "blacked out" in kind) == 1
+    after = XRay().read(written)
+    np.testing.assert_array_equal(after.pixels[60:], before.pixels[60:])
+    stored = pydicom.dcmread(written).pixel_array if written.suffix == ".dcm" else np.asarray(Image.open(written))
+    assert len(np.unique(stored[10:30, 12:40].reshape(-1, *stored.shape[2:]), axis=0)) == 1
+    assert after.pixels[20, 20] == after.pixels.min()
+
+
+def test_redaction_is_declared_in_the_header(tmp_path: Path) -> None:
+    source = as_dicom(tmp_path, twelve_bits(), BurnedInAnnotation="YES")
+    dataset = pydicom.dcmread(XRay().redact(source, tmp_path / "abc", IDENTITY).source)
+    assert dataset.BurnedInAnnotation == "NO"
+    method, redaction = dataset.DeidentificationMethod
+    assert method == "polyclinic deidentify"
+    assert redaction.startswith("words in the pixels blacked out: 1, found by ocr")
+    assert [item.CodeValue for item in dataset.DeidentificationMethodCodeSequence][-1] == "113101"
+
+
+def test_nothing_is_declared_where_nothing_is_blacked_out(tmp_path: Path) -> None:
+    marked = as_dicom(tmp_path, twelve_bits("R"))
+    dataset = pydicom.dcmread(XRay().redact(marked, tmp_path / "abc", IDENTITY).source)
+    assert "BurnedInAnnotation" not in dataset
+    assert dataset.DeidentificationMethod == "polyclinic deidentify"
+    np.testing.assert_array_equal(dataset.pixel_array, twelve_bits("R"))
+    claimed = as_dicom(tmp_path, twelve_bits("R"), BurnedInAnnotation="YES")
+    with pytest.raises(UnreadableSource, match="BurnedInAnnotation YES"):
+        XRay().redact(claimed, tmp_path / "abc", IDENTITY)
+
+
+@pytest.mark.parametrize(
+    ("edges", "said"), [((0, 20, 0, 20), "after 3 rounds"), ((0, 300, 0, 200), "expected at most")]
+)
+def test_words_that_cannot_be_blacked_out_leave_nothing(
+    edges: tuple[int, int, int, int], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    word = Word(Box(*edges), frozenset({"ocr"}))
+    monkeypatch.setattr("polyclinic_xray.deidentify.words_in", lambda source, raw: [word])
+    source = as_dicom(tmp_path, twelve_bits("R"))
+    (tmp_path / "out").mkdir()
+    with pytest.raises(UnreadableSource, match=said):
+        XRay().redact(source, tmp_path / "out/abc", IDENTITY)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.public_report(6)
+def test_the_command_blacks_words_out_on_request(tmp_path: Path) -> None:
+    """Three studies, of which two hold words: refused by default, written with `--burned-in redact`."""
+    images = {"a": twelve_bits(), "b": twelve_bits("R"), "c": twelve_bits("ROE RICHARD")}
+    rows = ["study,patient,split,image"]
+    for name, pixels in images.items():
+        raster(tmp_path, pixels, f"{name}.png")
+        rows.append(f"{name},p{name},train,{name}.png")
+    (tmp_path / "table.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "cohort.yaml").write_text(
+        "table: table.csv\nstudy_id: study\npatient_id: patient\nsplit: split\nmodalities: {xray: {path: image}}\n"
+    )
+    (tmp_path / "key").write_text("0123456789abcdef" * 2)
+    start = ["deidentify", str(tmp_path / "cohort.yaml")]
+    end = ["--key", str(tmp_path / "key"), "--workers", "0", "--max-refused", "0.7"]
+    assert main([*start, str(tmp_path / "refused"), *end]) == 0
+    record = json.loads((tmp_path / "refused/deidentified.json").read_text())
+    assert (record["words_blacked_out"], [len(entry["studies"]) for entry in record["refused"]]) == (False, [2])
+    assert main([*start, str(tmp_path / "redacted"), *end, "--burned-in", "redact"]) == 0
+    record = json.loads((tmp_path / "redacted/deidentified.json").read_text())
+    assert (record["words_blacked_out"], record["refused"]) == (True, [])
+    removed = record["removed"]["xray"]
+    assert sum(count for kind, count in removed.items() if kind.startswith("words blacked out")) == 2
+    check = ["cohort", "check", str(tmp_path / "redacted/cohort.yaml"), "--workers", "0"]
+    main([*check, "--json", str(tmp_path / "check.json")])
+    found = json.loads((tmp_path / "check.json").read_text())["modalities"]["xray"]["concerns"]
+    assert "burned-in-text" not in {concern["code"] for concern in found}
+
+
+def plant_pictures(dataset: Dataset) -> None:
+    """A picture of the name in every place that holds one beside the pixel data."""
+    picture = SECRET.encode() * 2
+    icon = Dataset()
+    icon.Rows, icon.Columns, icon.BitsAllocated = 3, 6, 8
+    icon.add_new("PixelData", "OW", picture)
+    dataset.IconImageSequence = [icon]
+    film = Dataset()
+    film.add_new("PixelData", "OW", picture)
+    film.add_new(0x60023000, "OW", picture)
+    dataset.BasicGrayscaleImageSequence = [film]
+    dataset.add_new("EncapsulatedDocument", "OB", picture)
+    dataset.add_new("SpectroscopyData", "OF", picture[:16])
+    channel = Dataset()
+    channel.add_new("WaveformData", "OW", picture)
+    dataset.WaveformSequence = [channel]
+    dataset.add_new(0x50003000, "OW", picture)
+    dataset.add_new(0x5000200C, "OW", picture)
+    for group in (0x6000, 0x601E):
+        dataset.add_new(group << 16 | 0x3000, "OW", picture)
+        dataset.add_new(group << 16 | 0x1500, "LO", SECRET)
+    # An overlay in the four bits above those stored (PS3.5 section 8.1.1, retired).
+    dataset.add_new(0x60020100, "US", 1)
+    dataset.add_new(0x60020102, "US", 15)
+    above = np.frombuffer(dataset.PixelData, np.uint16) | np.uint16(0xA000)
+    dataset.PixelData = above.tobytes()
+
+
+def test_pictures_beside_the_pixels_are_nowhere_afterwards(tmp_path: Path) -> None:
+    source = edited(tmp_path, plant_pictures)
+    assert source.read_bytes().count(b"DOE^") > 10
+    written = cleaned(source, tmp_path)
+    assert b"DOE" not in written.read_bytes()
+    dataset = pydicom.dcmread(written)
+    pictures = [str(element.tag) for element in elements(dataset) if element.VR in ("OB", "OW", "OF", "OD", "OL", "OV")]
+    assert pictures == ["(7FE0,0010)"]
+    assert not [element for element in elements(dataset) if element.tag.group >> 8 in (0x50, 0x60)]
+    assert np.frombuffer(dataset.PixelData, np.uint16).max() < 1 << dataset.BitsStored
+
+
+def test_several_frames_are_refused(tmp_path: Path) -> None:
+    source = as_dicom(tmp_path, np.concatenate([twelve_bits("R"), twelve_bits()]), Rows=256, NumberOfFrames=2)
+    with pytest.raises(UnreadableSource, match="2 frames"):
+        XRay().redact(source, tmp_path / "abc", IDENTITY)
+
+
+def test_recognition_needs_no_network_and_logs_nothing(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a socket was opened")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    ocr._reader.cache_clear()
+    levels = np.round(burned(ground(), 1.0) * 255).astype(np.uint8)
+    assert len(ocr.read_words([levels])) == 1
+    assert ocr.read_words([np.zeros((5, 9), np.uint8)]) == ocr.read_words([np.zeros((1, 4000), np.uint8)]) == []
+    assert capfd.readouterr() == ("", "")
+
+
+def test_no_file_imports_the_recognition_at_its_start() -> None:
+    """OpenCV and ONNX Runtime would add two seconds to the start of every command."""
+    imports = re.compile(r"^\s*(?:import|from) (?:cv2|onnxruntime|rapidocr)\b", re.MULTILINE)
+    sources = list(Path(ocr.__file__).parent.glob("*.py"))
+    assert len(sources) > 10
+    assert [path.name for path in sources if imports.search(path.read_text(encoding="utf-8"))] == []
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
