@@ -28,6 +28,13 @@ from polyclinic.modality import Deidentifiable, Modality
 
 _CHUNK = 8
 _WORD = re.compile(r"[^\W_]{2,}")
+_LABELS = frozenset(
+    (
+        *("patient", "patients", "name", "names", "id", "mrn", "dob", "birth", "date", "number", "no", "phone"),
+        *("address", "mail", "study"),
+    )
+)
+"""Words of column names that also stand in front of a name where a tag has both."""
 _SEVERAL = re.compile(r"[\s^,\d]")
 
 
@@ -242,7 +249,7 @@ def _reported(columns: Columns, entries: Sequence[Entry]) -> dict[str, Any]:
     """Names of columns, without those in which a word stands by which somebody is called."""
     ids = {one for study, _, _ in entries for one in (study.study_id, study.patient_id)}
     names = {name for _, identity, _ in entries for name in identity.names} - ids
-    words = {word for name in names for word in _WORD.findall(name.casefold())}
+    words = {word for name in names for word in _WORD.findall(name.casefold())} - _LABELS
     report = columns.told()
     safe = {
         key: [name for name in report[key] if not words & set(_WORD.findall(name.casefold()))]
