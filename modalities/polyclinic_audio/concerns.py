@@ -12,6 +12,9 @@ from polyclinic_audio.recording import Recording
 _CLIPPED = 0.001
 _SILENT = 1e-3
 _DEAD_SHARE = 0.5
+_CANCELLED = 0.4
+"""Of the level that uncorrelated channels keep when they are averaged; below, they are in antiphase."""
+
 _SHORTEST = 1.0
 _LONG = 10
 
@@ -65,6 +68,13 @@ def _tags(path: Path) -> str:
 def _level(raw: Recording) -> Iterator[Concern]:
     if (share := float(raw.facts.get("clipping", 0.0))) > _CLIPPED:
         yield Concern(severity="warning", code="clipped", said=f"{share:.1%} of the samples are at full scale")
+    kept, uncorrelated = float(raw.facts.get("mono_level", 1.0)), float(raw.facts.get("channels", 1.0)) ** -0.5
+    if kept < _CANCELLED * uncorrelated:
+        yield Concern(
+            severity="warning",
+            code="antiphase",
+            said=f"channels cancel: their mean has {kept:.0%} of their level; was one of them recorded inverted?",
+        )
     if np.abs(raw.samples).max() < _SILENT:
         yield Concern(severity="warning", code="silent", said="nothing louder than -60 dB of full scale")
     elif (dead := _dead_share(raw)) > _DEAD_SHARE:

@@ -6,7 +6,7 @@ import numpy as np
 import soundfile
 
 from polyclinic.modality import Cleaned, UnreadableSource, labelled_names
-from polyclinic_audio.reader import FORMATS
+from polyclinic_audio.reader import FORMATS, open_sound
 
 _KEPT = ("wav", "flac")
 _WHOLE = {"PCM_S8": "int16", "PCM_U8": "int16", "PCM_16": "int16", "PCM_24": "int32", "PCM_32": "int32"}
@@ -31,7 +31,7 @@ def write_clean_sound(source: Path, out: Path) -> Cleaned:
         UnreadableSource: it cannot be written.
     """
     try:
-        with soundfile.SoundFile(source) as file:
+        with open_sound(source) as file:
             kind, encoding = FORMATS[file.format], file.subtype
             whole = kind in _KEPT and encoding in _WHOLE
             dtype = _WHOLE[encoding] if whole else "float64" if encoding == "DOUBLE" else "float32"

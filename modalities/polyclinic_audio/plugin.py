@@ -116,12 +116,12 @@ class Audio(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifia
         return read_sound(source, max_seconds=self.max_seconds)
 
     def describe(self, raw: Recording) -> Mapping[str, float | str]:
-        """Format, rate in Hz and what it is resampled to, seconds, channels, share of samples at full scale."""
+        """Format, rate in Hz and what it is resampled to, seconds, channels, their level once averaged, clipping."""
         resampled = "no" if raw.rate == self.rate else f"{raw.rate} to {self.rate} Hz"
         return {**raw.facts, "resampled": resampled}
 
     def concerns(self, source: Source, raw: Recording) -> Iterable[Concern]:
-        """Identifiers in tags, clipping, silence, length, rate."""
+        """Identifiers in tags, clipping, silence, channels in antiphase, length, rate."""
         return recording_concerns(source, raw, rate=self.rate, seconds=self.seconds)
 
     def stored_as(self, source: Source) -> str:

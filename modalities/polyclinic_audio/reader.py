@@ -1,5 +1,8 @@
 """From a sound file to mono samples, by libsndfile."""
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +11,7 @@ from jaxtyping import Float
 
 from polyclinic.modality import UnreadableSource
 from polyclinic_audio.container import refuse_truncated
+from polyclinic_audio.mpeg import decodable, scan_mpeg
 from polyclinic_audio.recording import MAX_SAMPLES, Recording
 
 FORMATS = {"WAV": "wav", "WAVEX": "wav", "RF64": "wav", "FLAC": "flac", "OGG": "ogg", "MP3": "mp3", "MPEG": "mp3"}
@@ -24,7 +28,7 @@ def read_sound(path: Path, *, max_seconds: float) -> Recording:
     """
     refuse_truncated(path)
     try:
-        with soundfile.SoundFile(path) as file:
+        with open_sound(path, max_seconds=max_seconds) as file:
             _refuse_unusable(file, max_seconds)
             declared, rate, kind, encoding = file.frames, file.samplerate, file.format, file.subtype
             channels = file.read(dtype="float32", always_2d=True)
@@ -42,7 +46,29 @@ def read_sound(path: Path, *, max_seconds: float) -> Recording:
         "channels": float(channels.shape[1]),
         "clipping": float((np.abs(channels) >= _FULL_SCALE).mean()),
     }
-    return Recording(_mono(channels), rate, facts)
+    samples = _mono(channels)
+    return Recording(samples, rate, {**facts, "mono_level": _mono_level(channels, samples)})
+
+
+@contextmanager
+def open_sound(path: Path, *, max_seconds: float = math.inf) -> Iterator[soundfile.SoundFile]:
+    """Open a sound file, an MPEG stream with the length that its frames have.
+
+    Raises:
+        UnreadableSource: an MPEG stream that is longer than ``max_seconds`` or that ``scan_mpeg`` refuses.
+        LibsndfileError: not a sound file.
+    """
+    with soundfile.SoundFile(path) as file:
+        if not file.subtype.startswith("MPEG_LAYER"):
+            yield file
+            return
+        if FORMATS.get(file.format) != "mp3":
+            raise UnreadableSource(f"MPEG sound inside a {file.format} file; expected it as an MP3 file")
+    stream = scan_mpeg(path, max_seconds=max_seconds)
+    with soundfile.SoundFile(decodable(stream)) as file:
+        if abs(file.frames - stream.samples) > stream.header.samples:
+            raise UnreadableSource(f"MPEG stream of {stream.samples} samples, of which {file.frames} can be decoded")
+        yield file
 
 
 def _refuse_unusable(file: soundfile.SoundFile, max_seconds: float) -> None:
@@ -68,3 +94,10 @@ def _mono(channels: Float[np.ndarray, "N C"]) -> Float[np.ndarray, " N"]:
     if np.ptp(samples) == 0:
         raise UnreadableSource(f"silent: the mean of its {channels.shape[1]} channel(s) never changes")
     return np.ascontiguousarray(samples)
+
+
+def _mono_level(channels: Float[np.ndarray, "N C"], samples: Float[np.ndarray, " N"]) -> float:
+    """Deviation of the mean of all channels, relative to the root mean square of theirs: 1 where they are equal."""
+    if channels.shape[1] == 1:
+        return 1.0
+    return float(samples.std() / max(np.sqrt(np.square(channels.std(axis=0)).mean()), np.finfo(np.float32).tiny))

@@ -18,6 +18,7 @@ _INDEPENDENT = 8
 """Limb leads follow from two of them: fewer than this many leads cannot be a whole recording."""
 
 _GAPS = 0.05
+_SHORTEST = 2.0
 _PLATEAU = 0.02
 _SATURATED = 0.005
 _HEAD = 100_000
@@ -39,6 +40,7 @@ def recording_concerns(files: Sequence[Path], raw: Electrocardiogram) -> Iterato
     elif files:
         yield from _dicom_header(files[-1])
     yield from _leads(raw)
+    yield from _assumed(raw)
     if raw.facts.get("checksum") == "absent":
         yield Concern(severity="note", code="no-checksum", said="the header states no checksum to verify samples with")
     if (share := float(raw.facts.get("nan_share", 0.0))) > _GAPS:
@@ -98,6 +100,26 @@ def _leads(raw: Electrocardiogram) -> Iterator[Concern]:
             code="few-leads" if few else "missing-lead",
             said=f"missing of the {len(LEADS)} standard leads: {', '.join(absent)}",
         )
+
+
+def _assumed(raw: Electrocardiogram) -> Iterator[Concern]:
+    """What was taken for granted or left out, so that voltages or stretches may not be what they seem."""
+    facts = {name: int(value) for name, value in raw.facts.items() if isinstance(value, float)}
+    if count := facts.get("uncalibrated_leads", 0):
+        said = f"the header states no gain for {count} leads: 200 units per mV are assumed, voltages may be wrong"
+        yield Concern(severity="warning", code="uncalibrated", said=said)
+    if count := facts.get("modified_leads", 0):
+        said = f"{count} modified limb leads (ML) are read as standard ones, from which their waves differ"
+        yield Concern(severity="note", code="modified-leads", said=said)
+    if (count := facts.get("groups", 1)) > 1:
+        said = f"leads of {count} groups are put together at the times that the file states"
+        yield Concern(severity="note", code="joined-groups", said=said)
+    if count := facts.get("groups_left_out", 0):
+        said = f"{count} other groups of ECG waveforms in the file are left out: averaged beats, or other stretches"
+        yield Concern(severity="note", code="groups-left-out", said=said)
+    if raw.signal.shape[1] < _SHORTEST * raw.rate:
+        said = f"{raw.signal.shape[1] / raw.rate:.2g} s are hardly more than one beat"
+        yield Concern(severity="warning", code="very-short", said=said)
 
 
 def _saturates(values: Float[np.ndarray, " N"], rate: float) -> bool:

@@ -1,6 +1,8 @@
 """From a DICOM waveform (PS3.3 C.10.9; leads of CID 3001) to leads."""
 
+import re
 import warnings
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -10,18 +12,30 @@ from pydicom.dataset import Dataset
 from pydicom.waveforms import multiplex_array
 
 from polyclinic.modality import UnreadableSource
+from polyclinic_ecg.dicom_groups import Group, choose_groups, place_leads
 from polyclinic_ecg.inflated import refuse_bomb
-from polyclinic_ecg.recording import LEADS, Channel, Electrocardiogram, assemble, check_dimensions, lead_index
+from polyclinic_ecg.recording import (
+    LEADS,
+    Channel,
+    Electrocardiogram,
+    assemble,
+    check_dimensions,
+    lead_index,
+    upright_name,
+)
 
 # CID 3001 writes a lead as 2:N in MDC and as 5.6.3-9-N in SCP-ECG, with the same N.
 _PREFIXES = {"MDC": "2:", "SCPECG": "5.6.3-9-"}
-_CODES = dict(zip(("1", "2", "61", "62", "63", "64", "3", "4", "5", "6", "7", "8"), LEADS, strict=True))
+_CODES = dict(zip(("1", "2", "61", "62", "63", "64", "3", "4", "5", "6", "7", "8"), LEADS, strict=True)) | {
+    "65": "-aVR"
+}
+_AVERAGED = re.compile(r"median|averag|template|mean beat|representative", re.IGNORECASE)
 SAMPLE_BYTES = {8: 1, 16: 2, 32: 4}
 _MAX_BYTES = 500_000_000
 
 
 def read_dicom(path: Path) -> Electrocardiogram:
-    """Decode the ORIGINAL multiplex group that holds most of the standard leads; averaged beats are left out.
+    """Decode the longest ORIGINAL multiplex groups of standard leads; averaged beats are left out.
 
     Raises:
         UnreadableSource: no such group, data shorter than declared, or leads that cannot be used.
@@ -57,36 +71,76 @@ def parse_dicom(path: Path) -> Dataset:
 
 
 def _decode(dataset: Dataset) -> Electrocardiogram:
-    groups = [group for group in dataset.WaveformSequence if group.get("WaveformOriginality", "ORIGINAL") == "ORIGINAL"]
-    if not groups:
-        raise UnreadableSource("DICOM with derived waveforms only; expected an ORIGINAL multiplex group")
-    group = max(groups, key=lambda each: sum(lead_index(_name(c)) is not None for c in each.ChannelDefinitionSequence))
-    rate, length = float(group.SamplingFrequency), int(group.NumberOfWaveformSamples)
-    count = int(group.NumberOfWaveformChannels)
-    check_dimensions(rate=rate, length=length, channels=count)
-    declared = length * count * SAMPLE_BYTES[int(group.WaveformBitsAllocated)]
-    if len(group.WaveformData) < declared:
-        raise UnreadableSource(f"waveform of {len(group.WaveformData)} bytes; its header declares {declared}")
-    index = next(place for place, each in enumerate(dataset.WaveformSequence) if each is group)
-    stored = dataset.waveform_array(index)
-    if "WaveformPaddingValue" in group:
-        stored[multiplex_array(dataset, index) == _padding_value(group)] = np.nan
-    definitions = list(group.ChannelDefinitionSequence)
+    everything = [_group(place, each) for place, each in enumerate(dataset.WaveformSequence)]
+    groups = [group for group in everything if group is not None]
+    recorded = [group for group in groups if group.is_original and not group.is_averaged]
+    if not recorded:
+        raise UnreadableSource(
+            "DICOM with derived waveforms only; expected an ORIGINAL multiplex group"
+            if groups or not everything
+            else f"none of the leads {', '.join(LEADS)} is in the record"
+        )
+    chosen = choose_groups(recorded)
+    first = chosen[0].group
+    rows, units = place_leads(chosen, lambda group: _channels(dataset, group))
+    facts: dict[str, float | str] = {
+        "format": "dicom",
+        "encoding": str(dataset.WaveformSequence[first.place].WaveformSampleInterpretation),
+        "groups": float(len(chosen)),
+        "groups_left_out": float(sum(group.is_original for group in groups) - len(chosen)),
+    }
+    raw = assemble(rows, rate=first.rate, facts=facts)
+    return replace(raw, facts={**raw.facts, "units": "+".join(sorted(units))})
+
+
+def _group(place: int, item: Dataset) -> Group | None:
+    """What a multiplex group declares; None without a standard lead."""
+    names = [upright_name(_name(channel)) for channel in item.ChannelDefinitionSequence]
+    leads = frozenset(index for name in names if (index := lead_index(name)) is not None)
+    if not leads:
+        return None
+    averaged = _AVERAGED.search(str(item.get("MultiplexGroupLabel", ""))) is not None
+    return Group(
+        place=place,
+        leads=leads,
+        rate=float(item.SamplingFrequency),
+        length=int(item.NumberOfWaveformSamples),
+        channels=int(item.NumberOfWaveformChannels),
+        offset=float(item.get("MultiplexGroupTimeOffset") or 0.0) / 1000,
+        is_original=item.get("WaveformOriginality", "ORIGINAL") == "ORIGINAL",
+        is_averaged=averaged,
+    )
+
+
+def _channels(dataset: Dataset, group: Group) -> list[Channel]:
+    """The standard leads of a group, NaN where padding stands for samples.
+
+    Raises:
+        UnreadableSource: a rate or length that cannot be, or less data than is declared.
+    """
+    item = dataset.WaveformSequence[group.place]
+    check_dimensions(rate=group.rate, length=group.length, channels=group.channels)
+    declared = group.length * group.channels * SAMPLE_BYTES[int(item.WaveformBitsAllocated)]
+    if len(item.WaveformData) < declared:
+        raise UnreadableSource(f"waveform of {len(item.WaveformData)} bytes; its header declares {declared}")
+    stored = dataset.waveform_array(group.place)
+    if "WaveformPaddingValue" in item:
+        stored[multiplex_array(dataset, group.place) == _padding_value(item)] = np.nan
     channels = [
-        Channel(_name(channel), _unit(channel), stored[:, place])
-        for place, channel in enumerate(definitions)
-        if lead_index(_name(channel)) is not None
+        Channel(_name(definition), _unit(definition), stored[:, place])
+        for place, definition in enumerate(item.ChannelDefinitionSequence)
     ]
-    return assemble(channels, rate=rate, facts={"format": "dicom", "encoding": str(group.WaveformSampleInterpretation)})
+    return [channel for channel in channels if lead_index(upright_name(channel.name)) is not None]
 
 
 def _name(channel: Dataset) -> str:
-    """The lead's name from its code where the scheme is known, from its meaning otherwise."""
-    source = channel.ChannelSourceSequence[0]
+    """The lead's name from its code where the scheme is known, from its meaning or label otherwise."""
+    sources = channel.get("ChannelSourceSequence")
+    source = sources[0] if sources else Dataset()
     code, prefix = str(source.get("CodeValue", "")), _PREFIXES.get(str(source.get("CodingSchemeDesignator", "")))
     if prefix and code.startswith(prefix):
         return _CODES.get(code.removeprefix(prefix), "")
-    return str(source.get("CodeMeaning", ""))
+    return str(source.get("CodeMeaning") or channel.get("ChannelLabel") or code)
 
 
 def _unit(channel: Dataset) -> str:

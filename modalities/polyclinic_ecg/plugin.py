@@ -125,7 +125,7 @@ class ECG(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifiabl
         return raw.facts
 
     def concerns(self, source: Source, raw: Electrocardiogram) -> Iterable[Concern]:
-        """Identifiers in the header, leads that are missing or flat, gaps, saturation, no checksum."""
+        """Identifiers in the header, missing or flat leads, no gain, joined groups, gaps, saturation, no checksum."""
         return recording_concerns(self.files(source), raw)
 
     def stored_as(self, source: Source) -> str:

@@ -1,6 +1,7 @@
 """One decoded electrocardiogram, whatever file it came from: leads by name, in millivolts."""
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -21,7 +22,13 @@ _SHORTEST = 1.0
 # Electrode offsets reach a few hundred millivolts; beyond this, gain or unit is wrong.
 _LARGEST = 10_000.0
 _INDEX = {lead.casefold(): index for index, lead in enumerate(LEADS)}
-_NAME = re.compile(r"(?:lead\s+)?(iii|ii|i|av[rlf]|v[1-6])(?:\s*\([^)]*\))?", re.IGNORECASE)
+_ALIASES = {
+    **{f"{prefix}{number}": lead for prefix in ("d", "lead ") for number, lead in zip("123", LEADS, strict=False)},
+    **{f"{prefix}{lead}".casefold(): lead for prefix in ("d", "ml") for lead in LEADS[:3]},
+    **{f"c{number}": f"V{number}" for number in range(1, 7)},
+}
+_PREFIX = re.compile(r"(?:mdc[\s_]+)?(?:(?:ecg|ekg)[\s_]+)?(?:(?:elec|potl|lead)[\s_]+)*")
+_REMARK = re.compile(r"\s*\((?!inv|neg|-)[^)]*\)$")
 _MILLIVOLTS = {"mv": 1.0, "uv": 1e-3, "\N{MICRO SIGN}v": 1e-3, "\N{GREEK SMALL LETTER MU}v": 1e-3, "v": 1e3}
 
 
@@ -49,9 +56,50 @@ class Electrocardiogram:
 
 
 def lead_index(name: str) -> int | None:
-    """The row of a lead in any case (``avr``, ``Lead I (Einthoven)``); None for any other channel."""
-    match = _NAME.fullmatch(name.strip())
-    return _INDEX[match[1].casefold()] if match else None
+    """The row of a lead, whatever a device calls it; None for any other channel and for an inverted lead.
+
+    In any case: ``aVR``, ``Lead I (Einthoven)``, ``ECG_II``, ``MDC_ECG_LEAD_V1``, ``DI`` and ``D1`` of Romance
+    languages, ``C1`` for V1, and ``MLII``, the modified limb leads of Holter recorders.
+    """
+    plain = _REMARK.sub("", unicodedata.normalize("NFKC", name).strip().casefold())
+    for candidate in (plain, _PREFIX.sub("", plain, count=1)):
+        if (found := _INDEX.get(_ALIASES.get(candidate, candidate).casefold())) is not None:
+            return found
+    return None
+
+
+def is_modified(name: str) -> bool:
+    """Whether a name is that of a modified limb lead, whose electrodes are on the trunk."""
+    return name.strip().casefold().startswith("ml") and lead_index(name) is not None
+
+
+def upright_name(name: str) -> str:
+    """The lead of which a channel such as ``-aVR`` (Cabrera's order) holds the negative; any other name as it is."""
+    plain = _PREFIX.sub("", name.strip().casefold(), count=1)
+    return plain[1:] if plain.startswith("-") and lead_index(plain[1:]) is not None else name
+
+
+def upright(channel: Channel) -> Channel:
+    """A channel of a negative lead turned over; any other as it is."""
+    name = upright_name(channel.name)
+    return channel if name == channel.name else Channel(name, channel.unit, -channel.values)
+
+
+def standard_leads(channels: Iterable[Channel]) -> dict[int, Channel]:
+    """The standard leads by their row; other channels are ignored, and a modified lead beside the standard one.
+
+    Raises:
+        UnreadableSource: a lead is stored twice.
+    """
+    found: dict[int, Channel] = {}
+    for channel in map(upright, channels):
+        index = lead_index(channel.name)
+        if index is None or (index in found and is_modified(channel.name) and not is_modified(found[index].name)):
+            continue
+        if index in found and is_modified(channel.name) == is_modified(found[index].name):
+            raise UnreadableSource(f"lead {LEADS[index]} is stored twice; expected one channel per lead")
+        found[index] = channel
+    return found
 
 
 def check_dimensions(*, rate: float, length: int, channels: int) -> None:
@@ -76,14 +124,7 @@ def assemble(channels: Iterable[Channel], *, rate: float, facts: Mapping[str, fl
     Raises:
         UnreadableSource: no standard lead, one twice, lengths that differ, an impossible voltage, or another unit.
     """
-    found: dict[int, Channel] = {}
-    for channel in channels:
-        index = lead_index(channel.name)
-        if index is None:
-            continue
-        if index in found:
-            raise UnreadableSource(f"lead {LEADS[index]} is stored twice; expected one channel per lead")
-        found[index] = channel
+    found = standard_leads(channels)
     if not found:
         raise UnreadableSource(f"none of the leads {', '.join(LEADS)} is in the record")
     if len({len(channel.values) for channel in found.values()}) != 1:
@@ -125,4 +166,5 @@ def _facts(signal: np.ndarray, rate: float, found: Mapping[int, Channel]) -> dic
         "flat_leads": float(len(found) - present.sum()),
         "nan_share": float(np.isnan(signal[present]).mean()),
         "units": "+".join(units),
+        "modified_leads": float(sum(is_modified(channel.name) for channel in found.values())),
     }

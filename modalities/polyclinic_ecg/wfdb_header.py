@@ -6,7 +6,7 @@ from pathlib import Path
 
 from polyclinic.modality import UnreadableSource
 from polyclinic_ecg.quiet_wfdb import parse_header_content, rx_record, rx_signal
-from polyclinic_ecg.recording import LEADS, lead_index
+from polyclinic_ecg.recording import LEADS, is_modified, lead_index
 
 BYTES_PER_SAMPLE = {
     **{"8": 1.0, "16": 2.0, "24": 3.0, "32": 4.0, "61": 2.0, "80": 1.0, "160": 2.0},
@@ -35,6 +35,7 @@ class Signal:
         unit: ``mV`` where the header is silent, as header(5) says.
         checksum: None where the header is silent.
         name: of the lead, or of any other signal.
+        calibrated: whether the header states a gain; without one, header(5) has 200 units per mV assumed.
     """
 
     file: str
@@ -45,6 +46,7 @@ class Signal:
     unit: str
     checksum: int | None
     name: str
+    calibrated: bool
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,13 @@ class Declared:
         frames_per_second: a frame holds one sample or more of each signal.
         frames: in the record.
         signals: in the order of the header.
+        lines: of the header.
     """
 
     frames_per_second: float
     frames: int
     signals: tuple[Signal, ...]
+    lines: tuple[str, ...]
 
     @property
     def per_frame(self) -> int | None:
@@ -68,6 +72,16 @@ class Declared:
         if len(found) > 1:
             raise UnreadableSource("leads of different rate; expected one rate for all standard leads")
         return next(iter(found), None)
+
+    @property
+    def uncalibrated(self) -> int:
+        """How many standard leads have no gain."""
+        return sum(lead_index(signal.name) is not None and not signal.calibrated for signal in self.signals)
+
+    @property
+    def modified(self) -> tuple[str, ...]:
+        """Names of modified limb leads."""
+        return tuple(signal.name for signal in self.signals if is_modified(signal.name))
 
     @property
     def encodings(self) -> str:
@@ -92,10 +106,26 @@ class Outline:
     segments: tuple[tuple[str, int], ...]
 
 
+def beside(header: Path, name: str) -> Path:
+    """The file of a name beside a header; if there is none, the only one whose name differs in case.
+
+    Raises:
+        UnreadableSource: several files have that name in other cases.
+    """
+    path = header.with_name(name)
+    if path.is_file() or not header.parent.is_dir():
+        return path
+    found = [each for each in header.parent.iterdir() if each.name.casefold() == name.casefold()]
+    if len(found) > 1:
+        raise UnreadableSource("several files whose names differ from that in the WFDB header in case only")
+    return found[0] if found else path
+
+
 def header_lines(header: Path) -> tuple[list[str], bool]:
     """The lines of a header that are no comments, and whether the last of them is ended by a line end.
 
-    wfdb's own grammar is used on text that is not stripped of its micro signs.
+    Signal files have their names as they lie beside the header, and a record without a number of samples has the one
+    that its first file holds. wfdb's own grammar is used on text that is not stripped of its micro signs.
 
     Raises:
         UnreadableSource: empty, too large, or of lines that no header has.
@@ -106,7 +136,38 @@ def header_lines(header: Path) -> tuple[list[str], bool]:
         raise UnreadableSource("WFDB header without a record line")
     if max(map(len, lines)) > _LONGEST_LINE:
         raise UnreadableSource(f"not a WFDB header: a line of more than {_LONGEST_LINE:,} characters")
-    return lines, text.splitlines(keepends=True)[-1].strip() != lines[-1] or text.endswith(("\n", "\r"))
+    ended = text.splitlines(keepends=True)[-1].strip() != lines[-1] or text.endswith(("\n", "\r"))
+    if is_segmented(lines[0]):
+        return lines, ended
+    signals = [_as_on_disk(header, line) for line in lines[1:]]
+    return [_with_length(header, lines[0], signals), *signals], ended
+
+
+def _as_on_disk(header: Path, line: str) -> str:
+    name, *_ = line.split(maxsplit=1)
+    if any(part in name for part in _OUTSIDE):
+        return line
+    return line.replace(name, beside(header, name).name, 1)
+
+
+def _with_length(header: Path, line: str, signals: Sequence[str]) -> str:
+    """The record line with a number of samples, which header(5) has optional, where the first file shows it."""
+    match = rx_record.match(line)
+    if match is None or not match["fs"] or int(match["sig_len"] or 0):
+        return line
+    try:
+        parsed = [_signal(each) for each in signals]
+    except UnreadableSource:
+        return line
+    first = [each for each in parsed if each.file == parsed[0].file]
+    size = BYTES_PER_SAMPLE.get(first[0].encoding) if first else None
+    if size is None or not header.with_name(first[0].file).is_file():
+        return line
+    held = header.with_name(first[0].file).stat().st_size - first[0].offset
+    frames = int(held / (size * sum(each.per_frame for each in first)))
+    if match["sig_len"]:
+        return f"{line[: match.start('sig_len')]}{frames}{line[match.end('sig_len') :]}"
+    return f"{line.rstrip()} {frames}"
 
 
 def is_segmented(line: str) -> bool:
@@ -137,7 +198,7 @@ def parse_header(lines: Sequence[str], *, ended: bool) -> Declared:
         other = next(each for each in signals if each.file == signal.file)
         if (signal.encoding, signal.offset) != (other.encoding, other.offset):
             raise UnreadableSource("signals of one file in different storage formats; expected one format per file")
-    return Declared(rate, frames, signals)
+    return Declared(rate, frames, signals, tuple(lines))
 
 
 def parse_outline(lines: Sequence[str]) -> Outline:
@@ -203,6 +264,7 @@ def _signal(line: str) -> Signal:
         unit=match["units"] or "mV",
         checksum=int(match["checksum"]) if match["checksum"] else None,
         name=match["sig_name"],
+        calibrated=bool(match["adc_gain"]) and float(match["adc_gain"]) != 0,
     )
 
 

@@ -4,17 +4,18 @@ from pathlib import Path
 
 from polyclinic.modality import UnreadableSource
 from polyclinic_ecg.recording import Electrocardiogram, assemble, check_dimensions, lead_index
-from polyclinic_ecg.wfdb_header import Declared, header_lines, is_segmented, parse_header, parse_outline
+from polyclinic_ecg.wfdb_header import Declared, beside, header_lines, is_segmented, parse_header, parse_outline
 from polyclinic_ecg.wfdb_samples import read_samples
 from polyclinic_ecg.wfdb_segments import read_segments
 
 
 def header_of(path: Path) -> Path | None:
-    """The header that goes with ``record.hea``, ``record.dat`` or the bare ``record``, if there is one."""
+    """The header that goes with ``record.hea``, ``record.dat`` or the bare ``record``, in small letters or capitals."""
     if path.suffix.lower() == ".hea":
         return path if path.is_file() else None
-    beside = path.with_suffix(".hea") if path.suffix.lower() == ".dat" else path.with_name(f"{path.name}.hea")
-    return beside if beside.is_file() else None
+    beside_it = path.with_suffix(".hea") if path.suffix.lower() == ".dat" else path.with_name(f"{path.name}.hea")
+    names = (beside_it.name, f"{beside_it.stem}.HEA", beside_it.name.upper(), beside_it.name.lower())
+    return next((each for name in names if (each := path.with_name(name)).is_file()), None)
 
 
 def read_wfdb(header: Path) -> Electrocardiogram:
@@ -39,6 +40,7 @@ def read_wfdb(header: Path) -> Electrocardiogram:
         "format": "wfdb",
         "encoding": declared.encodings,
         "checksum": verified,
+        "uncalibrated_leads": float(declared.uncalibrated),
         "layout": "single",
         "segments": 1.0,
     }
@@ -52,7 +54,7 @@ def record_files(header: Path) -> tuple[Path, ...]:
     """
     headers, signals = [header], list(_signal_files(header))
     for name in _segment_names(header):
-        segment = header.with_name(f"{name}.hea")
+        segment = beside(header, f"{name}.hea")
         if segment.is_file():
             headers.append(segment)
             signals.extend(_signal_files(segment))

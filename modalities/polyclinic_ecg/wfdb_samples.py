@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from polyclinic.modality import UnreadableSource
-from polyclinic_ecg.quiet_wfdb import wfdb
+from polyclinic_ecg.quiet_wfdb import digital_record
 from polyclinic_ecg.recording import Channel
 from polyclinic_ecg.wfdb_header import BYTES_PER_SAMPLE, Declared, Signal
 
@@ -30,7 +30,7 @@ def read_samples(header: Path, declared: Declared) -> tuple[list[Channel], str]:
     """
     try:
         _refuse_longer(header, declared)
-        values, sums = _read(str(header.absolute().with_suffix("")), declared)
+        values, sums = _read(header, declared)
     except UnreadableSource:
         raise
     except Exception as error:
@@ -44,12 +44,12 @@ def read_samples(header: Path, declared: Declared) -> tuple[list[Channel], str]:
     ], verified
 
 
-def _read(record_name: str, declared: Declared) -> tuple[list[np.ndarray], list[int]]:
+def _read(header: Path, declared: Declared) -> tuple[list[np.ndarray], list[int]]:
     """Values in the signals' own units, not yet aligned, and the sums of the stored integers."""
+    record = digital_record(declared.lines, header.absolute().parent)
     # wfdb 4.3 cannot return the big-endian integers of format 61; they are worked out from the values instead.
-    physical = any(signal.encoding == "61" for signal in declared.signals)
-    record = wfdb.rdrecord(record_name, physical=physical, smooth_frames=False, ignore_skew=True)
-    if physical:
+    if any(signal.encoding == "61" for signal in declared.signals):
+        record.dac(expanded=True, inplace=True)
         values, record.e_d_signal = record.e_p_signal, record.adc(expanded=True)
     else:
         values = record.dac(expanded=True)

@@ -1,6 +1,6 @@
 """WFDB records of several segments, of fixed and of variable layout (header(5) of the WFDB manual), to leads."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -14,10 +14,10 @@ from polyclinic_ecg.recording import (
     Electrocardiogram,
     assemble,
     check_dimensions,
-    lead_index,
     millivolts_per,
+    standard_leads,
 )
-from polyclinic_ecg.wfdb_header import Declared, Outline, header_lines, parse_header, parse_outline
+from polyclinic_ecg.wfdb_header import Declared, Outline, beside, header_lines, parse_header, parse_outline
 from polyclinic_ecg.wfdb_samples import read_samples
 
 _MOST_SEGMENTS = 1000
@@ -59,11 +59,13 @@ def read_segments(header: Path, lines: Sequence[str]) -> Electrocardiogram:
         "format": "wfdb",
         "encoding": "+".join(sorted({part for each in parts for part in each.encodings.split("+")})),
         "checksum": checksum,
+        "uncalibrated_leads": float(max(each.uncalibrated for each in parts)),
         "layout": "fixed" if layout is None else "variable",
         "segments": float(len(parts)),
     }
     raw = assemble((Channel(LEADS[index], "mV", row) for index, row in rows.items()), rate=rate, facts=facts)
-    return replace(raw, facts={**raw.facts, "units": units})
+    modified = {name for each in parts for name in each.modified}
+    return replace(raw, facts={**raw.facts, "units": units, "modified_leads": float(len(modified))})
 
 
 def _joined(segments: Iterable[_Segment], per_frame: int, length: int) -> tuple[dict[int, np.ndarray], str, str]:
@@ -76,7 +78,7 @@ def _joined(segments: Iterable[_Segment], per_frame: int, length: int) -> tuple[
         if segment.declared is not None and segment.declared.signals:
             channels, found = read_samples(segment.header, segment.declared)
             checksums.add(found)
-            for index, channel in _leads(channels):
+            for index, channel in standard_leads(channels).items():
                 row = rows.setdefault(index, np.full(length, np.nan))
                 row[start:end] = channel.values * millivolts_per(channel.unit)
                 units.add(channel.unit.strip())
@@ -86,7 +88,7 @@ def _joined(segments: Iterable[_Segment], per_frame: int, length: int) -> tuple[
 
 def _segment(header: Path, name: str, frames: int) -> _Segment:
     """A segment's header, which may not have segments itself."""
-    own = header.with_name(f"{name}.hea")
+    own = beside(header, f"{name}.hea")
     if not name:
         if not frames:
             raise UnreadableSource("WFDB record that begins with an empty gap; expected the layout of its segments")
@@ -124,16 +126,3 @@ def _per_frame(parts: Iterable[Declared]) -> int:
     if len(found) > 1:
         raise UnreadableSource("leads of different rate in different segments; expected one rate for all")
     return next(iter(found), None) or 1
-
-
-def _leads(channels: Iterable[Channel]) -> Iterator[tuple[int, Channel]]:
-    """The standard leads of one segment, each at most once."""
-    seen: set[int] = set()
-    for channel in channels:
-        index = lead_index(channel.name)
-        if index is None:
-            continue
-        if index in seen:
-            raise UnreadableSource(f"lead {LEADS[index]} is stored twice; expected one channel per lead")
-        seen.add(index)
-        yield index, channel

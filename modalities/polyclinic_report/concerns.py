@@ -1,4 +1,4 @@
-"""What a person should know of a report: names in it, what is cut off, damaged letters, hardly any words."""
+"""What a person should know of a report: names in it, what is cut off, its encoding, damaged letters, too few words."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -10,18 +10,25 @@ _TRUNCATED_SHARE = 0.01
 _FEWEST_WORDS = 3
 # UTF-8 that was once read as cp1252 or Latin-1 and stored again: a lead byte's letter before a continuation byte's.
 _MISREAD = re.compile("[\xc2\xc3][\x80-\xbf]|\xe2(?:\x80|\u20ac)")
+_STATED = ("inline", "utf-8", "utf-16", "utf-32")
 _REPLACED = "\N{REPLACEMENT CHARACTER}"
 
 
-def report_concerns(source: Source, raw: Document, facts: Mapping[str, float | str]) -> Iterator[Concern]:
+def report_concerns(
+    source: Source, raw: Document, facts: Mapping[str, float | str], *, encoding: str | None = None
+) -> Iterator[Concern]:
     """What ``Inspectable.concerns`` asks for; identifiers are looked for in the whole text, not in a section alone.
 
     Args:
         source: of the report.
         raw: what was read of it.
         facts: what is described of it.
+        encoding: that the plugin was given.
     """
-    text, _ = read_source(source)
+    text = read_source(source, encoding).text
+    if (found := str(facts["encoding"])) not in (*_STATED, encoding):
+        said = f"its bytes are not UTF-8 and were found to be {found}: set `encoding` to be sure"
+        yield Concern(severity="note", code="detected-encoding", said=said)
     if kinds := identifying_fields(text):
         yield Concern(severity="warning", code="identifiers", said=f"the text seems to hold {', '.join(kinds)}")
     if facts.get("truncated"):

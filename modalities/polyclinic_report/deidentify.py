@@ -7,12 +7,14 @@ from polyclinic.modality import Cleaned, Identity, Source, UnreadableSource, ide
 from polyclinic_report.document import read_source
 
 
-def text_names(source: Source) -> list[str]:
+def text_names(source: Source, encoding: str | None = None) -> list[str]:
     """Names that a report tells by a label."""
-    return labelled_names(read_source(source)[0])
+    return labelled_names(read_source(source, encoding)[0])
 
 
-def write_clean_text(source: Source, out: Path, identity: Identity, *, suspects: bool) -> Cleaned:
+def write_clean_text(
+    source: Source, out: Path, identity: Identity, *, suspects: bool, encoding: str | None = None
+) -> Cleaned:
     """Exchange what identifies; see ``polyclinic.deidentify.text`` for what stays because no pattern finds it.
 
     Args:
@@ -20,11 +22,12 @@ def write_clean_text(source: Source, out: Path, identity: Identity, *, suspects:
         out: where to write what was a file, without a suffix; what stood in the table is returned as it was given.
         identity: of the patient.
         suspects: whether to let pass what still has the look of an identifier.
+        encoding: of a file that is not UTF-8; None to detect it.
 
     Raises:
         UnreadableSource: something has that look.
     """
-    text, removed = identity.text(read_source(source)[0])
+    text, removed = identity.text(read_source(source, encoding)[0])
     if not suspects and (left := identifying_fields(text)):
         raise UnreadableSource(f"the text still seems to hold {', '.join(left)}; look at it, and see `--keep-suspects`")
     if isinstance(source, Path):

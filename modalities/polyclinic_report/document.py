@@ -3,8 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from polyclinic.modality import ArrayRow, Source, UnreadableSource
+from polyclinic_report.encodings import decode
+from polyclinic_report.markup import plain_text, refuse_other_document
 
 MAX_BYTES = 1_000_000
 """Longer files are refused as no report; the longest real ones have some ten thousand characters."""
@@ -21,29 +24,41 @@ class Document:
     facts: Mapping[str, float | str]
 
 
-def read_source(source: Source) -> tuple[str, str]:
-    """Decode a text file, inline text or the one cell of a mapping.
+class Decoded(NamedTuple):
+    """Text with line feeds as its only line ends, the name of its encoding or ``inline``, and its format."""
 
-    Returns:
-        The text with line feeds as the only line ends, and the name of its encoding or ``"inline"``.
+    text: str
+    encoding: str
+    format: str
+
+
+def read_source(source: Source, encoding: str | None = None) -> Decoded:
+    """Decode a text file, inline text or the one cell of a mapping, and take it out of its markup.
+
+    Args:
+        source: of the report.
+        encoding: of files that are not UTF-8; None to detect it.
 
     Raises:
-        UnreadableSource: no file, too long, binary, or more than one column.
+        UnreadableSource: no file, too long, binary, of no certain encoding, or more than one column.
     """
     if isinstance(source, Path):
-        text, encoding = _decode(_load(source))
+        stored = _load(source)
+        refuse_other_document(stored)
+        text, name = decode(stored, encoding)
     elif isinstance(source, str):
-        text, encoding = source, "inline"
+        text, name = source, "inline"
     elif isinstance(source, ArrayRow):
         raise UnreadableSource("got a row of an array, expected text or a text file; set `text` in the cohort")
     elif len(source) == 1:
-        text, encoding = next(iter(source.values())), "inline"
+        text, name = next(iter(source.values())), "inline"
     else:
         raise UnreadableSource(
             f"got {len(source)} columns, expected one column of text; set `text` or `columns` in the cohort"
         )
+    text, kind = plain_text(text)
     _refuse_binary(text)
-    return text.replace("\r\n", "\n").replace("\r", "\n"), encoding
+    return Decoded(text.replace("\r\n", "\n").replace("\r", "\n"), name, kind)
 
 
 def _load(path: Path) -> bytes:
@@ -57,19 +72,9 @@ def _load(path: Path) -> bytes:
     return stored
 
 
-def _decode(stored: bytes) -> tuple[str, str]:
-    """UTF-8 where valid; else the code page of older hospital systems, in which five bytes mean nothing."""
-    for encoding in ("utf-8-sig", "cp1252"):
-        try:
-            return stored.decode(encoding), encoding.removesuffix("-sig")
-        except UnicodeDecodeError:
-            continue
-    raise UnreadableSource("bytes that are neither UTF-8 nor cp1252 text; expected a plain text file")
-
-
 def _refuse_binary(text: str) -> None:
     if "\0" in text:
-        raise UnreadableSource("text with NUL bytes; expected plain text in UTF-8 or cp1252")
+        raise UnreadableSource("text with NUL bytes; expected plain text, UTF-16 with its byte order mark")
     control = sum(character < " " and character not in _WHITE for character in text)
     if control > _CONTROL_SHARE * len(text):
         raise UnreadableSource(f"{control} control characters in {len(text)}; expected plain text, not a binary file")

@@ -36,6 +36,7 @@ from polyclinic_report.augment import OUTSIDE, vary_sentences
 from polyclinic_report.concerns import report_concerns
 from polyclinic_report.deidentify import text_names, write_clean_text
 from polyclinic_report.document import Document, read_source
+from polyclinic_report.encodings import ENCODINGS, EncodingName
 from polyclinic_report.imputed import draw_text, write_text
 from polyclinic_report.phantom import write_phantom
 from polyclinic_report.relevance import draw_words, word_relevance
@@ -60,15 +61,17 @@ class Report(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifi
         vocabulary_size: largest vocabulary that ``fit`` trains, and rows of the default encoder's table.
         max_tokens: longer reports keep their start.
         pretrained: a local Hugging Face folder whose ``tokenizer.json`` is used instead of a trained vocabulary.
+        encoding: of text files that are not UTF-8, a name of Python's such as ``cp1251``; None to detect it, where what
+            cannot be told apart for certain is unreadable.
         subset: probability that augmentation keeps only some of the sentences, so that the encoder also learns
             texts as short as a zero-shot prompt.
         token_dropout: share of the tokens that augmentation leaves out.
 
     Raises:
-        ValueError: a size too small, or a probability out of range.
+        ValueError: a size too small, a probability out of range, or an encoding that is not known.
     """
 
-    suffixes: ClassVar[tuple[str, ...]] = (".txt",)
+    suffixes: ClassVar[tuple[str, ...]] = (".txt", ".rtf", ".html", ".htm", ".hl7", ".xml")
     title: ClassVar[str] = "Report"
 
     def __init__(
@@ -78,6 +81,7 @@ class Report(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifi
         vocabulary_size: int = 2000,
         max_tokens: int = 128,
         pretrained: Path | None = None,
+        encoding: EncodingName | None = None,
         subset: float = 0.7,
         token_dropout: float = 0.05,
     ) -> None:
@@ -87,6 +91,8 @@ class Report(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifi
             raise ValueError(f"got {vocabulary_size}, expected at least {SMALLEST}; set `vocabulary_size`")
         if max_tokens < _FEWEST_TOKENS:
             raise ValueError(f"got {max_tokens} tokens, expected at least {_FEWEST_TOKENS}; set `max_tokens`")
+        if encoding is not None and encoding not in ENCODINGS:
+            raise ValueError(f"got encoding {encoding!r}, expected one of {', '.join(ENCODINGS)}; set `encoding`")
         if not (0 <= subset <= 1 and 0 <= token_dropout < 1):
             raise ValueError(
                 f"got subset {subset} and token_dropout {token_dropout}, expected shares from 0 to 1; "
@@ -94,36 +100,38 @@ class Report(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifi
             )
         self.section, self.vocabulary_size, self.max_tokens = section, vocabulary_size, max_tokens
         self.pretrained, self.subset, self.token_dropout = pretrained, subset, token_dropout
+        self.encoding = encoding
         self._vocabulary: Tokenizer | None = None
 
     def read(self, source: Source) -> Document:
-        """Decode UTF-8 or cp1252 text, or take inline text, and choose the section."""
-        text, encoding = read_source(source)
+        """Decode a text file or take inline text, take it out of RTF, HTML, CDA or HL7, and choose the section."""
+        text, encoding, markup = read_source(source, self.encoding)
         chosen = None if self.section == "all" else choose_section(text, self.section)
         found = "missing" if chosen is None and self.section != "all" else self.section
         body = (text if chosen is None else chosen).strip()
         if not any(character.isalnum() for character in body):
             raise UnreadableSource(f"no words in section {self.section!r}; set `section` where reports lack it")
-        return Document(body, {"encoding": encoding, "section": found, "characters": float(len(body))})
+        facts: dict[str, float | str] = {"encoding": encoding, "format": markup, "section": found}
+        return Document(body, {**facts, "characters": float(len(body))})
 
     def describe(self, raw: Document) -> Mapping[str, float | str]:
-        """Encoding, section found or missing, length; once fitted also tokens, and 1.0 where some are cut off."""
+        """Encoding, format, section found or missing, length; once fitted, tokens and 1.0 where some are cut off."""
         if self._vocabulary is None:
             return raw.facts
         tokens = self._encode(raw)[1]
         return {**raw.facts, "tokens": float(tokens), "truncated": float(tokens > self._room())}
 
     def concerns(self, source: Source, raw: Document) -> Iterable[Concern]:
-        """Identifiers, text that is cut off or damaged, hardly any words."""
-        return report_concerns(source, raw, self.describe(raw))
+        """Identifiers, text that is cut off or damaged, a detected encoding, hardly any words."""
+        return report_concerns(source, raw, self.describe(raw), encoding=self.encoding)
 
     def names(self, source: Source) -> Iterable[str]:
         """Names that the text tells by a label."""
-        return text_names(source)
+        return text_names(source, self.encoding)
 
     def deidentify(self, source: Source, out: Path, identity: Identity, *, suspects: bool) -> Cleaned:
         """Exchange known names and what has the shape of an identifier; dates move, other names stay unfound."""
-        cleaned = write_clean_text(source, out, identity, suspects=suspects)
+        cleaned = write_clean_text(source, out, identity, suspects=suspects, encoding=self.encoding)
         self.read(cleaned.source)
         return cleaned
 

@@ -76,6 +76,21 @@ def test_clipping_silence_length_and_rate_are_told(tmp_path: Path) -> None:
         assert found[code][1].startswith(said)
 
 
+@pytest.mark.parametrize(
+    ("second", "expected"),
+    [(-0.96, ["antiphase"]), (-0.5, []), (0.0, []), (1.0, [])],
+)
+def test_channels_in_antiphase_are_reported(tmp_path: Path, second: float, expected: list[str]) -> None:
+    one = sound(4)
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.stack([one + 0.1, second * one - 0.1], axis=1), 4000)
+    found = concerns(path)
+    assert list(found) == expected
+    if expected:
+        assert found["antiphase"][0] == "warning"
+        assert found["antiphase"][1].startswith("channels cancel: their mean has 2% of their level")
+
+
 def test_a_file_that_does_not_decode_is_told_by_its_container(tmp_path: Path) -> None:
     for head, said in [(b"RIFF", "wav"), (b"fLaC", "flac"), (b"OggS", "ogg"), (b"\xff\xfb\x90\0", "mp3"), (b"", "")]:
         (tmp_path / "x").write_bytes(head)

@@ -1,3 +1,5 @@
+import io
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +8,8 @@ import soundfile
 
 from polyclinic.modality import UnreadableSource
 from polyclinic_audio import Audio
+from polyclinic_audio.container import refuse_truncated
+from polyclinic_audio.mpeg import parse_header
 from polyclinic_audio.recording import Recording
 
 RATE = 8000
@@ -122,3 +126,121 @@ def test_other_formats_and_inline_data_are_refused(tmp_path: Path) -> None:
         Audio().read(tmp_path / "b.wav")
     with pytest.raises(UnreadableSource, match="inline"):
         Audio().read("a wheeze")
+
+
+def _mpeg(samples: np.ndarray, rate: int, mode: str = "VARIABLE") -> bytes:
+    stream = io.BytesIO()
+    soundfile.write(
+        stream, samples, rate, format="MP3", subtype="MPEG_LAYER_III", bitrate_mode=mode, compression_level=0.6
+    )
+    return stream.getvalue()
+
+
+def _without_xing(content: bytes) -> bytes:
+    header = parse_header(content[:4])
+    assert header is not None
+    assert b"Xing" in content[: header.size] or b"Info" in content[: header.size]
+    return content[header.size :]
+
+
+def _counted(content: bytes) -> int:
+    """Samples by the frames' own headers, of a stream without tags."""
+    place, samples = 0, 0
+    while header := parse_header(content[place : place + 4]):
+        place, samples = place + header.size, samples + header.samples
+    assert place == len(content)
+    return samples
+
+
+def _quiet_then_loud(rate: int, channels: int = 1) -> np.ndarray:
+    noise = np.random.default_rng(0).normal(size=(3 * rate, channels)) * 0.2
+    noise[:rate] *= 1e-3
+    return noise
+
+
+@pytest.mark.public_report(17)
+@pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (16000, 2), (22050, 1), (44100, 1), (48000, 2)])
+@pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])
+def test_mpeg_without_its_length_is_read_whole(tmp_path: Path, rate: int, channels: int, mode: str) -> None:
+    content = _without_xing(_mpeg(_quiet_then_loud(rate, channels), rate, mode))
+    (tmp_path / "a.mp3").write_bytes(
+        b"ID3\x04\0\0\0\0\0\x20\xff\xfb\x90\0".ljust(42, b"\0") + content + b"TAG".ljust(128)
+    )
+    recording = Audio().read(tmp_path / "a.mp3")
+    frame = 576 if rate < 32000 else 1152
+    assert abs(len(recording.samples) - _counted(content)) < frame
+    assert recording.samples[: rate // 2].std() < 0.02 < recording.samples[rate + rate // 2 :].std()
+    np.testing.assert_array_equal(Audio().read(tmp_path / "a.mp3").samples, recording.samples)
+
+
+@pytest.mark.public_report(17)
+def test_joined_mpeg_streams_are_read_whole_or_refused(tmp_path: Path) -> None:
+    path, one, other = tmp_path / "a.mp3", _mpeg(_quiet_then_loud(16000), 16000), _mpeg(_quiet_then_loud(22050), 22050)
+    path.write_bytes(one)
+    np.testing.assert_allclose(Audio().read(path).samples, soundfile.read(path, dtype="float32")[0], atol=1e-6)
+    assert len(Audio().read(path).samples) == 48000
+    bare = _without_xing(one)
+    for content in (one + one, bare + bare, one + bare, bare + one, one + b"ID3\x03\0\0\0\0\0\x02ab" + one):
+        path.write_bytes(content)
+        assert abs(len(Audio().read(path).samples) - 2 * _counted(bare)) < 576
+    for content, said in [
+        (bare + other, "different rate"),
+        (bare[:-7], "cut short in the middle"),
+        (one[: len(one) - _last_frame(one)], "cut short: got"),
+        (bare + b"x" * 99, "neither sound nor a tag"),
+        (bare * 4, "max_seconds"),
+        (b"\xff\xfb\x00\xc4" + bare, "free format"),
+    ]:
+        path.write_bytes(content)
+        with pytest.raises(UnreadableSource, match=said):
+            Audio(max_seconds=9.0).read(path)
+
+
+def _last_frame(content: bytes) -> int:
+    place, size = 0, 0
+    while header := parse_header(content[place : place + 4]):
+        place, size = place + header.size, header.size
+    return size
+
+
+def test_mpeg_inside_a_wav_file_is_refused(tmp_path: Path) -> None:
+    content = _mpeg(_quiet_then_loud(8000), 8000)
+    described = struct.pack("<HHIIHHHHIHHH", 0x55, 1, 8000, 8000, 1, 0, 12, 1, 2, 417, 1, 1393)
+    chunks = b"WAVEfmt " + struct.pack("<I", 30) + described + b"data" + struct.pack("<I", len(content)) + content
+    (tmp_path / "a.wav").write_bytes(b"RIFF" + struct.pack("<I", len(chunks)) + chunks)
+    with pytest.raises(UnreadableSource, match="MPEG sound inside a WAV"):
+        Audio().read(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize(("form", "endian"), [("RF64", "FILE"), ("WAV", "BIG"), ("WAVEX", "FILE")])
+def test_wave_files_of_other_headers_are_refused_when_truncated(tmp_path: Path, form: str, endian: str) -> None:
+    path = _write(tmp_path / "a.wav", TONE, format=form, endian=endian)
+    content = path.read_bytes()
+    np.testing.assert_allclose(Audio().read(path).samples, TONE, atol=1e-4)
+    for lost in (1, len(content) // 2, len(content) - 50):
+        path.write_bytes(content[:-lost])
+        with pytest.raises(UnreadableSource, match=r"cut short|without a data chunk"):
+            Audio().read(path)
+
+
+def test_rf64_with_another_long_chunk_is_read(tmp_path: Path) -> None:
+    content = _write(tmp_path / "a.wav", TONE, format="RF64").read_bytes()
+    start = content.index(b"data")
+    sizes = content[12:20].replace(struct.pack("<I", 28), struct.pack("<I", 40)) + content[20:44] + struct.pack("<I", 1)
+    long_chunk = b"JUNK" + struct.pack("<I", 0xFFFFFFFF) + bytes(6)
+    (tmp_path / "a.wav").write_bytes(
+        content[:12] + sizes + b"JUNK" + struct.pack("<Q", 6) + content[48:start] + long_chunk + content[start:]
+    )
+    refuse_truncated(tmp_path / "a.wav")
+    (tmp_path / "a.wav").write_bytes((tmp_path / "a.wav").read_bytes()[:-2])
+    with pytest.raises(UnreadableSource, match="RF64 is cut short"):
+        Audio().read(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize(("suffix", "said"), [("flac", "several FLAC"), ("ogg", "several OGG")])
+def test_joined_files_are_refused_rather_than_half_read(tmp_path: Path, suffix: str, said: str) -> None:
+    path = _write(tmp_path / f"a.{suffix}", TONE)
+    content = path.read_bytes()
+    path.write_bytes(content + content)
+    with pytest.raises(UnreadableSource, match=said):
+        Audio().read(path)

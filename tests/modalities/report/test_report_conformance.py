@@ -37,9 +37,9 @@ def test_files_are_read_in_both_encodings(tmp_path: Path, stored: bytes, encodin
     ("stored", "reason"),
     [
         (b"Lungs\0clear", "NUL"),
-        ("Lungs clear".encode("utf-16"), "NUL"),
+        ("Lungs clear".encode("utf-16-le"), "NUL"),
         (b"\x01\x02\x03 clear", "control characters"),
-        (b"clear \x81\x8d", "neither UTF-8 nor cp1252"),
+        (b"clear \x81\x8d", "another encoding than UTF-8"),
         (b" \r\n\t --- \n", "no words"),
         (b"clear " * 200_000, "bytes"),
     ],
