@@ -1,6 +1,5 @@
 """What every test relies on: one thread, an environment without our variables, and a small cohort of one plugin."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -10,8 +9,6 @@ from polyclinic.cohort import write_phantom_cohort
 from pulse import Pulse
 
 torch.set_num_threads(1)
-# Keys that tests write are refused where others could read them.
-os.umask(0o077)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

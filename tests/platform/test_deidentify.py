@@ -66,6 +66,7 @@ def phantom_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def key(tmp_path: Path) -> Path:
     (tmp_path / "key").write_text(KEY)
+    (tmp_path / "key").chmod(0o600)
     return tmp_path / "key"
 
 
@@ -274,6 +275,7 @@ def test_what_cannot_work_is_said_before_anything_is_written(
     path = small(tmp_path / "cohort", ["fine"])
     (tmp_path / "there").mkdir()
     (tmp_path / "file").write_text("")
+    path.chmod(0o600)
     for words, message in [
         ([str(path), str(tmp_path / "out")], "key"),
         ([str(path), str(tmp_path / "out"), "--key", str(tmp_path)], "the key cannot be read (IsADirectoryError)"),

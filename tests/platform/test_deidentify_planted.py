@@ -105,6 +105,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cohorts: Path) ->
     Path("prompts.yaml").write_text(PROMPTS)
     Path("space.yaml").write_text(yaml.safe_dump({"model.init_args.lr": {"low": 1e-4, "high": 1e-3}}))
     Path("key").write_text("0123456789abcdef" * 2)
+    Path("key").chmod(0o600)
     return tmp_path
 
 

@@ -181,6 +181,7 @@ def test_a_key_that_is_no_secret_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "key"
     with pytest.raises(ValueError, match=r"cannot be read \(FileNotFoundError\).*set `--key`.*token_hex"):
         read_key(file)
+    file.touch(mode=0o600)
     for content in (b"", b"short", b"a" * 64, b"  \n" + b"0123456789" * 3 + b"\n\n"):
         file.write_bytes(content)
         with pytest.raises(ValueError, match="expected 32 or more, drawn at random"):

@@ -87,6 +87,7 @@ def test_a_cohort_and_its_copy_are_their_owners(
 def test_keys_and_tokens_that_others_may_use_are_refused(mode: int, tmp_path: Path) -> None:
     secret, log, sent = tmp_path / "secret", tmp_path / "audit.jsonl", tmp_path / "sent"
     secret.write_text("0123456789abcdef" * 2)
+    secret.chmod(0o600)
     sent.write_text("a file")
     audit = AuditLog(log)
     audit.add({"event": "start"})
@@ -130,6 +131,7 @@ def test_an_audit_key_cut_off_at_the_first_start_is_made_anew(left: bytes | None
     (tmp_path / "audit.jsonl").touch(mode=0o600)
     if left is not None:
         (tmp_path / "audit.jsonl.key").write_bytes(left)
+        (tmp_path / "audit.jsonl.key").chmod(0o600)
     (tmp_path / "audit.jsonl.key.part").write_bytes(b"0123")
     AuditLog(tmp_path / "audit.jsonl").close()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["audit.jsonl", "audit.jsonl.key"]

@@ -30,7 +30,7 @@ def read_key(path: Path) -> bytes:
     except OSError as error:
         raise ValueError(
             f"the key cannot be read ({type(error).__name__}); set `--key` to a file that the hospital keeps, "
-            "made once with: (umask 077; openssl rand -hex 32 > KEYFILE)"
+            "made once with: (umask 077; python -c 'import secrets; print(secrets.token_hex(32))' > KEYFILE)"
         ) from None
     if len(key) < _SHORTEST_KEY or len(set(key)) < 8:
         raise ValueError(

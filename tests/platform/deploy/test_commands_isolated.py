@@ -48,6 +48,7 @@ def test_work_from_a_hostile_folder_imports_nothing(
     work, key = tmp_path / "work", tmp_path / "key"
     plant(work, without=STARTING if way is MODULE else ())
     key.write_text("0123456789abcdef" * 2)
+    key.chmod(0o600)
     cohort = str(made / "cohort" / "cohort.yaml")
     model = ["--model", "Downstream", "--model.init_args.size", "pico", "--data.modalities.tabular", "Tabular"]
     words = {

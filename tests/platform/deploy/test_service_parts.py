@@ -166,6 +166,7 @@ def test_settings_that_cannot_be_are_refused_with_a_sentence(
     monkeypatch.chdir(tmp_path)
     Path("bundle").mkdir()
     Path("short").write_text("short")
+    Path("short").chmod(0o600)
     assert main(["serve", "bundle", *words]) == 1
     assert said in capsys.readouterr().err
 
@@ -201,6 +202,7 @@ def test_a_token_is_made_where_none_is_given(tmp_path: Path) -> None:
     assert chosen_token(None, no_token=False, host="::1", environment={"POLYCLINIC_TOKEN": TOKEN}) == TOKEN
     assert chosen_token(None, no_token=True, host="::1", environment={"POLYCLINIC_TOKEN": TOKEN}) == ""
     (tmp_path / "token").write_text(f"{TOKEN}\n")
+    (tmp_path / "token").chmod(0o600)
     assert chosen_token(tmp_path / "token", no_token=False, host="::1", environment={}) == TOKEN
     for wrong in ("short", "with a space in it", "nön-ascii-characters"):
         with pytest.raises(ValueError, match="token"):
