@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Protocol, cast
 
+from polyclinic.terminal import printable
+
 COMMANDS = {
     "fit": ("polyclinic.training", "train a task; polyclinic fit -c experiments/phantom/symile.yaml"),
     "validate": ("polyclinic.training", "run the validation of a checkpoint"),
@@ -76,7 +78,7 @@ def _sentences(message: str) -> str:
 
 def _fail(message: str, *, code: int = 1) -> int:
     sys.stdout.flush()
-    sys.stderr.write(f"error: {message}\n")
+    sys.stderr.write(f"error: {printable(message)}\n")
     return code
 
 

@@ -13,11 +13,11 @@ import yaml
 from jsonargparse import ArgumentParser
 from mlflow import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
-from rich.console import Console
 from rich.table import Table
 
 from polyclinic.address import resolve_uri, without_password
 from polyclinic.results import refuse_unwritable, write_result
+from polyclinic.terminal import Console
 from polyclinic.tracking import RunLogger
 
 try:

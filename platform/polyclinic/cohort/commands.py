@@ -7,7 +7,6 @@ from typing import Any
 
 import yaml
 from jsonargparse import ArgumentParser, auto_cli
-from rich.console import Console
 
 from polyclinic.checkpoint import load_checkpoint, seen_by
 from polyclinic.cohort.building import command as building
@@ -16,6 +15,7 @@ from polyclinic.cohort.cohort import SPLITS, read_cohort
 from polyclinic.cohort.overlap import Seen, find_overlap, print_overlap, seen_cohort
 from polyclinic.cohort.phantom import default_modalities, write_phantom_cohort
 from polyclinic.modality import Modality
+from polyclinic.terminal import Console
 
 
 def main(argv: Sequence[str]) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -15,6 +14,7 @@ from polyclinic.cohort.commands import configured, make_room
 from polyclinic.cohort.phantom import default_modalities
 from polyclinic.deidentify.cohort import deidentify_cohort
 from polyclinic.deidentify.identity import read_key
+from polyclinic.terminal import Console
 
 _DESCRIPTION = """Write a cohort without what names its patients:
 polyclinic deidentify cohort.yaml outside --key KEYFILE

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jsonargparse import ArgumentParser
-from rich.console import Console
 
 from polyclinic.cohort.building.build import build_cohort
 from polyclinic.cohort.building.builder import CohortBuilder, installed_builders
 from polyclinic.cohort.cohort import SPLITS
+from polyclinic.terminal import Console
 
 _DESCRIPTION = """Build a cohort from a public data set as it lies on disk:
 polyclinic cohort build ptbxl --root physionet/ptb-xl --out cohorts/ptbxl"""

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from rich.console import Console
 from torch import Tensor
 
 from polyclinic.evaluation.commands.keep import checked_overlap, keep_report
@@ -18,6 +17,7 @@ from polyclinic.evaluation.matching.retrieval import RetrievalResult, retrieval_
 from polyclinic.evaluation.matching.variations import embed_variations, rank_spread
 from polyclinic.restore import Restored, restore
 from polyclinic.tasks import ContrastivePretraining
+from polyclinic.terminal import Console
 from polyclinic.tracking import modality_gap, similarity_matrix
 
 _SHOWN = 40

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
 from polyclinic.evaluation.commands.keep import checked_overlap, keep_report
 from polyclinic.evaluation.commands.tables import as_json, print_zero_shot
@@ -12,6 +11,7 @@ from polyclinic.evaluation.scorers import ZeroShotScorer
 from polyclinic.evaluation.zeroshot import zero_shot_report
 from polyclinic.prompts import load_prompts
 from polyclinic.restore import restore
+from polyclinic.terminal import Console
 from polyclinic.tracking import roc_curves
 
 
