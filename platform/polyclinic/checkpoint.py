@@ -4,13 +4,15 @@ import hashlib
 import os
 import zipfile
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import torch
+import yaml
 
 from polyclinic.cohort.overlap import Seen
 
 _SHOWN = 8
+_LONGEST = 1_000_000
 _CHUNK = 1 << 20
 _MARK = b"sha256:"
 _SEAL = len(_MARK) + 2 * hashlib.sha256().digest_size
@@ -31,9 +33,10 @@ def load_checkpoint(checkpoint: Path) -> dict[str, Any]:
         content = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except Exception as error:
         raise ValueError(f"{checkpoint.name} is not a weights-only checkpoint ({type(error).__name__})") from None
-    if not isinstance(content, dict) or "state_dict" not in content:
+    weights = content.get("state_dict") if isinstance(content, dict) else None
+    if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
         raise ValueError(f"{checkpoint.name} is not a checkpoint of `polyclinic fit`")
-    return content
+    return cast(dict[str, Any], content)
 
 
 def seal(stream: BinaryIO) -> None:
@@ -101,6 +104,25 @@ def provenance(content: dict[str, Any]) -> dict[str, Any]:
     """What a checkpoint's content tells of its run; empty where it was not written by ``polyclinic fit``."""
     told = _of_callback(content, "Provenance")
     return told if isinstance(told, dict) else {}
+
+
+def configuration(text: object) -> dict[str, Any]:
+    """The configuration that a run put into its checkpoints, with ``model`` and ``data``.
+
+    Raises:
+        ValueError: no YAML, or no such mapping.
+    """
+    if not isinstance(text, str) or len(text) > _LONGEST:
+        raise ValueError(f"got a configuration that is not a text of at most {_LONGEST} characters, expected YAML")
+    try:
+        config = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        raise ValueError(
+            f"the checkpoint's configuration is not YAML ({type(error).__name__}); expected one of `polyclinic fit`"
+        ) from None
+    if not isinstance(config, dict) or not all(isinstance(config.get(key), dict) for key in ("model", "data")):
+        raise ValueError("the configuration holds no `model` and `data`; expected a checkpoint of `polyclinic fit`")
+    return config
 
 
 def seen_by(content: dict[str, Any]) -> Seen:

@@ -29,6 +29,7 @@ from polyclinic.results import refuse_unwritable, write_result
 from polyclinic.resuming import RandomStates, found, requeued, resume
 from polyclinic.similarity import SimilarityPicture
 from polyclinic.stopping import StopTogether
+from polyclinic.terminal import printable
 from polyclinic.tracking import RunLogger, RunRecord
 from polyclinic.tracking.status import ended_by_sigterm, exit_of
 from polyclinic.weights import move_encoders
@@ -87,6 +88,9 @@ class PolyclinicCLI(LightningCLI):
             # Lightning reads it next, and tells of any other file in a traceback.
             load_checkpoint(Path(asked))
 
+    def _parse_ckpt_path(self) -> None:
+        """Take no setting from a checkpoint: Lightning would import the class that its ``hyper_parameters`` name."""
+
     def instantiate_classes(self) -> None:
         """Build everything, and refuse before a run is opened what would end it."""
         super().instantiate_classes()
@@ -125,7 +129,7 @@ class PolyclinicCLI(LightningCLI):
             print(f"runs: {address if address.startswith('http') else f'mlflow ui --backend-store-uri {address}'}")  # noqa: T201
         if self.config.fit.json is not None:
             write_result(self.config.fit.json, result)
-        print(f"next: {_NEXT[type(self.model)].format(path)}")  # noqa: T201
+        print(f"next: {_NEXT[type(self.model)].format(printable(str(path)))}")  # noqa: T201
 
     def _resume(self) -> Path | None:
         """Find the checkpoint that a command starts from, and have `fit` take its run up; None for a fresh start.
@@ -175,7 +179,7 @@ class PolyclinicCLI(LightningCLI):
         )  # fmt: skip
         record.overlap.refuse()
         for statement in record.overlap.statements:
-            print(f"warning: {statement}")  # noqa: T201
+            print(f"warning: {printable(statement)}")  # noqa: T201
 
     def _record_seen(self) -> None:
         """Hash the studies of this run, for its checkpoints: before the run starts, so that no rank waits in it."""
