@@ -149,5 +149,6 @@ def _imported(name: str) -> type:
 
 def _subclasses(kind: type) -> Iterator[type]:
     yield kind
-    for cls in kind.__subclasses__():
+    below: list[type] = kind.__subclasses__()
+    for cls in below:
         yield from _subclasses(cls)
