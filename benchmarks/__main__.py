@@ -22,6 +22,7 @@ from benchmarks import (
     gradcache,
     heads,
     hostile,
+    hostile_configs,
     linkage,
     masked,
     quantised,
@@ -61,6 +62,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "quantised": quantised.measure,
     "serve": serve.measure,
     "hostile": hostile.measure,
+    "hostile_configs": hostile_configs.measure,
     "soak": soak.measure,
 }
 REPORT = Path("bench/report.json")

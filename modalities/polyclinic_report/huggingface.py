@@ -13,6 +13,9 @@ from transformers import AutoConfig, AutoModel
 
 from polyclinic.nn import Encoded, Encoder, WeightAccount, masked_mean
 
+_RUNS_CODE = {"auto_map", "quantization_config", "attn_implementation", "_attn_implementation", "_name_or_path"}
+"""Keys of a configuration by which transformers imports or fetches more than the architecture."""
+
 
 class HuggingFaceEncoder(Encoder):
     """A transformers text encoder, trained whole or through low-rank adapters (LoRA; Hu et al. 2021).
@@ -101,7 +104,7 @@ def _of_config(config: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
     """The model of a configuration with random weights; code that it names is not run."""
     kind = str(config.get("model_type"))
     try:
-        made = AutoConfig.for_model(**{key: value for key, value in config.items() if key != "auto_map"})
+        made = AutoConfig.for_model(**{key: value for key, value in config.items() if key not in _RUNS_CODE})
     except (ValueError, TypeError):
         raise ValueError(f"got config of model_type {kind!r}, which transformers does not know; set `config`") from None
     return AutoModel.from_config(made, trust_remote_code=False, dtype=torch.float32), {}

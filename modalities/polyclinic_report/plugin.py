@@ -73,6 +73,7 @@ class Report(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifi
 
     suffixes: ClassVar[tuple[str, ...]] = (".txt", ".rtf", ".html", ".htm", ".hl7", ".xml")
     title: ClassVar[str] = "Report"
+    encoders: ClassVar[tuple[str, ...]] = ("polyclinic_report.huggingface.HuggingFaceEncoder",)
 
     def __init__(
         self,

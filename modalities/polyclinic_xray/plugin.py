@@ -68,6 +68,7 @@ class XRay(Modality, Imputable, Explainable, Viewable, Inspectable, Redactable):
 
     suffixes: ClassVar[tuple[str, ...]] = (".dcm", ".png", ".jpg", ".jpeg", "")
     title: ClassVar[str] = "X-ray"
+    encoders: ClassVar[tuple[str, ...]] = ("polyclinic_xray.timm_encoder.TimmEncoder",)
 
     def __init__(
         self,

@@ -9,12 +9,12 @@ from typing import Any
 import lightning.pytorch as L
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_warn
-from rich.console import Console
 
 from polyclinic.address import without_password
 from polyclinic.cohort.overlap import Overlap, Seen
 from polyclinic.data import CohortDataModule
 from polyclinic.resuming import JOB
+from polyclinic.terminal import Console
 from polyclinic.tracking import RunLogger, RunRecord, log_cohort, log_json, log_tags, log_text
 from polyclinic.weights import Move, print_account
 

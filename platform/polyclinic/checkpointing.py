@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from polyclinic.checkpoint import load_checkpoint, seal
 from polyclinic.tracking import RunLogger, log_tags
 
 LAST = "last.ckpt"
@@ -53,9 +54,12 @@ class AtomicCheckpoints(TorchCheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Callable[..., Any] | None = None, weights_only: bool | None = True
     ) -> dict[str, Any]:
-        """Read a file to the CPU, and never run what is in it."""
-        content: dict[str, Any] = super().load_checkpoint(path, map_location="cpu", weights_only=True)  # type: ignore[arg-type]
-        return content
+        """Read a file to the CPU, compare it with its checksum, and never run what is in it.
+
+        Raises:
+            ValueError: see ``polyclinic.checkpoint.load_checkpoint``.
+        """
+        return load_checkpoint(Path(path))
 
 
 class LastCheckpoint(Checkpoint):
@@ -204,14 +208,15 @@ class LastCheckpoint(Checkpoint):
 
 
 def _write(checkpoint: dict[str, Any], part: Path) -> None:
-    """Write and flush to the disk.
+    """Write with a checksum, and flush to the disk.
 
     Raises:
         OSError: what the file system says, which torch hides behind errors of its own.
     """
     try:
-        with part.open("wb") as file:
+        with part.open("w+b") as file:
             torch.save(checkpoint, file)
+            seal(file)
             file.flush()
             os.fsync(file.fileno())
     except RuntimeError as error:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Protocol, cast
 
+from polyclinic.terminal import printable
 from polyclinic.yaml_loader import register_loader
 
 COMMANDS = {
@@ -109,7 +110,7 @@ def _sentences(message: str) -> str:
 
 def _fail(message: str, *, code: int = 1) -> int:
     sys.stdout.flush()
-    sys.stderr.write(f"error: {message}\n")
+    sys.stderr.write(f"error: {printable(message)}\n")
     return code
 
 

@@ -4,11 +4,11 @@ import inspect
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 
-from rich.console import Console
 from rich.table import Table
 
 from polyclinic.doctor import doctor
 from polyclinic.modality import ENTRY_POINTS, installed_modalities
+from polyclinic.terminal import Console
 
 
 def main(argv: Sequence[str]) -> None:
@@ -23,7 +23,7 @@ def main(argv: Sequence[str]) -> None:
     elif rest:
         raise ValueError(f"polyclinic {command} takes no arguments, got {rest}")
     else:
-        COMMANDS[command](Console())
+        COMMANDS[command](Console(markup=True))
 
 
 def modalities(console: Console) -> None:

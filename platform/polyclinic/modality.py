@@ -116,9 +116,12 @@ class Modality(ABC):
     Attributes:
         suffixes: how names of its files end, in small letters with the dot, "" for names without any; what is dropped
             on the page without a word is offered to the plugins whose endings fit. Nothing else is decided by a name.
+        encoders: full paths of further encoders in the plugin's package that a bundle or a checkpoint may name. Those
+            that the top-level package exports need not be listed.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = ()
+    encoders: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def read(self, source: Source) -> Any:

@@ -11,7 +11,6 @@ from typing import Any
 import pandas as pd
 import torch
 from jsonargparse import auto_cli
-from rich.console import Console
 from torch import Tensor
 
 from polyclinic.data import Batch
@@ -20,6 +19,7 @@ from polyclinic.evaluation.embedding import split_batches
 from polyclinic.modality import Imputable
 from polyclinic.restore import Restored, restore
 from polyclinic.tasks import ContrastivePretraining, Downstream, MaskedPretraining
+from polyclinic.terminal import Console
 
 _UNSAFE = re.compile(r"[^\w-]")
 _NOTE = "Predicted by a model from other modalities, never recorded. Not for diagnosis."

@@ -10,15 +10,15 @@ import lightning.pytorch as L
 import numpy as np
 import torch
 import torch.distributed as dist
-import yaml
 from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from polyclinic.address import without_password
-from polyclinic.checkpoint import load_checkpoint, provenance
+from polyclinic.checkpoint import configuration, load_checkpoint, provenance
 from polyclinic.checkpointing import LAST, LastCheckpoint
 from polyclinic.cohort import SPLITS, Cohort
+from polyclinic.terminal import printable
 from polyclinic.tracking import RunLogger
 
 _IDLE = ("num_workers", "prepared")
@@ -179,9 +179,9 @@ def differences(checkpoint: Path, config: Mapping[str, Any]) -> list[str]:
     told = provenance(load_checkpoint(checkpoint)).get("config")
     if told is None:
         return ["it holds no configuration"]
-    then, now = _deciding(yaml.safe_load(told)), _deciding(config)
+    then, now = _deciding(configuration(told)), _deciding(config)
     return [
-        f"{key}: {then.get(key)}, now {now.get(key)}"
+        printable(f"{key}: {then.get(key)}, now {now.get(key)}")
         for key in dict.fromkeys([*then, *now])
         if then.get(key) != now.get(key)
     ]

@@ -12,12 +12,12 @@ from typing import Any, Literal
 from jsonargparse import ArgumentParser
 from mlflow import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
-from rich.console import Console
 from rich.table import Table
 
 from polyclinic.address import resolve_uri, sqlite_uri, without_password
 from polyclinic.results import refuse_unwritable, write_result
 from polyclinic.shell import print_next
+from polyclinic.terminal import Console
 from polyclinic.tracking import RunLogger
 from polyclinic.yaml_loader import load_yaml
 

@@ -30,6 +30,7 @@ from polyclinic.resuming import RandomStates, found, refuse_changed_cohort, requ
 from polyclinic.shell import command_line
 from polyclinic.similarity import SimilarityPicture
 from polyclinic.stopping import StopTogether
+from polyclinic.terminal import printable
 from polyclinic.tracking import RunLogger, RunRecord
 from polyclinic.tracking.status import ended_by_sigterm, exit_of
 from polyclinic.weights import move_encoders
@@ -89,6 +90,9 @@ class PolyclinicCLI(LightningCLI):
         if asked not in (None, *_NAMED):
             # Lightning reads it next, and tells of any other file in a traceback.
             load_checkpoint(Path(asked))
+
+    def _parse_ckpt_path(self) -> None:
+        """Take no setting from a checkpoint: Lightning would import the class that its ``hyper_parameters`` name."""
 
     def instantiate_classes(self) -> None:
         """Build everything, and refuse before a run is opened what would end it."""
@@ -190,7 +194,7 @@ class PolyclinicCLI(LightningCLI):
         )  # fmt: skip
         record.overlap.refuse()
         for statement in record.overlap.statements:
-            print(f"warning: {statement}")  # noqa: T201
+            print(f"warning: {printable(statement)}")  # noqa: T201
 
     def _record_seen(self) -> None:
         """Hash the studies of this run, for its checkpoints: before the run starts, so that no rank waits in it."""

@@ -5,16 +5,19 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as L
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from polyclinic.build import first_line
 from polyclinic.checkpoint import load_checkpoint, provenance, seen_by
 from polyclinic.cohort.overlap import Seen
 from polyclinic.data import CohortDataModule
 from polyclinic.nn import Encoder, MaskableEncoder, WeightAccount
+from polyclinic.terminal import printable
 
 _ENCODERS = "encoders."
 _NAMED = 3
@@ -64,7 +67,7 @@ def move_encoders(checkpoint: Path, task: L.LightningModule, data: CohortDataMod
         )
     loaded = [key for name in shared for key in _matching(name, task, theirs, ours)]
     fitted = content.get(CohortDataModule.__name__, {})
-    data.adopt({name: fitted["modalities"][name] for name in shared if name in fitted.get("modalities", {})})
+    _adopt(data, fitted, shared, checkpoint.name)
     task.load_state_dict({**ours, **{key: theirs[key] for key in loaded}}, strict=True)
     moved = set(loaded)
     account = WeightAccount(
@@ -81,6 +84,24 @@ def move_encoders(checkpoint: Path, task: L.LightningModule, data: CohortDataMod
         seen=seen_by(content),
         changed=tuple(_changed(fitted.get("settings", {}), data, shared)),
     )
+
+
+def _adopt(data: CohortDataModule, fitted: Mapping[str, Any], names: Sequence[str], checkpoint: str) -> None:
+    """Give the data what the modalities of a checkpoint learned.
+
+    Raises:
+        ValueError: it does not fit them.
+    """
+    try:
+        known = fitted.get("modalities", {})
+        data.adopt({name: known[name] for name in names if name in known})
+    except ValueError:
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"{checkpoint} holds states of modalities in another form ({type(error).__name__}: {first_line(error)}); "
+            "use the version that wrote it"
+        ) from None
 
 
 def print_account(account: WeightAccount, console: Console, *, of: str = "the model") -> None:
@@ -128,7 +149,7 @@ def _matching(
 def _changed(then: Mapping[str, Mapping[str, str]], data: CohortDataModule, names: Sequence[str]) -> list[str]:
     now = data.settings()
     return [
-        f"{name}.{key}: {then[name][key]}, {value}"
+        printable(f"{name}.{key}: {then[name][key]}, {value}")
         for name in names
         for key, value in now[name].items()
         if name in then and then[name].get(key, value) != value

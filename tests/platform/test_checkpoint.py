@@ -5,12 +5,14 @@ import os
 import resource
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
+from polyclinic.checkpoint import load_checkpoint
 from polyclinic.checkpointing import AtomicCheckpoints
 
 TESTS = Path(__file__).parents[1]
@@ -42,6 +44,7 @@ io.save_checkpoint({"state_dict": {"weight": torch.zeros(2)}}, sys.argv[1])
 LOADED = """
 import json, sys
 from pathlib import Path
+import pulse
 import torch
 from polyclinic.restore import restore
 
@@ -83,6 +86,64 @@ def test_a_kill_while_saving_leaves_the_checkpoint_before_whole(tmp_path: Path) 
     assert done.stdout.splitlines() == ["[1.0, 1.0]"] * 3
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"]["weight"].tolist() == [0.0, 0.0]
     assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def _content() -> dict[str, object]:
+    weights = {"weight": torch.arange(400.0), "bias": torch.ones(3, dtype=torch.int64)}
+    return {"state_dict": weights, "callbacks": {"Provenance": {"config": "model: {}"}}, "epoch": 3}
+
+
+def _is_same(one: object, other: object) -> bool:
+    if isinstance(one, dict) and isinstance(other, dict):
+        return list(one) == list(other) and all(_is_same(one[key], other[key]) for key in one)
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        return one.dtype == other.dtype and torch.equal(one, other)
+    return type(one) is type(other) and one == other
+
+
+@pytest.mark.parametrize("sealed", [True, False], ids=["with_checksum", "of_torch_alone"])
+def test_a_flipped_bit_anywhere_is_refused_or_changes_nothing(tmp_path: Path, sealed: bool) -> None:
+    place = tmp_path / "last.ckpt"
+    if sealed:
+        AtomicCheckpoints().save_checkpoint(_content(), place)
+    else:
+        torch.save(_content(), place)
+    whole = place.read_bytes()
+    assert _is_same(AtomicCheckpoints().load_checkpoint(place), _content())
+    refused = 0
+    for at in range(0, len(whole), 1 if len(whole) < 1000 else len(whole) // 400):
+        changed = bytearray(whole)
+        changed[at] ^= 1 << (at % 8)
+        place.write_bytes(changed)
+        try:
+            assert _is_same(load_checkpoint(place), _content()), f"byte {at} changed what is read"
+        except ValueError as error:
+            refused += "last.ckpt is" in str(error)
+    assert refused > (390 if sealed else 200)
+    if sealed:
+        for at in range(len(whole) - 93, len(whole)):
+            changed = bytearray(whole)
+            changed[at] ^= 1
+            place.write_bytes(changed)
+            with pytest.raises(ValueError, match="does not have its checksum"):
+                load_checkpoint(place)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 3, 21, 93, 94, 500])
+def test_a_truncated_or_compressed_checkpoint_is_refused(tmp_path: Path, cut: int) -> None:
+    place = tmp_path / "last.ckpt"
+    AtomicCheckpoints().save_checkpoint(_content(), place)
+    whole = place.read_bytes()
+    place.write_bytes(whole[:cut])
+    with pytest.raises(ValueError, match="is damaged or not a weights-only checkpoint"):
+        load_checkpoint(place)
+    place.write_bytes(whole[: len(whole) - cut - 1])
+    with pytest.raises(ValueError, match="is damaged or not a weights-only checkpoint"):
+        load_checkpoint(place)
+    with zipfile.ZipFile(place, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", b"0" * 10_000)
+    with pytest.raises(ValueError, match="is damaged or not a weights-only checkpoint"):
+        load_checkpoint(place)
 
 
 @pytest.mark.parametrize("culprit", [Path("a/DOE^JOHN"), torch.nn.Linear(1, 1), {"deep": [object()]}])

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser, auto_cli
-from rich.console import Console
 
 from polyclinic.checkpoint import load_checkpoint, seen_by
 from polyclinic.cohort.building import command as building
@@ -17,6 +16,7 @@ from polyclinic.cohort.phantom import default_modalities, write_phantom_cohort
 from polyclinic.cohort.reading import adapt_modalities
 from polyclinic.modality import Modality
 from polyclinic.shell import print_next
+from polyclinic.terminal import Console
 from polyclinic.yaml_loader import load_yaml
 
 

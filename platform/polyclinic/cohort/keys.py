@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int64
-from rich.console import Console
 from rich.progress import track
 
 from polyclinic.cohort.cells import canonical_id
 from polyclinic.cohort.cohort import Cohort, Study, file_of
 from polyclinic.cohort.content import ContentIndex
 from polyclinic.modality import ArrayRow, Modality, Source, UnreadableSource
+from polyclinic.terminal import Console
 
 _BYTES = 8
 _SHORT = 40

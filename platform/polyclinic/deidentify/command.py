@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -17,6 +16,7 @@ from polyclinic.cohort.reading import adapt_modalities
 from polyclinic.deidentify.cohort import deidentify_cohort
 from polyclinic.deidentify.identity import read_key
 from polyclinic.shell import print_next
+from polyclinic.terminal import Console
 
 _DESCRIPTION = """Write a cohort without what names its patients:
 polyclinic deidentify cohort.yaml outside --key KEYFILE

@@ -1,7 +1,6 @@
 """The architecture of a checkpoint, told so that it can be built where none of its files are."""
 
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ def describe_architecture(restored: Restored, names: tuple[str, ...], weights: s
         if name in names
     }
     encoders = {
-        name: {"class_path": spec["class_path"], "init_args": _encoder_class(spec).portable(spec.get("init_args", {}))}
+        name: {"class_path": spec["class_path"], "init_args": _portable(restored, name, spec)}
         for name, spec in (model.get("encoders") or {}).items()
         if name in names
     }
@@ -46,10 +45,10 @@ def describe_architecture(restored: Restored, names: tuple[str, ...], weights: s
     )
 
 
-def _encoder_class(spec: Mapping[str, Any]) -> type[Encoder]:
-    module, _, name = spec["class_path"].rpartition(".")
-    found: type[Encoder] = getattr(import_module(module), name)
-    return found
+def _portable(restored: Restored, name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
+    encoder = restored.encoders[name]
+    assert isinstance(encoder, Encoder)
+    return encoder.portable(spec.get("init_args") or {})
 
 
 def _refuse_paths(told: Any) -> None:

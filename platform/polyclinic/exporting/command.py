@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from jsonargparse import auto_cli
-from rich.console import Console
 from safetensors.torch import save
 
 from polyclinic import __version__
@@ -32,6 +32,7 @@ from polyclinic.prompts import PromptFile, load_prompts
 from polyclinic.restore import Restored, restore
 from polyclinic.shell import print_next
 from polyclinic.tasks import ContrastivePretraining
+from polyclinic.terminal import Console
 from polyclinic.tracking import commit_of
 
 LARGEST_LOSS = 0.005
@@ -178,7 +179,7 @@ def _origin(restored: Restored, checkpoint: Path) -> Origin:
     )
 
 
-def _told(one: Performance) -> dict[str, object]:
+def _told(one: Performance) -> dict[str, Any]:
     result = one.result
     known = result.auroc == result.auroc
     return {

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jsonargparse import auto_cli
-from rich.console import Console
 
 from polyclinic.address import resolve_uri, without_password
-from polyclinic.deploy.bundle import load_bundle
+from polyclinic.deploy.bundle.verification import verified_bundle
 from polyclinic.registry.flavour import Registered, log_bundle
 from polyclinic.shell import print_next
+from polyclinic.terminal import Console
 from polyclinic.tracking.outbox import cause
 from polyclinic.tracking.store import artifact_location, open_store
 
@@ -42,9 +42,9 @@ def register(
         experiment: of a new run.
 
     Raises:
-        ValueError: the bundle is not whole, the name cannot be one, or MLflow does not take it.
+        ValueError: the bundle is not whole or cannot score, the name cannot be one, or MLflow does not take it.
     """
-    bundle = load_bundle(folder)
+    bundle = verified_bundle(folder)
     name = bundle.content.name if name is None else name
     if not _NAME.fullmatch(name):
         raise ValueError(f"got name {name!r}, expected letters, digits, spaces and any of '_.-'; set `--name`")

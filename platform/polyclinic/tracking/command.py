@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import auto_cli
-from rich.console import Console
 
 from polyclinic.address import resolve_uri, without_password
 from polyclinic.shell import print_next
+from polyclinic.terminal import Console
 from polyclinic.tracking.outbox import cause
 from polyclinic.tracking.spool import left_spools
 from polyclinic.tracking.store import artifact_location, open_store

@@ -7,19 +7,25 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from benchmarks.hostile_configs import fuzz
 from safetensors.torch import load_file, save_file
 
 from polyclinic.checkpoint import load_checkpoint
 from polyclinic.cli import main
 from polyclinic.deploy.bundle import Bundle, load_bundle
+from polyclinic.deploy.bundle import content as content_module
+from polyclinic.deploy.bundle.content import SCHEMA, schema_text
 from polyclinic.deploy.bundle.folder import FILES, SUMS, file_digest
 from polyclinic.deploy.bundle.packing import WEIGHTS, pack, unpack
+from polyclinic.deploy.model import ZeroShotModel
 from polyclinic.deploy.scoring import StudyScorer
+from polyclinic.deploy.service import computing
 from polyclinic.evaluation.scorers import ZeroShotScorer
 from polyclinic.prompts import load_prompts
 from polyclinic.restore import restore
@@ -152,9 +158,13 @@ def _edit(change: Callable[[dict[str, Any]], None]) -> Callable[[Path], None]:
     return edited
 
 
-def _xray(content: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = content["architecture"]["modalities"]["xray"]
+def _plugin(content: dict[str, Any], name: str) -> dict[str, Any]:
+    found: dict[str, Any] = content["architecture"]["modalities"][name]
     return found
+
+
+def _xray(content: dict[str, Any]) -> dict[str, Any]:
+    return _plugin(content, "xray")
 
 
 def _foreign(content: dict[str, Any]) -> None:
@@ -340,3 +350,161 @@ def test_packed_weights_come_back_within_their_precision(weights: str) -> None:
     worst = (back["large"] - state["large"]).flatten(1).abs().amax(dim=1)
     assert bool((worst <= allowed * state["large"].flatten(1).abs().amax(dim=1)).all())
     assert back["large"].dtype == torch.float32
+
+
+def _rule(content: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = content["rules"]["xray"]["anemia"]
+    return found
+
+
+def _objective(content: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = content["architecture"]["objective"]
+    return found
+
+
+def _tensors(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[Path], None]:
+    def changed(folder: Path) -> None:
+        tensors = load_file(folder / "model.safetensors")
+        change(tensors)
+        save_file(tensors, folder / "model.safetensors")
+        _seal(folder)
+
+    return changed
+
+
+def _fill(key: str, value: float) -> Callable[[Path], None]:
+    return _tensors(lambda tensors: tensors[next(name for name in tensors if name.startswith(key))].fill_(value))
+
+
+def _unlisted(name: str, *, listed: bool) -> Callable[[Path], None]:
+    def added(folder: Path) -> None:
+        (folder / name).write_text("print(1)")
+        if listed:
+            _seal(folder)
+
+    return added
+
+
+HARMS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "module as text": (lambda one: _objective(one)["init_args"].update(objective="this.X"), "names class 'this.X'"),
+    "bare word": (lambda one: _objective(one)["init_args"].update(objective="antigravity"), "names class 'anti"),
+    "function of ours": (lambda one: _objective(one).update(class_path="polyclinic.cli.main"), "names class"),
+    "class of another kind": (lambda one: _objective(one).update(class_path="polyclinic.nn.Frozen"), "not of kind Obj"),
+    "abstract class": (lambda one: _objective(one).update(class_path="polyclinic.objectives.Objective"), "names class"),
+    "task in a bundle": (lambda one: _objective(one).update(class_path="polyclinic.tasks.Downstream"), "names class"),
+    "imported module": (lambda one: _objective(one).update(class_path="torch.nn.Linear"), "names class"),
+    "not a mapping": (lambda one: one["architecture"].update(objective="this.X"), "objective: Input should be"),
+    "wrong type": (lambda one: _objective(one)["init_args"].update(embedding="16"), "expected int"),
+    "boolean for a number": (lambda one: _objective(one)["init_args"].update(embedding=True), "expected int"),
+    "too large": (lambda one: _objective(one)["init_args"].update(embedding=10**9), "expected at most"),
+    "huge": (lambda one: _objective(one)["init_args"].update(embedding=10**400), "finite|expected"),
+    "unknown setting": (lambda one: _objective(one)["init_args"].update(call="x"), "has no setting 'call'"),
+    "third key": (lambda one: _objective(one).update(dict_kwargs={}), "objective.dict_kwargs"),
+    "settings as a list": (lambda one: _objective(one).update(init_args=[]), "expected a mapping"),
+    "too deep": (lambda one: _objective(one)["init_args"].update(objective=_deep(40)), "too deep"),
+    "a file": (lambda one: _plugin(one, "report")["settings"].update(pretrained="/etc"), "names a file"),
+    "an encoding": (lambda one: _plugin(one, "tabular")["settings"].update(encoding="zip"), "text encod"),
+    "huge picture": (lambda one: _xray(one)["settings"].update(size=1 << 20), "expected at most"),
+    "not a number": (lambda one: _xray(one)["settings"].update(noise=float("nan")), "finite|valid"),
+    "state": (lambda one: _plugin(one, "report").update(state={"tokenizer": "{}"}), "state does not fit"),
+    "threshold": (lambda one: _rule(one).update(threshold=1.5), "threshold: Input should be less"),
+    "alpha": (lambda one: one.update(alpha=-0.1), "alpha: Input should be greater"),
+    "negative count": (lambda one: _rule(one).update(positives=-1), "positives: Input should be greater"),
+    "infinite slope": (lambda one: _rule(one).update(slope=float("inf")), "slope"),
+    "slope alone": (lambda one: _rule(one).update(slope=1.0, intercept=None), "both or neither"),
+    "AUROC above 1": (lambda one: _rule(one).update(auroc=[0.9, 0.8, 1.1]), "auroc"),
+    "AUROC turned round": (lambda one: _rule(one).update(auroc=[0.9, 0.95, 0.2]), "ends before it begins"),
+    "limit": (lambda one: one["limits"].update(xray=-1.0), "limits.xray"),
+    "measured": (lambda one: one["performance"]["anemia"].update(n=1, n_positive=2), "performance.anemia"),
+    "no negative prompt": (lambda one: one["prompts"]["findings"]["anemia"].update(negative=[]), "negative"),
+    "no prompts": (lambda one: one["prompts"]["findings"]["anemia"].pop("negative"), "findings.anemia"),
+    "template": (lambda one: one["prompts"].update(templates=["x"]), "template 'x'"),
+    "width": (lambda one: one["architecture"].update(embedding=8), "does not fit|of shape"),
+    "size": (lambda one: one["architecture"].update(size="this"), "size 'this'"),
+    "query twice": (lambda one: one.update(query=["xray", "xray"]), "does not fit modalities"),
+    "escape": (lambda one: one.update(name="\x1b[31mred"), "characters that are not printed"),
+    "direction": (lambda one: one["origin"].update(cohort="a\u202eb"), "characters that are not printed"),
+}  # fmt: skip
+
+
+def _deep(levels: int) -> Any:
+    return {"class_path": "polyclinic.objectives.WithTerms", "init_args": {"a": _deep(levels - 1)}} if levels else 1
+
+
+@pytest.mark.parametrize("name", HARMS)
+def test_a_configuration_that_cannot_score_is_refused(name: str, bundle_folder: Path, tmp_path: Path) -> None:
+    change, said = HARMS[name]
+    folder = _copy(bundle_folder, tmp_path / "bundle")
+    before = {*sys.modules}
+    _edit(change)(folder)
+    with pytest.raises(ValueError, match=said) as refused:
+        load_bundle(folder)
+    assert "\x1b" not in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert {one for one in {*sys.modules} - before if not one.startswith("polyclinic")} == set()
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (_unlisted("more.py", listed=True), "'more.py' in the bundle"),
+        (_unlisted(".hidden", listed=True), "'.hidden' in the bundle"),
+        (_unlisted("model.pkl", listed=False), "'model.pkl' in the bundle"),
+        (lambda folder: (folder / SUMS).write_text((folder / SUMS).read_text() + f"{'0' * 64}  ../x\n"), "lists '../"),
+        (lambda folder: (folder / SUMS).write_text((folder / SUMS).read_text() * 2), "no checksum and plain file"),
+        (_fill("encoders.xray", float("nan")), "that are not finite"),
+        (_fill("prompts.embeddings", float("inf")), "that are not finite"),
+        (_fill("calibration.draws", float("inf")), "that are not finite"),
+        (_tensors(lambda one: one.update(more=torch.tensor([1e300], dtype=torch.float64))), "that are not finite"),
+        (_tensors(lambda one: one.update({"prompts.embeddings": torch.zeros(3, 16)})), "of shape"),
+        (_tensors(lambda one: one.update({"calibration.draws": torch.zeros(7, 2, 0, 3)})), "of shape"),
+        (_tensors(lambda one: one.update({"familiar.xray.mean": torch.zeros(1)})), "of shape"),
+        (_tensors(lambda one: one.update({"more": torch.zeros(1)})), "does not belong"),
+        (_tensors(lambda one: one.update({"heads.x.scale": torch.zeros(1, dtype=torch.complex64)})), "of type"),
+    ],
+)  # fmt: skip
+def test_files_and_weights_that_do_not_belong_are_refused(
+    harm: Callable[[Path], object], said: str, bundle_folder: Path, tmp_path: Path
+) -> None:
+    folder = _copy(bundle_folder, tmp_path / "bundle")
+    harm(folder)
+    with pytest.raises(ValueError, match=said):
+        load_bundle(folder)
+
+
+def test_the_published_schema_is_that_of_the_models() -> None:
+    published = Path(content_module.__file__).with_name(SCHEMA).read_text()
+    assert published == schema_text(), "write it anew: print(schema_text(), end='')"
+    assert json.loads(published)["properties"]["alpha"] == {
+        "maximum": 1, "minimum": 0, "title": "Alpha", "type": "number",
+    }  # fmt: skip
+
+
+def _overflowing(model: ZeroShotModel, name: str, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    pooled = model.encoder(name)(inputs).pooled
+    return pooled, model.heads[name](pooled) * float("nan")
+
+
+def test_a_bundle_whose_study_scores_nothing_is_not_verified(
+    bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = _copy(bundle_folder, tmp_path / "bundle")
+    monkeypatch.setattr(ZeroShotModel, "forward", _overflowing)
+    monkeypatch.chdir(tmp_path)
+    for words in (["bundle", "verify", "bundle"], ["bundle", "register", "bundle"]):
+        assert main(words) == 1
+        assert "not finite" in capsys.readouterr().err
+    assert not Path("runs").exists()
+    sent: list[bytes] = []
+    monkeypatch.setattr(computing, "loaded", lambda: load_bundle(folder))
+    monkeypatch.setattr(computing, "ignore_signals", lambda: None)
+    computing.main(SimpleNamespace(send_bytes=sent.append), 1)  # type: ignore[arg-type]
+    assert [b"not finite" in message for message in sent] == [True], "the service starts without it"
+
+
+def test_altered_configurations_import_nothing_and_raise_nothing(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(made)
+    outcome = fuzz(made / "bundle", made / "run.ckpt", mutations=120, seed=1)
+    assert outcome.imports == []
+    assert outcome.tracebacks == []
+    assert outcome.ends["refused"] > 60

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jsonargparse import ArgumentParser
-from rich.console import Console
 
 from polyclinic.cohort.building.build import build_cohort
 from polyclinic.cohort.building.builder import CohortBuilder, installed_builders
 from polyclinic.cohort.cohort import SPLITS
 from polyclinic.shell import print_next
+from polyclinic.terminal import Console
 
 _DESCRIPTION = """Build a cohort from a public data set as it lies on disk:
 polyclinic cohort build ptbxl --root physionet/ptb-xl --out cohorts/ptbxl"""

@@ -5,6 +5,7 @@ from typing import Any
 
 import duckdb
 from rich.console import Console
+from rich.text import Text
 
 
 @dataclass(kw_only=True)
@@ -67,13 +68,14 @@ class Flow:
     def show(self, console: Console) -> None:
         """Print one diagram per table."""
         for arm in self.arms.values():
-            console.print(f"[bold]{arm.start:>10,}[/bold]  {arm.said}", highlight=False, soft_wrap=True)
+            console.print(Text.assemble((f"{arm.start:>10,}", "bold"), f"  {arm.said}"), soft_wrap=True)
             for kind, said, rows in arm.events:
                 line = f"{rows:>10,}  excluded: {said}" if kind == "excluded" else f"{rows:>10,}  of these {said}"
                 console.print(
                     f"{'│':>10}  {'├─▶' if kind == 'excluded' else '│  '} {line}", highlight=False, soft_wrap=True
                 )
-            console.print(f"{'▼':>10}\n[bold]{arm.remain:>10,}[/bold]  remain\n", highlight=False, soft_wrap=True)
+            remain = Text.assemble(f"{'▼':>10}\n", (f"{arm.remain:>10,}", "bold"), "  remain\n")
+            console.print(remain, soft_wrap=True)
 
     def _count(self, table: str, where: str = "true") -> int:
         found = self._connection.execute(f"SELECT count(*) FROM {table} WHERE {where}").fetchone()

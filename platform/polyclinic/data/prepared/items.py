@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 from jaxtyping import Int64
-from rich.console import Console
 from rich.progress import track
 
 from polyclinic.cohort import Study
@@ -21,6 +20,7 @@ from polyclinic.data.prepared.identity import identity, short_name
 from polyclinic.data.prepared.shard import NO_SHARD, PARTIAL, Shard
 from polyclinic.data.prepared.writing import write_missing
 from polyclinic.modality import Item, Modality, Source
+from polyclinic.terminal import Console
 
 _ROWS = 1 << 16
 """More rows than a shard has."""

@@ -1,20 +1,15 @@
-"""Classes that a bundle names, built without running anything that is not installed here as a part of Polyclinic."""
+"""Classes that a bundle names, built from the closed table of what is installed here."""
 
 from collections.abc import Mapping
-from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
-from jsonargparse import ArgumentParser
-
+from polyclinic.build import Builder, check_plain, first_line
+from polyclinic.class_table import ClassTable, load_plugin, modality_points, shown
 from polyclinic.modality import ENTRY_POINTS, Modality
 
 Part = TypeVar("Part")
-_OURS = "polyclinic"
-
-
-def class_path(part: object) -> str:
-    """Where the class of an object is."""
-    return f"{type(part).__module__}.{type(part).__qualname__}"
+_MOST_STATE, _LONGEST_STATE = 5_000_000, 64_000_000
+"""Of what a plugin learned, which may be the vocabulary of a language model."""
 
 
 def build(kind: type[Part], spec: Mapping[str, Any], where: str) -> Part:
@@ -26,17 +21,10 @@ def build(kind: type[Part], spec: Mapping[str, Any], where: str) -> Part:
         where: its place in the bundle, for messages.
 
     Raises:
-        ValueError: a class outside of the platform and its installed plugins, of another kind, or settings that it
-            does not take.
+        ValueError: a class that neither the platform nor an installed plugin declares, one of another kind, or
+            settings that it does not take.
     """
-    _refuse_foreign(spec, where)
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(kind, "part")
-    try:
-        made: Part = parser.instantiate(parser.parse_object({"part": dict(spec)})).part
-    except Exception as error:
-        said = str(error).strip().splitlines()[-1:] or [type(error).__name__]
-        raise ValueError(f"{where}: {spec.get('class_path')} cannot be built here: {said[0]}") from None
+    made: Part = Builder(table=ClassTable(), files=False).plan(spec, kind, where).make()
     return made
 
 
@@ -46,18 +34,23 @@ def build_modality(name: str, spec: Mapping[str, Any]) -> Modality:
     Raises:
         ValueError: it is not installed, or does not take its settings or its state.
     """
-    installed = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
-    if spec["plugin"] not in installed:
+    installed = {point.name: point for point in modality_points()}
+    where = f"modalities.{name}"
+    if not isinstance(spec["plugin"], str) or spec["plugin"] not in installed:
         raise ValueError(
-            f"the bundle needs plugin {spec['plugin']!r} for modality {name!r}, installed are {sorted(installed)}; "
-            "install its distribution"
+            f"the bundle needs plugin {shown(spec['plugin'])} for modality {name!r}, installed are "
+            f"{sorted(installed)}; install its distribution"
         )
+    check_plain(spec["state"], f"{where}.state", most=_MOST_STATE, longest=_LONGEST_STATE)
+    plugin = load_plugin(installed[spec["plugin"]])
+    made: Modality = Builder(table=ClassTable(), files=False).plan_settings(plugin, spec["settings"], where).make()
     try:
-        made: Modality = installed[spec["plugin"]].load()(**spec["settings"])
         made.load_state(spec["state"])
-    except (TypeError, KeyError) as error:
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a compiled library may panic, which is not an Exception
         raise ValueError(
-            f"modalities.{name} cannot be built here: {error}; install the version that wrote it"
+            f"{where} cannot be built here: its state does not fit ({first_line(error)}); use the version that wrote it"
         ) from None
     return made
 
@@ -68,28 +61,10 @@ def plugin_of(modality: Modality) -> str:
     Raises:
         ValueError: it is not.
     """
-    for point in entry_points(group=ENTRY_POINTS):
-        if point.load() is type(modality):
+    for point in modality_points():
+        if load_plugin(point) is type(modality):
             return point.name
     raise ValueError(
         f"got plugin {type(modality).__name__}, which no installed distribution registers; add the entry point "
         f"{ENTRY_POINTS!r} so that a bundle can name it"
     )
-
-
-def _refuse_foreign(spec: Any, where: str) -> None:
-    """Importing a module runs it: only those of the platform and of installed plugins are."""
-    if isinstance(spec, Mapping):
-        if "class_path" in spec:
-            root = str(spec["class_path"]).partition(".")[0]
-            known = {_OURS, *(point.module.partition(".")[0] for point in entry_points(group=ENTRY_POINTS))}
-            if root not in known:
-                raise ValueError(
-                    f"{where} names class {str(spec['class_path'])!r}, expected one of {sorted(known)}; a bundle runs "
-                    "no other code"
-                )
-        for key, value in spec.items():
-            _refuse_foreign(value, f"{where}.{key}")
-    elif isinstance(spec, list):
-        for value in spec:
-            _refuse_foreign(value, where)

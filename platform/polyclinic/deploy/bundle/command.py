@@ -5,10 +5,10 @@ from importlib import import_module
 from pathlib import Path
 
 from jsonargparse import auto_cli
-from rich.console import Console
 
-from polyclinic.deploy.bundle.load import load_bundle
+from polyclinic.deploy.bundle.verification import verified_bundle
 from polyclinic.shell import print_next
+from polyclinic.terminal import Console
 
 EXPORT, VERIFY, REGISTER = "export", "verify", "register"
 # Exporting needs everything that training does, and registering needs MLflow; checking must not wait for them.
@@ -35,15 +35,17 @@ def main(argv: Sequence[str]) -> None:
 
 
 def verify(folder: Path) -> None:
-    """Check every byte and every key of a bundle: polyclinic bundle verify bundle
+    """Check every byte, key and number of a bundle, and score a built-in study: polyclinic bundle verify bundle
 
     Args:
         folder: of ``polyclinic bundle export``.
     """
-    bundle = load_bundle(folder)
+    bundle = verified_bundle(folder)
     origin = bundle.content.origin
     console = Console()
-    console.print(f"whole: {bundle.content.name}, {len(bundle.findings)} findings from {', '.join(bundle.query)}")
+    inputs = ", ".join(bundle.query)
+    console.print(f"whole: {bundle.content.name}, {len(bundle.findings)} findings from {inputs}", soft_wrap=True)
+    console.print("scores: a built-in study with every input modality, and with each alone", soft_wrap=True)
     console.print(
         f"bundle {bundle.digest}\ncheckpoint {origin.checkpoint_sha256}\nexported {origin.date}", highlight=False
     )

@@ -1,18 +1,41 @@
 """What ``bundle.json`` says, checked key by key."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from itertools import combinations
+from typing import Annotated, Any, ClassVar
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from polyclinic.deploy.bundle.folder import CONTENT
+from polyclinic.deploy.bundle.ranges import (
+    Class,
+    Digest,
+    Distance,
+    Measured,
+    Name,
+    Phrasings,
+    Plugin,
+    ScoreRule,
+    Sentence,
+    Share,
+    Text,
+    Weights,
+    Width,
+)
 from polyclinic.deploy.bundle.rules import STRICT, Rule
+from polyclinic.nn import SIZES
 from polyclinic.prompts import PromptFile, sentence_columns
+from polyclinic.terminal import printable
 
 FORMAT = 1
+SCHEMA = "bundle.schema.json"
+"""Beside this module: the JSON Schema of ``bundle.json``."""
+
 JOINT = "+"
+_SHOWN = 200
+_UNPRINTABLE = "holds characters that are not printed as they are, or is not of the expected form"
 NOT_A_DEVICE = (
     "This is research software and not a medical device. It must not be used to diagnose, treat or triage a patient."
 )
@@ -35,14 +58,14 @@ class Origin:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
-    checkpoint_sha256: str
-    run_id: str | None
-    trained_on: str
-    evaluated_on: str
-    cohort: str
-    commit: str | None
-    version: str
-    date: str
+    checkpoint_sha256: Digest
+    run_id: Name | None
+    trained_on: Name
+    evaluated_on: Name
+    cohort: Name
+    commit: Name | None
+    version: Name
+    date: Name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,13 +84,13 @@ class Architecture:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
-    modalities: dict[str, dict[str, Any]]
-    encoders: dict[str, dict[str, Any]]
-    size: str
-    embedding: int | None
-    hidden: int
-    objective: dict[str, Any]
-    weights: str
+    modalities: dict[Name, Plugin]
+    encoders: dict[Name, Class]
+    size: Name
+    embedding: Width | None
+    hidden: Annotated[int, Field(ge=0, le=1 << 16)]
+    objective: Class
+    weights: Weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,11 +107,11 @@ class Prompts:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
-    modality: str
-    score_rule: str
-    sha256: str
-    templates: list[str]
-    findings: dict[str, dict[str, list[str]]]
+    modality: Name
+    score_rule: ScoreRule
+    sha256: Digest
+    templates: Annotated[list[Sentence], Field(min_length=1)]
+    findings: Annotated[dict[Name, Phrasings], Field(min_length=1)]
 
     @classmethod
     def of(cls, file: PromptFile) -> "Prompts":
@@ -129,35 +152,42 @@ class Content:
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     format: int
-    name: str
-    intended_use: str
-    not_a_device: str
+    name: Name
+    intended_use: Text
+    not_a_device: Text
     origin: Origin
     architecture: Architecture
     prompts: Prompts
-    query: list[str]
-    alpha: float
-    rules: dict[str, dict[str, Rule]]
-    limits: dict[str, float]
-    performance: dict[str, dict[str, Any]]
+    query: Annotated[list[Name], Field(min_length=1, max_length=16)]
+    alpha: Share
+    rules: dict[Name, dict[Name, Rule]]
+    limits: dict[Name, Distance]
+    performance: dict[Name, Measured]
 
     def as_bytes(self) -> bytes:
         """The file. Paths, patients and NaN have no place in it."""
         return json.dumps(asdict(self), indent=1, allow_nan=False).encode()
 
 
+def schema_text() -> str:
+    """The JSON Schema of ``bundle.json``, as it is published."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **TypeAdapter(Content).json_schema()}
+    return json.dumps(schema, indent=1) + "\n"
+
+
 def read_content(raw: bytes) -> Content:
     """Read ``bundle.json``.
 
     Raises:
-        ValueError: not JSON, another format, or keys or values that do not belong.
+        ValueError: not JSON, another format, or keys or values that do not belong or are out of range.
     """
     try:
         content = TypeAdapter(Content).validate_json(raw)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ValueError(f"{CONTENT}: {where}: {first['msg']}; use the version of polyclinic that wrote it") from None
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = printable(".".join(map(str, first["loc"])))[:_SHOWN]
+        said = _UNPRINTABLE if first["type"] == "string_pattern_mismatch" else printable(first["msg"])
+        raise ValueError(f"{CONTENT}: {where}: {said}; use the version of polyclinic that wrote it") from None
     if content.format != FORMAT:
         raise ValueError(
             f"{CONTENT} has format {content.format}, expected {FORMAT}; use the version of polyclinic that wrote it"
@@ -174,11 +204,49 @@ def spoken_key(names: Sequence[str], query: Sequence[str]) -> str:
 def _check(content: Content) -> None:
     """What the parts say of each other."""
     known, findings = content.architecture.modalities, set(content.prompts.findings)
-    if not content.query or not set(content.query) <= set(known) or set(content.limits) != set(content.query):
-        raise ValueError(f"{CONTENT}: query {content.query} does not fit modalities {sorted(known)}; export it again")
+    query = content.query
+    if len(set(query)) < len(query) or not set(query) <= set(known) or set(content.limits) != set(query):
+        raise ValueError(f"{CONTENT}: query {query} does not fit modalities {sorted(known)}; export it again")
     if any(set(of) != findings for of in content.rules.values()) or set(content.performance) != findings:
         raise ValueError(
             f"{CONTENT}: rules and performance are not of the findings {sorted(findings)}; export it again"
         )
-    if len(content.rules) != 2 ** len(content.query) - 1:
-        raise ValueError(f"{CONTENT}: got rules for {len(content.rules)} sets of modalities, not all; export it again")
+    every = {JOINT.join(names) for size in range(1, len(query) + 1) for names in combinations(query, size)}
+    if set(content.rules) != every or len(every) != 2 ** len(query) - 1:
+        raise ValueError(
+            f"{CONTENT}: got rules for {len(content.rules)} sets of modalities, not all of those of {query}; export it "
+            "again"
+        )
+    if content.architecture.size not in SIZES or not set(content.architecture.encoders) <= set(known):
+        raise ValueError(
+            f"{CONTENT}: size {content.architecture.size!r} is not one of {list(SIZES)}, or an encoder is of no "
+            "modality; export it again"
+        )
+    if wrong := [text for text in content.prompts.templates if text.count("{}") != 1]:
+        raise ValueError(f"{CONTENT}: template {wrong[0]!r} does not hold '{{}}' once; export it again")
+    _check_numbers(content)
+
+
+def _check_numbers(content: Content) -> None:
+    for key, rules in content.rules.items():
+        for finding, rule in rules.items():
+            if problem := _contradiction(rule):
+                raise ValueError(f"{CONTENT}: rules.{key}.{finding}: {problem}; export it again")
+    for finding, measured in content.performance.items():
+        if not _is_measured(measured):
+            raise ValueError(f"{CONTENT}: performance.{finding} is not an AUROC of counted studies; export it again")
+
+
+def _contradiction(rule: Rule) -> str | None:
+    """What a rule says against itself; None where it does not."""
+    if (rule.slope is None) != (rule.intercept is None):
+        return "it has one of slope and intercept, expected both or neither"
+    if rule.auroc is not None and rule.auroc[1] > rule.auroc[2]:
+        return "the interval of its AUROC ends before it begins"
+    return None
+
+
+def _is_measured(measured: Mapping[str, Any]) -> bool:
+    auroc, n, positive = measured["auroc"], measured["n"], measured["n_positive"]
+    ordered = auroc is None or (isinstance(auroc, dict) and auroc["low"] <= auroc["high"])
+    return ordered and isinstance(n, int) and isinstance(positive, int) and positive <= n

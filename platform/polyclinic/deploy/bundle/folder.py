@@ -2,15 +2,20 @@
 
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+
+from polyclinic.terminal import printable
 
 WEIGHTS, CONTENT, CARD, LICENCES, SUMS = (
     "model.safetensors", "bundle.json", "MODEL_CARD.md", "LICENCES.md", "SHA256SUMS",
 )  # fmt: skip
 FILES = (WEIGHTS, CONTENT, CARD, LICENCES)
 _CHUNK = 1 << 20
+_LONGEST_LIST = 1 << 16
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 def file_digest(path: Path) -> str:
@@ -29,27 +34,29 @@ def check_files(folder: Path) -> str:
         SHA-256 of that list, which tells one bundle from another.
 
     Raises:
-        ValueError: no bundle, a file that is missing, altered, linked elsewhere or not on the list.
+        ValueError: no bundle, a file that is missing, altered, linked elsewhere or that the format does not know.
     """
     if not folder.is_dir():
         raise ValueError(
-            f"got {folder.name!r}, which is not a folder; set it to a bundle of `polyclinic bundle export`"
+            f"got {printable(folder.name)!r}, which is not a folder; set it to a bundle of `polyclinic bundle export`"
         )
-    if not (folder / SUMS).is_file():
-        raise ValueError(f"got folder {folder.name!r} without {SUMS}; expected a bundle of `polyclinic bundle export`")
-    listed = _listed(folder / SUMS)
-    for name in sorted(FILES):
-        if name not in listed:
-            raise ValueError(f"{SUMS} does not list {name}; the bundle is not whole: fetch it again")
+    sums = folder / SUMS
+    if not sums.is_file() or sums.is_symlink():
+        raise ValueError(
+            f"got folder {printable(folder.name)!r} without {SUMS}; expected a bundle of `polyclinic bundle export`"
+        )
     for path in sorted(folder.iterdir()):
-        if path.is_symlink() or not path.is_file() or path.name not in (*listed, SUMS):
-            raise ValueError(f"got {path.name!r} in the bundle, which {SUMS} does not list as a file; remove it")
-    for name, digest in listed.items():
+        if path.is_symlink() or not path.is_file() or path.name not in (*FILES, SUMS):
+            raise ValueError(
+                f"got {printable(path.name)!r} in the bundle, expected {', '.join((*FILES, SUMS))} alone, as plain "
+                "files; remove it"
+            )
+    for name, digest in _listed(sums).items():
         if not (folder / name).is_file():
             raise ValueError(f"{name} is missing from the bundle; fetch it again")
         if file_digest(folder / name) != digest:
             raise ValueError(f"{name} is not what {SUMS} says: it was altered or is damaged; fetch the bundle again")
-    return file_digest(folder / SUMS)
+    return file_digest(sums)
 
 
 def write_files(folder: Path, files: Mapping[str, bytes], check: Callable[[Path], None]) -> str:
@@ -90,11 +97,25 @@ def refuse_used(folder: Path) -> None:
 
 
 def _listed(sums: Path) -> dict[str, str]:
-    """Digest by name, as ``sha256sum`` writes them."""
-    listed = {}
-    for line in sums.read_text(encoding="utf-8", errors="replace").splitlines():
+    """Digest by name, as ``sha256sum`` writes them: of every file of the format, once.
+
+    Raises:
+        ValueError: another line, another file, or one that is missing.
+    """
+    listed: dict[str, str] = {}
+    with sums.open("rb") as stream:
+        text = stream.read(_LONGEST_LIST).decode("utf-8", errors="replace")
+    for line in text.splitlines():
         digest, _, name = line.partition("  ")
-        if len(digest) != 64 or not name or Path(name).name != name:
+        if not _DIGEST.fullmatch(digest) or not name or name in listed:
             raise ValueError(f"{SUMS} has a line that is no checksum and plain file name; fetch the bundle again")
+        if name not in FILES:
+            raise ValueError(
+                f"{SUMS} lists {printable(name)!r}, which is no file of a bundle: no checksum and plain file name of "
+                f"{', '.join(FILES)}; fetch the bundle again"
+            )
         listed[name] = digest
+    for name in sorted(FILES):
+        if name not in listed:
+            raise ValueError(f"{SUMS} does not list {name}; the bundle is not whole: fetch it again")
     return listed

@@ -1,15 +1,17 @@
 """A bundle in memory. Loading reads two files, runs no code of theirs, reads no pickle and opens no socket."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from polyclinic.build import first_line, largest_model
+from polyclinic.class_table import shown
 from polyclinic.deploy.bundle.classes import build, build_modality
 from polyclinic.deploy.bundle.content import Content, Prompts, read_content
 from polyclinic.deploy.bundle.folder import CONTENT, WEIGHTS, check_files
@@ -21,6 +23,7 @@ from polyclinic.objectives import Objective
 from polyclinic.prompts import PromptFile
 from polyclinic.towers import build_encoders, build_heads
 
+_STORED = (torch.float64, torch.float32, torch.int64, torch.int32, torch.int8, torch.uint8, torch.bool)
 TEXTS, DRAWS, MEAN, WHITENING = "prompts.embeddings", "calibration.draws", "familiar.{}.mean", "familiar.{}.whitening"
 
 
@@ -111,16 +114,14 @@ def load_bundle(folder: Path, *, dtype: torch.dtype = torch.float64) -> Bundle:
     """
     digest = check_files(folder)
     content = read_content((folder / CONTENT).read_bytes())
-    try:
-        tensors = unpack(load_file(folder / WEIGHTS))
-    except SafetensorError as error:
-        raise ValueError(f"{WEIGHTS} cannot be read ({error}); fetch the bundle again") from None
+    tensors = _read_tensors(folder / WEIGHTS)
     modalities = {name: build_modality(name, spec) for name, spec in content.architecture.modalities.items()}
-    model = build_model(content, modalities)
+    model = _sized_model(content, modalities, sum(value.numel() for value in tensors.values()))
     extra = {
         key: tensors.pop(key) for key in list(tensors) if not key.startswith(("encoders.", "heads.", "objective."))
     }
     _load_strictly(model, tensors)
+    _check_extra(extra, content, model)
     familiar = {name: _familiar(extra, name, content, dtype) for name in content.query}
     return Bundle(
         digest=digest,
@@ -149,6 +150,66 @@ def build_model(content: Content, modalities: dict[str, Modality]) -> ZeroShotMo
     return ZeroShotModel(encoders=encoders, heads=heads, objective=objective)
 
 
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    """The weights, in the precision in which they are computed with.
+
+    Raises:
+        ValueError: they cannot be read, or one of them is not finite or not of numbers that we store.
+    """
+    try:
+        tensors = unpack(load_file(path))
+    except Exception as error:
+        raise ValueError(f"{WEIGHTS} cannot be read ({first_line(error)}); fetch the bundle again") from None
+    for name, value in tensors.items():
+        if value.dtype not in _STORED:
+            raise ValueError(f"{WEIGHTS} has {shown(name)} of type {value.dtype}, expected numbers; export it again")
+        allowed = torch.isnan(value) if name == DRAWS else torch.zeros((), dtype=torch.bool)
+        # As they are loaded: what float32 cannot hold becomes infinite there.
+        if not bool((torch.isfinite(value.float()) | allowed).all()):
+            raise ValueError(f"{WEIGHTS} has values in {shown(name)} that are not finite; export the bundle again")
+    return tensors
+
+
+def _check_extra(extra: Mapping[str, Tensor], content: Content, model: ZeroShotModel) -> None:
+    """Compare the shapes of what is not a weight of the model with what the bundle describes.
+
+    Raises:
+        ValueError: a tensor is missing, has another shape, or does not belong.
+    """
+    sentences = sum(len(said[side]) for said in content.prompts.findings.values() for side in said)
+    widths = {name: model.encoder(name).width for name in content.query}
+    width = content.architecture.embedding or next(iter(widths.values()))
+    expected: dict[str, tuple[int | None, ...]] = {
+        TEXTS: (sentences * len(content.prompts.templates), width),
+        DRAWS: (len(content.rules), len(content.prompts.findings), None, 2),
+    }
+    for name in content.query:
+        expected |= {MEAN.format(name): (widths[name],), WHITENING.format(name): (widths[name], widths[name])}
+    for key, shape in expected.items():
+        found = tuple(_taken(extra, key).shape)
+        if len(found) != len(shape) or any(size not in (None, there) for size, there in zip(shape, found, strict=True)):
+            raise ValueError(f"{WEIGHTS} has {key!r} of shape {list(found)}, expected {list(shape)}; export it again")
+    if unknown := sorted(set(extra) - set(expected)):
+        raise ValueError(f"{WEIGHTS} has {shown(unknown[0])}, which does not belong in a bundle; export it again")
+
+
+def _sized_model(content: Content, modalities: dict[str, Modality], values: int) -> ZeroShotModel:
+    """The model of a bundle; of settings that make no model, a sentence.
+
+    Raises:
+        ValueError: see ``build_model``; or the model is far larger than the values that are stored.
+    """
+    try:
+        with largest_model(values):
+            return build_model(content, modalities)
+    except ValueError:
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"{CONTENT}: its settings make no model ({type(error).__name__}: {first_line(error)}); export it again"
+        ) from None
+
+
 def _load_strictly(model: ZeroShotModel, tensors: dict[str, Tensor]) -> None:
     expected = {key: value.shape for key, value in model.state_dict().items()}
     wrong = sorted(
@@ -156,8 +217,8 @@ def _load_strictly(model: ZeroShotModel, tensors: dict[str, Tensor]) -> None:
     )
     if wrong:
         raise ValueError(
-            f"{WEIGHTS} does not fit the architecture of the bundle: {len(wrong)} weights differ (first {wrong[0]}); "
-            "export it again"
+            f"{WEIGHTS} does not fit the architecture of the bundle: {len(wrong)} weights differ (first "
+            f"{shown(wrong[0])}); export it again"
         )
     model.load_state_dict(tensors, strict=True)
 
@@ -167,7 +228,7 @@ def _familiar(extra: dict[str, Tensor], name: str, content: Content, dtype: torc
     return Familiar(mean=mean, whitening=whitening, limit=content.limits[name])
 
 
-def _taken(extra: dict[str, Tensor], key: str) -> Tensor:
+def _taken(extra: Mapping[str, Tensor], key: str) -> Tensor:
     if key not in extra:
         raise ValueError(f"{WEIGHTS} lacks {key!r}; export the bundle again")
     return extra[key]

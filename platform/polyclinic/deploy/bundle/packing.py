@@ -51,7 +51,7 @@ def unpack(packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _unpacked(value: Tensor, scale: Tensor | None) -> Tensor:
     if scale is not None and value.dtype == torch.int8:
         return (value.flatten(1).float() * scale[:, None]).reshape(value.shape)
-    return value.float() if value.dtype == torch.bfloat16 else value
+    return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
 
 
 def _is_large_matrix(value: Tensor) -> bool:

@@ -8,8 +8,10 @@ from jaxtyping import Float
 from pydantic import ConfigDict
 from scipy.special import expit
 
-STRICT = ConfigDict(extra="forbid", strict=True)
-"""Every key and no other, each of its own type."""
+from polyclinic.deploy.bundle.ranges import Count, Number, Share, Text
+
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+"""Every key and no other, each of its own type, numbers finite."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,15 +32,15 @@ class Rule:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
-    positives: int
-    negatives: int
-    auroc: tuple[float, float, float] | None
-    slope: float | None
-    intercept: float | None
-    threshold: float | None
-    absent_up_to: float | None
-    present_from: float | None
-    problem: str | None
+    positives: Count
+    negatives: Count
+    auroc: tuple[Share, Share, Share] | None
+    slope: Number | None
+    intercept: Number | None
+    threshold: Share | None
+    absent_up_to: Number | None
+    present_from: Number | None
+    problem: Text | None
 
     def probability(self, score: float) -> float | None:
         """Calibrated; None without a fit."""

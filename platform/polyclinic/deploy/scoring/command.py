@@ -6,7 +6,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
 
-from rich.console import Console
 from rich.progress import track
 
 from polyclinic.cohort import Study as CohortStudy
@@ -18,6 +17,7 @@ from polyclinic.deploy.scoring.table import print_scores
 from polyclinic.prompts import load_prompts
 from polyclinic.results import refuse_unwritable, write_result
 from polyclinic.shell import print_next
+from polyclinic.terminal import Console
 
 _AT_ONCE = 32
 

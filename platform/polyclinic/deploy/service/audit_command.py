@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jsonargparse import auto_cli
-from rich.console import Console
 
 from polyclinic.deploy.service.audit import entries_of, verified
+from polyclinic.terminal import Console
 
 
 def main(argv: Sequence[str]) -> None:

@@ -14,12 +14,12 @@ from threading import Thread
 from typing import Any
 
 from jsonargparse import auto_cli
-from rich.console import Console
 
 from polyclinic.deploy.service.audit import AuditLog
 from polyclinic.deploy.service.process import start_model
 from polyclinic.deploy.service.scratch import Scratch
 from polyclinic.deploy.service.token import TOKEN, chosen_token, is_loopback
+from polyclinic.terminal import Console
 
 _SERVER = "polyclinic.deploy.service.server"
 _BUNDLE = "POLYCLINIC_SERVED_BUNDLE"

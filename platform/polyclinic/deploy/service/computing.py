@@ -13,6 +13,7 @@ from batched.aio.batch_generator import AsyncBatchGenerator
 from safetensors.torch import load
 
 from polyclinic.deploy.bundle import Bundle
+from polyclinic.deploy.bundle.verification import check_scores
 from polyclinic.deploy.scoring import Study, StudyScorer
 from polyclinic.deploy.scoring.reading import silent
 from polyclinic.deploy.service.confine import ignore_signals
@@ -53,6 +54,7 @@ def main(connection: Connection, together: int) -> None:
     ignore_signals()
     try:
         bundle = loaded()
+        check_scores(bundle)
     except ValueError as error:
         connection.send_bytes(pack({"number": 0, "problem": str(error)}))
         return

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
-from rich.console import Console
 
 from polyclinic import __version__
 from polyclinic.evaluation.card.build import build_card
@@ -25,6 +24,7 @@ from polyclinic.evaluation.scorers import Scorer, TrainedScorer, ZeroShotScorer
 from polyclinic.prompts import PromptFile, load_prompts
 from polyclinic.restore import Restored, restore
 from polyclinic.tasks import ContrastivePretraining
+from polyclinic.terminal import Console
 from polyclinic.tracking import commit_of
 
 

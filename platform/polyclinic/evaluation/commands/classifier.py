@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from polyclinic.evaluation.commands.keep import checked_overlap, keep_report
 from polyclinic.evaluation.commands.tables import as_json, print_agreement, print_zero_shot
@@ -14,6 +13,7 @@ from polyclinic.evaluation.scorers import chosen_query, only
 from polyclinic.evaluation.zeroshot import zero_shot_report
 from polyclinic.restore import restore
 from polyclinic.tasks import Downstream
+from polyclinic.terminal import Console
 
 
 def classifier(

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from rich.console import Console
 
 from polyclinic.cohort.overlap import Overlap, find_overlap
 from polyclinic.restore import Restored
+from polyclinic.terminal import Console
 from polyclinic.tracking import RunLogger, log_figure, log_json, log_tags, log_text
 
 

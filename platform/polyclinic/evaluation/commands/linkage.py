@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from matplotlib.figure import Figure
-from rich.console import Console
 
 from polyclinic.evaluation.commands.keep import checked_overlap, keep_report
 from polyclinic.evaluation.commands.tables import as_json, print_linkage
@@ -28,6 +27,7 @@ from polyclinic.evaluation.matching.linkage import (
 from polyclinic.restore import Restored, restore
 from polyclinic.shell import print_next
 from polyclinic.tasks import ContrastivePretraining
+from polyclinic.terminal import Console
 
 _CHOSEN_ON = "val"
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from rich.console import Console
 
 from polyclinic.data.fraction import patient_fraction
 from polyclinic.evaluation.commands.keep import checked_overlap, keep_report
@@ -24,6 +23,7 @@ from polyclinic.evaluation.probing.probe import (
 from polyclinic.nn import Encoder
 from polyclinic.restore import Restored, restore
 from polyclinic.shell import print_next
+from polyclinic.terminal import Console
 
 _SCORES = {"linear": probe_scores, "neighbours": neighbour_scores}
 

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from rich.console import Console
-
 from polyclinic.evaluation.commands.keep import checked_overlap, keep_report
 from polyclinic.evaluation.commands.tables import as_json, print_reconstruction
 from polyclinic.evaluation.embedding import split_batches
@@ -11,6 +9,7 @@ from polyclinic.evaluation.probing.reconstruction import MODEL, mean_fills, reco
 from polyclinic.restore import restore
 from polyclinic.shell import print_next
 from polyclinic.tasks import MaskedPretraining
+from polyclinic.terminal import Console
 
 
 def reconstruction(

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from rich.console import Console
 from torch import Tensor
 
 from polyclinic.evaluation.commands.keep import checked_overlap, keep_report
@@ -19,6 +18,7 @@ from polyclinic.evaluation.matching.variations import embed_variations, rank_spr
 from polyclinic.restore import Restored, restore
 from polyclinic.shell import print_next
 from polyclinic.tasks import ContrastivePretraining
+from polyclinic.terminal import Console
 from polyclinic.tracking import modality_gap, similarity_matrix
 
 _SHOWN = 40

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
 from polyclinic.evaluation.commands.keep import checked_overlap, keep_report
 from polyclinic.evaluation.commands.tables import as_json, print_zero_shot
@@ -13,6 +12,7 @@ from polyclinic.evaluation.zeroshot import zero_shot_report
 from polyclinic.prompts import load_prompts
 from polyclinic.restore import restore
 from polyclinic.shell import print_next
+from polyclinic.terminal import Console
 from polyclinic.tracking import roc_curves
 
 

@@ -1,0 +1,81 @@
+"""Whether a bundle can score: everything that loading compares, and one built-in study from file to decision."""
+
+import math
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from polyclinic.build import first_line
+from polyclinic.class_table import shown
+from polyclinic.deploy.bundle.load import Bundle, load_bundle
+from polyclinic.deploy.scoring import StudyScorer
+from polyclinic.modality import Item, Modality, Source, UnreadableSource
+from polyclinic.physiology import Patient
+
+_SEED = 0
+_INLINE: tuple[Source, ...] = ({}, "no finding")
+"""For plugins whose settings are of another panel than their phantom's."""
+
+
+def verified_bundle(folder: Path, *, dtype: torch.dtype = torch.float64) -> Bundle:
+    """Load a bundle, and score a built-in study with it.
+
+    Args:
+        folder: of ``polyclinic bundle export``.
+        dtype: in which to compute.
+
+    Raises:
+        ValueError: see ``load_bundle`` and ``check_scores``.
+    """
+    bundle = load_bundle(folder, dtype=dtype)
+    check_scores(bundle)
+    return bundle
+
+
+def check_scores(bundle: Bundle) -> None:
+    """Score a synthetic study with all input modalities, and with each alone.
+
+    Raises:
+        ValueError: a modality cannot read its own phantom, the scorer fails, or a score is not finite.
+    """
+    study = {name: _item(name, bundle.modalities[name]) for name in bundle.query}
+    studies = [study, *({name: item} for name, item in study.items())]
+    try:
+        scored = StudyScorer(bundle).score(studies)
+    except Exception as error:
+        raise ValueError(f"the bundle cannot score its built-in study ({first_line(error)}); export it again") from None
+    for scores in scored:
+        for finding in scores.findings:
+            numbers = [finding.score, *finding.contributions.values(), *(finding.interval or ())]
+            if finding.probability is not None:
+                numbers.append(finding.probability)
+            if not all(map(math.isfinite, numbers)):
+                raise ValueError(
+                    f"the bundle scores its built-in study with a number that is not finite for {shown(finding.name)}; "
+                    "export it again"
+                )
+
+
+def _item(name: str, plugin: Modality) -> Item:
+    """A prepared phantom, or what the plugin makes of an empty source.
+
+    Raises:
+        ValueError: it can prepare neither.
+    """
+    physiology = Patient(np.random.default_rng(_SEED)).visit(np.random.default_rng(_SEED))
+    problems: list[Exception] = []
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            phantom = plugin.phantom(physiology, np.random.default_rng(_SEED), Path(folder) / "study")
+            for source in (phantom, *_INLINE):
+                try:
+                    return plugin.prepare(plugin.read(source))
+                except UnreadableSource as error:
+                    problems.append(error)
+        except Exception as error:
+            problems.insert(0, error)
+    raise ValueError(
+        f"{name} cannot prepare a study with what the bundle holds ({first_line(problems[0])}); export it again"
+    )
