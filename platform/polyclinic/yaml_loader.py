@@ -100,7 +100,8 @@ def _refuse_deep(content: str | bytes) -> None:
     for event in yaml.parse(content, Loader=yaml.CSafeLoader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _DEEPEST:
-            raise YamlProblem(f"is nested deeper than {_DEEPEST} levels in line {event.start_mark.line + 1}")
+            line = f" in line {event.start_mark.line + 1}" if event.start_mark else ""
+            raise YamlProblem(f"is nested deeper than {_DEEPEST} levels{line}")
 
 
 class _Nodes:
