@@ -175,7 +175,7 @@ def _of_hl7(text: str) -> str:
     header = next(line.lstrip("\v") for line in segments if line.lstrip("\v").startswith("MSH"))
     if len(header) < 8:
         raise UnreadableSource("HL7 v2 message without its delimiters")
-    field, (component, repetition, escape, subcomponent) = header[3], header[4:8]
+    field, component, repetition, escape, subcomponent = tuple(header[3:8])
     signs = {"F": field, "S": component, "T": subcomponent, "R": repetition, "E": escape, ".br": "\n", ".sp": "\n"}
     parts: list[str] = []
     heading = ""

@@ -23,8 +23,9 @@ def read_cells(path: Path, *, encoding: str) -> list[tuple[str, str, str]]:
     header, *rows = _table(path, encoding)
     names = [cell.casefold() for cell in header]
     if {"name", "value"} <= set(names):
-        places = [names.index(name) if name in names else None for name in ("name", "value", "unit")]
-        return [tuple("" if place is None else row[place] for place in places) for row in rows]
+        name, value = names.index("name"), names.index("value")
+        unit = names.index("unit") if "unit" in names else None
+        return [(row[name], row[value], "" if unit is None else row[unit]) for row in rows]
     if len(rows) != 1:
         raise UnreadableSource(
             f"CSV with {len(rows)} rows under a header without `name` and `value`; expected such a header, or one "

@@ -165,8 +165,8 @@ def _write_raster(raw: Radiograph, out: Path, words: Sequence[Word]) -> Cleaned:
     stored[_mask(words, stored.shape)] = 0
     written = out.with_name(f"{out.name}.png")
     # Square pixels need no statement; PNG keeps any other shape as pixels per metre.
-    density = {} if raw.pixel_aspect == 1 else {"dpi": (_DENSITY * raw.pixel_aspect, _DENSITY)}
-    Image.fromarray(stored).save(written, **density)
+    density = None if raw.pixel_aspect == 1 else (_DENSITY * raw.pixel_aspect, _DENSITY)
+    Image.fromarray(stored).save(written, dpi=density)
     return Cleaned(source=written, removed={"metadata of a raster": 1, **_redaction(words)})
 
 

@@ -110,8 +110,9 @@ def _scored(bundle: Bundle, studies: Iterator[CohortStudy]) -> Iterator[dict[str
         scores = scorer.score([read[place].items for place in usable], [read[place].problems for place in usable])
         told = dict(zip(usable, scores, strict=True))
         for place, one in enumerate(some):
-            problem = "; ".join(read[place].problems.values()) or f"it has none of {bundle.query}"
-            content = told[place].as_json() if place in told else {"problem": problem}
             if place in told:
-                content["notes"] = [*content["notes"], *read[place].notes]
-            yield {"study_id": one.study_id, **content}
+                notes = [*told[place].notes, *read[place].notes]
+                yield {"study_id": one.study_id, **told[place].as_json(), "notes": notes}
+            else:
+                problem = "; ".join(read[place].problems.values()) or f"it has none of {bundle.query}"
+                yield {"study_id": one.study_id, "problem": problem}
