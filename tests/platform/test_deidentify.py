@@ -201,7 +201,7 @@ def test_columns_are_written_by_what_they_were_read_as(tmp_path: Path) -> None:
     spec = yaml.safe_load(path.read_text())
     spec["groups"] = ["site", "age"]
     spec["labels"] = {
-        "sick": {"column": "sick", "values": {"yes": 1}},
+        "sick": {"column": "sick", "values": {"yes": 1, SECRET: None}},
         "stage": {"column": "stage", "classes": ["I", "II"]},
         "pulse": {"column": "score", "unit": "1/min"},
     }
