@@ -34,7 +34,7 @@ from polyclinic.modality import (
 from polyclinic.nn import Encoder, Transformer, TransformerEncoder
 from polyclinic_report.augment import OUTSIDE, vary_sentences
 from polyclinic_report.concerns import report_concerns
-from polyclinic_report.deidentify import text_names, write_clean_text
+from polyclinic_report.deidentify import tagger_of, text_names, write_clean_text
 from polyclinic_report.document import Document, read_source
 from polyclinic_report.imputed import draw_text, write_text
 from polyclinic_report.phantom import write_phantom
@@ -95,6 +95,7 @@ class Report(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifi
         self.section, self.vocabulary_size, self.max_tokens = section, vocabulary_size, max_tokens
         self.pretrained, self.subset, self.token_dropout = pretrained, subset, token_dropout
         self._vocabulary: Tokenizer | None = None
+        self._ner: Path | None = None
 
     def read(self, source: Source) -> Document:
         """Decode UTF-8 or cp1252 text, or take inline text, and choose the section."""
@@ -121,9 +122,19 @@ class Report(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifi
         """Names that the text tells by a label."""
         return text_names(source)
 
+    def use_name_tagger(self, folder: Path) -> bool:
+        """Look for names by the token classifier of a local folder too.
+
+        Raises:
+            ValueError: it is not one.
+        """
+        tagger_of(folder)
+        self._ner = folder.absolute()
+        return True
+
     def deidentify(self, source: Source, out: Path, identity: Identity, *, suspects: bool) -> Cleaned:
-        """Exchange known names and what has the shape of an identifier; dates move, other names stay unfound."""
-        cleaned = write_clean_text(source, out, identity, suspects=suspects)
+        """Exchange names by header, context and model, and what has the shape of an identifier; dates move."""
+        cleaned = write_clean_text(source, out, identity, suspects=suspects, ner=self._ner)
         self.read(cleaned.source)
         return cleaned
 

@@ -2,16 +2,12 @@
 
 import csv
 import math
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from polyclinic.modality import Cleaned, Source
+from polyclinic.modality import Cleaned, Source, capped_age, holds_age, holds_birth
 from polyclinic_tabular.row import Row
-
-_AGE = re.compile(r"(?:^|[^a-z])age(?:$|[^a-z])", re.IGNORECASE)
-_OLDEST = 90.0
 
 
 def write_clean_row(
@@ -53,7 +49,11 @@ def write_clean_row(
 def _number(name: str, value: float, removed: Counter[str]) -> str:
     if math.isnan(value):
         return ""
-    if _AGE.search(name) and value > _OLDEST:
+    text = repr(value).removesuffix(".0")
+    if holds_birth(name, [text]):
+        removed["dates of birth"] += 1
+        return ""
+    if holds_age(name) and (capped := capped_age(name, text)) is not None:
         removed["ages"] += 1
-        value = _OLDEST
-    return repr(value).removesuffix(".0")
+        return capped
+    return text

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -120,7 +121,8 @@ def _write(
     out: Path, spec: CohortSpec, entries: Sequence[Entry], columns: Columns, key: bytes, *, suspects: bool
 ) -> dict[str, Any]:
     """Table, cohort file and account, proved by reading them as a run will."""
-    changed = write_table(out, spec, entries)
+    groups = tuple(group for group in spec.groups if group not in columns.births)
+    changed = write_table(out, replace(spec, groups=groups), entries)
     told = _told(entries, columns, changed, key, suspects=suspects)
     (out / "deidentified.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
     for folder in [one for one in out.iterdir() if one.is_dir() and not any(one.iterdir())]:
