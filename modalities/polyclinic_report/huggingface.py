@@ -91,7 +91,7 @@ class HuggingFaceEncoder(Encoder):
 
 def _pretrained(folder: Path) -> tuple[Any, Mapping[str, Any]]:
     """The model of a folder, and which of its weights were found."""
-    _refuse_unusable(folder)
+    refuse_unusable(folder)
     # In float32, whatever the weights were stored in: Lightning's precision setting decides.
     found: tuple[Any, Mapping[str, Any]] = AutoModel.from_pretrained(
         str(folder), local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32,
@@ -136,13 +136,22 @@ def _adapted(model: nn.Module, config: LoraConfig) -> nn.Module:
     return adapted
 
 
-def _refuse_unusable(folder: Path) -> None:
+def refuse_unusable(folder: Path, *, setting: str = "folder") -> None:
+    """Refuse a folder that lacks what every model folder has, before a library looks at it.
+
+    Args:
+        folder: of a model.
+        setting: that names the folder, for the message.
+
+    Raises:
+        ValueError: no such folder, or no ``config.json`` or ``*.safetensors`` in it.
+    """
     if not folder.is_dir():
-        raise ValueError(f"got {folder.name!r}, which is not a folder; set `folder` to a local model folder")
+        raise ValueError(f"got {folder.name!r}, which is not a folder; set `{setting}` to a local model folder")
     if not (folder / "config.json").is_file():
-        raise ValueError(f"got folder {folder.name!r} without config.json; set `folder` to a local model folder")
+        raise ValueError(f"got folder {folder.name!r} without config.json; set `{setting}` to a local model folder")
     if not any(folder.glob("*.safetensors")):
         raise ValueError(
             f"got folder {folder.name!r} without *.safetensors; save the model with `safe_serialization=True` "
-            "and set `folder`"
+            f"and set `{setting}`"
         )

@@ -34,7 +34,7 @@ from polyclinic.modality import (
 from polyclinic.nn import Encoder, Transformer, TransformerEncoder
 from polyclinic_report.augment import OUTSIDE, vary_sentences
 from polyclinic_report.concerns import report_concerns
-from polyclinic_report.deidentify import text_names, write_clean_text
+from polyclinic_report.deidentify import tagger_of, text_names, write_clean_text
 from polyclinic_report.document import Document, read_source
 from polyclinic_report.encodings import ENCODINGS, EncodingName
 from polyclinic_report.imputed import draw_text, write_text
@@ -103,6 +103,7 @@ class Report(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifi
         self.pretrained, self.subset, self.token_dropout = pretrained, subset, token_dropout
         self.encoding = encoding
         self._vocabulary: Tokenizer | None = None
+        self._ner: Path | None = None
 
     def read(self, source: Source) -> Document:
         """Decode a text file or take inline text, take it out of RTF, HTML, CDA or HL7, and choose the section."""
@@ -130,9 +131,19 @@ class Report(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifi
         """Names that the text tells by a label."""
         return text_names(source, self.encoding)
 
+    def use_name_tagger(self, folder: Path) -> bool:
+        """Look for names by the token classifier of a local folder too.
+
+        Raises:
+            ValueError: it is not one.
+        """
+        tagger_of(folder)
+        self._ner = folder.absolute()
+        return True
+
     def deidentify(self, source: Source, out: Path, identity: Identity, *, suspects: bool) -> Cleaned:
-        """Exchange known names and what has the shape of an identifier; dates move, other names stay unfound."""
-        cleaned = write_clean_text(source, out, identity, suspects=suspects, encoding=self.encoding)
+        """Exchange names by header, context and model, and what has the shape of an identifier; dates move."""
+        cleaned = write_clean_text(source, out, identity, suspects=suspects, encoding=self.encoding, ner=self._ner)
         self.read(cleaned.source)
         return cleaned
 

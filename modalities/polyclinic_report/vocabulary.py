@@ -43,7 +43,7 @@ def train_vocabulary(texts: Iterable[str], size: int) -> Tokenizer:
     first = next(remaining, None)
     if first is None:
         raise ValueError("got no report to learn the vocabulary from; check that the training split has readable ones")
-    with _one_thread():
+    with one_thread():
         tokenizer.train_from_iterator(_chain(first, remaining), trainer)
     return vocabulary_from(tokenizer.to_str())
 
@@ -85,7 +85,7 @@ def _chain(first: str, rest: Iterator[str]) -> Iterator[str]:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Keep tokenizers from starting threads, because it then warns in every worker forked later."""
     name = "TOKENIZERS_PARALLELISM"
     before = os.environ.get(name)

@@ -2,16 +2,13 @@
 
 import csv
 import math
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from polyclinic.modality import Cleaned, Source, labelled_names
+from polyclinic.modality import Cleaned, Source, capped_age, holds_age, holds_birth, labelled_names
 from polyclinic_tabular.row import Row
 
-_AGE = re.compile(r"(?:^|[^a-z])age(?:$|[^a-z])", re.IGNORECASE)
-_OLDEST = 90.0
 _TOO_LONG = 1e7
 """From here on a whole number is a date, a telephone or a record number rather than a measurement."""
 
@@ -70,7 +67,11 @@ def _number(name: str, value: float, removed: Counter[str]) -> str:
     if abs(value) >= _TOO_LONG and value == int(value):
         removed["numbers too long for a measurement"] += 1
         return ""
-    if _AGE.search(name) and value > _OLDEST:
+    text = repr(value).removesuffix(".0")
+    if holds_birth(name, [text]):
+        removed["dates of birth"] += 1
+        return ""
+    if holds_age(name) and (capped := capped_age(name, text)) is not None:
         removed["ages"] += 1
-        value = _OLDEST
-    return repr(value).removesuffix(".0")
+        return capped
+    return text

@@ -14,10 +14,11 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from polyclinic.concern import Concern, Severity
+from polyclinic.deidentify.ages import capped_age, holds_age, holds_birth
 from polyclinic.deidentify.dicom import clean_dicom, dicom_names, nested_names
 from polyclinic.deidentify.dicom_values import DicomStandard
 from polyclinic.deidentify.identity import Identity
-from polyclinic.deidentify.text import labelled_names
+from polyclinic.deidentify.text import Tagger, labelled_names
 from polyclinic.identifiers import dicom_concerns, identifying_fields
 from polyclinic.nn.encoder import Encoder
 from polyclinic.physiology import Physiology
@@ -65,14 +66,18 @@ __all__ = [
     "Rows",
     "Severity",
     "Source",
+    "Tagger",
     "Traces",
     "UnreadableSource",
     "View",
     "Viewable",
     "Words",
+    "capped_age",
     "clean_dicom",
     "dicom_concerns",
     "dicom_names",
+    "holds_age",
+    "holds_birth",
     "identifying_fields",
     "installed_modalities",
     "labelled_names",
@@ -328,6 +333,14 @@ class Deidentifiable(ABC):
     def names(self, source: Source) -> Iterable[str]:
         """Names and numbers by which a source calls its patient, to be looked for in other sources of that patient."""
         return ()
+
+    def use_name_tagger(self, folder: Path) -> bool:
+        """Find names in running text by a local token classifier as well, from now on; whether the plugin reads text.
+
+        Raises:
+            ValueError: the folder does not hold such a model.
+        """
+        return False
 
     @abstractmethod
     def deidentify(self, source: Source, out: Path, identity: Identity, *, suspects: bool) -> Cleaned:

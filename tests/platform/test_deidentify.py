@@ -219,9 +219,32 @@ def test_columns_are_written_by_what_they_were_read_as(tmp_path: Path) -> None:
         "kept": ["id", "who", "part", "file", "site", "age", "sick", "stage", "score"],
         "dropped": ["who_else"],
         "dropped_unnamed": 0,
+        "groups_of_births": [],
     }
     labels = [study.labels for study in read_cohort(tmp_path / "out/cohort.yaml").studies]
     np.testing.assert_array_equal(labels, [[np.nan, 1.0, 100.0]] * 3)
+
+
+@pytest.mark.public_report(5)
+def test_groups_hold_no_birth_and_no_age_over_89(tmp_path: Path) -> None:
+    path = small(tmp_path / "cohort", ["one", "two", "three", "four"])
+    table = pd.read_csv(path.parent / "table.csv", dtype=str)
+    table["age_years"] = ["101.0", " 97.4 ", "101 y", "64.0"]
+    table["PatientAge"] = ["np.float64(101.0)", "95-99", "9.1e1", "85-89"]
+    table["birth_year"], table["dob"] = ["1924", "1957", "", "1960"], ["8767", "1924-05-03", "3.5.1957", ""]
+    table["jg"] = ["1924.0", "1957.0", "1960.0", ""]
+    table.to_csv(path.parent / "table.csv", index=False)
+    spec = yaml.safe_load(path.read_text())
+    spec["groups"] = ["age_years", "PatientAge", "birth_year", "dob", "jg"]
+    path.write_text(yaml.safe_dump(spec))
+    told = leave(path, tmp_path / "out")
+    ids = [mapped(KEY.encode(), "study", f"study {place}") for place in range(4)]
+    written = pd.read_csv(tmp_path / "out/cohort.csv", dtype=str, keep_default_na=False).set_index("study_id").loc[ids]
+    assert list(written["age_years"]) == ["90", "90", "90", "64.0"]
+    assert list(written["PatientAge"]) == ["90", "90+", "90", "85-89"]
+    assert not {"birth_year", "dob", "jg"} & {*written.columns, *told["columns"]["kept"]}
+    assert told["columns"]["groups_of_births"] == ["birth_year", "dob", "jg"]
+    assert list(read_cohort(tmp_path / "out/cohort.yaml").studies[0].groups) == ["age_years", "PatientAge"]
 
 
 def test_refused_sources_are_missing_and_counted_by_reason_with_mapped_ids(tmp_path: Path) -> None:

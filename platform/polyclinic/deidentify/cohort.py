@@ -153,7 +153,8 @@ def _write(
     found: Mapping[str, int],
 ) -> dict[str, Any]:
     """Table, cohort file and account, proved by reading them as a run will."""
-    changed = write_table(out, spec, entries)
+    groups = tuple(group for group in spec.groups if group not in columns.births)
+    changed = write_table(out, replace(spec, groups=groups), entries)
     told = _told(entries, columns, changed, key, suspects=suspects)
     told |= {"names_found": dict(found), "words_blacked_out": redact}
     (out / "deidentified.json").write_text(json.dumps(told, indent=1), encoding="utf-8")

@@ -15,13 +15,14 @@ from polyclinic.cohort.phantom import default_modalities
 from polyclinic.cohort.reading import adapt_modalities
 from polyclinic.deidentify.cohort import deidentify_cohort
 from polyclinic.deidentify.identity import read_key
+from polyclinic.modality import Deidentifiable, Modality
 from polyclinic.shell import print_next
 from polyclinic.terminal import Console
 
 _DESCRIPTION = """Write a cohort without what names its patients:
 polyclinic deidentify cohort.yaml outside --key KEYFILE
 Ids and UIDs are mapped and dates moved by a secret key, which stays in the hospital. It is no clearance: names in
-running text that no header, column or label tells, voices and faces are not found."""
+running text that nothing around shows to be names are found by a model alone (`--ner`), voices and faces not at all."""
 
 
 def main(argv: Sequence[str]) -> None:
@@ -49,6 +50,9 @@ def main(argv: Sequence[str]) -> None:
         help="what becomes of an image with what looks like words: left out, or written with them blacked out",
     )
     parser.add_argument("--json", type=Path | None, default=None, help="file to write the result to")
+    parser.add_argument(
+        "--ner", type=Path | None, default=None, help="local folder of a token classifier that finds names in texts"
+    )
     given = parser.parse_args(list(argv[1:]))
     if given.json is not None and not given.json.resolve().is_relative_to(given.out.resolve()):
         make_room(given.json)
@@ -58,6 +62,8 @@ def main(argv: Sequence[str]) -> None:
     for name, left_out in adapt_modalities(cohort, modalities).items():
         for what, reason in left_out.items():
             Console().print(f"note: {name} leaves out {what!r}: {reason}", soft_wrap=True, markup=False)
+    if given.ner is not None:
+        _use_name_tagger(modalities, given.ner)
     told = deidentify_cohort(
         given.cohort,
         given.out,
@@ -74,6 +80,13 @@ def main(argv: Sequence[str]) -> None:
     print_next("polyclinic", "cohort", "check", given.out / "cohort.yaml")
 
 
+def _use_name_tagger(modalities: Mapping[str, Modality], folder: Path) -> None:
+    able = [plugin for plugin in modalities.values() if isinstance(plugin, Deidentifiable)]
+    reading = [plugin for plugin in able if plugin.use_name_tagger(folder)]
+    if not reading:
+        raise ValueError(f"none of the modalities {list(modalities)} reads text; leave out `--ner`")
+
+
 def _show(told: Mapping[str, Any], console: Console) -> None:
     table = Table("of", "rule that removed or changed something", "times")
     table.columns[2].justify = "right"
@@ -86,6 +99,9 @@ def _show(told: Mapping[str, Any], console: Console) -> None:
     columns = told["columns"]
     dropped = [*columns["dropped"], *(["one whose name identifies"] * columns["dropped_unnamed"])]
     console.print(f"columns dropped: {', '.join(dropped) or 'none'}", soft_wrap=True, markup=False)
+    for group in columns["groups_of_births"]:
+        said = f"group {group!r} dropped, as it holds dates or years of birth; give an age in its place"
+        console.print(said, soft_wrap=True, markup=False)
     for entry in told["refused"]:
         said = f"left out: {len(entry['studies'])} of {entry['modality']}: {entry['reason']}"
         console.print(said, soft_wrap=True, markup=False)

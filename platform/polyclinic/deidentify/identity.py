@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from uuid import UUID
 
-from polyclinic.deidentify.text import name_spans, scrubbed
+from polyclinic.deidentify.text import Tagger, name_spans, scrubbed
 from polyclinic.secret import refuse_shared
 
 _SHORTEST_KEY = 32
@@ -84,9 +84,9 @@ class Identity:
         """A DICOM UID that stands for another one everywhere (PS3.5 B.2: derived from a UUID)."""
         return f"2.25.{UUID(bytes=_digest(self.key, 'uid', uid)[:16], version=4).int}"
 
-    def text(self, text: str) -> tuple[str, Counter[str]]:
-        """What ``scrubbed`` makes of a text, and how much of each kind was exchanged."""
-        return scrubbed(text, names=self.names, days=self.days)
+    def text(self, text: str, tagger: Tagger | None = None) -> tuple[str, Counter[str]]:
+        """What ``scrubbed`` makes of a text, and how much each rule exchanged."""
+        return scrubbed(text, names=self.names, days=self.days, tagger=tagger)
 
     def is_named_in(self, text: str) -> bool:
         """Whether a text holds a known name."""

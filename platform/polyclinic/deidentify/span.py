@@ -1,5 +1,7 @@
 """A stretch of text that may not leave, and what stands there instead."""
 
+import re
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 GAP = "___"
@@ -13,3 +15,24 @@ class Span(NamedTuple):
     end: int
     kind: str
     replacement: str = GAP
+
+
+_AROUND = 50
+
+
+def windows(mark: re.Pattern[str], text: str) -> list[tuple[int, int]]:
+    """Stretches around whatever every match of some patterns holds, as looking everywhere costs ten times as much."""
+    found = list[tuple[int, int]]()
+    for match in mark.finditer(text):
+        start, end = max(0, match.start() - _AROUND), min(len(text), match.end() + _AROUND)
+        if found and start <= found[-1][1]:
+            found[-1] = (found[-1][0], end)
+        else:
+            found.append((start, end))
+    return found
+
+
+def matches(pattern: re.Pattern[str], text: str, within: Sequence[tuple[int, int]]) -> Iterator[re.Match[str]]:
+    """The matches of a pattern inside of stretches of a text."""
+    for start, end in within:
+        yield from pattern.finditer(text, start, end)

@@ -12,6 +12,7 @@ import yaml
 
 from polyclinic.cohort.cohort import Study, read_table, wanted_columns
 from polyclinic.cohort.spec import CohortSpec
+from polyclinic.deidentify.ages import capped_age, holds_age, holds_birth
 from polyclinic.deidentify.identity import Identity
 from polyclinic.deidentify.study import Outcome
 from polyclinic.identifiers import identifying_fields
@@ -25,8 +26,6 @@ _NAMING = re.compile(
     re.IGNORECASE,
 )
 _LONGEST_NAME = 60
-_AGE = re.compile(r"(?:^|[^a-z])age(?:$|[^a-z])", re.IGNORECASE)
-_OLDEST = 90
 
 Entry: TypeAlias = tuple[Study, Identity, Outcome]
 """A study, its patient, and what became of its sources."""
@@ -34,11 +33,16 @@ Entry: TypeAlias = tuple[Study, Identity, Outcome]
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """The columns of a cohort's table: those that stay, those that do not, and those that may hold names."""
+    """The columns of a cohort's table: those that stay, those that do not, and those that may hold names.
+
+    Attributes:
+        births: groups that do not stay because they hold dates or years of birth.
+    """
 
     kept: tuple[str, ...]
     dropped: tuple[str, ...]
     naming: tuple[str, ...]
+    births: tuple[str, ...]
     cells: pd.DataFrame = field(repr=False)
 
     def names(self, row: int) -> list[str]:
@@ -49,7 +53,10 @@ class Columns:
     def told(self) -> dict[str, Any]:
         """Names of columns; of dropped ones only such as name nobody themselves."""
         safe = [name for name in self.dropped if not identifying_fields(name)]
-        return {"kept": list(self.kept), "dropped": safe, "dropped_unnamed": len(self.dropped) - len(safe)}
+        unnamed = len(self.dropped) - len(safe)
+        return {
+            "kept": list(self.kept), "dropped": safe, "dropped_unnamed": unnamed, "groups_of_births": list(self.births)
+        }  # fmt: skip
 
 
 def read_columns(spec: CohortSpec) -> Columns:
@@ -59,11 +66,18 @@ def read_columns(spec: CohortSpec) -> Columns:
     used = {column for columns in wanted.values() for column in columns}
     content = {*spec.groups, *(entry["column"] for entry in spec.labels.values())}
     content |= {column for entry in spec.modalities.values() for column in entry.get("columns", [])}
+    births = tuple(name for name in spec.groups if holds_birth(name, map(str, table[name])))
+    for name, entry in spec.labels.items():
+        if not entry.get("values") and holds_birth(entry["column"], map(str, table[entry["column"]])):
+            raise ValueError(
+                f"label {name!r} holds dates or years of birth, which may not leave; take it out of `labels`"
+            )
     naming = [name for name in table.columns if name not in content and (name not in used) and _NAMING.search(name)]
     return Columns(
-        kept=tuple(name for name in table.columns if name in used),
-        dropped=tuple(name for name in table.columns if name not in used),
+        kept=tuple(name for name in table.columns if name in used and name not in births),
+        dropped=tuple(name for name in table.columns if name not in used or name in births),
         naming=tuple(naming),
+        births=births,
         cells=table[naming],
     )
 
@@ -127,7 +141,7 @@ def _row(
     removed: Counter[str],
 ) -> dict[str, str]:
     study, identity, outcome = entry
-    row = {group: _group(group, cell, identity, removed) for group, cell in study.groups.items()}
+    row = {group: _group(group, study.groups[group], identity, removed) for group in spec.groups}
     for name, value in zip(spec.labels, study.labels, strict=True):
         row[labels[name]] = _label(name, spec.labels[name], value, removed)
     for name, cleaned in outcome.cleaned.items():
@@ -141,10 +155,10 @@ def _row(
 
 
 def _group(name: str, cell: str, identity: Identity, removed: Counter[str]) -> str:
-    """The cell of a group; empty where it seems to identify, and an age over 89 is 90."""
-    if _AGE.search(name) and cell.isdecimal() and int(cell) > _OLDEST:
-        removed["ages"] += 1
-        return str(_OLDEST)
+    """The cell of a group; empty where it seems to identify; ages over 89 are 90, bands of them ``90+``."""
+    if holds_age(name) and (capped := capped_age(name, cell)) is not None:
+        removed["ages"] += capped != cell
+        return capped
     if identity.text(cell)[1] or identifying_fields(cell):
         removed["cells of groups"] += 1
         return ""
@@ -157,10 +171,11 @@ def _label(name: str, entry: Mapping[str, Any], value: float, removed: Counter[s
         return ""
     if listed := entry.get("classes") or entry.get("levels"):
         return str(listed[int(value)])
-    if _AGE.search(name) and value > _OLDEST:
+    text = repr(value).removesuffix(".0")
+    if any(map(holds_age, (name, entry["column"]))) and (capped := capped_age(name, text)) is not None:
         removed["ages"] += 1
-        value = float(_OLDEST)
-    return repr(value).removesuffix(".0")
+        return capped
+    return text
 
 
 def _spec(

@@ -1,81 +1,51 @@
-"""Running text without what names a patient: known names first, then labels, then what has the shape of an identifier.
+"""Running text without what names a patient: known names first, then names by their surroundings, then shapes.
 
-No model of language is used, as none can be kept without a download. A name that no header, no column of the cohort
-and no label tells, and that follows no title, stays: "seen with Smith" is not found, nor a village, an employer, a
-nickname or a rare disease, nor a label that is not English.
+Each stretch is counted under the rule that found it. A name that no header, no column of the cohort and no label gives,
+and that nothing around shows to be one, is found by a model alone (see ``Tagger``); so are villages and employers.
 """
 
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
+from polyclinic.deidentify.ages import age_spans
+from polyclinic.deidentify.context import LABELLED, context_spans
 from polyclinic.deidentify.dates import date_spans
+from polyclinic.deidentify.names import known_names, name_spans
 from polyclinic.deidentify.span import GAP, Span
 from polyclinic.identifiers import BLANKED, LABELS, names_nobody
 
-_SHORT_NAME, _SHORT_NUMBER = 3, 4
-_NO_NAMES = frozenset(
-    (
-        *("dr", "mr", "mrs", "ms", "miss", "prof", "md", "phd", "jr", "sr", "ii", "iii", "iv", "no", "not", "none"),
-        *(
-            "the",
-            "and",
-            "of",
-            "von",
-            "van",
-            "der",
-            "den",
-            "de",
-            "la",
-            "le",
-            "del",
-            "di",
-            "da",
-            "dos",
-            "el",
-            "al",
-            "bin",
-        ),
-        *("male", "female"),
-    )
-)
-_BETWEEN = r"[\s^,._=-]{1,3}"
-_BEFORE, _BEHIND = r"(?<![^\W_])", r"(?![^\W_])"
+TAGGED, REPEATED = "name by model", "repeated name"
+Tagger: TypeAlias = Callable[[str], Iterable[tuple[int, int]]]
+"""Where a text names people: places of their first letter and behind their last."""
+
 _NEXT_LABELS = frozenset(
     (
         *("dob", "d.o.b.", "mrn", "id", "age", "sex", "gender", "born", "date", "birth", "phone", "tel", "address"),
         *("seen", "admitted"),
     )
 )
-_UNSPACED = re.compile("[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff]")
 _TOKEN = re.compile(r"\S+")
 _MOST_WORDS = {"name": 6, "record number": 3, "telephone": 6, "date of birth": 4}
 
-_CAPITAL = r"(?-i:[A-Z][\w'’-]{0,30}\.?)"  # noqa: RUF001
-_PERSON = rf"{_CAPITAL}(?:[ \t]{_CAPITAL}|,[ \t]{_CAPITAL}){{0,3}}"
-_SIGNED = (
-    r"(?:electronically|digitally)?[ \t]?(?:signed|dictated|reported|transcribed|verified|approved|authenticated"
-    r"|interpreted|read|reviewed|performed)(?:[ \t]by)?[ \t]?:|(?:signed|dictated|transcribed|verified|authenticated|"
-    r"interpreted)[ \t]by|(?:referring|attending|ordering|consulting|requesting|reporting)[ \t]"
-    r"(?:physician|doctor|radiologist|cardiologist|provider)[ \t]?:|(?:radiologist|cardiologist|physician|technologist"
-    r"|sonographer|provider)[ \t]?:"
-)
 _ADDRESSES = {
     "e-mail": (r"\b[\w.+-]{1,64}@[\w-]{1,64}(?:\.[\w-]{1,30}){1,4}",),
     "link": (r"\b(?:https?|ftp|file|smb)://[^\s<>\"]{1,300}", r"\bwww\.[^\s<>\"]{1,200}"),
 }
 _OTHERS = {
-    "name": (
-        r"\b[A-Z][^\W\d_]{1,40}\^[A-Z][^\W\d_]{0,40}",
-        rf"\b(?:dr|mr|mrs|ms|miss|prof|professor|doctor|nurse)\b\.?[ \t]{{1,2}}({_PERSON})",
-        rf"\b(?:{_SIGNED})[ \t]{{0,4}}({_PERSON})",
-    ),
+    "name by shape": (r"\b[A-Z][^\W\d_]{1,40}\^[A-Z][^\W\d_]{0,40}",),
     "telephone": (
         r"(?<![\w.+])\+\d{1,3}(?:[ ./-]?\(?\d{1,4}\)?){2,6}(?!\w)",
         r"(?<![\w.])\(?\d{3}\)?[ ./-]{1,2}\d{3}[ .-]\d{4}(?!\d)",
         r"\b(?:tel|phone|fax|pager|mobile|cell|ext)\b\.?[ \t]?:?[ \t]?(\+?[\d(][\d ()./-]{2,20}\d)",
         r"(?<![\w.])0\d{2,4}[ /-]\d{3,4}[ -]?\d{3,6}(?!\d)",
+        r"(?<![\w.,/-])\(?0[1-9]\d{0,3}\)?[ /-]{1,3}\d{2,4}(?:[ -]\d{2,4}){1,3}(?![\d.,/]?\d)",
+        r"(?<![\w.,])0\d(?:[ .-]\d\d){4}(?![.,]?\d)",
+        r"(?<![\w.,])[6789]\d{2}(?:[ -]\d{3}[ -]\d{3}|(?:[ -]\d{2}){3})(?![.,]?\d)",
+        r"\b(?:tél|tfno|teléfono|telefono|telefon|telefax|handy|mobil|móvil|portable|cellulare|durchwahl)\b"
+        r"\.?[ \t]?:?[ \t]?(\+?[\d(][\d ()./-]{2,20}\d)",
     ),
     "number": (
         r"(?<![\d.])\d{3}-\d{2}-\d{4}(?!\d)",
@@ -84,11 +54,29 @@ _OTHERS = {
         r"(?<![\w.])\d{1,6}-\d{5,10}(?![\w-])",
         r"(?<![\w.])\d{1,20}(?:\.\d{1,20}){4,30}(?![\w.]\d)",
         r"(?<!\d)\d{3} \d{3} \d{4}(?!\d)",
+        r"(?<![^\W_])[A-Z]{6}\d\d[A-Z]\d\d[A-Z]\d{3}[A-Z](?![^\W_])",
+        r"(?<!\d)[12][ ]\d\d[ ](?:0[1-9]|1[0-2])[ ]\d\d[ ]\d{3}[ ]\d{3}(?:[ ]\d\d)?(?!\d)",
+        r"\b(?:fall(?:nummer|-?nr)|patienten(?:nummer|-?nr|-?id)|pat\.?-?"
+        r"(?:nr|id)|aktenzeichen|versicherten(?:nummer|-?nr)"
+        r"|nhc|n[º°][ ]de[ ]historia|ipp|nip|numéro[ ]de[ ]dossier|dni|nie|codice[ ]fiscale)\b\.?"
+        r"[ ]?[:#]?[ ]?([A-Z\d]*\d[\w/.-]{2,30}\b)",
     ),
     "address": (
         r"\b\d{1,5}[ \t](?-i:[A-Z])\w{1,20}(?:[ \t](?-i:[A-Z])\w{1,20}){0,2}[ \t]"
         r"(?:street|st|road|rd|avenue|ave|lane|ln|boulevard|blvd|way|court|ct|square|close|terrace)\b\.?",
         r"\b(?-i:[A-Z]{2})[ \t]\d{5}(?:-\d{4})?(?!\d)",
+        r"(?<![^\W_])(?-i:[A-ZÄÖÜ])[\w-]{1,30}"
+        r"(?:straße|strasse|str\.|weg|gasse|platz|allee|ring|damm|ufer)[ ]\d{1,4}[ ]?[a-z]?\b"
+        r"(?:,?[ ](?:(?:D|A|CH)-)?\d{4,5}[ ](?-i:[A-ZÄÖÜ])[\w-]{1,30})?",
+        r"(?<![^\W_])(?:wohnhaft(?:[ ]in)?|wohnt[ ]in|adresse:?)[ ](\d{4,5}[ ](?-i:[A-ZÄÖÜ])[\w-]{1,30})",
+        r"(?<![\d.,])\d{1,4}(?:[ ]?(?:bis|ter))?,?[ ]"
+        r"(?:rue|avenue|boulevard|place|chemin|allée|impasse|quai)[ ](?:de[ ]la[ ]|du[ ]"
+        r"|des?[ ]|d['’]|l['’])?(?-i:[A-ZÀ-Ý])[\w'’-]{1,30}(?:[ ](?-i:[A-ZÀ-Ý])[\w'’-]{1,30}){0,3}"  # noqa: RUF001
+        r"(?:,?[ ]\d{5}[ ](?-i:[A-ZÀ-Ý])[\w-]{1,30})?",
+        r"(?<![^\W_])(?:calle|c/|avda\.?|avenida|paseo|plaza|via|viale|piazza|corso)[ ]?(?:de[ ](?:la"
+        r"[ ])?|del(?:la)?[ ])?"
+        r"(?-i:[A-ZÀ-Ý])[\w'’-]{1,30}(?:[ ](?-i:[A-ZÀ-Ý])[\w'’-]{1,30}){0,3},?[ ](?:n[.ºo°]*"  # noqa: RUF001
+        r"[ ]?)?\d{1,4}\b(?![ ]?(?:mg|ml|cm|mm))",
         r"\b(?-i:[A-Z]{1,2}\d[A-Z\d]?[ \t]\d[A-Z]{2})\b",
     ),
 }
@@ -99,38 +87,44 @@ def _compiled(kinds: Mapping[str, Sequence[str]]) -> list[tuple[str, re.Pattern[
 
 
 _LINKS, _PATTERNS = _compiled(_ADDRESSES), _compiled(_OTHERS)
-_AGES = re.compile(
-    r"(?<![\d.])(9\d|1[0-3]\d)(?=[ \t-]?(?:years?|yrs?|y[./]?o)\b)|(?<=\bage )(9\d|1[0-3]\d)(?!\d)"
-    r"|(?<=\baged )(9\d|1[0-3]\d)(?!\d)|(?<=\bage: )(9\d|1[0-3]\d)(?!\d)",
-    re.IGNORECASE,
-)
 
 
-def scrubbed(text: str, *, names: Sequence[str], days: int) -> tuple[str, Counter[str]]:
+def scrubbed(text: str, *, names: Sequence[str], days: int, tagger: Tagger | None = None) -> tuple[str, Counter[str]]:
     """Text without identifiers, dates moved, ages over 89 made 90 (45 CFR 164.514(b)(2)).
 
     Args:
         text: of one patient.
         names: known names and numbers of that patient, as they are written in headers.
         days: by which dates move.
+        tagger: finds names by a model, if there is one.
 
     Returns:
-        The text, and how many stretches of each kind were exchanged.
+        The text, and how many stretches each rule exchanged.
     """
     text = unicodedata.normalize("NFC", text)
-    known = [*names, *labelled_names(text)]
-    found = (
-        *_shapes(text, _LINKS),
-        *name_spans(text, known),
-        *_labelled(text),
-        *date_spans(text, days),
-        *_shapes(text, _PATTERNS),
-        *_ages(text),
-    )
-    kept = _apart(found, len(text))
+    kept = found_spans(text, names=names, days=days, tagger=tagger)
     for span in reversed(kept):
         text = text[: span.start] + span.replacement + text[span.end :]
     return text, Counter(span.kind for span in kept)
+
+
+def found_spans(text: str, *, names: Sequence[str] = (), days: int = 0, tagger: Tagger | None = None) -> list[Span]:
+    """What ``scrubbed`` exchanges in a text of composed characters, in its order and without overlaps."""
+    sure, unsure = known_names(tuple(names)).spans(text)
+    people = [*_labelled(text), *context_spans(text)]
+    people += [Span(start, end, TAGGED) for start, end in (tagger(text) if tagger else ())]
+    again, _ = known_names(tuple(_names_of(text, people))).spans(text)
+    found = (
+        *_shapes(text, _LINKS),
+        *sure,
+        *people,
+        *(span._replace(kind=REPEATED) for span in again),
+        *date_spans(text, days),
+        *unsure,
+        *_shapes(text, _PATTERNS),
+        *age_spans(text),
+    )
+    return _apart(found, len(text))
 
 
 def _apart(found: Iterable[Span], length: int) -> list[Span]:
@@ -153,54 +147,19 @@ def _apart(found: Iterable[Span], length: int) -> list[Span]:
 
 
 def labelled_names(text: str) -> list[str]:
-    """Names that a text tells by a label, such as ``Patient name: ...``."""
-    return [text[span.start : span.end] for span in _labelled(text) if span.kind == "name"]
+    """Names that a text gives by a label such as ``Patient name: ...``, a title or a signature."""
+    return _names_of(text, [*_labelled(text), *context_spans(text)])
 
 
-def name_spans(text: str, names: Iterable[str]) -> Iterator[Span]:
-    """Where known names stand: whole in any punctuation, then each of their words.
-
-    Words of up to three letters must be written as names are, as *An* is a name and *an* is none.
-    """
-    for pattern in _known(names):
-        for match in pattern.finditer(text):
-            yield Span(*match.span(), "name")
-
-
-def _known(names: Iterable[str]) -> list[re.Pattern[str]]:
-    """Patterns of names and their words; of what has a digit, which may hold words of any kind, the whole alone."""
-    whole, words, numbers, unspaced = set[tuple[str, ...]](), set[str](), set[str](), set[tuple[str, ...]]()
-    # One person in several scripts: PS3.5 section 6.2.1.
-    for name in (part for several in names for part in several.split("=")):
-        for written in {unicodedata.normalize("NFC", name).strip(), _without_accents(name).strip()}:
-            if any(map(str.isdigit, written)):
-                numbers.add(written)
-                continue
-            if _UNSPACED.search(written):
-                unspaced |= {_unspaced(written), _unspaced(written)[::-1]}
-                continue
-            parts = tuple(part for part in re.split(r"[\s^,=;\\._-]+", written) if part)
-            if len(parts) > 1 and sum(map(len, parts)) > _SHORT_NAME:
-                whole |= {parts, parts[::-1]}
-            words.update(part for part in parts if len(part) > 1 and part.casefold() not in _NO_NAMES)
-    phrases = [_BETWEEN.join(map(re.escape, parts)) for parts in sorted(whole, key=len, reverse=True)]
-    phrases += [re.escape(number) for number in sorted(numbers) if len(number) >= _SHORT_NUMBER]
-    phrases += [re.escape(word) for word in sorted(words, key=len, reverse=True) if len(word) > _SHORT_NAME]
-    short = [form for word in sorted(words) if len(word) <= _SHORT_NAME for form in {word.upper(), word.capitalize()}]
-    return [
-        *(re.compile(r"[\s^,._-]{0,3}".join(parts)) for parts in unspaced if len("".join(parts)) > 1),
-        *(re.compile(_BEFORE + phrase + _BEHIND, re.IGNORECASE) for phrase in phrases),
-        *(re.compile(_BEFORE + re.escape(form) + _BEHIND) for form in short),
-    ]
-
-
-def _unspaced(name: str) -> tuple[str, ...]:
-    """Parts of a name in a script without spaces, in which a text may write them together."""
-    return tuple(map(re.escape, filter(None, re.split(r"[\s^,._-]+", name))))
-
-
-def _without_accents(name: str) -> str:
-    return "".join(sign for sign in unicodedata.normalize("NFD", name) if not unicodedata.combining(sign))
+def _names_of(text: str, people: Iterable[Span]) -> list[str]:
+    """The names in some spans, without words in small letters beside others with a capital."""
+    names = dict[str, None]()
+    for span in people:
+        if "name" in span.kind:
+            name = text[span.start : span.end]
+            capital = [word for word in name.split() if not word[0].islower()]
+            names[" ".join(capital) or name] = None
+    return list(names)
 
 
 def _labelled(text: str) -> Iterator[Span]:
@@ -213,7 +172,8 @@ def _labelled(text: str) -> Iterator[Span]:
                     continue
                 start = match.start(group) + len(value) - len(value.lstrip())
                 length = _reach(value.strip(), _MOST_WORDS.get(kind))
-                yield Span(start, start + length, "name" if kind == "name" else "number" if "number" in kind else kind)
+                called = LABELLED if kind == "name" else "number" if "number" in kind else kind
+                yield Span(start, start + length, called)
 
 
 def _reach(value: str, most: int | None) -> int:
@@ -236,8 +196,4 @@ def _shapes(text: str, patterns: Iterable[tuple[str, re.Pattern[str]]]) -> Itera
             yield Span(*match.span(group), kind)
 
 
-def _ages(text: str) -> Iterator[Span]:
-    return (Span(*match.span(), "age", "90") for match in _AGES.finditer(text) if int(match[0]) > 89)
-
-
-__all__ = ["GAP", "labelled_names", "name_spans", "scrubbed"]
+__all__ = ["GAP", "Tagger", "labelled_names", "name_spans", "scrubbed"]

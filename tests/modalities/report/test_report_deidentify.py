@@ -24,7 +24,7 @@ def test_a_file_becomes_a_clean_file_of_utf_8(tmp_path: Path) -> None:
     text = (tmp_path / "abc.txt").read_text(encoding="utf-8")
     moved = IDENTITY.text("5 March 2024")[0]
     assert text == f"Patient name: ___\nMRN ___\nFINDINGS: Mr ___ has no œdema since {moved}.\nDr. ___"
-    assert found.removed == {"name": 3, "number": 1, "date": 1}
+    assert found.removed == {"known name": 1, "titled name": 2, "number": 1, "date": 1}
     assert [one.code for one in Report().concerns(tmp_path / "abc.txt", Report().read(tmp_path / "abc.txt"))] == []
 
 
@@ -33,7 +33,7 @@ def test_text_of_a_table_stays_in_the_table(tmp_path: Path) -> None:
     assert cleaned(TEXT, tmp_path).source == expected
     assert cleaned({"note": TEXT}, tmp_path).source == {"note": expected}
     assert list(tmp_path.iterdir()) == []
-    assert list(Report().names(TEXT)) == [SECRET]
+    assert {SECRET, "Doe", "Roe"} <= set(Report().names(TEXT))
 
 
 def test_a_report_of_nothing_but_a_name_is_refused(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_a_report_of_nothing_but_a_name_is_refused(tmp_path: Path) -> None:
 def test_what_still_looks_like_an_identifier_is_refused_unless_it_may_pass(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Identity, "text", lambda self, text: (text, {}))
+    monkeypatch.setattr(Identity, "text", lambda self, text, tagger=None: (text, {}))
     with pytest.raises(UnreadableSource, match=r"still seems to hold name, record number.*--keep-suspects") as told:
         cleaned(TEXT, tmp_path)
     assert "DOE" not in str(told.value)
