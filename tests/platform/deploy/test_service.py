@@ -15,6 +15,8 @@ from polyclinic.cli import main
 from polyclinic.deploy.service.answers import BundleCard, Scores
 from serving import TOKEN, Served, serving
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture(scope="module")
 def service(bundle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:

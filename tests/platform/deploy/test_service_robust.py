@@ -22,6 +22,8 @@ from hostile_uploads import BOUNDARY, hostile_uploads, part
 from polyclinic.deploy.service.audit import AuditLog
 from serving import TOKEN, Served, serving
 
+pytestmark = pytest.mark.processes
+
 _LIMITS = ("--file_mb", "2", "--request_mb", "4", "--file_seconds", "3", "--upload_seconds", "2", "--in_flight", "4")
 
 

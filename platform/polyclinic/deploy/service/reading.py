@@ -188,7 +188,7 @@ class Readers:
     async def _in_time(self, process: Process, future: "asyncio.Future[bytes]") -> None:
         """Wait for an answer. A file does not take longer because the machine has other work."""
         started, waited = time.monotonic(), process.waited
-        while (left := self._seconds + process.waited - waited - (time.monotonic() - started)) > 0:
+        while (left := started + self._seconds + max(0.0, process.waited - waited) - time.monotonic()) > 0:
             if (await asyncio.wait({future}, timeout=left))[0]:
                 return
         raise _Unanswered(f"took longer than {self._seconds:g} s to read")
