@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 
@@ -38,6 +39,7 @@ def attacks(study: dict[str, Path], seed: int) -> list[Request]:
         *_broken_forms(good, rng),
         *_too_much(),
         *_strangers(good),
+        *_odd_names(good),
     ]
     return [made[place] for place in rng.permutation(len(made))]
 
@@ -249,6 +251,23 @@ def _strangers(good: dict[str, bytes]) -> Iterator[Request]:
         yield Request(name=f"GET {path}", method="GET", path=path, kind=None)
     yield Request(name="another host", body=body, headers={"Host": "evil.example"})
     yield Request(name="another origin", body=body, headers={"Origin": "http://evil.example"})
+
+
+def _odd_names(good: dict[str, bytes]) -> Iterator[Request]:
+    """Names of parts and files that a terminal, a log or a page would act on. Each file is a good one."""
+    odd = (
+        "\x1b[31mred", "\x1b]0;title\x07", "\x1b[2J", "\x9b31m", "\x00", "\x07", "\x08\x08", "\x7f", "\u202etxt",
+        "\u2028", "\u200b\x1b", "\ufeff\x00", "a\tb", "a\x0bb", "a\x85b", "[bold]x[/nothing]\x1b", "\ud7ff\x01",
+    )  # fmt: skip
+    for text in odd:
+        yield Request(name=f"part name {text!r}", body=form(part(text, "a.dcm", good["xray"])))
+        yield Request(name=f"part name xray{text!r}", body=form(part(f"xray{text}", "a.dcm", good["xray"])))
+        yield Request(name=f"file name {text!r}", body=form(part("xray", f"a{text}.dcm", good["xray"])))
+        yield Request(name=f"sorted file name {text!r}", body=form(part("files", f"a{text}.dcm", good["xray"])))
+        yield Request(
+            name=f"finding {text!r}", body=form(part("xray", "a.dcm", good["xray"])),
+            path=f"/v1/score?explain={quote(text, safe='')}",
+        )  # fmt: skip
 
 
 class _Endless(Iterable[bytes]):

@@ -1,5 +1,9 @@
-"""Over a thousand hostile uploads: each must get 4xx and a sentence, and the service must be as fast as before."""
+"""Over a thousand hostile uploads and other attacks: each gets 4xx and a sentence, and the service stays as fast.
 
+``POLYCLINIC_HOSTILE_UPLOADS`` sets how many uploads are sent, for a quick look.
+"""
+
+import os
 import tempfile
 import time
 from collections import Counter
@@ -13,10 +17,12 @@ from benchmarks.attacks import attacks
 from benchmarks.demo_bundle import DEMO, exported
 from benchmarks.measure import Figure
 from benchmarks.multipart import Client, Request
+from benchmarks.pressure import hogged, odd_audit_lines, slow_clients, without_audit_log
 from benchmarks.server import TOKEN, serving
 from benchmarks.studies_to_send import QUERY, as_request, complete_studies
 
 COMMAND = "python -m benchmarks hostile"
+UPLOADS = "POLYCLINIC_HOSTILE_UPLOADS"
 FEWEST, SLOWER, PROBES = 1000, 1.5, 40
 
 
@@ -28,18 +34,23 @@ def measure() -> list[Figure]:
         study = complete_studies(DEMO / "cohort", QUERY, 1)[0]
         made = attacks(study, seed=0)
         assert len(made) >= FEWEST
-        with serving(bundle, folder, "--per_minute", 0, "--file_seconds", 10) as server:
+        made = made[: int(os.environ.get(UPLOADS, len(made)))]
+        with serving(bundle, folder, "--per_minute", 0, "--file_seconds", 10, "--upload_seconds", 10) as server:
             client = Client(server.address, TOKEN)
             before = _probe(client, as_request(study))
             wrong = [(one.name, told) for one in made if (told := _unexpected(client.send(one))) is not None]
             after = _probe(client, as_request(study))
+            wrong += hogged(server.address, as_request(study), made)
+            wrong += slow_clients(server.address, as_request(study))
+            wrong += without_audit_log(server.address, as_request(study), folder / "audit.jsonl")
+        wrong += odd_audit_lines(folder / "audit.jsonl")
     _show(wrong, before, after)
     slower = after > SLOWER * before
     return [
         Figure(
             name="hostile.unexpected",
             value=float(len(wrong) + slower),
-            unit=f"of {len(made)}",
+            unit=f"of {len(made)} uploads and 4 other attacks",
             goal=0,
             at_most=True,
             command=COMMAND,
@@ -54,7 +65,9 @@ def _unexpected(answer: tuple[int, Any]) -> str | None:
     if not 400 <= status < 500:
         return f"status {status}"
     said = content.get("error", {}).get("message") if isinstance(content, dict) else None
-    return None if isinstance(said, str) and len(said) > 10 else f"status {status} without a sentence"
+    if not isinstance(said, str) or len(said) <= 10:
+        return f"status {status} without a sentence"
+    return None if said.isprintable() else f"status {status} with characters that a terminal acts on"
 
 
 def _probe(client: Client, request: Request) -> float:

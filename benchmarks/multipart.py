@@ -43,12 +43,14 @@ class Client:
         address: such as ``http://127.0.0.1:8000``.
         token: sent as bearer.
         timeout: seconds.
+        client: address of this machine to send from; another one is another client to the service.
     """
 
-    def __init__(self, address: str, token: str, timeout: float = 60.0) -> None:
+    def __init__(self, address: str, token: str, timeout: float = 60.0, client: str = "127.0.0.1") -> None:
         where = urlsplit(address)
         assert where.hostname is not None
         self._host, self._port, self._token, self._timeout = where.hostname, where.port, token, timeout
+        self._client = client
         self._connection: http.client.HTTPConnection | None = None
 
     def send(self, request: Request) -> tuple[int, Any]:
@@ -71,7 +73,9 @@ class Client:
 
     def _sent(self, request: Request) -> tuple[int, Any]:
         if self._connection is None:
-            self._connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
+            self._connection = http.client.HTTPConnection(
+                self._host, self._port, timeout=self._timeout, source_address=(self._client, 0)
+            )
         headers = dict(request.headers)
         if request.kind is not None:
             headers.setdefault("Content-Type", request.kind)

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 TOKEN = "benchmark-token-0123456789abcdef"
-_PATIENCE = 60.0
+_PATIENCE = 240.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ def serving(bundle: Path, folder: Path, *words: object) -> Iterator[Server]:
         )
     finally:
         running.send_signal(signal.SIGTERM)
-        code = running.wait(timeout=30)
+        code = running.wait(timeout=120)
     assert code == 0, f"the service ended with {code}; see {folder / 'serve.log'}"
 
 

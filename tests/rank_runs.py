@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from torch.nn import functional as F
 
 from polyclinic.data import Batch
 from polyclinic.tasks import ContrastivePretraining
+from servers import free_port
 
 
 class Ended(NamedTuple):
@@ -32,12 +32,9 @@ class Ended(NamedTuple):
 
 def start_ranks(*words: str, folder: Path, world: int = 2, **more: str) -> list[subprocess.Popen[bytes]]:
     """Start a Python command as ranks, as torchrun would; ``end_ranks`` waits for them."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     known = {
         "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "PYTHONPATH": str(Path(__file__).parent),
-        "HOME": str(folder), "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+        "HOME": str(folder), "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()),
         "WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world), "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "test",
         **more,
     }  # fmt: skip
@@ -51,7 +48,7 @@ def start_ranks(*words: str, folder: Path, world: int = 2, **more: str) -> list[
     return ranks
 
 
-def end_ranks(ranks: list[subprocess.Popen[bytes]], folder: Path, *, timeout: float = 120) -> list[Ended]:
+def end_ranks(ranks: list[subprocess.Popen[bytes]], folder: Path, *, timeout: float = 1000) -> list[Ended]:
     """Wait for ranks; what does not end in time is killed, with code -9."""
     deadline = time.monotonic() + timeout
     for rank in ranks:

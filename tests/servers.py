@@ -1,26 +1,30 @@
 """PostgreSQL and the tracking server of ``docker/tracking``, from this system's packages, on free ports."""
 
 import os
+import random
 import shutil
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
 ROOT = Path(__file__).parents[1]
 PASSWORD = "planted-password"
-_SECONDS = 120
+_SECONDS = 300
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """One that nobody listens at, and below those that the system gives to whoever connects meanwhile."""
+    while True:
+        port = random.SystemRandom().randrange(15_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def _programs() -> Path:
@@ -51,14 +55,14 @@ def postgres(folder: Path) -> Iterator[str]:
     subprocess.run(run, check=True, capture_output=True, cwd=home)
     options = f"-p {port} -k {home} -c listen_addresses=127.0.0.1 -c fsync=off"
     control = [*words, str(programs / "pg_ctl"), "-D", str(data)]
-    subprocess.run([*control, "-o", options, "-l", str(home / "log"), "-w", "start"], check=True, cwd=home)
+    subprocess.run([*control, "-o", options, "-l", str(home / "log"), "-w", "-t", "300", "start"], check=True, cwd=home)
     try:
         create = [str(programs / "createdb"), "-h", "127.0.0.1", "-p", str(port), "-U", "polyclinic", "runs"]
         subprocess.run(create, check=True)
         yield f"postgresql://polyclinic@127.0.0.1:{port}/runs"
     finally:
         # Without a check: a server that has ended already needs no stop.
-        subprocess.run([*control, "-m", "fast", "-w", "-t", "60", "stop"], cwd=home)
+        subprocess.run([*control, "-m", "fast", "-w", "-t", "300", "stop"], cwd=home)
 
 
 @contextmanager

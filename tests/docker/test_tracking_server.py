@@ -19,7 +19,9 @@ from cli_runs import fit, write_config
 from polyclinic.cli import main
 from servers import PASSWORD, postgres, tracking_server
 
-_SECONDS = 60
+pytestmark = pytest.mark.processes
+
+_SECONDS = 180
 _QUIET = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update", "--window-size=1400,2400",

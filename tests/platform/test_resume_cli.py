@@ -17,15 +17,17 @@ from mlflow import MlflowClient
 from cli_runs import fit, write_config
 from polyclinic.cli import main
 
+pytestmark = pytest.mark.processes
+
 TESTS = Path(__file__).parents[1]
 PULSES = {"first": {"class_path": "pulse.Pulse"}, "second": {"class_path": "pulse.Pulse"}}
 MODEL = {"class_path": "resumed.OneCycle", "init_args": {"objective": "Symile", "embedding": 8, "lr": 0.003}}
 HOLD = """
-import fcntl, sys, time
+import fcntl, sys
 file = open(sys.argv[1], "a")
 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 print("held", flush=True)
-time.sleep(20)
+sys.stdin.read()
 """
 
 
@@ -36,7 +38,7 @@ def _start(folder: Path, *words: str) -> subprocess.Popen[str]:
 
 
 def _end(started: subprocess.Popen[str]) -> tuple[int, str]:
-    errors = started.communicate(timeout=120)[1]
+    errors = started.communicate(timeout=1000)[1]
     return started.returncode, errors
 
 
@@ -241,7 +243,8 @@ def test_a_run_elsewhere_or_in_other_hands_is_not_gone_on_with(capfd: pytest.Cap
     assert "; set MLFLOW_TRACKING_URI or `trainer.logger.init_args.tracking_uri`, or" in capfd.readouterr().err
     assert not Path("elsewhere").exists()
     lock = Path(last).with_name(".training.lock")
-    with subprocess.Popen([sys.executable, "-c", HOLD, str(lock)], stdout=subprocess.PIPE, text=True) as holder:
+    command = [sys.executable, "-c", HOLD, str(lock)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
         assert main([*words, "--trainer.max_epochs", "2"]) == 1

@@ -15,6 +15,8 @@ from mlflow import MlflowClient
 from polyclinic.stopping import StopTogether
 from rank_runs import Ended, end_ranks, start_ranks
 
+pytestmark = pytest.mark.processes
+
 WORDS = ("-m", "polyclinic.cli", "fit", "-c", "config.yaml", "--json", "fit.json")
 AFTER = 14
 """In the second epoch of nine batches, and in the middle of a step of two: the step ends with batch 15."""
@@ -43,7 +45,7 @@ def _stopped(folder: Path, by: str, ranks: list[int]) -> list[Ended]:
     """Start two ranks, some of which get a signal after batch 14."""
     told = {"signal_after": AFTER, "by": by, "ranks": ranks}
     words = [f"--trainer.callbacks.init_args.{key}={value}" for key, value in told.items()]
-    return end_ranks(start_ranks(*WORDS, "--ckpt_path=last", *words, folder=folder), folder, timeout=400)
+    return end_ranks(start_ranks(*WORDS, "--ckpt_path=last", *words, folder=folder), folder)
 
 
 def _run(folder: Path) -> Any:
@@ -84,11 +86,11 @@ def test_ranks_that_were_stopped_are_those_that_were_left_alone(
     pulse_cohort: Path, tmp_path: Path, strategy: Any
 ) -> None:
     whole = _prepare(tmp_path / "whole", pulse_cohort, strategy)
-    assert [one.code for one in end_ranks(start_ranks(*WORDS, folder=whole), whole, timeout=400)] == [0, 0]
+    assert [one.code for one in end_ranks(start_ranks(*WORDS, folder=whole), whole)] == [0, 0]
     for by, ranks, codes, again in (("SIGKILL", [0, 1], [-9, -9], 12), ("SIGTERM", [0, 1], [143, 143], 16)):
         cut = _prepare(tmp_path / by, pulse_cohort, strategy)
         assert [one.code for one in _stopped(cut, by, ranks)] == codes
-        resumed = end_ranks(start_ranks(*WORDS, "--ckpt_path=last", folder=cut), cut, timeout=400)
+        resumed = end_ranks(start_ranks(*WORDS, "--ckpt_path=last", folder=cut), cut)
         assert [one.code for one in resumed] == [0, 0], resumed
         for rank in range(2):
             expected, found = _seen(whole, rank), _seen(cut, rank)

@@ -19,6 +19,8 @@ from polyclinic.cli import main
 from polyclinic.cohort import read_cohort
 from polyclinic.cohort.building import build_cohort
 
+pytestmark = pytest.mark.processes
+
 SLOW = 0.05
 
 
@@ -180,7 +182,7 @@ def _killed_in_the_middle(root: Path, out: Path) -> None:
     """)
     tests = str(Path(__file__).parents[2])
     process = subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": tests})
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not (out.parent / "looked").exists() or _looked(out).total() < 12:
         assert process.poll() is None
         assert time.monotonic() < deadline

@@ -20,6 +20,8 @@ from pulse import Pulse
 from readonly import read_only
 from stored_items import Counted, assert_as_prepared, assert_same, dataset_of, prepared, shards
 
+pytestmark = pytest.mark.processes
+
 
 class Logged(Pulse):
     """Pulses that write down that they are prepared, and take their time."""

@@ -21,6 +21,8 @@ from hostile_modules import plant, ran
 from polyclinic.cli import main
 from unplugged import unplugged
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).parents[3]
 KIT, SANDBOX = ROOT / "docker" / "kit", ROOT / "docker" / "sandbox"
 POLYCLINIC = [sys.executable, "-m", "polyclinic.cli"]
@@ -175,7 +177,7 @@ def test_an_installation_that_is_stopped_leaves_nothing(kit: Path, tmp_path: Pat
             time.sleep(0.05)
     finally:
         os.killpg(started.pid, signal.SIGTERM)
-    assert started.wait(timeout=30) == 143
+    assert started.wait(timeout=120) == 143
     assert not (tmp_path / "home").exists()
 
 
@@ -289,11 +291,11 @@ service = subprocess.Popen([sys.executable, "-m", "polyclinic.cli", *words], std
 lines = iter(service.stdout.readline, "")
 token = next(line.split()[1] for line in lines if line.startswith("token "))
 try:
-    for _ in range(600):
+    for _ in range(2400):
         try:
             if requests.get("http://127.0.0.1:8123/readyz", timeout=2).status_code == 200:
                 break
-        except requests.ConnectionError:
+        except requests.RequestException:
             pass
         time.sleep(0.1)
     assert [name for _, name in socket.if_nameindex()] == ["lo"]
@@ -306,7 +308,7 @@ try:
     told = {"status": answer.status_code, "answer": answer.json(), "page": page.status_code}
 finally:
     service.terminate()
-    service.wait(timeout=30)
+    service.wait(timeout=120)
 print(json.dumps({**told, "code": service.returncode}))
 """
 

@@ -10,6 +10,8 @@ from selenium.webdriver.common.keys import Keys
 from browsing import chrome, every, one, reach, text, wait
 from serving import TOKEN, Served, serving
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture(scope="module")
 def served(bundle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:

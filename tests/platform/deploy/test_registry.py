@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pandas as pd
@@ -25,6 +25,8 @@ from polyclinic.registry.flavour import load_model, save_bundle
 from polyclinic.registry.pyfunc import ScoringModel
 from servers import PASSWORD, free_port, postgres, tracking_server
 from unplugged import unplugged
+
+pytestmark = pytest.mark.processes
 
 _REFUSING = """
 import os, sys
@@ -139,17 +141,17 @@ def served(bundle_folder: Path, tmp_path: Path) -> Iterator[Any]:
     with (tmp_path / "log").open("w") as log:
         server = subprocess.Popen(words, env=known, stdout=log, stderr=log, cwd=tmp_path, start_new_session=True)
         try:
-            for _ in range(600):
+            for _ in range(2400):
                 assert server.poll() is None, (tmp_path / "log").read_text()
                 try:
                     urlopen(f"http://127.0.0.1:{port}/ping", timeout=2).close()
                     break
-                except URLError:
+                except OSError:
                     time.sleep(0.1)
             yield lambda body: _ask(port, body)
         finally:
             os.killpg(server.pid, 15)
-            server.wait(timeout=30)
+            server.wait(timeout=120)
 
 
 def _ask(port: int, body: dict[str, Any]) -> Any:

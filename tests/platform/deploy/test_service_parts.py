@@ -24,7 +24,7 @@ from polyclinic.cli import main
 from polyclinic.deploy.bundle import load_bundle
 from polyclinic.deploy.service import decoding, throttle
 from polyclinic.deploy.service.access import Guard, host_name
-from polyclinic.deploy.service.audit import AuditLog, entries_of, verified
+from polyclinic.deploy.service.audit import AuditLog, AuditLost, entries_of, verified
 from polyclinic.deploy.service.measures import Measures
 from polyclinic.deploy.service.refusal import Refusal
 from polyclinic.deploy.service.scratch import Scratch
@@ -122,6 +122,123 @@ def test_a_file_is_found_with_the_key_and_with_nothing_else(tmp_path: Path, caps
     key.unlink()
     assert main(["audit", str(path), "--find", str(file)]) == 1
     assert main(["audit", str(path)]) == 0
+
+
+_GOOD = b'{"time":"2026-11-28T10:00:00+00:00","number":1,"status":200,"parts":[],"previous":"' + b"0" * 64 + b'"}'
+
+
+@pytest.mark.parametrize(("line", "said"), [
+    (b"", "it is empty"), (b"[]", "it is not a JSON object"), (b"null", "it is not a JSON object"),
+    (b"\xff\xfe{}", "it is not UTF-8"), (b"{", "it is not JSON"), ("\ufeff{}".encode(), "it is not JSON"),
+    ('{"number": 1}'.encode("utf-16-be"), "it is not JSON"),
+    (b"[" * 200_000, "nested too deeply"), (b'{"parts":' * 100_000, "nested too deeply"),
+    (b'{"a": "' + b"x" * (2 << 20) + b'"}', "it is longer than 1048576 bytes"),
+    (b'{"number": NaN}', "not finite"), (b'{"milliseconds": -Infinity}', "not finite"), (b'{"x": 1e999}', "not finite"),
+    (b'{"number": ' + b"9" * 5000 + b"}", "more than 20 digits"), (b'{"number": 99999999999999999999}', "its `number`"),
+    (b'{"number": 1, "number": 2}', "a key twice"), (b'{"a": {"b": 1, "b": 1}}', "a key twice"),
+    (_GOOD.replace(b":1,", b":null,"), "its `number`"), (_GOOD.replace(b":1,", b":[],"), "its `number`"),
+    (_GOOD.replace(b":1,", b":true,"), "its `number`"), (_GOOD.replace(b":1,", b":-1,"), "its `number`"),
+    (_GOOD.replace(b":1,", b":1.5,"), "its `number`"), (_GOOD.replace(b":200,", b':"200",'), "its `status`"),
+    (_GOOD.replace(b"[]", b"null"), "its `parts`"), (_GOOD.replace(b"[]", b"[1]"), "its `parts`"),
+    (_GOOD.replace(b"[]", b"[{}]"), "its `parts`"), (_GOOD.replace(b"[]", b'[{"bytes":1,"hmac":null}]'), "its `parts`"),
+    (_GOOD.replace(b"T10", b"\\u001b10"), "its `time`"), (_GOOD.replace(b"T10", b"\\ud80010"), "its `time`"),
+    (_GOOD.replace(b"T10", b"[/x]10"), "its `time`"), (_GOOD.replace(b"2026-11-28", b"\\u001b[31m"), "its `time`"),
+    (_GOOD.replace(b'"number":1,', b""), "lacks `number`"), (_GOOD.replace(b"0" * 64, b"0"), "its `previous`"),
+    (b'{"event": "\\u001b[31m"}', "its `event`"), (b'{"modalities": {}}', "its `modalities`"),
+    (b'{"milliseconds": null}', "its `milliseconds`"), (b'{"bundle": 1}', "its `bundle`"),
+], ids=lambda value: value if isinstance(value, str) else "line")  # fmt: skip
+def test_an_odd_line_is_told_by_its_number(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], line: bytes, said: str
+) -> None:
+    path = tmp_path / "audit.jsonl"
+    _log(path, 2)
+    with path.open("ab") as stream:
+        stream.write(line + b"\n")
+    for words in ((), ("--find", str(path)), ("--expect", "0" * 64)):
+        assert main(["audit", str(path), *words]) == 1
+        told = capsys.readouterr().err
+        assert told.startswith("error: line 3 of the audit log is not an entry: ")
+        assert said in told
+        assert told.rstrip("\n").isprintable()
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (("--expect", "abc"), "an expected head that is not 64 hexadecimal digits"),
+    (("--expect", "1" * 64), "never had the expected head"), (("--find", "."), "cannot be read (IsADirectoryError)"),
+    (("--find", "nowhere"), "cannot be read (FileNotFoundError)"), (("--find", "/dev/zero"), "is not a regular file"),
+])  # fmt: skip
+def test_what_an_audit_is_asked_for_is_checked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str
+) -> None:
+    _log(tmp_path / "audit.jsonl")
+    assert main(["audit", str(tmp_path / "audit.jsonl"), *words]) == 1
+    assert said in capsys.readouterr().err
+    assert main(["audit", str(tmp_path / "audit.jsonl"), "--expect", "0" * 64]) == 0
+    assert main(["audit", "/dev/zero"]) == 1
+
+
+def _cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 1)
+
+
+def _rewritten(path: Path) -> None:
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content)
+
+
+def _longer(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"{}\n")
+
+
+def _changed(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b'"number":3,"status":200', b'"number":3,"status":500'))
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    (Path.unlink, "is not at its path any more (FileNotFoundError)"), (_rewritten, "was replaced by another file"),
+    (lambda path: path.rename(path.with_name("aside")), "is not at its path any more"),
+    (lambda path: os.truncate(path, 0), "was cut off"), (_cut, "was cut off"),
+    (_longer, "was written by another program"), (_changed, "was changed in its last line"),
+])  # fmt: skip
+def test_a_log_that_is_not_as_it_was_left_takes_no_line(tmp_path: Path, change: Any, said: str) -> None:
+    path = tmp_path / "folder" / "audit.jsonl"
+    path.parent.mkdir()
+    _log(path)
+    log = AuditLog(path)
+    log.check()
+    change(path)
+    left = {one.name: one.read_bytes() for one in path.parent.iterdir()}
+    for ask in (log.check, lambda: log.add({"number": 4})):
+        with pytest.raises(AuditLost) as lost:
+            ask()
+        assert said in str(lost.value)
+        assert str(tmp_path) not in str(lost.value)
+    assert {one.name: one.read_bytes() for one in path.parent.iterdir()} == left
+    log.close()
+
+
+def test_a_log_that_goes_while_a_line_is_written_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "audit.jsonl"
+    log = AuditLog(path)
+    monkeypatch.setattr(os, "fsync", lambda _: path.unlink())
+    with pytest.raises(AuditLost):
+        log.add({"number": 1})
+    log.close()
+
+
+def test_a_key_is_whole_or_made_anew_and_nobody_elses(tmp_path: Path) -> None:
+    path, key = tmp_path / "audit.jsonl", tmp_path / "audit.jsonl.key"
+    # As a start leaves it that is killed between making the file and filling it.
+    path.touch()
+    key.touch()
+    _log(path)
+    assert key.stat().st_mode & 0o777 == 0o600
+    key.chmod(0o640)
+    with pytest.raises(ValueError, match="file of mode 640, expected 600"):
+        AuditLog(path)
+    with pytest.raises(ValueError, match="not a regular file"):
+        AuditLog(Path(os.devnull))
 
 
 def test_two_services_do_not_write_one_log(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """Two gloo processes against one on the joined batch: every parameter's gradient, for every objective."""
 
 import os
-import socket
 from pathlib import Path
 
 import pytest
@@ -26,6 +25,9 @@ from polyclinic.objectives import (
     WithTerms,
     gather_studies,
 )
+from servers import free_port
+
+pytestmark = pytest.mark.processes
 
 NAMES, WIDTH, D = ("a", "b", "c"), 4, 6
 SIZES = (5, 3)
@@ -124,9 +126,7 @@ def _rank(rank: int, port: int, out: Path) -> None:
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, Tensor]]]:
     """What each of two processes found."""
     out = tmp_path_factory.mktemp("ranks")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     mp.spawn(_rank, args=(port, out), nprocs=2)
     return [torch.load(out / f"{rank}.pt", weights_only=True) for rank in range(2)]
 

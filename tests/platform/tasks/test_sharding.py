@@ -22,6 +22,8 @@ from polyclinic.tasks.layer_decay import blocks_of
 from rank_runs import end_ranks, start_ranks
 from sharded_runs import KINDS, STEPS, STUDIES, pulses, train
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -30,7 +32,7 @@ def ranks(tmp_path_factory: pytest.TempPathFactory, phantom_cohort: Path) -> Pat
     """Where two ranks left a checkpoint of each kind."""
     out = tmp_path_factory.mktemp("ranks")
     started = start_ranks(str(ROOT / "tests" / "sharded_runs.py"), str(phantom_cohort), str(out), *KINDS, folder=out)
-    for ended in end_ranks(started, out, timeout=400):
+    for ended in end_ranks(started, out):
         assert ended.code == 0, ended.errors
         # The strategy may lie of its world; the process group does not.
         assert [line for line in ended.out.splitlines() if "ranks" in line] == [f"ranks 2 {kind}" for kind in KINDS]
@@ -88,7 +90,7 @@ def test_a_run_of_one_process_goes_on_with_sharded_encoders(phantom_cohort: Path
     two = tmp_path / "two"
     two.mkdir()
     words = [str(ROOT / "tests" / "sharded_runs.py"), str(phantom_cohort), str(two), "contrast"]
-    for ended in end_ranks(start_ranks(*words, folder=two, GOING_ON=json.dumps(going_on)), two, timeout=400):
+    for ended in end_ranks(start_ranks(*words, folder=two, GOING_ON=json.dumps(going_on)), two):
         assert ended.code == 0, ended.errors
     one, sharded = (_content(tmp_path / folder / "contrast.ckpt") for folder in ("one", "two"))
     assert sharded["global_step"] == 2 * STEPS
@@ -112,7 +114,7 @@ def test_a_checkpoint_of_sharded_encoders_says_the_same_outside(pulse_cohort: Pa
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(content))
     words = ["fit", "-c", "config.yaml", "-c", str(ROOT / "experiments" / "scale" / "sharded.yaml")]
     started = start_ranks("-m", "polyclinic.cli", *words, "--json", "fit.json", folder=tmp_path)
-    for ended in end_ranks(started, tmp_path, timeout=400):
+    for ended in end_ranks(started, tmp_path):
         assert ended.code == 0, ended.errors
     told = torch.load(tmp_path / "embedded.pt", weights_only=True)
     assert told["ranks"] == 2

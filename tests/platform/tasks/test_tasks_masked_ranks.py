@@ -1,9 +1,9 @@
 """Masked pretraining on two real ranks against one process on the joined batch, a modality absent on one rank."""
 
 import os
-import socket
 from pathlib import Path
 
+import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
@@ -13,6 +13,9 @@ from torch.nn.parallel import DistributedDataParallel
 from masked_tasks import MODALITIES, batch_of, masked_task
 from polyclinic.data import Batch
 from polyclinic.tasks import MaskedPretraining
+from servers import free_port
+
+pytestmark = pytest.mark.processes
 
 STEPS, SPLIT, STUDIES, RATE = 3, 5, 12, 0.1
 
@@ -74,9 +77,7 @@ def _rank(rank: int, port: int, cohort: str, out: str) -> None:
 
 
 def test_two_ranks_give_the_gradients_of_one_process(phantom_cohort: Path, tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     mp.spawn(_rank, args=(port, str(phantom_cohort), str(tmp_path)), nprocs=2)
     ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
     assert [one["world"] for one in ranks] == [2, 2]

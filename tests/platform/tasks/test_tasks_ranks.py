@@ -2,11 +2,11 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
@@ -17,6 +17,9 @@ from polyclinic.data import Batch
 from polyclinic.objectives import Symile
 from polyclinic.tasks.encoders import encode_batch
 from pulse import Pulse
+from servers import free_port
+
+pytestmark = pytest.mark.processes
 
 NAMES, STEPS, SPLIT = ("a", "b", "c"), 3, 5
 
@@ -71,7 +74,7 @@ def test_two_ranks_train_the_same_weights_and_tell_the_same(pulse_cohort: Path, 
     subprocess.run(
         [sys.executable, str(script), str(pulse_cohort), str(tmp_path)],
         check=True,
-        timeout=200,
+        timeout=1000,
         env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(Path(__file__).parents[2]), "HOME": str(tmp_path)},
         cwd=tmp_path,
     )
@@ -136,10 +139,7 @@ def _rank(rank: int, port: int, out: Path) -> None:
 
 def test_a_modality_that_one_rank_lacks_trains_as_in_one_process(tmp_path: Path) -> None:
     """Three steps in parts that are computed again, ragged ranks, and no search for unused parameters."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.spawn(_rank, args=(port, tmp_path), nprocs=2)
+    mp.spawn(_rank, args=(free_port(), tmp_path), nprocs=2)
     expected = _trained(Towers(), slice(0, 8))
     assert not torch.equal(expected["encoders.b.tokenizer.embed.weight"], Towers().encoders["b"].tokenizer.embed.weight)
     for rank in range(2):

@@ -1,7 +1,6 @@
 """Two real ranks against one process on the joined batch: every task, objective and fusion, any modality missing."""
 
 import os
-import socket
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -39,6 +38,9 @@ from polyclinic.objectives import (
 )
 from polyclinic.tasks import ContrastivePretraining, Downstream
 from pulse import Pulse
+from servers import free_port
+
+pytestmark = pytest.mark.processes
 
 NAMES, WIDTH, STUDIES, SPLIT = ("a", "b", "c"), 8, 12, 7
 OBJECTIVES: dict[str, Callable[[], Objective]] = {
@@ -150,9 +152,7 @@ def _rank(rank: int, port: int, out: Path) -> None:
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, list[dict[str, Tensor]]]]:
     """What each of two processes found."""
     out = tmp_path_factory.mktemp("ranks")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     mp.spawn(_rank, args=(port, out), nprocs=2)
     return [torch.load(out / f"{rank}.pt", weights_only=True) for rank in range(2)]
 

@@ -1,8 +1,6 @@
 """The scripts for several nodes: torchrun with two agents, and a job of SLURM that is preempted and goes on."""
 
-import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +13,9 @@ from mlflow import MlflowClient
 
 from polyclinic.cli import main
 from polyclinic.restore import restore
+from servers import free_port
+
+pytestmark = pytest.mark.processes
 
 ROOT = Path(__file__).parents[3]
 SCALE = ROOT / "experiments" / "scale"
@@ -66,16 +67,13 @@ def _runs(folder: Path) -> list[str]:
 
 @pytest.mark.slow
 def test_two_nodes_of_torchrun_train_together(config: Path, tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = _environment(tmp_path, NODES="2", PROCESSES="1", HEAD=f"127.0.0.1:{port}")
+    environment = _environment(tmp_path, NODES="2", PROCESSES="1", HEAD=f"127.0.0.1:{free_port()}")
     words = ["sh", str(SCALE / "torchrun.sh"), str(config), "--trainer.strategy", "ddp"]
     nodes = [
         subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         for _ in range(2)
     ]
-    told = [node.communicate(timeout=200)[0].decode() for node in nodes]
+    told = [node.communicate(timeout=1000)[0].decode() for node in nodes]
     assert [node.returncode for node in nodes] == [0, 0], told
     assert sum("MEMBER: 2/2" in one for one in told) == 1
     assert sum("next: polyclinic" in one for one in told) == 1
@@ -99,10 +97,11 @@ def test_a_preempted_job_is_queued_again_and_goes_on(config: Path, tmp_path: Pat
         [*words, "--trainer.max_epochs", "5000"], cwd=tmp_path, env=_environment(tmp_path, **job),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
-    deadline = time.monotonic() + 100
-    while not list(tmp_path.glob("runs/*/*/checkpoints/last.ckpt")) and time.monotonic() < deadline:
+    deadline = time.monotonic() + 1000
+    while not list(tmp_path.glob("runs/*/*/checkpoints/last.ckpt")) and first.poll() is None:
+        assert time.monotonic() < deadline
         time.sleep(0.2)
-    os.kill(first.pid, signal.SIGUSR1)
+    first.send_signal(signal.SIGUSR1)
     while not (tmp_path / "requeued").exists() and first.poll() is None and time.monotonic() < deadline:
         time.sleep(0.2)
     first.kill()
@@ -116,7 +115,7 @@ def test_a_preempted_job_is_queued_again_and_goes_on(config: Path, tmp_path: Pat
     again = subprocess.run(
         [*words, "--trainer.max_epochs", "5000", "--trainer.max_steps", str(more)],
         cwd=tmp_path, env=_environment(tmp_path, **job, SLURM_RESTART_COUNT="1"), capture_output=True, text=True,
-        timeout=200,
+        timeout=1000,
     )  # fmt: skip
     assert again.returncode == 0, again.stdout + again.stderr
     assert "Restoring states from the checkpoint path at" in again.stdout + again.stderr
@@ -143,7 +142,7 @@ def _fit(config: Path, folder: Path, *words: str, **more: str) -> tuple[dict[str
     command = [sys.executable, "-m", "polyclinic.cli", "fit", "-c", str(config), *words]
     done = subprocess.run(
         [*command, "--trainer.logger.init_args.out", "runs"], cwd=folder, env=_environment(folder, **more),
-        capture_output=True, text=True, timeout=200,
+        capture_output=True, text=True, timeout=1000,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return _last(folder), done.stderr

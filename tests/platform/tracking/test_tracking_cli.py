@@ -7,6 +7,8 @@ import pytest
 import yaml
 from tracking_runs import artifact, curves, fit, fit_in, runs
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture(autouse=True)
 def _fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from tracking_runs import runs
 
+pytestmark = pytest.mark.processes
+
 TESTS = Path(__file__).parents[2]
 AT_ONCE = ("ok", "exception", "sigint", "sigterm", "sigterm-early")
 CONFIG: dict[str, Any] = {
@@ -62,8 +64,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, pulse_cohort: Path) -> Path
 def codes(folder: Path) -> dict[str, int]:
     """Exit codes of runs that were started at once in one folder; the killed one last, or another would reap it."""
     started = {how: start(folder, how) for how in AT_ONCE}
-    ended = {how: process.wait(timeout=250) for how, process in started.items()}
-    return ended | {"sigkill": start(folder, "sigkill").wait(timeout=250)}
+    ended = {how: process.wait(timeout=1000) for how, process in started.items()}
+    return ended | {"sigkill": start(folder, "sigkill").wait(timeout=1000)}
 
 
 def test_only_a_finished_run_exits_with_zero(codes: dict[str, int], folder: Path) -> None:
@@ -88,7 +90,7 @@ def test_a_resumed_run_is_running_and_its_start_reaps_the_killed_one(codes: dict
     client.set_tag(foreign.info.run_id, "polyclinic.pid", "1")
     checkpoint = json.loads((folder / "ok.json").read_text())["last"]
     resumed = start(folder, "resumed", "--ckpt_path", checkpoint, "--trainer.max_epochs", "2")
-    assert resumed.wait(timeout=250) == 0, (folder / "resumed.log").read_text()
+    assert resumed.wait(timeout=1000) == 0, (folder / "resumed.log").read_text()
     assert (folder / "status.txt").read_text() == "RUNNING"
     found = by_name(folder)
     assert {name: found[name].info.status for name in ("ok", "sigkill", "foreign")} == {

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -18,6 +17,9 @@ from polyclinic.tracking import RunLogger, log_text
 from polyclinic.tracking.entries import Artifact, Ended, Metrics, Tags, from_line, joined, to_line
 from polyclinic.tracking.spool import Spool, left_spools
 from readonly import read_only
+from servers import free_port
+
+pytestmark = pytest.mark.processes
 
 STEPS = 40
 
@@ -35,15 +37,13 @@ def _no_address(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_what_is_logged_while_the_server_is_away_arrives_once(
     empty_store: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     out = tmp_path / "runs"
     with server(tmp_path, port) as uri:
         staying, ending = (RunLogger(out=out, tracking_uri=uri, patience=1) for _ in range(2))
         for logger in (staying, ending):
             logger.log_metrics({"loss": 0.0}, step=0)
-            assert logger.flush(60)
+            assert logger.flush(240)
     for logger in (staying, ending):
         for step in range(1, STEPS):
             logger.log_metrics({"loss": 1 / step}, step=step)
@@ -52,7 +52,7 @@ def test_what_is_logged_while_the_server_is_away_arrives_once(
     ending.finalize("success")
     assert len(left_spools(out)) == 2
     with server(tmp_path, port) as uri:
-        assert staying.flush(60)
+        assert staying.flush(240)
         assert steps_of(uri, staying) == list(range(STEPS))
         staying.finalize("success")
         client = mlflow.MlflowClient(uri)
@@ -80,7 +80,7 @@ def test_a_locked_database_delays_no_step_and_loses_nothing(empty_store: Path, t
     assert not logger.flush(0.5)
     blocker.execute("ROLLBACK")
     blocker.close()
-    assert logger.flush(60)
+    assert logger.flush(240)
     assert steps_of(logger.tracking_uri, logger) == list(range(STEPS))
     logger.finalize("success")
     assert left_spools(tmp_path) == []

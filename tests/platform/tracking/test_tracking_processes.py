@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from tracking_runs import runs
 
+pytestmark = pytest.mark.processes
+
 SCRIPT = """
 import multiprocessing, os, socket, sys, time
 from pathlib import Path

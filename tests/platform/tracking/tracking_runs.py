@@ -99,7 +99,7 @@ def server(folder: Path, port: int) -> Iterator[str]:
         )
     address = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while True:
             assert process.poll() is None, (folder / "server.log").read_text()
             assert time.monotonic() < deadline

@@ -17,6 +17,7 @@ from polyclinic.deploy.service.answers import BundleCard, Error, Scores, State
 from polyclinic.deploy.service.desk import Desk
 from polyclinic.deploy.service.refusal import Refusal
 from polyclinic.deploy.service.sorting import FILES
+from polyclinic.deploy.service.throttle import neighbourhood
 from polyclinic.deploy.service.upload import Upload
 
 _LONGEST_FINDING = 200
@@ -25,7 +26,7 @@ _OF_SCORE = (408, 413, 415, 422, 503)
 _SAID = {
     400: "A broken request.", 401: "No valid token.", 403: "Sent by a page of another site.", 408: "Sent too slowly.",
     413: "Too large.", 415: "Not multipart.", 422: "Nothing of it can be read, or it is not what is expected.",
-    429: "Too many requests.", 503: "Busy, or a process was just stopped.",
+    429: "Too many requests.", 503: "Busy, a process was just stopped, or the audit log cannot be written.",
 }  # fmt: skip
 
 
@@ -61,6 +62,7 @@ def _add_state(app: FastAPI, desk: Desk) -> None:
         """Whether a study can be scored now."""
         if not desk.model.ready or not desk.readers.ready:
             raise Refusal(503, "a process is being started", {"Retry-After": "1"})
+        await desk.check_audit()
         return State(status="ready")
 
     @app.get(access.BUNDLE, dependencies=[_token()], responses=_errors(*_ALWAYS), response_model=BundleCard)
@@ -95,17 +97,19 @@ def _add_score(app: FastAPI, desk: Desk, *, largest: int, most: int, seconds: fl
         be read does not speak, and its `problem` says why.
         """
         started = time.monotonic()
-        number = request.state.number = desk.next_number()
+        admission = desk.next_request(neighbourhood(request.client.host) if request.client is not None else "")
+        number = request.state.number = admission.number
         upload, status = None, access.GONE
         used: list[str] = []
         try:
-            with desk.place():
+            async with desk.place(admission):
+                await desk.check_audit()
                 desk.check_finding(explain)
                 upload = Upload(
                     request.headers.get("content-type", ""), largest=largest, most=most, digest=desk.audit.digest
                 )
                 parts = await upload.read(request.headers, request.stream(), seconds=seconds)
-                told = await desk.score(number, parts, used, views=views, finding=explain)
+                told = await desk.score(admission, parts, used, views=views, finding=explain)
                 answer, status = JSONResponse(told, headers={"x-request-number": str(number)}), 200
         except Refusal as refusal:
             status = refusal.status

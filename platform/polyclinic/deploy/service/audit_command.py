@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jsonargparse import auto_cli
 
-from polyclinic.deploy.service.audit import entries_of, verified
+from polyclinic.deploy.service.audit_reading import entries_of, verified
 from polyclinic.terminal import Console
 
 
@@ -28,7 +28,8 @@ def audit(log: Path, find: Path | None = None, expect: str | None = None) -> Non
     if find is not None:
         found = list(entries_of(log, find))
         for place, told in found:
-            console.print(f"line {place}: request {told['number']} at {told['time']}, status {told['status']}")
+            said = f"line {place}: request {told['number']} at {told['time']}, status {told['status']}"
+            console.print(said, markup=False, soft_wrap=True)
         if not found:
             raise ValueError("the file is in no request of this log")
     console.print("next: keep the head where the service cannot write, and give it to --expect later", soft_wrap=True)

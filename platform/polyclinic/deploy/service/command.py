@@ -1,9 +1,9 @@
 """``polyclinic serve``: a bundle behind HTTP, for a browser and for programs."""
 
 import os
-import signal
 import socket
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
@@ -16,8 +16,9 @@ from typing import Any
 from jsonargparse import auto_cli
 
 from polyclinic.deploy.service.audit import AuditLog
-from polyclinic.deploy.service.process import start_model
+from polyclinic.deploy.service.process import end_all, start_model
 from polyclinic.deploy.service.scratch import Scratch
+from polyclinic.deploy.service.stopping import StopRequest
 from polyclinic.deploy.service.token import TOKEN, chosen_token, is_loopback
 from polyclinic.terminal import Console
 
@@ -91,11 +92,11 @@ def serve(
     # The processes that decode files are forked from one that is started below, and must not find it.
     os.environ.pop(TOKEN, None)
     with ExitStack() as ends:
+        stop = ends.enter_context(StopRequest())
         log = AuditLog(audit)
         ends.callback(log.close)
         listener = ends.enter_context(_listener(host, port))
-        # Until requests are taken, a service manager's SIGTERM ends the start as Ctrl-C does, cleanly.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        stop.check()
         scratch = Scratch()
         # Behind the folder that multiprocessing makes in it, and removes when this process ends.
         Finalize(None, scratch.close, exitpriority=_LAST)
@@ -105,11 +106,13 @@ def serve(
             host, listener.getsockname()[1], token if made else None, outside=not is_loopback(host)
         )
         # Imported while the other process loads the bundle, which takes longer.
-        import_module(_SERVER).run(
+        server = import_module(_SERVER)
+        stop.check()
+        server.run(
             first, scratch=scratch, audit=log, listener=listener, token=token, readers=readers, file_mb=file_mb,
             request_mb=request_mb, memory_mb=memory_mb, file_seconds=file_seconds, upload_seconds=upload_seconds,
             per_minute=per_minute, in_flight=in_flight, together=together, hosts=_names(host, allowed_hosts or []),
-            announce=announce,
+            stop=stop, announce=announce,
         )  # fmt: skip
 
 
@@ -131,6 +134,8 @@ def _start_model(bundle: Path, scratch: Scratch, together: int) -> "Future[tuple
     os.environ.update({_BUNDLE: str(bundle.absolute()), "TMPDIR": str(scratch.folder), **_ONE_THREAD})
     tempfile.tempdir = str(scratch.folder)
     started: Future[tuple[Any, dict[str, Any]]] = Future()
+    # Who waits for it may give up; the thread then still has a place for what it started.
+    started.set_running_or_notify_cancel()
 
     def start() -> None:
         try:
@@ -146,9 +151,11 @@ def _start_model(bundle: Path, scratch: Scratch, together: int) -> "Future[tuple
 
 
 def _end(first: "Future[tuple[Any, dict[str, Any]]]") -> None:
-    """Where the service did not come so far as to end it."""
-    if first.exception() is None:
-        first.result()[0].kill()
+    """Leave no process behind, wherever the service was stopped."""
+    while not first.done():
+        end_all()
+        time.sleep(0.01)
+    end_all()
 
 
 def _listener(host: str, port: int) -> socket.socket:

@@ -83,6 +83,7 @@ def _read(bundle: Bundle, head: dict[str, Any], paths: Sequence[Path]) -> bytes:
 
 def _shown(plugin: Modality, raw: Any, item: Item, head: dict[str, Any]) -> dict[str, Any]:
     told: dict[str, Any] = {"number": head["number"], "modality": head["modality"], "problem": None}
+    told["notes"] = list(plugin.notes(raw))
     if isinstance(plugin, Viewable):
         if head["view"]:
             told["view"] = plugin.view(raw).as_json()

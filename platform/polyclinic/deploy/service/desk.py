@@ -2,11 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from polyclinic.deploy.service.audit import AuditLog
+from polyclinic.deploy.service.admission import Admission, Admissions, fair_share
+from polyclinic.deploy.service.audit import AuditLog, AuditLost
 from polyclinic.deploy.service.measures import Measures
 from polyclinic.deploy.service.model import Model
 from polyclinic.deploy.service.reading import Readers, Reading
@@ -28,29 +29,32 @@ class Desk:
 
     def __init__(self, *, model: Model, readers: Readers, audit: AuditLog, measures: Measures, in_flight: int) -> None:
         self.model, self.readers, self.audit, self.measures = model, readers, audit, measures
-        self._most, self._in_flight, self._number = in_flight, 0, audit.number
+        self._admissions, self._number = Admissions(in_flight, measures), audit.number
 
-    def next_number(self) -> int:
-        """Of a request; no two in one audit log have the same."""
+    def next_request(self, client: str) -> Admission:
+        """A request of a client; no two in one audit log have the same number."""
         self._number += 1
-        return self._number
+        share = asyncio.Semaphore(fair_share(self.readers.number))
+        return Admission(number=self._number, client=client, share=share)
 
-    @contextmanager
-    def place(self) -> Iterator[None]:
+    def place(self, admission: Admission) -> AbstractAsyncContextManager[None]:
         """One of the places for studies.
 
         Raises:
             Refusal: all are taken.
         """
-        if self._in_flight >= self._most:
-            raise Refusal(503, "the service is busy; send it again later", {"Retry-After": "1"})
-        self._in_flight += 1
-        self.measures.in_flight.set(self._in_flight)
+        return self._admissions.place(admission)
+
+    async def check_audit(self) -> None:
+        """Return where a line can be added to the audit log.
+
+        Raises:
+            Refusal: it is not there any more as it was written; then nothing is scored.
+        """
         try:
-            yield
-        finally:
-            self._in_flight -= 1
-            self.measures.in_flight.set(self._in_flight)
+            await asyncio.to_thread(self.audit.check)
+        except AuditLost as lost:
+            raise Refusal(503, str(lost)) from None
 
     def check_finding(self, finding: str | None) -> None:
         """Refuse what nobody can explain.
@@ -63,12 +67,12 @@ class Desk:
             raise Refusal(422, f"got another finding to explain, expected one of {known}; set `explain`")
 
     async def score(
-        self, number: int, parts: Sequence[Part], used: list[str], *, views: bool, finding: str | None
+        self, admission: Admission, parts: Sequence[Part], used: list[str], *, views: bool, finding: str | None
     ) -> dict[str, Any]:
         """The answer to one study.
 
         Args:
-            number: of the request.
+            admission: of the request.
             parts: its files.
             used: filled with the modalities that were read, for the audit log.
             views: whether to show them.
@@ -78,20 +82,21 @@ class Desk:
             Refusal: nothing that may speak can be read, or the service cannot do it now.
         """
         groups = sort_parts(parts, self.model.card["_suffixes"])
-        readings = await self._read(number, groups, views=views)
+        readings = await self._read(admission, groups, views=views)
         used += [one.modality for one in readings.values() if one.problem is None]
         items = {name: one.item for name, one in readings.items() if one.problem is None}
         problems = {name: one.problem for name, one in readings.items() if one.problem is not None}
         speaking = {name: item for name, item in items.items() if name not in self._silent}
         if not speaking:
             raise Refusal(422, self._nothing_speaks(problems, items))
-        told = await self.model.score(number, speaking, _only(problems, told=self._query))
-        told["notes"] = [*told["notes"], *self._notes(items, problems)]
+        told = await self.model.score(admission.number, speaking, _only(problems, told=self._query))
+        unused = [f"{name}: {note}" for name, one in readings.items() for note in one.notes]
+        told["notes"] = [*told["notes"], *unused, *self._notes(items, problems)]
         told["files"] = _sorted_as(parts, readings)
         if views:
             told["views"] = {name: one.view for name, one in readings.items() if one.view is not None}
         if finding is not None:
-            told["relevance"] = await self._located(number, readings, speaking, finding)
+            told["relevance"] = await self._located(admission, readings, speaking, finding)
         return told
 
     async def enter(self, number: int, upload: Upload | None, used: Sequence[str], status: int, started: float) -> None:
@@ -111,12 +116,14 @@ class Desk:
         }
         try:
             await asyncio.to_thread(self.audit.add, entry)
+        except AuditLost as lost:
+            raise Refusal(503, str(lost)) from None
         except OSError:
             raise Refusal(503, "the audit log cannot be written, so that nothing is scored; see to its disk") from None
 
-    async def _read(self, number: int, groups: Sequence[Group], *, views: bool) -> dict[str, Reading]:
-        found = await asyncio.gather(
-            *(self.readers.read(number, group.candidates, group.parts, view=views) for group in groups)
+    async def _read(self, admission: Admission, groups: Sequence[Group], *, views: bool) -> dict[str, Reading]:
+        found = await _all_or_none(
+            self.readers.read(admission, group.candidates, group.parts, view=views) for group in groups
         )
         for one in found:
             if one.problem is not None:
@@ -133,15 +140,13 @@ class Desk:
         return {name: readings[name] for name in sorted(readings, key=order.index)}
 
     async def _located(
-        self, number: int, readings: Mapping[str, Reading], items: Mapping[str, bytes], finding: str
+        self, admission: Admission, readings: Mapping[str, Reading], items: Mapping[str, bytes], finding: str
     ) -> dict[str, Any]:
         """Where in its view; a file is decoded once more, as no process keeps what it decoded."""
-        relevance = await self.model.relevance(number, items, finding)
-        again = await asyncio.gather(
-            *(
-                self.readers.read(number, (name,), readings[name].parts, view=False, relevance=values)
-                for name, values in relevance.items()
-            )
+        relevance = await self.model.relevance(admission.number, items, finding)
+        again = await _all_or_none(
+            self.readers.read(admission, (name,), readings[name].parts, view=False, relevance=values)
+            for name, values in relevance.items()
         )
         return {one.modality: one.located for one in again if one.located is not None}
 
@@ -164,6 +169,16 @@ class Desk:
         silent = [self._silent[name] for name in items]
         wanted = [f"send a file of one of {self._query}"] if silent else []
         return "; ".join([*said, *silent, *wanted])
+
+
+async def _all_or_none(work: Iterable[Awaitable[Reading]]) -> list[Reading]:
+    """Where one of them fails, the others are given up, and wait in nobody's way."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 def _sorted_as(parts: Sequence[Part], readings: Mapping[str, Reading]) -> list[str | None]:

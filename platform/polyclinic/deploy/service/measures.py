@@ -17,6 +17,9 @@ class Measures:
             registry=registry,
         )  # fmt: skip
         self.in_flight = Gauge("polyclinic_in_flight", "Studies that are being scored.", registry=registry)
+        self.busy = Gauge(
+            "polyclinic_busy", "Files that are being read, studies that the model scores.", ["kind"], registry=registry
+        )
         self.uploaded = Counter("polyclinic_uploaded_bytes", "Bytes of files.", registry=registry)
         self.unread = Counter(
             "polyclinic_unread_files", "Files that could not be read.", ["modality"], registry=registry

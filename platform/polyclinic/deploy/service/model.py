@@ -13,7 +13,7 @@ from polyclinic.deploy.service.process import Gone, Process, start_model
 from polyclinic.deploy.service.refusal import Refusal
 from polyclinic.deploy.service.wire import pack, unpack
 
-_SECONDS_TO_COMPUTE, _SECONDS_TO_START = 30.0, 20.0
+_SECONDS_TO_COMPUTE, _SECONDS_TO_START = 30.0, 30.0
 _PAUSES = (0.0, 0.2, 1.0, 5.0)
 
 
@@ -32,6 +32,7 @@ class Model:
         self._process: Process | None = None
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._sending = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sending")
+        self._starting = ThreadPoolExecutor(max_workers=1, thread_name_prefix="starting")
         self._ready, self._closed = asyncio.Event(), False
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -74,8 +75,9 @@ class Model:
         return found
 
     def close(self) -> None:
-        """End it."""
+        """End it; one that is being started is left to ``end_all``."""
         self._closed = True
+        self._starting.shutdown(wait=False, cancel_futures=True)
         if (process := self._process) is not None:
             process.kill()
             self._sending.shutdown(cancel_futures=True)
@@ -86,6 +88,7 @@ class Model:
         message = pack({**head, "number": number, "modalities": list(items)}, list(items.values()))
         assert number not in self._waiting, "a request asks one thing after the other"
         self._waiting[number] = future = self._loop.create_future()
+        self._measures.busy.labels("model").inc()
         try:
             async with asyncio.timeout(_SECONDS_TO_COMPUTE):
                 await self._loop.run_in_executor(self._sending, process.send, message)
@@ -97,6 +100,7 @@ class Model:
             raise _stopped() from None
         finally:
             self._waiting.pop(number, None)
+            self._measures.busy.labels("model").dec()
         if answer["problem"] is not None:
             raise Refusal(422, f"the study cannot be scored: {answer['problem']}")
         return answer
@@ -153,7 +157,7 @@ class Model:
             if self._closed:
                 return
             try:
-                process, _ = await asyncio.to_thread(start_model, self._together)
+                process, _ = await self._loop.run_in_executor(self._starting, start_model, self._together)
             except (ValueError, RuntimeError, Gone, OSError, EOFError):
                 continue
             self._take(process)

@@ -1,6 +1,7 @@
 """The pool of processes that decode, seen from the front."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -8,9 +9,10 @@ from functools import partial
 from itertools import count
 from typing import Any
 
+from polyclinic.deploy.service.admission import Admission, Line, fair_share
 from polyclinic.deploy.service.entrances import decode
 from polyclinic.deploy.service.measures import Measures
-from polyclinic.deploy.service.process import Gone, Process
+from polyclinic.deploy.service.process import Gone, Process, end_starts
 from polyclinic.deploy.service.refusal import Refusal
 from polyclinic.deploy.service.scratch import Scratch
 from polyclinic.deploy.service.upload import Part
@@ -33,6 +35,7 @@ class Reading:
         parts: the files.
         problem: why none does, in a sentence.
         item: prepared tensors, as stored by safetensors.
+        notes: what of the files was not used, in sentences.
         view: as ``View.as_json`` gives it.
         located: as ``Located.as_json`` gives it.
     """
@@ -42,6 +45,7 @@ class Reading:
     parts: Sequence[Part]
     problem: str | None
     item: bytes = b""
+    notes: tuple[str, ...] = ()
     view: dict[str, Any] | None = None
     located: dict[str, Any] | None = None
 
@@ -61,17 +65,17 @@ class Readers:
         scratch: where their folders are.
         memory: bytes that a file may take.
         largest: bytes of a file.
-        seconds: that a file may take.
+        seconds: that a file may take, besides those for which no processor was free.
         measures: of the service.
     """
 
     def __init__(
         self, *, number: int, scratch: Scratch, memory: int, largest: int, seconds: float, measures: Measures
     ) -> None:
-        self._number, self._scratch, self._seconds = number, scratch, seconds
+        self.number, self._scratch, self._seconds = number, scratch, seconds
         self._limits = (memory, largest, int(seconds) + 1)
         self._measures, self._names = measures, count()
-        self._idle: asyncio.Queue[_Reader] = asyncio.Queue()
+        self._line: Line[_Reader] = Line(fair_share(number))
         self._all: list[_Reader] = []
         self._threads = ThreadPoolExecutor(max_workers=number, thread_name_prefix="reading")
         self._starting = ThreadPoolExecutor(max_workers=1, thread_name_prefix="starting")
@@ -90,11 +94,11 @@ class Readers:
 
     async def start(self) -> None:
         """Start all of them."""
-        await asyncio.gather(*(self._add() for _ in range(self._number)))
+        await asyncio.gather(*(self._add() for _ in range(self.number)))
 
     async def read(
         self,
-        number: int,
+        admission: Admission,
         candidates: Sequence[str],
         parts: Sequence[Part],
         *,
@@ -104,7 +108,7 @@ class Readers:
         """Decode and prepare the files of one modality.
 
         Args:
-            number: of the request.
+            admission: of the request.
             candidates: modalities that they may be of, in order.
             parts: the files.
             view: whether to show it.
@@ -113,10 +117,11 @@ class Readers:
         Raises:
             Refusal: no process is free in time, or one was ended from outside.
         """
+        number = admission.number
         head = {"number": number, "candidates": list(candidates), "names": [one.filename for one in parts]}
         head |= {"view": view, "relevance": None if relevance is None else list(relevance)}
         try:
-            answer, blobs = unpack(await self._asked(pack(head, [one.content for one in parts])))
+            answer, blobs = unpack(await self._asked(admission, pack(head, [one.content for one in parts])))
         except _Unanswered as reason:
             return Reading(candidates=tuple(candidates), modality=candidates[0], parts=parts, problem=str(reason))
         if answer["number"] != number:
@@ -129,6 +134,7 @@ class Readers:
             parts=parts,
             problem=answer["problem"],
             item=blobs[0] if blobs else b"",
+            notes=tuple(answer.get("notes", ())),
             view=answer.get("view"),
             located=answer.get("located"),
         )
@@ -136,48 +142,63 @@ class Readers:
     def close(self) -> None:
         """End all of them."""
         self._closed = True
+        self._starting.shutdown(wait=False, cancel_futures=True)
+        end_starts()
+        self._starting.shutdown()
         for reader in self._all:
             reader.process.kill()
         self._threads.shutdown()
-        self._starting.shutdown(cancel_futures=True)
         for reader in self._all:
             reader.process.forget()
 
-    async def _free(self) -> _Reader:
+    async def _free(self, client: str) -> _Reader:
         """A process that lives; one that died with nothing to do fails no request."""
         try:
             async with asyncio.timeout(_SECONDS_IN_LINE):
-                while (reader := await self._idle.get()).process.ended:
+                while (reader := await self._line.take(client)).process.ended:
                     self._measures.replaced.labels("reading").inc()
+                    self._line.release(client)
                     self._background(self._replace(reader))
         except TimeoutError:
             raise Refusal(503, "too many files wait to be read; send it again later", {"Retry-After": "5"}) from None
         return reader
 
-    async def _asked(self, message: bytes) -> bytes:
-        reader = await self._free()
-        future = asyncio.get_running_loop().run_in_executor(self._threads, reader.process.exchange, message)
-        reader.read += 1
-        whole = False
-        try:
-            done, _ = await asyncio.wait({future}, timeout=self._seconds)
-            if not done:
-                raise _Unanswered(f"took longer than {self._seconds:g} s to read")
-            answer = future.result()
-            whole = True
-            return answer
-        except Gone as gone:
-            if gone.by_fault:
-                raise _Unanswered("ended the process that read it; it is broken, or needs too much memory") from None
-            raise Refusal(
-                503, "the process that read a file was stopped; send it again", {"Retry-After": "1"}
-            ) from None
-        finally:
-            self._give_back(reader, future, whole=whole)
+    async def _asked(self, admission: Admission, message: bytes) -> bytes:
+        async with admission.share:
+            reader = await self._free(admission.client)
+            admission.working = True
+            future = asyncio.get_running_loop().run_in_executor(self._threads, reader.process.exchange, message)
+            reader.read += 1
+            whole = False
+            self._measures.busy.labels("reading").inc()
+            try:
+                await self._in_time(reader.process, future)
+                answer = future.result()
+                whole = True
+                return answer
+            except Gone as gone:
+                if gone.by_fault:
+                    said = "ended the process that read it; it is broken, or needs too much memory"
+                    raise _Unanswered(said) from None
+                raise Refusal(
+                    503, "the process that read a file was stopped; send it again", {"Retry-After": "1"}
+                ) from None
+            finally:
+                self._measures.busy.labels("reading").dec()
+                self._line.release(admission.client)
+                self._give_back(reader, future, whole=whole)
+
+    async def _in_time(self, process: Process, future: "asyncio.Future[bytes]") -> None:
+        """Wait for an answer. A file does not take longer because the machine has other work."""
+        started, waited = time.monotonic(), process.waited
+        while (left := started + self._seconds + max(0.0, process.waited - waited) - time.monotonic()) > 0:
+            if (await asyncio.wait({future}, timeout=left))[0]:
+                return
+        raise _Unanswered(f"took longer than {self._seconds:g} s to read")
 
     def _give_back(self, reader: _Reader, future: "asyncio.Future[bytes]", *, whole: bool) -> None:
         if whole and reader.read < _RECYCLE_AFTER:
-            self._idle.put_nowait(reader)
+            self._line.add(reader)
             return
         if not whole:
             self._measures.replaced.labels("reading").inc()
@@ -201,18 +222,20 @@ class Readers:
             if self._closed:
                 return
             await asyncio.sleep(_PAUSES[min(attempt, len(_PAUSES) - 1)])
-            folder = f"reader-{next(self._names)}"
             try:
-                process = await self._start_soon(partial(self._started, folder))
+                reader = await self._start_soon(self._started)
             except (RuntimeError, OSError, EOFError):
                 continue
-            reader = _Reader(process=process, folder=folder)
-            self._all.append(reader)
-            self._idle.put_nowait(reader)
+            self._line.add(reader)
             return
 
-    def _started(self, folder: str) -> Process:
-        return Process(decode, (str(self._scratch.folder / folder), *self._limits))
+    def _started(self) -> _Reader:
+        folder = f"reader-{next(self._names)}"
+        process = Process(decode, (str(self._scratch.folder / folder), *self._limits))
+        reader = _Reader(process=process, folder=folder)
+        # Here, as a stop may come before whoever waits for it has it.
+        self._all.append(reader)
+        return reader
 
     async def _start_soon(self, function: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._starting, function)

@@ -3,12 +3,12 @@
 import asyncio
 import json
 import logging
-import signal
 import socket
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 import h11
@@ -18,17 +18,18 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from polyclinic.deploy.service.access import Guard
 from polyclinic.deploy.service.app import build_app
-from polyclinic.deploy.service.audit import AuditLog
+from polyclinic.deploy.service.audit import AuditLog, AuditLost
 from polyclinic.deploy.service.desk import Desk
 from polyclinic.deploy.service.measures import Measures
 from polyclinic.deploy.service.model import Model
-from polyclinic.deploy.service.process import Process
+from polyclinic.deploy.service.process import Process, end_all
 from polyclinic.deploy.service.reading import Readers
 from polyclinic.deploy.service.scratch import Scratch
-from polyclinic.deploy.service.throttle import Throttle
+from polyclinic.deploy.service.stopping import StopRequest
+from polyclinic.deploy.service.throttle import Throttle, neighbourhood
 
 _SECONDS_TO_STOP, _SECONDS_IDLE, _SECONDS_FOR_HEADERS = 10, 20, 10.0
-_MOST_CONNECTIONS = 512
+_MOST_CONNECTIONS, _MOST_OF_ONE_CLIENT = 512, 256
 _MEGABYTE = 1 << 20
 logger = logging.getLogger("polyclinic.deploy.service")
 
@@ -39,9 +40,16 @@ class TimedProtocol(H11Protocol):
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for the first request."""
+        """Wait for the first request; one client cannot have all connections."""
         super().connection_made(transport)
-        self._wait()
+        if len(self.connections) > _MOST_OF_ONE_CLIENT and self._own_connections() > _MOST_OF_ONE_CLIENT:
+            transport.abort()
+        else:
+            self._wait()
+
+    def _own_connections(self) -> int:
+        client = _client(self)
+        return sum(_client(one) == client for one in self.connections)
 
     def data_received(self, data: bytes) -> None:
         """Wait on, where a head is not whole yet."""
@@ -77,6 +85,10 @@ class TimedProtocol(H11Protocol):
             self._deadline = None
 
 
+def _client(connection: Any) -> str:
+    return neighbourhood(connection.client[0]) if connection.client else ""
+
+
 def run(
     first: "Future[tuple[Process, dict[str, Any]]]",
     *,
@@ -94,6 +106,7 @@ def run(
     per_minute: int,
     in_flight: int,
     together: int,
+    stop: StopRequest,
     announce: Callable[[dict[str, Any]], None],
 ) -> None:
     """Serve until SIGTERM or Ctrl-C.
@@ -114,15 +127,20 @@ def run(
         per_minute: requests of one client.
         in_flight: studies at a time.
         together: studies that are scored together, at most.
+        stop: asked for by SIGTERM or Ctrl-C.
         announce: called with what the bundle is, when the first request can be answered.
 
     Raises:
-        ValueError: the bundle cannot be loaded.
+        ValueError: the bundle cannot be loaded, or the audit log cannot be written.
+        KeyboardInterrupt: it was stopped before it was ready.
     """
     _log_plainly()
     measures = Measures()
 
     async def main() -> None:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None, "asyncio.run makes one"
+        stop.react(partial(loop.call_soon_threadsafe, task.cancel))
         pool = Readers(
             number=readers, scratch=scratch, memory=memory_mb * _MEGABYTE, largest=file_mb * _MEGABYTE,
             seconds=file_seconds, measures=measures,
@@ -137,20 +155,32 @@ def run(
             app = build_app(desk, largest=file_mb * _MEGABYTE, most=request_mb * _MEGABYTE, seconds=upload_seconds)
             guard = Guard(app, hosts=hosts, token=token, throttle=Throttle(per_minute), measures=measures)
             server = uvicorn.Server(_settings(guard))
-            await asyncio.to_thread(audit.add, {"event": "start", "bundle": card["sha256"]})
+            await _enter(audit, "start", card)
             announce(card)
-            # uvicorn raises the signals that stopped it once more, when all is done: they have been heeded.
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, lambda *_: None)
+            # From here on uvicorn listens to the signals; one that comes just before it does is not lost.
+            stop.react(partial(setattr, server, "should_exit", True))
             await server.serve(sockets=[listener])
-            await asyncio.to_thread(audit.add, {"event": "stop", "bundle": card["sha256"]})
+            await _enter(audit, "stop", card)
         finally:
             starting.cancel()
             pool.close()
             if model is not None:
                 model.close()
+            end_all()
 
-    asyncio.run(main())
+    try:
+        asyncio.run(main())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+
+
+async def _enter(audit: AuditLog, event: str, card: dict[str, Any]) -> None:
+    try:
+        await asyncio.to_thread(audit.add, {"event": event, "bundle": card["sha256"]})
+    except AuditLost as lost:
+        raise ValueError(str(lost)) from None
+    except OSError as error:
+        raise ValueError(f"the audit log cannot be written ({type(error).__name__}); see to its disk") from None
 
 
 def _settings(app: ASGIApp) -> uvicorn.Config:

@@ -1,0 +1,48 @@
+"""The tests that start processes, ten times beside four busy processes: how many of the runs have a failure.
+
+``POLYCLINIC_FLAKE_RUNS`` sets another number of runs, ``POLYCLINIC_FLAKE_TESTS`` another expression of markers.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+
+from benchmarks.measure import Figure
+
+COMMAND = "python -m benchmarks flakes"
+RUNS, TESTS = "POLYCLINIC_FLAKE_RUNS", "POLYCLINIC_FLAKE_TESTS"
+BUSY, SECONDS_OF_A_TEST = 4, 1200
+
+
+def measure() -> list[Figure]:
+    """Run them, and show which tests failed."""
+    runs, tests = int(os.environ.get(RUNS, "10")), os.environ.get(TESTS, "processes")
+    with _busy_processes():
+        failed = sum(_fails(tests, place) for place in range(1, runs + 1))
+    return [
+        Figure(name="suite.flakes", value=failed, unit=f"of {runs} runs", command=COMMAND, goal=0, at_most=True)
+    ]  # fmt: skip
+
+
+@contextmanager
+def _busy_processes() -> Iterator[None]:
+    busy = [subprocess.Popen(["sh", "-c", "while :; do :; done"]) for _ in range(BUSY)]
+    try:
+        yield
+    finally:
+        for one in busy:
+            one.kill()
+            one.wait()
+
+
+def _fails(tests: str, place: int) -> bool:
+    command = [sys.executable, "-m", "pytest", "-q", "-m", tests, "-o", f"timeout={SECONDS_OF_A_TEST}"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    said = [line for line in ran.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    # No test at all (5) would be no failure of a test, and still a wrong figure.
+    Console().print(f"run {place}: exit code {ran.returncode}", *said, sep="\n", markup=False)
+    return ran.returncode != 0
