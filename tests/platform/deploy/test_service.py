@@ -90,6 +90,17 @@ def test_studies_that_come_together_get_their_own_scores(
     assert together > 1
 
 
+@pytest.mark.public_report(23)
+def test_laboratory_names_are_found_or_noted(service: Served, study_files: dict[str, Path]) -> None:
+    plain = study_files["tabular"].read_bytes()
+    renamed = plain.replace(b"\ncreatinine,", b"\nCreatinine (umol/L),") + b"serum porcelain,3,\n"
+    assert renamed.count(b"Creatinine (umol/L)") == 1
+    answers = [service.post([("tabular", ("labs.csv", one))]).json() for one in (plain, renamed)]
+    assert answers[1]["findings"] == answers[0]["findings"]
+    assert answers[0]["notes"] == []
+    assert answers[1]["notes"] == ["tabular: not used, as no column has the name: 'serum porcelain'"]
+
+
 def test_views_and_relevance_come_when_asked_for(service: Served, study_files: dict[str, Path]) -> None:
     files = _files(study_files, "xray", "ecg", "tabular", "report")
     told = service.score(files, views="true", explain="anemia").json()

@@ -5,6 +5,7 @@ import hmac
 import json
 import math
 import re
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
