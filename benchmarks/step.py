@@ -11,12 +11,12 @@ from typing import Any
 
 import lightning.pytorch as L
 import torch
-import yaml
 from lightning.pytorch.callbacks import Callback
 
 from benchmarks.measure import Figure
 from polyclinic.cli import main
 from polyclinic.restore import build
+from polyclinic.yaml_loader import load_yaml
 
 STUDIES, WARM_EPOCHS, EPOCHS = 3000, 1, 4
 COMMAND = "python -m benchmarks step"
@@ -57,7 +57,7 @@ def measure() -> list[Figure]:
         cohort = Path(folder) / "cohort"
         if main(["cohort", "phantom", str(cohort), "--studies", str(STUDIES)]):
             raise RuntimeError("the phantom cohort could not be written")
-        config = yaml.safe_load(Path("experiments/phantom/symile.yaml").read_text(encoding="utf-8"))
+        config = load_yaml(Path("experiments/phantom/symile.yaml").read_bytes(), name="symile.yaml")
         data = config["data"] | {"cohort": str(cohort / "cohort.yaml"), "prepared": str(Path(folder) / "prepared")}
         built = build({"model": config["model"], "data": data})
         clock = Clock()

@@ -16,13 +16,13 @@ from typing import Any
 
 import lightning.pytorch as L
 import torch
-import yaml
 from lightning.pytorch.callbacks import Callback
 
 from benchmarks.measure import Figure
 from polyclinic.cli import main
 from polyclinic.restore import build
 from polyclinic.tasks.encoders import encode_batch
+from polyclinic.yaml_loader import load_yaml
 
 STUDIES, BATCH, EPOCHS, TOGETHER = 1200, 64, 12, 10
 COMMAND = "python -m benchmarks step_overhead"
@@ -90,7 +90,7 @@ def _fit(folder: Path) -> None:
 
 def _loop(folder: Path) -> Iterator[float]:
     """Seconds of each step as one would write it by hand."""
-    config = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
+    config = load_yaml(CONFIG.read_bytes(), name=CONFIG.name)
     built = build({"model": config["model"], "data": config["data"] | _data(folder)})
     built.data.setup("fit")
     task, loader = built.model, built.data.train_dataloader()

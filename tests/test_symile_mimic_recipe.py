@@ -22,6 +22,7 @@ from polyclinic.data import Batch
 from polyclinic.modality import ArrayRow, UnreadableSource, settings
 from polyclinic.physiology import Patient
 from polyclinic.restore import build, restore
+from polyclinic.yaml_loader import load_yaml
 
 FOLDER = Path(__file__).parent.parent / "experiments" / "symile_mimic"
 SIDE, SAMPLES, WIDTH, BATCH = 32, 64, 16, 6
@@ -125,7 +126,7 @@ class _Published(nn.Module):
 
 
 def _task_and_batch(released: Path, tmp_path: Path) -> tuple[Any, Batch]:
-    config = yaml.safe_load((FOLDER / "symile.yaml").read_text())
+    config = load_yaml((FOLDER / "symile.yaml").read_bytes(), name="symile.yaml")
     if not (tmp_path / "cohort").exists():
         run.run("cohort", "build", "symile-mimic-published", "--root", released, "--out", tmp_path / "cohort")
     config["data"] |= {"cohort": str(tmp_path / "cohort" / "cohort.yaml"), "batch_size": BATCH, "num_workers": 0}
@@ -152,7 +153,7 @@ def _in_order(state: dict[str, Tensor]) -> list[Tensor]:
 
 
 def test_the_published_settings_are_in_the_recipe() -> None:
-    config = yaml.safe_load((FOLDER / "symile.yaml").read_text())
+    config = load_yaml((FOLDER / "symile.yaml").read_bytes(), name="symile.yaml")
     model, data = config["model"]["init_args"], config["data"]
     objective = model["objective"]["init_args"]
     assert math.log(objective["initial_scale"]) == pytest.approx(-7, abs=1e-12)

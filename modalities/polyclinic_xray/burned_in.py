@@ -46,7 +46,7 @@ class _Mark(NamedTuple):
         return self.bottom - self.top
 
 
-def find_words(renderings: Iterable[Float[np.ndarray, "H W"]]) -> list[Word]:
+def find_words(renderings: Iterable[Float[np.ndarray, "H W"]], *, recognise: bool = True) -> list[Word]:
     """Where words seem to be drawn in an image: what either of two rules finds in any of its renderings.
 
     ``strokes`` finds at least four marks of one height, on one line, of one even shade. A mark is a connected region
@@ -60,6 +60,7 @@ def find_words(renderings: Iterable[Float[np.ndarray, "H W"]]) -> list[Word]:
 
     Args:
         renderings: of one image, in [0, 1]; one that hardly differs from an earlier one is left out.
+        recognise: whether to read the image as well, which takes about a second.
 
     Returns:
         Boxes that do not overlap, each with the rules that found it.
@@ -72,10 +73,11 @@ def find_words(renderings: Iterable[Float[np.ndarray, "H W"]]) -> list[Word]:
             continue
         levels.append(as_bytes)
         words += [Word(box, frozenset({"strokes"})) for box in find_strokes(pixels)]
-    return merged([*words, *(Word(box, frozenset({"ocr"})) for box in read_words(levels))])
+    boxes = read_words(levels) if recognise else []
+    return merged([*words, *(Word(box, frozenset({"ocr"})) for box in boxes)])
 
 
-def words_in(source: Path, raw: Radiograph) -> list[Word]:
+def words_in(source: Path, raw: Radiograph, *, recognise: bool = True) -> list[Word]:
     """What ``find_words`` finds in every rendering of a file and of what was read of it.
 
     Raises:
@@ -84,7 +86,7 @@ def words_in(source: Path, raw: Radiograph) -> list[Word]:
     with warnings.catch_warnings():
         # pydicom warns of every odd value, which does not matter here.
         warnings.simplefilter("ignore")
-        return find_words(renderings_of(source, raw))
+        return find_words(renderings_of(source, raw), recognise=recognise)
 
 
 def suspect_words(pixels: Float[np.ndarray, "H W"]) -> bool:

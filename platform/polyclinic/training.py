@@ -105,10 +105,10 @@ class PolyclinicCLI(LightningCLI):
             _ = self.datamodule.cohort
             if self.config.subcommand == "fit":
                 self.datamodule.refuse_order()
-                if self._resumed is not None:
-                    refuse_changed_cohort(self._resumed, self.datamodule.cohort, new_run=self.config.fit.new_run)
                 self._check_labels()
             self._refuse_overlap(self._take_weights())
+            if self.config.subcommand == "fit" and self._resumed is not None:
+                refuse_changed_cohort(self._resumed, self.datamodule.cohort, new_run=self.config.fit.new_run)
         if self.config.subcommand == "test" and not is_overridden("test_step", self.model):
             task = type(self.model)
             raise ValueError(f"got `test` of {task.__name__}, which has none; use {_NEXT[task].format('CHECKPOINT')}")

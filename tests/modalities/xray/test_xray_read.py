@@ -155,7 +155,7 @@ def test_padding_behind_the_pixels_is_passed_over(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (gzip.compress(b"a" * 500), "a gzip file: unpack it first"),
+        (gzip.compress(b"a" * 500, mtime=0), "a gzip file: unpack it first"),
         (b"PK\x03\x04" + b"\0" * 200, "a zip file: unpack it first"),
         (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3", "a PDF document"),
         (b"name,value\ncreatinine,1.1\n", r"text \(such as CSV, HTML or JSON\)"),

@@ -517,7 +517,7 @@ def test_everything_that_is_wrong_is_told_with_its_studies_and_the_exit_code(
     said = capsys.readouterr()
     sentence = said.err.strip().splitlines()[-1]
     assert sentence.startswith("error: 25 sources unreadable, 1 error")
-    assert "xray has the worst, same-measurement-across-splits, in 2 studies" in sentence
+    assert "xray has the worst, unreadable, in 25 studies" in sentence
     told = json.loads(out.read_text())
     xray = told["modalities"]["xray"]
     assert told["severity"] == "error"

@@ -275,7 +275,7 @@ def test_the_command_tells_two_cohorts_apart(
     assert main([*words, "--second_splits", "[dev]"]) == 1
     assert "got split 'dev'" in capfd.readouterr().err
     assert main(["cohort", "overlap", "a/table.csv", "b/cohort.yaml"]) == 1
-    assert "table.csv is not a weights-only checkpoint" in capfd.readouterr().err
+    assert "table.csv is damaged or not a weights-only checkpoint" in capfd.readouterr().err
 
 
 @pytest.mark.public_report(15)

@@ -6,8 +6,9 @@ import logging
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -134,13 +135,10 @@ def run(
         ValueError: the bundle cannot be loaded, or the audit log cannot be written.
         KeyboardInterrupt: it was stopped before it was ready.
     """
-    _log_plainly()
     measures = Measures()
 
     async def main() -> None:
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
-        assert task is not None, "asyncio.run makes one"
-        stop.react(partial(loop.call_soon_threadsafe, task.cancel))
+        stop.react(_cancellation())
         pool = Readers(
             number=readers, scratch=scratch, memory=memory_mb * _MEGABYTE, largest=file_mb * _MEGABYTE,
             seconds=file_seconds, measures=measures,
@@ -168,8 +166,22 @@ def run(
                 model.close()
             end_all()
 
-    try:
+    _log_plainly()
+    with _cancelled_as_interrupted():
         asyncio.run(main())
+
+
+def _cancellation() -> Callable[[], object]:
+    """Cancels the running task, from any thread or signal handler."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None, "asyncio.run makes one"
+    return partial(loop.call_soon_threadsafe, task.cancel)
+
+
+@contextmanager
+def _cancelled_as_interrupted() -> Iterator[None]:
+    try:
+        yield
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
 
