@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import hmac
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,8 +13,11 @@ import pytest
 
 from polyclinic.deploy.service import admission, reading
 from polyclinic.deploy.service.admission import Admission, Admissions, Line, fair_share
+from polyclinic.deploy.service.audit import AuditLog
 from polyclinic.deploy.service.desk import Desk
 from polyclinic.deploy.service.measures import Measures
+from polyclinic.deploy.service.model import Model
+from polyclinic.deploy.service.process import Process
 from polyclinic.deploy.service.reading import Readers
 from polyclinic.deploy.service.refusal import Refusal
 from polyclinic.deploy.service.scratch import Scratch
@@ -141,7 +144,7 @@ def test_the_youngest_request_of_the_busiest_client_makes_room() -> None:
     assert asyncio.run(run()) == {1: 503, 2: 503, 6: 503}
 
 
-class _Slow:
+class _Slow(Process):
     """A process that reads in no time, but for files named slow, which take until they are let go."""
 
     let_go: threading.Event
@@ -164,18 +167,24 @@ class _Slow:
         pass
 
 
-class _Model:
+class _Model(Model):
     card: dict[str, Any] = {  # noqa: RUF012 - read alone
         "_suffixes": {name: (f".{name}",) for name in NAMES}, "_silent": {}, "sha256": "",
         "modalities": [{"name": name, "query": True} for name in NAMES],
     }  # fmt: skip
 
-    async def score(self, number: int, items: dict[str, bytes], problems: dict[str, str]) -> dict[str, Any]:
+    def __init__(self) -> None:
+        pass
+
+    async def score(self, number: int, items: Mapping[str, bytes], problems: Mapping[str, str]) -> dict[str, Any]:
         return {"notes": [], "read": sorted(items)}
 
 
-class _Log:
+class _Log(AuditLog):
     number = 0
+
+    def __init__(self) -> None:
+        pass
 
 
 @pytest.fixture
@@ -197,7 +206,7 @@ def _run(tmp_path: Path, number: int, scenario: Any, seconds: float = 60.0) -> A
             number=number, scratch=Scratch(tmp_path), memory=1, largest=1, seconds=seconds, measures=Measures()
         )
         await readers.start()
-        desk = Desk(model=_Model(), readers=readers, audit=_Log(), measures=Measures(), in_flight=9)  # type: ignore[arg-type]
+        desk = Desk(model=_Model(), readers=readers, audit=_Log(), measures=Measures(), in_flight=9)
         try:
             return await scenario(desk)
         finally:

@@ -521,7 +521,8 @@ def test_files_for_which_there_is_no_room_are_not_called_broken(bundle_folder: P
     asked = pack({"number": 7, "candidates": ["xray"], "names": ["a.dcm"], "view": False, "relevance": None}, [b"x"])
     assert unpack(decoding._answer(bundle, asked, full / "reader-0")) == ({"number": 7, "full": True}, [])
     told, _ = unpack(decoding._answer(bundle, asked, tmp_path / "reader-0"))
-    assert told == {"number": 7, "problem": "not a DICOM file: no data elements found"}
+    problem = "got text (such as CSV, HTML or JSON), expected a DICOM, PNG or JPEG image"
+    assert told == {"number": 7, "problem": problem}
     assert list(tmp_path.iterdir()) == [full]
 
 
