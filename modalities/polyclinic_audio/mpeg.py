@@ -143,16 +143,29 @@ def parse_header(four: bytes) -> Header | None:
 def _frames(content: bytes) -> Iterator[tuple[int, Header]]:
     """Every whole frame in its order; tags and zeros between them are skipped."""
     place, end = 0, len(content)
+    headless = _headless_tags(content)
     while place < end:
         if header := parse_header(content[place : place + 4]):
             if place + header.size > end:
                 raise UnreadableSource("MPEG stream is cut short in the middle of its last frame")
             yield place, header
             place += header.size
-        elif skipped := _tag_size(content, place):
+        elif skipped := headless.get(place) or _tag_size(content, place):
             place += skipped
         else:
             raise UnreadableSource(_UNTAGGED)
+
+
+def _headless_tags(content: bytes) -> dict[int, int]:
+    """Bytes of each APE tag that has a footer alone, by the place at which its first item starts."""
+    sizes: dict[int, int] = {}
+    for match in re.finditer(b"APETAGEX", content):
+        footer = content[match.start() : match.start() + 32]
+        if len(footer) == 32:
+            size, flags = struct.unpack("<I4xI", footer[12:24])
+            if size > 32 and not flags & (1 << 29 | 1 << 31):
+                sizes[match.start() + 32 - size] = size
+    return sizes
 
 
 def _tag_size(content: bytes, place: int) -> int:

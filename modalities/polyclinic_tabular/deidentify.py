@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from polyclinic.modality import Cleaned, Source, capped_age, holds_age, holds_birth, labelled_names
+from polyclinic_tabular.names import names_person
 from polyclinic_tabular.row import Row
 
 _TOO_LONG = 1e7
@@ -50,7 +51,9 @@ def write_clean_row(
     cells = {name: cell for name, cell in cells.items() if name not in withheld}
     removed |= {f"column {name!r}: levels that may name somebody, list them in `categorical`": 1 for name in withheld}
     if isinstance(source, Mapping):
-        removed |= {f"column {name!r}: it is not read": 1 for name in raw.unused}
+        for name in raw.unused:
+            shown = "whose name may name somebody" if names_person(name) else repr(name)
+            removed[f"column {shown}: it is not read"] += 1
         kept = {name: cells[column] for column, name in raw.sources.items() if column in cells}
         return Cleaned(source=kept, removed=+removed)
     written = out.with_name(f"{out.name}.csv")

@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from polyclinic.modality import UnreadableSource
+from polyclinic.modality import UnreadableSource, identifying_fields, labelled_names
 
 _UNIT = re.compile(r"^(?P<name>.*\S)\s*[(\[](?P<unit>[^()\[\]]*)[)\]]$")
 _LISTED, _LONGEST = 5, 40
@@ -96,10 +96,20 @@ def match_columns(pairs: Iterable[tuple[str, str, str]], columns: Sequence[str],
 
 
 def describe_unused(names: Sequence[str]) -> str:
-    """A sentence that lists names of a source that belong to no column, printable and short."""
-    shown = [repr(name[:_LONGEST]) for name in names[:_LISTED]]
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return f"not used, as no column has the name: {', '.join(shown)}{more}"
+    """A sentence that lists names of a source that belong to no column, printable and short.
+
+    Names that seem to be those of a person are only counted.
+    """
+    shown = [repr(name[:_LONGEST]) for name in names if not names_person(name)][:_LISTED]
+    rest = len(names) - len(shown)
+    if not shown:
+        return f"not used, as no column has the name: {rest} {'name' if rest == 1 else 'names'}"
+    return f"not used, as no column has the name: {', '.join(shown)}{f' and {rest} more' if rest else ''}"
+
+
+def names_person(name: str) -> bool:
+    """Whether what should name a quantity seems to name a person, as a row in the wrong place does."""
+    return bool(identifying_fields(name) or labelled_names(name))
 
 
 def _by_spelling(columns: Sequence[str]) -> dict[str, str]:

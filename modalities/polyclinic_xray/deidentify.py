@@ -177,6 +177,9 @@ def _write_dicom(stored: Stored, out: Path, identity: Identity, *, suspects: boo
     if not dataset.get("SOPClassUID"):
         raise UnreadableSource("DICOM without a SOP Class UID, which a file must have")
     clean, removed = clean_dicom(dataset, identity=identity, standard=STANDARD)
+    # The list has them for ECGs; here their bytes would leave without being read.
+    if clean.pop("WaveformSequence", None) is not None:
+        removed["elements not on the list"] += 1
     pixels = stored.pixels
     if str(dataset.PhotometricInterpretation) == "PALETTE COLOR":
         # Unused entries of a palette may hold text.

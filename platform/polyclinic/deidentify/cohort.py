@@ -254,7 +254,7 @@ def _reported(columns: Columns, entries: Sequence[Entry]) -> dict[str, Any]:
     report = columns.told()
     safe = {
         key: [name for name in report[key] if not words & set(_WORD.findall(name.casefold()))]
-        for key in ("kept", "dropped")
+        for key in ("kept", "dropped", "groups_of_births")
     }
     return {**safe, "dropped_unnamed": len(columns.dropped) - len(safe["dropped"])}
 

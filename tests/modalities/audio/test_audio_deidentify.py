@@ -67,7 +67,7 @@ def test_chunks_that_no_tag_reader_knows_go_too(tmp_path: Path) -> None:
 
 
 def test_names_are_told_by_the_tags_that_name_people(tmp_path: Path) -> None:
-    assert set(Audio().names(sound(tmp_path, "FLAC", "PCM_16"))) == {SECRET, f"Patient name: {SECRET}"}
+    assert {SECRET, f"Patient name: {SECRET}"} <= set(Audio().names(sound(tmp_path, "FLAC", "PCM_16")))
 
 
 def test_what_is_broken_is_refused_and_leaves_nothing(tmp_path: Path) -> None:

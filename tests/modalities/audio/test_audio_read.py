@@ -196,6 +196,20 @@ def test_joined_mpeg_streams_are_read_whole_or_refused(tmp_path: Path) -> None:
             Audio(max_seconds=9.0).read(path)
 
 
+@pytest.mark.parametrize("length", [20, 256])
+def test_an_ape_tag_of_a_footer_alone_is_no_sound(tmp_path: Path, length: int) -> None:
+    bare = _without_xing(_mpeg(_quiet_then_loud(16000), 16000))
+    item = struct.pack("<II", length, 0) + b"Comment\0" + b"x" * length
+    footer = b"APETAGEX" + struct.pack("<4I", 2000, len(item) + 32, 1, 0) + b"\0" * 8
+    path = tmp_path / "a.mp3"
+    for content in (bare + item + footer, bare + item + footer + b"TAG".ljust(128) + b"\0" * 50):
+        path.write_bytes(content)
+        assert abs(len(Audio().read(path).samples) - _counted(bare)) < 576
+    path.write_bytes(bare + b"x" + item + footer)
+    with pytest.raises(UnreadableSource, match="neither sound nor a tag"):
+        Audio().read(path)
+
+
 def _last_frame(content: bytes) -> int:
     place, size = 0, 0
     while header := parse_header(content[place : place + 4]):

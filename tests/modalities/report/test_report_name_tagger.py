@@ -64,6 +64,7 @@ def test_the_command_takes_a_folder_or_refuses_it_first(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "key").write_text("0123456789abcdef" * 2)
+    (tmp_path / "key").chmod(0o600)
     rows = [{"id": str(place), "who": str(place), "part": "train", "text": "well quarz well"} for place in range(2)]
     pd.DataFrame(rows).to_csv(tmp_path / "table.csv", index=False)
     spec = {"table": "table.csv", "study_id": "id", "patient_id": "who", "split": "part"}

@@ -79,6 +79,14 @@ def test_what_is_not_used_is_noted_short_and_printable() -> None:
     assert tabular.notes(tabular.read({"urea": "5"})) == ()
 
 
+def test_names_of_people_are_counted_and_not_noted() -> None:
+    tabular = Tabular(**LAB)
+    (note,) = tabular.notes(tabular.read({"urea": "5", "DOE^JOHN": "1", "zinc": "2", "Patient name: Jane Roe": "3"}))
+    assert note == "not used, as no column has the name: 'zinc' and 2 more"
+    (note,) = tabular.notes(tabular.read({"urea": "5", "seen by Dr. Roe": "1"}))
+    assert note == "not used, as no column has the name: 1 name"
+
+
 def test_columns_left_out_are_those_of_the_cohort() -> None:
     rows = [
         {"LVEF": f"{50 + index}", "smoker": "yes" if index % 2 else "no", "note": f"text {index}", "empty": "NA"}

@@ -255,15 +255,27 @@ def raster(folder: Path, pixels: np.ndarray, name: str = "study.png") -> Path:
     return folder / name
 
 
-WHITE_IN = {"WindowCenter": 300, "WindowWidth": 200}
+def with_dark_border() -> np.ndarray:
+    """Words of 12 bits above a border of zeros, which a window that shows the rest white leaves visible."""
+    values = twelve_bits()
+    values[-16:] = 0
+    return values
+
+
 HIDDEN: dict[str, Callable[[Path], Path]] = {
     "12 bits of 16": lambda folder: as_dicom(folder, twelve_bits()),
     "a table of 10 bits that declares 16": lambda folder: as_dicom(
         folder, twelve_bits(), VOILUTSequence=[table(np.arange(4096) // 4)]
     ),
-    "a window in which all is white": lambda folder: as_dicom(folder, twelve_bits(), **WHITE_IN),
+    "a window in which all is white": lambda folder: as_dicom(
+        folder, with_dark_border(), WindowCenter=300, WindowWidth=200
+    ),
     "a white window, inverted": lambda folder: as_dicom(
-        folder, 4095 - twelve_bits(), PhotometricInterpretation="MONOCHROME1", **WHITE_IN
+        folder,
+        4095 - with_dark_border(),
+        PhotometricInterpretation="MONOCHROME1",
+        WindowCenter=3795,
+        WindowWidth=200,
     ),
     "signed values with a negative slope": lambda folder: as_dicom(
         folder, twelve_bits().astype(np.int16) - 2000, RescaleSlope=-1, RescaleIntercept=0
@@ -359,6 +371,7 @@ def test_the_command_blacks_words_out_on_request(tmp_path: Path) -> None:
         "table: table.csv\nstudy_id: study\npatient_id: patient\nsplit: split\nmodalities: {xray: {path: image}}\n"
     )
     (tmp_path / "key").write_text("0123456789abcdef" * 2)
+    (tmp_path / "key").chmod(0o600)
     start = ["deidentify", str(tmp_path / "cohort.yaml")]
     end = ["--key", str(tmp_path / "key"), "--workers", "0", "--max-refused", "0.7"]
     assert main([*start, str(tmp_path / "refused"), *end]) == 0
@@ -388,9 +401,11 @@ def plant_pictures(dataset: Dataset) -> None:
     dataset.BasicGrayscaleImageSequence = [film]
     dataset.add_new("EncapsulatedDocument", "OB", picture)
     dataset.add_new("SpectroscopyData", "OF", picture[:16])
-    channel = Dataset()
-    channel.add_new("WaveformData", "OW", picture)
-    dataset.WaveformSequence = [channel]
+    bare, whole = Dataset(), Dataset()
+    whole.WaveformBitsAllocated, whole.WaveformSampleInterpretation = 16, "SS"
+    for group in (bare, whole):
+        group.add_new("WaveformData", "OW", picture)
+    dataset.WaveformSequence = [bare, whole]
     dataset.add_new(0x50003000, "OW", picture)
     dataset.add_new(0x5000200C, "OW", picture)
     for group in (0x6000, 0x601E):
