@@ -81,7 +81,7 @@ def _one(bundle: Bundle, files: dict[str, Path], console: Console) -> dict[str, 
     print_scores(scores, console)
     notes += [said for name in files if (said := silent(bundle, name)) is not None]
     for note in notes:
-        console.print(f"note: {note}", soft_wrap=True)
+        console.print(f"note: {note}", soft_wrap=True, markup=False)
     return {**scores.as_json(), "notes": [*scores.notes, *notes]}
 
 
