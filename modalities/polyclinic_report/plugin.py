@@ -62,7 +62,7 @@ class Report(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifi
         max_tokens: longer reports keep their start.
         pretrained: a local Hugging Face folder whose ``tokenizer.json`` is used instead of a trained vocabulary.
         encoding: of text files that are not UTF-8, a name of Python's such as ``cp1251``; None to detect it, where what
-            cannot be told apart for certain is unreadable.
+            cannot be distinguished for certain is unreadable.
         subset: probability that augmentation keeps only some of the sentences, so that the encoder also learns
             texts as short as a zero-shot prompt.
         token_dropout: share of the tokens that augmentation leaves out.

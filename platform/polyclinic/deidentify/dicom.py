@@ -51,7 +51,7 @@ def nested_names(dataset: Any) -> Iterator[str]:
     """
     yield from dicom_names(lambda keyword: _decoded(dataset, keyword).value if keyword in dataset else None)
     for tag in list(dataset.keys()):
-        # What is stored as anything else is not decoded; without explicit VRs nothing says so before.
+        # What is stored as anything else is not decoded; without explicit VRs that is not known before.
         element = _decoded(dataset, tag) if dataset.get_item(tag).VR in (None, "SQ", "PN") else _NOTHING
         if element.VR == "SQ":
             for item in element.value:

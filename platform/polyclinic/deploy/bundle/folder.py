@@ -111,8 +111,7 @@ def _listed(sums: Path) -> dict[str, str]:
             raise ValueError(f"{SUMS} has a line that is no checksum and plain file name; fetch the bundle again")
         if name not in FILES:
             raise ValueError(
-                f"{SUMS} lists {printable(name)!r}, which is no file of a bundle: no checksum and plain file name of "
-                f"{', '.join(FILES)}; fetch the bundle again"
+                f"{SUMS} lists {printable(name)!r}, expected only {', '.join(FILES)}; fetch the bundle again"
             )
         listed[name] = digest
     for name in sorted(FILES):
