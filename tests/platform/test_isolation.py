@@ -89,8 +89,10 @@ def test_environment_is_not_ignored_unless_the_path_is_safe(tmp_path: Path) -> N
 @pytest.mark.parametrize("pythonpath", ["", "{hostile}:.:"], ids=["none", "the working folder"])
 def test_processes_that_read_files_import_nothing_from_the_working_folder(pythonpath: str, tmp_path: Path) -> None:
     hostile, cohort = tmp_path / "hostile", tmp_path / "cohort"
-    # Python itself starts with PYTHONPATH: it takes its own library, and the program, from there.
-    early = {*sys.stdlib_module_names, "polyclinic", "sitecustomize", "usercustomize"}
+    # Python itself starts with PYTHONPATH: it takes its own library, what the .pth files of the installation import,
+    # and the program from there.
+    starting = subprocess.check_output([sys.executable, "-P", "-c", "import sys; print(*sys.modules)"], text=True)
+    early = {*sys.stdlib_module_names, *starting.split(), "polyclinic", "sitecustomize", "usercustomize"}
     plant(hostile, without=early if pythonpath else ())
     write_phantom_cohort(cohort, studies=20, seed=1, modalities=default_modalities(["tabular"]), workers=0)
     words = [SCRIPT, "cohort", "check", str(cohort / "cohort.yaml"), "--workers", "1"]
