@@ -1,14 +1,21 @@
 """What every test relies on: one thread, an environment without our variables, and a small cohort of one plugin."""
 
+import sqlite3
+import warnings
+from collections.abc import Callable
+from contextlib import closing
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 
 from polyclinic.cohort import write_phantom_cohort
+from polyclinic.tracking import store
 from pulse import Pulse
 
 torch.set_num_threads(1)
+MAKE_TABLES = store._make_tables
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -21,6 +28,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.fixture(scope="session")
+def mlflow_tables(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], bytes]:
+    """A function that gives the file of a database with MLflow's tables and no runs."""
+
+    @cache
+    def make() -> bytes:
+        database: Path = tmp_path_factory.mktemp("tables") / "mlflow.db"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is ignored for a test is not ignored in a function of the session
+            MAKE_TABLES(database, "file:///nowhere")
+        return database.read_bytes()
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def _copied_tables(mlflow_tables: Callable[[], bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copy the tables of new tracking databases: MLflow needs seconds of a core to make them."""
+
+    def copy(database: Path, artifacts: str) -> None:
+        database.write_bytes(mlflow_tables())
+        with closing(sqlite3.connect(database)) as connection, connection:
+            connection.execute("UPDATE experiments SET artifact_location = ? || '/0'", [artifacts])
+
+    monkeypatch.setattr(store, "_make_tables", copy)
 
 
 @pytest.fixture(scope="session")

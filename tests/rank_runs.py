@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 from torch.nn import functional as F
 
+from forked import Forked, preload
 from polyclinic.data import Batch
 from polyclinic.tasks import ContrastivePretraining
 from servers import free_port
@@ -30,25 +32,42 @@ class Ended(NamedTuple):
     errors: str
 
 
-def start_ranks(*words: str, folder: Path, world: int = 2, **more: str) -> list[subprocess.Popen[bytes]]:
-    """Start a Python command as ranks, as torchrun would; ``end_ranks`` waits for them."""
+def start_ranks(*words: str, folder: Path, world: int = 2, **more: str) -> list[Forked]:
+    """Start a command of Polyclinic as ranks, as torchrun would; ``end_ranks`` waits for them.
+
+    Args:
+        words: of the command, or the path of a script and its arguments.
+        folder: where it runs.
+        world: number of ranks.
+        more: variables of the environment.
+    """
     known = {
         "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "PYTHONPATH": str(Path(__file__).parent),
-        "HOME": str(folder), "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()),
+        "HOME": str(folder), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()),
         "WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world), "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "test",
         **more,
     }  # fmt: skip
     ranks = []
     for rank in range(world):
-        # Files: loader workers outlive a killed rank, and would hold a pipe open.
-        with (folder / f"out{rank}").open("wb") as out, (folder / f"errors{rank}").open("wb") as errors:
-            environment = {**known, "RANK": str(rank), "LOCAL_RANK": str(rank)}
-            command = [sys.executable, *words]
-            ranks.append(subprocess.Popen(command, cwd=folder, env=environment, stdout=out, stderr=errors))
+        environment = {**known, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+        out, errors = (folder / f"{kind}{rank}" for kind in ("out", "errors"))
+        for left in (out, errors):
+            left.unlink(missing_ok=True)
+        ranks.append(Forked(words, folder=folder, environment=environment, out=out, errors=errors))
     return ranks
 
 
-def end_ranks(ranks: list[subprocess.Popen[bytes]], folder: Path, *, timeout: float = 1000) -> list[Ended]:
+def run_ranks(function: Callable[..., None], *values: object, world: int = 2) -> None:
+    """Call a function of a test module with the rank and the values in each of several processes.
+
+    Raises:
+        torch.multiprocessing.ProcessRaisedException: one of them failed.
+    """
+    preload()
+    torch.multiprocessing.start_processes(function, values, nprocs=world, start_method="forkserver")
+
+
+def end_ranks(ranks: list[Forked], folder: Path, *, timeout: float = 1000) -> list[Ended]:
     """Wait for ranks; what does not end in time is killed, with code -9."""
     deadline = time.monotonic() + timeout
     for rank in ranks:

@@ -1,10 +1,9 @@
 """`polyclinic deidentify`: everything or nothing, a cohort that is clean and reads, an account that names nobody."""
 
 import json
+import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -16,6 +15,7 @@ import pydicom
 import pytest
 import yaml
 
+from forked import Forked
 from planted_names import SECRET, leaks, plant
 from polyclinic.cli import main
 from polyclinic.cohort import Cohort, default_modalities, read_cohort, write_phantom_cohort
@@ -388,17 +388,21 @@ def test_an_account_names_no_column_by_a_name_that_only_files_give(tmp_path: Pat
     assert told["names_found"] == {"pulse": 2}
 
 
+def _forked(words: list[str], folder: Path, errors: str) -> Forked:
+    return Forked(words, folder=folder, environment=os.environ, out=folder / "out.txt", errors=folder / errors)
+
+
 def test_what_an_ended_process_left_is_no_obstacle(tmp_path: Path, phantom_cohort: Path, key: Path) -> None:
     out = tmp_path / "out"
-    words = [sys.executable, "-m", "polyclinic.cli", "deidentify", str(phantom_cohort), str(out), "--key", str(key)]
-    process = subprocess.Popen([*words, "--workers", "0"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    words = ["deidentify", str(phantom_cohort), str(out), "--key", str(key), "--workers", "0"]
+    process = _forked(words, tmp_path, "ended")
     while process.poll() is None and len(list(tmp_path.glob(".out.partial/*/*"))) < 5:
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not out.exists()
     assert (tmp_path / ".out.partial").is_dir()
-    assert main([*words[3:], "--workers", "0"]) == 0
+    assert main(words) == 0
     assert not (tmp_path / ".out.partial").exists()
     assert len(read_cohort(out / "cohort.yaml").studies) == 20
 
@@ -407,12 +411,9 @@ def test_of_two_processes_one_writes_and_the_other_says_why_not(
     tmp_path: Path, phantom_cohort: Path, key: Path
 ) -> None:
     out = tmp_path / "out"
-    words = [sys.executable, "-m", "polyclinic.cli", "deidentify", str(phantom_cohort), str(out), "--key", str(key)]
-    both = [
-        subprocess.Popen([*words, "--workers", "0"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        for _ in range(2)
-    ]
-    said = {process.wait(): process.communicate()[1].decode() for process in both}
+    words = ["deidentify", str(phantom_cohort), str(out), "--key", str(key), "--workers", "0"]
+    both = [_forked(words, tmp_path, f"errors{number}") for number in range(2)]
+    said = {process.wait(timeout=240): process.errors.read_text() for process in both}
     assert set(said) == {0, 1}
     assert "another process is writing" in said[1] or "already exists" in said[1]
     assert len(read_cohort(out / "cohort.yaml").studies) == 20

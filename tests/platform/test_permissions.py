@@ -10,6 +10,7 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
+from forked import preload
 from polyclinic.checkpoint import load_checkpoint
 from polyclinic.cli import main
 from polyclinic.cohort import default_modalities, write_phantom_cohort
@@ -72,6 +73,7 @@ def test_a_cohort_and_its_copy_are_their_owners(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    preload()  # what processes are forked from is older than the command, and has the open mask
     assert main(["cohort", "phantom", NAME, "--studies", "20", "--modalities", "[tabular, report]"]) == 0
     (tmp_path / "key").write_text("0123456789abcdef" * 2)
     assert main(["deidentify", f"{NAME}/cohort.yaml", "out [of]", "--key", "key", "--workers", "0"]) == 1

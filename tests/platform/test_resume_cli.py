@@ -15,6 +15,7 @@ import yaml
 from mlflow import MlflowClient
 
 from cli_runs import fit, write_config
+from forked import Forked
 from polyclinic.cli import main
 
 pytestmark = pytest.mark.processes
@@ -31,15 +32,15 @@ sys.stdin.read()
 """
 
 
-def _start(folder: Path, *words: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "polyclinic.cli", "fit", "-c", "config.yaml", "--json", "fit.json", *words]
-    known = {**os.environ, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, cwd=folder, env=known, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+def _start(folder: Path, *words: str) -> Forked:
+    command = ["fit", "-c", "config.yaml", "--json", "fit.json", *words]
+    known = {**os.environ, "PYTHONPATH": str(TESTS)}
+    (folder / "errors").unlink(missing_ok=True)
+    return Forked(command, folder=folder, environment=known, out=folder / "out", errors=folder / "errors")
 
 
-def _end(started: subprocess.Popen[str]) -> tuple[int, str]:
-    errors = started.communicate(timeout=1000)[1]
-    return started.returncode, errors
+def _end(started: Forked) -> tuple[int, str]:
+    return started.wait(timeout=1000), started.errors.read_text()
 
 
 def _curves(folder: Path, result: dict[str, Any]) -> dict[str, list[tuple[int, float]]]:

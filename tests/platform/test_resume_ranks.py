@@ -17,7 +17,7 @@ from rank_runs import Ended, end_ranks, start_ranks
 
 pytestmark = pytest.mark.processes
 
-WORDS = ("-m", "polyclinic.cli", "fit", "-c", "config.yaml", "--json", "fit.json")
+WORDS = ("fit", "-c", "config.yaml", "--json", "fit.json")
 AFTER = 14
 """In the second epoch of nine batches, and in the middle of a step of two: the step ends with batch 15."""
 

@@ -3,9 +3,7 @@
 import shutil
 import zlib
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,7 @@ import yaml
 from rich.progress import track
 
 from polyclinic import __version__
+from polyclinic.cohort.processes import worker_pool
 from polyclinic.modality import Modality, Physiology, installed_modalities
 from polyclinic.physiology import FINDINGS, Patient
 
@@ -98,8 +97,7 @@ def _write_all(
     numbered = list(enumerate(visits))
     if workers <= 1:
         return [work(entry) for entry in track(numbered, description="writing studies", transient=True)]
-    # Spawned, because a forked child may inherit a locked OpenMP pool from torch.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with worker_pool(workers, modalities.values()) as pool:
         results = pool.map(work, numbered, chunksize=_CHUNK)
         return list(track(results, description="writing studies", total=len(numbered), transient=True))
 

@@ -5,12 +5,10 @@ import re
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from rich.progress import track
 
 from polyclinic import __version__
 from polyclinic.cohort.cohort import Study, read_cohort
+from polyclinic.cohort.processes import worker_pool
 from polyclinic.cohort.spec import CohortSpec, read_spec
 from polyclinic.deidentify.identity import Identity, mapped
 from polyclinic.deidentify.study import Outcome, clean_study, look_at
@@ -85,7 +84,7 @@ def deidentify_cohort(
     plugins = _able(cohort.modalities, modalities)
     columns = read_columns(spec)
     partial_out = out.with_name(f".{out.name}.partial")
-    spread = partial(_spread, workers=workers)
+    spread = partial(_spread, workers=workers, modalities=plugins)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(out.with_name(f".{out.name}.lock"), timeout=0):
@@ -225,13 +224,14 @@ def _clean(
     return clean_study(study, identity, out, modalities, suspects=suspects, redact=redact)
 
 
-def _spread(work: Callable[[Any], Any], tasks: Sequence[Any], *, workers: int, said: str) -> Generator[Any, None, None]:
+def _spread(
+    work: Callable[[Any], Any], tasks: Sequence[Any], *, workers: int, modalities: Mapping[str, Modality], said: str
+) -> Generator[Any, None, None]:
     """Do the tasks in their order, in other processes where there are some."""
     if workers < 2:
         yield from (work(task) for task in track(tasks, description=said, transient=True))
         return
-    # Spawned, because a forked child may inherit a locked OpenMP pool from torch.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with worker_pool(workers, modalities.values()) as pool:
         results = pool.map(work, tasks, chunksize=_CHUNK)
         yield from track(results, description=said, total=len(tasks), transient=True)
 

@@ -102,11 +102,14 @@ def _make_whole(database: Path, artifacts: str | None) -> None:
     for left in (part, *(part.with_name(f"{part.name}-{kind}") for kind in ("journal", "wal", "shm"))):
         left.unlink(missing_ok=True)
     os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    _make_tables(part, artifacts or (database.parent / "mlartifacts").as_uri())
+    part.replace(database)
+
+
+def _make_tables(database: Path, artifacts: str) -> None:
     # Imported when it is needed, as MLflow does: it takes seconds.
     sqlalchemy_store = import_module("mlflow.store.tracking.sqlalchemy_store")
-    home = artifacts or (database.parent / "mlartifacts").as_uri()
-    sqlalchemy_store.SqlAlchemyStore(sqlite_uri(part), home).engine.dispose()
-    part.replace(database)
+    sqlalchemy_store.SqlAlchemyStore(sqlite_uri(database), artifacts).engine.dispose()
 
 
 def _is_half_made(database: Path) -> bool:

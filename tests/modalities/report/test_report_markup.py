@@ -3,7 +3,6 @@
 import contextlib
 import gzip
 import io
-import time
 import zipfile
 from pathlib import Path
 
@@ -118,12 +117,11 @@ def test_single_tags_code_pages_and_escapes(text: str, expected: str) -> None:
     assert Report().read(text).text == expected
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     "text", ["<p>x</p>" + "<!--" * 200_000, "<!doctype html>" + '<p a="' * 150_000, r"{\rtf1 " + "{" * 300_000 + "}"]
 )
 def test_markup_without_an_end_takes_linear_time(text: str) -> None:
     """Each takes minutes with a parser that starts anew at every tag."""
-    start = time.process_time()
     with contextlib.suppress(UnreadableSource):
         Report().read(text)
-    assert time.process_time() - start < 20

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -25,6 +24,7 @@ from polyclinic.objectives import (
     WithTerms,
     gather_studies,
 )
+from rank_runs import run_ranks
 from servers import free_port
 
 pytestmark = pytest.mark.processes
@@ -127,7 +127,7 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, 
     """What each of two processes found."""
     out = tmp_path_factory.mktemp("ranks")
     port = free_port()
-    mp.spawn(_rank, args=(port, out), nprocs=2)
+    run_ranks(_rank, port, out)
     return [torch.load(out / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 

@@ -113,7 +113,7 @@ def test_a_checkpoint_of_sharded_encoders_says_the_same_outside(pulse_cohort: Pa
     }  # fmt: skip
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(content))
     words = ["fit", "-c", "config.yaml", "-c", str(ROOT / "experiments" / "scale" / "sharded.yaml")]
-    started = start_ranks("-m", "polyclinic.cli", *words, "--json", "fit.json", folder=tmp_path)
+    started = start_ranks(*words, "--json", "fit.json", folder=tmp_path)
     for ended in end_ranks(started, tmp_path):
         assert ended.code == 0, ended.errors
     told = torch.load(tmp_path / "embedded.pt", weights_only=True)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from sklearn.metrics import log_loss, roc_auc_score
 from torch import nn
 
@@ -20,6 +19,7 @@ from polyclinic.tasks.layer_decay import layer_scales
 from polyclinic.tasks.predictions import Predictions
 from polyclinic.tasks.targets import Targets
 from pulse import Pulse
+from rank_runs import run_ranks
 
 NAMES = ("first", "second")
 TARGETS = (Target(name="edema"), Target(name="effusion"), Target(name="age", kind="quantity"))
@@ -185,7 +185,7 @@ def test_two_ranks_give_the_metrics_of_one_process_each_study_counted_once(tmp_p
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    mp.spawn(_rank, args=(port, str(tmp_path)), nprocs=2)
+    run_ranks(_rank, port, str(tmp_path))
     for rank in range(2):
         assert torch.load(tmp_path / f"{rank}.pt", weights_only=True) == pytest.approx(alone, abs=1e-6)
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from masked_tasks import MODALITIES, batch_of, masked_task
 from polyclinic.data import Batch
 from polyclinic.tasks import MaskedPretraining
+from rank_runs import run_ranks
 from servers import free_port
 
 pytestmark = pytest.mark.processes
@@ -78,7 +78,7 @@ def _rank(rank: int, port: int, cohort: str, out: str) -> None:
 
 def test_two_ranks_give_the_gradients_of_one_process(phantom_cohort: Path, tmp_path: Path) -> None:
     port = free_port()
-    mp.spawn(_rank, args=(port, str(phantom_cohort), str(tmp_path)), nprocs=2)
+    run_ranks(_rank, port, str(phantom_cohort), str(tmp_path))
     ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
     assert [one["world"] for one in ranks] == [2, 2]
     assert set(ranks[0]["names"]) - set(ranks[1]["names"]) == {"xray", "report"} < set(MODALITIES)

@@ -2,14 +2,11 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -17,6 +14,7 @@ from polyclinic.data import Batch
 from polyclinic.objectives import Symile
 from polyclinic.tasks.encoders import encode_batch
 from pulse import Pulse
+from rank_runs import end_ranks, run_ranks, start_ranks
 from servers import free_port
 
 pytestmark = pytest.mark.processes
@@ -71,13 +69,8 @@ with open(f"{out}/{trainer.global_rank}.json", "w") as file:
 def test_two_ranks_train_the_same_weights_and_tell_the_same(pulse_cohort: Path, tmp_path: Path) -> None:
     script = tmp_path / "ranks.py"
     script.write_text(SCRIPT)
-    subprocess.run(
-        [sys.executable, str(script), str(pulse_cohort), str(tmp_path)],
-        check=True,
-        timeout=1000,
-        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(Path(__file__).parents[2]), "HOME": str(tmp_path)},
-        cwd=tmp_path,
-    )
+    for ended in end_ranks(start_ranks(str(script), str(pulse_cohort), str(tmp_path), folder=tmp_path), tmp_path):
+        assert ended.code == 0, ended.errors
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
     assert first["world"] == second["world"] == 2
     assert first == second
@@ -139,7 +132,7 @@ def _rank(rank: int, port: int, out: Path) -> None:
 
 def test_a_modality_that_one_rank_lacks_trains_as_in_one_process(tmp_path: Path) -> None:
     """Three steps in parts that are computed again, ragged ranks, and no search for unused parameters."""
-    mp.spawn(_rank, args=(free_port(), tmp_path), nprocs=2)
+    run_ranks(_rank, free_port(), tmp_path)
     expected = _trained(Towers(), slice(0, 8))
     assert not torch.equal(expected["encoders.b.tokenizer.embed.weight"], Towers().encoders["b"].tokenizer.embed.weight)
     for rank in range(2):

@@ -9,7 +9,6 @@ import lightning.pytorch as L
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -38,6 +37,7 @@ from polyclinic.objectives import (
 )
 from polyclinic.tasks import ContrastivePretraining, Downstream
 from pulse import Pulse
+from rank_runs import run_ranks
 from servers import free_port
 
 pytestmark = pytest.mark.processes
@@ -153,7 +153,7 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, list[dict[
     """What each of two processes found."""
     out = tmp_path_factory.mktemp("ranks")
     port = free_port()
-    mp.spawn(_rank, args=(port, out), nprocs=2)
+    run_ranks(_rank, port, out)
     return [torch.load(out / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 

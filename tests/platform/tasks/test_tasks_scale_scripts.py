@@ -81,6 +81,7 @@ def test_two_nodes_of_torchrun_train_together(config: Path, tmp_path: Path) -> N
     assert 4 <= int(str(_last(tmp_path)["global_step"])) <= 2 * 6
 
 
+@pytest.mark.slow
 def test_a_preempted_job_is_queued_again_and_goes_on(config: Path, tmp_path: Path) -> None:
     for name, script in {"scontrol": 'echo "$@" >> requeued', "srun": 'exec "$@"'}.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")

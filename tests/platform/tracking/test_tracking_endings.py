@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,8 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from tracking_runs import runs
+
+from forked import Forked
 
 pytestmark = pytest.mark.processes
 
@@ -35,17 +35,14 @@ CONFIG: dict[str, Any] = {
 }  # fmt: skip
 
 
-def start(folder: Path, how: str, *words: str) -> subprocess.Popen[bytes]:
+def start(folder: Path, how: str, *words: str) -> Forked:
     """A process of `polyclinic fit` that ends as it is told."""
     known = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     paths = os.pathsep.join([str(TESTS), str(Path(__file__).parent)])
-    command = [sys.executable, "-m", "polyclinic.cli", "fit", "-c", "config.yaml"]
-    command += ["--trainer.callbacks+=endings.Ends", f"--trainer.callbacks.how={how}", "--json", f"{how}.json"]
-    with (folder / f"{how}.log").open("wb") as log:
-        return subprocess.Popen(
-            [*command, f"--trainer.logger.init_args.run_name={how}", *words],
-            cwd=folder, stdout=log, stderr=log, env={**known, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
+    command = ["fit", "-c", "config.yaml", "--trainer.callbacks+=endings.Ends", f"--trainer.callbacks.how={how}"]
+    command += ["--json", f"{how}.json", f"--trainer.logger.init_args.run_name={how}", *words]
+    log, environment = folder / f"{how}.log", {**known, "PYTHONPATH": paths}
+    return Forked(command, folder=folder, environment=environment, out=log, errors=log)
 
 
 def by_name(folder: Path) -> dict[str, Run]:

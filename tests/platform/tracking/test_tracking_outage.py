@@ -12,6 +12,7 @@ import mlflow
 import pytest
 from tracking_runs import runs, server
 
+from forked import Forked
 from polyclinic.cli import main
 from polyclinic.tracking import RunLogger, log_text
 from polyclinic.tracking.entries import Artifact, Ended, Metrics, Tags, from_line, joined, to_line
@@ -145,9 +146,12 @@ def test_a_run_that_is_being_trained_is_not_resumed(empty_store: Path, tmp_path:
     assert logger.flush()
     script = "import sys; from pathlib import Path; from polyclinic.tracking import RunLogger\n"
     script += "RunLogger(out=Path(sys.argv[1]), run_id=sys.argv[2]).experiment"
-    done = subprocess.run([sys.executable, "-c", script, str(tmp_path), logger.run_id], capture_output=True, text=True)
-    assert done.returncode == 1
-    assert f"still running in process {os.getpid()}" in done.stderr.splitlines()[-1]
+    file, errors = tmp_path / "resume.py", tmp_path / "errors"
+    file.write_text(script)
+    words = [str(file), str(tmp_path), logger.run_id]
+    other = Forked(words, folder=tmp_path, environment=os.environ, out=tmp_path / "out", errors=errors)
+    assert other.wait(timeout=240) == 1
+    assert f"still running in process {os.getpid()}" in errors.read_text().splitlines()[-1]
 
 
 @pytest.mark.slow

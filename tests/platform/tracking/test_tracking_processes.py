@@ -20,6 +20,7 @@ def refuse(*args, **kwargs):
 
 kept = socket.socket.connect, socket.getaddrinfo
 socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
+import mlflow.store.tracking.sqlalchemy_store
 import polyclinic.tracking
 print(*(os.environ[name] for name in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK", "HF_HUB_DISABLE_TELEMETRY")))
 out = Path(sys.argv.pop())

@@ -14,9 +14,19 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy.engine import Engine
 
 from polyclinic.address import database_file, resolve_uri, sqlite_uri
+from polyclinic.tracking import store
 from polyclinic.tracking.store import artifact_location, open_store
 
 NAMES = ["a%20b", "a?b", "a#b", "My Project", "Größe ø", 'it\'s "$HOME" [x];&', "100%", "?mode=ro&uri=true", "@a:b@c"]
+
+
+MAKE_TABLES = store._make_tables
+
+
+@pytest.fixture(autouse=True)
+def _made_by_mlflow(_copied_tables: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the tables where other tests copy them."""
+    monkeypatch.setattr(store, "_make_tables", MAKE_TABLES)
 
 
 def _opened(out: Path) -> MlflowClient:

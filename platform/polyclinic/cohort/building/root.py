@@ -6,9 +6,8 @@ import hashlib
 import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import duckdb
@@ -17,6 +16,7 @@ import pyarrow.parquet as pq
 from rich.progress import track
 
 from polyclinic.cohort.building.sql import file_pattern, literal
+from polyclinic.cohort.processes import worker_pool
 
 MISSING = "file is missing"
 
@@ -203,7 +203,7 @@ class DataRoot:
 
     def _pool(self, *, heavy: bool, files: int) -> Executor:
         if heavy and self._workers > 1 and files > _AT_ONCE // 10:
-            return ProcessPoolExecutor(self._workers, mp_context=get_context("spawn"))
+            return worker_pool(self._workers)
         # Decoding a few files costs less than starting processes; whether files exist waits for the disk alone.
         return ThreadPoolExecutor(1 if heavy else 4 * self._workers)
 

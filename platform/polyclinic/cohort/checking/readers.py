@@ -6,13 +6,13 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
 
 from polyclinic.cohort.checking.source import decoded, look, refused
 from polyclinic.cohort.content import ContentIndex
+from polyclinic.cohort.processes import worker_context
 from polyclinic.modality import Modality, Source
 
 _PATIENCE = 5.0
@@ -126,8 +126,7 @@ class _Reader:
     """One process, its pipe, and the task it has."""
 
     def __init__(self, modalities: Mapping[str, Modality]) -> None:
-        # Spawned, because a forked child may inherit a locked OpenMP pool from torch.
-        context = get_context("spawn")
+        context = worker_context(modalities.values())
         self.connection, theirs = context.Pipe()
         self.place = -1
         self.deadline = float("inf")
