@@ -3,6 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 # Python compiles what is imported when it is imported: most of these six gigabytes never are.
 PIP_OPTIONS := --disable-pip-version-check --quiet --no-compile -c constraints.txt
+# Without what it compiled before, Python takes half a minute to import what a run needs, at every start.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test lint check bench soak airgap clean
 

@@ -93,10 +93,13 @@ def server(folder: Path, port: int) -> Iterator[str]:
     """A real MLflow server."""
     words = ["server", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", f"{folder}/a"]
     words += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    # Its queue of jobs is three more processes that import MLflow.
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with (folder / "server.log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", *words], stdout=log, stderr=log, start_new_session=True, cwd=folder
-        )
+            [sys.executable, "-m", "mlflow", *words],
+            stdout=log, stderr=log, start_new_session=True, cwd=folder, env=environment,
+        )  # fmt: skip
     address = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + 300
