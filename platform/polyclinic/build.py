@@ -270,14 +270,16 @@ def largest_model(values: int) -> Iterator[None]:
             hook.remove()
 
 
+_LONGEST_LINE = 300
 _ROOM, _SPARE = 4, 50_000_000
 """Some libraries make parts that are dropped or replaced before weights are loaded."""
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an error says, or its kind."""
+    """The first line of an error's message, cut where it is long, or the error's kind."""
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    line = lines[0] if lines else type(error).__name__
+    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}..."
 
 
 def _made(value: Any) -> Any:

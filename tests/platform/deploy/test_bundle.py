@@ -407,6 +407,7 @@ HARMS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "huge picture": (lambda one: _xray(one)["settings"].update(size=1 << 20), "expected at most"),
     "not a number": (lambda one: _xray(one)["settings"].update(noise=float("nan")), "finite|valid"),
     "state": (lambda one: _plugin(one, "report").update(state={"tokenizer": "{}"}), "state does not fit"),
+    "long state": (lambda one: _plugin(one, "tabular")["state"].update(numeric=[0.5] * 1000), "state does not fit"),
     "threshold": (lambda one: _rule(one).update(threshold=1.5), "threshold: Input should be less"),
     "alpha": (lambda one: one.update(alpha=-0.1), "alpha: Input should be greater"),
     "negative count": (lambda one: _rule(one).update(positives=-1), "positives: Input should be greater"),
@@ -441,6 +442,7 @@ def test_a_configuration_that_cannot_score_is_refused(name: str, bundle_folder: 
         load_bundle(folder)
     assert "\x1b" not in str(refused.value)
     assert "\n" not in str(refused.value)
+    assert len(str(refused.value)) < 1000
     assert {one for one in {*sys.modules} - before if not one.startswith("polyclinic")} == set()
 
 
