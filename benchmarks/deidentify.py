@@ -21,6 +21,7 @@ from benchmarks.people import Person, Searcher, people
 from benchmarks.planted_files import PLANTERS, plant_record
 from polyclinic.cohort import default_modalities
 from polyclinic.deidentify.cohort import deidentify_cohort
+from polyclinic.deidentify.identity import mapped
 from polyclinic.physiology import Patient
 
 COMMAND = "python -m benchmarks deidentify"
@@ -50,7 +51,12 @@ def measure(count: int = PEOPLE) -> list[Figure]:
         plant_cohort(source, persons, table="parquet")
         planted = set().union(*Searcher(persons).left(source).values())
         result = deidentify(source / "cohort.yaml", out)
-        hits = Searcher(persons).left(out)
+        owners = {
+            mapped(_KEY, "study", f"{person.number}-{study}"): place
+            for place, person in enumerate(persons)
+            for study in range(STUDIES)
+        }
+        hits = Searcher(persons).left(out, owners)
     for path, indices in list(hits.items())[:_SHOWN]:
         sys.stderr.write(f"{path}: {len(indices)} people\n")
     refused = sum(len(entry["studies"]) for entry in result["refused"])

@@ -3,7 +3,7 @@
 import base64
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -95,21 +95,32 @@ class Searcher:
         self._stems = np.unique(np.frombuffer(b"".join(self._needles), dtype="<u4"))
         self._births = {form.encode(): i for i, person in enumerate(persons) for form in person.texts[3:6]}
 
-    def found(self, content: bytes) -> set[int]:
-        """Indices of the people of whom the content holds anything."""
-        return {index for part in (content, *_unpacked(content)) for index in self._in(part.lower())}
+    def found(self, content: bytes, owner: int | None = None) -> set[int]:
+        """Indices of the people of whom the content holds anything.
 
-    def left(self, folder: Path) -> dict[str, set[int]]:
-        """By path below a folder, the people of whom its name or content holds anything."""
+        Args:
+            content: of a file.
+            owner: whose file it is. Dates in it are that person's, moved; another person's day of birth is an accident.
+        """
+        return {index for part in (content, *_unpacked(content)) for index in self._in(part.lower(), owner)}
+
+    def left(self, folder: Path, owners: Mapping[str, int] | None = None) -> dict[str, set[int]]:
+        """By path below a folder, the people of whom its name or content holds anything.
+
+        Args:
+            folder: to search.
+            owners: by the name of a file without its suffix, or of its folder, whose it is.
+        """
         hits: dict[str, set[int]] = {}
         for file in sorted(folder.rglob("*")):
             path = file.relative_to(folder).as_posix()
             content = file.read_bytes() if file.is_file() else b""
-            if found := self.found(path.encode()) | self.found(content):
+            known = (owners[name] for name in (file.stem, file.parent.name) if owners and name in owners)
+            if found := self.found(path.encode()) | self.found(content, next(known, None)):
                 hits[path] = found
         return hits
 
-    def _in(self, content: bytes) -> Iterator[int]:
+    def _in(self, content: bytes, owner: int | None) -> Iterator[int]:
         for offset in range(min(_STEM, len(content))):
             words = np.frombuffer(content, dtype="<u4", count=max(0, (len(content) - offset) // _STEM), offset=offset)
             for place in np.flatnonzero(np.isin(words, self._stems)):
@@ -118,8 +129,8 @@ class Searcher:
                     if content.startswith(needle, start):
                         yield index
         for match in re.finditer(rb"(?<!\d)(?:\d{8}|\d{4}-\d\d-\d\d|\d\d\.\d\d\.\d{4})(?!\d)", content):
-            if match[0] in self._births:
-                yield self._births[match[0]]
+            if (born := self._births.get(match[0])) is not None and owner in (None, born):
+                yield born
 
 
 def _forms(text: str) -> Iterator[bytes]:

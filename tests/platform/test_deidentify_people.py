@@ -38,3 +38,14 @@ def test_people_are_found_in_every_disguise() -> None:
         assert search.found(base64.b64encode(b"x" * shift + other.line.encode())) == {1}
     assert search.found(b"abc" + zlib.compress(other.line.encode()) + b"abc") == {1}
     assert search.found(b"nobody at all 20240305 and 0123456789012") == set()
+
+
+def test_a_day_of_birth_counts_in_files_of_its_own_person(tmp_path: Path) -> None:
+    person, other = people(2)
+    search = Searcher([person, other])
+    (tmp_path / "mine.txt").write_text(f"{other.birth:%Y%m%d}")
+    assert search.left(tmp_path) == {"mine.txt": {1}}
+    assert search.left(tmp_path, {"mine": 0}) == {}
+    assert search.left(tmp_path, {"mine": 1}) == {"mine.txt": {1}}
+    (tmp_path / "mine.txt").write_text(other.line)
+    assert search.left(tmp_path, {"mine": 0}) == {"mine.txt": {1}}
