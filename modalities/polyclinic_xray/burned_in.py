@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from polyclinic_xray.ocr import Box, read_words
 from polyclinic_xray.radiograph import Radiograph
-from polyclinic_xray.renderings import renderings_of, stretched
+from polyclinic_xray.renderings import renderings_of
 
 _SAME_LEVELS = 12
 _LETTERS = 4
@@ -87,11 +87,6 @@ def words_in(source: Path, raw: Radiograph, *, recognise: bool = True) -> list[W
         # pydicom warns of every odd value, which does not matter here.
         warnings.simplefilter("ignore")
         return find_words(renderings_of(source, raw), recognise=recognise)
-
-
-def suspect_words(pixels: Float[np.ndarray, "H W"]) -> bool:
-    """Whether ``find_words`` finds any in pixels in [0, 1], as they are or stretched to their own range."""
-    return bool(find_words([pixels, *stretched(pixels)]))
 
 
 def merged(words: Iterable[Word]) -> list[Word]:

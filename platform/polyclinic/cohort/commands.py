@@ -94,9 +94,8 @@ def check(
     if json is not None:
         make_room(json)
     console = Console()
-    for name, left_out in adapt_modalities(read, modalities).items():
-        for what, reason in left_out.items():
-            console.print(f"note: {name} leaves out {what!r}: {reason}", soft_wrap=True, markup=False)
+    for left_out in adapt_modalities(read, modalities):
+        console.print(f"note: {left_out}", soft_wrap=True, markup=False)
     checks = check_cohort(read, modalities, workers=workers, seconds=seconds)
     print_check(read, checks, console)
     if json is not None:

@@ -179,11 +179,11 @@ def _refuse_swallowed(name: str, line: int, cells: Sequence[str], delimiter: str
 def _header(name: str, cells: Sequence[str], wanted: Collection[str]) -> list[str]:
     header = [cell.strip("\ufeff \t\r\n") or f"Unnamed: {place}" for place, cell in enumerate(cells)]
     if not header:
-        raise ValueError(f"{name} is empty; set `table` to a table with a header and one row per study")
+        raise ValueError(f"{name} is empty; expected a header and one row per study")
     if not set(wanted) & set(header):
         # Its cells are not shown: without a header they are those of a patient.
         raise ValueError(
-            f"{name} has none of the columns that the cohort file names in its first line of {len(header)} cells; "
+            f"{name} has none of the columns that are needed in its first line of {len(header)} cells; "
             f"expected a header such as {sorted(wanted)[:3]} whose names are separated by commas (tabulators in .tsv)"
         )
     refuse_repeated(name, header)

@@ -7,17 +7,18 @@ from polyclinic.cohort.cohort import Cohort, Study
 from polyclinic.modality import Modality, UnreadableSource
 
 
-def adapt_modalities(cohort: Cohort, modalities: Mapping[str, Modality]) -> dict[str, dict[str, str]]:
+def adapt_modalities(cohort: Cohort, modalities: Mapping[str, Modality]) -> list[str]:
     """Let plugins choose the settings that were left out, from the training studies.
 
     Returns:
-        By modality, what it leaves out of its sources, each with the reason.
+        Sentences that say what a modality leaves out of its sources, and why.
     """
     studies = cohort.split("train")
-    return {
-        name: modality.adapt([study.sources[name] for study in studies if name in study.sources])
+    return [
+        f"{name} leaves out {part!r}: {reason}"
         for name, modality in modalities.items()
-    }
+        for part, reason in modality.adapt([study.sources[name] for study in studies if name in study.sources]).items()
+    ]
 
 
 def readable_raws(studies: Sequence[Study], name: str, modality: Modality) -> Iterator[Any]:

@@ -305,9 +305,8 @@ class CohortDataModule(L.LightningDataModule):
     def _fit(self) -> None:
         studies = self.cohort.split("train")
         fresh = {name: modality for name, modality in self.modalities.items() if name not in self._fitted}
-        for name, left_out in adapt_modalities(self.cohort, fresh).items():
-            for what, reason in left_out.items():
-                rank_zero_info(f"{name} leaves out {what!r}: {reason}")
+        for left_out in adapt_modalities(self.cohort, fresh):
+            rank_zero_info(left_out)
         for name, modality in self.modalities.items():
             if name not in self._fitted:
                 modality.fit(readable_raws(studies, name, modality))

@@ -59,9 +59,8 @@ def main(argv: Sequence[str]) -> None:
     key = read_key(given.key)
     cohort = read_cohort(given.cohort)
     modalities = configured(given.experiment) if given.experiment else default_modalities(cohort.modalities)
-    for name, left_out in adapt_modalities(cohort, modalities).items():
-        for what, reason in left_out.items():
-            Console().print(f"note: {name} leaves out {what!r}: {reason}", soft_wrap=True, markup=False)
+    for left_out in adapt_modalities(cohort, modalities):
+        Console().print(f"note: {left_out}", soft_wrap=True, markup=False)
     if given.ner is not None:
         _use_name_tagger(modalities, given.ner)
     told = deidentify_cohort(

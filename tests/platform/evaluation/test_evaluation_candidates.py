@@ -151,7 +151,9 @@ def test_tables_of_either_kind_are_read_as_text_and_by_split(tmp_path: Path, suf
         ("test,1,2,0", "test,1,8,0", "names 1 studies that are not in split 'test' of the cohort (studies ['8'])"),
         ("candidate_study", "candidate", "has no column 'candidate_study', expected ['split', 'query_study',"),
         ("test,", "train,", "has no candidates of split 'test'; set `--split`, or `--candidate_sets`"),
-        (ROWS, "", "cannot be read as a table (EmptyDataError); set `--candidate_sets`"),
+        (ROWS, "", "sets.csv is empty; expected a header and one row per study"),
+        ("test,1,2,0", "test,1,2,0,5", "has 5 cells in line 3, expected 4 as in its header; correct the row"),
+        ("test,1,2,0", 'test,1,"2,0', "has a quotation mark that is not closed"),
     ],
 )
 def test_broken_sets_are_refused_with_the_queries(tmp_path: Path, old: str, new: str, message: str) -> None:

@@ -7,8 +7,10 @@ from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from jaxtyping import Float
 
+from polyclinic.cohort.csv_file import DAMAGED, read_csv
 from polyclinic.evaluation.matching.retrieval import Placement, RetrievalResult, check_k, retrieval_result
 from polyclinic.evaluation.metrics.arrays import Array, checked_scores
 from polyclinic.evaluation.metrics.intervals import patient_resamples
@@ -132,11 +134,11 @@ def retrieval_in_sets(
 def _table(path: Path) -> pd.DataFrame:
     """Every cell as text, labels as 0 or 1."""
     try:
-        if path.suffix == ".parquet":
-            table = pd.read_parquet(path, dtype_backend="pyarrow")
+        if path.suffix != ".parquet":
+            table = read_csv(path, encoding="utf-8", wanted=_COLUMNS)
         else:
-            table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+            table = pd.read_parquet(path, dtype_backend="pyarrow")
+    except (*DAMAGED, pa.ArrowException) as error:
         raise ValueError(
             f"{path.name} cannot be read as a table ({type(error).__name__}); set `--candidate_sets`"
         ) from None
