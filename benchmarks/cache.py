@@ -26,7 +26,7 @@ from polyclinic.data import StudyDataset, collate
 from polyclinic.data.prepared import prepare_modality
 from polyclinic.data.prepared.shard import is_whole, write_shard
 from polyclinic.modality import Item, Modality, installed_modalities
-from polyclinic.physiology import Patient
+from polyclinic.modality.physiology import Patient
 
 HEIGHT, WIDTH, BITS = 2500, 2000, 16
 STUDIES = {"xray": 64, "ecg": 128}

@@ -20,9 +20,9 @@ from benchmarks.measure import Figure
 from benchmarks.people import Person, Searcher, people
 from benchmarks.planted_files import PLANTERS, plant_record
 from polyclinic.cohort import default_modalities
-from polyclinic.deidentify.cohort import deidentify_cohort
-from polyclinic.deidentify.identity import mapped
-from polyclinic.physiology import Patient
+from polyclinic.cohort.deidentify.cohort import deidentify_cohort
+from polyclinic.modality.physiology import Patient
+from polyclinic.privacy.identity import mapped
 
 COMMAND = "python -m benchmarks deidentify"
 PEOPLE = 500

@@ -23,7 +23,7 @@ from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from benchmarks.measure import Figure
 from polyclinic.modality import Item, Modality, UnreadableSource, installed_modalities
-from polyclinic.physiology import Patient
+from polyclinic.modality.physiology import Patient
 from polyclinic_ecg.wfdb_write import write_wfdb
 
 COMMAND = "python -m benchmarks fuzz"

@@ -18,13 +18,13 @@ import torch
 import yaml
 
 from benchmarks.measure import Figure
-from polyclinic.checkpoint import load_checkpoint
-from polyclinic.checkpointing import AtomicCheckpoints
-from polyclinic.class_table import modality_points
 from polyclinic.cli import main
 from polyclinic.deploy.bundle.folder import CONTENT, SUMS, file_digest
 from polyclinic.deploy.bundle.verification import verified_bundle
-from polyclinic.restore import restore
+from polyclinic.models.class_table import modality_points
+from polyclinic.training.checkpoint_file import load_checkpoint
+from polyclinic.training.checkpoints import AtomicCheckpoints
+from polyclinic.training.restore import restore
 
 COMMAND = "python -m benchmarks hostile_configs"
 MUTATIONS = 5000
@@ -32,9 +32,10 @@ MUTATIONS = 5000
 _MODULES = ("this.X", "antigravity", "antigravity.fly", "idlelib.run.main", "turtledemo.clock.main", "batched_evil.Run")
 _CLASSES = (
     "os.system", "subprocess.Popen", "builtins.eval", "importlib.import_module", "runpy.run_path", "torch.load",
-    "torch.nn.Linear", "torch.hub.load", "lightning.pytorch.Trainer", "polyclinic.cli.main", "polyclinic.restore.build",
-    "polyclinic.tracking.RunLogger", "polyclinic.sweep.main", "polyclinic_xray.burned_in.X", "polyclinic.nn.Encoder",
-    "polyclinic.nn.TransformerEncoder", "polyclinic.objectives.Objective", "pickle.loads", "",  ".", "..", "a..b",
+    "torch.nn.Linear", "torch.hub.load", "lightning.pytorch.Trainer", "polyclinic.cli.main",
+    "polyclinic.training.restore.build", "polyclinic.tracking.RunLogger", "polyclinic.cli.sweep.main",
+    "polyclinic_xray.burned_in.X", "polyclinic.nn.Encoder", "polyclinic.nn.TransformerEncoder",
+    "polyclinic.objectives.Objective", "pickle.loads", "",  ".", "..", "a..b",
     "polyclinic.objectives.Clip", "polyclinic.objectives.Siglip", "polyclinic.objectives.WithTerms",
     "polyclinic.objectives.ReliabilityGate", "polyclinic.nn.ConcatenationFusion", "polyclinic_ecg.ResNet1dEncoder",
     "polyclinic_report.NgramEncoder", "polyclinic_tabular.MLPEncoder", "polyclinic_xray.XRay", "polyclinic_ecg.ECG",

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.measure import Figure
-from polyclinic.cohort.linking import Anchors, Events, Window, link, link_items
+from polyclinic.cohort.time_windows import Anchors, Events, Window, link, link_items
 
 COMMAND = "python -m benchmarks linkage"
 ITEMS = tuple(range(50800, 50850))

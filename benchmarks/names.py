@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 
 from benchmarks.measure import Figure
-from polyclinic.deidentify.text import Tagger, found_spans
+from polyclinic.privacy.text import Tagger, found_spans
 from polyclinic_report.name_tagger import read_tagger
 
 COMMAND = "python -m benchmarks names"

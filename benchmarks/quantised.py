@@ -11,7 +11,7 @@ from polyclinic.deploy.bundle import load_bundle
 from polyclinic.deploy.scoring import StudyScorer
 from polyclinic.evaluation import auroc_per_column, load_prompts, macro_mean
 from polyclinic.evaluation.scorers import ZeroShotScorer
-from polyclinic.restore import restore
+from polyclinic.training.restore import restore
 
 COMMAND = "python -m benchmarks quantised"
 LARGEST_LOSS = 0.005

@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.measure import Figure
 from polyclinic.modality import installed_modalities
-from polyclinic.physiology import Patient
+from polyclinic.modality.physiology import Patient
 
 STUDIES = 100
 COMMAND = "python -m benchmarks reading"

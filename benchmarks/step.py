@@ -15,8 +15,8 @@ from lightning.pytorch.callbacks import Callback
 
 from benchmarks.measure import Figure
 from polyclinic.cli import main
-from polyclinic.restore import build
-from polyclinic.yaml_loader import load_yaml
+from polyclinic.files.yaml_loader import load_yaml
+from polyclinic.training.restore import build
 
 STUDIES, WARM_EPOCHS, EPOCHS = 3000, 1, 4
 COMMAND = "python -m benchmarks step"

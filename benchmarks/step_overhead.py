@@ -20,9 +20,9 @@ from lightning.pytorch.callbacks import Callback
 
 from benchmarks.measure import Figure
 from polyclinic.cli import main
-from polyclinic.restore import build
+from polyclinic.files.yaml_loader import load_yaml
 from polyclinic.tasks.encoders import encode_batch
-from polyclinic.yaml_loader import load_yaml
+from polyclinic.training.restore import build
 
 STUDIES, BATCH, EPOCHS, TOGETHER = 1200, 64, 12, 10
 COMMAND = "python -m benchmarks step_overhead"

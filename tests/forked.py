@@ -20,8 +20,8 @@ import torch
 from polyclinic.cli import main
 
 LIBRARIES = (
-    "batched.aio", "mlflow.store.tracking.sqlalchemy_store", "polyclinic.evaluation.commands.main",
-    "polyclinic.exporting.command", "polyclinic.training", "polyclinic_audio", "polyclinic_ecg", "polyclinic_report",
+    "batched.aio", "mlflow.store.tracking.sqlalchemy_store", "polyclinic.cli.evaluate.main",
+    "polyclinic.cli.export", "polyclinic.cli.fit", "polyclinic_audio", "polyclinic_ecg", "polyclinic_report",
     "polyclinic_tabular", "polyclinic_xray",
 )  # fmt: skip
 _CONTEXT = multiprocessing.get_context("forkserver")

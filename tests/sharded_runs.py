@@ -13,13 +13,14 @@ import torch.distributed as dist
 from torch.utils.data import DataLoader
 
 from masked_tasks import batch_of, masked_task
-from polyclinic.checkpointing import AtomicCheckpoints
 from polyclinic.cohort import Target
 from polyclinic.data import Batch
 from polyclinic.nn import Frozen
 from polyclinic.nn.lora import Lora
 from polyclinic.objectives import Symile
-from polyclinic.tasks import ContrastivePretraining, Downstream, ShardedEncoders
+from polyclinic.tasks import ContrastivePretraining, Downstream
+from polyclinic.training import ShardedEncoders
+from polyclinic.training.checkpoints import AtomicCheckpoints
 from pulse import Pulse
 
 NAMES, STUDIES, SPLIT, STEPS = ("a", "b", "c"), 12, 7, 5

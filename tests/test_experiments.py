@@ -12,7 +12,7 @@ import yaml
 from layouts.symile_mimic import write_raw, write_symile_mimic
 from polyclinic.cli import main
 from polyclinic.evaluation import load_prompts
-from polyclinic.physiology import FINDINGS
+from polyclinic.modality.physiology import FINDINGS
 
 ROOT = Path(__file__).parent.parent
 YAMLS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "experiments").rglob("*.yaml"))

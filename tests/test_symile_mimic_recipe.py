@@ -19,10 +19,10 @@ from torchvision import models
 
 from layouts.symile_mimic import write_symile_mimic
 from polyclinic.data import Batch
+from polyclinic.files.yaml_loader import load_yaml
 from polyclinic.modality import ArrayRow, UnreadableSource, settings
-from polyclinic.physiology import Patient
-from polyclinic.restore import build, restore
-from polyclinic.yaml_loader import load_yaml
+from polyclinic.modality.physiology import Patient
+from polyclinic.training.restore import build, restore
 
 FOLDER = Path(__file__).parent.parent / "experiments" / "symile_mimic"
 SIDE, SAMPLES, WIDTH, BATCH = 32, 64, 16, 6

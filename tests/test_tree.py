@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from polyclinic.cli import COMMANDS, main
-from polyclinic.cohort.building import CohortBuilder, installed_builders
+from polyclinic.cohort.build import CohortBuilder, installed_builders
 from polyclinic.modality import Modality, installed_modalities, settings
 
 ROOT = Path(__file__).parent.parent

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from polyclinic.cohort import Window
-from polyclinic.cohort.building import Built, CohortBuilder, DataRoot, Flow
-from polyclinic.cohort.building.sql import literal
+from polyclinic.cohort.build import Built, CohortBuilder, DataRoot, Flow
+from polyclinic.cohort.build.sql import literal
 from polyclinic_cohorts.ecg_signal import FLAT_LEAD, usable_signal
 from polyclinic_cohorts.findings import FINDINGS
 from polyclinic_cohorts.groups import age_band, hashed_split

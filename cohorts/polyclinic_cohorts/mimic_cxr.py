@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from polyclinic.cohort.building import Built, CohortBuilder, DataRoot, Flow
+from polyclinic.cohort.build import Built, CohortBuilder, DataRoot, Flow
 from polyclinic_cohorts.findings import FINDINGS, finding_columns, finding_names
 from polyclinic_cohorts.groups import age_band
 from polyclinic_cohorts.mimic_patients import PATIENTS, UNKNOWN_AGE, age_in

@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-from polyclinic.cohort.building import Built, CohortBuilder, DataRoot, Flow
-from polyclinic.cohort.building.root import MISSING
+from polyclinic.cohort.build import Built, CohortBuilder, DataRoot, Flow
+from polyclinic.cohort.build.data_root import MISSING
 from polyclinic_cohorts.ecg_signal import ALL_ZERO, ALTERED, FLAT_LEAD, NAN, UNREADABLE, usable_signal
 from polyclinic_cohorts.groups import age_band, hashed_split
 from polyclinic_cohorts.mimic_patients import PATIENTS, UNKNOWN_AGE, age_in

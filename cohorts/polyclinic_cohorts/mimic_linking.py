@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from polyclinic.cohort import Anchors, Events, Window, link, link_items
-from polyclinic.cohort.building import DataRoot, Flow
+from polyclinic.cohort.build import DataRoot, Flow
 
 ANCHORS = Anchors(table="anchors", id="anchor_id", patient="subject_id", time="time")
 IMAGES = Events(table="images", id="dicom_id", patient="subject_id", time="taken")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from polyclinic.cohort.building import DataRoot, Flow
+from polyclinic.cohort.build import DataRoot, Flow
 from polyclinic_cohorts.radiographs import below, named_folder
 
 _SECTIONED = "mimic_cxr_sectioned.csv"

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from polyclinic.cohort.building import Built, CohortBuilder, DataRoot, Flow
+from polyclinic.cohort.build import Built, CohortBuilder, DataRoot, Flow
 from polyclinic_cohorts.groups import age_band
 
 SUPERCLASSES = ("NORM", "MI", "STTC", "CD", "HYP")

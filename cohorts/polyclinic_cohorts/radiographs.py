@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from polyclinic.cohort.building import DataRoot, Flow
-from polyclinic.cohort.building.sql import literal
+from polyclinic.cohort.build import DataRoot, Flow
+from polyclinic.cohort.build.sql import literal
 
 Unit = Literal["study", "image"]
 

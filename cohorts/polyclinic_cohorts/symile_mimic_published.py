@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from rich.progress import track
 
-from polyclinic.cohort.building import Built, CohortBuilder, DataRoot, Flow
+from polyclinic.cohort.build import Built, CohortBuilder, DataRoot, Flow
 from polyclinic_cohorts.groups import age_band
 from polyclinic_cohorts.labs import SYMILE_LABS
 

@@ -17,10 +17,10 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from polyclinic.address import sqlite_uri
 from polyclinic.cli import main as polyclinic
-from polyclinic.restore import restore
-from polyclinic.shell import print_next
+from polyclinic.system.shell import print_next
+from polyclinic.tracking.uri import sqlite_uri
+from polyclinic.training.restore import restore
 
 HERE = Path(__file__).parent
 MODALITIES = ("xray", "ecg", "audio", "tabular")

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from polyclinic.cli import main as polyclinic
-from polyclinic.shell import print_next
+from polyclinic.system.shell import print_next
 
 HERE = Path(__file__).parent
 PROMPTS = HERE.parent / "phantom" / "prompts.yaml"
@@ -23,7 +23,7 @@ SHOWN = {
     "xray": ["cardiomegaly", "pulmonary_edema", "consolidation", "pleural_effusion", "airway_obstruction"],
     "ecg": ["atrial_fibrillation", "ventricular_hypertrophy", "myocardial_ischemia", "renal_impairment", "anemia"],
 }
-"""Findings that a modality shows at all, by the table of `polyclinic.physiology`; the others are chance from it."""
+"""Findings that a modality shows at all, by `polyclinic.modality.physiology`; from it the others are chance."""
 
 TENTH = 10
 

@@ -16,7 +16,7 @@ from rich.table import Table
 from tiny_transformer import write_transformer
 
 from polyclinic.cli import main as polyclinic
-from polyclinic.physiology import JOINT_FINDING
+from polyclinic.modality.physiology import JOINT_FINDING
 
 HERE = Path(__file__).parent
 PROMPTS = HERE.parent / "phantom" / "prompts.yaml"

@@ -19,8 +19,8 @@ from study_figure import draw_study
 
 from polyclinic.cli import main as polyclinic
 from polyclinic.cohort import read_cohort
-from polyclinic.physiology import JOINT_FINDING
-from polyclinic.shell import print_next
+from polyclinic.modality.physiology import JOINT_FINDING
+from polyclinic.system.shell import print_next
 
 HERE = Path(__file__).parent
 PROMPTS = HERE / "prompts.yaml"

@@ -32,7 +32,7 @@ def write_clean_text(
     encoding: str | None = None,
     ner: Path | None = None,
 ) -> Cleaned:
-    """Exchange what identifies; see ``polyclinic.deidentify.text`` for what stays because no pattern finds it.
+    """Exchange what identifies; see ``polyclinic.privacy.text`` for what stays because no pattern finds it.
 
     Args:
         source: a text file, inline text or one cell.

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from polyclinic.modality import Physiology
-from polyclinic.physiology import FINDINGS, JOINT_FINDING
+from polyclinic.modality.physiology import FINDINGS, JOINT_FINDING
 from polyclinic_report.phrases import (
     ABSENT_PAIRS,
     ADVERBS,

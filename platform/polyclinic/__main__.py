@@ -2,7 +2,7 @@
 
 import sys
 
-from polyclinic.isolation import isolate
+from polyclinic.system.isolation import isolate
 
 if __name__ == "__main__":
     isolate()

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from polyclinic.yaml_loader import load_yaml
+from polyclinic.files.yaml_loader import load_yaml
 
 VERSION = 1
 SCORE_RULES = ("difference", "softmax")

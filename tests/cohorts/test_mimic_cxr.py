@@ -18,7 +18,7 @@ from layouts.mimic_cxr import (
     write_sections,
 )
 from polyclinic.cli import main
-from polyclinic.cohort.building import DataRoot
+from polyclinic.cohort.build import DataRoot
 from polyclinic_cohorts.findings import FINDINGS
 from polyclinic_cohorts.mimic_cxr import create_images
 from polyclinic_report import Report

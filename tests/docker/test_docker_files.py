@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from polyclinic.deploy.service.command import serve
+from polyclinic.cli.serve import serve
 
 ROOT = Path(__file__).parents[2]
 SANDBOX = ROOT / "docker" / "sandbox"

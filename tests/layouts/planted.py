@@ -5,7 +5,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from polyclinic.cohort.building import Built, CohortBuilder, DataRoot, Flow
+from polyclinic.cohort.build import Built, CohortBuilder, DataRoot, Flow
 
 TABLE = "list.csv"
 

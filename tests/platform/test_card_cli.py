@@ -18,7 +18,7 @@ from cli_runs import fit, write_config
 from polyclinic.cli import main
 from polyclinic.evaluation.scorers import Scorer, TrainedScorer, ZeroShotScorer
 from polyclinic.prompts import load_prompts
-from polyclinic.restore import restore
+from polyclinic.training.restore import restore
 
 MODALITIES: dict[str, Any] = {
     "ecg": {"class_path": "ECG", "init_args": {"rate": 50, "seconds": 4, "patch": 20, "noise": 0.0}},

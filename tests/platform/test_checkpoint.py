@@ -12,8 +12,8 @@ import pytest
 import torch
 import yaml
 
-from polyclinic.checkpoint import load_checkpoint
-from polyclinic.checkpointing import AtomicCheckpoints
+from polyclinic.training.checkpoint_file import load_checkpoint
+from polyclinic.training.checkpoints import AtomicCheckpoints
 
 TESTS = Path(__file__).parents[1]
 PULSES = {"first": {"class_path": "pulse.Pulse"}, "second": {"class_path": "pulse.Pulse"}}
@@ -46,7 +46,7 @@ import json, sys
 from pathlib import Path
 import pulse
 import torch
-from polyclinic.restore import restore
+from polyclinic.training.restore import restore
 
 restored = restore(Path(sys.argv[1]))
 told = torch.load(sys.argv[2], weights_only=True)

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from polyclinic.cli import main
 from polyclinic.cohort import read_cohort
 from polyclinic.evaluation.embedding import embed_split
-from polyclinic.restore import restore
+from polyclinic.training.restore import restore
 
 CONFIG: dict[str, Any] = {
     "model": {

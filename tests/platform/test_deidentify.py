@@ -19,12 +19,12 @@ from forked import Forked
 from planted_names import SECRET, leaks, plant
 from polyclinic.cli import main
 from polyclinic.cohort import Cohort, default_modalities, read_cohort, write_phantom_cohort
-from polyclinic.cohort.spec import read_spec
-from polyclinic.deidentify.cohort import deidentify_cohort
-from polyclinic.deidentify.identity import Identity, mapped
-from polyclinic.deidentify.table import read_columns
-from polyclinic.identifiers import identifying_fields
+from polyclinic.cohort.deidentify.cohort import deidentify_cohort
+from polyclinic.cohort.deidentify.table import read_columns
+from polyclinic.cohort.schema import read_spec
 from polyclinic.modality import Cleaned, Deidentifiable, Source, UnreadableSource
+from polyclinic.privacy.identifiers import identifying_fields
+from polyclinic.privacy.identity import Identity, mapped
 from pulse import Pulse
 
 KEY = "0123456789abcdef" * 2
@@ -165,7 +165,7 @@ def test_a_name_that_one_source_tells_goes_from_the_texts_of_the_same_patient_al
     folder = tmp_path / "cohort"
     folder.mkdir()
     plugin = default_modalities(["xray"])["xray"]
-    from polyclinic.physiology import Patient  # noqa: PLC0415
+    from polyclinic.modality.physiology import Patient  # noqa: PLC0415
 
     rng = np.random.default_rng(0)
     image = plugin.phantom(Patient(rng).visit(rng), rng, folder / "image")

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from polyclinic.deidentify.dicom_elements import ELEMENTS
-from polyclinic.deidentify.dicom_values import Cleaning, sample_padding
-from polyclinic.deidentify.identity import Identity
 from polyclinic.modality import DicomStandard
+from polyclinic.privacy.dicom_elements import ELEMENTS
+from polyclinic.privacy.dicom_values import Cleaning, sample_padding
+from polyclinic.privacy.identity import Identity
 
 IDENTITY = Identity(key=b"0123456789abcdef" * 2, patient="4711")
 STANDARD = DicomStandard(item=dict, keyword=lambda tag: "", sop_classes={"1.2.840.10008.5.1.4.1.1.1"})

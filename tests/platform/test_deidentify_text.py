@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polyclinic.cohort import default_modalities
-from polyclinic.deidentify.identity import Identity, mapped, read_key
-from polyclinic.deidentify.text import scrubbed
-from polyclinic.identifiers import identifying_fields
-from polyclinic.physiology import Patient
+from polyclinic.modality.physiology import Patient
+from polyclinic.privacy.identifiers import identifying_fields
+from polyclinic.privacy.identity import Identity, mapped, read_key
+from polyclinic.privacy.text import scrubbed
 
 KEY = b"0123456789abcdef0123456789abcdef"
 

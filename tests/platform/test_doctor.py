@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from polyclinic import doctor as tells
+from polyclinic.cli import doctor as tells
 
 
 def _told() -> str:

@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 
 from cli_runs import fit, write_config
 from polyclinic.cli import main
-from polyclinic.restore import restore
+from polyclinic.training.restore import restore
 
 MODALITIES: dict[str, Any] = {
     "tabular": {"class_path": "Tabular"},

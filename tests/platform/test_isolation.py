@@ -22,7 +22,7 @@ WAYS = {
 }
 SHOWN = """
 import json, os, sys
-from polyclinic.isolation import isolate
+from polyclinic.system.isolation import isolate
 isolate()
 isolate()
 print(json.dumps([sys.path, os.environ.get("PYTHONPATH")]))

@@ -12,12 +12,12 @@ from mlflow import MlflowClient
 
 from cli_runs import fit, write_config
 from polyclinic.cli import main
+from polyclinic.cli.evaluate import linkage as linkage_command
 from polyclinic.cohort import read_cohort
-from polyclinic.evaluation.commands import linkage as linkage_command
 from polyclinic.evaluation.embedding import embed_split
-from polyclinic.evaluation.matching.variations import embed_variations
-from polyclinic.restore import restore
+from polyclinic.evaluation.retrieval.variations import embed_variations
 from polyclinic.tasks import ContrastivePretraining
+from polyclinic.training.restore import restore
 from pulse import Pulse
 
 CONTRASTIVE = {

@@ -11,8 +11,8 @@ from mlflow import MlflowClient
 
 from cli_runs import fit, write_config
 from overlapping import PULSES, Row, rows, write
-from polyclinic.checkpoint import load_checkpoint, seen_by
 from polyclinic.cli import main
+from polyclinic.training.checkpoint_file import load_checkpoint, seen_by
 
 CONTRAST: dict[str, Any] = {
     "class_path": "ContrastivePretraining",

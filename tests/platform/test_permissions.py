@@ -11,12 +11,12 @@ import yaml
 from mlflow import MlflowClient
 
 from forked import preload
-from polyclinic.checkpoint import load_checkpoint
 from polyclinic.cli import main
 from polyclinic.cohort import default_modalities, write_phantom_cohort
-from polyclinic.deidentify.identity import read_key
 from polyclinic.deploy.service.audit import AuditLog, entries_of
 from polyclinic.deploy.service.token import chosen_token
+from polyclinic.privacy.identity import read_key
+from polyclinic.training.checkpoint_file import load_checkpoint
 
 NAME = "a%20b?c#d ü's [x]"
 

@@ -15,14 +15,14 @@ from jsonargparse import ArgumentParser
 
 import pulse
 from cli_runs import write_config
-from polyclinic import restore
-from polyclinic.build import largest_model
-from polyclinic.class_table import ClassTable
 from polyclinic.cli import main
+from polyclinic.cli.fit import PolyclinicCLI
 from polyclinic.data import CohortDataModule
 from polyclinic.modality import Modality, installed_modalities
+from polyclinic.models.build import largest_model
+from polyclinic.models.class_table import ClassTable
 from polyclinic.nn import Encoder, Tokenizer
-from polyclinic.training import PolyclinicCLI
+from polyclinic.training import restore
 
 ROOT = Path(__file__).parents[2]
 MODELS = sorted(path for path in ROOT.glob("experiments/*/*.yaml") if "\nmodel:" in path.read_text())
@@ -175,7 +175,7 @@ def test_a_plugin_of_a_third_party_declares_its_classes(monkeypatch: pytest.Monk
     with pytest.raises(ValueError, match=r"names class 'pulse\.Pulse'"):
         table.find("pulse.Pulse", Modality, "modalities.first")
     point = EntryPoint(name="pulse", value="pulse:Pulse", group="polyclinic.modalities")
-    monkeypatch.setattr("polyclinic.class_table.entry_points", lambda group: [point])
+    monkeypatch.setattr("polyclinic.models.class_table.entry_points", lambda group: [point])
     assert ClassTable().find("pulse.Pulse", Modality, "modalities.first") is pulse.Pulse
     assert ClassTable().find("pulse.PulseTokenizer", Tokenizer, "x") is pulse.PulseTokenizer
     with pytest.raises(ValueError, match="names class"):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from polyclinic.results import refuse_unwritable, write_result
+from polyclinic.files.results import refuse_unwritable, write_result
 from readonly import read_only
 
 

@@ -12,7 +12,7 @@ import yaml
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from mlflow import MlflowClient
 
-from polyclinic.stopping import StopTogether
+from polyclinic.training.callbacks.graceful_stop import StopTogether
 from rank_runs import Ended, end_ranks, start_ranks
 
 pytestmark = pytest.mark.processes
@@ -80,7 +80,7 @@ def test_a_rank_that_is_told_to_end_ends_both_after_the_same_saved_step(pulse_co
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "strategy", ["ddp", {"class_path": "polyclinic.tasks.ShardedEncoders"}], ids=["ddp", "sharded"]
+    "strategy", ["ddp", {"class_path": "polyclinic.training.ShardedEncoders"}], ids=["ddp", "sharded"]
 )
 def test_ranks_that_were_stopped_are_those_that_were_left_alone(
     pulse_cohort: Path, tmp_path: Path, strategy: Any

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from polyclinic.shell import command_line, print_next
+from polyclinic.system.shell import command_line, print_next
 
 WORDS = [
     "plain", "My Project/a.ckpt", "it's", 'a"b', "$HOME`id`;&|", "[out]", "{a,b}*?", "~", "!1", "#a", "", "ü ø",

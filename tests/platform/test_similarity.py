@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from polyclinic.objectives import Clip, Studies
-from polyclinic.similarity import similarities
+from polyclinic.training.callbacks.similarity_matrix import similarities
 
 
 def _studies(count: int, **present: list[int]) -> Studies:

@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 
 from cli_runs import write_config
 from polyclinic.cli import main
-from polyclinic.sweep import read_space
+from polyclinic.cli.sweep import read_space
 
 MODEL = {
     "class_path": "Downstream",

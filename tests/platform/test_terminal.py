@@ -7,7 +7,7 @@ import pytest
 from rich.table import Table
 
 from polyclinic.cli import main
-from polyclinic.terminal import Console, printable
+from polyclinic.system.terminal import Console, printable
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2Jname\u202egpj.\x9b31m\r\x08\u2066\u200b[red]x[/nothing] :smile:"
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from polyclinic.views import (
+from polyclinic.modality.views import (
     LONGEST_SIDE,
     Axis,
     Entry,

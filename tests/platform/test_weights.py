@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 
 from cli_runs import fit, write_config
 from polyclinic.cli import main
-from polyclinic.restore import restore
+from polyclinic.training.restore import restore
 
 MASKED = {"class_path": "MaskedPretraining", "init_args": {"size": "pico", "joint_width": 16, "decoder_width": 16}}
 CONTRASTIVE = {

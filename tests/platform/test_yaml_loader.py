@@ -6,8 +6,8 @@ import pytest
 from jsonargparse import ArgumentParser
 
 from polyclinic.cli import main
+from polyclinic.files.yaml_loader import load_yaml, register_loader
 from polyclinic.prompts import load_prompts
-from polyclinic.yaml_loader import load_yaml, register_loader
 
 _BOMB = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
     f"{name}: &{name} [{', '.join([f'*{chr(ord(name) - 1)}'] * 10)}]\n" for name in "bcdefgh"

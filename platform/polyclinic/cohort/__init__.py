@@ -1,11 +1,11 @@
 """Which studies exist: manifest, splits, checks, and the phantom."""
 
-from polyclinic.cohort.checking import ModalityCheck, check_cohort, print_check
+from polyclinic.cohort.check import ModalityCheck, check_cohort, print_check
 from polyclinic.cohort.cohort import SPLITS, Cohort, Study, read_cohort
-from polyclinic.cohort.linking import Anchors, Events, Window, link, link_items
 from polyclinic.cohort.phantom import default_modalities, write_phantom_cohort
 from polyclinic.cohort.reading import adapt_modalities, readable_raws
 from polyclinic.cohort.target import Target
+from polyclinic.cohort.time_windows import Anchors, Events, Window, link, link_items
 
 __all__ = [
     "SPLITS",

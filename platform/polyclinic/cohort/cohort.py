@@ -13,8 +13,8 @@ import pandas as pd
 
 from polyclinic.cohort.cells import canonical_id, stands_for_nothing
 from polyclinic.cohort.labels import LabelColumn, read_label
+from polyclinic.cohort.schema import CohortSpec, read_spec, wanted_columns
 from polyclinic.cohort.sources import SourceReader
-from polyclinic.cohort.spec import CohortSpec, read_spec, wanted_columns
 from polyclinic.cohort.table import read_table
 from polyclinic.cohort.target import Target, read_targets
 from polyclinic.modality import ArrayRow, Source

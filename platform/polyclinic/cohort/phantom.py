@@ -12,9 +12,9 @@ import yaml
 from rich.progress import track
 
 from polyclinic import __version__
-from polyclinic.cohort.processes import worker_pool
 from polyclinic.modality import Modality, Physiology, installed_modalities
-from polyclinic.physiology import FINDINGS, Patient
+from polyclinic.modality.physiology import FINDINGS, Patient
+from polyclinic.system.processes import worker_pool
 
 _SPLIT_SHARES = (("train", 0.65), ("val", 0.1), ("test", 0.25))
 _VISITS = (0.45, 0.3, 0.15, 0.1)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from polyclinic.cohort.files import Ambiguous, FileFinder, read_template
-from polyclinic.cohort.spec import CohortSpec
+from polyclinic.cohort.schema import CohortSpec
 from polyclinic.modality import ArrayRow, Source
 
 _NAMED = 5

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from polyclinic.cohort.cells import read_number
 from polyclinic.cohort.csv_file import DAMAGED, read_csv, refuse_repeated
-from polyclinic.cohort.spec import CohortSpec, wanted_columns
+from polyclinic.cohort.schema import CohortSpec, wanted_columns
 
 
 def read_table(spec: CohortSpec) -> pd.DataFrame:

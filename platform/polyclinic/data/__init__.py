@@ -2,11 +2,11 @@
 
 from polyclinic.cohort import Target
 from polyclinic.data.batch import Batch, BrokenSource, Sample, collate
+from polyclinic.data.datamodule import CohortDataModule
 from polyclinic.data.dataset import StudyDataset, StudySampler
 from polyclinic.data.labels import LabelPolicy
 from polyclinic.data.lengths import ByLength
 from polyclinic.data.mixing import Mixed, Order
-from polyclinic.data.module import CohortDataModule
 from polyclinic.data.quarantine import Quarantine
 
 __all__ = [

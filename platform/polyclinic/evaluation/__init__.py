@@ -1,23 +1,6 @@
 """How good a model is: pure functions over scores, labels and patients, and the commands that use them."""
 
-from polyclinic.evaluation.commands.tables import as_json, print_retrieval, print_zero_shot
-from polyclinic.evaluation.deletion import DeletionCurve, DeletionReport, deletion_curve, deletion_report
-from polyclinic.evaluation.matching.candidates import (
-    CandidateSetReport,
-    CandidateSets,
-    read_candidate_sets,
-    retrieval_in_sets,
-)
-from polyclinic.evaluation.matching.linkage import LinkageReport, linkage_report, linkage_scores, one_to_one
-from polyclinic.evaluation.matching.retrieval import (
-    Accuracy,
-    RetrievalReport,
-    RetrievalResult,
-    ScoreRows,
-    retrieval_among,
-    retrieval_report,
-)
-from polyclinic.evaluation.matching.variations import RankSpread, rank_spread
+from polyclinic.evaluation.explain import DeletionCurve, DeletionReport, deletion_curve, deletion_report
 from polyclinic.evaluation.metrics.agreement import AgreementResult, agreement_report
 from polyclinic.evaluation.metrics.auroc import Macro, RocCurve, auroc, auroc_per_column, macro_mean, roc_curve
 from polyclinic.evaluation.metrics.average_precision import (
@@ -43,6 +26,23 @@ from polyclinic.evaluation.metrics.operating import OperatingPoint, Threshold, o
 from polyclinic.evaluation.metrics.recalibration import calibration_report, fit_isotonic, fit_platt, fit_temperature
 from polyclinic.evaluation.metrics.subgroups import SubgroupReport, subgroup_report
 from polyclinic.evaluation.probing.neighbours import neighbour_scores
+from polyclinic.evaluation.retrieval.candidates import (
+    CandidateSetReport,
+    CandidateSets,
+    read_candidate_sets,
+    retrieval_in_sets,
+)
+from polyclinic.evaluation.retrieval.linkage import LinkageReport, linkage_report, linkage_scores, one_to_one
+from polyclinic.evaluation.retrieval.retrieval import (
+    Accuracy,
+    RetrievalReport,
+    RetrievalResult,
+    ScoreRows,
+    retrieval_among,
+    retrieval_report,
+)
+from polyclinic.evaluation.retrieval.variations import RankSpread, rank_spread
+from polyclinic.evaluation.tables import as_json, print_retrieval, print_zero_shot
 from polyclinic.evaluation.zeroshot import (
     FindingResult,
     ZeroShotReport,

@@ -9,8 +9,8 @@ from rich.progress import track
 from torch import Tensor
 
 from polyclinic.data import Batch
-from polyclinic.restore import Restored
 from polyclinic.tasks import ContrastivePretraining
+from polyclinic.training.restore import Restored
 
 
 @dataclass(frozen=True, kw_only=True)

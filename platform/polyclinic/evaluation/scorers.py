@@ -15,8 +15,8 @@ from polyclinic.evaluation.metrics.agreement import binary_columns
 from polyclinic.evaluation.zeroshot import finding_scores, prompt_spread
 from polyclinic.nn.relevance import Score
 from polyclinic.prompts import PromptFile, finding_score
-from polyclinic.restore import Restored
 from polyclinic.tasks import ContrastivePretraining, Downstream
+from polyclinic.training.restore import Restored
 
 
 @dataclass(frozen=True, kw_only=True)

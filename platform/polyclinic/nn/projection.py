@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polyclinic.nn.ranks import rank_and_world, stack_over_ranks
+from polyclinic.distributed import rank_and_world, stack_over_ranks
 
 _MOMENTUM = 0.05
 

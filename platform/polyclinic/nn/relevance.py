@@ -1,4 +1,4 @@
-"""Which tokens of a modality a score comes from; `polyclinic.evaluation.deletion` tests that this means something."""
+"""Which tokens of a modality a score comes from; `polyclinic.evaluation.explain` tests that this means something."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager

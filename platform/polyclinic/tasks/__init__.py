@@ -1,9 +1,10 @@
 """LightningModules: they wire encoders, heads and objectives."""
 
-from polyclinic.tasks.compiling import CompileEncoders
+from polyclinic.system.old_names import forward_old_names
 from polyclinic.tasks.contrastive import ContrastivePretraining
 from polyclinic.tasks.downstream import Downstream
 from polyclinic.tasks.masked import MaskedPretraining
-from polyclinic.tasks.sharding import ShardedEncoders
 
-__all__ = ["CompileEncoders", "ContrastivePretraining", "Downstream", "MaskedPretraining", "ShardedEncoders"]
+__all__ = ["ContrastivePretraining", "Downstream", "MaskedPretraining"]
+
+__getattr__ = forward_old_names(__name__)

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from polyclinic.data import Batch
 from polyclinic.modality import Modality
+from polyclinic.models.towers import build_encoders, build_heads
 from polyclinic.nn import Encoder
 from polyclinic.objectives import Objective, Studies, gather_studies
 from polyclinic.tasks.diagnostics import Diagnostics
@@ -20,7 +21,6 @@ from polyclinic.tasks.encoders import encode_batch, touch
 from polyclinic.tasks.finite import naming_studies, refuse_non_finite
 from polyclinic.tasks.groups import SAME, batch_groups
 from polyclinic.tasks.optimizer import adamw_cosine, clip_gradients
-from polyclinic.towers import build_encoders, build_heads
 
 
 class ContrastivePretraining(L.LightningModule):

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from polyclinic.data import Batch, Target
 from polyclinic.modality import Modality
+from polyclinic.models.towers import build_encoders
 from polyclinic.nn import Adapter, ConcatenationFusion, Encoder, Fusion, Readout, StudyNorm
 from polyclinic.tasks.averages import mean_over_ranks
 from polyclinic.tasks.encoders import encode_batch
@@ -19,7 +20,6 @@ from polyclinic.tasks.layer_decay import layer_scales
 from polyclinic.tasks.optimizer import adamw_cosine, clip_gradients
 from polyclinic.tasks.predictions import Predictions
 from polyclinic.tasks.targets import Targets
-from polyclinic.towers import build_encoders
 
 
 class Downstream(L.LightningModule):

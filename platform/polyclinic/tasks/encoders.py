@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from polyclinic.data import Batch
 from polyclinic.nn import Encoder, MaskableEncoder
-from polyclinic.tasks.borrowing import Lent, at_rest, lent_studies, number_of_calls
+from polyclinic.tasks.dummy_forward import Lent, at_rest, lent_studies, number_of_calls
 
 
 def without_readout(encoders: Mapping[str, Encoder]) -> dict[str, MaskableEncoder]:

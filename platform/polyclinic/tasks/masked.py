@@ -11,14 +11,14 @@ from torch.optim import Optimizer
 
 from polyclinic.data import Batch
 from polyclinic.modality import Modality
+from polyclinic.models.towers import build_encoders
 from polyclinic.nn import Encoder, MaskableEncoder, MaskedDecoders, Tokens, Visible
 from polyclinic.tasks.averages import mean_over_modalities
-from polyclinic.tasks.borrowing import lent_studies
+from polyclinic.tasks.dummy_forward import lent_studies
 from polyclinic.tasks.encoders import touch, without_readout
 from polyclinic.tasks.finite import naming_studies, refuse_non_finite
 from polyclinic.tasks.masks import Masks, by_modality
 from polyclinic.tasks.optimizer import adamw_cosine, clip_gradients
-from polyclinic.towers import build_encoders
 
 
 class MaskedPretraining(L.LightningModule):

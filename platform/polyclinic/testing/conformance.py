@@ -39,8 +39,8 @@ from polyclinic.modality import (
     Words,
     settings,
 )
+from polyclinic.modality.physiology import Patient
 from polyclinic.nn import SIZES, MaskableEncoder, Reconstruction, hide_units
-from polyclinic.physiology import Patient
 
 _STUDIES = 6
 _DECODER = 32

@@ -12,10 +12,10 @@ import yaml
 from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 
-from polyclinic.address import without_password
 from polyclinic.tracking.environment import describe_environment
 from polyclinic.tracking.logger import RunLogger
 from polyclinic.tracking.record import is_tracked, log_text
+from polyclinic.tracking.uri import without_password
 
 _CLASSES = {"objective": "model.objective"}
 _VALUES = {

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from polyclinic.address import without_password
+from polyclinic.tracking.uri import without_password
 
 _DISTRIBUTIONS = (
     "polyclinic", "torch", "torchvision", "lightning", "mlflow", "jsonargparse", "numpy", "pandas", "scipy",

@@ -16,7 +16,6 @@ from mlflow.entities import Run
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_NAME
 
-from polyclinic.address import resolve_uri, without_password
 from polyclinic.tracking.entries import Ended, Entry, Metrics, Params, Tags
 from polyclinic.tracking.history import History
 from polyclinic.tracking.names import MetricNames, clean_name
@@ -26,6 +25,7 @@ from polyclinic.tracking.status import run_status
 from polyclinic.tracking.store import artifact_location, open_store
 from polyclinic.tracking.system import system_sampler
 from polyclinic.tracking.upkeep import reap, send_left
+from polyclinic.tracking.uri import resolve_uri, without_password
 
 _LONGEST_PARAM = 250
 _SECURE_SECONDS = 1.0

@@ -12,9 +12,9 @@ from threading import Condition, Event, Thread, current_thread
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from polyclinic.address import without_password
 from polyclinic.tracking.entries import Entry, Metrics, joined
 from polyclinic.tracking.spool import Spool
+from polyclinic.tracking.uri import without_password
 
 _GATHER_SECONDS = 1.0
 _SAMPLE_SECONDS = 10.0

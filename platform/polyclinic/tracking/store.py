@@ -18,8 +18,8 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
-from polyclinic.address import database_file, sqlite_uri, without_password
-from polyclinic.shell import command_line
+from polyclinic.system.shell import command_line
+from polyclinic.tracking.uri import database_file, sqlite_uri, without_password
 
 _log = logging.getLogger(__name__)
 _KNOCK_SECONDS = 10

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from polyclinic.physiology import Patient
+from polyclinic.modality.physiology import Patient
 from polyclinic_audio import Audio
 
 SECRET = "DOE^JOHN"

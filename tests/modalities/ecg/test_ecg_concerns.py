@@ -7,7 +7,7 @@ import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 
-from polyclinic.physiology import Patient
+from polyclinic.modality.physiology import Patient
 from polyclinic_ecg import ECG
 from polyclinic_ecg.recording import LEADS
 from polyclinic_ecg.wfdb_write import write_wfdb

@@ -10,7 +10,7 @@ import soundfile
 from pydicom.data import get_testdata_file
 
 from polyclinic.modality import Identity, UnreadableSource
-from polyclinic.physiology import Patient
+from polyclinic.modality.physiology import Patient
 from polyclinic_ecg import ECG
 from polyclinic_ecg.quiet_wfdb import wfdb
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from polyclinic.modality import Item, Physiology
-from polyclinic.physiology import Patient
+from polyclinic.modality.physiology import Patient
 from polyclinic_ecg import ECG, ResNet1dEncoder
 from polyclinic_ecg.heart import draw_heart
 from polyclinic_ecg.recording import Electrocardiogram

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from polyclinic.physiology import Patient
+from polyclinic.modality.physiology import Patient
 from polyclinic_report import Report
 
 SECRET = "DOE^JOHN"

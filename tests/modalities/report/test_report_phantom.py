@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from polyclinic.physiology import FINDINGS, Patient, Physiology
+from polyclinic.modality.physiology import FINDINGS, Patient, Physiology
 from polyclinic_report import Report
 from polyclinic_report.phantom import compose_report, draw_mentions
 from polyclinic_report.phrases import FILLERS, PHRASES, TRAITS

@@ -6,7 +6,7 @@ import torch
 from tokenizers import Tokenizer
 
 from polyclinic.modality import Item
-from polyclinic.physiology import Patient
+from polyclinic.modality.physiology import Patient
 from polyclinic_report import Report
 from polyclinic_report.phantom import compose_report
 from polyclinic_report.sections import split_sentences

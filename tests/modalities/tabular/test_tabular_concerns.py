@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from polyclinic.modality import Source
-from polyclinic.physiology import Patient
+from polyclinic.modality.physiology import Patient
 from polyclinic_tabular import Tabular
 
 SECRET = "DOE^JOHN"

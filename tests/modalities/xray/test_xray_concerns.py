@@ -12,7 +12,7 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000Lossless
 
-from polyclinic.physiology import Patient
+from polyclinic.modality.physiology import Patient
 from polyclinic_xray import XRay
 from polyclinic_xray.burned_in import find_strokes, find_words
 from polyclinic_xray.renderings import stretched

@@ -18,7 +18,7 @@ from pydicom.uid import JPEGBaseline8Bit
 
 from polyclinic.cli import main
 from polyclinic.modality import Identity, UnreadableSource
-from polyclinic.physiology import Patient
+from polyclinic.modality.physiology import Patient
 from polyclinic_xray import XRay, ocr
 from polyclinic_xray.burned_in import Word
 from polyclinic_xray.ocr import Box

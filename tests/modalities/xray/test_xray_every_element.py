@@ -13,7 +13,7 @@ from benchmarks.dicom_elements import READ, Place, places, plant
 from pydicom.dataset import Dataset
 
 from polyclinic.modality import Identity, clean_dicom
-from polyclinic.physiology import Patient
+from polyclinic.modality.physiology import Patient
 from polyclinic_xray import XRay
 from polyclinic_xray.deidentify import STANDARD
 

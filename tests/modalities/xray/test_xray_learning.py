@@ -9,7 +9,7 @@ from monai.data import get_track_meta
 from scipy.ndimage import affine_transform
 from scipy.stats import rankdata
 
-from polyclinic.physiology import Patient
+from polyclinic.modality.physiology import Patient
 from polyclinic_xray import XRay
 from polyclinic_xray.chest import draw_chest
 from polyclinic_xray.radiograph import Radiograph

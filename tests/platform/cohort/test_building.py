@@ -17,7 +17,7 @@ import pytest
 from layouts.planted import TABLE, Planted, write_planted
 from polyclinic.cli import main
 from polyclinic.cohort import read_cohort
-from polyclinic.cohort.building import build_cohort
+from polyclinic.cohort.build import build_cohort
 
 pytestmark = pytest.mark.processes
 
@@ -173,9 +173,9 @@ def _killed_in_the_middle(root: Path, out: Path) -> None:
     """A build by another process that looks at five files at a time, ended after more than ten."""
     script = dedent(f"""
         from pathlib import Path
-        import polyclinic.cohort.building.root as inside
+        import polyclinic.cohort.build.data_root as inside
         from layouts.planted import Planted
-        from polyclinic.cohort.building import build_cohort
+        from polyclinic.cohort.build import build_cohort
         inside._AT_ONCE = 5
         builder = Planted(looked=Path({str(out.parent / "looked")!r}), seconds={SLOW})
         build_cohort(builder, name="planted", root=Path({str(root)!r}), out=Path({str(out)!r}), workers=1)

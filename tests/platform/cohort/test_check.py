@@ -19,9 +19,9 @@ from rich.console import Console
 
 from polyclinic.cli import main
 from polyclinic.cohort import Cohort, Study, check_cohort, default_modalities, read_cohort
-from polyclinic.cohort.checking import all_checks, check_as_json, check_labels, print_check, worst_of, worst_sentence
-from polyclinic.cohort.checking.readers import Readers, Task
-from polyclinic.cohort.content import ContentIndex
+from polyclinic.cohort.check import all_checks, check_as_json, check_labels, print_check, worst_of, worst_sentence
+from polyclinic.cohort.check.readers import Readers, Task
+from polyclinic.cohort.content_index import ContentIndex
 from polyclinic.modality import ArrayRow, Concern, Inspectable, Source, UnreadableSource
 from pulse import Pulse
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from polyclinic.cohort.content import ContentIndex, source_digest
+from polyclinic.cohort.content_index import ContentIndex, source_digest
 from polyclinic.modality import ArrayRow, UnreadableSource
 from pulse import Pulse
 from readonly import read_only

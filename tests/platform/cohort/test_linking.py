@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from polyclinic.cohort.linking import Anchors, Events, Window, link, link_items
+from polyclinic.cohort.time_windows import Anchors, Events, Window, link, link_items
 
 ANCHORS = Anchors(table="admissions", id="hadm_id", patient="subject_id", time="admittime")
 EVENTS = Events(table="events", id="event id", patient="subject_id", time="charttime", available="storetime")

@@ -13,9 +13,9 @@ import torch
 from overlapping import Row, rows, write
 from polyclinic.cli import main
 from polyclinic.cohort import Cohort, read_cohort
-from polyclinic.cohort import keys as keys_module
-from polyclinic.cohort.keys import study_keys
-from polyclinic.cohort.overlap import Overlap, Seen, SeenCohort, find_overlap, seen_cohort
+from polyclinic.cohort.leakage import fingerprints as keys_module
+from polyclinic.cohort.leakage.fingerprints import study_keys
+from polyclinic.cohort.leakage.overlap import Overlap, Seen, SeenCohort, find_overlap, seen_cohort
 from polyclinic.modality import Modality, UnreadableSource
 from pulse import Pulse
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from polyclinic.cohort import read_cohort, write_phantom_cohort
-from polyclinic.physiology import ABSENT, FINDINGS, JOINT_FINDING, PRESENT, Patient, as_record
+from polyclinic.modality.physiology import ABSENT, FINDINGS, JOINT_FINDING, PRESENT, Patient, as_record
 from pulse import Pulse
 
 

@@ -19,7 +19,7 @@ from polyclinic.data import CohortDataModule
 from polyclinic.data.prepared import identity, writing
 from polyclinic.data.prepared.shard import Shard, is_whole, write_shard
 from polyclinic.modality import ArrayRow, Item, Modality, Source, UnreadableSource
-from polyclinic.physiology import Patient
+from polyclinic.modality.physiology import Patient
 from pulse import Pulse
 from stored_items import Counted, assert_as_prepared, assert_same, dataset_of, file_of, items_of, prepared, shards
 
@@ -365,5 +365,5 @@ def test_another_preparation_of_the_same_files_reads_no_file_for_their_content(
     studies: list[Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepared(tmp_path / "items", Pulse(), studies)
-    monkeypatch.setattr("polyclinic.cohort.content._sha256", lambda path: pytest.fail("read again"))
+    monkeypatch.setattr("polyclinic.cohort.content_index._sha256", lambda path: pytest.fail("read again"))
     assert_as_prepared(prepared(tmp_path / "items", Pulse(noise=0.3), studies), Pulse(), studies, "first")

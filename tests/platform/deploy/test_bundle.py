@@ -16,19 +16,19 @@ import torch
 from benchmarks.hostile_configs import fuzz
 from safetensors.torch import load_file, save_file
 
-from polyclinic.checkpoint import load_checkpoint
 from polyclinic.cli import main
 from polyclinic.deploy.bundle import Bundle, load_bundle
 from polyclinic.deploy.bundle import content as content_module
 from polyclinic.deploy.bundle.content import SCHEMA, schema_text
 from polyclinic.deploy.bundle.folder import FILES, SUMS, file_digest
 from polyclinic.deploy.bundle.packing import WEIGHTS, pack, unpack
-from polyclinic.deploy.model import ZeroShotModel
 from polyclinic.deploy.scoring import StudyScorer
-from polyclinic.deploy.service import computing
+from polyclinic.deploy.service.workers import model_worker as computing
 from polyclinic.evaluation.scorers import ZeroShotScorer
+from polyclinic.models.zero_shot import ZeroShotModel
 from polyclinic.prompts import load_prompts
-from polyclinic.restore import restore
+from polyclinic.training.checkpoint_file import load_checkpoint
+from polyclinic.training.restore import restore
 
 
 def _copy(bundle: Path, to: Path) -> Path:
@@ -273,7 +273,7 @@ def test_int8_weights_take_a_fraction_of_the_bytes_and_score_nearly_the_same(
     made: Path, study_files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(made)
-    monkeypatch.setattr("polyclinic.exporting.command.LARGEST_LOSS", 1.0)
+    monkeypatch.setattr("polyclinic.cli.export.LARGEST_LOSS", 1.0)
     bundle = _exported(made, tmp_path / "small", "--weights", "int8")
     sizes = [(one / "model.safetensors").stat().st_size for one in (tmp_path / "small", made / "bundle")]
     assert sizes[0] < 0.45 * sizes[1]
@@ -288,7 +288,7 @@ def test_weights_that_lose_too_much_are_refused_and_nothing_is_written(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(made)
-    monkeypatch.setattr("polyclinic.exporting.command.LARGEST_LOSS", -1.0)
+    monkeypatch.setattr("polyclinic.cli.export.LARGEST_LOSS", -1.0)
     words = ["--checkpoint", "run.ckpt", "--prompts", "prompts.yaml", "--out", str(tmp_path / "b"), "--weights", "int8"]
     assert main(["bundle", "export", *words]) == 1
     assert "set `--weights float32`" in capsys.readouterr().err

@@ -15,7 +15,7 @@ from selenium.webdriver.common.keys import Keys
 from browsing import chrome, every, one, reach, screen, text, wait
 from page_service import FINDINGS, PAGE, QUERY, Service, finding, serving
 from polyclinic.modality import Modality, installed_modalities
-from polyclinic.physiology import Patient
+from polyclinic.modality.physiology import Patient
 
 _BEHIND = """
 const parts = (colour) => { const n = colour.match(/[0-9.]+/g).map(Number); return [...n.slice(0, 3), n[3] ?? 1]; };

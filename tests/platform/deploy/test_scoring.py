@@ -23,9 +23,9 @@ from polyclinic.deploy.scoring.reading import read_study
 from polyclinic.deploy.scoring.scorer import _finding, _reason
 from polyclinic.deploy.scoring.shapley import coalitions, shapley_weights
 from polyclinic.evaluation import patient_resamples
-from polyclinic.exporting.familiarity import learn_familiar
-from polyclinic.exporting.platt import smoothed_platt
-from polyclinic.exporting.rules import _of_finding
+from polyclinic.export.familiarity import learn_familiar
+from polyclinic.export.platt import smoothed_platt
+from polyclinic.export.rules import _of_finding
 
 RULE = Rule(
     positives=50, negatives=50, auroc=(0.9, 0.8, 0.95), slope=2.0, intercept=-1.0, threshold=0.4, absent_up_to=0.2,

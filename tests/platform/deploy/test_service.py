@@ -13,7 +13,7 @@ import requests
 
 from hostile_modules import STARTING, plant, ran
 from polyclinic.cli import main
-from polyclinic.deploy.service.answers import BundleCard, Scores
+from polyclinic.deploy.service.schemas import BundleCard, Scores
 from serving import TOKEN, Served, serving
 
 pytestmark = pytest.mark.processes

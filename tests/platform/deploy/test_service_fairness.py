@@ -11,18 +11,19 @@ from typing import Any
 
 import pytest
 
-from polyclinic.deploy.service import admission, reading
+from polyclinic.deploy.service import admission
 from polyclinic.deploy.service.admission import Admission, Admissions, Line, fair_share
 from polyclinic.deploy.service.audit import AuditLog
-from polyclinic.deploy.service.desk import Desk
-from polyclinic.deploy.service.measures import Measures
-from polyclinic.deploy.service.model import Model
-from polyclinic.deploy.service.process import Process
-from polyclinic.deploy.service.reading import Readers
-from polyclinic.deploy.service.refusal import Refusal
-from polyclinic.deploy.service.scratch import Scratch
+from polyclinic.deploy.service.errors import Refusal
+from polyclinic.deploy.service.metrics import Measures
+from polyclinic.deploy.service.scoring import Desk
 from polyclinic.deploy.service.upload import Part
-from polyclinic.deploy.service.wire import pack, unpack
+from polyclinic.deploy.service.workers import decoder_pool as reading
+from polyclinic.deploy.service.workers.decoder_pool import Readers
+from polyclinic.deploy.service.workers.messages import pack, unpack
+from polyclinic.deploy.service.workers.model_client import Model
+from polyclinic.deploy.service.workers.process import Process
+from polyclinic.deploy.service.workers.scratch import Scratch
 
 NAMES = ("image", "trace", "row")
 

@@ -22,17 +22,18 @@ from hypothesis import strategies as st
 from hostile_uploads import BOUNDARY, part, whole
 from polyclinic.cli import main
 from polyclinic.deploy.bundle import load_bundle
-from polyclinic.deploy.service import decoding, throttle
+from polyclinic.deploy.service import throttle
 from polyclinic.deploy.service.access import Guard, host_name
 from polyclinic.deploy.service.audit import AuditLog, AuditLost, entries_of, verified
-from polyclinic.deploy.service.measures import Measures
-from polyclinic.deploy.service.refusal import Refusal
-from polyclinic.deploy.service.scratch import Scratch
+from polyclinic.deploy.service.errors import Refusal
+from polyclinic.deploy.service.metrics import Measures
 from polyclinic.deploy.service.sorting import sort_parts
 from polyclinic.deploy.service.throttle import Throttle, neighbourhood
 from polyclinic.deploy.service.token import chosen_token
 from polyclinic.deploy.service.upload import Part, Upload
-from polyclinic.deploy.service.wire import pack, unpack
+from polyclinic.deploy.service.workers import decoder_worker as decoding
+from polyclinic.deploy.service.workers.messages import pack, unpack
+from polyclinic.deploy.service.workers.scratch import Scratch
 
 TOKEN = "planted-token-of-the-tests"
 TYPE = f"multipart/form-data; boundary={BOUNDARY.decode()}"
@@ -496,7 +497,7 @@ def test_a_message_is_what_was_packed() -> None:
 
 def test_a_folder_whose_service_was_killed_is_removed_and_one_in_use_is_not(tmp_path: Path) -> None:
     script = (
-        "import sys, time; from pathlib import Path; from polyclinic.deploy.service.scratch import Scratch\n"
+        "import sys, time; from pathlib import Path; from polyclinic.deploy.service.workers.scratch import Scratch\n"
         "print(Scratch(Path(sys.argv[1])).folder, flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True) as other:
@@ -529,7 +530,7 @@ def test_files_for_which_there_is_no_room_are_not_called_broken(bundle_folder: P
 def test_a_process_that_decodes_is_confined() -> None:
     script = """
 import os, resource, signal, sys
-from polyclinic.deploy.service.confine import allow_seconds, confine, ignore_signals, quieten
+from polyclinic.deploy.service.workers.sandbox import allow_seconds, confine, ignore_signals, quieten
 ignore_signals()
 confine(memory=64 << 20, largest=1000)
 try:

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from polyclinic.evaluation import CandidateSetReport, as_json, read_candidate_sets, retrieval_in_sets
-from polyclinic.evaluation.commands.tables import print_candidate_sets
+from polyclinic.evaluation.tables import print_candidate_sets
 
 STUDIES = ["s0", "s1", "s2", "s3", "s4", "s5"]
 PATIENTS = {"s0": "p0", "s1": "p0", "s2": "p1", "s3": "p2", "s4": "p3", "s5": "p4"}

@@ -9,7 +9,7 @@ from sklearn.metrics import auc
 from torch import Tensor
 
 from planted import ValueTokenizer, planted_encoder
-from polyclinic.evaluation.deletion import (
+from polyclinic.evaluation.explain import (
     AT_RANDOM,
     LEAST_FIRST,
     MOST_FIRST,

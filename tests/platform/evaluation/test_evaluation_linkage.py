@@ -11,8 +11,8 @@ import torch
 from rich.console import Console
 from sklearn.metrics import precision_recall_curve
 
-from polyclinic.evaluation.commands.tables import as_json, print_linkage
-from polyclinic.evaluation.matching.linkage import (
+from polyclinic.evaluation.metrics.intervals import patient_resamples
+from polyclinic.evaluation.retrieval.linkage import (
     Files,
     LinkageReport,
     Matching,
@@ -25,7 +25,7 @@ from polyclinic.evaluation.matching.linkage import (
     precision_recall,
     same_patient,
 )
-from polyclinic.evaluation.metrics.intervals import patient_resamples
+from polyclinic.evaluation.tables import as_json, print_linkage
 
 
 def test_a_score_is_the_geometric_mean_of_two_softmaxes() -> None:

@@ -17,7 +17,7 @@ from polyclinic.evaluation.metrics.score_intervals import (
     mean_of_estimates,
     patient_codes,
 )
-from polyclinic.exporting.rules import _of_finding
+from polyclinic.export.rules import _of_finding
 
 Z2 = 1.959963984540054**2
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from polyclinic.evaluation.matching.variations import rank_spread
 from polyclinic.evaluation.metrics.intervals import patient_resamples
+from polyclinic.evaluation.retrieval.variations import rank_spread
 
 IDS = [f"p{row // 2}" for row in range(12)]
 

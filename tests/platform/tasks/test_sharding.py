@@ -14,11 +14,12 @@ from lightning.pytorch.plugins import HalfPrecision, Precision
 from torch import nn
 
 from polyclinic.nn import Transformer
-from polyclinic.restore import restore
-from polyclinic.tasks import ContrastivePretraining, ShardedEncoders
-from polyclinic.tasks.borrowing import at_rest, lent_studies, number_of_calls
+from polyclinic.tasks import ContrastivePretraining
+from polyclinic.tasks.dummy_forward import at_rest, lent_studies, number_of_calls
 from polyclinic.tasks.encoders import encode_batch
 from polyclinic.tasks.layer_decay import blocks_of
+from polyclinic.training import ShardedEncoders
+from polyclinic.training.restore import restore
 from rank_runs import end_ranks, start_ranks
 from sharded_runs import KINDS, STEPS, STUDIES, pulses, train
 

@@ -10,7 +10,8 @@ from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, Learn
 
 from polyclinic.data import CohortDataModule
 from polyclinic.objectives import Symile
-from polyclinic.tasks import CompileEncoders, ContrastivePretraining
+from polyclinic.tasks import ContrastivePretraining
+from polyclinic.training import CompileEncoders
 from pulse import Pulse
 
 NAMES = ("first", "second")

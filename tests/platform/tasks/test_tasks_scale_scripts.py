@@ -12,7 +12,7 @@ import yaml
 from mlflow import MlflowClient
 
 from polyclinic.cli import main
-from polyclinic.restore import restore
+from polyclinic.training.restore import restore
 from servers import free_port
 
 pytestmark = pytest.mark.processes
@@ -153,7 +153,7 @@ def _fit(config: Path, folder: Path, *words: str, **more: str) -> tuple[dict[str
 def test_a_compiled_run_leaves_the_checkpoint_of_any_other(config: Path, tmp_path: Path) -> None:
     """In processes of their own: the shapes that tests check are not traced."""
     traced = tmp_path / "traced.yaml"
-    callback = {"class_path": "polyclinic.tasks.CompileEncoders", "init_args": {"backend": "aot_eager"}}
+    callback = {"class_path": "polyclinic.training.CompileEncoders", "init_args": {"backend": "aot_eager"}}
     traced.write_text(yaml.safe_dump({"trainer": {"callbacks": [callback]}}))
     compiled, told = _fit(config, tmp_path / "compiled", "-c", str(traced), TORCH_LOGS="graph_code")
     plain, silent = _fit(config, tmp_path / "plain", TORCH_LOGS="graph_code")

@@ -11,9 +11,9 @@ from tracking_runs import server
 
 from cli_runs import fit, write_config
 from overlapping import PULSES, rows, write
-from polyclinic.address import resolve_uri, without_password
 from polyclinic.cli import main
 from polyclinic.tracking import RunLogger
+from polyclinic.tracking.uri import resolve_uri, without_password
 
 GIVEN, KEPT = "http://jane:planted@host:5000/a", "http://host:5000/a"
 

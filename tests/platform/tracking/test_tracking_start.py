@@ -13,9 +13,9 @@ from mlflow import MlflowClient
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy.engine import Engine
 
-from polyclinic.address import database_file, resolve_uri, sqlite_uri
 from polyclinic.tracking import store
 from polyclinic.tracking.store import artifact_location, open_store
+from polyclinic.tracking.uri import database_file, resolve_uri, sqlite_uri
 
 NAMES = ["a%20b", "a?b", "a#b", "My Project", "Größe ø", 'it\'s "$HOME" [x];&', "100%", "?mode=ro&uri=true", "@a:b@c"]
 

@@ -5,7 +5,7 @@ from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from polyclinic.cohort.content import ContentIndex, source_digest
+from polyclinic.cohort.content_index import ContentIndex, source_digest
 from polyclinic.modality import Modality, Source, UnreadableSource
 
 Name = TypeVar("Name", bound=Hashable)

@@ -13,14 +13,14 @@ from jaxtyping import Int64
 from rich.progress import track
 
 from polyclinic.cohort import Study
-from polyclinic.cohort.content import ContentIndex
+from polyclinic.cohort.content_index import ContentIndex
 from polyclinic.data.prepared.content import content_of
 from polyclinic.data.prepared.folder import Found, ShardFolder
 from polyclinic.data.prepared.identity import identity, short_name
 from polyclinic.data.prepared.shard import NO_SHARD, PARTIAL, Shard
 from polyclinic.data.prepared.writing import write_missing
 from polyclinic.modality import Item, Modality, Source
-from polyclinic.terminal import Console
+from polyclinic.system.terminal import Console
 
 _ROWS = 1 << 16
 """More rows than a shard has."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.progress import track
 from torch.utils.data import DataLoader, Dataset
 
-from polyclinic.cohort.content import ContentIndex
+from polyclinic.cohort.content_index import ContentIndex
 from polyclinic.data.prepared.content import content_of
 from polyclinic.data.prepared.identity import environment
 from polyclinic.data.prepared.shard import PARTIAL, Row, write_shard

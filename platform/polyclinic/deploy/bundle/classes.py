@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from polyclinic.build import Builder, check_plain, first_line
-from polyclinic.class_table import ClassTable, load_plugin, modality_points, shown
 from polyclinic.modality import ENTRY_POINTS, Modality
+from polyclinic.models.build import Builder, check_plain, first_line
+from polyclinic.models.class_table import ClassTable, load_plugin, modality_points, shown
 
 Part = TypeVar("Part")
 _MOST_STATE, _LONGEST_STATE = 5_000_000, 64_000_000

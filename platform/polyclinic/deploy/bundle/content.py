@@ -27,7 +27,7 @@ from polyclinic.deploy.bundle.ranges import (
 from polyclinic.deploy.bundle.rules import STRICT, Rule
 from polyclinic.nn import SIZES
 from polyclinic.prompts import PromptFile, sentence_columns
-from polyclinic.terminal import printable
+from polyclinic.system.terminal import printable
 
 FORMAT = 1
 SCHEMA = "bundle.schema.json"

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from polyclinic.terminal import printable
+from polyclinic.system.terminal import printable
 
 WEIGHTS, CONTENT, CARD, LICENCES, SUMS = (
     "model.safetensors", "bundle.json", "MODEL_CARD.md", "LICENCES.md", "SHA256SUMS",

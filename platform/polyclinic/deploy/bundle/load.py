@@ -10,18 +10,18 @@ from jaxtyping import Float
 from safetensors.torch import load_file
 from torch import Tensor
 
-from polyclinic.build import first_line, largest_model
-from polyclinic.class_table import shown
 from polyclinic.deploy.bundle.classes import build, build_modality
 from polyclinic.deploy.bundle.content import Content, Prompts, read_content
 from polyclinic.deploy.bundle.folder import CONTENT, WEIGHTS, check_files
 from polyclinic.deploy.bundle.packing import unpack
-from polyclinic.deploy.model import ZeroShotModel, in_precision
 from polyclinic.modality import Modality
+from polyclinic.models.build import first_line, largest_model
+from polyclinic.models.class_table import shown
+from polyclinic.models.towers import build_encoders, build_heads
+from polyclinic.models.zero_shot import ZeroShotModel, in_precision
 from polyclinic.nn import Encoder
 from polyclinic.objectives import Objective
 from polyclinic.prompts import PromptFile
-from polyclinic.towers import build_encoders, build_heads
 
 _STORED = (torch.float64, torch.float32, torch.int64, torch.int32, torch.int8, torch.uint8, torch.bool)
 TEXTS, DRAWS, MEAN, WHITENING = "prompts.embeddings", "calibration.draws", "familiar.{}.mean", "familiar.{}.whitening"

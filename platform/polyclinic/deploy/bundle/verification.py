@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from polyclinic.build import first_line
-from polyclinic.class_table import shown
 from polyclinic.deploy.bundle.load import Bundle, load_bundle
 from polyclinic.deploy.scoring import StudyScorer
 from polyclinic.modality import Item, Modality, Source, UnreadableSource
-from polyclinic.physiology import Patient
+from polyclinic.modality.physiology import Patient
+from polyclinic.models.build import first_line
+from polyclinic.models.class_table import shown
 
 _SEED = 0
 _INLINE: tuple[Source, ...] = ({}, "no finding")

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from polyclinic.deploy.bundle import Bundle, Rule, spoken_key
 from polyclinic.deploy.bundle.rules import probability_intervals
-from polyclinic.deploy.model import in_precision
 from polyclinic.deploy.scoring.scores import FindingScore, ModalityUse, StudyScores
 from polyclinic.deploy.scoring.shapley import coalitions, shapley_weights
 from polyclinic.modality import Item
+from polyclinic.models.zero_shot import in_precision
 from polyclinic.nn.relevance import token_relevance
 from polyclinic.objectives import ReliabilityGate
 from polyclinic.prompts import finding_score

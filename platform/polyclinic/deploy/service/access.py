@@ -9,8 +9,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from polyclinic.deploy.service.measures import Measures
-from polyclinic.deploy.service.refusal import WHOLE, Refusal
+from polyclinic.deploy.service.errors import WHOLE, Refusal
+from polyclinic.deploy.service.metrics import Measures
 from polyclinic.deploy.service.throttle import Throttle, neighbourhood
 
 SCORE, BUNDLE, METRICS, ALIVE, READY = "/v1/score", "/v1/bundle", "/metrics", "/healthz", "/readyz"

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from polyclinic.deploy.service.measures import Measures
-from polyclinic.deploy.service.refusal import Refusal
+from polyclinic.deploy.service.errors import Refusal
+from polyclinic.deploy.service.metrics import Measures
 
 Worker = TypeVar("Worker")
 _SECONDS_REMEMBERED = 60.0

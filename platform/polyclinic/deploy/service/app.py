@@ -13,9 +13,9 @@ from starlette.exceptions import HTTPException
 
 from polyclinic import __version__
 from polyclinic.deploy.service import access
-from polyclinic.deploy.service.answers import BundleCard, Error, Scores, State
-from polyclinic.deploy.service.desk import Desk
-from polyclinic.deploy.service.refusal import Refusal
+from polyclinic.deploy.service.errors import Refusal
+from polyclinic.deploy.service.schemas import BundleCard, Error, Scores, State
+from polyclinic.deploy.service.scoring import Desk
 from polyclinic.deploy.service.sorting import FILES
 from polyclinic.deploy.service.throttle import neighbourhood
 from polyclinic.deploy.service.upload import Upload

@@ -19,7 +19,7 @@ from threading import Lock
 from typing import Any
 
 from polyclinic.deploy.service.audit_reading import KEY_BYTES, entries_of, read_key, verified
-from polyclinic.secret import refuse_shared
+from polyclinic.system.secret import refuse_shared
 
 __all__ = ["AuditLog", "AuditLost", "entries_of", "verified"]
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from polyclinic.secret import refuse_shared
+from polyclinic.system.secret import refuse_shared
 
 KEY_BYTES = 32
 _START = "0" * 64

@@ -20,14 +20,14 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from polyclinic.deploy.service.access import Guard
 from polyclinic.deploy.service.app import build_app
 from polyclinic.deploy.service.audit import AuditLog, AuditLost
-from polyclinic.deploy.service.desk import Desk
-from polyclinic.deploy.service.measures import Measures
-from polyclinic.deploy.service.model import Model
-from polyclinic.deploy.service.process import Process, end_all
-from polyclinic.deploy.service.reading import Readers
-from polyclinic.deploy.service.scratch import Scratch
+from polyclinic.deploy.service.metrics import Measures
+from polyclinic.deploy.service.scoring import Desk
 from polyclinic.deploy.service.stopping import StopRequest
 from polyclinic.deploy.service.throttle import Throttle, neighbourhood
+from polyclinic.deploy.service.workers.decoder_pool import Readers
+from polyclinic.deploy.service.workers.model_client import Model
+from polyclinic.deploy.service.workers.process import Process, end_all
+from polyclinic.deploy.service.workers.scratch import Scratch
 
 _SECONDS_TO_STOP, _SECONDS_IDLE, _SECONDS_FOR_HEADERS = 10, 20, 10.0
 _MOST_CONNECTIONS, _MOST_OF_ONE_CLIENT = 512, 256

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from polyclinic.deploy.service.refusal import Refusal
+from polyclinic.deploy.service.errors import Refusal
 from polyclinic.deploy.service.upload import Part
 
 FILES = "files"

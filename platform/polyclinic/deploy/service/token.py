@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 
-from polyclinic.secret import refuse_shared
+from polyclinic.system.secret import refuse_shared
 
 TOKEN = "POLYCLINIC_TOKEN"
 _SHORTEST_TOKEN = 16

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from polyclinic.deploy.service.refusal import Refusal
+from polyclinic.deploy.service.errors import Refusal
 
 MOST_PARTS = 32
 _LONGEST_NAME = 150

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from polyclinic.data import Batch
 from polyclinic.evaluation.card.missing import every_subset
-from polyclinic.evaluation.deletion import DeletionCurve, DeletionReport, deletion_curve, deletion_report
+from polyclinic.evaluation.explain import DeletionCurve, DeletionReport, deletion_curve, deletion_report
 from polyclinic.evaluation.metrics.auroc import auroc_per_column
 from polyclinic.evaluation.metrics.missingness import contributions
 from polyclinic.evaluation.scorers import Scorable, Scorer

@@ -10,7 +10,7 @@ from polyclinic.evaluation.card.content import Card
 from polyclinic.evaluation.card.explaining import Deletion
 from polyclinic.evaluation.card.findings import FindingCard
 from polyclinic.evaluation.card.missing import Missingness
-from polyclinic.evaluation.deletion import AT_RANDOM, LEAST_FIRST, MOST_FIRST
+from polyclinic.evaluation.explain import AT_RANDOM, LEAST_FIRST, MOST_FIRST
 from polyclinic.evaluation.metrics.auroc import roc_curve
 from polyclinic.evaluation.metrics.recalibration import CalibrationQuality
 from polyclinic.evaluation.scorers import Scorable, Scorer

@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from polyclinic.distributed import rank_and_world, sum_over_ranks
 from polyclinic.nn.fusion.concatenation import perceptron
 from polyclinic.nn.fusion.fusion import Fused, Fusion, Readout
-from polyclinic.nn.ranks import rank_and_world, sum_over_ranks
 
 
 class SequentialFusion(Fusion):

@@ -1,0 +1,115 @@
+"""The ``polyclinic`` command: finds the module of a subcommand and turns errors into sentences and exit codes."""
+
+import sys
+
+from polyclinic.system.isolation import SAFE_PATH, isolate
+
+# Python runs ``-m polyclinic.cli`` with ``-m`` in that place until it has imported this package.
+if sys.argv[0] == "-m" or sys.argv[0].rpartition("/")[2] == "polyclinic":
+    isolate()
+
+# Behind the call, as it decides where these come from.
+import os
+from argparse import ArgumentError
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Protocol, cast
+
+from polyclinic.files.yaml_loader import register_loader
+from polyclinic.system.terminal import printable
+
+COMMANDS = {
+    "fit": ("polyclinic.cli.fit", "train a task; polyclinic fit -c experiments/phantom/symile.yaml"),
+    "validate": ("polyclinic.cli.fit", "run the validation of a checkpoint"),
+    "test": ("polyclinic.cli.fit", "run the test of a checkpoint"),
+    "sweep": ("polyclinic.cli.sweep", "choose settings by runs of fit; polyclinic sweep --space space.yaml -c FILE"),
+    "predict": (
+        "polyclinic.cli.predict",
+        "write what a checkpoint makes of studies: files of absent modalities, tables",
+    ),
+    "cohort": ("polyclinic.cli.cohort", "write, build, check and compare cohorts; polyclinic cohort phantom demo"),
+    "evaluate": (
+        "polyclinic.cli.evaluate.main",
+        "zero-shot, retrieval, linkage, probes and card of a checkpoint",
+    ),
+    "bundle": (
+        "polyclinic.cli.bundle",
+        "write a classifier as a folder, or check one; polyclinic bundle export",
+    ),
+    "score": ("polyclinic.cli.score", "score the files of a study, or a cohort; polyclinic score BUNDLE"),
+    "serve": ("polyclinic.cli.serve", "serve a bundle to browsers and programs; polyclinic serve BUNDLE"),
+    "audit": ("polyclinic.cli.audit", "check the audit log of a service; polyclinic audit FILE"),
+    "deidentify": (
+        "polyclinic.cli.deidentify",
+        "a cohort without names; polyclinic deidentify cohort.yaml outside --key FILE",
+    ),
+    "tracking": ("polyclinic.cli.tracking", "send what MLflow missed while it was away; polyclinic tracking send"),
+    "modalities": ("polyclinic.cli.installation", "the plugins installed here"),
+    "doctor": ("polyclinic.cli.installation", "versions, decoders, devices and tracking of this machine"),
+}
+
+_OWNER_ONLY = 0o077
+
+
+class _Commands(Protocol):
+    def main(self, argv: Sequence[str]) -> None: ...
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code: 0 only for success, 1 with a sentence for bad input."""
+    if argv is None:
+        isolate()
+        os.umask(_OWNER_ONLY)
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] in ("-h", "--help"):
+        print_usage()
+        return 0
+    if argv[0] not in COMMANDS:
+        return _fail(f"got command {argv[0]!r}, expected one of {sorted(COMMANDS)}; see polyclinic --help")
+    register_loader()
+    try:
+        with _private():
+            cast(_Commands, import_module(COMMANDS[argv[0]][0])).main(argv)
+    except (ValueError, ArgumentError) as error:
+        return _fail(_sentences(str(error)))
+    except KeyboardInterrupt:
+        return _fail("interrupted", code=130)
+    return 0
+
+
+@contextmanager
+def _private() -> Iterator[None]:
+    """Make files for their owner alone, and start processes that do not import from the working folder."""
+    umask, safe = os.umask(_OWNER_ONLY), os.environ.get(SAFE_PATH)
+    os.environ[SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        os.umask(umask)
+        if safe is None:
+            os.environ.pop(SAFE_PATH, None)
+        else:
+            os.environ[SAFE_PATH] = safe
+
+
+def print_usage() -> None:
+    """List the commands, one line each."""
+    lines = [f"  {name:<12}{summary}" for name, (_, summary) in COMMANDS.items()]
+    sys.stdout.write(
+        "usage: polyclinic COMMAND ...\n\n" + "\n".join(lines) + "\n\npolyclinic COMMAND --help says more\n"
+    )
+
+
+def _sentences(message: str) -> str:
+    """What the parser's message says, without the objects that it prints behind it."""
+    _, heading, items = message.partition("Errors:\n")
+    lines = items.partition("\nGiven value type")[0].splitlines()
+    said = [line.strip().removeprefix("- ") for line in lines if "<class 'NoneType'>" not in line]
+    return "\n".join(said) if heading and said else message
+
+
+def _fail(message: str, *, code: int = 1) -> int:
+    sys.stdout.flush()
+    sys.stderr.write(f"error: {printable(message)}\n")
+    return code

@@ -1,0 +1,179 @@
+"""``polyclinic evaluate card``: one page and one JSON on what a checkpoint can do."""
+
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from json import dumps
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from polyclinic import __version__
+from polyclinic.cli.report import checked_overlap, keep_report
+from polyclinic.evaluation.card.build import build_card
+from polyclinic.evaluation.card.content import Origin
+from polyclinic.evaluation.card.explaining import relevance_pictures
+from polyclinic.evaluation.card.figures import card_figures
+from polyclinic.evaluation.card.page import render
+from polyclinic.evaluation.probing.embedding_cache import file_sha256
+from polyclinic.evaluation.scorers import Scorer, TrainedScorer, ZeroShotScorer
+from polyclinic.evaluation.tables import as_json
+from polyclinic.prompts import PromptFile, load_prompts
+from polyclinic.system.terminal import Console
+from polyclinic.tasks import ContrastivePretraining
+from polyclinic.tracking import commit_of
+from polyclinic.training.restore import Restored, restore
+
+
+def card(
+    checkpoint: Path,
+    cohort: Path | None = None,
+    prompts: Path | None = None,
+    out: Path = Path("card"),
+    split: str = "test",
+    query: list[str] | None = None,
+    against: Path | None = None,
+    alpha: float = 0.1,
+    minimum: int = 20,
+    thresholds: tuple[float, ...] = (),
+    explained: int = 4,
+    studies: list[str] | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+    allow_overlap: bool = False,
+) -> None:
+    """Write an evaluation card: polyclinic evaluate card --checkpoint last.ckpt --prompts prompts.yaml --out card
+
+    ``card.html`` needs nothing beside it; ``card.json`` has all of its numbers, and more.
+
+    Args:
+        checkpoint: of a contrastive or a downstream run.
+        cohort: in place of the one trained on.
+        prompts: versioned prompt file; needed by a contrastive run.
+        out: a new or empty folder.
+        split: that is reported; thresholds, calibration and prediction sets come from ``val``.
+        query: modalities that speak; all but the prompts' own unless set.
+        against: checkpoint of another run, of the same findings, to compare with.
+        alpha: share of each class that a prediction set may miss.
+        minimum: studies that a subgroup needs.
+        thresholds: probabilities at which to tell sensitivity and specificity, beside those chosen on validation.
+        explained: how many studies to explain.
+        studies: ids of those to explain, instead.
+        resamples: of patients, for the intervals.
+        seed: of everything random.
+        allow_overlap: whether to measure on studies that were seen before, too, and say so.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"got folder {out.name!r}, which is not empty; set `--out` to a new folder")
+    if split == "val":
+        raise ValueError("got split 'val', from which thresholds and calibration come; set `--split` to another")
+    console = Console()
+    restored = restore(checkpoint, cohort=cohort)
+    file = load_prompts(prompts) if prompts is not None else None
+    scorer = _scorer(restored, file, query)
+    overlap = checked_overlap(restored, split, "val", allowed=allow_overlap)
+    console.print(f"encoding the splits val and {split}")
+    validation, test = scorer.read("val"), scorer.read(split)
+    theirs = _other_scores(against, cohort, file, query, scorer, split, allow_overlap)
+    settings = {
+        "split": split, "resamples": resamples, "seed": seed, "alpha": alpha, "minimum": minimum,
+        "against": file_sha256(against) if against is not None else None,
+    }  # fmt: skip
+    console.print("measuring")
+    started = time.monotonic()
+    content = build_card(
+        scorer, restored.encoders, validation, test, theirs, _origin(restored, checkpoint, file, settings),
+        split=split, alpha=alpha, minimum=minimum, stated=thresholds, resamples=resamples, seed=seed,
+        explained=explained, wanted=studies,
+    )  # fmt: skip
+    content = replace(content, notes=(*overlap.statements, *content.notes))
+    console.print("drawing")
+    figures = card_figures(content, scorer, test)
+    pictures = relevance_pictures(scorer, restored.encoders, restored.data.modalities, test, content.explanations)
+    page, plain = render(content, figures, pictures), as_json(content)
+    plain["overlap"] = overlap.told()
+    plain["seconds_after_encoding"] = round(time.monotonic() - started, 1)
+    _write(out, page, plain)
+    keep_report(
+        restored, "card", plain, {f"{split}/card_macro_auroc": content.macro.auroc.value},
+        {f"card_{name}": one for name, one in figures.items()}, None, overlap=overlap, page=page,
+    )  # fmt: skip
+    console.print(
+        f"macro AUROC {content.macro.auroc.value:.3f} over {content.macro.used} of {content.macro.total} findings, "
+        f"{len(content.notes)} statements to know first"
+    )
+    console.print(f"card: {out / 'card.html'}", soft_wrap=True)
+    console.print("next: open it in a browser; it needs no network")
+
+
+def _scorer(restored: Restored, prompts: PromptFile | None, query: list[str] | None) -> Scorer:
+    if not isinstance(restored.task, ContrastivePretraining):
+        return TrainedScorer(restored, query)
+    if prompts is None:
+        raise ValueError("got a contrastive checkpoint without prompts; set `--prompts` to a prompt file")
+    return ZeroShotScorer(restored, prompts, query)
+
+
+def _other_scores(
+    against: Path | None,
+    cohort: Path | None,
+    prompts: PromptFile | None,
+    query: list[str] | None,
+    scorer: Scorer,
+    split: str,
+    allow_overlap: bool,
+) -> Float[np.ndarray, "N F"] | None:
+    """Scores of another run on the same studies."""
+    if against is None:
+        return None
+    restored = restore(against, cohort=cohort)
+    other = _scorer(restored, prompts, query)
+    if other.findings != scorer.findings:
+        raise ValueError(
+            f"got {against.name} with findings {list(other.findings)}, expected {list(scorer.findings)}; set "
+            "`--against` to a run of the same findings"
+        )
+    checked_overlap(restored, split, allowed=allow_overlap)
+    return other.scores(other.read(split), other.modalities)
+
+
+def _origin(restored: Restored, checkpoint: Path, prompts: PromptFile | None, settings: Mapping[str, object]) -> Origin:
+    return Origin(
+        task=type(restored.task).__name__,
+        checkpoint_sha256=file_sha256(checkpoint),
+        run_id=restored.run_id,
+        trained_on=restored.trained_on,
+        cohort=restored.data.cohort.name,
+        fingerprint=restored.data.cohort.fingerprint,
+        commit=commit_of(Path(__file__).parent),
+        version=__version__,
+        date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        label_policy=asdict(restored.data.label_policy),
+        prompts=_told(prompts),
+        settings=dict(settings),
+    )
+
+
+def _told(prompts: PromptFile | None) -> dict[str, object] | None:
+    if prompts is None:
+        return None
+    return {
+        "file": prompts.name, "sha256": prompts.sha256, "score_rule": prompts.score_rule,
+        "templates": prompts.templates, "findings": {name: asdict(one) for name, one in prompts.findings.items()},
+    }  # fmt: skip
+
+
+def _write(out: Path, page: str, plain: Mapping[str, object]) -> None:
+    """Both files, or neither."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.absolute().parent, prefix=".card-") as folder:
+        whole = Path(folder) / out.name
+        whole.mkdir()
+        (whole / "card.html").write_text(page, encoding="utf-8")
+        (whole / "card.json").write_text(dumps(plain, indent=1), encoding="utf-8")
+        if out.exists():
+            out.rmdir()
+        whole.rename(out)

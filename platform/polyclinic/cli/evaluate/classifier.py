@@ -1,0 +1,72 @@
+"""``polyclinic evaluate classifier``: how good a model trained on labels is."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from polyclinic.cli.report import checked_overlap, keep_report
+from polyclinic.evaluation.embedding import split_batches
+from polyclinic.evaluation.metrics.agreement import agreement_report, binary_columns
+from polyclinic.evaluation.scorers import chosen_query, only
+from polyclinic.evaluation.tables import as_json, print_agreement, print_zero_shot
+from polyclinic.evaluation.zeroshot import zero_shot_report
+from polyclinic.system.terminal import Console
+from polyclinic.tasks import Downstream
+from polyclinic.training.restore import restore
+
+
+def classifier(
+    checkpoint: Path,
+    cohort: Path | None = None,
+    split: str = "test",
+    query: list[str] | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+    allow_overlap: bool = False,
+    json: Path | None = None,
+) -> None:
+    """Measures of a model trained on labels: polyclinic evaluate classifier last.ckpt
+
+    Args:
+        checkpoint: of a downstream run.
+        cohort: in place of the one trained on.
+        split: which studies.
+        query: modalities that are shown, the others being hidden; all of them unless set.
+        resamples: of patients, for the intervals.
+        seed: of the resamples.
+        allow_overlap: whether to measure on studies that were seen before, too, and say so.
+        json: file to write the report to.
+    """
+    restored = restore(checkpoint, cohort=cohort)
+    task, targets, console = restored.task_of(Downstream), restored.data.targets, Console()
+    query = list(chosen_query(list(restored.data.modalities), query))
+    overlap = checked_overlap(restored, split, allowed=allow_overlap)
+    batches = split_batches(restored, split)
+    with torch.inference_mode():
+        readings = torch.cat([task.fuse(task.features(batch), only(batch.present, query)) for batch in batches])
+    labels = torch.cat([batch.labels for batch in batches])
+    patients = [patient for batch in batches for patient in batch.patient_ids]
+    scores, truth, names = binary_columns(readings, labels, targets)
+    agreement = agreement_report(
+        readings=readings, labels=labels, targets=targets, patient_ids=patients, resamples=resamples, seed=seed
+    )
+    content: dict[str, Any] = {"split": split, "query": query}
+    metrics: dict[str, float] = {}
+    if names:
+        report = zero_shot_report(
+            scores=scores, labels=truth, patient_ids=patients, findings=names, resamples=resamples, seed=seed
+        )
+        print_zero_shot(report, console, title="Classifier")
+        content |= as_json(report)
+        metrics[f"{split}/classifier_macro_auroc"] = report.macro_auroc
+    if agreement:
+        print_agreement(agreement, console)
+        content["agreement"] = [as_json(one) for one in agreement]
+        metrics |= {
+            f"{split}/{name.replace(' ', '_')}/{one.name}": measure.value
+            for one in agreement
+            for name, measure in one.measures.items()
+        }
+    keep_report(restored, "classifier", content, metrics, {}, json, overlap=overlap)
+    console.print("next: polyclinic evaluate card --help")

@@ -1,0 +1,166 @@
+"""``polyclinic evaluate linkage``: which files of two modalities belong to one patient."""
+
+import csv
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from matplotlib.figure import Figure
+
+from polyclinic.cli.report import checked_overlap, keep_report
+from polyclinic.evaluation.embedding import Embedded, embed_split
+from polyclinic.evaluation.retrieval.linkage import (
+    Files,
+    Matching,
+    PrecisionRecall,
+    choose_threshold,
+    common,
+    linkage_report,
+    linkage_scores,
+    one_to_one,
+    precision_recall,
+    same_patient,
+)
+from polyclinic.evaluation.tables import as_json, print_linkage
+from polyclinic.system.shell import print_next
+from polyclinic.system.terminal import Console
+from polyclinic.tasks import ContrastivePretraining
+from polyclinic.training.restore import Restored, restore
+
+_CHOSEN_ON = "val"
+
+
+def linkage(
+    checkpoint: Path,
+    first: str,
+    second: str,
+    cohort: Path | None = None,
+    split: str = "test",
+    unpaired: float = 0.0,
+    precision: float | None = None,
+    pairs: Path | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+    allow_overlap: bool = False,
+    json: Path | None = None,
+) -> None:
+    """Match unlabelled files of two modalities: polyclinic evaluate linkage last.ckpt xray ecg --unpaired 0.3
+
+    Each study with both gives two files without a name. They are matched one to one, and pairs are asserted that
+    score above a threshold, which is chosen on the validation split.
+
+    Args:
+        checkpoint: of a contrastive run.
+        first: a modality.
+        second: another.
+        cohort: in place of the one trained on.
+        split: which studies.
+        unpaired: share of the second modality's files that are left out, so that some first ones have no counterpart.
+        precision: to reach on the validation split; the threshold of the best F1 unless set.
+        pairs: file to write the asserted pairs to, as CSV.
+        resamples: of patients, for the intervals.
+        seed: of the files left out, their order, and the resamples.
+        allow_overlap: whether to measure on studies that were seen before, too, and say so.
+        json: file to write the report to.
+    """
+    restored = restore(checkpoint, cohort=cohort)
+    _check(restored, (first, second), split, unpaired, precision)
+    overlap = checked_overlap(restored, split, _CHOSEN_ON, allowed=allow_overlap)
+    chosen_on, told = (_matched(restored, name, first, second, unpaired, seed) for name in (_CHOSEN_ON, split))
+    report = linkage_report(
+        matching=told.matching, first=told.first, second=told.second,
+        threshold=choose_threshold(_curve(chosen_on), precision), resamples=resamples, seed=seed,
+    )  # fmt: skip
+    console = Console()
+    print_linkage(report, first, second, console)
+    if pairs is not None:
+        _write_pairs(pairs, (first, second), told, report.threshold)
+    settings = {"first": first, "second": second, "split": split, "unpaired": unpaired}
+    metrics = {
+        f"{split}/linkage_{name}/{first}-{second}": getattr(report.by_patient, name)
+        for name in ("precision", "recall", "f1")
+    }
+    figures = {f"linkage_{first}-{second}": _drawn(report.curve)}
+    content = {**as_json(report), **settings}
+    keep_report(restored, f"linkage_{first}-{second}", content, metrics, figures, json, overlap=overlap)
+    print_next("polyclinic", "evaluate", "retrieval", checkpoint, second, "--query", f"[{first}]")
+
+
+class _Matched(NamedTuple):
+    first: Files
+    second: Files
+    matching: Matching
+
+
+def _check(restored: Restored, names: tuple[str, str], split: str, unpaired: float, precision: float | None) -> None:
+    known = list(restored.data.modalities)
+    for name in names:
+        if name not in known:
+            raise ValueError(f"got modality {name!r}, the checkpoint has {known}; set two of them")
+    if names[0] == names[1]:
+        raise ValueError(f"got modality {names[0]!r} twice, expected two different ones of {known}; set another")
+    if split == _CHOSEN_ON:
+        raise ValueError(f"got split {split!r}, on which the threshold is chosen; set `--split` to test")
+    if not 0 <= unpaired < 1:
+        raise ValueError(f"got unpaired {unpaired}, expected a share from 0 to below 1; set `--unpaired`")
+    if precision is not None and not 0 < precision <= 1:
+        raise ValueError(f"got precision {precision}, expected a share above 0 and at most 1; set `--precision`")
+
+
+def _matched(restored: Restored, split: str, first: str, second: str, unpaired: float, seed: int) -> _Matched:
+    """Match the files of the studies that have both; the second ones come in random order."""
+    studies = embed_split(restored, split)
+    both = studies.present[first] & studies.present[second]
+    if not both.any():
+        raise ValueError(f"no study of split {split!r} has both {first!r} and {second!r}; set two others")
+    studies = studies.select(both)
+    count = len(studies.study_ids)
+    left_out = min(round(unpaired * count), count - 1)
+    order = np.random.default_rng(seed).permutation(count)[left_out:]
+    scores = linkage_scores(*_both_ways(restored, studies, first, second, order))
+    return _Matched(
+        Files(studies.study_ids, studies.patient_ids),
+        Files([studies.study_ids[row] for row in order], [studies.patient_ids[row] for row in order]),
+        one_to_one(scores),
+    )
+
+
+@torch.inference_mode()
+def _both_ways(
+    restored: Restored, studies: Embedded, first: str, second: str, order: np.ndarray
+) -> tuple[Float[torch.Tensor, "N M"], Float[torch.Tensor, "M N"]]:
+    objective = restored.task_of(ContrastivePretraining).objective
+    one, other = studies.embeddings[first], studies.embeddings[second][torch.from_numpy(order)]
+    return objective.score({first: one}, other), objective.score({second: other}, one)
+
+
+def _curve(told: _Matched) -> PrecisionRecall:
+    right = same_patient(told.matching, told.first, told.second)
+    return precision_recall(told.matching.scores, right, common(told.first.patient_ids, told.second.patient_ids))
+
+
+def _write_pairs(path: Path, names: tuple[str, str], told: _Matched, threshold: float) -> None:
+    """One row per asserted pair, the surest first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows, columns, scores = told.matching
+    # Renamed when whole, so that no half of it is taken for all pairs.
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([*(f"{name}_study_id" for name in names), "score"])
+        for place in np.argsort(-scores, kind="stable"):
+            if scores[place] >= threshold:
+                ids = (told.first.study_ids[rows[place]], told.second.study_ids[columns[place]])
+                writer.writerow([*ids, repr(float(scores[place]))])
+    partial.replace(path)
+
+
+def _drawn(curve: PrecisionRecall) -> Figure:
+    figure = Figure(figsize=(5.5, 5), layout="constrained")
+    axes = figure.add_subplot()
+    axes.step(curve.recall, curve.precision, where="post", color="#0072B2")
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xlabel="recall", ylabel="precision", title="pairs of one patient")
+    axes.grid(alpha=0.25)
+    return figure

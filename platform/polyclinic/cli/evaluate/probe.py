@@ -1,0 +1,143 @@
+"""``polyclinic evaluate probe``: what a frozen encoder tells of the findings."""
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from polyclinic.cli.report import checked_overlap, keep_report
+from polyclinic.data.fraction import patient_fraction
+from polyclinic.evaluation.embedding import split_batches
+from polyclinic.evaluation.probing.embedding_cache import EmbeddingOrigin, cached_embeddings, file_sha256
+from polyclinic.evaluation.probing.neighbours import neighbour_scores
+from polyclinic.evaluation.probing.probe import (
+    Features,
+    FrozenEmbeddings,
+    frozen_embeddings,
+    probe_report,
+    probe_scores,
+)
+from polyclinic.evaluation.tables import as_json, print_probe
+from polyclinic.nn import Encoder
+from polyclinic.system.shell import print_next
+from polyclinic.system.terminal import Console
+from polyclinic.training.restore import Restored, restore
+
+_SCORES = {"linear": probe_scores, "neighbours": neighbour_scores}
+
+
+def probe(
+    checkpoint: Path,
+    modality: str,
+    findings: list[str] | None = None,
+    cohort: Path | None = None,
+    split: str = "test",
+    deviation: bool = False,
+    method: Literal["linear", "neighbours"] = "linear",
+    fraction: float = 1.0,
+    cache: Path | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+    allow_overlap: bool = False,
+    json: Path | None = None,
+) -> None:
+    """What a frozen encoder tells of findings, beside random weights: polyclinic evaluate probe last.ckpt ecg
+
+    Args:
+        checkpoint: of any run.
+        modality: whose encoder to probe.
+        findings: label columns; all findings unless set.
+        cohort: in place of the one trained on.
+        split: which studies are scored; the probe is fitted on train, its one setting chosen on val.
+        deviation: see the mean and deviation of the tokens, in place of what the encoder pools.
+        method: logistic regression, or the vote of the nearest training studies.
+        fraction: share of the training patients that is seen; those of a smaller share are among those of a larger.
+        cache: folder where embeddings are kept for the next probe of the same encoder and cohort.
+        resamples: of patients, for the intervals.
+        seed: of the resamples, and of the random weights.
+        allow_overlap: whether to measure on studies that were seen before, too, and say so.
+        json: file to write the report to.
+    """
+    # Refuses a wrong fraction before anything is read.
+    patient_fraction([], fraction)
+    trained = restore(checkpoint, cohort=cohort)
+    if modality not in trained.data.modalities:
+        raise ValueError(f"got modality {modality!r}, the checkpoint has {list(trained.data.modalities)}; set it")
+    names, columns = _columns(trained, findings)
+    overlap = checked_overlap(trained, split, "val", allowed=allow_overlap)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        random = restore(checkpoint, cohort=cohort, trained=False)
+    origin = EmbeddingOrigin(
+        checkpoint=file_sha256(checkpoint), cohort=trained.data.cohort.fingerprint, modality=modality, split=split,
+        deviation=deviation, random_seed=None,
+    )  # fmt: skip
+    console = Console()
+    parts = [
+        _features(one, replace(origin, random_seed=random_seed), columns, fraction, cache, console)
+        for one, random_seed in ((trained, None), (random, seed))
+    ]
+    report = probe_report(
+        modality, [_SCORES[method](*part) for part in parts], parts[0][-1], names, resamples=resamples, seed=seed,
+        method=method,
+    )  # fmt: skip
+    print_probe(report, console)
+    seen = parts[0][0].patients
+    settings = {"split": split, "deviation": deviation, "fraction": fraction}
+    content = {**as_json(report), **settings, "training": {"studies": len(seen), "patients": len(set(seen))}}
+    name = "probe" if method == "linear" else method
+    part = "" if fraction == 1 else f"/{fraction:g}"
+    metrics = {
+        f"{split}/{name}_macro_auroc/{modality}{part}": report.trained.macro_auroc,
+        f"{split}/{name}_gain/{modality}{part}": report.gain,
+    }
+    kept = f"{name}_{modality}{part.replace('/', '_')}"
+    keep_report(trained, kept, content, metrics, {}, json, overlap=overlap)
+    print_next("polyclinic", "fit", "-c", "experiments/masked/transfer.yaml", "--weights", checkpoint)
+
+
+def _columns(restored: Restored, findings: list[str] | None) -> tuple[list[str], list[int]]:
+    """Names and places of the findings asked for."""
+    known = list(restored.data.labels)
+    names = [one.name for one in restored.data.targets if one.kind == "finding"] if findings is None else findings
+    if unknown := [name for name in names if name not in known]:
+        raise ValueError(f"got finding {unknown[0]!r}, the cohort has labels {known}; set `--findings`")
+    return names, [known.index(name) for name in names]
+
+
+def _features(
+    restored: Restored,
+    origin: EmbeddingOrigin,
+    columns: list[int],
+    fraction: float,
+    cache: Path | None,
+    console: Console,
+) -> list[Features]:
+    """What the probe sees of a part of train, of val, and of the split that is scored."""
+    train, *others = (
+        _embeddings(restored, replace(origin, split=split), cache, console).labelled(
+            restored.data.studies(split), columns
+        )
+        for split in ("train", "val", origin.split)
+    )
+    return [train.select(patient_fraction(train.patients, fraction)), *others]
+
+
+def _embeddings(restored: Restored, origin: EmbeddingOrigin, cache: Path | None, console: Console) -> FrozenEmbeddings:
+    embed = partial(_embed, restored, origin)
+    if cache is None:
+        return embed()
+    embeddings, was_read = cached_embeddings(cache, origin, embed)
+    weights = "trained" if origin.random_seed is None else "random"
+    told = "read from the cache" if was_read else "embedded, and kept in the cache"
+    console.print(f"{origin.modality}, {origin.split}, {weights} weights: {told}")
+    return embeddings
+
+
+def _embed(restored: Restored, origin: EmbeddingOrigin) -> FrozenEmbeddings:
+    encoder = restored.task.get_submodule(f"encoders.{origin.modality}")
+    assert isinstance(encoder, Encoder)
+    batches = split_batches(restored, origin.split)
+    return frozen_embeddings(encoder, origin.modality, batches, deviation=origin.deviation)

@@ -1,0 +1,176 @@
+"""``polyclinic predict``: what a checkpoint makes of the studies of a split, as files."""
+
+import hashlib
+import json
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from jsonargparse import auto_cli
+from torch import Tensor
+
+from polyclinic.cli.report import checked_overlap
+from polyclinic.data import Batch
+from polyclinic.evaluation.embedding import split_batches
+from polyclinic.modality import Imputable
+from polyclinic.system.terminal import Console
+from polyclinic.tasks import ContrastivePretraining, Downstream, MaskedPretraining
+from polyclinic.training.restore import Restored, restore
+
+_UNSAFE = re.compile(r"[^\w-]")
+_NOTE = "Predicted by a model from other modalities, never recorded. Not for diagnosis."
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run the command."""
+    auto_cli(predict, args=list(argv[1:]), prog="polyclinic predict", exit_on_error=False)
+
+
+def predict(
+    checkpoint: Path,
+    out: Path,
+    cohort: Path | None = None,
+    split: str = "test",
+    modalities: list[str] | None = None,
+    allow_overlap: bool = False,
+) -> None:
+    """Write predictions of a checkpoint: polyclinic predict last.ckpt imputed --split test
+
+    A masked checkpoint writes, for every study that lacks a modality and has another, what the model expects there:
+    one file in the modality's own format and units that says that it is synthetic, and ``synthetic.json`` with what
+    each was predicted from. A contrastive checkpoint writes embeddings, a downstream one logits, as Parquet.
+    ``overlap.json`` says which of the studies were seen before.
+
+    Args:
+        checkpoint: of ``polyclinic fit``.
+        out: a new or empty folder.
+        cohort: in place of the one trained on.
+        split: which studies.
+        modalities: of a masked checkpoint: which to predict; all that can be unless set.
+        allow_overlap: whether to predict studies that were seen before, too, and say so.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"got folder {out.name!r}, which is not empty; set `out` to a new folder")
+    restored = restore(checkpoint, cohort=cohort)
+    overlap = checked_overlap(restored, split, allowed=allow_overlap)
+    console = Console()
+    with tempfile.TemporaryDirectory(dir=_existing_parent(out), prefix=".predict-") as folder:
+        # Renamed when whole, so that no half of a prediction is taken for one.
+        whole = Path(folder) / out.name
+        whole.mkdir()
+        if isinstance(restored.task, MaskedPretraining):
+            told = _write_synthetic(restored, restored.task, split, modalities, checkpoint.name, whole, console)
+        else:
+            told = _write_table(restored, split, whole)
+        (whole / "overlap.json").write_text(json.dumps(overlap.told(), indent=1), encoding="utf-8")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if out.exists():
+            out.rmdir()
+        whole.rename(out)
+    console.print(f"{told}: {out}", soft_wrap=True, markup=False)
+    console.print("next: polyclinic evaluate --help")
+
+
+def _existing_parent(path: Path) -> Path:
+    """The nearest folder above a path that is there: on its file system, so that a rename is whole."""
+    return next(parent for parent in path.absolute().parents if parent.is_dir())
+
+
+def _write_synthetic(
+    restored: Restored,
+    task: MaskedPretraining,
+    split: str,
+    modalities: Sequence[str] | None,
+    checkpoint: str,
+    out: Path,
+    console: Console,
+) -> str:
+    """One file per study and absent modality, and what each was predicted from."""
+    wanted = _predictable(restored, modalities, console)
+    entries = list(_impute(restored, task, split_batches(restored, split), wanted, out))
+    if not entries:
+        raise ValueError(f"no study of split {split!r} lacks one of {wanted} and has another; set `--split`")
+    content = {"note": _NOTE, "checkpoint": checkpoint, "files": entries}
+    (out / "synthetic.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+    return f"{len(entries)} synthetic files and synthetic.json"
+
+
+def _write_table(restored: Restored, split: str, out: Path) -> str:
+    table = _table(restored, split_batches(restored, split))
+    table.to_parquet(out / "predictions.parquet", index=False)
+    return f"{len(table)} studies in predictions.parquet"
+
+
+def _predictable(restored: Restored, given: Sequence[str] | None, console: Console) -> list[str]:
+    """The modalities that can be predicted when absent; those that are asked for and cannot stop the command."""
+    task = restored.task
+    assert isinstance(task, MaskedPretraining)
+    known = list(restored.data.modalities)
+    if given is not None and (unknown := [name for name in given if name not in known]):
+        raise ValueError(f"got modality {unknown[0]!r}, the checkpoint has {known}; set `--modalities`")
+    possible = []
+    for name in known if given is None else given:
+        try:
+            task.decoders.reconstruction(name).blank(1)
+        except ValueError as reason:
+            if given is not None:
+                raise ValueError(f"{name}: {reason}") from None
+            console.print(f"{name} is left out: {reason}", soft_wrap=True)
+        else:
+            possible.append(name)
+    if not possible:
+        raise ValueError("got a checkpoint that can predict no absent modality; see the reasons above")
+    return possible
+
+
+def _impute(
+    restored: Restored, task: MaskedPretraining, batches: Sequence[Batch], wanted: Sequence[str], out: Path
+) -> Iterator[dict[str, Any]]:
+    for batch in batches:
+        absent = task.decoders.absent_studies(batch.present)
+        for name, inputs in task.impute(batch, wanted).items():
+            modality = restored.data.modalities[name]
+            assert isinstance(modality, Imputable)
+            for row, place in enumerate(absent[name].nonzero()[:, 0].tolist()):
+                study = batch.study_ids[place]
+                path = out / f"{_file_name(study)}.{name}.synthetic"
+                written = modality.write_synthetic({key: value[row] for key, value in inputs.items()}, path)
+                seen = [other for other, there in batch.present.items() if there[place]]
+                yield {
+                    "study_id": study, "modality": name, "file": written.name, "predicted_from": seen,
+                    "synthetic": True,
+                }  # fmt: skip
+
+
+def _file_name(study_id: str) -> str:
+    """The study id where a file can be called so, else what is left of it and a hash of the whole."""
+    safe = _UNSAFE.sub("_", study_id)
+    return safe if safe == study_id else f"{safe}-{hashlib.sha256(study_id.encode()).hexdigest()[:8]}"
+
+
+@torch.inference_mode()
+def _table(restored: Restored, batches: Sequence[Batch]) -> pd.DataFrame:
+    """One row per study: its ids, and the logits by finding or the embeddings by modality."""
+    task = restored.task
+    if isinstance(task, Downstream):
+        columns = task.targets.columns
+        parts = [pd.DataFrame(task(batch).numpy(), columns=columns) for batch in batches]
+    elif isinstance(task, ContrastivePretraining):
+        parts = [pd.DataFrame(_embeddings(task(batch), batch)) for batch in batches]
+    else:
+        raise ValueError(f"got a checkpoint of {type(task).__name__}, which predicts nothing")
+    table = pd.concat(parts, ignore_index=True)
+    table.insert(0, "study_id", [study for batch in batches for study in batch.study_ids])
+    return table
+
+
+def _embeddings(embedded: dict[str, Tensor], batch: Batch) -> dict[str, list[list[float] | None]]:
+    """Lists of numbers, none where a study lacks the modality."""
+    return {
+        name: [row if there else None for row, there in zip(rows.tolist(), batch.present[name].tolist(), strict=True)]
+        for name, rows in embedded.items()
+    }

@@ -1,0 +1,49 @@
+"""``polyclinic tracking send``: what runs could not send, and runs whose process is gone."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import auto_cli
+
+from polyclinic.system.shell import print_next
+from polyclinic.system.terminal import Console
+from polyclinic.tracking.outbox import cause
+from polyclinic.tracking.spool import left_spools
+from polyclinic.tracking.store import artifact_location, open_store
+from polyclinic.tracking.upkeep import reap, send_left
+from polyclinic.tracking.uri import resolve_uri, without_password
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run one of the tracking's subcommands."""
+    commands: dict[str, Any] = {"send": send}
+    auto_cli(commands, args=list(argv[1:]), prog="polyclinic tracking", exit_on_error=False)
+
+
+def send(out: Path, tracking_uri: str | None = None, experiment: str = "polyclinic") -> None:
+    """Send what waits in a folder of runs, and end the runs whose process is gone: polyclinic tracking send runs
+
+    Args:
+        out: folder of the runs, `runs` unless the logger's `out` was set.
+        tracking_uri: address of MLflow; MLFLOW_TRACKING_URI unless set, and without that a SQLite file in `out`.
+        experiment: whose runs are looked at.
+
+    Raises:
+        ValueError: MLflow cannot be used, or does not take everything.
+    """
+    uri = resolve_uri(given=tracking_uri, out=out)
+    address = without_password(uri)
+    client, experiment_id = open_store(uri, experiment=experiment, artifacts=artifact_location(uri, out=out))
+    try:
+        sent = send_left(client, out, address=address)
+        ended = reap(client, experiment_id, by="of `polyclinic tracking send`")
+    except Exception as error:
+        raise ValueError(
+            f"MLflow at {address} did not take everything ({cause(error)}); the rest keeps waiting, try again later"
+        ) from error
+    waiting = len(left_spools(out))
+    console = Console()
+    console.print(f"{len(sent)} files sent, {waiting} wait for another address or belong to a run that goes on")
+    console.print(f"{len(ended)} runs ended whose process is gone")
+    print_next("mlflow", "ui", "--backend-store-uri", address)

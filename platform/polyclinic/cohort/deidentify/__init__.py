@@ -1,0 +1,1 @@
+"""A cohort without identities: its table, its sources and its cohort file."""

@@ -1,0 +1,290 @@
+"""A cohort written anew without what names its patients: everything, or nothing at all."""
+
+import json
+import re
+import shutil
+from collections import Counter, defaultdict
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from rich.progress import track
+
+from polyclinic import __version__
+from polyclinic.cohort.cohort import Study, read_cohort
+from polyclinic.cohort.deidentify.study import Outcome, clean_study, look_at
+from polyclinic.cohort.deidentify.table import Columns, Entry, read_columns, write_table
+from polyclinic.cohort.schema import CohortSpec, read_spec
+from polyclinic.modality import Deidentifiable, Modality
+from polyclinic.privacy.identifiers import identifying_fields
+from polyclinic.privacy.identity import Identity, mapped
+from polyclinic.system.processes import worker_pool
+
+_CHUNK = 8
+_WORD = re.compile(r"[^\W_]{2,}")
+_LABELS = frozenset(
+    (
+        *("patient", "patients", "name", "names", "id", "mrn", "dob", "birth", "date", "number", "no", "phone"),
+        *("address", "mail", "study"),
+    )
+)
+"""Words of column names that also stand in front of a name where a tag has both."""
+_SEVERAL = re.compile(r"[\s^,\d]")
+
+
+def deidentify_cohort(
+    path: Path,
+    out: Path,
+    *,
+    key: bytes,
+    modalities: Mapping[str, Modality],
+    workers: int = 2,
+    max_refused: float = 0.05,
+    suspects: bool = False,
+    redact: bool = False,
+) -> dict[str, Any]:
+    """Write a cohort without identifiers: table, ``cohort.yaml``, one folder per modality, ``deidentified.json``.
+
+    Settings and table are checked first. Then every source is read once before anything is written: names that the
+    headers, texts and dropped columns of a patient give are looked for in all texts of that patient, and too many
+    sources that cannot be read are refused. A source that cannot be read or cleaned is left out as missing; cleaning
+    stops at the source with which too many are.
+
+    Args:
+        path: of a ``cohort.yaml``.
+        out: a folder that does not exist yet; it appears only when everything is written.
+        key: secret of the hospital; the same key gives a patient the same id, UIDs and shift of dates again.
+        modalities: plugins of the cohort by name.
+        workers: processes that clean.
+        max_refused: largest share of the sources that may be left out.
+        suspects: whether what only seems to name somebody and cannot be removed may pass.
+        redact: whether words that are drawn in an image are blacked out, instead of the image being refused.
+
+    Returns:
+        How often each rule removed or changed something, by modality (``removed``), how many names each modality and
+        the table gave (``names_found``), and what was refused and why, with mapped study ids.
+
+    Raises:
+        ValueError: the cohort is not valid, a plugin cannot clean, too much is refused, or something cannot be written.
+            Nothing is left of what was written then.
+    """
+    if workers < 0 or not 0 <= max_refused <= 1:
+        raise ValueError(
+            f"got {workers} workers and max_refused {max_refused:g}, expected 0 or more, and a share from 0 to 1"
+        )
+    out = out.resolve()
+    if out.exists():
+        raise ValueError("the folder to write to already exists; choose another one or remove it")
+    cohort, spec = read_cohort(path), read_spec(path)
+    plugins = _able(cohort.modalities, modalities)
+    columns = read_columns(spec)
+    partial_out = out.with_name(f".{out.name}.partial")
+    spread = partial(_spread, workers=workers, modalities=plugins)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(out.with_name(f".{out.name}.lock"), timeout=0):
+            try:
+                shutil.rmtree(partial_out, ignore_errors=True)
+                known, found = _looked(cohort.studies, columns, key, plugins, max_refused, spread)
+                _refuse_named_settings(spec, known.values())
+                _make_folders(partial_out, cohort.modalities)
+                work = partial(_clean, out=partial_out, modalities=plugins, suspects=suspects, redact=redact)
+                pairs = [(study, known[study.patient_id]) for study in cohort.studies]
+                entries = _cleaned(pairs, work, max_refused, spread)
+                account = _write(
+                    partial_out, spec, entries, columns, key, suspects=suspects, redact=redact, found=found
+                )
+                partial_out.rename(out)
+            finally:
+                shutil.rmtree(partial_out, ignore_errors=True)
+    except Timeout:
+        raise ValueError("another process is writing to this folder; wait for it, or choose another one") from None
+    except BrokenProcessPool:
+        raise ValueError(
+            "a cleaning process ended on a source; find it with `polyclinic cohort check`, and take it out of the table"
+        ) from None
+    except OSError as error:
+        raise ValueError(
+            f"a file cannot be read or written: {error.strerror or type(error).__name__}; look for permissions and "
+            "space beside the folder to write to"
+        ) from None
+    return account
+
+
+def _make_folders(out: Path, names: Sequence[str]) -> None:
+    out.mkdir(mode=0o700)
+    for name in names:
+        (out / name).mkdir(mode=0o700)
+
+
+def _cleaned(
+    pairs: Sequence[tuple[Study, Identity]],
+    work: Callable[[tuple[Study, Identity]], Outcome],
+    max_refused: float,
+    spread: Callable[..., Generator[Any, None, None]],
+) -> list[Entry]:
+    """Clean study by study, up to the one with which more is refused than may be."""
+    entries: list[Entry] = []
+    reasons = Counter[str]()
+    sources = sum(len(study.sources) for study, _ in pairs)
+    with closing(spread(work, pairs, said="cleaning sources")) as outcomes:
+        for pair, outcome in zip(pairs, outcomes, strict=True):
+            entries.append((*pair, outcome))
+            reasons.update(outcome.refused.values())
+            _refuse_too_many(reasons, sources, max_refused, is_all=len(entries) == len(pairs))
+    return entries
+
+
+def _write(
+    out: Path,
+    spec: CohortSpec,
+    entries: Sequence[Entry],
+    columns: Columns,
+    key: bytes,
+    *,
+    suspects: bool,
+    redact: bool,
+    found: Mapping[str, int],
+) -> dict[str, Any]:
+    """Table, cohort file and account, proved by reading them as a run will."""
+    groups = tuple(group for group in spec.groups if group not in columns.births)
+    changed = write_table(out, replace(spec, groups=groups), entries)
+    told = _told(entries, columns, changed, key, suspects=suspects)
+    told |= {"names_found": dict(found), "words_blacked_out": redact}
+    (out / "deidentified.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
+    for folder in [one for one in out.iterdir() if one.is_dir() and not any(one.iterdir())]:
+        folder.rmdir()
+    read_cohort(out / "cohort.yaml")
+    return told
+
+
+def _able(names: Sequence[str], modalities: Mapping[str, Modality]) -> dict[str, Any]:
+    for name in names:
+        if not isinstance(modalities.get(name), Deidentifiable):
+            raise ValueError(
+                f"modality {name!r} has no plugin that can de-identify it; leave it out of the cohort file, or "
+                "make its plugin `Deidentifiable`"
+            )
+    return {name: modalities[name] for name in names}
+
+
+def _looked(
+    studies: Sequence[Study],
+    columns: Columns,
+    key: bytes,
+    modalities: Mapping[str, Any],
+    max_refused: float,
+    spread: Callable[..., Generator[Any, None, None]],
+) -> tuple[dict[str, Identity], Counter[str]]:
+    """Every patient with all names that anything gives of them, and how many each modality and the table gave."""
+    names = defaultdict[str, dict[str, None]](dict)
+    counts, reasons = Counter[str](), Counter[str]()
+    sources = sum(len(study.sources) for study in studies)
+    with closing(spread(partial(look_at, modalities=modalities), studies, said="looking at sources")) as found:
+        for place, (study, findings) in enumerate(zip(studies, found, strict=True)):
+            cells = columns.names(place)
+            counts.update({name: len(several) for name, several in findings.names.items()} | {"table": len(cells)})
+            several = [name for one in findings.names.values() for name in one]
+            names[study.patient_id].update(dict.fromkeys((*several, *cells, study.study_id, study.patient_id)))
+            reasons.update(findings.refused.values())
+            _refuse_too_many(reasons, sources, max_refused, is_all=place + 1 == len(studies))
+    known = {patient: Identity(key=key, patient=patient, names=tuple(many)) for patient, many in names.items()}
+    return known, +counts
+
+
+def _refuse_named_settings(spec: CohortSpec, patients: Iterable[Identity]) -> None:
+    """Names that the cohort file itself gives, and that are written again."""
+    listed = [name for entry in spec.labels.values() for name in entry.get("classes") or entry.get("levels") or ()]
+    units = [str(entry.get("unit", "")) for entry in spec.labels.values()]
+    words = [*spec.groups, *spec.labels, *map(str, listed), *units, *spec.modalities, spec.population]
+    content = "\n".join(words).encode()
+    # A single word in a name's element is as often "RADIOLOGY" as somebody.
+    whole = (replace(patient, names=tuple(filter(_SEVERAL.search, patient.names))) for patient in patients)
+    if any(map(identifying_fields, words)) or any(patient.is_in(content) for patient in whole):
+        raise ValueError(
+            "a group, label, class, unit or population of the cohort file holds a name or number of a patient; "
+            "rename it"
+        )
+
+
+def _clean(
+    pair: tuple[Study, Identity],
+    *,
+    out: Path,
+    modalities: Mapping[str, Deidentifiable],
+    suspects: bool,
+    redact: bool,
+) -> Outcome:
+    study, identity = pair
+    return clean_study(study, identity, out, modalities, suspects=suspects, redact=redact)
+
+
+def _spread(
+    work: Callable[[Any], Any], tasks: Sequence[Any], *, workers: int, modalities: Mapping[str, Modality], said: str
+) -> Generator[Any, None, None]:
+    """Do the tasks in their order, in other processes where there are some."""
+    if workers < 2:
+        yield from (work(task) for task in track(tasks, description=said, transient=True))
+        return
+    with worker_pool(workers, modalities.values()) as pool:
+        results = pool.map(work, tasks, chunksize=_CHUNK)
+        yield from track(results, description=said, total=len(tasks), transient=True)
+
+
+def _refuse_too_many(reasons: Counter[str], sources: int, most: float, *, is_all: bool) -> None:
+    """Refuse as soon as it is certain: what is refused so far only grows."""
+    if reasons.total() > most * max(sources, 1) or (is_all and reasons.total() == sources):
+        named = "; ".join(f"{count} times: {reason}" for reason, count in reasons.most_common(3))
+        raise ValueError(
+            f"{reasons.total()} of {sources} sources are refused{'' if is_all else ' already'}, more than max_refused "
+            f"= {most:.1%} allows ({named}); repair them or take them out of the table, or raise `--max-refused`"
+        )
+
+
+def _reported(columns: Columns, entries: Sequence[Entry]) -> dict[str, Any]:
+    """Names of columns, without those in which a word stands by which somebody is called."""
+    ids = {one for study, _, _ in entries for one in (study.study_id, study.patient_id)}
+    names = {name for _, identity, _ in entries for name in identity.names} - ids
+    words = {word for name in names for word in _WORD.findall(name.casefold())} - _LABELS
+    report = columns.told()
+    safe = {
+        key: [name for name in report[key] if not words & set(_WORD.findall(name.casefold()))]
+        for key in ("kept", "dropped", "groups_of_births")
+    }
+    return {**safe, "dropped_unnamed": len(columns.dropped) - len(safe["dropped"])}
+
+
+def _told(
+    entries: Sequence[Entry],
+    columns: Columns,
+    changed: Mapping[str, int],
+    key: bytes,
+    *,
+    suspects: bool,
+) -> dict[str, Any]:
+    removed = defaultdict[str, Counter[str]](Counter)
+    refused = defaultdict[tuple[str, str], list[str]](list)
+    for study, identity, outcome in entries:
+        for name, cleaned in outcome.cleaned.items():
+            removed[name].update(cleaned.removed)
+        for name, reason in outcome.refused.items():
+            refused[name, reason].append(identity.mapped("study", study.study_id))
+    return {
+        "polyclinic": __version__,
+        "key": mapped(key, "key", "")[:8],
+        "studies": len(entries),
+        "patients": len({identity.patient_id for _, identity, _ in entries}),
+        "sources": sum(len(study.sources) for study, _, _ in entries),
+        "suspects_kept": suspects,
+        "columns": _reported(columns, entries),
+        "removed": {**{name: dict(sorted(kinds.items())) for name, kinds in removed.items()}, "table": dict(changed)},
+        "refused": [
+            {"modality": name, "reason": reason, "studies": sorted(studies)}
+            for (name, reason), studies in sorted(refused.items())
+        ],
+    }

@@ -1,0 +1,1 @@
+"""Patients and files of a split that the weights were trained on."""

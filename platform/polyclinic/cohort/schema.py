@@ -1,0 +1,210 @@
+"""What a ``cohort.yaml`` says: which column of the table is what."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from polyclinic.cohort.cells import read_number
+from polyclinic.cohort.files import read_template
+from polyclinic.cohort.target import read_targets
+from polyclinic.files.yaml_loader import load_yaml
+
+_KEYS = {
+    "table", "root", "encoding", "missing", "study_id", "patient_id", "population", "split", "modalities", "labels",
+    "groups",
+}  # fmt: skip
+_REQUIRED = ("table", "study_id", "patient_id", "split", "modalities")
+_TEXTS = ("table", "root", "encoding", "population", "study_id")
+_LISTS = ("missing", "groups")
+_BLANK = ("", "~", "null", "Null", "NULL")
+_SOURCE_KINDS = ({"path"}, {"path", "row"}, {"text"}, {"columns"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class CohortSpec:
+    """The parsed ``cohort.yaml``.
+
+    Attributes:
+        table: CSV or Parquet file, one row per study.
+        root: folder that relative source paths start from; the table's folder unless set.
+        encoding: of a CSV table, unless it begins with a byte order mark.
+        missing: cells that mean *no value*, beside the empty cell; numbers match numbers in columns of values
+            (``-999`` is ``-999.0``), and text elsewhere.
+        study_id: column, unique per row.
+        patient_id: column, or ``{column, pattern}`` whose first group of the regular expression is the patient.
+        population: name of the register in which patient ids are unique, such as ``mimic-iv``: cohorts of one
+            population share patients, and what one run saw is compared with what another is tested on.
+        split: column of ``train``, ``val``, ``test``, or shares such as ``{train: 0.7, val: 0.1, test: 0.2,
+            seed: 0}`` by which patients are assigned through a hash of their id.
+        modalities: per name one of ``{path: column or template}``, ``{text: column}``, ``{columns: [...]}``, or for
+            array files of many studies ``{path: column, row: column}``. A template such as ``images/{id}.*`` is filled
+            from the row; a study with an empty cell or without a matching file lacks it.
+        labels: label name to ``{column}`` and at most one kind: a finding (cells 0, 1, -1 for uncertain) unless
+            ``classes`` or, in order, ``levels`` list what cells say, or ``unit`` makes it a quantity. ``values`` maps
+            cell text to a number, or to ``null`` for unknown; other cells of a finding are unknown and counted, and
+            numbers of a quantity stay. Without it cells are numbers.
+        groups: columns for subgroup analysis.
+    """
+
+    table: Path
+    root: Path
+    study_id: str
+    patient_id: Mapping[str, str]
+    split: str | Mapping[str, float]
+    modalities: Mapping[str, Mapping[str, Any]]
+    encoding: str = "utf-8"
+    population: str = ""
+    missing: tuple[str, ...] = ()
+    labels: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    groups: tuple[str, ...] = ()
+
+
+def read_spec(path: Path) -> CohortSpec:
+    """Read and validate a ``cohort.yaml``.
+
+    Raises:
+        ValueError: not a readable YAML mapping, a key missing or unknown, or a modality without one source.
+    """
+    if not path.is_file():
+        raise ValueError(f"cohort file {path.name!r} does not exist; set `--data.cohort` to a cohort.yaml")
+    raw = load_yaml(path.read_bytes(), name=path.name, as_text=True)
+    if not isinstance(raw, dict):
+        raise ValueError(f"{path.name} holds {type(raw).__name__}, expected a mapping with keys {sorted(_KEYS)}")
+    if unknown := sorted(set(raw) - _KEYS):
+        raise ValueError(f"{path.name} has unknown keys {unknown}; expected {sorted(_KEYS)}")
+    raw = {key: value for key, value in raw.items() if value not in _BLANK}
+    if absent := [key for key in _REQUIRED if not raw.get(key)]:
+        raise ValueError(f"{path.name} lacks {absent}; set them")
+    texts = {key: _text(key, raw[key]) for key in _TEXTS if key in raw}
+    lists = {key: _texts(key, raw[key]) for key in _LISTS if key in raw}
+    table = path.parent / texts["table"]
+    return CohortSpec(
+        table=table,
+        root=path.parent / texts["root"] if "root" in texts else table.parent,
+        encoding=texts.get("encoding", "utf-8"),
+        population=texts.get("population", ""),
+        missing=lists.get("missing", ()),
+        study_id=texts["study_id"],
+        patient_id=_patient(raw["patient_id"]),
+        split=_split(raw["split"]),
+        modalities=_modalities(raw["modalities"]),
+        labels=_labels(raw.get("labels", [])),
+        groups=lists.get("groups", ()),
+    )
+
+
+def wanted_columns(spec: CohortSpec) -> dict[str, list[str]]:
+    """The columns that each setting names."""
+    wanted = {"study_id": [spec.study_id], "patient_id": [spec.patient_id["column"]], "groups": list(spec.groups)}
+    if isinstance(spec.split, str):
+        wanted["split"] = [spec.split]
+    for name, source in spec.modalities.items():
+        for kind, value in source.items():
+            setting = f"modalities.{name}.{kind}"
+            if kind == "columns":
+                wanted[setting] = value
+            elif kind == "path" and "{" in value:
+                wanted[setting] = list(read_template(value, setting).columns)
+            else:
+                wanted[setting] = [value]
+    for name, label in spec.labels.items():
+        wanted[f"labels.{name}"] = [label["column"]]
+    return wanted
+
+
+def _text(setting: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"got {setting} = {value!r}, expected one text; set `{setting}`")
+    return value.strip()
+
+
+def _texts(setting: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise ValueError(f"got {setting} = {value!r}, expected a list such as [{value}]; set `{setting}`")
+    return tuple(_text(setting, one) for one in value)
+
+
+def _number(setting: str, value: Any) -> float:
+    """A number as YAML writes it, whole ones as ``int``."""
+    number = read_number(value.strip()) if isinstance(value, str) else None
+    if number is None:
+        raise ValueError(f"got {setting} = {value!r}, expected a number; set `{setting}`")
+    return float(number) if any(sign in value for sign in ".eE") else int(number)
+
+
+def _patient(value: Any) -> Mapping[str, str]:
+    if not isinstance(value, dict):
+        return {"column": _text("patient_id", value)}
+    if set(value) != {"column", "pattern"}:
+        raise ValueError(f"got patient_id {value}, expected a column or {{column, pattern}}")
+    patient = {key: _text(f"patient_id.{key}", text) for key, text in value.items()}
+    try:
+        groups = re.compile(patient["pattern"]).groups
+    except re.error as error:
+        raise ValueError(
+            f"got patient_id.pattern {patient['pattern']!r}, which is not a regular expression ({error})"
+        ) from None
+    if not groups:
+        raise ValueError(f"got patient_id.pattern {patient['pattern']!r}, expected a group in it, such as (\\d+)")
+    return patient
+
+
+def _split(value: Any) -> str | Mapping[str, float]:
+    if not isinstance(value, dict):
+        return _text("split", value)
+    numbers = {name: _number(f"split.{name}", share) for name, share in value.items()}
+    shares = {name: share for name, share in numbers.items() if name != "seed"}
+    known = set(shares) <= {"train", "val", "test"} and "train" in shares
+    if not known or abs(sum(shares.values()) - 1) > 1e-6 or min(shares.values()) < 0:
+        raise ValueError(f"got split {value}, expected shares of train, val and test that sum to 1, and a seed")
+    return {name: float(share) for name, share in numbers.items()}
+
+
+def _modalities(value: Any) -> Mapping[str, Mapping[str, Any]]:
+    if not isinstance(value, dict):
+        raise ValueError(f"got modalities = {value!r}, expected a mapping such as {{xray: {{path: column}}}}; set it")
+    return {name: _source(name, entry) for name, entry in value.items()}
+
+
+def _source(name: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, dict) or set(value) not in _SOURCE_KINDS:
+        raise ValueError(
+            f"got modalities.{name} = {value!r}, expected one of {{path: ...}}, {{text: ...}}, {{columns: [...]}}, "
+            "{path: ..., row: ...}"
+        )
+    return {
+        kind: list(_texts(f"modalities.{name}.{kind}", one))
+        if kind == "columns"
+        else _text(f"modalities.{name}.{kind}", one)
+        for kind, one in value.items()
+    }
+
+
+def _labels(value: Any) -> Mapping[str, Mapping[str, Any]]:
+    if isinstance(value, list):
+        return {name: {"column": name} for name in _texts("labels", value)}
+    if not isinstance(value, dict):
+        raise ValueError(f"got labels = {value!r}, expected a list of columns, or a mapping from names; set `labels`")
+    labels = {name: _label(name, entry) for name, entry in value.items()}
+    read_targets(labels)
+    return labels
+
+
+def _label(name: str, entry: Any) -> Any:
+    """The entry of one label with the numbers of its `values` as numbers; ``read_targets`` refuses the rest."""
+    if not isinstance(entry, dict):
+        raise ValueError(f"got labels.{name} = {entry!r}, expected a mapping such as {{column: {name}}}; set it")
+    if "values" not in entry:
+        return entry
+    values, setting = entry["values"], f"labels.{name}.values"
+    if not isinstance(values, dict) or not values:
+        raise ValueError(f"got {setting} = {values!r}, expected a mapping such as {{positive: 1, negative: 0}}; set it")
+    return entry | {"values": {cell: _meaning(setting, number) for cell, number in values.items()}}
+
+
+def _meaning(setting: str, value: Any) -> float:
+    if value in (*_BLANK, ".nan"):
+        return float("nan")
+    return {"true": 1, "false": 0}[value] if value in ("true", "false") else _number(setting, value)

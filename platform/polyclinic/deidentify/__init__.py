@@ -1,1 +1,0 @@
-"""De-identification: what may leave the hospital of a cohort, and what stays there."""

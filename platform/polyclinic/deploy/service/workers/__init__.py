@@ -1,0 +1,1 @@
+"""The processes of the service that import torch or a plugin, and what the server holds of them."""

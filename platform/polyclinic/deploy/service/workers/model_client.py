@@ -1,0 +1,168 @@
+"""The process that computes, seen from the front."""
+
+import asyncio
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import count
+from threading import Thread
+from typing import Any
+
+from polyclinic.deploy.service.errors import Refusal
+from polyclinic.deploy.service.metrics import Measures
+from polyclinic.deploy.service.workers.messages import pack, unpack
+from polyclinic.deploy.service.workers.process import Gone, Process, start_model
+
+_SECONDS_TO_COMPUTE, _SECONDS_TO_START = 30.0, 30.0
+_PAUSES = (0.0, 0.2, 1.0, 5.0)
+
+
+class Model:
+    """One process; it is started anew where it dies, and who waited for it is told so.
+
+    Args:
+        first: started already, since that takes seconds.
+        card: what it said of the bundle.
+        measures: of the service.
+        together: studies that a process scores together, at most.
+    """
+
+    def __init__(self, *, first: Process, card: dict[str, Any], measures: Measures, together: int) -> None:
+        self.card, self._measures, self._together = card, measures, together
+        self._process: Process | None = None
+        self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._sending = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sending")
+        self._starting = ThreadPoolExecutor(max_workers=1, thread_name_prefix="starting")
+        self._ready, self._closed = asyncio.Event(), False
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._take(first)
+
+    @property
+    def ready(self) -> bool:
+        """Whether it answers."""
+        return self._ready.is_set()
+
+    @property
+    def pid(self) -> int | None:
+        """Of the operating system; None between two processes."""
+        return self._process.pid if self._process is not None else None
+
+    async def score(self, number: int, items: Mapping[str, bytes], problems: Mapping[str, str]) -> dict[str, Any]:
+        """The scores of one study, as plain values.
+
+        Args:
+            number: of the request.
+            items: by modality, as stored by safetensors.
+            problems: by modality, why it could not be read.
+
+        Raises:
+            Refusal: they cannot be computed.
+        """
+        answer = await self._ask(number, items, {"problems": dict(problems), "finding": None})
+        self._measures.together.observe(answer["together"])
+        scores: dict[str, Any] = answer["scores"]
+        return scores
+
+    async def relevance(self, number: int, items: Mapping[str, bytes], finding: str) -> dict[str, list[float]]:
+        """By modality, how much each of its tokens raises a finding's score.
+
+        Raises:
+            Refusal: it cannot be computed.
+        """
+        answer = await self._ask(number, items, {"problems": {}, "finding": finding})
+        found: dict[str, list[float]] = answer["relevance"]
+        return found
+
+    def close(self) -> None:
+        """End it; one that is being started is left to ``end_all``."""
+        self._closed = True
+        self._starting.shutdown(wait=False, cancel_futures=True)
+        if (process := self._process) is not None:
+            process.kill()
+            self._sending.shutdown(cancel_futures=True)
+            process.forget()
+
+    async def _ask(self, number: int, items: Mapping[str, bytes], head: dict[str, Any]) -> dict[str, Any]:
+        process = await self._current()
+        message = pack({**head, "number": number, "modalities": list(items)}, list(items.values()))
+        assert number not in self._waiting, "a request asks one thing after the other"
+        self._waiting[number] = future = self._loop.create_future()
+        self._measures.busy.labels("model").inc()
+        try:
+            async with asyncio.timeout(_SECONDS_TO_COMPUTE):
+                await self._loop.run_in_executor(self._sending, process.send, message)
+                answer = await future
+        except TimeoutError:
+            process.kill()
+            raise Refusal(503, f"the model took longer than {_SECONDS_TO_COMPUTE:g} s; send it again") from None
+        except Gone:
+            raise _stopped() from None
+        finally:
+            self._waiting.pop(number, None)
+            self._measures.busy.labels("model").dec()
+        if answer["problem"] is not None:
+            raise Refusal(422, f"the study cannot be scored: {answer['problem']}")
+        return answer
+
+    async def _current(self) -> Process:
+        if self._process is not None and self._process.ended:
+            # It died with nothing to do, and who listens to it has not said so yet: that fails no request.
+            self._ready.clear()
+        try:
+            await asyncio.wait_for(self._ready.wait(), _SECONDS_TO_START)
+        except TimeoutError:
+            raise _stopped() from None
+        assert self._process is not None
+        return self._process
+
+    def _take(self, process: Process) -> None:
+        self._process = process
+        self._ready.set()
+        Thread(target=self._listen, args=(process,), name="listening", daemon=True).start()
+
+    def _listen(self, process: Process) -> None:
+        """In a thread of its own, for as long as the process lives."""
+        with suppress(RuntimeError):  # the loop has ended ahead of this thread
+            try:
+                while True:
+                    answer, _ = unpack(process.receive())
+                    self._loop.call_soon_threadsafe(self._answered, answer)
+            except Gone:
+                self._loop.call_soon_threadsafe(self._lost)
+
+    def _answered(self, answer: dict[str, Any]) -> None:
+        future = self._waiting.get(answer["number"])
+        if future is not None and not future.done():
+            future.set_result(answer)
+
+    def _lost(self) -> None:
+        self._ready.clear()
+        if self._process is not None and not self._closed:
+            # Behind whatever is being sent: a connection that is closed under a writer may be another one by then.
+            self._sending.submit(self._process.forget)
+        self._process = None
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(_stopped())
+        if not self._closed:
+            self._measures.replaced.labels("model").inc()
+            task = self._loop.create_task(self._start_again())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _start_again(self) -> None:
+        for attempt in count():
+            await asyncio.sleep(_PAUSES[min(attempt, len(_PAUSES) - 1)])
+            if self._closed:
+                return
+            try:
+                process, _ = await self._loop.run_in_executor(self._starting, start_model, self._together)
+            except (ValueError, RuntimeError, Gone, OSError, EOFError):
+                continue
+            self._take(process)
+            return
+
+
+def _stopped() -> Refusal:
+    return Refusal(503, "the process that computes was stopped; send it again", {"Retry-After": "1"})

@@ -1,0 +1,208 @@
+"""Reports as tables for a terminal, and as plain JSON."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from polyclinic.evaluation.metrics.agreement import AgreementResult
+from polyclinic.evaluation.metrics.intervals import Interval
+from polyclinic.evaluation.probing.probe import ProbeReport
+from polyclinic.evaluation.probing.reconstruction import ReconstructionReport
+from polyclinic.evaluation.retrieval.candidates import CandidateSetReport
+from polyclinic.evaluation.retrieval.linkage import LinkageReport
+from polyclinic.evaluation.retrieval.retrieval import Accuracy, RetrievalReport
+from polyclinic.evaluation.retrieval.variations import RankSpread
+from polyclinic.evaluation.zeroshot import ZeroShotReport
+
+_METHODS = {"linear": "Linear probe", "neighbours": "Nearest neighbours"}
+
+
+def print_zero_shot(report: ZeroShotReport, console: Console, *, title: str = "Zero-shot") -> None:
+    """Print one row per finding and the mean; a dash stands for what is undefined."""
+    title = f"{title}: {report.studies:,} studies of {report.patients:,} patients"
+    table = Table("finding", title=title, caption=_caption(report.resamples, report.seed))
+    for heading in ("AUROC", "95 % CI", "accuracy", "studies", "positive", "undefined", "spread"):
+        table.add_column(heading, justify="right")
+    for finding in report.findings:
+        counts = (f"{finding.n:,}", f"{finding.n_positive:,}", f"{finding.undefined_resamples:,}")
+        numbers = (_number(finding.auroc), _interval(finding.ci95), _number(finding.accuracy))
+        table.add_row(finding.name, *numbers, *counts, _number(finding.prompt_spread))
+    table.add_section()
+    mean = f"mean of {report.findings_used} of {len(report.findings)}"
+    undefined = f"{report.macro_ci95.undefined:,}"
+    table.add_row(mean, _number(report.macro_auroc), _interval(report.macro_ci95), "", "", "", undefined, "")
+    console.print(table)
+
+
+def print_agreement(results: Sequence[AgreementResult], console: Console) -> None:
+    """Print one row per class, level or quantity and measure."""
+    table = Table("label", "measure", title="Classes, levels, quantities")
+    for heading in ("value", "95 % CI", "studies"):
+        table.add_column(heading, justify="right")
+    for one in results:
+        for name, measure in one.measures.items():
+            unit = f" ({one.unit})" if one.unit and "error" in name else ""
+            table.add_row(one.name, name + unit, _number(measure.value), _interval(measure.ci95), f"{one.n:,}")
+    console.print(table)
+
+
+def print_retrieval(report: RetrievalReport, console: Console) -> None:
+    """Print one row per k and number of candidates."""
+    title = f"Retrieval: {report.queries:,} studies of {report.patients:,} patients"
+    table = Table(title=title, caption=_caption(report.resamples, report.seed))
+    for heading in ("candidates", "median rank", "first k", "recall", "95 % CI", "chance"):
+        table.add_column(heading, justify="right")
+    for result in (report.sampled, report.all):
+        numbers = (f"{result.candidates:,.5g}", f"{result.median_rank:,.1f}")
+        for place, (first, accuracy) in enumerate(result.recall.items()):
+            table.add_row(*(numbers if place == 0 else ("", "")), str(first), *_accuracy_cells(accuracy, first))
+        table.add_section()
+    console.print(table)
+
+
+def print_candidate_sets(report: CandidateSetReport, console: Console) -> None:
+    """Print one row per k, with both kinds of interval."""
+    title = f"Retrieval among given candidates: {report.queries:,} queries of {report.patients:,} patients"
+    table = Table(title=title, caption=f"{report.resamples:,} resamples, seed {report.seed}")
+    for heading in (
+        "candidates",
+        "median rank",
+        "first k",
+        "recall",
+        "95 % CI, patients",
+        "95 % CI, queries",
+        "chance",
+    ):
+        table.add_column(heading, justify="right")
+    numbers = (f"{report.given.candidates:,.5g}", f"{report.given.median_rank:,.1f}")
+    for place, (first, accuracy) in enumerate(report.given.recall.items()):
+        value, interval, chance = _accuracy_cells(accuracy, first)
+        of_queries = _accuracy_cells(report.by_query.recall[first], first)[1]
+        table.add_row(*(numbers if place == 0 else ("", "")), str(first), value, interval, of_queries, chance)
+    console.print(table)
+    if report.left_out:
+        console.print(f"warning: {report.left_out:,} sets were left out, as a study of theirs lacks a modality")
+    if report.same_patient:
+        console.print(f"{report.same_patient:,} of the given distractors are of the query's own patient")
+
+
+def print_rank_spread(spread: RankSpread, console: Console) -> None:
+    """Print how far the rank among all moves when the query is varied."""
+    console.print(
+        f"standard deviation of the rank among all over {spread.texts} variations of {spread.modality}, mean of "
+        f"{spread.studies:,} studies: {spread.rank:.2f} ({_interval(spread.rank_ci95, 2)}); as a share of the "
+        f"candidates: {_number(spread.normalised)} ({_interval(spread.normalised_ci95)})"
+    )
+
+
+def print_linkage(report: LinkageReport, first: str, second: str, console: Console) -> None:
+    """Print what counts as right in two ways, side by side."""
+    title = f"Linkage: {report.first_files:,} files of {first}, {report.second_files:,} of {second}"
+    table = Table("pairs of one", title=title, caption=_caption(report.resamples, report.seed))
+    ways = (report.by_patient, report.by_study)
+    for name in ("patient", "study"):
+        table.add_column(name, justify="right")
+        table.add_column("95 % CI", justify="right")
+    for name in ("precision", "recall", "f1"):
+        cells = [(_number(getattr(one, name)), _interval(getattr(one, f"{name}_ci95"))) for one in ways]
+        table.add_row(name, *cells[0], *cells[1])
+    table.add_section()
+    table.add_row("right", *(cell for one in ways for cell in (f"{one.right:,} of {one.pairs:,}", "")))
+    table.add_row("precision by chance", *(cell for one in ways for cell in (f"{one.chance:.4f}", "")))
+    console.print(table)
+    console.print(f"{report.asserted:,} pairs asserted, of scores of at least {report.threshold:.4g}")
+
+
+def print_reconstruction(report: ReconstructionReport, console: Console) -> None:
+    """Print one row per modality, mask and method."""
+    table = Table(title="Reconstruction", caption=_caption(report.resamples, report.seed))
+    for heading in ("modality", "hidden", "method"):
+        table.add_column(heading)
+    for heading in ("loss", "95 % CI", "less than mean fill", "95 % CI", "studies", "tokens"):
+        table.add_column(heading, justify="right")
+    for result in report.results:
+        for method, error in result.errors.items():
+            saved = (f"{error.against_mean_fill:.1%}", _percents(error.against_ci95))
+            counts = (f"{result.studies:,}", f"{result.tokens:,}")
+            table.add_row(
+                result.name, result.mask, method, f"{error.value:.4f}", _interval(error.ci95, 4), *saved, *counts
+            )
+        table.add_section()
+    console.print(table)
+
+
+def print_probe(report: ProbeReport, console: Console) -> None:
+    """Print one row per finding, and the mean."""
+    title = f"{_METHODS[report.method]} of {report.modality}: {report.trained.studies:,} studies"
+    table = Table("finding", title=title, caption=_caption(report.trained.resamples, report.trained.seed))
+    for heading in ("AUROC", "95 % CI", "random weights", "95 % CI"):
+        table.add_column(heading, justify="right")
+    for one, other in zip(report.trained.findings, report.random.findings, strict=True):
+        cells = (_number(one.auroc), _interval(one.ci95), _number(other.auroc), _interval(other.ci95))
+        table.add_row(one.name, *cells)
+    table.add_section()
+    means = [
+        cell
+        for part in (report.trained, report.random)
+        for cell in (_number(part.macro_auroc), _interval(part.macro_ci95))
+    ]
+    table.add_row("mean", *means)
+    console.print(table)
+    console.print(f"gain over random weights: {_number(report.gain)} ({_interval(report.gain_ci95)})")
+
+
+def as_json(report: Any) -> dict[str, Any]:
+    """A report as plain JSON values.
+
+    NaN becomes null; ``undefined_values`` beside the report's own keys counts them, and every interval carries how
+    many of its resamples were undefined. An infinite limit becomes null too, but is defined and not counted.
+    """
+    plain, undefined = _plain(report)
+    return {**plain, "undefined_values": undefined}
+
+
+def _accuracy_cells(accuracy: Accuracy | None, first: int) -> tuple[str, str, str]:
+    if accuracy is None:
+        return ("-", f"not more than {first}", "-")
+    return (_number(accuracy.value), _interval(accuracy.ci95), _number(accuracy.chance))
+
+
+def _caption(resamples: int, seed: int) -> str:
+    return f"intervals: {resamples:,} resamples of patients, seed {seed}"
+
+
+def _number(value: float | None) -> str:
+    # Adding zero makes -0.0004 of rounding print as 0.000.
+    return "-" if value is None or math.isnan(value) else f"{round(value, 3) + 0.0:.3f}"
+
+
+def _interval(interval: Interval, digits: int = 3) -> str:
+    return "-" if math.isnan(interval.low) else f"{interval.low:.{digits}f} to {interval.high:.{digits}f}"
+
+
+def _percents(interval: Interval) -> str:
+    return "-" if math.isnan(interval.low) else f"{interval.low:.1%} to {interval.high:.1%}"
+
+
+def _plain(value: Any) -> tuple[Any, int]:
+    """JSON values and how many of them were NaN."""
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if hasattr(value, "_asdict"):
+        return _plain(value._asdict())
+    if is_dataclass(value):
+        return _plain({field.name: getattr(value, field.name) for field in fields(value)})
+    if isinstance(value, dict):
+        parts = {key: _plain(part) for key, part in value.items()}
+        return {str(key): part for key, (part, _) in parts.items()}, sum(count for _, count in parts.values())
+    if isinstance(value, tuple | list):
+        listed = [_plain(part) for part in value]
+        return [part for part, _ in listed], sum(count for _, count in listed)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None, int(math.isnan(value))
+    return value, 0

@@ -1,0 +1,1 @@
+"""Finding and replacing what identifies a patient in texts, dates and DICOM elements."""

@@ -1,0 +1,1 @@
+"""The import path, worker processes, the terminal and the permissions of files."""

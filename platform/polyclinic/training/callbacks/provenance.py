@@ -1,0 +1,176 @@
+"""What a run tells about its cohort, and what a checkpoint tells about its run."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import lightning.pytorch as L
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities import rank_zero_warn
+
+from polyclinic.cohort.leakage.overlap import Overlap, Seen
+from polyclinic.data import CohortDataModule
+from polyclinic.system.terminal import Console
+from polyclinic.tracking import RunLogger, RunRecord, log_cohort, log_json, log_tags, log_text
+from polyclinic.tracking.uri import without_password
+from polyclinic.training.resume import JOB
+from polyclinic.training.transfer import Move, print_account
+
+_TRUNCATED = 0.01
+_TRUNCATED_FACT = "/truncated"
+
+
+class Provenance(Callback):
+    """Puts the resolved configuration, the run's address and SLURM's job into every checkpoint, as plain strings."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, str | None] = {"job": os.environ.get(JOB)}
+
+    @property
+    def state_key(self) -> str:
+        """A name that does not change when this module moves."""
+        return "Provenance"
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Collect what is known once the run has begun."""
+        for record in getattr(trainer, "callbacks", []):
+            if isinstance(record, RunRecord):
+                self._told["config"] = without_password(record.parser.dump(record.config, skip_unset=False))
+        if isinstance(trainer.logger, RunLogger):
+            self._told |= {"run_id": trainer.logger.run_id, "tracking_uri": trainer.logger.tracking_uri}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The strings."""
+        return {key: value for key, value in self._told.items() if value is not None}
+
+
+class CohortRecord(Callback):
+    """Logs which studies a run used: counts, fingerprint, facts of the sources, and the broken ones."""
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Log the cohort and the facts of its training sources."""
+        data = _data(trainer)
+        if data is None:
+            return
+        counts = {split: len(data.cohort.split(split)) for split in ("train", "val", "test")}
+        log_cohort(trainer.logger, data.cohort.name, data.cohort.fingerprint, counts)
+        _warn_of_truncation(data.facts)
+        shares = data.cohort.present_share()
+        splits = split_hash(data)
+        log_tags(trainer.logger, {"cohort.splits": splits})
+        told = {"fingerprint": data.cohort.fingerprint, "splits": splits, "studies": counts}
+        told |= {"present": shares, "facts": data.facts}
+        log_json(trainer.logger, told, "cohort.json")
+        if trainer.logger is not None:
+            cut = {fact: share for fact, share in data.facts.items() if fact.endswith(_TRUNCATED_FACT)}
+            present = {f"present/{name}": share for name, share in shares.items()}
+            trainer.logger.log_metrics({f"cohort/{name}": value for name, value in {**present, **cut}.items()})
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Log the share of broken sources."""
+        data = _data(trainer)
+        if data is not None:
+            pl_module.log("data/broken_share", data.quarantine.share, rank_zero_only=True)
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """List the broken sources in the run, and fail when they are too many."""
+        self._list(trainer)
+        data = _data(trainer)
+        if data is not None:
+            data.quarantine.refuse_too_many()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """List the broken sources of a run that fails as well."""
+        self._list(trainer)
+
+    def _list(self, trainer: L.Trainer) -> None:
+        data = _data(trainer)
+        if data is not None and (entries := data.quarantine.entries()):
+            lines = json.dumps([entry._asdict() for entry in entries], indent=1)
+            log_text(trainer.logger, lines, "quarantine.json")
+
+
+class WeightRecord(Callback):
+    """Prints and logs where every weight of a run comes from: another run, a local folder, or nowhere.
+
+    Attributes:
+        moved: what was taken over from another run; set before the fit.
+    """
+
+    def __init__(self) -> None:
+        self.moved: Move | None = None
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Print the counts and log the names."""
+        encoders = getattr(pl_module, "encoders", {})
+        built = {name: encoder.account for name, encoder in encoders.items() if encoder.account is not None}
+        if not trainer.is_global_zero or (self.moved is None and not built):
+            return
+        console = Console()
+        told: dict[str, Any] = {"folders": {name: account._asdict() for name, account in built.items()}}
+        for name, account in built.items():
+            print_account(account, console, of=name)
+        if self.moved is not None:
+            print_account(self.moved.account, console)
+            for line in self.moved.changed:
+                rank_zero_warn(f"a setting differs from the one that the weights were trained with: {line}")
+            moved = {key: value for key, value in vars(self.moved).items() if key != "seen"}
+            told["checkpoint"] = moved | {"account": self.moved.account._asdict()}
+        log_json(trainer.logger, told, "weights.json")
+
+
+class SeenRecord(Callback):
+    """Puts into every checkpoint which studies it was made from, and into MLflow which of them were seen before.
+
+    Attributes:
+        seen: of this run and of those that it started from; set before the fit, on rank zero alone, which writes.
+        overlap: of what those saw with the splits of this one; likewise.
+    """
+
+    def __init__(self) -> None:
+        self.seen = Seen()
+        self.overlap: Overlap | None = None
+
+    @property
+    def state_key(self) -> str:
+        """A name that does not change when this module moves."""
+        return "SeenRecord"
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Log what was compared, also where nothing is shared."""
+        if self.overlap is not None:
+            log_tags(trainer.logger, {f"overlap.{key}": value for key, value in self.overlap.tags().items()})
+            log_json(trainer.logger, self.overlap.told(), "overlap.json")
+
+    def state_dict(self) -> dict[str, Any]:
+        """The keys; nothing where nothing is known, as in a run that keeps no checkpoint."""
+        return self.seen.state() if self.seen.cohorts or self.seen.unknown else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Add what a resumed run saw and the runs before it."""
+        self.seen = self.seen.joined(Seen.of(state_dict))
+
+
+def split_hash(data: CohortDataModule) -> str:
+    """SHA-256 over which study trains, chooses and tests: equal where two runs share every split to the last study."""
+    studies = [*data.studies("train", training=True), *data.cohort.split("val"), *data.cohort.split("test")]
+    told = sorted([study.study_id, study.split] for study in studies)
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def _warn_of_truncation(facts: Mapping[str, float]) -> None:
+    """Say so when more than one source in a hundred is cut, which would otherwise lose its end in silence."""
+    for fact, share in facts.items():
+        if fact.endswith(_TRUNCATED_FACT) and share > _TRUNCATED:
+            modality = fact.removesuffix(_TRUNCATED_FACT)
+            rank_zero_warn(
+                f"{share:.1%} of the {modality} sources are truncated; raise the limit or choose a section in "
+                f"data.modalities.{modality}"
+            )
+
+
+def _data(trainer: L.Trainer) -> CohortDataModule | None:
+    data = getattr(trainer, "datamodule", None)
+    return data if isinstance(data, CohortDataModule) else None

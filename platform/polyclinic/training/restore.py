@@ -1,0 +1,178 @@
+"""Rebuild a task and its data from a checkpoint, outside the command line that trained it."""
+
+import os
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from importlib import import_module
+from inspect import signature
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import lightning.pytorch as L
+from torch import nn
+
+from polyclinic import data as data_package
+from polyclinic import tasks
+from polyclinic.cohort.leakage.overlap import Seen
+from polyclinic.data import CohortDataModule, LabelPolicy, Order
+from polyclinic.modality import installed_modalities
+from polyclinic.models.build import Builder, first_line, largest_model
+from polyclinic.models.class_table import KINDS, MODULES, ClassTable
+from polyclinic.training.checkpoint_file import configuration, load_checkpoint, provenance, seen_by
+
+__all__ = ["Restored", "build", "restore", "tasks"]
+
+Task = TypeVar("Task", bound=L.LightningModule)
+
+OWN_MODULES = "POLYCLINIC_MODULES"
+"""Environment variable: modules of the user's own, separated by commas, whose classes a checkpoint may name."""
+
+_MODULES = (*MODULES, data_package, tasks)
+_KINDS = (*KINDS, L.LightningModule, LabelPolicy, Order)
+LINKED = frozenset({"modalities", "targets"})
+"""Settings of the model that ``data`` gives it."""
+
+
+class Built(NamedTuple):
+    """A data module, and the task that is linked to it."""
+
+    data: CohortDataModule
+    model: L.LightningModule
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restored:
+    """A trained task in evaluation mode, its data module with fitted modalities, and the run it came from.
+
+    Attributes:
+        settings: with which the task was built, as the run resolved them.
+        trained_on: fingerprint of the cohort that the run saw.
+        seen: every study that its weights were made from.
+    """
+
+    task: L.LightningModule
+    data: CohortDataModule
+    settings: Mapping[str, Any]
+    trained_on: str
+    seen: Seen
+    run_id: str | None
+    tracking_uri: str | None
+
+    @property
+    def encoders(self) -> nn.ModuleDict:
+        """The task's encoders, by modality."""
+        found = self.task.get_submodule("encoders")
+        assert isinstance(found, nn.ModuleDict)
+        return found
+
+    def task_of(self, kind: type[Task]) -> Task:
+        """The task, if it is of a kind.
+
+        Raises:
+            ValueError: it is another.
+        """
+        if not isinstance(self.task, kind):
+            raise ValueError(f"got a checkpoint of {type(self.task).__name__}, expected one of {kind.__name__}")
+        return self.task
+
+
+def restore(checkpoint: Path, *, cohort: Path | None = None, trained: bool = True) -> Restored:
+    """Load a checkpoint that ``polyclinic fit`` wrote; no pickle is read, and no module is imported that it names.
+
+    Args:
+        checkpoint: a ``.ckpt`` file.
+        cohort: a cohort in place of the one trained on.
+        trained: whether to take the weights, too; without them the task is as it was before training.
+
+    Raises:
+        ValueError: no such file, damaged, not weights-only, without the configuration that our runs put in, or with
+            classes or settings that are not declared here.
+    """
+    content = load_checkpoint(checkpoint)
+    told = provenance(content)
+    if "config" not in told:
+        raise ValueError(f"{checkpoint.name} holds no configuration; expected a checkpoint of `polyclinic fit`")
+    try:
+        return _restored(content, configuration(told["config"]), cohort=cohort, trained=trained)
+    except ValueError:
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"{checkpoint.name} cannot be restored ({type(error).__name__}: {first_line(error)}); use the version that "
+            "wrote it"
+        ) from None
+
+
+def _restored(content: dict[str, Any], config: dict[str, Any], *, cohort: Path | None, trained: bool) -> Restored:
+    state, weights = content[CohortDataModule.__name__], content["state_dict"]
+    data, model = dict(config["data"]), config["model"]
+    if cohort is not None:
+        data["cohort"] = str(cohort)
+    if _class(model) is tasks.Downstream:
+        data["labels"] = state["labels"]
+    settings = deepcopy(model.get("init_args") or {})
+    with largest_model(sum(value.numel() for value in weights.values())):
+        built = build({"model": model, "data": data})
+        built.data.load_state_dict(state)
+        built.model.configure_model()
+    if trained:
+        built.model.load_state_dict(weights, strict=True)
+    built.model.eval()
+    told = provenance(content)
+    return Restored(
+        task=built.model,
+        data=built.data,
+        settings=settings,
+        trained_on=state["fingerprint"],
+        seen=seen_by(content),
+        run_id=told.get("run_id"),
+        tracking_uri=told.get("tracking_uri"),
+    )
+
+
+def _class(model: Mapping[str, Any]) -> type | None:
+    """The task of a configuration, where it is one of ours."""
+    return getattr(tasks, str(model.get("class_path")).rpartition(".")[2], None)
+
+
+def build(config: Mapping[str, Any]) -> Built:
+    """Instantiate ``data`` and ``model`` of a configuration, linked as ``fit`` links them.
+
+    Raises:
+        ValueError: a class that is not declared, or a setting that it does not take.
+    """
+    own = builder()
+    model = own.plan(config["model"], L.LightningModule, "model", given=LINKED)
+    data: CohortDataModule = own.plan_settings(CohortDataModule, config["data"], "data").make()
+    taken = LINKED & signature(model.cls).parameters.keys()
+    return Built(data=data, model=model.make(**{name: getattr(data, name) for name in taken}))
+
+
+def builder() -> Builder:
+    """What checks the configuration of a checkpoint.
+
+    Classes are those that Polyclinic and the installed plugins declare, and those that this process has imported
+    before, such as a program's own; the modules that ``POLYCLINIC_MODULES`` names are imported for that.
+
+    Raises:
+        ValueError: a plugin, or a module that the variable names, cannot be imported.
+    """
+    installed_modalities()
+    _import_own_modules()
+    return Builder(table=ClassTable(modules=_MODULES, kinds=_KINDS, loaded=True), files=True)
+
+
+def _import_own_modules() -> None:
+    """Import what the user, not the checkpoint, names.
+
+    Raises:
+        ValueError: there is no such module.
+    """
+    for name in filter(None, os.environ.get(OWN_MODULES, "").split(",")):
+        try:
+            import_module(name.strip())
+        except ImportError:
+            raise ValueError(
+                f"{OWN_MODULES} names module {name.strip()!r}, which cannot be imported; correct it, or PYTHONPATH"
+            ) from None

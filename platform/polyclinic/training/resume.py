@@ -1,0 +1,265 @@
+"""Going on with a run that stopped: which checkpoint, which run, and in which state its random numbers were."""
+
+import os
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import numpy as np
+import torch
+import torch.distributed as dist
+from lightning.fabric.plugins.environments import SLURMEnvironment
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+
+from polyclinic.cohort import SPLITS, Cohort
+from polyclinic.system.terminal import printable
+from polyclinic.tracking import RunLogger
+from polyclinic.tracking.uri import without_password
+from polyclinic.training.checkpoint_file import configuration, load_checkpoint, provenance
+from polyclinic.training.checkpoints import LAST, LastCheckpoint
+
+_IDLE = ("num_workers", "prepared")
+_RESULT = ("accumulate_grad_batches", "precision", "gradient_clip_val", "gradient_clip_algorithm")
+_SHOWN = 3
+_KEY = "random_states"
+JOB = "SLURM_JOB_ID"
+
+
+class RandomStates(Callback):
+    """Saves the random numbers of every rank with a checkpoint, and takes them up before the first batch after it."""
+
+    def __init__(self) -> None:
+        self._loaded: list[dict[str, Any]] = []
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Gather the states of all ranks, which all save together."""
+        states = [_states()] * trainer.world_size
+        if trainer.world_size > 1:
+            dist.all_gather_object(states, states[0])
+        checkpoint[_KEY] = states
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep them until everything else that starts a run has drawn from its own."""
+        self._loaded = checkpoint.get(_KEY, [])
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Take them up, once."""
+        if self._loaded and len(self._loaded) == trainer.world_size:
+            _take_up(self._loaded[trainer.global_rank])
+        elif self._loaded:
+            rank_zero_warn(
+                f"the checkpoint was written by {len(self._loaded)} processes, these are {trainer.world_size}: what "
+                "is drawn from here on is not what the run would have drawn"
+            )
+        self._loaded = []
+
+
+def requeued(trainer: L.Trainer, config: Mapping[str, Any]) -> Path | None:
+    """What a job of SLURM goes on from that was queued again: the newest checkpoint that it wrote itself.
+
+    That is what it saved when it was preempted, or the ``last.ckpt`` of its run, where a node failed or went on for a
+    while; None for any other job, and for one that had written nothing.
+
+    Args:
+        trainer: not yet training.
+        config: of this run, as plain values.
+    """
+    job = os.environ.get(JOB)
+    if job is None or not SLURMEnvironment.detect():
+        return None
+    preempted = trainer._checkpoint_connector._hpc_resume_path
+    if preempted is None and int(os.environ.get("SLURM_RESTART_COUNT") or 0) == 0:
+        return None
+    own = [path for path in _newest(_root(trainer)) if _is_of(job, path) and not differences(path, config)]
+    written = [*own[:1], *([] if preempted is None else [Path(preempted)])]
+    return max(written, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def found(asked: str, trainer: L.Trainer, config: Mapping[str, Any]) -> Path:
+    """The checkpoint that is measured.
+
+    Args:
+        asked: a path, or ``last``.
+        trainer: that measures.
+        config: of this run, as plain values.
+
+    Raises:
+        ValueError: ``last`` was asked for and there is none.
+    """
+    if asked != "last":
+        return Path(asked)
+    path, reason = find_last(_root(trainer), config)
+    if path is None:
+        raise ValueError(f"got `--ckpt_path last`, but {reason}; set it to a checkpoint")
+    return path
+
+
+def resume(asked: str, trainer: L.Trainer, config: Mapping[str, Any], *, new_run: bool) -> Path | None:
+    """Find the checkpoint to go on from, and have the trainer go on in its run.
+
+    Args:
+        asked: a path, or ``last``.
+        trainer: not yet training.
+        config: of this run, as plain values.
+        new_run: whether to leave the checkpoint's run as it is.
+
+    Returns:
+        The checkpoint; None where ``last`` was asked for and this is the first start.
+
+    Raises:
+        ValueError: no such checkpoint; its run is tracked elsewhere, or is being trained.
+    """
+    path, reason = find_last(_root(trainer), config) if asked == "last" else (Path(asked).absolute(), "")
+    if path is None:
+        rank_zero_info(f"starting from the beginning: {reason}")
+        return None
+    told = provenance(load_checkpoint(path))
+    if asked != "last" and (different := differences(path, config)):
+        rank_zero_warn(f"the run goes on under another configuration: {', '.join(different)}")
+    if not new_run:
+        _take_run_up(trainer, told)
+        for callback in trainer.checkpoint_callbacks:
+            if isinstance(callback, LastCheckpoint) and trainer.is_global_zero:
+                callback.claim(path.parent)
+    return path
+
+
+def refuse_changed_cohort(checkpoint: Path, cohort: Cohort, *, new_run: bool) -> None:
+    """Stop where a run would continue on other studies than it began with, which its record could not show.
+
+    Args:
+        checkpoint: from which training continues.
+        cohort: on which.
+        new_run: whether training continues in a run of its own, which records the cohort as it is now.
+
+    Raises:
+        ValueError: the cohort is another than that of the checkpoint.
+    """
+    data = load_checkpoint(checkpoint).get("CohortDataModule") or {}
+    if data.get("fingerprint") in (None, cohort.fingerprint):
+        return
+    then, now = data.get("studies") or {}, {split: len(cohort.split(split)) for split in SPLITS}
+    counts = ", ".join(f"{split} {then.get(split, 'unknown')} then and {now[split]} now" for split in SPLITS)
+    changed = f"the cohort has changed since the checkpoint was written (studies: {counts})"
+    if not new_run:
+        raise ValueError(
+            f"{changed}; restore the table and its files, or set `--new_run true` to continue from these weights in a "
+            "run of its own"
+        )
+    rank_zero_warn(f"{changed}; the new run records the cohort as it is now")
+
+
+def find_last(out: Path, config: Mapping[str, Any]) -> tuple[Path | None, str]:
+    """The newest ``last.ckpt`` of a run with the same experiment, model, data and seed.
+
+    Args:
+        out: folder of the runs.
+        config: of this run, as plain values.
+
+    Returns:
+        The checkpoint, or None and why there is none.
+    """
+    reason = f"no {LAST} lies below {out.name}"
+    for number, path in enumerate(_newest(out)):
+        different = differences(path, config)
+        if not different:
+            return path, ""
+        if number == 0:
+            reason = f"the newest {LAST} is of another configuration ({', '.join(different[:_SHOWN])})"
+    return None, reason
+
+
+def differences(checkpoint: Path, config: Mapping[str, Any]) -> list[str]:
+    """The settings that decide a result and that a checkpoint's run had otherwise, as ``key: then, now``."""
+    told = provenance(load_checkpoint(checkpoint)).get("config")
+    if told is None:
+        return ["it holds no configuration"]
+    then, now = _deciding(configuration(told)), _deciding(config)
+    return [
+        printable(f"{key}: {then.get(key)}, now {now.get(key)}")
+        for key in dict.fromkeys([*then, *now])
+        if then.get(key) != now.get(key)
+    ]
+
+
+def _newest(out: Path) -> list[Path]:
+    """Every ``last.ckpt`` below a folder of runs, the newest first."""
+    lasts = [*out.glob(f"*/*/checkpoints/{LAST}"), *out.glob(f"checkpoints/{LAST}")]
+    return sorted((path for path in lasts if path.is_file()), key=lambda path: path.stat().st_mtime, reverse=True)
+
+
+def _is_of(job: str, checkpoint: Path) -> bool:
+    return provenance(load_checkpoint(checkpoint)).get("job") == job
+
+
+def _root(trainer: L.Trainer) -> Path:
+    """The folder that holds the runs."""
+    saved = trainer.loggers[0].save_dir if trainer.loggers else None
+    return Path(saved or trainer.default_root_dir)
+
+
+def _take_run_up(trainer: L.Trainer, told: Mapping[str, Any]) -> None:
+    """Log to the run of a checkpoint.
+
+    Raises:
+        ValueError: it is not at the address that this session tracks to.
+    """
+    logger, run_id = trainer.logger, told.get("run_id")
+    if not isinstance(logger, RunLogger) or run_id is None:
+        return
+    address = without_password(str(told.get("tracking_uri")))
+    if address != logger.tracking_uri:
+        raise ValueError(
+            f"the checkpoint's run is at {address}, this session tracks to {logger.tracking_uri}; set "
+            "MLFLOW_TRACKING_URI or `trainer.logger.init_args.tracking_uri`, or `--new_run true`"
+        )
+    logger.adopt(experiment_id=None, run_id=run_id)
+
+
+def _deciding(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides a result, under dotted keys."""
+    trainer = config.get("trainer") or {}
+    logger = trainer.get("logger")
+    data = {key: value for key, value in (config.get("data") or {}).items() if key not in _IDLE}
+    experiment = (logger.get("init_args") or {}).get("experiment") if isinstance(logger, Mapping) else None
+    return _flat(
+        {
+            "experiment": experiment,
+            "seed_everything": config.get("seed_everything"),
+            "model": config.get("model"),
+            "data": data,
+            "trainer": {key: trainer.get(key) for key in _RESULT},
+        }
+    )
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        return {prefix: value}
+    start = f"{prefix}." if prefix else ""
+    return {key: leaf for name, inner in value.items() for key, leaf in _flat(inner, f"{start}{name}").items()}
+
+
+def _states() -> dict[str, Any]:
+    """Of this process, as tensors and plain values."""
+    name, keys, *rest = np.random.get_state(legacy=True)
+    states = {
+        "python": random.getstate(),
+        "numpy": (name, torch.from_numpy(np.asarray(keys, dtype=np.int64)), *rest),
+        "torch": torch.get_rng_state(),
+    }
+    return states | ({"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_initialized() else {})
+
+
+def _take_up(states: Mapping[str, Any]) -> None:
+    random.setstate(states["python"])
+    name, keys, *rest = states["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(states["torch"])
+    if "cuda" in states and torch.cuda.is_initialized():
+        torch.cuda.set_rng_state(states["cuda"])

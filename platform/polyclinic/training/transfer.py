@@ -1,0 +1,161 @@
+"""Encoders of one run as the start of another: which weights moved, which are new, which were left behind."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from polyclinic.cohort.leakage.overlap import Seen
+from polyclinic.data import CohortDataModule
+from polyclinic.models.build import first_line
+from polyclinic.nn import Encoder, MaskableEncoder, WeightAccount
+from polyclinic.system.terminal import printable
+from polyclinic.training.checkpoint_file import load_checkpoint, provenance, seen_by
+
+_ENCODERS = "encoders."
+_NAMED = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Move:
+    """What a run took over from another.
+
+    Attributes:
+        account: of every weight of either side.
+        sha256: of the checkpoint.
+        run_id: of the run that wrote it.
+        fingerprint: of the cohort that this run saw.
+        seen: every study that it was made from.
+        changed: settings of moved modalities that differ, as ``modality.setting: then, now``.
+    """
+
+    account: WeightAccount
+    sha256: str
+    run_id: str | None
+    fingerprint: str | None
+    seen: Seen
+    changed: tuple[str, ...]
+
+
+def move_encoders(checkpoint: Path, task: L.LightningModule, data: CohortDataModule) -> Move:
+    """Give a task the encoders that a checkpoint has under the same names, and the data what their modalities learned.
+
+    Args:
+        checkpoint: of any task of ``polyclinic fit``.
+        task: not yet trained; its encoders, as far as the checkpoint has them, must fit to the last weight, but for
+            the readout, which masked pretraining does not have.
+        data: of the run to come, nothing fitted yet.
+
+    Raises:
+        ValueError: no encoder in common, or one of another architecture; nothing was moved then.
+    """
+    content = load_checkpoint(checkpoint)
+    theirs, ours = content["state_dict"], task.state_dict()
+    there, here = _encoder_names(theirs), _encoder_names(ours)
+    shared = [name for name in here if name in there]
+    if not shared:
+        raise ValueError(
+            f"{checkpoint.name} has encoders of {there}, the model of {here}: none in common; set `--weights` to a "
+            "checkpoint of one of these modalities"
+        )
+    loaded = [key for name in shared for key in _matching(name, task, theirs, ours)]
+    fitted = content.get(CohortDataModule.__name__, {})
+    _adopt(data, fitted, shared, checkpoint.name)
+    task.load_state_dict({**ours, **{key: theirs[key] for key in loaded}}, strict=True)
+    moved = set(loaded)
+    account = WeightAccount(
+        source=checkpoint.name,
+        loaded=tuple(loaded),
+        new=tuple(key for key in ours if key not in moved),
+        dropped=tuple(key for key in theirs if key not in moved),
+    )
+    return Move(
+        account=account,
+        sha256=hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+        run_id=provenance(content).get("run_id"),
+        fingerprint=fitted.get("fingerprint"),
+        seen=seen_by(content),
+        changed=tuple(_changed(fitted.get("settings", {}), data, shared)),
+    )
+
+
+def _adopt(data: CohortDataModule, fitted: Mapping[str, Any], names: Sequence[str], checkpoint: str) -> None:
+    """Give the data what the modalities of a checkpoint learned.
+
+    Raises:
+        ValueError: it does not fit them.
+    """
+    try:
+        known = fitted.get("modalities", {})
+        data.adopt({name: known[name] for name in names if name in known})
+    except ValueError:
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"{checkpoint} holds states of modalities in another form ({type(error).__name__}: {first_line(error)}); "
+            "use the version that wrote it"
+        ) from None
+
+
+def print_account(account: WeightAccount, console: Console, *, of: str = "the model") -> None:
+    """Print how many weights of each part were loaded, are new, and were dropped."""
+    counts = {kind: Counter(map(_part, getattr(account, kind))) for kind in ("loaded", "new", "dropped")}
+    table = Table("weights", *counts, title=f"{of}, from {account.source}")
+    for part in sorted(set().union(*counts.values())):
+        table.add_row(part, *(str(counted[part] or "") for counted in counts.values()))
+    console.print(table)
+
+
+def _encoder_names(state: Mapping[str, Tensor]) -> list[str]:
+    return list(dict.fromkeys(key.split(".")[1] for key in state if key.startswith(_ENCODERS)))
+
+
+def _matching(
+    name: str, task: L.LightningModule, theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor]
+) -> list[str]:
+    """The weights of one encoder that both sides have.
+
+    Raises:
+        ValueError: a weight besides the readout that one side lacks, or of another shape.
+    """
+    prefix = f"{_ENCODERS}{name}."
+    encoder = task.get_submodule(prefix[:-1])
+    assert isinstance(encoder, Encoder)
+    readout = f"{prefix}{encoder.readout}" if isinstance(encoder, MaskableEncoder) else None
+    sides = [{key for key in state if key.startswith(prefix)} for state in (theirs, ours)]
+    both = [key for key in ours if key in sides[0] & sides[1]]
+    wrong = [key for key in sorted(sides[0] ^ sides[1]) if readout is None or not key.startswith(readout)]
+    wrong += [
+        f"{key} of {list(theirs[key].shape)} for {list(ours[key].shape)}"
+        for key in both
+        if theirs[key].shape != ours[key].shape
+    ]
+    if wrong:
+        raise ValueError(
+            f"the checkpoint's encoder of {name!r} is not the model's: {len(wrong)} weights differ (first "
+            f"{', '.join(wrong[:_NAMED])}); set `model.size`, `model.encoders` and `data.modalities.{name}` as they "
+            "were when it was trained"
+        )
+    return both
+
+
+def _changed(then: Mapping[str, Mapping[str, str]], data: CohortDataModule, names: Sequence[str]) -> list[str]:
+    now = data.settings()
+    return [
+        printable(f"{name}.{key}: {then[name][key]}, {value}")
+        for name in names
+        for key, value in now[name].items()
+        if name in then and then[name].get(key, value) != value
+    ]
+
+
+def _part(key: str) -> str:
+    """The first word of a weight's name; the modality too for encoders."""
+    return ".".join(key.split(".")[: 2 if key.startswith(_ENCODERS) else 1])
