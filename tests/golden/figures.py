@@ -31,7 +31,10 @@ from polyclinic.cohort import default_modalities, write_phantom_cohort  # noqa: 
 FIGURES = Path(__file__).with_name("figures.json")
 STEPS = 20
 LONG = 1000
-CHANGING = {"seconds", "checkpoint", "last", "mlflow_run_id", "tracking_uri", "created", "sha256", "version", "commit"}
+CHANGING = {
+    *("seconds", "seconds_after_encoding", "created", "date", "mlflow_run_id", "run_id", "tracking_uri"),
+    *("checkpoint", "checkpoint_sha256", "last", "bundle", "sha256", "version", "commit"),
+}
 """Keys whose values differ from run to run."""
 MODALITIES: dict[str, Any] = {
     "xray": {"class_path": "XRay", "init_args": {"size": 32, "patch": 8}},

@@ -20,7 +20,7 @@ PULSES = {"first": {"class_path": "pulse.Pulse"}, "second": {"class_path": "puls
 KILLED = """
 import os, signal, sys
 import torch
-from polyclinic import checkpointing
+from polyclinic.training import checkpoints
 
 def die(*args, **kwargs):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -30,9 +30,9 @@ def half(content, file):
     file.flush()
     die()
 
-io = checkpointing.AtomicCheckpoints()
+io = checkpoints.AtomicCheckpoints()
 io.save_checkpoint({"state_dict": {"weight": torch.ones(2)}}, sys.argv[1])
-for place, name, how in ((torch, "save", half), (os, "fsync", die), (checkpointing.Path, "replace", die)):
+for place, name, how in ((torch, "save", half), (os, "fsync", die), (checkpoints.Path, "replace", die)):
     if not (child := os.fork()):
         setattr(place, name, how)
         io.save_checkpoint({"state_dict": {"weight": torch.zeros(2)}}, sys.argv[1])
