@@ -1,47 +1,103 @@
-"""Sums over the processes that train together, with gradients that come back to each of them."""
+"""Sums and gathers over the ranks of a process group, each with or without a gradient, which its name says.
 
+The backward pass of a sum or a gather sums the gradients of all ranks, distributed training then averages over them,
+and each parameter gets the gradient that one process would give it: no factor of the world size anywhere. Every rank
+must call each of these functions, or the others wait.
+"""
+
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from jaxtyping import Float
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 
-def rank_and_world() -> tuple[int, int]:
-    """This process, and how many train together; (0, 1) without a process group."""
-    together = dist.is_available() and dist.is_initialized()
-    return (dist.get_rank(), dist.get_world_size()) if together else (0, 1)
+def world_size() -> int:
+    """The number of processes that train together; one without a process group."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
-def sum_over_ranks(value: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """The sum of the equally shaped tensors of all ranks, differentiably; every rank must call it."""
-    if rank_and_world()[1] == 1:
+def rank() -> int:
+    """The number of this process among them; 0 without a process group."""
+    return dist.get_rank() if world_size() > 1 else 0
+
+
+def sum_with_gradient(value: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Sum the equally shaped tensors of all ranks, differentiably."""
+    if world_size() == 1:
         return value
     total: Tensor = _Sum.apply(value)
     return total
 
 
-def stack_over_ranks(value: Float[Tensor, " n"]) -> Float[Tensor, "W n"]:
-    """The vectors of all ranks, one a row, differentiably; every rank must call it."""
-    rank, world = rank_and_world()
-    place = torch.arange(world, device=value.device) == rank
-    return sum_over_ranks(place[:, None] * value)
+def sum_without_gradient(value: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
+    """Sum the equally shaped tensors of all ranks; no gradient flows back."""
+    total = value.detach().clone()
+    if world_size() > 1:
+        dist.all_reduce(total)
+    return total
+
+
+def stack_with_gradient(value: Float[Tensor, "..."]) -> Float[Tensor, "W ..."]:
+    """Stack the equally shaped tensors of all ranks in order of rank, differentiably."""
+    if world_size() == 1:
+        return value[None]
+    stacked: Tensor = _Stack.apply(value)
+    return stacked
+
+
+def stack_without_gradient(value: Shaped[Tensor, "..."]) -> Shaped[Tensor, "W ..."]:
+    """Stack the equally shaped tensors of all ranks in order of rank; no gradient flows back."""
+    if world_size() == 1:
+        return value.detach()[None]
+    received = [torch.empty_like(value) for _ in range(world_size())]
+    dist.all_gather(received, value.detach().contiguous())
+    return torch.stack(received)
+
+
+def rows_with_gradient(value: Float[Tensor, "n ..."]) -> Float[Tensor, "N ..."]:
+    """Concatenate the rows of all ranks in order of rank, differentiably; their numbers may differ."""
+    return value if world_size() == 1 else _concatenated(value, stack_with_gradient)
+
+
+def rows_without_gradient(value: Shaped[Tensor, "n ..."]) -> Shaped[Tensor, "N ..."]:
+    """Concatenate the rows of all ranks in order of rank; their numbers may differ, and no gradient flows back."""
+    return value if world_size() == 1 else _concatenated(value.detach(), stack_without_gradient)
+
+
+def _concatenated(value: Tensor, stack: Callable[[Tensor], Tensor]) -> Tensor:
+    """Pad to the longest rank, stack, and cut the padding off."""
+    sizes: Int[Tensor, " W"] = stack_without_gradient(torch.tensor(len(value), device=value.device))
+    padding = [0, 0] * (value.ndim - 1) + [0, int(sizes.max()) - len(value)]
+    stacked = stack(F.pad(value, padding))
+    return torch.cat([rows[:size] for rows, size in zip(stacked, sizes.tolist(), strict=True)])
 
 
 class _Sum(torch.autograd.Function):
-    """Forward sums; backward sums the gradients of all ranks, which is what each rank's term is worth to all."""
+    """Forward and backward sum over ranks."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:
-        total = value.clone()
-        dist.all_reduce(total)
-        return total
+        return sum_without_gradient(value)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        total = gradient.clone()
-        dist.all_reduce(total)
-        return total
+        return sum_without_gradient(gradient)
+
+
+class _Stack(torch.autograd.Function):
+    """Forward stacks; backward sums each rank's share of the gradient over all ranks."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        return stack_without_gradient(value)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return sum_without_gradient(gradient.contiguous())[rank()]

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polyclinic.distributed import rank_and_world, stack_over_ranks
+from polyclinic.distributed import stack_with_gradient, world_size
 
 _MOMENTUM = 0.05
 
@@ -29,7 +29,7 @@ class StudyNorm(nn.BatchNorm1d):
 
     def forward(self, pooled: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
         """Normalise each feature over the studies."""
-        if self.training and rank_and_world()[1] > 1:
+        if self.training and world_size() > 1:
             return self._over_ranks(pooled)
         if len(pooled) > 1:
             return super().forward(pooled)
@@ -44,7 +44,7 @@ class StudyNorm(nn.BatchNorm1d):
         exact = pooled.to(torch.promote_types(pooled.dtype, torch.float32))
         mean = exact.sum(dim=0) / max(1, len(exact))
         own = torch.cat([exact.new_tensor([len(exact)]), mean, torch.square(exact - mean).sum(dim=0)])
-        counts, means, squares = stack_over_ranks(own).split([1, self.outputs, self.outputs], dim=1)
+        counts, means, squares = stack_with_gradient(own).split([1, self.outputs, self.outputs], dim=1)
         total = counts.sum()
         if total <= 1:
             return self._by_what_was_learned(pooled)

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from polyclinic.objectives.gather import all_gather, rank, world_size
+from polyclinic.distributed import rank, stack_with_gradient, world_size
 
 Sums = tuple[Float[Tensor, " n"], Float[Tensor, " N"], Float[Tensor, " N"]]
 
@@ -57,7 +57,7 @@ def shared_cube_logsumexps(
     over_x, over_y, over_z = cube_logsumexps(x[first:last], y, z, tile=tile, groups=groups, first=first)
     before, after = (x.new_full((size,), -torch.inf) for size in (first, len(x) - last))
     partial = torch.stack([torch.cat([before, over_x, after]), over_y, over_z])
-    return all_gather(partial).logsumexp(dim=0).unbind()
+    return stack_with_gradient(partial).logsumexp(dim=0).unbind()
 
 
 class _CubeLogSumExps(torch.autograd.Function):

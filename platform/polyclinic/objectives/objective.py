@@ -7,9 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polyclinic.objectives.gather import gather_studies
 from polyclinic.objectives.scale import Scale
-from polyclinic.objectives.studies import Embeddings, Groups, Present, Studies
+from polyclinic.objectives.studies import Embeddings, Groups, Present, Studies, gather_studies
 
 
 class Objective(nn.Module, ABC):

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from polyclinic.distributed import rows_with_gradient, rows_without_gradient, world_size
+
 Embeddings = Mapping[str, Float[Tensor, "N d"]]
 Present = Mapping[str, Bool[Tensor, " N"]]
 Groups = Int[Tensor, " N"]
@@ -94,6 +96,27 @@ class Studies:
     def zero_loss(self) -> Float[Tensor, ""]:
         """Zero with a gradient path to every embedding, so that an empty batch trains like any other."""
         return torch.stack([value.sum() * 0.0 for value in self.embeddings.values()]).sum()
+
+
+def gather_studies(studies: Studies) -> Studies:
+    """Join the studies of all ranks, in order of rank; ranks may hold different numbers of them.
+
+    Every rank computes the loss of the joined batch. Each names the same modalities in the same order; one that no
+    study of a rank has comes as rows that are not present.
+    """
+    if world_size() == 1:
+        return studies
+    names = list(studies.embeddings)
+    flags = [studies.present[name].long() for name in names]
+    groups = [] if studies.groups is None else [studies.groups]
+    values = rows_with_gradient(torch.stack(list(studies.embeddings.values()), dim=1))
+    facts = rows_without_gradient(torch.stack([*flags, *groups], dim=1))
+    return Studies(
+        embeddings={name: values[:, column] for column, name in enumerate(names)},
+        present={name: facts[:, column].bool() for column, name in enumerate(names)},
+        groups=facts[:, -1] if groups else None,
+        joined=True,
+    )
 
 
 def same_group(groups: Groups) -> Bool[Tensor, "N N"]:

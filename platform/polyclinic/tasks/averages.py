@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from polyclinic.objectives.gather import sum_over_ranks, world_size
+from polyclinic.distributed import sum_without_gradient, world_size
 
 
 class Summed(NamedTuple):
@@ -20,7 +20,7 @@ class Summed(NamedTuple):
 def mean_over_ranks(loss: Summed) -> Float[Tensor, ""]:
     """The mean as one process with the entries of all ranks would take it; zero, with a graph, over none."""
     # Distributed training averages gradients over ranks, where one process would sum.
-    return loss.total * world_size() / sum_over_ranks(loss.terms).clamp_min(1)
+    return loss.total * world_size() / sum_without_gradient(loss.terms).clamp_min(1)
 
 
 def mean_over_modalities(
@@ -40,7 +40,7 @@ def mean_over_modalities(
             have a batch more to validate on than another.
     """
     counts = torch.tensor([float(len(losses[name])) if name in losses else 0.0 for name in weights])
-    totals = (sum_over_ranks(counts.to(zero.device)) if ranks else counts).tolist()
+    totals = (sum_without_gradient(counts.to(zero.device)) if ranks else counts).tolist()
     shares = {name: weight / total for (name, weight), total in zip(weights.items(), totals, strict=True) if total}
     norm = sum(weights[name] for name in shares)
     terms = [shares[name] * losses[name].sum() for name in losses if name in shares]

@@ -10,6 +10,8 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 
+from polyclinic.distributed import stack_without_gradient
+
 
 class Lent(NamedTuple):
     """One study's inputs, on the device of the batch, and how often to encode them."""
@@ -69,10 +71,7 @@ def at_rest(encoder: nn.Module) -> Iterator[None]:
 
 
 def _calls(own: list[int], device: torch.device) -> Int[Tensor, "W M"]:
-    told = torch.tensor(own, device=device)
-    received = [torch.empty_like(told) for _ in range(dist.get_world_size())]
-    dist.all_gather(received, told)
-    return torch.stack(received)
+    return stack_without_gradient(torch.tensor(own, device=device))
 
 
 def _sent(study: dict[str, Tensor], *, source: int, device: torch.device) -> dict[str, Tensor]:

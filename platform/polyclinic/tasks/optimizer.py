@@ -11,7 +11,7 @@ from torch.distributed.tensor import DTensor
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from polyclinic.objectives.gather import sum_over_ranks
+from polyclinic.distributed import sum_without_gradient
 
 
 def adamw_cosine(
@@ -78,7 +78,7 @@ def clip_gradients(module: L.LightningModule, optimizer: Optimizer, limit: float
         return
     shares = [one for one, gradient in zip(local, gradients, strict=True) if isinstance(gradient, DTensor)]
     wholes = [gradient for gradient in gradients if not isinstance(gradient, DTensor)]
-    squares = sum_over_ranks(nn.utils.get_total_norm(shares).square()) + nn.utils.get_total_norm(wholes).square()
+    squares = sum_without_gradient(nn.utils.get_total_norm(shares).square()) + nn.utils.get_total_norm(wholes).square()
     scale = (limit / (squares.sqrt() + 1e-6)).clamp(max=1.0)
     for gradient in local:
         gradient.mul_(scale)

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from polyclinic.objectives.gather import gather_rows
+from polyclinic.distributed import rows_without_gradient
 from polyclinic.tasks.targets import Targets
 
 
@@ -28,7 +28,7 @@ class Predictions:
             torch.zeros(0, count, device=targets.center.device) for count in (targets.outputs, len(targets.targets))
         )
         outputs, labels = (
-            gather_rows(torch.cat([empty, *parts]))
+            rows_without_gradient(torch.cat([empty, *parts]))
             for empty, parts in zip(none, (self._outputs, self._labels), strict=True)
         )
         self._outputs, self._labels = [], []

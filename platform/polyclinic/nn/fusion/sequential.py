@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from polyclinic.distributed import rank_and_world, sum_over_ranks
+from polyclinic.distributed import sum_with_gradient, world_size
 from polyclinic.nn.fusion.concatenation import perceptron
 from polyclinic.nn.fusion.fusion import Fused, Fusion, Readout
 
@@ -59,8 +59,8 @@ class SequentialFusion(Fusion):
         some = torch.stack([present[name] for name in names]).sum().float()
         if self.training:
             # Ranks average their gradients: each divides by a rank's share of what all of them have.
-            some = sum_over_ranks(some) / rank_and_world()[1]
-        penalty = self.change_penalty * torch.stack(changed).sum() / some.clamp_min(1 / rank_and_world()[1])
+            some = sum_with_gradient(some) / world_size()
+        penalty = self.change_penalty * torch.stack(changed).sum() / some.clamp_min(1 / world_size())
         return Fused(states[-1].outputs, tuple(states), penalty)
 
     def _order(self) -> list[str]:
