@@ -66,7 +66,8 @@ def rows_with_gradient(value: Float[Tensor, "n ..."]) -> Float[Tensor, "N ..."]:
 
 def rows_without_gradient(value: Shaped[Tensor, "n ..."]) -> Shaped[Tensor, "N ..."]:
     """Concatenate the rows of all ranks in order of rank; their numbers may differ, and no gradient flows back."""
-    return value if world_size() == 1 else _concatenated(value.detach(), stack_without_gradient)
+    own = value.detach()
+    return own if world_size() == 1 else _concatenated(own, stack_without_gradient)
 
 
 def _concatenated(value: Tensor, stack: Callable[[Tensor], Tensor]) -> Tensor:
