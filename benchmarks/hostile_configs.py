@@ -19,8 +19,9 @@ import yaml
 
 from benchmarks.measure import Figure
 from polyclinic.cli import main
-from polyclinic.deploy.bundle.folder import CONTENT, SUMS, file_digest
+from polyclinic.deploy.bundle.folder import CONTENT, SUMS
 from polyclinic.deploy.bundle.verification import verified_bundle
+from polyclinic.files.digest import file_sha256
 from polyclinic.models.class_table import modality_points
 from polyclinic.training.checkpoint_file import load_checkpoint
 from polyclinic.training.checkpoints import AtomicCheckpoints
@@ -132,11 +133,11 @@ def _bundle_runner(bundle: Path, copy: Path) -> Callable[[Callable[[str], str]],
     shutil.copytree(bundle, copy)
     whole = (bundle / CONTENT).read_text(encoding="utf-8")
     names = sorted(path.name for path in bundle.iterdir() if path.name != SUMS)
-    digests = {name: file_digest(bundle / name) for name in names}
+    digests = {name: file_sha256(bundle / name) for name in names}
 
     def run(alter: Callable[[str], str]) -> None:
         (copy / CONTENT).write_text(alter(whole), encoding="utf-8", errors="surrogatepass")
-        digests[CONTENT] = file_digest(copy / CONTENT)
+        digests[CONTENT] = file_sha256(copy / CONTENT)
         (copy / SUMS).write_text("".join(f"{digests[name]}  {name}\n" for name in names), encoding="utf-8")
         verified_bundle(copy)
 

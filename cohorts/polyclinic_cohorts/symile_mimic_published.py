@@ -1,6 +1,5 @@
 """Symile-MIMIC 1.0.0 (Saporta et al. 2025): the arrays as released, which nothing is copied of."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ import pyarrow as pa
 from rich.progress import track
 
 from polyclinic.cohort.build import Built, CohortBuilder, DataRoot, Flow
+from polyclinic.files.digest import file_sha256
 from polyclinic_cohorts.groups import age_band
 from polyclinic_cohorts.labs import SYMILE_LABS
 
@@ -296,8 +296,7 @@ def _verify(data: DataRoot) -> None:
     used += [_name(split, field) for split in _SPLITS for field in _STUDIED]
     used += [_name(name, field) for name in _CHOOSING for field in _CHOSEN]
     for name in track(list(dict.fromkeys(used)), description="verifying files", transient=True):
-        with _file(data, name).open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        found = file_sha256(_file(data, name))
         if listed.get(name) != found:
             said = "is not listed in" if name not in listed else "has another content than"
             raise ValueError(f"{name} {said} {_SUMS}; get it again, or leave out `--verify`")

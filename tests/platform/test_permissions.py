@@ -134,7 +134,7 @@ def test_an_audit_key_cut_off_at_the_first_start_is_made_anew(left: bytes | None
     if left is not None:
         (tmp_path / "audit.jsonl.key").write_bytes(left)
         (tmp_path / "audit.jsonl.key").chmod(0o600)
-    (tmp_path / "audit.jsonl.key.partial").write_bytes(b"0123")
+    (tmp_path / ".audit.jsonl.key.partial").write_bytes(b"0123")
     AuditLog(tmp_path / "audit.jsonl").close()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["audit.jsonl", "audit.jsonl.key"]
     assert len((tmp_path / "audit.jsonl.key").read_text()) == 64

@@ -20,13 +20,13 @@ from polyclinic.deploy.bundle.load import DRAWS, MEAN, TEXTS, WHITENING, Familia
 from polyclinic.deploy.bundle.packing import pack, unpack
 from polyclinic.deploy.scoring import StudyScorer
 from polyclinic.evaluation.metrics.auroc import auroc_per_column, macro_mean
-from polyclinic.evaluation.probing.embedding_cache import file_sha256
 from polyclinic.evaluation.scorers import Scorable, ZeroShotScorer
 from polyclinic.export.architecture import describe_architecture
 from polyclinic.export.familiarity import learn_familiar, pooled_vectors
 from polyclinic.export.licences import licence_list
 from polyclinic.export.model_card import Performance, Split, Told, measure, render
 from polyclinic.export.rules import Rules, learn_rules
+from polyclinic.files.digest import file_sha256
 from polyclinic.models.zero_shot import weights_of
 from polyclinic.prompts import PromptFile, load_prompts
 from polyclinic.system.shell import print_next

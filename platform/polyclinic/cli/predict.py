@@ -3,7 +3,6 @@
 import hashlib
 import json
 import re
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from torch import Tensor
 from polyclinic.cli.report import checked_overlap
 from polyclinic.data import Batch
 from polyclinic.evaluation.embedding import split_batches
+from polyclinic.files.atomic import atomic_folder
 from polyclinic.modality import Imputable
 from polyclinic.system.terminal import Console
 from polyclinic.tasks import ContrastivePretraining, Downstream, MaskedPretraining
@@ -58,26 +58,14 @@ def predict(
     restored = restore(checkpoint, cohort=cohort)
     overlap = checked_overlap(restored, split, allowed=allow_overlap)
     console = Console()
-    with tempfile.TemporaryDirectory(dir=_existing_parent(out), prefix=".predict-") as folder:
-        # Renamed when whole, so that no half of a prediction is taken for one.
-        whole = Path(folder) / out.name
-        whole.mkdir()
+    with atomic_folder(out) as partial:
         if isinstance(restored.task, MaskedPretraining):
-            told = _write_synthetic(restored, restored.task, split, modalities, checkpoint.name, whole, console)
+            told = _write_synthetic(restored, restored.task, split, modalities, checkpoint.name, partial, console)
         else:
-            told = _write_table(restored, split, whole)
-        (whole / "overlap.json").write_text(json.dumps(overlap.told(), indent=1), encoding="utf-8")
-        out.parent.mkdir(parents=True, exist_ok=True)
-        if out.exists():
-            out.rmdir()
-        whole.rename(out)
+            told = _write_table(restored, split, partial)
+        (partial / "overlap.json").write_text(json.dumps(overlap.told(), indent=1), encoding="utf-8")
     console.print(f"{told}: {out}", soft_wrap=True, markup=False)
     console.print("next: polyclinic evaluate --help")
-
-
-def _existing_parent(path: Path) -> Path:
-    """The nearest folder above a path that is there: on its file system, so that a rename is whole."""
-    return next(parent for parent in path.absolute().parents if parent.is_dir())
 
 
 def _write_synthetic(

@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
+from polyclinic.files.digest import file_sha256
 from polyclinic.modality import ArrayRow, Modality, Source, UnreadableSource
 
 _AT_ONCE = 256
@@ -115,8 +116,7 @@ def _mark(path: Path) -> _Mark | None:
 
 def _sha256(path: Path) -> str | None:
     try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return file_sha256(path)
     except OSError:
         return None
 

@@ -1,6 +1,5 @@
 """A cohort of latent patients, each modality written by its plugin in its own file format."""
 
-import shutil
 import zlib
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -12,6 +11,7 @@ import yaml
 from rich.progress import track
 
 from polyclinic import __version__
+from polyclinic.files.atomic import atomic_folder
 from polyclinic.modality import Modality, Physiology, installed_modalities
 from polyclinic.modality.physiology import FINDINGS, Patient
 from polyclinic.system.processes import worker_pool
@@ -48,17 +48,15 @@ def write_phantom_cohort(
         raise ValueError(f"got {studies} studies, expected at least 20; set `--studies`")
     if out.exists():
         raise ValueError(f"folder {out.name!r} already exists; choose another `out` or remove it")
-    partial_out = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial_out, ignore_errors=True)
-    for name in modalities:
-        (partial_out / name).mkdir(parents=True)
     visits = _visits(studies, seed)
-    rows = _write_all(visits, partial_out, modalities, seed, workers)
-    pd.DataFrame(rows).to_csv(partial_out / "cohort.csv", index=False)
-    (partial_out / "cohort.yaml").write_text(yaml.safe_dump(_spec(modalities, seed), sort_keys=False), encoding="utf-8")
     origin = {"studies": studies, "seed": seed, "modalities": sorted(modalities), "polyclinic": __version__}
-    (partial_out / "phantom.yaml").write_text(yaml.safe_dump(origin, sort_keys=False), encoding="utf-8")
-    partial_out.rename(out)
+    with atomic_folder(out) as partial:
+        for name in modalities:
+            (partial / name).mkdir()
+        rows = _write_all(visits, partial, modalities, seed, workers)
+        pd.DataFrame(rows).to_csv(partial / "cohort.csv", index=False)
+        (partial / "cohort.yaml").write_text(yaml.safe_dump(_spec(modalities, seed), sort_keys=False), encoding="utf-8")
+        (partial / "phantom.yaml").write_text(yaml.safe_dump(origin, sort_keys=False), encoding="utf-8")
     return out / "cohort.yaml"
 
 

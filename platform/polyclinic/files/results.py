@@ -2,9 +2,10 @@
 
 import json
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from polyclinic.files.atomic import atomic_file
 
 
 def refuse_unwritable(path: Path | None) -> None:
@@ -32,12 +33,8 @@ def write_result(path: Path, content: Any) -> None:
     Raises:
         ValueError: the disk is full, or the folder was taken away meanwhile.
     """
-    part = path.with_name(f".{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(content, indent=1), encoding="utf-8")
-        part.replace(path)
+        with atomic_file(path) as partial:
+            partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
     except OSError as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise ValueError(f"{path.name} could not be written ({error.strerror}); what it tells of is whole") from None
+        raise ValueError(f"{path.name} could not be written ({error.strerror}); the command itself is done") from None

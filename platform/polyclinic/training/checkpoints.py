@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from polyclinic.files.atomic import atomic_file
 from polyclinic.tracking import RunLogger, log_tags
 from polyclinic.training.checkpoint_file import load_checkpoint, seal
 
@@ -34,21 +35,16 @@ class AtomicCheckpoints(TorchCheckpointIO):
             ValueError: it cannot be written, or holds an object that only a pickle could bring back.
         """
         place = Path(path)
-        part = place.with_name(f".{place.name}.part")
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            _write(checkpoint, part)
-            _refuse_pickle(part, place.name)
-            part.replace(place)
+            with atomic_file(place) as partial:
+                _write(checkpoint, partial)
+                _refuse_pickle(partial, place.name)
         except OSError as error:
             raise ValueError(
                 f"checkpoint {place.name} could not be written ({error.strerror or type(error).__name__}), the one "
                 "before it is whole; make room, or set `trainer.logger.init_args.out` to a folder that has it, and go "
                 "on with `--ckpt_path last`"
             ) from None
-        finally:
-            with suppress(OSError):
-                part.unlink(missing_ok=True)
         _flush_folder(place.parent)
 
     def load_checkpoint(

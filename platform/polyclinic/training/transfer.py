@@ -1,6 +1,5 @@
 """Encoders of one run as the start of another: which weights moved, which are new, which were left behind."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from polyclinic.cohort.leakage.overlap import Seen
 from polyclinic.data import CohortDataModule
+from polyclinic.files.digest import file_sha256
 from polyclinic.models.build import first_line
 from polyclinic.nn import Encoder, MaskableEncoder, WeightAccount
 from polyclinic.system.terminal import printable
@@ -78,7 +78,7 @@ def move_encoders(checkpoint: Path, task: L.LightningModule, data: CohortDataMod
     )
     return Move(
         account=account,
-        sha256=hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+        sha256=file_sha256(checkpoint),
         run_id=provenance(content).get("run_id"),
         fingerprint=fitted.get("fingerprint"),
         seen=seen_by(content),

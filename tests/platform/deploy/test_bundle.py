@@ -20,11 +20,12 @@ from polyclinic.cli import main
 from polyclinic.deploy.bundle import Bundle, load_bundle
 from polyclinic.deploy.bundle import content as content_module
 from polyclinic.deploy.bundle.content import SCHEMA, schema_text
-from polyclinic.deploy.bundle.folder import FILES, SUMS, file_digest
+from polyclinic.deploy.bundle.folder import FILES, SUMS
 from polyclinic.deploy.bundle.packing import WEIGHTS, pack, unpack
 from polyclinic.deploy.scoring import StudyScorer
 from polyclinic.deploy.service.workers import model_worker as computing
 from polyclinic.evaluation.scorers import ZeroShotScorer
+from polyclinic.files.digest import file_sha256
 from polyclinic.models.zero_shot import ZeroShotModel
 from polyclinic.prompts import load_prompts
 from polyclinic.training.checkpoint_file import load_checkpoint
@@ -39,7 +40,7 @@ def _copy(bundle: Path, to: Path) -> Path:
 def _seal(folder: Path) -> None:
     """Write the checksums of what is there, as somebody would who wants to pass altered files off."""
     names = sorted(path.name for path in folder.iterdir() if path.name != SUMS)
-    (folder / SUMS).write_text("".join(f"{file_digest(folder / name)}  {name}\n" for name in names))
+    (folder / SUMS).write_text("".join(f"{file_sha256(folder / name)}  {name}\n" for name in names))
 
 
 def test_the_bundle_scores_every_study_as_its_checkpoint_does_whatever_is_missing(made: Path) -> None:

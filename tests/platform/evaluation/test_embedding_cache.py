@@ -4,8 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from polyclinic.evaluation.probing.embedding_cache import EmbeddingOrigin, cached_embeddings, file_sha256
+from polyclinic.evaluation.probing.embedding_cache import EmbeddingOrigin, cached_embeddings
 from polyclinic.evaluation.probing.probe import FrozenEmbeddings
+from polyclinic.files.digest import file_sha256
 
 ORIGIN = EmbeddingOrigin(
     checkpoint="c0", cohort="f0", modality="first", split="test", deviation=False, random_seed=None

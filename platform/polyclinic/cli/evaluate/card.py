@@ -1,6 +1,5 @@
 """``polyclinic evaluate card``: one page and one JSON on what a checkpoint can do."""
 
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -18,9 +17,10 @@ from polyclinic.evaluation.card.content import Origin
 from polyclinic.evaluation.card.explaining import relevance_pictures
 from polyclinic.evaluation.card.figures import card_figures
 from polyclinic.evaluation.card.page import render
-from polyclinic.evaluation.probing.embedding_cache import file_sha256
 from polyclinic.evaluation.scorers import Scorer, TrainedScorer, ZeroShotScorer
 from polyclinic.evaluation.tables import as_json
+from polyclinic.files.atomic import atomic_folder
+from polyclinic.files.digest import file_sha256
 from polyclinic.prompts import PromptFile, load_prompts
 from polyclinic.system.terminal import Console
 from polyclinic.tasks import ContrastivePretraining
@@ -168,12 +168,6 @@ def _told(prompts: PromptFile | None) -> dict[str, object] | None:
 
 def _write(out: Path, page: str, plain: Mapping[str, object]) -> None:
     """Both files, or neither."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.absolute().parent, prefix=".card-") as folder:
-        whole = Path(folder) / out.name
-        whole.mkdir()
-        (whole / "card.html").write_text(page, encoding="utf-8")
-        (whole / "card.json").write_text(dumps(plain, indent=1), encoding="utf-8")
-        if out.exists():
-            out.rmdir()
-        whole.rename(out)
+    with atomic_folder(out) as partial:
+        (partial / "card.html").write_text(page, encoding="utf-8")
+        (partial / "card.json").write_text(dumps(plain, indent=1), encoding="utf-8")

@@ -24,6 +24,7 @@ from polyclinic.evaluation.retrieval.linkage import (
     same_patient,
 )
 from polyclinic.evaluation.tables import as_json, print_linkage
+from polyclinic.files.atomic import atomic_file
 from polyclinic.system.shell import print_next
 from polyclinic.system.terminal import Console
 from polyclinic.tasks import ContrastivePretraining
@@ -143,18 +144,14 @@ def _curve(told: _Matched) -> PrecisionRecall:
 
 def _write_pairs(path: Path, names: tuple[str, str], told: _Matched, threshold: float) -> None:
     """One row per asserted pair, the surest first."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     rows, columns, scores = told.matching
-    # Renamed when whole, so that no half of it is taken for all pairs.
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", newline="", encoding="utf-8") as file:
+    with atomic_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow([*(f"{name}_study_id" for name in names), "score"])
         for place in np.argsort(-scores, kind="stable"):
             if scores[place] >= threshold:
                 ids = (told.first.study_ids[rows[place]], told.second.study_ids[columns[place]])
                 writer.writerow([*ids, repr(float(scores[place]))])
-    partial.replace(path)
 
 
 def _drawn(curve: PrecisionRecall) -> Figure:

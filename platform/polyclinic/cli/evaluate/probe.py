@@ -10,7 +10,7 @@ import torch
 from polyclinic.cli.report import checked_overlap, keep_report
 from polyclinic.data.fraction import patient_fraction
 from polyclinic.evaluation.embedding import split_batches
-from polyclinic.evaluation.probing.embedding_cache import EmbeddingOrigin, cached_embeddings, file_sha256
+from polyclinic.evaluation.probing.embedding_cache import EmbeddingOrigin, cached_embeddings
 from polyclinic.evaluation.probing.neighbours import neighbour_scores
 from polyclinic.evaluation.probing.probe import (
     Features,
@@ -20,6 +20,7 @@ from polyclinic.evaluation.probing.probe import (
     probe_scores,
 )
 from polyclinic.evaluation.tables import as_json, print_probe
+from polyclinic.files.digest import file_sha256
 from polyclinic.nn import Encoder
 from polyclinic.system.shell import print_next
 from polyclinic.system.terminal import Console

@@ -16,6 +16,8 @@ import pyarrow.parquet as pq
 from rich.progress import track
 
 from polyclinic.cohort.build.sql import file_pattern, literal
+from polyclinic.files.atomic import atomic_file
+from polyclinic.files.digest import file_sha256
 from polyclinic.system.processes import worker_pool
 
 MISSING = "file is missing"
@@ -196,10 +198,8 @@ class DataRoot:
     def _keep(self, name: str, files: Sequence[str], verdicts: Sequence[str]) -> None:
         folder = self._work / name
         chunk_name = hashlib.sha256("\n".join(files).encode()).hexdigest()[:16]
-        folder.mkdir(parents=True, exist_ok=True)
-        partial_path = folder / f"{chunk_name}.partial"
-        pq.write_table(pa.table({"file": list(files), "verdict": list(verdicts)}, schema=_VERDICTS), partial_path)
-        partial_path.rename(folder / f"{chunk_name}.parquet")
+        with atomic_file(folder / f"{chunk_name}.parquet") as partial:
+            pq.write_table(pa.table({"file": list(files), "verdict": list(verdicts)}, schema=_VERDICTS), partial)
 
     def _pool(self, *, heavy: bool, files: int) -> Executor:
         if heavy and self._workers > 1 and files > _AT_ONCE // 10:
@@ -210,14 +210,7 @@ class DataRoot:
 
 def identity(tables: Mapping[str, Path]) -> dict[str, dict[str, int | str]]:
     """Size and SHA-256 of the tables that a build read, by their name in the data root."""
-    told: dict[str, dict[str, int | str]] = {}
-    for name, file in sorted(tables.items()):
-        with file.open("rb") as stream:
-            told[name] = {
-                "bytes": file.stat().st_size,
-                "sha256": hashlib.file_digest(stream, "sha256").hexdigest(),
-            }
-    return told
+    return {name: {"bytes": file.stat().st_size, "sha256": file_sha256(file)} for name, file in sorted(tables.items())}
 
 
 _VERDICTS = pa.schema([("file", pa.string()), ("verdict", pa.string())])

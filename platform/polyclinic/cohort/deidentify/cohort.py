@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -20,6 +19,7 @@ from polyclinic.cohort.cohort import Study, read_cohort
 from polyclinic.cohort.deidentify.study import Outcome, clean_study, look_at
 from polyclinic.cohort.deidentify.table import Columns, Entry, read_columns, write_table
 from polyclinic.cohort.schema import CohortSpec, read_spec
+from polyclinic.files.atomic import atomic_folder
 from polyclinic.modality import Deidentifiable, Modality
 from polyclinic.privacy.identifiers import identifying_fields
 from polyclinic.privacy.identity import Identity, mapped
@@ -83,25 +83,18 @@ def deidentify_cohort(
     cohort, spec = read_cohort(path), read_spec(path)
     plugins = _able(cohort.modalities, modalities)
     columns = read_columns(spec)
-    partial_out = out.with_name(f".{out.name}.partial")
     spread = partial(_spread, workers=workers, modalities=plugins)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(out.with_name(f".{out.name}.lock"), timeout=0):
-            try:
-                shutil.rmtree(partial_out, ignore_errors=True)
-                known, found = _looked(cohort.studies, columns, key, plugins, max_refused, spread)
-                _refuse_named_settings(spec, known.values())
-                _make_folders(partial_out, cohort.modalities)
-                work = partial(_clean, out=partial_out, modalities=plugins, suspects=suspects, redact=redact)
-                pairs = [(study, known[study.patient_id]) for study in cohort.studies]
-                entries = _cleaned(pairs, work, max_refused, spread)
-                account = _write(
-                    partial_out, spec, entries, columns, key, suspects=suspects, redact=redact, found=found
-                )
-                partial_out.rename(out)
-            finally:
-                shutil.rmtree(partial_out, ignore_errors=True)
+        with FileLock(out.with_name(f".{out.name}.lock"), timeout=0), atomic_folder(out, mode=0o700) as partial_out:
+            known, found = _looked(cohort.studies, columns, key, plugins, max_refused, spread)
+            _refuse_named_settings(spec, known.values())
+            for name in cohort.modalities:
+                (partial_out / name).mkdir(mode=0o700)
+            work = partial(_clean, out=partial_out, modalities=plugins, suspects=suspects, redact=redact)
+            pairs = [(study, known[study.patient_id]) for study in cohort.studies]
+            entries = _cleaned(pairs, work, max_refused, spread)
+            account = _write(partial_out, spec, entries, columns, key, suspects=suspects, redact=redact, found=found)
     except Timeout:
         raise ValueError("another process is writing to this folder; wait for it, or choose another one") from None
     except BrokenProcessPool:
@@ -114,12 +107,6 @@ def deidentify_cohort(
             "space beside the folder to write to"
         ) from None
     return account
-
-
-def _make_folders(out: Path, names: Sequence[str]) -> None:
-    out.mkdir(mode=0o700)
-    for name in names:
-        (out / name).mkdir(mode=0o700)
 
 
 def _cleaned(

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from polyclinic import __version__
+from polyclinic.files.digest import file_sha256
 from polyclinic.modality import Modality, settings
 
 _IMPORT = re.compile(rb"^[ \t]*(?:from|import)[ \t]+(\w+)", re.MULTILINE)
@@ -88,8 +89,7 @@ def _files(base: type) -> dict[str, Path]:
 def _code(files: Mapping[str, Path]) -> str:
     digest = hashlib.sha256()
     for name, file in sorted(files.items()):
-        with file.open("rb") as stream:
-            digest.update(f"{name} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+        digest.update(f"{name} {file_sha256(file)}\n".encode())
     return digest.hexdigest()
 
 

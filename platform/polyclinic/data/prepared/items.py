@@ -4,6 +4,7 @@ import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from polyclinic.cohort.content_index import ContentIndex
 from polyclinic.data.prepared.content import content_of
 from polyclinic.data.prepared.folder import Found, ShardFolder
 from polyclinic.data.prepared.identity import identity, short_name
-from polyclinic.data.prepared.shard import NO_SHARD, PARTIAL, Shard
+from polyclinic.data.prepared.shard import NO_SHARD, Shard
 from polyclinic.data.prepared.writing import write_missing
+from polyclinic.files.atomic import atomic_file
 from polyclinic.modality import Item, Modality, Source
 from polyclinic.system.terminal import Console
 
@@ -181,13 +183,9 @@ def _acquired(lock: FileLock, name: str) -> str | None:
 def _describe(home: Path, about: Mapping[str, Any]) -> None:
     """Write down what a folder's name stands for, for those who wonder why items were prepared again."""
     path = home / "identity.json"
-    part = path.with_suffix(PARTIAL)
     if not path.is_file():
-        try:
-            part.write_text(json.dumps(about, indent=1, sort_keys=True, default=str), encoding="utf-8")
-            part.replace(path)
-        except OSError:
-            return
+        with suppress(OSError), atomic_file(path) as partial:
+            partial.write_text(json.dumps(about, indent=1, sort_keys=True, default=str), encoding="utf-8")
 
 
 def _placed(contents: Mapping[str, bytes], found: Found) -> PreparedModality:

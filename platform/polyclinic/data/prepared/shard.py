@@ -4,7 +4,6 @@ Columns: ``content`` (SHA-256), ``reason`` (why there is no item), and per tenso
 """
 
 import hashlib
-import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,10 +14,11 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from polyclinic.files.atomic import atomic_file
+from polyclinic.files.digest import file_sha256
 from polyclinic.modality import Item, UnreadableSource
 
 SUFFIX = ".arrow"
-PARTIAL = ".partial"
 
 Row = tuple[bytes, Item | str]
 """SHA-256 of a source's content, and its item or the reason why there is none."""
@@ -43,21 +43,16 @@ def write_shard(folder: Path, rows: Sequence[Row], environment: str) -> Path:
     """
     content = _serialised(rows, environment)
     path = folder / (hashlib.sha256(content).hexdigest() + SUFFIX)
-    partial = folder / (uuid.uuid4().hex + PARTIAL)
-    try:
+    with atomic_file(path, shared=True) as partial:
         partial.touch(mode=0o600)
         partial.write_bytes(content)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 
 def is_whole(path: Path) -> bool:
     """Whether a shard still holds the bytes that were written."""
     try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest() + SUFFIX == path.name
+        return file_sha256(path) + SUFFIX == path.name
     except OSError:
         return False
 

@@ -9,7 +9,8 @@ from torch.utils.data import DataLoader, Dataset
 from polyclinic.cohort.content_index import ContentIndex
 from polyclinic.data.prepared.content import content_of
 from polyclinic.data.prepared.identity import environment
-from polyclinic.data.prepared.shard import PARTIAL, Row, write_shard
+from polyclinic.data.prepared.shard import Row, write_shard
+from polyclinic.files.atomic import PARTIAL
 from polyclinic.modality import Modality, Source, UnreadableSource
 
 _MANY = 500

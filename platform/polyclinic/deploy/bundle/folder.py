@@ -1,30 +1,19 @@
 """The files of a bundle, and their checksums."""
 
-import hashlib
-import os
 import re
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from polyclinic.files.atomic import atomic_folder
+from polyclinic.files.digest import file_sha256
 from polyclinic.system.terminal import printable
 
 WEIGHTS, CONTENT, CARD, LICENCES, SUMS = (
     "model.safetensors", "bundle.json", "MODEL_CARD.md", "LICENCES.md", "SHA256SUMS",
 )  # fmt: skip
 FILES = (WEIGHTS, CONTENT, CARD, LICENCES)
-_CHUNK = 1 << 20
 _LONGEST_LIST = 1 << 16
 _DIGEST = re.compile("[0-9a-f]{64}")
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def check_files(folder: Path) -> str:
@@ -54,9 +43,9 @@ def check_files(folder: Path) -> str:
     for name, digest in _listed(sums).items():
         if not (folder / name).is_file():
             raise ValueError(f"{name} is missing from the bundle; fetch it again")
-        if file_digest(folder / name) != digest:
+        if file_sha256(folder / name) != digest:
             raise ValueError(f"{name} is not what {SUMS} says: it was altered or is damaged; fetch the bundle again")
-    return file_digest(sums)
+    return file_sha256(sums)
 
 
 def write_files(folder: Path, files: Mapping[str, bytes], check: Callable[[Path], None]) -> str:
@@ -71,19 +60,13 @@ def write_files(folder: Path, files: Mapping[str, bytes], check: Callable[[Path]
         What ``check_files`` would.
     """
     refuse_used(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.absolute().parent, prefix=".bundle-") as temporary:
-        whole = Path(temporary) / folder.name
-        whole.mkdir()
+    with atomic_folder(folder) as partial:
         for name, content in files.items():
-            (whole / name).write_bytes(content)
-        lines = [f"{file_digest(whole / name)}  {name}\n" for name in sorted(files)]
-        (whole / SUMS).write_text("".join(lines), encoding="utf-8")
-        check(whole)
-        if folder.exists():
-            folder.rmdir()
-        os.replace(whole, folder)  # noqa: PTH105
-    return file_digest(folder / SUMS)
+            (partial / name).write_bytes(content)
+        lines = [f"{file_sha256(partial / name)}  {name}\n" for name in sorted(files)]
+        (partial / SUMS).write_text("".join(lines), encoding="utf-8")
+        check(partial)
+    return file_sha256(folder / SUMS)
 
 
 def refuse_used(folder: Path) -> None:

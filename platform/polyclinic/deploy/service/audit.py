@@ -19,6 +19,7 @@ from threading import Lock
 from typing import Any
 
 from polyclinic.deploy.service.audit_reading import KEY_BYTES, entries_of, read_key, verified
+from polyclinic.files.atomic import atomic_file
 from polyclinic.system.secret import refuse_shared
 
 __all__ = ["AuditLog", "AuditLost", "entries_of", "verified"]
@@ -140,15 +141,13 @@ def _make_key(log: Path) -> None:
     try:
         read_key(log)
     except ValueError:
-        partial = place.with_name(f"{place.name}.partial")
         try:
-            partial.unlink(missing_ok=True)
-            handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(secrets.token_hex(KEY_BYTES).encode())
-                stream.flush()
-                os.fsync(stream.fileno())
-            partial.replace(place)
+            with atomic_file(place) as partial:
+                handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                with os.fdopen(handle, "wb") as stream:
+                    stream.write(secrets.token_hex(KEY_BYTES).encode())
+                    stream.flush()
+                    os.fsync(stream.fileno())
         except OSError as error:
             raise ValueError(
                 f"the key of the audit log cannot be written beside it ({type(error).__name__}); set `--audit` to a "

@@ -6,7 +6,6 @@ when everything that the vectors depend on is the same, and what that was is wri
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 
 from polyclinic import __version__
 from polyclinic.evaluation.probing.probe import FrozenEmbeddings
+from polyclinic.files.atomic import atomic_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,12 +41,6 @@ class EmbeddingOrigin:
     def written(self) -> str:
         """All of it and the version of this library, as JSON."""
         return json.dumps({**asdict(self), "version": __version__}, sort_keys=True)
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def cached_embeddings(
@@ -85,11 +79,5 @@ def _read(path: Path, written: str) -> FrozenEmbeddings:
 
 
 def _write(path: Path, embeddings: FrozenEmbeddings, written: str) -> None:
-    """Under another name first, so that nobody ever reads a part of it."""
-    partial = path.with_name(f"{path.stem}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            np.savez(file, values=embeddings.values, study_ids=np.array(embeddings.study_ids), origin=np.array(written))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_file(path, shared=True) as partial, partial.open("wb") as file:
+        np.savez(file, values=embeddings.values, study_ids=np.array(embeddings.study_ids), origin=np.array(written))
