@@ -113,12 +113,12 @@ def _headers(good: dict[str, bytes], signal: bytes) -> Iterator[Request]:
         yield _record(f"WFDB header to {place!r}", b"a 1 500 5000\n" + place.encode() + line[5:] + b"II\n", signal)
         header = b"a/2 1 500 5000\n" + place.encode() + b" 2500\nb 2500\n"
         yield _record(f"WFDB segment to {place!r}", header, signal)
-    for said in (
+    for message in (
         b"a 1 1e18 5000", b"a 1 500 1e18", b"a 999999999 500 5000", b"a -1 500 5000", b"a 1 -500 5000", b"a 1 0 5000",
         b"a 1 nan 5000", b"a 1 500 99999999999999999999", b"a 1 500 -5", b"a", b"", b"a/999999999 1 500 5000",
         b"\xff\xfe",
     ):  # fmt: skip
-        yield _record(f"WFDB header {said!r}", said + b"\n" + line + b"II\n", signal)
+        yield _record(f"WFDB header {message!r}", message + b"\n" + line + b"II\n", signal)
     for encoding in (b"1", b"999", b"212x99999999", b"16+99999999999", b"-16", b"508"):
         yield _record(
             f"WFDB format {encoding!r}", b"a 1 500 5000\na.dat " + encoding + b" 1000 16 0 0 0 0 II\n", signal
@@ -230,9 +230,9 @@ def _too_much() -> Iterator[Request]:
 
 def _strangers(good: dict[str, bytes]) -> Iterator[Request]:
     body = form(part("xray", "a.dcm", good["xray"]))
-    for said in ("", "Bearer", "Bearer wrong", "Basic YTpi", "bearer  ", "Bearer " + "a" * 5000, "Bearer \xe9"):
-        headers = {"Authorization": said} if said else {}
-        yield Request(name=f"token {said[:12]!r}", body=body, headers=headers, token=False)
+    for message in ("", "Bearer", "Bearer wrong", "Basic YTpi", "bearer  ", "Bearer " + "a" * 5000, "Bearer \xe9"):
+        headers = {"Authorization": message} if message else {}
+        yield Request(name=f"token {message[:12]!r}", body=body, headers=headers, token=False)
         yield Request(
             name="the bundle without a token", method="GET", path="/v1/bundle", kind=None, headers=headers, token=False
         )
@@ -307,9 +307,9 @@ def _png(width: int, height: int, pixels: bytes, text: bytes = b"") -> bytes:
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
-    said = chunk(b"zTXt", b"Comment\x00\x00" + text) if text else b""
+    message = chunk(b"zTXt", b"Comment\x00\x00" + text) if text else b""
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + head + said + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + head + message + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
 assert KIND.endswith(BOUNDARY)

@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.measure import Figure
 from polyclinic_xray import XRay
-from polyclinic_xray.burned_in import find_words, words_in
+from polyclinic_xray.reading.burned_in import find_words, words_in
 
 COMMAND = "python -m benchmarks burned_in"
 FOLDER = Path(os.environ.get("FIGURE1", "../shared/real/figure1")) / "images"

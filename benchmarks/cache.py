@@ -23,8 +23,8 @@ from monai.transforms import Transform
 from benchmarks.measure import Figure
 from polyclinic.cohort import Study
 from polyclinic.data import StudyDataset, collate
-from polyclinic.data.prepared import prepare_modality
-from polyclinic.data.prepared.shard import is_whole, write_shard
+from polyclinic.data.cache import prepare_modality
+from polyclinic.data.cache.shard import is_whole, write_shard
 from polyclinic.modality import Item, Modality, installed_modalities
 from polyclinic.modality.physiology import Patient
 
@@ -35,7 +35,7 @@ SHARDS, ROWS, SHAPE = 80, 256, (1, 224, 224)
 RANK = """
 import sys
 from pathlib import Path
-from polyclinic.data.prepared import PreparedModality
+from polyclinic.data.cache import PreparedModality
 
 shards, rows = sorted(Path(sys.argv[1]).glob("*.arrow")), range(int(sys.argv[2]))
 stored = PreparedModality(shards, {f"{shard} {row}": (shard, row) for shard in range(len(shards)) for row in rows})

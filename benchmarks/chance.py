@@ -4,7 +4,7 @@ import numpy as np
 
 from benchmarks.measure import Figure
 from polyclinic.evaluation.metrics.score_intervals import estimate_auroc
-from polyclinic.export.rules import CHANCE
+from polyclinic.export.calibrate import CHANCE
 
 COMMAND = "python -m benchmarks chance"
 VALIDATIONS = ((18, 1), (18, 2), (200, 1), (200, 2), (200, 5), (200, 20))

@@ -42,7 +42,7 @@ def _busy_processes() -> Iterator[None]:
 def _fails(tests: str, place: int) -> bool:
     command = [sys.executable, "-m", "pytest", "-q", "-m", tests, "-o", f"timeout={SECONDS_OF_A_TEST}"]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
-    said = [line for line in ran.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    message = [line for line in ran.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
     # No test at all (5) would be no failure of a test, and still a wrong figure.
-    Console().print(f"run {place}: exit code {ran.returncode}", *said, sep="\n", markup=False)
+    Console().print(f"run {place}: exit code {ran.returncode}", *message, sep="\n", markup=False)
     return ran.returncode != 0

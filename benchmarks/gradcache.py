@@ -7,7 +7,7 @@ from benchmarks.measure import Figure
 from polyclinic.data import Batch
 from polyclinic.nn import Encoded, Encoder
 from polyclinic.objectives import Symile
-from polyclinic.tasks.encoders import encode_batch
+from polyclinic.tasks.encode import encode_batch
 
 COMMAND = "python -m benchmarks gradcache"
 NAMES, STUDIES, AT_ONCE, WIDTH = ("a", "b", "c"), 96, 16, 64

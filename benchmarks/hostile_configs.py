@@ -19,7 +19,7 @@ import yaml
 
 from benchmarks.measure import Figure
 from polyclinic.cli import main
-from polyclinic.deploy.bundle.folder import CONTENT, SUMS
+from polyclinic.deploy.bundle.files import CONTENT, SUMS
 from polyclinic.deploy.bundle.verification import verified_bundle
 from polyclinic.files.digest import file_sha256
 from polyclinic.models.class_table import modality_points
@@ -35,12 +35,13 @@ _CLASSES = (
     "os.system", "subprocess.Popen", "builtins.eval", "importlib.import_module", "runpy.run_path", "torch.load",
     "torch.nn.Linear", "torch.hub.load", "lightning.pytorch.Trainer", "polyclinic.cli.main",
     "polyclinic.training.restore.build", "polyclinic.tracking.RunLogger", "polyclinic.cli.sweep.main",
-    "polyclinic_xray.burned_in.X", "polyclinic.nn.Encoder", "polyclinic.nn.TransformerEncoder",
+    "polyclinic_xray.reading.burned_in.X", "polyclinic.nn.Encoder", "polyclinic.nn.TransformerEncoder",
     "polyclinic.objectives.Objective", "pickle.loads", "",  ".", "..", "a..b",
     "polyclinic.objectives.Clip", "polyclinic.objectives.Siglip", "polyclinic.objectives.WithTerms",
     "polyclinic.objectives.ReliabilityGate", "polyclinic.nn.ConcatenationFusion", "polyclinic_ecg.ResNet1dEncoder",
     "polyclinic_report.NgramEncoder", "polyclinic_tabular.MLPEncoder", "polyclinic_xray.XRay", "polyclinic_ecg.ECG",
-    "polyclinic.tasks.Downstream", "polyclinic.tasks.MaskedPretraining", "polyclinic.data.Mixed", "Clip", "Symile",
+    "polyclinic.tasks.Downstream", "polyclinic.tasks.MaskedPretraining", "polyclinic.data.StratifiedOrder",
+    "Clip", "Symile",
 )  # fmt: skip
 _VALUES: tuple[Any, ...] = (
     None, True, False, 0, 1, -1, 2, 7, 10**6, 10**9, 2**63, 10**30, -(10**30), 0.5, 1.5, -0.0, 1e-300, 1e300,
@@ -121,9 +122,9 @@ def _end(run: Callable[[Callable[[str], str]], None], alter: Callable[[str], str
     try:
         run(alter)
     except ValueError as error:
-        said = str(error)
-        wrong = "\x1b" in said or "\n" in said or len(said) > 1000
-        return "refused", f"{type(error).__name__} that is not a sentence: {said[:200]!r}" if wrong else ""
+        message = str(error)
+        wrong = "\x1b" in message or "\n" in message or len(message) > 1000
+        return "refused", f"{type(error).__name__} that is not a sentence: {message[:200]!r}" if wrong else ""
     except Exception as error:
         return "otherwise", f"{type(error).__name__}: {error}"[:300]
     return "worked", ""

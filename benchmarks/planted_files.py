@@ -193,8 +193,8 @@ def plant_flac(base: bytes, person: Person, number: int) -> bytes:
 
 def plant_mp3(base: bytes, person: Person, number: int) -> bytes:
     """An ID3 tag in front, APE and ID3 version 1 behind; short ones, or mpg123 prints that the length is odd."""
-    said = f"{person.name} {person.number}".encode()
-    item = struct.pack("<II", len(said), 0) + b"Comment\0" + said
+    message = f"{person.name} {person.number}".encode()
+    item = struct.pack("<II", len(message), 0) + b"Comment\0" + message
     ape = b"APETAGEX" + struct.pack("<4I", 2000, len(item) + 32, 1, 0) + b"\0" * 8
     last = b"TAG" + person.name.encode()[:30].ljust(30) + person.family.encode()[:30].ljust(30)
     return _id3(person) + base + item + ape + last.ljust(128)

@@ -21,7 +21,7 @@ from lightning.pytorch.callbacks import Callback
 from benchmarks.measure import Figure
 from polyclinic.cli import main
 from polyclinic.files.yaml_loader import load_yaml
-from polyclinic.tasks.encoders import encode_batch
+from polyclinic.tasks.encode import encode_batch
 from polyclinic.training.restore import build
 
 STUDIES, BATCH, EPOCHS, TOGETHER = 1200, 64, 12, 10

@@ -12,7 +12,7 @@ import torch
 
 from polyclinic.cohort import write_phantom_cohort
 from polyclinic.tracking import store
-from pulse import Pulse
+from pulse_plugin import Pulse
 
 torch.set_num_threads(1)
 MAKE_TABLES = store._make_tables

@@ -41,7 +41,7 @@ def test_experiment_runs(name: str, tmp_path: Path, phantom_cohort: Path, monkey
     if not table.is_file():
         pytest.skip(f"the cohort of {name} is not here")
     words = ["--trainer.fast_dev_run", "1", "--data.cohort", str(cohort), "--data.prepared", "null"]
-    words += _language_model(tmp_path / "transformer", cohort) if "/more/" in name else []
+    words += _language_model(tmp_path / "transformer", cohort) if "/more_paper/" in name else []
     words += _small_arrays(config) if "symile_mimic" in name else []
     assert main(["fit", "-c", str(ROOT / name), *words, "--data.num_workers", "0"]) == 0
 
@@ -55,7 +55,7 @@ def _cohort(name: str, config: dict[str, Any], phantom_cohort: Path, tmp_path: P
         return path
     if "symile_mimic" in name:
         return _symile_mimic(tmp_path, raw=name.endswith("raw.yaml"))
-    of_phantom = any(part in name for part in ("phantom", "/more/", "/masked/", "/heads/"))
+    of_phantom = any(part in name for part in ("phantom", "/more_paper/", "/masked/", "/heads/"))
     return phantom_cohort if of_phantom else ROOT / config["data"]["cohort"]
 
 
@@ -83,7 +83,9 @@ def _small_arrays(config: dict[str, Any]) -> list[str]:
 
 def _language_model(folder: Path, cohort: Path) -> list[str]:
     """Write a tiny random one where the experiment's own script would, and name it in both places."""
-    runpy.run_path(str(ROOT / "experiments" / "more" / "tiny_transformer.py"))["write_transformer"](cohort, folder)
+    runpy.run_path(str(ROOT / "experiments" / "more_paper" / "tiny_transformer.py"))["write_transformer"](
+        cohort, folder
+    )
     tokens, weights = "data.modalities.report.init_args.pretrained", "model.init_args.encoders.report.init_args.folder"
     return [f"--{tokens}", str(folder), f"--{weights}", str(folder)]
 

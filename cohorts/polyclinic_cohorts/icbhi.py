@@ -103,9 +103,9 @@ class ICBHI(CohortBuilder):
         """Those that have a sound or, for the official split, are named in it; what their names say."""
         connection = root.connection
         connection.execute("CREATE TABLE sides (stem VARCHAR, side VARCHAR, sides BIGINT)")
-        said = f"recordings in {_FOLDER}"
+        message = f"recordings in {_FOLDER}"
         if self.split == "official":
-            said = f"recordings in {_FOLDER} or named in {_SPLIT}"
+            message = f"recordings in {_FOLDER} or named in {_SPLIT}"
             _create_lines(root, "split_lines", _SPLIT, good="len(cells) = 2 AND cells[2] IN ('train', 'test')")
             connection.execute("""
                 INSERT INTO sides SELECT cells[1], min(cells[2]), count(DISTINCT cells[2]) FROM split_lines GROUP BY 1
@@ -115,7 +115,7 @@ class ICBHI(CohortBuilder):
                 {", ".join(f"regexp_extract(stem, '{_NAME}', {part}) AS {name}" for name, part in _PARTS.items())}
             FROM sides FULL JOIN (SELECT parse_filename(file, true) AS stem, true AS heard FROM sounds) USING (stem)
         """)
-        flow.start("recordings", said)
+        flow.start("recordings", message)
         flow.exclude("recordings", "sound file is missing", "heard IS NULL")
         if self.split == "official":
             flow.exclude("recordings", f"not named in {_SPLIT}", "side IS NULL")

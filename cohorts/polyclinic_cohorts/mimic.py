@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from polyclinic.cohort import Window
 from polyclinic.cohort.build import Built, CohortBuilder, DataRoot, Flow
-from polyclinic.cohort.build.sql import literal
+from polyclinic.cohort.build.data_root import literal
 from polyclinic_cohorts.ecg_signal import FLAT_LEAD, usable_signal
 from polyclinic_cohorts.findings import FINDINGS
 from polyclinic_cohorts.groups import age_band, hashed_split
@@ -151,8 +151,8 @@ class MIMIC(CohortBuilder):
         flow.start("studies", f"{self.anchor} events with what was linked to each")
         report = "text"
         if self.notes is None and cxr is not None:
-            report, said = add_reports(root, flow)
-            notes.append(said)
+            report, message = add_reports(root, flow)
+            notes.append(message)
         self._exclude(flow)
         self._split(root, flow)
         return self._built(root, report, notes)
@@ -182,7 +182,7 @@ class MIMIC(CohortBuilder):
     def _anchors(self, root: DataRoot, flow: Flow) -> None:
         if self.anchor in _TIMES:
             select = f"SELECT hadm_id AS anchor_id, subject_id, hadm_id, {_TIMES[self.anchor]} AS time FROM admissions"
-            said = "admissions in hosp/admissions.csv.gz"
+            message = "admissions in hosp/admissions.csv.gz"
         else:
             # The admission during which it was taken; of overlapping ones the earlier.
             events = IMAGES if self.anchor == "xray" else RECORDS
@@ -191,9 +191,9 @@ class MIMIC(CohortBuilder):
                 LEFT JOIN admissions AS a ON a.subject_id = e.subject_id AND e.taken BETWEEN a.admittime AND a.dischtime
                 QUALIFY row_number() OVER (PARTITION BY e.{events.id} ORDER BY a.admittime, a.hadm_id) = 1
             """
-            said = "images in the metadata" if self.anchor == "xray" else "ECG records in record_list.csv"
+            message = "images in the metadata" if self.anchor == "xray" else "ECG records in record_list.csv"
         root.connection.execute(f"CREATE TABLE anchors AS {select}")
-        flow.start("anchors", f"{said}, the anchors")
+        flow.start("anchors", f"{message}, the anchors")
         flow.exclude("anchors", f"no time of {self.anchor}", "time IS NULL")
 
     def _link_images(self, root: DataRoot, cxr: DataRoot, flow: Flow) -> None:

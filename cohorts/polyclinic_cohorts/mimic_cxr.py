@@ -77,7 +77,7 @@ class MIMICCXR(CohortBuilder):
             notes.append(_radiologists_override(data, flow))
         unlabelled = " AND ".join(f'"{name}" IS NULL' for name in FINDINGS)
         flow.count("studies", "without any finding, present, absent or uncertain", unlabelled)
-        report, said = add_reports(root, flow, folder=self.reports)
+        report, message = add_reports(root, flow, folder=self.reports)
         return Built(
             table="studies",
             root=root.path,
@@ -85,7 +85,7 @@ class MIMICCXR(CohortBuilder):
             modalities={"xray": {"path": "xray"}, **({"report": {report: "report"}} if report else {})},
             labels={name: {"column": name} for name in FINDINGS},
             groups=("sex", "age_band", "view", "orientation"),
-            notes=(*notes, said),
+            notes=(*notes, message),
         )
 
 

@@ -52,7 +52,7 @@ def keep_results(root: DataRoot, window: Window, items: Sequence[int], *, strict
     root.connection.execute(f"CREATE TABLE linked_{RESULTS.table} AS {found.sql_query()}")
 
 
-def availability(root: DataRoot, events: Events, window: Window, said: str, *, strict: bool) -> str:
+def availability(root: DataRoot, events: Events, window: Window, message: str, *, strict: bool) -> str:
     """How many events inside the window were not known at the anchor, and what became of them."""
     inside = _linked(root, events, replace(window, pick="all"))
     counted = root.connection.execute(f"""
@@ -62,7 +62,7 @@ def availability(root: DataRoot, events: Events, window: Window, said: str, *, s
     assert counted is not None
     total, unknown, late = counted
     fate = "left out" if strict else "kept: a model that predicts at the anchor would see the future, see `--strict`"
-    return f"{total} {said} in the window, {late} stored after the anchor and {unknown} at an unknown time: {fate}"
+    return f"{total} {message} in the window, {late} stored after the anchor and {unknown} at an unknown time: {fate}"
 
 
 def _linked(root: DataRoot, events: Events, window: Window, *, strict: bool = False) -> str:

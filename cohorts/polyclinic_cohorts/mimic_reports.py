@@ -27,14 +27,14 @@ def add_reports(root: DataRoot, flow: Flow, *, folder: str = "") -> tuple[str, s
     """
     if not folder and root.folders(_SECTIONED):
         _add_sections(root.folder(_SECTIONED, setting="--root"))
-        kind, said = "text", f"reports are findings and impression of {_SECTIONED}, or the last paragraph"
+        kind, message = "text", f"reports are findings and impression of {_SECTIONED}, or the last paragraph"
     elif (found := _report_folder(root, folder)) is not None:
         _add_files(root, found)
-        kind, said = "path", "reports are whole text files, with every section"
+        kind, message = "path", "reports are whole text files, with every section"
     else:
         return "", "no reports were found in the data root"
     flow.count("studies", "without a report", "report IS NULL")
-    return kind, f"{said}; ___ stands for what was removed to de-identify them"
+    return kind, f"{message}; ___ stands for what was removed to de-identify them"
 
 
 def _report_folder(root: DataRoot, folder: str) -> Path | None:

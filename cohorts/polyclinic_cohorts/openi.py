@@ -5,7 +5,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from polyclinic.cohort.build import Built, CohortBuilder, DataRoot, Flow
-from polyclinic.cohort.build.sql import literal
+from polyclinic.cohort.build.data_root import literal
 from polyclinic_cohorts.findings import FINDINGS, finding_names
 from polyclinic_cohorts.groups import hashed_split
 from polyclinic_cohorts.openi_xml import read_reports

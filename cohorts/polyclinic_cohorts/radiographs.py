@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from polyclinic.cohort.build import DataRoot, Flow
-from polyclinic.cohort.build.sql import literal
+from polyclinic.cohort.build.data_root import literal
 
 Unit = Literal["study", "image"]
 

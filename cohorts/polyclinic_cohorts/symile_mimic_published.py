@@ -298,5 +298,5 @@ def _verify(data: DataRoot) -> None:
     for name in track(list(dict.fromkeys(used)), description="verifying files", transient=True):
         found = file_sha256(_file(data, name))
         if listed.get(name) != found:
-            said = "is not listed in" if name not in listed else "has another content than"
-            raise ValueError(f"{name} {said} {_SUMS}; get it again, or leave out `--verify`")
+            message = "is not listed in" if name not in listed else "has another content than"
+            raise ValueError(f"{name} {message} {_SUMS}; get it again, or leave out `--verify`")

@@ -27,7 +27,7 @@ MODALITIES = ("xray", "ecg", "audio", "tabular")
 FUSIONS: dict[str, dict[str, Any]] = {
     "concatenation": {"class_path": "ConcatenationFusion"},
     "attention": {"class_path": "AttentionFusion"},
-    "stand_in": {"class_path": "StandInFusion"},
+    "stand_in": {"class_path": "PromptPoolFusion"},
     "sequential": {"class_path": "SequentialFusion", "init_args": {"shuffled": True}},
 }
 SHIFTED = {

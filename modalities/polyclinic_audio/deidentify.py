@@ -6,7 +6,7 @@ import numpy as np
 import soundfile
 
 from polyclinic.modality import Cleaned, UnreadableSource, labelled_names
-from polyclinic_audio.reader import FORMATS, open_sound
+from polyclinic_audio.reading.reader import FORMATS, open_sound
 
 _KEPT = ("wav", "flac")
 _WHOLE = {"PCM_S8": "int16", "PCM_U8": "int16", "PCM_16": "int16", "PCM_24": "int32", "PCM_32": "int32"}
@@ -17,8 +17,8 @@ def tag_names(source: Path) -> list[str]:
     """Names that the tags of a sound file tell by a label, and who is said to play."""
     with soundfile.SoundFile(source) as file:
         tags = file.copy_metadata()
-    said = "\n".join(f"{key}: {value}" for key, value in tags.items())
-    return [*labelled_names(said), *(tags[key] for key in ("artist",) if key in tags)]
+    message = "\n".join(f"{key}: {value}" for key, value in tags.items())
+    return [*labelled_names(message), *(tags[key] for key in ("artist",) if key in tags)]
 
 
 def write_clean_sound(source: Path, out: Path) -> Cleaned:

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from polyclinic.modality import (
     Cleaned,
-    Concern,
     Deidentifiable,
     Explainable,
     Identity,
     Imputable,
     Inspectable,
+    Issue,
     Item,
     Modality,
     OnPicture,
@@ -30,16 +30,14 @@ from polyclinic.modality import (
     Viewable,
 )
 from polyclinic.nn import Encoder, Transformer, TransformerEncoder
-from polyclinic_audio.concerns import encoding_of, recording_concerns
 from polyclinic_audio.deidentify import tag_names, write_clean_sound
-from polyclinic_audio.imputed import draw_mel, write_mel
+from polyclinic_audio.drawing import draw_mel, draw_patches, locate_patches, view_spectrogram, write_mel
+from polyclinic_audio.issues import encoding_of, recording_issues
 from polyclinic_audio.mel import log_mel, mel_filterbank
 from polyclinic_audio.phantom import write_phantom
-from polyclinic_audio.reader import read_sound
+from polyclinic_audio.reading.reader import read_sound
 from polyclinic_audio.recording import Recording
-from polyclinic_audio.relevance import draw_patches
 from polyclinic_audio.tokens import TimePatchTokenizer
-from polyclinic_audio.view import locate_patches, view_spectrogram
 
 
 class Audio(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifiable):
@@ -120,9 +118,9 @@ class Audio(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifia
         resampled = "no" if raw.rate == self.rate else f"{raw.rate} to {self.rate} Hz"
         return {**raw.facts, "resampled": resampled}
 
-    def concerns(self, source: Source, raw: Recording) -> Iterable[Concern]:
+    def issues(self, source: Source, raw: Recording) -> Iterable[Issue]:
         """Identifiers in tags, clipping, silence, channels in antiphase, length, rate."""
-        return recording_concerns(source, raw, rate=self.rate, seconds=self.seconds)
+        return recording_issues(source, raw, rate=self.rate, seconds=self.seconds)
 
     def stored_as(self, source: Source) -> str:
         """The container."""

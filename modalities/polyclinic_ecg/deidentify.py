@@ -15,10 +15,10 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, UID_dictionary
 
 from polyclinic.modality import Cleaned, DicomStandard, Identity, UnreadableSource, clean_dicom, labelled_names
-from polyclinic_ecg.dicom_waveform import SAMPLE_BYTES, parse_dicom
-from polyclinic_ecg.quiet_wfdb import rx_record, rx_signal
+from polyclinic_ecg.reading.dicom_waveform import SAMPLE_BYTES, parse_dicom
+from polyclinic_ecg.reading.quiet_wfdb import rx_record, rx_signal
+from polyclinic_ecg.reading.wfdb_header import BYTES_PER_SAMPLE, Declared, header_lines, is_segmented, parse_header
 from polyclinic_ecg.recording import LEADS, lead_index
-from polyclinic_ecg.wfdb_header import BYTES_PER_SAMPLE, Declared, header_lines, is_segmented, parse_header
 
 _BLOCKS = {"212": (2, 3), "310": (3, 4), "311": (3, 4)}
 _NO_FILE = "~"

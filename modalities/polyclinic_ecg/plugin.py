@@ -12,12 +12,12 @@ from torch import Tensor
 
 from polyclinic.modality import (
     Cleaned,
-    Concern,
     Deidentifiable,
     Explainable,
     Identity,
     Imputable,
     Inspectable,
+    Issue,
     Item,
     Modality,
     OnTraces,
@@ -30,18 +30,15 @@ from polyclinic.modality import (
 )
 from polyclinic.nn import Encoder, Transformer, TransformerEncoder
 from polyclinic_ecg.augment import apply, draw
-from polyclinic_ecg.concerns import encoding_of, recording_concerns
 from polyclinic_ecg.deidentify import comment_names, write_clean_dicom, write_clean_record
-from polyclinic_ecg.dicom_waveform import parse_dicom, read_dicom
-from polyclinic_ecg.imputed import draw_leads, write_leads
-from polyclinic_ecg.patches import Masking
+from polyclinic_ecg.drawing import draw_leads, draw_stretches, locate_stretches, view_recording, write_leads
+from polyclinic_ecg.issues import encoding_of, recording_issues
 from polyclinic_ecg.phantom import write_phantom
+from polyclinic_ecg.reading.dicom_waveform import parse_dicom, read_dicom
+from polyclinic_ecg.reading.wfdb_record import header_of, read_wfdb, record_files
 from polyclinic_ecg.recording import LEADS, Electrocardiogram
-from polyclinic_ecg.relevance import draw_stretches
 from polyclinic_ecg.signal import window
-from polyclinic_ecg.tokens import PatchTokenizer, Stem
-from polyclinic_ecg.view import locate_stretches, view_recording
-from polyclinic_ecg.wfdb_record import header_of, read_wfdb, record_files
+from polyclinic_ecg.tokens import Masking, PatchTokenizer, Stem
 
 
 class ECG(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifiable):
@@ -124,9 +121,9 @@ class ECG(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifiabl
         """Format, encoding, rate, seconds, leads present, flat leads, share of missing samples, units."""
         return raw.facts
 
-    def concerns(self, source: Source, raw: Electrocardiogram) -> Iterable[Concern]:
+    def issues(self, source: Source, raw: Electrocardiogram) -> Iterable[Issue]:
         """Identifiers in the header, missing or flat leads, no gain, joined groups, gaps, saturation, no checksum."""
-        return recording_concerns(self.files(source), raw)
+        return recording_issues(self.files(source), raw)
 
     def stored_as(self, source: Source) -> str:
         """WFDB storage formats, or a DICOM transfer syntax."""

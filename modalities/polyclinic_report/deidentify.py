@@ -5,7 +5,7 @@ from importlib import import_module
 from pathlib import Path
 
 from polyclinic.modality import Cleaned, Identity, Source, Tagger, UnreadableSource, identifying_fields, labelled_names
-from polyclinic_report.document import read_source
+from polyclinic_report.reading.document import read_source
 
 
 def tagger_of(folder: Path) -> Tagger:

@@ -15,12 +15,12 @@ from torch.nn.utils.rnn import pad_sequence
 
 from polyclinic.modality import (
     Cleaned,
-    Concern,
     Deidentifiable,
     Explainable,
     Identity,
     Imputable,
     Inspectable,
+    Issue,
     Item,
     Modality,
     OnWords,
@@ -33,18 +33,23 @@ from polyclinic.modality import (
 )
 from polyclinic.nn import Encoder, Transformer, TransformerEncoder
 from polyclinic_report.augment import OUTSIDE, vary_sentences
-from polyclinic_report.concerns import report_concerns
 from polyclinic_report.deidentify import tagger_of, text_names, write_clean_text
-from polyclinic_report.document import Document, read_source
-from polyclinic_report.encodings import ENCODINGS, EncodingName
-from polyclinic_report.imputed import draw_text, write_text
+from polyclinic_report.drawing import (
+    draw_text,
+    draw_words,
+    locate_words,
+    view_text,
+    word_relevance,
+    words_of_tokens,
+    write_text,
+)
+from polyclinic_report.issues import report_issues
 from polyclinic_report.phantom import write_phantom
-from polyclinic_report.relevance import draw_words, word_relevance
-from polyclinic_report.sections import choose_section, split_sentences
-from polyclinic_report.tokens import SubwordTokenizer
-from polyclinic_report.view import locate_words, view_text, words_of_tokens
+from polyclinic_report.reading.document import Document, read_source
+from polyclinic_report.reading.encodings import ENCODINGS, EncodingName
+from polyclinic_report.reading.sections import choose_section, split_sentences
+from polyclinic_report.tokens import HIDDEN, SubwordTokenizer
 from polyclinic_report.vocabulary import SMALLEST, read_vocabulary, table_rows, train_vocabulary, vocabulary_from
-from polyclinic_report.words import HIDDEN
 
 _FEWEST_TOKENS = 4
 _ENOUGH_TEXTS = 1000
@@ -123,9 +128,9 @@ class Report(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifi
         tokens = self._encode(raw)[1]
         return {**raw.facts, "tokens": float(tokens), "truncated": float(tokens > self._room())}
 
-    def concerns(self, source: Source, raw: Document) -> Iterable[Concern]:
+    def issues(self, source: Source, raw: Document) -> Iterable[Issue]:
         """Identifiers, text that is cut off or damaged, a detected encoding, hardly any words."""
-        return report_concerns(source, raw, self.describe(raw), encoding=self.encoding)
+        return report_issues(source, raw, self.describe(raw), encoding=self.encoding)
 
     def names(self, source: Source) -> Iterable[str]:
         """Names that the text tells by a label."""

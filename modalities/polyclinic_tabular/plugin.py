@@ -15,12 +15,12 @@ from torch import Tensor
 
 from polyclinic.modality import (
     Cleaned,
-    Concern,
     Deidentifiable,
     Explainable,
     Identity,
     Imputable,
     Inspectable,
+    Issue,
     Item,
     Modality,
     OnRows,
@@ -32,19 +32,17 @@ from polyclinic.modality import (
 )
 from polyclinic.nn import Encoder, Transformer, TransformerEncoder
 from polyclinic_tabular.cells import read_cells
-from polyclinic_tabular.concerns import row_concerns
 from polyclinic_tabular.deidentify import row_names, write_clean_row
-from polyclinic_tabular.imputed import draw_row, write_row
+from polyclinic_tabular.drawing import draw_columns, draw_row, locate_columns, view_row, write_row
 from polyclinic_tabular.infer import infer_columns, is_code
+from polyclinic_tabular.issues import row_issues
 from polyclinic_tabular.names import describe_unused, match_columns
 from polyclinic_tabular.panel import CATEGORICAL, UNITS
 from polyclinic_tabular.phantom import write_phantom
 from polyclinic_tabular.quantities import approximate_number, plain_number
-from polyclinic_tabular.relevance import draw_columns
 from polyclinic_tabular.row import Row
 from polyclinic_tabular.scaling import from_percentile, from_zscore, moments, percentile, percentile_knots, zscore
 from polyclinic_tabular.tokens import FeatureTokenizer
-from polyclinic_tabular.view import locate_columns, view_row
 
 Scaling = Literal["percentile", "zscore"]
 TextValues = Literal["error", "missing", "approximate"]
@@ -151,10 +149,10 @@ class Tabular(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentif
         """Share observed, and how many cells held text, an unknown level or an implausible number."""
         return raw.facts
 
-    def concerns(self, source: Source, raw: Row) -> Iterable[Concern]:
+    def issues(self, source: Source, raw: Row) -> Iterable[Issue]:
         """Identifiers, text for numbers, unknown levels, impossible numbers, nothing observed."""
         approximate = self.text_values == "approximate"
-        return row_concerns(source, raw, encoding=self.encoding, approximate=approximate)
+        return row_issues(source, raw, encoding=self.encoding, approximate=approximate)
 
     def names(self, source: Source) -> Iterable[str]:
         """Names in a row under columns that are called so, whether they are configured or not."""

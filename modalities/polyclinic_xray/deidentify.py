@@ -21,11 +21,11 @@ from polyclinic.modality import (
     clean_dicom,
     nested_names,
 )
-from polyclinic_xray.burned_in import Word, merged, words_in
-from polyclinic_xray.concerns import raster_names
-from polyclinic_xray.dicom import Stored, parse_dicom, read_stored
+from polyclinic_xray.issues import raster_names
 from polyclinic_xray.radiograph import Radiograph
-from polyclinic_xray.voi import to_display
+from polyclinic_xray.reading.burned_in import Word, merged, words_in
+from polyclinic_xray.reading.dicom import Stored, parse_dicom, read_stored
+from polyclinic_xray.reading.voi import to_display
 
 STANDARD = DicomStandard(
     item=Dataset,
@@ -214,8 +214,8 @@ def _black(stored: Stored) -> int:
 def _declare_redaction(dataset: Dataset, words: Sequence[Word]) -> None:
     """What PS3.15 E.3.1 asks of a file whose pixels were cleaned."""
     dataset.BurnedInAnnotation = "NO"
-    said = f"words in the pixels blacked out: {len(words)}, found by {_rules(words)}"
-    dataset.DeidentificationMethod = [str(dataset.get("DeidentificationMethod", "")), said]
+    message = f"words in the pixels blacked out: {len(words)}, found by {_rules(words)}"
+    dataset.DeidentificationMethod = [str(dataset.get("DeidentificationMethod", "")), message]
     option = Dataset()
     option.CodeValue, option.CodingSchemeDesignator, option.CodeMeaning = "113101", "DCM", "Clean Pixel Data Option"
     dataset.DeidentificationMethodCodeSequence.append(option)

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from polyclinic.modality import (
     Cleaned,
-    Concern,
     Explainable,
     Identity,
     Imputable,
     Inspectable,
+    Issue,
     Item,
     Modality,
     OnPicture,
@@ -30,18 +30,16 @@ from polyclinic.modality import (
     Viewable,
 )
 from polyclinic.nn import Encoder, Transformer, TransformerEncoder
-from polyclinic_xray.concerns import radiograph_concerns, transfer_syntax
-from polyclinic_xray.decoders import decoders_by_format
 from polyclinic_xray.deidentify import header_names, write_clean, write_redacted
-from polyclinic_xray.dicom import read_dicom
-from polyclinic_xray.formats import SIGNATURE_BYTES, refuse_other_formats
-from polyclinic_xray.imputed import draw_image, write_image
+from polyclinic_xray.drawing import draw_heat, draw_image, patch_grid, view_radiograph, write_image
+from polyclinic_xray.issues import radiograph_issues, transfer_syntax
 from polyclinic_xray.phantom import write_phantom
 from polyclinic_xray.radiograph import Radiograph, placement, refuse_blank
-from polyclinic_xray.raster import read_raster
-from polyclinic_xray.relevance import draw_heat, patch_grid
+from polyclinic_xray.reading.decoders import decoders_by_format
+from polyclinic_xray.reading.dicom import read_dicom
+from polyclinic_xray.reading.formats import SIGNATURE_BYTES, refuse_other_formats
+from polyclinic_xray.reading.raster import read_raster
 from polyclinic_xray.tokens import PatchTokenizer, Stem
-from polyclinic_xray.view import view_radiograph
 
 _RASTER_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff")
 
@@ -117,9 +115,9 @@ class XRay(Modality, Imputable, Explainable, Viewable, Inspectable, Redactable):
         """Format, bit depth, photometric interpretation, transfer syntax, size."""
         return raw.facts
 
-    def concerns(self, source: Source, raw: Radiograph) -> Iterable[Concern]:
+    def issues(self, source: Source, raw: Radiograph) -> Iterable[Issue]:
         """Identifiers in the header, words in the pixels, clipping, size."""
-        return radiograph_concerns(source, raw)
+        return radiograph_issues(source, raw)
 
     def stored_as(self, source: Source) -> str:
         """The transfer syntax, or PNG or JPEG."""

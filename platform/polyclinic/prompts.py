@@ -60,7 +60,7 @@ class PromptFile:
 
     def columns(self) -> dict[str, tuple[slice, slice]]:
         """Per finding, where its positive and its negative sentences stand in ``texts``."""
-        counts = {name: (len(said.positive), len(said.negative)) for name, said in self.findings.items()}
+        counts = {name: (len(message.positive), len(message.negative)) for name, message in self.findings.items()}
         return sentence_columns(counts, len(self.templates))
 
 

@@ -77,7 +77,7 @@ def test_the_published_test_set_tests_where_it_is(root: Path, tmp_path: Path) ->
     result = build("chexpert", root, tmp_path / "out")
     assert result.report["studies"] == {"train": 3, "val": 2, "test": 2}
     assert result.table["xray"]["patient64741_study1"] == "test/patient64741/study1/view1_frontal.jpg"
-    counted = {event["said"]: event["rows"] for event in result.report["flow"][0]["events"]}
+    counted = {event["reason"]: event["rows"] for event in result.report["flow"][0]["events"]}
     assert counted["frontal without AP or PA"] == 3
 
 
@@ -157,9 +157,9 @@ def test_small_and_full_together_are_not_chosen_from(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_chexpert(root.parent / "CheXpert-v1.0")
-    said = _fails(root.parent, tmp_path / "out", capsys)
-    assert "got 2 folders with valid.csv" in said
-    assert "(CheXpert-v1.0, CheXpert-v1.0-small)" in said
+    message = _fails(root.parent, tmp_path / "out", capsys)
+    assert "got 2 folders with valid.csv" in message
+    assert "(CheXpert-v1.0, CheXpert-v1.0-small)" in message
 
 
 def test_a_copy_within_the_root_is_not_looked_at(root: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from polyclinic_cohorts.labs import SYMILE_LABS
 from polyclinic_ecg import ECG
 from polyclinic_tabular import Tabular
 from polyclinic_xray import XRay
-from published_symile_mimic import linked, percentile
+from symile_mimic_reference import linked, percentile
 
 START = datetime(2180, 5, 6, 22, 30)
 SUBJECT = 10000032
@@ -259,7 +259,7 @@ def test_the_preset_gives_what_the_published_rules_give(tmp_path: Path) -> None:
         event["rows"]
         for arm in result.report["flow"]
         for event in arm["events"]
-        if event["said"] == "patient is in a split that was drawn before"
+        if event["reason"] == "patient is in a split that was drawn before"
     )
     assert len(result.table) == len(wanted) - outside
     assert outside > 0

@@ -76,7 +76,7 @@ def test_findings_are_those_of_the_labeller_and_blank_stays_blank(root: Path, tm
         "54345678": {"Lung Opacity": 1, "Pneumonia": -1},
         "57375967": {},
     }
-    counted = {event["said"]: event["rows"] for event in result.report["flow"][0]["events"]}
+    counted = {event["reason"]: event["rows"] for event in result.report["flow"][0]["events"]}
     assert counted["without any finding, present, absent or uncertain"] == 1
 
 
@@ -162,8 +162,8 @@ def test_test_studies_without_a_radiologist_are_left_out_and_counted(tmp_path: P
 def test_asking_for_radiologists_of_version_2_0_0_stops_the_build(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = _fails(root, tmp_path / "out", capsys, "--radiologist_test", "true")
-    assert "mimic-cxr-2.1.0-test-set-labeled.csv is not in the data root" in said
+    message = _fails(root, tmp_path / "out", capsys, "--radiologist_test", "true")
+    assert "mimic-cxr-2.1.0-test-set-labeled.csv is not in the data root" in message
 
 
 def test_sections_are_a_report_with_headings_or_else_the_last_paragraph(root: Path, tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_text_files_are_reports_wherever_their_tree_lies(root: Path, tmp_path: P
     studies = {study.study_id: study.sources for study in result.cohort.studies}
     assert {study for study, sources in studies.items() if "report" in sources} == {"50414267", "54345678"}
     assert Report(section="impression").read(studies["50414267"]["report"]).text == "Study of ___."
-    counted = {event["said"]: event["rows"] for event in result.report["flow"][0]["events"]}
+    counted = {event["reason"]: event["rows"] for event in result.report["flow"][0]["events"]}
     assert counted["without a report"] == 2
 
 
@@ -201,8 +201,8 @@ def test_two_trees_of_reports_are_not_chosen_from(
     write_report_files(root / "two")
     assert "got 2 folders with reports" in _fails(root, tmp_path / "out", capsys)
     for elsewhere in ("../physionet/one", "/", "mimic-cxr-jpg/files"):
-        said = _fails(root, tmp_path / "out", capsys, "--reports", elsewhere)
-        assert "`--reports` is no folder below the data root that holds files; set it" in said
+        message = _fails(root, tmp_path / "out", capsys, "--reports", elsewhere)
+        assert "`--reports` is no folder below the data root that holds files; set it" in message
 
 
 def test_a_missing_image_leaves_the_other_image_of_its_study(root: Path, tmp_path: Path) -> None:
@@ -229,8 +229,8 @@ def test_a_missing_column_or_table_stops_the_build(
     table = root / "mimic-cxr-jpg" / "mimic-cxr-2.0.0-chexpert.csv.gz"
     whole = gzip.decompress(table.read_bytes()).decode()
     table.write_bytes(gzip.compress(whole.replace("Lung Opacity", "Airspace Opacity").encode()))
-    said = _fails(root, tmp_path / "out", capsys)
-    assert "mimic-cxr-2.0.0-chexpert.csv.gz has no column 'Lung Opacity'" in said
+    message = _fails(root, tmp_path / "out", capsys)
+    assert "mimic-cxr-2.0.0-chexpert.csv.gz has no column 'Lung Opacity'" in message
     table.unlink()
     assert "mimic-cxr-2.0.0-chexpert.csv.gz is not in the data root" in _fails(root, tmp_path / "out", capsys)
     build("mimic-cxr", root, tmp_path / "out", "--labeller", "negbio")

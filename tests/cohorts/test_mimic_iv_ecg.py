@@ -13,7 +13,7 @@ from layouts.mimic_iv_ecg import LEADS, Record, write_mimic_iv_ecg, write_note_l
 from polyclinic.cli import main
 from polyclinic_cohorts.ecg_signal import ALL_ZERO, ALTERED, FLAT_LEAD, NAN, UNREADABLE, usable_signal
 from polyclinic_ecg import ECG
-from polyclinic_ecg.quiet_wfdb import wfdb
+from polyclinic_ecg.reading.quiet_wfdb import wfdb
 
 FOLDER = "mimic-iv-ecg-diagnostic-electrocardiogram-matched-subset-1.0"
 
@@ -52,7 +52,7 @@ def test_an_interval_that_does_not_begin_before_it_ends_is_blank(root: Path, tmp
 
 def test_what_is_blanked_is_counted_with_its_reason(root: Path, tmp_path: Path) -> None:
     report = build("mimic-iv-ecg", root, tmp_path / "out").report
-    counted = {event["said"]: event["rows"] for event in report["flow"][1]["events"] if event["kind"] == "counted"}
+    counted = {event["reason"]: event["rows"] for event in report["flow"][1]["events"] if event["kind"] == "counted"}
     assert {said: rows for said, rows in counted.items() if rows} == {
         "an all-zero lead": 1,
         "rr_interval was not measured": 1,
@@ -165,7 +165,7 @@ def test_a_measurement_of_no_record_or_of_two_rows_is_not_guessed(root: Path, tm
             [header, *[by_study["40689238"]] * 2, other_patient, unknown, by_study["44458630"]]
         )
     result = build("mimic-iv-ecg", root, tmp_path / "out", "--check_signals", "false")
-    events = {event["said"]: event["rows"] for event in result.report["flow"][0]["events"]}
+    events = {event["reason"]: event["rows"] for event in result.report["flow"][0]["events"]}
     assert events == {"study id occurs more than once": 2, "no record of that study and patient in record_list.csv": 2}
     assert result.table["report"].dropna().index.tolist() == [44458630]
     assert len(result.table) == 6

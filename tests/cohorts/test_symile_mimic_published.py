@@ -95,7 +95,7 @@ def test_rows_that_are_candidates_only_are_excluded_and_counted(released: Path, 
     result = build(NAME, released, tmp_path / "out")
     assert list(result.excluded().values()) == [99]
     assert result.report["flow"][0]["start"] == 132
-    assert result.report["flow"][1]["events"] == [{"kind": "counted", "said": "in no split", "rows": 1}]
+    assert result.report["flow"][1]["events"] == [{"kind": "counted", "reason": "in no split", "rows": 1}]
     assert set(result.report["tables"]) >= {"train.csv", "data_npy/test/label_test.npy", "labs_means.json"}
     assert not any("cxr" in name or "/ecg" in name for name in result.report["tables"])
 

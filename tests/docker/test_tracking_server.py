@@ -16,8 +16,8 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
 from cli_runs import fit, write_config
+from mlflow_servers import PASSWORD, postgres, tracking_server
 from polyclinic.cli import main
-from servers import PASSWORD, postgres, tracking_server
 
 pytestmark = pytest.mark.processes
 

@@ -23,7 +23,7 @@ import yaml
 from mlflow import MlflowClient
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
+sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT)]
 
 from polyclinic.cli import main as polyclinic  # noqa: E402
 from polyclinic.cohort import default_modalities, write_phantom_cohort  # noqa: E402
@@ -69,7 +69,7 @@ def losses(cohorts: Path) -> Iterator[tuple[str, list[float]]]:
             words += ["--data.batch_size", 8, "--trainer.max_epochs", -1, "--trainer.max_steps", STEPS]
             words += ["--trainer.log_every_n_steps", 1, "--trainer.limit_val_batches", 0]
             words += ["--trainer.enable_progress_bar", "false", "--trainer.logger.init_args.out", "runs"]
-            words += experiments["_language_model"](Path("transformer"), cohort) if "/more/" in name else []
+            words += experiments["_language_model"](Path("transformer"), cohort) if "/more_paper/" in name else []
             words += experiments["_small_arrays"](config) if "symile_mimic" in name else []
             command("fit", "-c", ROOT / name, *words, "--json", "fit.json")
             result = json.loads(Path("fit.json").read_text())

@@ -15,7 +15,7 @@ from polyclinic.modality import UnreadableSource
 from polyclinic_audio import Audio
 from polyclinic_ecg import ECG
 from polyclinic_report import Report
-from polyclinic_report.sections import split_sentences
+from polyclinic_report.reading.sections import split_sentences
 from polyclinic_tabular import Tabular
 from polyclinic_xray import XRay
 
@@ -94,8 +94,8 @@ def test_a_code_stream_that_ends_the_process_of_another_decoder_is_refused(tmp_p
     name = "xray-dicom-jpeg2000"
     originals = fuzz.write_originals(name, tmp_path)
     _, study = fuzz.damaged(originals, header=fuzz.FORMATS[name].header, index=1068)
-    said = "code stream of 224 x 224 x 26728 samples, expected 224 x 224 x 1"
-    assert said in reason(XRay(), fuzz.write_study(study, tmp_path / "changed_study"))
+    message = "code stream of 224 x 224 x 26728 samples, expected 224 x 224 x 1"
+    assert message in reason(XRay(), fuzz.write_study(study, tmp_path / "changed_study"))
 
 
 def test_a_panic_of_a_decoder_is_a_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,8 +28,8 @@ def audit(log: Path, find: Path | None = None, expect: str | None = None) -> Non
     if find is not None:
         found = list(entries_of(log, find))
         for place, told in found:
-            said = f"line {place}: request {told['number']} at {told['time']}, status {told['status']}"
-            console.print(said, markup=False, soft_wrap=True)
+            message = f"line {place}: request {told['number']} at {told['time']}, status {told['status']}"
+            console.print(message, markup=False, soft_wrap=True)
         if not found:
             raise ValueError("the file is in no request of this log")
     console.print("next: keep the head where the service cannot write, and give it to --expect later", soft_wrap=True)

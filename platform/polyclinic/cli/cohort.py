@@ -9,15 +9,14 @@ from jsonargparse import ArgumentParser, auto_cli
 
 from polyclinic.cli import cohort_build as building
 from polyclinic.cohort.check import all_checks, check_as_json, check_cohort, print_check, worst_of, worst_sentence
-from polyclinic.cohort.cohort import SPLITS, read_cohort
-from polyclinic.cohort.leakage.overlap import Seen, find_overlap, print_overlap, seen_cohort
+from polyclinic.cohort.cohort import SPLITS, adapt_modalities, read_cohort
+from polyclinic.cohort.leakage.overlap import TrainingExposure, cohort_exposure, find_overlap, print_overlap
 from polyclinic.cohort.phantom import default_modalities, write_phantom_cohort
-from polyclinic.cohort.reading import adapt_modalities
 from polyclinic.files.yaml_loader import load_yaml
 from polyclinic.modality import Modality
 from polyclinic.system.shell import print_next
 from polyclinic.system.terminal import Console
-from polyclinic.training.checkpoint_file import load_checkpoint, seen_by
+from polyclinic.training.checkpoint_file import exposure_of, load_checkpoint
 
 
 def main(argv: Sequence[str]) -> None:
@@ -149,14 +148,14 @@ def overlap(
     print_next("polyclinic", "cohort", "check", second)
 
 
-def _seen(path: Path, splits: Sequence[str], installed: Mapping[str, Modality]) -> Seen:
+def _seen(path: Path, splits: Sequence[str], installed: Mapping[str, Modality]) -> TrainingExposure:
     """What a checkpoint was made from, or the splits of a cohort."""
     if path.suffix.lower() not in (".yaml", ".yml"):
-        return seen_by(load_checkpoint(path))
+        return exposure_of(load_checkpoint(path))
     cohort = read_cohort(path)
     chosen = {study.study_id for study in cohort.studies if study.split in splits}
     modalities = {name: installed.get(name) for name in cohort.modalities}
-    return Seen(cohorts=(seen_cohort(cohort, modalities, trained=chosen, selected=()),))
+    return TrainingExposure(cohorts=(cohort_exposure(cohort, modalities, trained=chosen, selected=()),))
 
 
 def make_room(file: Path) -> None:

@@ -10,10 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from polyclinic.cli.cohort import configured, make_room
-from polyclinic.cohort.cohort import read_cohort
+from polyclinic.cohort.cohort import adapt_modalities, read_cohort
 from polyclinic.cohort.deidentify.cohort import deidentify_cohort
 from polyclinic.cohort.phantom import default_modalities
-from polyclinic.cohort.reading import adapt_modalities
 from polyclinic.modality import Deidentifiable, Modality
 from polyclinic.privacy.identity import read_key
 from polyclinic.system.shell import print_next
@@ -99,9 +98,9 @@ def _show(told: Mapping[str, Any], console: Console) -> None:
     dropped = [*columns["dropped"], *(["one whose name identifies"] * columns["dropped_unnamed"])]
     console.print(f"columns dropped: {', '.join(dropped) or 'none'}", soft_wrap=True, markup=False)
     for group in columns["groups_of_births"]:
-        said = f"group {group!r} dropped, as it holds dates or years of birth; give an age in its place"
-        console.print(said, soft_wrap=True, markup=False)
+        message = f"group {group!r} dropped, as it holds dates or years of birth; give an age in its place"
+        console.print(message, soft_wrap=True, markup=False)
     for entry in told["refused"]:
-        said = f"left out: {len(entry['studies'])} of {entry['modality']}: {entry['reason']}"
-        console.print(said, soft_wrap=True, markup=False)
+        message = f"left out: {len(entry['studies'])} of {entry['modality']}: {entry['reason']}"
+        console.print(message, soft_wrap=True, markup=False)
     console.print(f"{told['studies']} studies of {told['patients']} patients written", highlight=False)

@@ -1,23 +1,24 @@
-"""``polyclinic doctor``: whether this machine has what a run needs, and what to install where it has not."""
+"""``polyclinic modalities`` and ``polyclinic doctor``: what is installed here."""
 
+import inspect
 import os
 import platform
 import socket
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, entry_points, requires, version
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import torch
 from packaging.requirements import Requirement
-from rich.console import Console
 from rich.table import Table
 
 from polyclinic import __version__
-from polyclinic.modality import installed_modalities
+from polyclinic.modality import ENTRY_POINTS, installed_modalities
 from polyclinic.system.shell import command_line
+from polyclinic.system.terminal import Console
 from polyclinic.tracking.uri import database_file, resolve_uri, without_password
 
 _OUT = Path("runs")
@@ -25,6 +26,31 @@ _KNOCK_SECONDS = 1.0
 _PORTS = {"http": 80, "https": 443}
 _SWITCHES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK")
 _MISSING = "[red]missing[/red]"
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run one of the two commands.
+
+    Raises:
+        ValueError: an argument that is not understood.
+    """
+    command, *rest = argv
+    if rest in (["-h"], ["--help"]):
+        print(f"usage: polyclinic {command}\n\n{COMMANDS[command].__doc__}")  # noqa: T201
+    elif rest:
+        raise ValueError(f"polyclinic {command} takes no arguments, got {rest}")
+    else:
+        COMMANDS[command](Console(markup=True))
+
+
+def modalities(console: Console) -> None:
+    """List the plugins installed here, with their settings."""
+    points = {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
+    table = Table("name", "class", "settings")
+    for name, plugin in installed_modalities().items():
+        table.add_row(name, points[name], ", ".join(inspect.signature(plugin).parameters))
+    console.print(table)
+    console.print("next: polyclinic cohort phantom demo/cohort")
 
 
 def doctor(console: Console) -> None:
@@ -137,3 +163,6 @@ def _server(uri: str) -> str:
 def _offline() -> Iterator[tuple[str, str]]:
     for name in _SWITCHES:
         yield name, os.environ.get(name, "not set")
+
+
+COMMANDS = {"modalities": modalities, "doctor": doctor}

@@ -17,6 +17,7 @@ from importlib import import_module
 from typing import Protocol, cast
 
 from polyclinic.files.yaml_loader import register_loader
+from polyclinic.system.old_names import OLD_NAMES
 from polyclinic.system.terminal import printable
 
 COMMANDS = {
@@ -45,8 +46,8 @@ COMMANDS = {
         "a cohort without names; polyclinic deidentify cohort.yaml outside --key FILE",
     ),
     "tracking": ("polyclinic.cli.tracking", "send what MLflow missed while it was away; polyclinic tracking send"),
-    "modalities": ("polyclinic.cli.installation", "the plugins installed here"),
-    "doctor": ("polyclinic.cli.installation", "versions, decoders, devices and tracking of this machine"),
+    "modalities": ("polyclinic.cli.doctor", "the plugins installed here"),
+    "doctor": ("polyclinic.cli.doctor", "versions, decoders, devices and tracking of this machine"),
 }
 
 _OWNER_ONLY = 0o077
@@ -105,8 +106,13 @@ def _sentences(message: str) -> str:
     """What the parser's message says, without the objects that it prints behind it."""
     _, heading, items = message.partition("Errors:\n")
     lines = items.partition("\nGiven value type")[0].splitlines()
-    said = [line.strip().removeprefix("- ") for line in lines if "<class 'NoneType'>" not in line]
-    return "\n".join(said) if heading and said else message
+    reasons = [line.strip().removeprefix("- ") for line in lines if "<class 'NoneType'>" not in line]
+    renamed = [
+        f"{old} is now {new}; write the new name"
+        for old, new in OLD_NAMES.items()
+        if f"Expected a dot import path string: {old.rpartition('.')[2]}\n" in message
+    ]
+    return "\n".join(renamed or reasons) if renamed or (heading and reasons) else message
 
 
 def _fail(message: str, *, code: int = 1) -> int:

@@ -12,20 +12,18 @@ from jsonargparse import auto_cli
 from safetensors.torch import save
 
 from polyclinic import __version__
-from polyclinic.cli.report import checked_overlap
-from polyclinic.deploy.bundle import Bundle, Content, Origin, load_bundle, write_files
-from polyclinic.deploy.bundle.content import FORMAT, NOT_A_DEVICE, Prompts
-from polyclinic.deploy.bundle.folder import CARD, CONTENT, LICENCES, WEIGHTS, refuse_used
-from polyclinic.deploy.bundle.load import DRAWS, MEAN, TEXTS, WHITENING, Familiar
-from polyclinic.deploy.bundle.packing import pack, unpack
+from polyclinic.cli.report import check_overlap
+from polyclinic.deploy.bundle import Bundle, BundleContent, Origin, load_bundle, write_files
+from polyclinic.deploy.bundle.files import CARD, CONTENT, LICENCES, WEIGHTS, pack, refuse_used, unpack
+from polyclinic.deploy.bundle.format import FORMAT, NOT_A_DEVICE, Prompts
+from polyclinic.deploy.bundle.load import DRAWS, MEAN, TEXTS, WHITENING, OODReference
 from polyclinic.deploy.scoring import StudyScorer
 from polyclinic.evaluation.metrics.auroc import auroc_per_column, macro_mean
 from polyclinic.evaluation.scorers import Scorable, ZeroShotScorer
 from polyclinic.export.architecture import describe_architecture
-from polyclinic.export.familiarity import learn_familiar, pooled_vectors
-from polyclinic.export.licences import licence_list
-from polyclinic.export.model_card import Performance, Split, Told, measure, render
-from polyclinic.export.rules import Rules, learn_rules
+from polyclinic.export.calibrate import Rules, learn_rules
+from polyclinic.export.familiarity import learn_ood_reference, pooled_vectors
+from polyclinic.export.model_card import CardFacts, Performance, Split, licence_list, measure, render
 from polyclinic.files.digest import file_sha256
 from polyclinic.models.zero_shot import weights_of
 from polyclinic.prompts import PromptFile, load_prompts
@@ -91,7 +89,7 @@ def export(
         raise ValueError("got split 'val', from which thresholds and calibration come; set `--split` to another")
     console, restored, file = Console(), restore(checkpoint, cohort=cohort), load_prompts(prompts)
     task = restored.task_of(ContrastivePretraining)
-    overlap = checked_overlap(restored, split, "val", allowed=allow_overlap)
+    overlap = check_overlap(restored, split, "val", allowed=allow_overlap)
     names = (*ZeroShotScorer(restored, file, query).modalities, *([file.modality] if text_encoder else []))
     packed = pack(weights_of(task.state_dict(), names), weights)
     console.print("encoding the validation split")
@@ -101,7 +99,7 @@ def export(
     console.print(f"encoding the splits train and {split}")
     familiar = _familiar(restored, task, validation, scorer.modalities)
     performance = measure(scorer, scorer.read(split), rules.rules, minimum=minimum, resamples=resamples, seed=seed)
-    content = Content(
+    content = BundleContent(
         format=FORMAT,
         name=name or out.name,
         intended_use=intended_use,
@@ -115,12 +113,12 @@ def export(
         limits={one: known.limit for one, known in familiar.items()},
         performance={one.result.name: _told(one) for one in performance},
     )
-    population, statements = restored.data.cohort.population, tuple(overlap.statements)
-    told = Told(split=split, population=population, splits=_splits(restored), overlap=statements, resamples=resamples)
+    population, statements, sizes = restored.data.cohort.population, tuple(overlap.statements), _splits(restored)
+    facts = CardFacts(split=split, population=population, splits=sizes, overlap=statements, resamples=resamples)
     files = {
         WEIGHTS: save({**packed, **_tensors(scorer, rules, familiar)}),
         CONTENT: content.as_bytes(),
-        CARD: render(content, performance, told).encode(),
+        CARD: render(content, performance, facts).encode(),
         LICENCES: licence_list(licence).encode(),
     }
     digest = write_files(out, files, lambda whole: _check_same(load_bundle(whole), scorer, validation))
@@ -160,10 +158,10 @@ def _packed_scorer(
 
 def _familiar(
     restored: Restored, task: ContrastivePretraining, validation: Scorable, names: tuple[str, ...]
-) -> dict[str, Familiar]:
+) -> dict[str, OODReference]:
     loader = restored.data.loader("train")
     batches = islice(loader, -(-_FAMILIAR_STUDIES // max(1, loader.batch_size or 1)))
-    return learn_familiar(pooled_vectors(task, batches, names), pooled_vectors(task, validation.batches, names))
+    return learn_ood_reference(pooled_vectors(task, batches, names), pooled_vectors(task, validation.batches, names))
 
 
 def _origin(restored: Restored, checkpoint: Path) -> Origin:
@@ -202,7 +200,7 @@ def _splits(restored: Restored) -> tuple[Split, ...]:
     return tuple(told)
 
 
-def _tensors(scorer: ZeroShotScorer, rules: Rules, familiar: dict[str, Familiar]) -> dict[str, torch.Tensor]:
+def _tensors(scorer: ZeroShotScorer, rules: Rules, familiar: dict[str, OODReference]) -> dict[str, torch.Tensor]:
     """What a bundle holds beside the model's weights."""
     tensors = {TEXTS: scorer.texts.clone(), DRAWS: torch.from_numpy(rules.draws).float()}
     for name, known in familiar.items():

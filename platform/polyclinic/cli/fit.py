@@ -18,7 +18,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from polyclinic import objectives, tasks
-from polyclinic.cohort.leakage.overlap import Seen, find_overlap, seen_cohort
+from polyclinic.cohort.leakage.overlap import TrainingExposure, cohort_exposure, find_overlap
 from polyclinic.data import CohortDataModule
 from polyclinic.files.results import refuse_unwritable, write_result
 from polyclinic.files.yaml_loader import load_yaml
@@ -26,12 +26,12 @@ from polyclinic.modality import Modality, installed_modalities
 from polyclinic.system.shell import command_line
 from polyclinic.system.terminal import printable
 from polyclinic.tracking import RunLogger, RunRecord
-from polyclinic.tracking.status import ended_by_sigterm, exit_of
-from polyclinic.training.callbacks.graceful_stop import StopTogether
-from polyclinic.training.callbacks.provenance import CohortRecord, Provenance, SeenRecord, WeightRecord
-from polyclinic.training.callbacks.reconstruction_grid import ReconstructionPictures
-from polyclinic.training.callbacks.similarity_matrix import SimilarityPicture
-from polyclinic.training.checkpoint_file import load_checkpoint, seen_by
+from polyclinic.tracking.lifecycle import ended_by_sigterm, exit_of
+from polyclinic.training.callbacks.graceful_stop import GracefulStop
+from polyclinic.training.callbacks.provenance import CohortRecord, ExposureRecord, Provenance, WeightRecord
+from polyclinic.training.callbacks.reconstruction_grid import ReconstructionGrid
+from polyclinic.training.callbacks.similarity_matrix import SimilarityMatrixImage
+from polyclinic.training.checkpoint_file import exposure_of, load_checkpoint
 from polyclinic.training.checkpoints import AtomicCheckpoints, LastCheckpoint
 from polyclinic.training.resume import RandomStates, found, refuse_changed_cohort, requeued, resume
 from polyclinic.training.transfer import move_encoders
@@ -80,7 +80,7 @@ class PolyclinicCLI(LightningCLI):
             default=False,
             help="whether `fit --ckpt_path` goes on in a run of its own, and leaves the checkpoint's run as it is",
         )
-        parser.add_lightning_class_args(ReconstructionPictures, "pictures")
+        parser.add_lightning_class_args(ReconstructionGrid, "pictures")
         parser.add_lightning_class_args(LastCheckpoint, "last")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -166,23 +166,23 @@ class PolyclinicCLI(LightningCLI):
             for statement in self.datamodule.label_warnings():
                 print(f"warning: {statement}")  # noqa: T201
 
-    def _take_weights(self) -> Seen:
+    def _take_weights(self) -> TrainingExposure:
         """Start from the encoders of another run, where the user wants that; what these saw."""
         weights = self.config[self.config.subcommand].weights
         if weights is None:
-            return Seen()
+            return TrainingExposure()
         moved = move_encoders(weights, self.model, self.datamodule)
         for callback in getattr(self.trainer, "callbacks", []):
             if isinstance(callback, WeightRecord):
                 callback.moved = moved
         return moved.seen
 
-    def _refuse_overlap(self, seen: Seen) -> None:
+    def _refuse_overlap(self, seen: TrainingExposure) -> None:
         """Stop before a run is opened when what it starts from saw the studies that it is to be measured by."""
         command = self.config.subcommand
         if self._resumed is not None:
-            seen = seen.joined(seen_by(load_checkpoint(self._resumed)))
-        seen = seen.joined(Seen(unknown=_folders(self.model)))
+            seen = seen.joined(exposure_of(load_checkpoint(self._resumed)))
+        seen = seen.joined(TrainingExposure(unknown=_folders(self.model)))
         record = self._seen_record()
         if record is None:
             return
@@ -206,18 +206,18 @@ class PolyclinicCLI(LightningCLI):
             or not self.trainer.checkpoint_callbacks
         ):
             return
-        own = seen_cohort(
+        own = cohort_exposure(
             data.cohort,
             data.modalities,
             trained={study.study_id for study in data.studies("train", training=True)},
             selected={study.study_id for study in data.cohort.split("val")},
             folder=data.prepared_folder,
         )
-        record.seen = Seen(cohorts=(own,)).joined(record.seen)
+        record.seen = TrainingExposure(cohorts=(own,)).joined(record.seen)
 
-    def _seen_record(self) -> SeenRecord | None:
+    def _seen_record(self) -> ExposureRecord | None:
         """The callback that keeps what is seen; on rank zero alone, which reads the files for all."""
-        found = [one for one in getattr(self.trainer, "callbacks", []) if isinstance(one, SeenRecord)]
+        found = [one for one in getattr(self.trainer, "callbacks", []) if isinstance(one, ExposureRecord)]
         return found[0] if found and self.trainer.is_global_zero else None
 
 
@@ -269,12 +269,12 @@ def _run(argv: Sequence[str]) -> None:
             "logger": {"class_path": f"{RunLogger.__module__}.{RunLogger.__qualname__}"},
             "callbacks": [
                 RandomStates(),
-                StopTogether(),
+                GracefulStop(),
                 CohortRecord(),
                 Provenance(),
                 WeightRecord(),
-                SeenRecord(),
-                SimilarityPicture(),
+                ExposureRecord(),
+                SimilarityMatrixImage(),
             ],
             "use_distributed_sampler": False,
             "deterministic": True,

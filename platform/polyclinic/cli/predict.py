@@ -12,7 +12,7 @@ import torch
 from jsonargparse import auto_cli
 from torch import Tensor
 
-from polyclinic.cli.report import checked_overlap
+from polyclinic.cli.report import check_overlap
 from polyclinic.data import Batch
 from polyclinic.evaluation.embedding import split_batches
 from polyclinic.files.atomic import atomic_folder
@@ -56,7 +56,7 @@ def predict(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"got folder {out.name!r}, which is not empty; set `out` to a new folder")
     restored = restore(checkpoint, cohort=cohort)
-    overlap = checked_overlap(restored, split, allowed=allow_overlap)
+    overlap = check_overlap(restored, split, allowed=allow_overlap)
     console = Console()
     with atomic_folder(out) as partial:
         if isinstance(restored.task, MaskedPretraining):

@@ -62,8 +62,8 @@ def register(
 
 def _tell(done: Registered, address: str) -> None:
     console = Console()
-    said = "registered" if done.new else "there already"
-    console.print(f"{said}: {done.name}, version {done.version}, of run {done.run_id}", soft_wrap=True)
+    message = "registered" if done.new else "there already"
+    console.print(f"{message}: {done.name}, version {done.version}, of run {done.run_id}", soft_wrap=True)
     safe = ("PYTHONSAFEPATH=1", "UVICORN_APP_DIR=/", "MLFLOW_DISABLE_TELEMETRY=true")
     print_next(
         "env",

@@ -13,7 +13,7 @@ from polyclinic.tracking import RunLogger, log_figure, log_json, log_tags, log_t
 from polyclinic.training.restore import Restored
 
 
-def keep_report(
+def write_report(
     restored: Restored,
     name: str,
     content: Mapping[str, Any],
@@ -42,7 +42,7 @@ def keep_report(
     logger.finalize("success")
 
 
-def checked_overlap(restored: Restored, split: str, *chosen: str, allowed: bool) -> Overlap:
+def check_overlap(restored: Restored, split: str, *chosen: str, allowed: bool) -> Overlap:
     """What a checkpoint and its ancestors saw before of the studies that it is about to be measured on.
 
     Args:

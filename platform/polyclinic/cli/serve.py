@@ -16,10 +16,10 @@ from typing import Any
 from jsonargparse import auto_cli
 
 from polyclinic.deploy.service.audit import AuditLog
+from polyclinic.deploy.service.middleware import TOKEN, chosen_token, is_loopback
 from polyclinic.deploy.service.stopping import StopRequest
-from polyclinic.deploy.service.token import TOKEN, chosen_token, is_loopback
 from polyclinic.deploy.service.workers.process import end_all, start_model
-from polyclinic.deploy.service.workers.scratch import Scratch
+from polyclinic.deploy.service.workers.sandbox import Scratch
 from polyclinic.system.terminal import Console
 
 _SERVER = "polyclinic.deploy.service.server"
@@ -143,8 +143,8 @@ def _start_model(bundle: Path, scratch: Scratch, together: int) -> "Future[tuple
         except ValueError as error:
             started.set_exception(error)
         except BaseException as error:
-            said = f"the process that computes cannot be started ({type(error).__name__}); see `polyclinic doctor`"
-            started.set_exception(ValueError(said))
+            message = f"the process that computes cannot be started ({type(error).__name__}); see `polyclinic doctor`"
+            started.set_exception(ValueError(message))
 
     Thread(target=start, name="starting", daemon=True).start()
     return started

@@ -103,9 +103,9 @@ def sweep(
             trial = study.ask()
             chosen = {setting: _drawn(trial, setting, entry) for setting, entry in dimensions.items()}
             named = ["--trainer.logger.init_args.run_name", f"{name}-{number}"]
-            value, said = _tried(chosen, [*shared, *named], metric)
+            value, message = _tried(chosen, [*shared, *named], metric)
             study.tell(trial, value, state=None if value is not None else optuna.trial.TrialState.FAIL)
-            told = f"{value:.6g}" if value is not None else f"failed: {said}"
+            told = f"{value:.6g}" if value is not None else f"failed: {message}"
             line = f"trial {number + 1} of {trials}: {metric} {told} with {chosen}"
             console.print(line, markup=False, soft_wrap=True)
         _show(study, metric, parent, console, json)

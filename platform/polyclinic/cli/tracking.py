@@ -8,10 +8,10 @@ from jsonargparse import auto_cli
 
 from polyclinic.system.shell import print_next
 from polyclinic.system.terminal import Console
+from polyclinic.tracking.lifecycle import reap, send_left
 from polyclinic.tracking.outbox import cause
 from polyclinic.tracking.spool import left_spools
 from polyclinic.tracking.store import artifact_location, open_store
-from polyclinic.tracking.upkeep import reap, send_left
 from polyclinic.tracking.uri import resolve_uri, without_password
 
 

@@ -1,10 +1,9 @@
 """Which studies exist: manifest, splits, checks, and the phantom."""
 
 from polyclinic.cohort.check import ModalityCheck, check_cohort, print_check
-from polyclinic.cohort.cohort import SPLITS, Cohort, Study, read_cohort
+from polyclinic.cohort.cohort import SPLITS, Cohort, Study, adapt_modalities, read_cohort, readable_raws
 from polyclinic.cohort.phantom import default_modalities, write_phantom_cohort
-from polyclinic.cohort.reading import adapt_modalities, readable_raws
-from polyclinic.cohort.target import Target
+from polyclinic.cohort.schema import Target
 from polyclinic.cohort.time_windows import Anchors, Events, Window, link, link_items
 
 __all__ = [

@@ -4,20 +4,20 @@ import hashlib
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from polyclinic.cohort.cells import canonical_id, stands_for_nothing
 from polyclinic.cohort.labels import LabelColumn, read_label
-from polyclinic.cohort.schema import CohortSpec, read_spec, wanted_columns
+from polyclinic.cohort.schema import CohortSpec, Target, read_spec, read_targets, wanted_columns
 from polyclinic.cohort.sources import SourceReader
 from polyclinic.cohort.table import read_table
-from polyclinic.cohort.target import Target, read_targets
-from polyclinic.modality import ArrayRow, Source
+from polyclinic.modality import ArrayRow, Modality, Source, UnreadableSource
 
 SPLITS = ("train", "val", "test")
 _NAMED = 5
@@ -239,3 +239,27 @@ def _fingerprint(spec: CohortSpec, table: pd.DataFrame, studies: Sequence[Study]
             if file := file_of(source):
                 digest.update(f"{study.study_id}/{name}/{file.name}/{file.stat().st_size}\n".encode())
     return digest.hexdigest()
+
+
+def adapt_modalities(cohort: Cohort, modalities: Mapping[str, Modality]) -> list[str]:
+    """Let plugins choose the settings that were left out, from the training studies.
+
+    Returns:
+        Sentences that say what a modality leaves out of its sources, and why.
+    """
+    studies = cohort.split("train")
+    return [
+        f"{name} leaves out {part!r}: {reason}"
+        for name, modality in modalities.items()
+        for part, reason in modality.adapt([study.sources[name] for study in studies if name in study.sources]).items()
+    ]
+
+
+def readable_raws(studies: Sequence[Study], name: str, modality: Modality) -> Iterator[Any]:
+    """Decode one modality of those studies that have it; broken sources are left out, for the caller to count."""
+    for study in studies:
+        if name in study.sources:
+            try:
+                yield modality.read(study.sources[name])
+            except UnreadableSource:
+                continue

@@ -128,9 +128,9 @@ def _undecodable(path: Path, asked: str) -> str:
         content.decode(encoding)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        said = f"{path.name} is not {encoding} (line {line})"
+        message = f"{path.name} is not {encoding} (line {line})"
         with_cp1252 = encoding == "utf-8" and not _FOREIGN_RUN.search(content) and _decodes(content, "cp1252")
-        return f"{said}; set `encoding`" + (" to cp1252, in which it can be read" if with_cp1252 else "")
+        return f"{message}; set `encoding`" + (" to cp1252, in which it can be read" if with_cp1252 else "")
     return f"{path.name} is not {encoding}; set `encoding`"
 
 

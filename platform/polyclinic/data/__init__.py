@@ -5,22 +5,24 @@ from polyclinic.data.batch import Batch, BrokenSource, Sample, collate
 from polyclinic.data.datamodule import CohortDataModule
 from polyclinic.data.dataset import StudyDataset, StudySampler
 from polyclinic.data.labels import LabelPolicy
-from polyclinic.data.lengths import ByLength
-from polyclinic.data.mixing import Mixed, Order
 from polyclinic.data.quarantine import Quarantine
+from polyclinic.data.samplers import LengthBucketOrder, OrderStrategy, StratifiedOrder
+from polyclinic.system.old_names import forward_old_names
 
 __all__ = [
     "Batch",
     "BrokenSource",
-    "ByLength",
     "CohortDataModule",
     "LabelPolicy",
-    "Mixed",
-    "Order",
+    "LengthBucketOrder",
+    "OrderStrategy",
     "Quarantine",
     "Sample",
+    "StratifiedOrder",
     "StudyDataset",
     "StudySampler",
     "Target",
     "collate",
 ]
+
+__getattr__ = forward_old_names(__name__)

@@ -15,12 +15,11 @@ from torch.utils.data import DataLoader, Sampler
 
 from polyclinic.cohort import SPLITS, Cohort, Study, Target, adapt_modalities, read_cohort, readable_raws
 from polyclinic.data.batch import Batch, collate
-from polyclinic.data.dataset import Place, StudyBatches, StudyDataset, StudyLoader, StudySampler
-from polyclinic.data.fraction import patient_fraction
-from polyclinic.data.labels import LabelPolicy
-from polyclinic.data.mixing import Order, OrderedSampler
-from polyclinic.data.prepared import PreparedModality, prepare_modality
+from polyclinic.data.cache import PreparedModality, prepare_modality
+from polyclinic.data.dataset import SampleIndex, StudyBatches, StudyDataset, StudyLoader, StudySampler
+from polyclinic.data.labels import LabelPolicy, patient_fraction
 from polyclinic.data.quarantine import Quarantine
+from polyclinic.data.samplers import OrderedSampler, OrderStrategy
 from polyclinic.modality import Modality, settings
 
 _SURVEYED = 256
@@ -40,7 +39,8 @@ class CohortDataModule(L.LightningDataModule):
         augment: whether training items are varied randomly.
         views: how many random variations of each training study a batch holds, side by side; they belong together
             where the task has ``same: study``.
-        order: in which training takes the studies of an epoch (``Mixed``, ``ByLength``); shuffled unless set.
+        order: how to order the training studies of an epoch (``StratifiedOrder``, ``LengthBucketOrder``); shuffled
+            unless set.
         max_broken_share: the run fails when more of the sources read are broken.
         labels: label columns to use, in this order; all of the cohort's unless set.
         label_policy: what uncertain and blank labels mean.
@@ -63,7 +63,7 @@ class CohortDataModule(L.LightningDataModule):
         prepared: Path | None = None,
         augment: bool = True,
         views: int = 1,
-        order: Order | None = None,
+        order: OrderStrategy | None = None,
         max_broken_share: float = 0.05,
         labels: list[str] | None = None,
         label_policy: LabelPolicy | None = None,
@@ -158,11 +158,11 @@ class CohortDataModule(L.LightningDataModule):
         """Stop where the training studies cannot be taken in the order that is wanted.
 
         Raises:
-            ValueError: see ``Order.draw``.
+            ValueError: see ``OrderStrategy.draw``.
         """
         if self._order is not None:
             studies = self.studies("train", training=True)
-            self._order.draw(studies, together=self._batch_size, rng=np.random.default_rng(self._seed))
+            self._order.draw(studies, global_batch_size=self._batch_size, rng=np.random.default_rng(self._seed))
 
     def refuse_unknown_labels(self) -> None:
         """Stop where a label in use has no known value in the training split.
@@ -276,7 +276,7 @@ class CohortDataModule(L.LightningDataModule):
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         views = self._views if train else 1
         turns = {"seed": self._seed, "rank": rank, "world": world, "views": views}
-        sampler: Sampler[Place]
+        sampler: Sampler[SampleIndex]
         if train and self._order is not None:
             sampler = OrderedSampler(order=self._order, studies=studies, batch_size=self._batch_size, **turns)
         else:

@@ -9,10 +9,10 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 from polyclinic.cohort import Study
 from polyclinic.data.batch import BrokenSource, Sample
-from polyclinic.data.prepared import PreparedModality
+from polyclinic.data.cache import PreparedModality
 from polyclinic.modality import Item, Modality, UnreadableSource
 
-Place = tuple[int, int, int]
+SampleIndex = tuple[int, int, int]
 """Epoch, index and view of a sample: with them, augmentation is the same in any worker, rank or resumed run."""
 
 
@@ -44,7 +44,7 @@ class StudyDataset(Dataset):
     def __len__(self) -> int:
         return len(self._studies)
 
-    def __getitem__(self, place: Place) -> Sample:
+    def __getitem__(self, place: SampleIndex) -> Sample:
         epoch, index, view = place
         study = self._studies[index]
         items: dict[str, Item] = {}
@@ -76,7 +76,7 @@ class StudyDataset(Dataset):
         return modality.prepare(modality.read(self._studies[index].sources[name]))
 
 
-class StudySampler(Sampler[Place]):
+class StudySampler(Sampler[SampleIndex]):
     """Gives each rank its share of the studies, as places.
 
     Training shuffles by epoch and drops what does not divide by the ranks, so that all ranks take equally many
@@ -103,7 +103,7 @@ class StudySampler(Sampler[Place]):
     def __len__(self) -> int:
         return self._views * self._studies()
 
-    def __iter__(self) -> Iterator[Place]:
+    def __iter__(self) -> Iterator[SampleIndex]:
         order = np.arange(self._length)
         if self._shuffle:
             order = np.random.default_rng([self._seed, self._epoch]).permutation(self._length)
@@ -126,7 +126,9 @@ class StudyBatches(BatchSampler):
         start: batches of this epoch that are done; asked when the first batch is.
     """
 
-    def __init__(self, sampler: Sampler[Place], *, batch_size: int, drop_last: bool, start: Callable[[], int]) -> None:
+    def __init__(
+        self, sampler: Sampler[SampleIndex], *, batch_size: int, drop_last: bool, start: Callable[[], int]
+    ) -> None:
         super().__init__(sampler, batch_size, drop_last)  # type: ignore[arg-type]
         self._start = start
 

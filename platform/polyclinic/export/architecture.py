@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from polyclinic.deploy.bundle.classes import plugin_of
-from polyclinic.deploy.bundle.content import Architecture
+from polyclinic.deploy.bundle.format import Architecture
+from polyclinic.deploy.bundle.load import plugin_of
 from polyclinic.nn import Encoder
 from polyclinic.training.restore import Restored
 

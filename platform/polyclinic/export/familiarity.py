@@ -8,7 +8,7 @@ from sklearn.covariance import LedoitWolf
 from torch import Tensor
 
 from polyclinic.data import Batch
-from polyclinic.deploy.bundle.load import Familiar
+from polyclinic.deploy.bundle.load import OODReference
 from polyclinic.tasks import ContrastivePretraining
 
 RARE = 0.01
@@ -26,7 +26,7 @@ def pooled_vectors(task: ContrastivePretraining, batches: Iterable[Batch], names
     return {name: torch.cat(parts) if parts else torch.zeros(0, 0) for name, parts in found.items()}
 
 
-def learn_familiar(train: dict[str, Tensor], validation: dict[str, Tensor]) -> dict[str, Familiar]:
+def learn_ood_reference(train: dict[str, Tensor], validation: dict[str, Tensor]) -> dict[str, OODReference]:
     """Mean and shrunk covariance (Ledoit and Wolf 2004) of each modality, and the distance that is rare.
 
     Args:
@@ -46,8 +46,8 @@ def learn_familiar(train: dict[str, Tensor], validation: dict[str, Tensor]) -> d
             )
         fitted = LedoitWolf().fit(vectors.numpy())
         whitening = torch.from_numpy(np.linalg.cholesky(fitted.precision_))
-        one = Familiar(mean=torch.from_numpy(fitted.location_), whitening=whitening, limit=float("inf"))
+        one = OODReference(mean=torch.from_numpy(fitted.location_), whitening=whitening, limit=float("inf"))
         seen = validation[name] if len(validation[name]) >= _FEWEST else vectors
         limit = float(torch.quantile(one.distance(seen), 1 - RARE))
-        familiar[name] = Familiar(mean=one.mean, whitening=whitening, limit=limit)
+        familiar[name] = OODReference(mean=one.mean, whitening=whitening, limit=limit)
     return familiar

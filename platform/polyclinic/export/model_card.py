@@ -1,19 +1,73 @@
-"""``MODEL_CARD.md``: what a reader must know before trusting a bundle."""
+"""The model card of a bundle, with the licences of the distributions that it needs."""
 
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Integer
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from packaging.requirements import Requirement
 
-from polyclinic.deploy.bundle import Content, Rule, spoken_key
+from polyclinic.deploy.bundle import BundleContent, DecisionRule, subset_key
 from polyclinic.evaluation.metrics.intervals import Estimate, patient_resamples
 from polyclinic.evaluation.metrics.operating import Threshold, operating_points
 from polyclinic.evaluation.metrics.subgroups import Gap, SubgroupReport, subgroup_report
 from polyclinic.evaluation.scorers import Scorable, Scorer
 from polyclinic.evaluation.zeroshot import FindingResult, zero_shot_report
+
+_ROOT = "polyclinic"
+_LONGEST = 60
+
+
+def licence_list(of_bundle: str) -> str:
+    """A page in Markdown: the bundle's own licence, then every installed distribution that ``polyclinic`` needs."""
+    lines = [
+        "# Licences",
+        "",
+        f"This bundle: {of_bundle}",
+        "",
+        "It runs with these distributions, none of which is inside:",
+        "",
+        "| distribution | version | licence |",
+        "|---|---|---|",
+    ]
+    lines += [f"| {one.name} | {one.version} | {licence_of(one)} |" for one in _needed()]
+    return "\n".join(lines) + "\n"
+
+
+def licence_of(found: Any) -> str:
+    """As the distribution states it: an expression, else a classifier, else the first line of its licence field."""
+    told = found.metadata
+    if expression := told.get("License-Expression"):
+        return str(expression)
+    stated = [one.rpartition(" :: ")[2] for one in told.get_all("Classifier") or () if one.startswith("License ::")]
+    if stated:
+        return ", ".join(dict.fromkeys(stated))
+    first = str(told.get("License") or "").strip().splitlines()[:1]
+    return first[0][:_LONGEST] if first else "not stated"
+
+
+def _needed() -> list[Any]:
+    """Distributions: ``polyclinic`` and what it requires here, directly or not, by name."""
+    found: dict[str, Any] = {}
+    waiting = [_ROOT]
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        try:
+            found[name] = distribution(name)
+        except PackageNotFoundError:
+            continue
+        waiting += [
+            one.name.lower().replace("_", "-")
+            for one in map(Requirement, found[name].requires or ())
+            if one.marker is None or one.marker.evaluate({"extra": ""})
+        ]
+    return [found[name] for name in sorted(found)]
+
 
 _TEMPLATE = "MODEL_CARD.md.jinja"
 _UNKNOWN = "-"
@@ -47,7 +101,7 @@ class Split:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class CardFacts:
     """What the card says besides the bundle's content.
 
     Attributes:
@@ -66,7 +120,13 @@ class Told:
 
 
 def measure(
-    scorer: Scorer, test: Scorable, rules: dict[str, dict[str, Rule]], *, minimum: int, resamples: int, seed: int
+    scorer: Scorer,
+    test: Scorable,
+    rules: dict[str, dict[str, DecisionRule]],
+    *,
+    minimum: int,
+    resamples: int,
+    seed: int,
 ) -> tuple[Performance, ...]:
     """Performance of every finding on a split that chose nothing.
 
@@ -85,7 +145,7 @@ def measure(
         resamples=resamples, seed=seed,
     )  # fmt: skip
     whole = np.stack([test.present[name].numpy() for name in scorer.modalities]).all(axis=0)
-    of_all = rules[spoken_key(scorer.modalities, list(scorer.modalities))]
+    of_all = rules[subset_key(scorer.modalities, list(scorer.modalities))]
     measured = []
     for place, result in enumerate(report.findings):
         own, labels = scores[:, place], test.outcomes[:, place]
@@ -97,7 +157,7 @@ def measure(
     return tuple(measured)
 
 
-def notes(performance: tuple[Performance, ...], content: Content) -> list[str]:
+def notes(performance: tuple[Performance, ...], content: BundleContent) -> list[str]:
     """What the numbers warn of."""
     told = []
     for one in performance:
@@ -115,7 +175,7 @@ def notes(performance: tuple[Performance, ...], content: Content) -> list[str]:
     return told
 
 
-def render(content: Content, performance: tuple[Performance, ...], told: Told) -> str:
+def render(content: BundleContent, performance: tuple[Performance, ...], told: CardFacts) -> str:
     """The card, in Markdown."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=False, undefined=StrictUndefined, trim_blocks=True,
@@ -133,7 +193,7 @@ def render(content: Content, performance: tuple[Performance, ...], told: Told) -
 
 
 def _rates(
-    rule: Rule, scores: np.ndarray, labels: np.ndarray, weights: Integer[np.ndarray, "R N"]
+    rule: DecisionRule, scores: np.ndarray, labels: np.ndarray, weights: Integer[np.ndarray, "R N"]
 ) -> tuple[Estimate | None, Estimate | None]:
     if rule.threshold is None:
         return None, None

@@ -1,6 +1,5 @@
 """The contract that a modality plugin fulfils, with what a plugin needs to fulfil it."""
 
-from polyclinic.modality.concern import Concern, Severity
 from polyclinic.modality.contract import (
     ENTRY_POINTS,
     HEAT,
@@ -20,7 +19,7 @@ from polyclinic.modality.contract import (
     relative_relevance,
     settings,
 )
-from polyclinic.modality.dicom_concerns import dicom_concerns
+from polyclinic.modality.issues import Issue, Severity, dicom_issues
 from polyclinic.modality.physiology import Physiology
 from polyclinic.modality.views import (
     LONGEST_SIDE,
@@ -51,7 +50,6 @@ __all__ = [
     "ArrayRow",
     "Axis",
     "Cleaned",
-    "Concern",
     "Deidentifiable",
     "DicomStandard",
     "Entry",
@@ -59,6 +57,7 @@ __all__ = [
     "Identity",
     "Imputable",
     "Inspectable",
+    "Issue",
     "Item",
     "Located",
     "Modality",
@@ -80,7 +79,7 @@ __all__ = [
     "Words",
     "capped_age",
     "clean_dicom",
-    "dicom_concerns",
+    "dicom_issues",
     "dicom_names",
     "holds_age",
     "holds_birth",

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from polyclinic.modality.concern import Concern
+from polyclinic.modality.issues import Issue
 from polyclinic.modality.physiology import Physiology
 from polyclinic.modality.views import Located, View
 from polyclinic.nn.encoder import Encoder
@@ -232,7 +232,7 @@ class Inspectable(ABC):
     """What a modality adds so that ``cohort check`` says more of its sources than their facts."""
 
     @abstractmethod
-    def concerns(self, source: Source, raw: Any) -> Iterable[Concern]:
+    def issues(self, source: Source, raw: Any) -> Iterable[Issue]:
         """Look a decoded source over.
 
         Args:

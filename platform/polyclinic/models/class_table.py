@@ -12,6 +12,7 @@ from polyclinic import nn, objectives
 from polyclinic.modality import ENTRY_POINTS, Modality
 from polyclinic.nn import Adapter, Encoder, Fusion, Tokenizer, Transformer
 from polyclinic.objectives import Objective, Term
+from polyclinic.system.old_names import OLD_NAMES
 
 KINDS: tuple[type, ...] = (Adapter, Encoder, Fusion, Modality, Objective, Term, Tokenizer, Transformer)
 """Base classes of what a bundle is built of."""
@@ -56,7 +57,7 @@ class ClassTable:
         Raises:
             ValueError: no string, a class that is not declared here, or one of another kind.
         """
-        found = self._lookup(name) if isinstance(name, str) else None
+        found = self._lookup(OLD_NAMES.get(name, name)) if isinstance(name, str) else None
         if found is None or inspect.isabstract(found):
             raise ValueError(
                 f"{where} names class {shown(name)}, expected the full path of a class that Polyclinic or an installed "

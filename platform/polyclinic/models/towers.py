@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from polyclinic.modality import Modality
-from polyclinic.nn import Encoder, Projection, Unprojected
+from polyclinic.nn import Encoder, IdentityHead, Projection
 
 
 def build_encoders(
@@ -24,7 +24,7 @@ def build_encoders(
 
 def build_heads(
     encoders: Mapping[str, Encoder], *, embedding: int | None, hidden: int, neutral: float
-) -> dict[str, Projection | Unprojected]:
+) -> dict[str, Projection | IdentityHead]:
     """A projection to a shared width for each encoder, or none for those that have it already.
 
     Raises:
@@ -41,4 +41,4 @@ def build_heads(
             f"got embedding null with encoders of width {widths} and hidden {hidden}, expected one width for all and "
             "hidden 0; set `model.embedding`, or the widths of `model.encoders`"
         )
-    return {name: Unprojected(width) for name, width in widths.items()}
+    return {name: IdentityHead(width) for name, width in widths.items()}

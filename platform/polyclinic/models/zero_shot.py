@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polyclinic.nn import Encoder, Projection, Unprojected
+from polyclinic.nn import Encoder, IdentityHead, Projection
 from polyclinic.objectives import Objective
 
 
@@ -23,7 +23,7 @@ class ZeroShotModel(nn.Module):
         self,
         *,
         encoders: Mapping[str, Encoder],
-        heads: Mapping[str, Projection | Unprojected],
+        heads: Mapping[str, Projection | IdentityHead],
         objective: Objective,
     ) -> None:
         super().__init__()

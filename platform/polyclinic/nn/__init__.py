@@ -1,27 +1,33 @@
 """Blocks that every modality shares."""
 
-from polyclinic.nn.adapt import Adapter, Frozen
-from polyclinic.nn.decoder import MaskedDecoder
-from polyclinic.nn.decoders import MaskedDecoders
-from polyclinic.nn.encoder import Encoded, Encoder, MaskableEncoder, Tokenizer, Tokens, TransformerEncoder
+from polyclinic.nn.adapters import Adapter, Frozen
+from polyclinic.nn.encoder import (
+    Encoded,
+    Encoder,
+    MaskableEncoder,
+    Tokenizer,
+    Tokens,
+    TransformerEncoder,
+    WeightAccount,
+)
 from polyclinic.nn.fusion import (
     AttentionFusion,
     ConcatenationFusion,
     Fused,
     Fusion,
+    PromptPoolFusion,
     Readout,
     SequentialFusion,
-    StandInFusion,
 )
-from polyclinic.nn.joint import JointEncoder
-from polyclinic.nn.masking import hide_one, hide_units, keep_by_budget, keep_by_ratio
+from polyclinic.nn.heads import IdentityHead, Projection, StudyNorm
+from polyclinic.nn.masked.decoder import MaskedDecoder, MaskedDecoders
+from polyclinic.nn.masked.joint import JointEncoder
+from polyclinic.nn.masked.masking import hide_one, hide_units, keep_by_budget, keep_by_ratio
+from polyclinic.nn.masked.reconstruction import PatchReconstruction, Reconstruction
 from polyclinic.nn.pooling import StatisticsPooling, masked_mean, token_statistics
-from polyclinic.nn.positions import grid_positions, sine_positions
-from polyclinic.nn.projection import Projection, StudyNorm, Unprojected
-from polyclinic.nn.reconstruction import PatchReconstruction, Reconstruction
-from polyclinic.nn.strides import stem_strides
+from polyclinic.nn.positions import grid_positions, sine_positions, stem_strides
 from polyclinic.nn.transformer import SIZES, Transformer, Visible
-from polyclinic.nn.weights import WeightAccount
+from polyclinic.system.old_names import forward_old_names
 
 __all__ = [
     "SIZES",
@@ -33,23 +39,23 @@ __all__ = [
     "Frozen",
     "Fused",
     "Fusion",
+    "IdentityHead",
     "JointEncoder",
     "MaskableEncoder",
     "MaskedDecoder",
     "MaskedDecoders",
     "PatchReconstruction",
     "Projection",
+    "PromptPoolFusion",
     "Readout",
     "Reconstruction",
     "SequentialFusion",
-    "StandInFusion",
     "StatisticsPooling",
     "StudyNorm",
     "Tokenizer",
     "Tokens",
     "Transformer",
     "TransformerEncoder",
-    "Unprojected",
     "Visible",
     "WeightAccount",
     "grid_positions",
@@ -62,3 +68,5 @@ __all__ = [
     "stem_strides",
     "token_statistics",
 ]
+
+__getattr__ = forward_old_names(__name__)

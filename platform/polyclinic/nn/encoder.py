@@ -7,10 +7,25 @@ from typing import Any, NamedTuple
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from polyclinic.nn.masked.reconstruction import Reconstruction
 from polyclinic.nn.pooling import MeanPooling, StatisticsPooling
-from polyclinic.nn.reconstruction import Reconstruction
 from polyclinic.nn.transformer import Transformer, Visible
-from polyclinic.nn.weights import WeightAccount
+
+
+class WeightAccount(NamedTuple):
+    """Every name of either side, once.
+
+    Attributes:
+        source: name of the file or folder, without its path.
+        loaded: of both sides, taken over.
+        new: of this model only, left as it was initialised.
+        dropped: of the source only, not used.
+    """
+
+    source: str
+    loaded: tuple[str, ...]
+    new: tuple[str, ...]
+    dropped: tuple[str, ...]
 
 
 class Tokens(NamedTuple):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
 
-from polyclinic.nn.adapt import Adapter
+from polyclinic.nn.adapters import Adapter
 
 
 class Lora(Adapter):

@@ -1,4 +1,6 @@
-"""Fixed sine and cosine position embeddings (Vaswani et al. 2017, section 3.5), in one and two dimensions."""
+"""Positions of tokens, and the strides of the convolutions that make them."""
+
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -39,3 +41,27 @@ def grid_positions(rows: int, columns: int, width: int, *, slowest: float = 10_0
     row = sine_positions(rows, width // 2, slowest=slowest)[:, None].expand(rows, columns, width // 2)
     column = sine_positions(columns, width // 2, slowest=slowest)[None].expand(rows, columns, width // 2)
     return torch.cat([row, column], dim=-1).reshape(rows * columns, width)
+
+
+def stem_strides(patch: int, allowed: Sequence[int]) -> list[int]:
+    """Split a patch into strides, smallest first, whose product it is.
+
+    Args:
+        patch: samples or pixels per token.
+        allowed: prime strides that the stem's kernel does not skip over, in rising order.
+
+    Raises:
+        ValueError: ``patch`` has another prime factor.
+    """
+    strides, rest = [], patch
+    for stride in allowed:
+        while rest % stride == 0:
+            strides.append(stride)
+            rest //= stride
+    if rest != 1:
+        *first, last = map(str, allowed)
+        raise ValueError(
+            f"got patch {patch} with the convolutional stem, expected a product of {', '.join(first)} and {last}; "
+            "set `patch`"
+        )
+    return strides

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from polyclinic.nn.masking import gather_tokens, places_of
+from polyclinic.nn.masked.masking import gather_tokens, places_of
 
 
 class Visible(NamedTuple):

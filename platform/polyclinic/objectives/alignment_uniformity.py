@@ -5,8 +5,8 @@ from itertools import combinations
 from jaxtyping import Float
 from torch import Tensor
 
-from polyclinic.objectives.geometry import alignment, cross_uniformity, uniformity
-from polyclinic.objectives.studies import Studies
+from polyclinic.objectives.embedding_batch import EmbeddingBatch
+from polyclinic.objectives.functional import alignment, cross_uniformity, uniformity
 from polyclinic.objectives.term import Term
 
 
@@ -25,7 +25,7 @@ class AlignmentUniformity(Term):
         super().__init__(weight=weight)
         self.cross = cross
 
-    def forward(self, studies: Studies) -> Float[Tensor, ""]:
+    def forward(self, studies: EmbeddingBatch) -> Float[Tensor, ""]:
         """Mean over the pairs that at least two studies have."""
         losses = []
         for pair in combinations(studies.embeddings, 2):

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from jaxtyping import Float
 from torch import Tensor
 
-from polyclinic.objectives.infonce import info_nce
+from polyclinic.objectives.embedding_batch import Groups
+from polyclinic.objectives.functional import info_nce
 from polyclinic.objectives.pairwise import PairwiseObjective
-from polyclinic.objectives.studies import Groups
 
 
 class Clip(PairwiseObjective):

@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from polyclinic.objectives.infonce import info_nce
+from polyclinic.objectives.embedding_batch import Groups, same_group
+from polyclinic.objectives.functional import info_nce
 from polyclinic.objectives.pairwise import PairwiseObjective
-from polyclinic.objectives.studies import Groups, same_group
 
 
 class Cwcl(PairwiseObjective):

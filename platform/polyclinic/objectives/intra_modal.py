@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from polyclinic.objectives.normalize import l2
-from polyclinic.objectives.studies import Groups, Studies, same_group
+from polyclinic.objectives.embedding_batch import EmbeddingBatch, Groups, same_group
+from polyclinic.objectives.functional import l2
 from polyclinic.objectives.term import Term
 
 
@@ -29,7 +29,7 @@ class IntraModal(Term):
             raise ValueError(f"got scale {scale}, expected a positive number; set `scale`")
         self.factor = scale
 
-    def forward(self, studies: Studies) -> Float[Tensor, ""]:
+    def forward(self, studies: EmbeddingBatch) -> Float[Tensor, ""]:
         """Mean over modalities in which some row has another of its group."""
         losses = []
         if studies.groups is not None:

@@ -8,10 +8,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from polyclinic.objectives.infonce import info_nce
-from polyclinic.objectives.normalize import l2
+from polyclinic.objectives.embedding_batch import EmbeddingBatch, Groups, same_group
+from polyclinic.objectives.functional import info_nce, l2
 from polyclinic.objectives.pairwise import PairwiseObjective
-from polyclinic.objectives.studies import Groups, Studies, same_group
 
 
 class MixupContrast(PairwiseObjective):
@@ -63,7 +62,7 @@ class MixupContrast(PairwiseObjective):
         self.alpha, self.share, self.soft_after, self.soft_scale = alpha, share, soft_after, soft_scale
         self.register_buffer("draws", torch.zeros((), dtype=torch.int64))
 
-    def _loss(self, studies: Studies) -> Float[Tensor, ""]:
+    def _loss(self, studies: EmbeddingBatch) -> Float[Tensor, ""]:
         loss = super()._loss(studies)
         if self.training:
             self.draws += 1

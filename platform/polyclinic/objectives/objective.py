@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polyclinic.objectives.scale import Scale
-from polyclinic.objectives.studies import Embeddings, Groups, Present, Studies, gather_studies
+from polyclinic.objectives.embedding_batch import EmbeddingBatch, Embeddings, Groups, Present, gather_embeddings
+from polyclinic.objectives.functional import Scale
 
 
 class Objective(nn.Module, ABC):
@@ -35,7 +35,7 @@ class Objective(nn.Module, ABC):
         Args:
             embeddings: per modality ``N`` unnormalised vectors; rows of absent studies hold anything finite.
             present: per modality which rows are real; all of them when absent.
-            groups: studies of equal number are no negatives of each other; see ``Studies``.
+            groups: studies of equal number are no negatives of each other; see ``EmbeddingBatch``.
 
         Returns:
             The loss; zero, still tied to the graph, when no term has enough studies.
@@ -43,9 +43,9 @@ class Objective(nn.Module, ABC):
         Raises:
             ValueError: fewer than two modalities, widths that differ, or values that are not finite.
         """
-        return self.loss(gather_studies(Studies.of(embeddings, present, groups)))
+        return self.loss(gather_embeddings(EmbeddingBatch.of(embeddings, present, groups)))
 
-    def loss(self, studies: Studies) -> Float[Tensor, ""]:
+    def loss(self, studies: EmbeddingBatch) -> Float[Tensor, ""]:
         """The loss of studies that were gathered already, for tasks that apply it to several subsets.
 
         Raises:
@@ -56,7 +56,7 @@ class Objective(nn.Module, ABC):
             return self._loss(studies)
 
     @abstractmethod
-    def _loss(self, studies: Studies) -> Float[Tensor, ""]:
+    def _loss(self, studies: EmbeddingBatch) -> Float[Tensor, ""]:
         """The loss of all ranks' studies, in the precision of their embeddings."""
 
     @abstractmethod
@@ -75,9 +75,9 @@ class Objective(nn.Module, ABC):
         """
 
     @abstractmethod
-    def negatives(self, studies: Studies) -> float:
+    def negatives(self, studies: EmbeddingBatch) -> float:
         """How many negatives an anchor meets on average: those that enter the loss, over all ranks."""
 
-    def readings(self, studies: Studies) -> Mapping[str, float]:
+    def readings(self, studies: EmbeddingBatch) -> Mapping[str, float]:
         """Further numbers worth logging at validation."""
         return {}

@@ -8,10 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from polyclinic.objectives.normalize import l2
+from polyclinic.objectives.embedding_batch import EmbeddingBatch, Embeddings, Groups, Present
+from polyclinic.objectives.functional import Scale, l2
 from polyclinic.objectives.objective import Objective
-from polyclinic.objectives.scale import Scale
-from polyclinic.objectives.studies import Embeddings, Groups, Present, Studies
 
 _JOINT = "+"
 
@@ -51,7 +50,7 @@ class PairwiseObjective(Objective):
     ) -> Float[Tensor, ""]:
         """The loss of one pair over unit vectors of the studies that have both, at least two."""
 
-    def _loss(self, studies: Studies) -> Float[Tensor, ""]:
+    def _loss(self, studies: EmbeddingBatch) -> Float[Tensor, ""]:
         total, weight = studies.zero_loss() + 0.0 * self.scale(), 0.0
         for pair, own_weight in self._pairs(studies):
             both = studies.only(pair).complete()
@@ -73,7 +72,7 @@ class PairwiseObjective(Objective):
             count = count + rows
         return self.scale() * total / count.clamp_min(1.0)
 
-    def negatives(self, studies: Studies) -> float:
+    def negatives(self, studies: EmbeddingBatch) -> float:
         """Of each anchor in each pair that is contrasted: the other studies, less those of its group."""
         counts = []
         for pair, _ in self._pairs(studies):
@@ -82,7 +81,7 @@ class PairwiseObjective(Objective):
                 counts.append(len(both) - 1 - float(both.mates().double().mean()))
         return sum(counts) / max(len(counts), 1)
 
-    def _pairs(self, studies: Studies) -> list[tuple[tuple[str, str], float]]:
+    def _pairs(self, studies: EmbeddingBatch) -> list[tuple[tuple[str, str], float]]:
         pairs = combinations(studies.embeddings, 2)
         if self.weights is None:
             return [(pair, 1.0) for pair in pairs]

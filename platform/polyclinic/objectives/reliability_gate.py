@@ -7,10 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polyclinic.objectives.normalize import rms
+from polyclinic.objectives.embedding_batch import EmbeddingBatch, Embeddings, Present
+from polyclinic.objectives.functional import Scale, rms
 from polyclinic.objectives.objective import Objective
-from polyclinic.objectives.scale import Scale
-from polyclinic.objectives.studies import Embeddings, Present, Studies
 
 
 class ReliabilityGate(Objective):
@@ -54,7 +53,7 @@ class ReliabilityGate(Objective):
             if name in self.judges
         }
 
-    def _loss(self, studies: Studies) -> Float[Tensor, ""]:
+    def _loss(self, studies: EmbeddingBatch) -> Float[Tensor, ""]:
         return self.objective.loss(replace(studies, embeddings=self._gated(studies.embeddings)))
 
     def score(
@@ -63,12 +62,12 @@ class ReliabilityGate(Objective):
         """The objective's, of gated queries."""
         return self.objective.score(self._gated(query), candidates, present)
 
-    def negatives(self, studies: Studies) -> float:
+    def negatives(self, studies: EmbeddingBatch) -> float:
         """The objective's."""
         return self.objective.negatives(studies)
 
     @torch.no_grad()
-    def readings(self, studies: Studies) -> Mapping[str, float]:
+    def readings(self, studies: EmbeddingBatch) -> Mapping[str, float]:
         """The objective's, and the mean gate of each modality over the studies that have it."""
         means = {
             f"gate/{name}": float(gate[studies.present[name]].mean())

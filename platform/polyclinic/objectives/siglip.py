@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from polyclinic.objectives.embedding_batch import Groups, same_group
 from polyclinic.objectives.pairwise import PairwiseObjective
-from polyclinic.objectives.studies import Groups, same_group
 
 
 class Siglip(PairwiseObjective):

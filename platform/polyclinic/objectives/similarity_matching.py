@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from polyclinic.objectives.embedding_batch import Groups
 from polyclinic.objectives.pairwise import PairwiseObjective
-from polyclinic.objectives.studies import Groups
 
 _EPSILON = 1e-8
 

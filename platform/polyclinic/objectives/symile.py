@@ -10,11 +10,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from polyclinic.objectives.cube import cube_logsumexps, shared_cube_logsumexps
-from polyclinic.objectives.infonce import info_nce
-from polyclinic.objectives.normalize import NORMALIZATIONS
+from polyclinic.objectives.embedding_batch import EmbeddingBatch, Embeddings, Groups, Present
+from polyclinic.objectives.functional import NORMALIZATIONS, Scale, info_nce
 from polyclinic.objectives.objective import Objective
-from polyclinic.objectives.scale import Scale
-from polyclinic.objectives.studies import Embeddings, Groups, Present, Studies
 
 _SCALES = {"rms": (5.0, 100.0), "layer": (5.0, 100.0), "l2": (1 / 0.07, 1e4), "none": (1e-3, 1e4)}
 """Initial and largest scale by normalisation."""
@@ -87,7 +85,7 @@ class Symile(Objective):
         )
         self.register_buffer("draws", torch.zeros((), dtype=torch.int64))
 
-    def _loss(self, studies: Studies) -> Float[Tensor, ""]:
+    def _loss(self, studies: EmbeddingBatch) -> Float[Tensor, ""]:
         losses = [self._tuple_loss(part) for part in self._parts(studies) if len(part) >= 2]
         if self.training:
             self.draws += 1
@@ -102,18 +100,18 @@ class Symile(Objective):
         contrasted and that a study has; the product of those it has where there is no such pair.
         """
         unit = {name: self._normalised(value) for name, value in query.items()}
-        rows = {name: value[:, None] for name, value in Studies.rows(query, present).items()}
+        rows = {name: value[:, None] for name, value in EmbeddingBatch.rows(query, present).items()}
         combined = _product(unit, rows)
         if self.mode == "all" and len(unit) > 2:
             combined = _mean_over_pairs(unit, rows, self._query_pairs(list(unit)), combined)
         return self._factor(candidates.shape[-1]) * combined @ self._normalised(candidates).T
 
-    def negatives(self, studies: Studies) -> float:
+    def negatives(self, studies: EmbeddingBatch) -> float:
         """Of each anchor, with all negatives or with one step's shuffles."""
         counts = [self._count(part) for part in self._parts(studies) if len(part) >= 2]
         return sum(counts) / max(len(counts), 1)
 
-    def _parts(self, studies: Studies) -> list[Studies]:
+    def _parts(self, studies: EmbeddingBatch) -> list[EmbeddingBatch]:
         names = list(studies.embeddings)
         if self.mode == "shuffled" or len(names) <= 3:
             return [studies.complete()]
@@ -135,7 +133,7 @@ class Symile(Objective):
     def _is_chosen(self, triple: frozenset[str]) -> bool:
         return self.triples is None or triple in self.triples
 
-    def _tuple_loss(self, studies: Studies) -> Float[Tensor, ""]:
+    def _tuple_loss(self, studies: EmbeddingBatch) -> Float[Tensor, ""]:
         unit = [self._normalised(value) for value in studies.embeddings.values()]
         if len(unit) == 2:
             return info_nce(self._factor(unit[0].shape[-1]) * unit[0] @ unit[1].T, studies.groups)
@@ -184,7 +182,7 @@ class Symile(Objective):
             blocks.append(torch.where(own, replacement, logits))
         return torch.cat(blocks, dim=1)
 
-    def _count(self, studies: Studies) -> float:
+    def _count(self, studies: EmbeddingBatch) -> float:
         n, group_sizes = len(studies), 1 + studies.mates().double()
         if len(studies.embeddings) == 2:
             return n - float(group_sizes.mean())

@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from polyclinic.objectives.embedding_batch import EmbeddingBatch, Embeddings, Present
+from polyclinic.objectives.functional import Scale
 from polyclinic.objectives.objective import Objective
-from polyclinic.objectives.scale import Scale
-from polyclinic.objectives.studies import Embeddings, Present, Studies
 
 
 class Term(nn.Module, ABC):
@@ -29,7 +29,7 @@ class Term(nn.Module, ABC):
         self.weight = weight
 
     @abstractmethod
-    def forward(self, studies: Studies) -> Float[Tensor, ""]:
+    def forward(self, studies: EmbeddingBatch) -> Float[Tensor, ""]:
         """The unweighted loss; zero, still tied to the graph, where too few studies are there."""
 
 
@@ -52,7 +52,7 @@ class WithTerms(Objective):
         """The objective's."""
         return self.objective.scale
 
-    def _loss(self, studies: Studies) -> Float[Tensor, ""]:
+    def _loss(self, studies: EmbeddingBatch) -> Float[Tensor, ""]:
         return self.objective.loss(studies) + sum(term.weight * term(studies) for term in self.terms.values())
 
     def score(
@@ -61,11 +61,11 @@ class WithTerms(Objective):
         """The objective's."""
         return self.objective.score(query, candidates, present)
 
-    def negatives(self, studies: Studies) -> float:
+    def negatives(self, studies: EmbeddingBatch) -> float:
         """The objective's."""
         return self.objective.negatives(studies)
 
     @torch.no_grad()
-    def readings(self, studies: Studies) -> Mapping[str, float]:
+    def readings(self, studies: EmbeddingBatch) -> Mapping[str, float]:
         """The objective's, and each term's value."""
         return {**self.objective.readings(studies), **{name: float(term(studies)) for name, term in self.terms.items()}}

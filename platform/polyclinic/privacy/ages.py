@@ -53,7 +53,7 @@ _WORDS = {
 }
 _OLD = re.compile(r"9\d|1[0-3]\d")
 _OLD_IN_WORDS = re.compile("ninety|hundred|neunzig|hundert|vingt|cent|noventa|novant|cien", re.IGNORECASE)
-_WRITTEN = [(said, re.compile(rf"(?<![^\W_]){pattern}", re.IGNORECASE)) for said, pattern in _WORDS.items()]
+_WRITTEN = [(message, re.compile(rf"(?<![^\W_]){pattern}", re.IGNORECASE)) for message, pattern in _WORDS.items()]
 
 
 def age_spans(text: str) -> Iterator[Span]:
@@ -68,8 +68,8 @@ def age_spans(text: str) -> Iterator[Span]:
     for match in matches(_ORDINAL, text, numbers):
         yield Span(*match.span(), "age", f"{OLDEST}{'th' if len(match['end']) == 2 else match['end']}")
     words = windows(_OLD_IN_WORDS, text)
-    for said, written in _WRITTEN:
-        yield from (Span(*match.span(), "age", said) for match in matches(written, text, words))
+    for message, written in _WRITTEN:
+        yield from (Span(*match.span(), "age", message) for match in matches(written, text, words))
 
 
 _COLUMN_AGE = re.compile(

@@ -165,13 +165,13 @@ def _moved(match: re.Match[str], moving: _Moving) -> Iterator[Span]:
     try:
         before = date(_year(parts[year_at]), _month(parts[month_at]), int(parts[day_at]) if day_at else 1)
         after = moving.moved(before)
-        said = _said(parts, after, moving, year_at, day_at, month_at)
+        message = _said(parts, after, moving, year_at, day_at, month_at)
         if "last" in parts:
-            said |= _last_said(parts, moving.moved(before.replace(day=int(parts["last"]))), after, moving)
+            message |= _last_said(parts, moving.moved(before.replace(day=int(parts["last"]))), after, moving)
     except (ValueError, OverflowError):
         yield Span(start, end, DATE)
         return
-    yield Span(start, end, DATE, _exchanged(match, start, end, said))
+    yield Span(start, end, DATE, _exchanged(match, start, end, message))
     if day_at:
         like = parts.get("name", "")
         yield from _ahead(start, before, moving, month_first=(day_at, month_at) == ("second", "first"), like=like)
@@ -181,10 +181,10 @@ def _moved(match: re.Match[str], moving: _Moving) -> Iterator[Span]:
             )
 
 
-def _exchanged(match: re.Match[str], start: int, end: int, said: dict[str, str]) -> str:
+def _exchanged(match: re.Match[str], start: int, end: int, message: dict[str, str]) -> str:
     text, place, pieces = match.string, start, list[str]()
-    for group in sorted(said, key=match.start):
-        pieces += [text[place : match.start(group)], said[group]]
+    for group in sorted(message, key=match.start):
+        pieces += [text[place : match.start(group)], message[group]]
         place = match.end(group)
     return "".join([*pieces, text[place:end]])
 
@@ -193,22 +193,22 @@ def _said(
     parts: dict[str, str], found: date, moving: _Moving, year_at: str, day_at: str, month_at: str
 ) -> dict[str, str]:
     """What the groups of a match become."""
-    said = {year_at: f"{found.year % 100:02d}" if len(parts[year_at]) == 2 else f"{found.year:04d}"}
-    said[month_at] = (
+    message = {year_at: f"{found.year % 100:02d}" if len(parts[year_at]) == 2 else f"{found.year:04d}"}
+    message[month_at] = (
         _name(parts, found, moving) if month_at == "name" else _padded(found.month, parts[month_at], day_at)
     )
     if day_at:
-        said[day_at] = _day(found.day, parts[day_at], parts[month_at])
+        message[day_at] = _day(found.day, parts[day_at], parts[month_at])
     if "suffix" in parts:
-        said["suffix"] = _suffix(found.day, parts["suffix"])
-    return said
+        message["suffix"] = _suffix(found.day, parts["suffix"])
+    return message
 
 
 def _last_said(parts: dict[str, str], found: date, first: date, moving: _Moving) -> dict[str, str]:
     """What the last day of a range becomes, as in ``January 12-14, 2021``."""
     day = _day(found.day, parts["last"], "")
-    said = {"last": day if found.month == first.month else f"{_name(parts, found, moving)} {day}"}
-    return said | ({"suffix2": _suffix(found.day, parts["suffix2"])} if "suffix2" in parts else {})
+    message = {"last": day if found.month == first.month else f"{_name(parts, found, moving)} {day}"}
+    return message | ({"suffix2": _suffix(found.day, parts["suffix2"])} if "suffix2" in parts else {})
 
 
 def _day(day: int, like: str, month: str) -> str:
@@ -261,9 +261,9 @@ def _ahead(start: int, before: date, moving: _Moving, *, month_first: bool, like
         try:
             month = _month(parts[month_at]) if month_at else before.month
             earlier = date(before.year - (month > before.month), month, int(parts[day_at]))
-            said = _day_said(parts, moving.moved(earlier), moving.moved(before), moving, day_at, month_at, like)
-            stretch = (min(found.start(group) for group in said), start)
-            yield Span(*stretch, DATE, _exchanged(found, *stretch, said))
+            message = _day_said(parts, moving.moved(earlier), moving.moved(before), moving, day_at, month_at, like)
+            stretch = (min(found.start(group) for group in message), start)
+            yield Span(*stretch, DATE, _exchanged(found, *stretch, message))
         except (ValueError, OverflowError):
             break
         start, before = stretch[0], earlier
@@ -305,15 +305,15 @@ def _day_said(
         month_at: group of the month, empty where there is none.
         like: name of the month behind it, empty where that is a number.
     """
-    said = {day_at: _day(found.day, parts[day_at], parts.get(month_at, ""))}
+    message = {day_at: _day(found.day, parts[day_at], parts.get(month_at, ""))}
     if "suffix" in parts:
-        said["suffix"] = _suffix(found.day, parts["suffix"])
+        message["suffix"] = _suffix(found.day, parts["suffix"])
     if month_at:
         name = month_at == "name"
-        said[month_at] = (
+        message[month_at] = (
             month_like(found.month, parts["name"], moving.language, short=False) if name else f"{found.month:02d}"
         )
     elif (found.month, found.year) != (shown.month, shown.year):
         month = f" {month_like(found.month, like, moving.language, short=False)}" if like else f"/{found.month:02d}"
-        said[day_at] += f".{found.month:02d}" if parts.get("sep") == "." and not like else month
-    return said
+        message[day_at] += f".{found.month:02d}" if parts.get("sep") == "." and not like else month
+    return message

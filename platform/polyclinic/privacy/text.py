@@ -1,4 +1,4 @@
-"""Running text without what names a patient: known names first, then names by their surroundings, then shapes.
+"""Find and replace identifying spans of a text.
 
 Each stretch is counted under the rule that found it. A name that no header, no column of the cohort and no label gives,
 and that nothing around shows to be one, is found by a model alone (see ``Tagger``); so are villages and employers.

@@ -8,7 +8,7 @@ from typing import Any
 from polyclinic.deploy.bundle import Bundle, load_bundle
 from polyclinic.deploy.scoring import StudyScorer
 from polyclinic.deploy.scoring.reading import StudyReading, read_study, silent
-from polyclinic.registry.studies import as_sources, is_one, rows_of
+from polyclinic.registry.inputs import as_sources, is_one, rows_of
 
 _AT_ONCE = 32
 

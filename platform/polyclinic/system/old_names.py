@@ -6,10 +6,13 @@ from importlib import import_module
 from typing import Any
 
 OLD_NAMES = {
+    "polyclinic.data.ByLength": "polyclinic.data.LengthBucketOrder",
+    "polyclinic.data.Mixed": "polyclinic.data.StratifiedOrder",
+    "polyclinic.nn.StandInFusion": "polyclinic.nn.PromptPoolFusion",
     "polyclinic.tasks.CompileEncoders": "polyclinic.training.CompileEncoders",
     "polyclinic.tasks.ShardedEncoders": "polyclinic.training.ShardedEncoders",
 }
-"""Old to new; an entry is removed one release after it was written."""
+"""Old to new, for configurations, checkpoints and bundles; an entry is removed one release after it was written."""
 
 
 def forward_old_names(package: str) -> Callable[[str], Any]:

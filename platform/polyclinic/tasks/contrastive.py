@@ -15,12 +15,11 @@ from polyclinic.data import Batch
 from polyclinic.modality import Modality
 from polyclinic.models.towers import build_encoders, build_heads
 from polyclinic.nn import Encoder
-from polyclinic.objectives import Objective, Studies, gather_studies
-from polyclinic.tasks.diagnostics import Diagnostics
-from polyclinic.tasks.encoders import encode_batch, touch
-from polyclinic.tasks.finite import naming_studies, refuse_non_finite
-from polyclinic.tasks.groups import SAME, batch_groups
+from polyclinic.objectives import EmbeddingBatch, Objective, gather_embeddings
+from polyclinic.tasks.encode import encode_batch, zero_dependency
+from polyclinic.tasks.losses import SAME, batch_groups, naming_studies, refuse_non_finite
 from polyclinic.tasks.optimizer import adamw_cosine, clip_gradients
+from polyclinic.tasks.validation import Diagnostics
 
 
 class ContrastivePretraining(L.LightningModule):
@@ -97,11 +96,11 @@ class ContrastivePretraining(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
         """The objective on all modalities, on the fixed subsets and on this step's random ones, averaged."""
         with naming_studies(batch):
-            studies = gather_studies(Studies.of(self(batch), batch.present, batch_groups(batch, self.same)))
+            studies = gather_embeddings(EmbeddingBatch.of(self(batch), batch.present, batch_groups(batch, self.same)))
             chosen = Counter([tuple(studies.embeddings), *self._draw_subsets(list(studies.embeddings))]) + self.subsets
             losses = [weight * self.objective.loss(studies.only(names)) for names, weight in chosen.items()]
         # Where no two modalities meet in the batch, the temperature gets a gradient all the same: of zero.
-        loss: Tensor = sum(losses, start=touch([self.objective], losses[0].device)) / chosen.total()
+        loss: Tensor = sum(losses, start=zero_dependency([self.objective], losses[0].device)) / chosen.total()
         refuse_non_finite(loss, batch)
         self.log("train/loss", loss, batch_size=len(batch))
         self.log("train/scale", self.objective.scale(), batch_size=len(batch))
@@ -113,7 +112,7 @@ class ContrastivePretraining(L.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """The objective on all pairs and on all modalities of this rank's studies, without anything random."""
-        studies = Studies.of(self(batch), batch.present, batch_groups(batch, self.same))
+        studies = EmbeddingBatch.of(self(batch), batch.present, batch_groups(batch, self.same))
         pairs = [self.objective.loss(studies.only(pair)) for pair in combinations(studies.embeddings, 2)]
         self.log("val/loss", self.objective.loss(studies), batch_size=len(batch), sync_dist=True)
         self.log("val/pair_loss", sum(pairs) / len(pairs), batch_size=len(batch), sync_dist=True)

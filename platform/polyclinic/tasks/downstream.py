@@ -13,13 +13,11 @@ from polyclinic.data import Batch, Target
 from polyclinic.modality import Modality
 from polyclinic.models.towers import build_encoders
 from polyclinic.nn import Adapter, ConcatenationFusion, Encoder, Fusion, Readout, StudyNorm
-from polyclinic.tasks.averages import mean_over_ranks
-from polyclinic.tasks.encoders import encode_batch
-from polyclinic.tasks.finite import naming_studies, refuse_non_finite
-from polyclinic.tasks.layer_decay import layer_scales
-from polyclinic.tasks.optimizer import adamw_cosine, clip_gradients
-from polyclinic.tasks.predictions import Predictions
+from polyclinic.tasks.encode import encode_batch
+from polyclinic.tasks.losses import mean_over_ranks, naming_studies, refuse_non_finite
+from polyclinic.tasks.optimizer import adamw_cosine, clip_gradients, layer_scales
 from polyclinic.tasks.targets import Targets
+from polyclinic.tasks.validation import Predictions
 
 
 class Downstream(L.LightningModule):

@@ -13,10 +13,8 @@ from polyclinic.data import Batch
 from polyclinic.modality import Modality
 from polyclinic.models.towers import build_encoders
 from polyclinic.nn import Encoder, MaskableEncoder, MaskedDecoders, Tokens, Visible
-from polyclinic.tasks.averages import mean_over_modalities
-from polyclinic.tasks.dummy_forward import lent_studies
-from polyclinic.tasks.encoders import touch, without_readout
-from polyclinic.tasks.finite import naming_studies, refuse_non_finite
+from polyclinic.tasks.encode import dummy_inputs, without_readout, zero_dependency
+from polyclinic.tasks.losses import mean_over_modalities, naming_studies, refuse_non_finite
 from polyclinic.tasks.masks import Masks, by_modality
 from polyclinic.tasks.optimizer import adamw_cosine, clip_gradients
 
@@ -127,7 +125,7 @@ class MaskedPretraining(L.LightningModule):
         """The mean loss of each modality over the hidden tokens of all ranks, averaged over modalities."""
         losses, zero = self._step("train", batch, self.global_step + 1)
         absent = [encoder for name, encoder in self.encoders.items() if name not in batch.inputs]
-        idle = touch([*absent, *self.decoders.idle(batch.inputs)], batch.labels.device)
+        idle = zero_dependency([*absent, *self.decoders.idle(batch.inputs)], batch.labels.device)
         loss = mean_over_modalities(losses, self.weights, idle + zero)
         refuse_non_finite(loss, batch)
         self.log("train/loss", loss, batch_size=len(batch), sync_dist=True)
@@ -167,7 +165,7 @@ class MaskedPretraining(L.LightningModule):
         self, batch: Batch, hidden: Mapping[str, Bool[Tensor, "_ _"]]
     ) -> tuple[dict[str, Float[Tensor, "_ _"]], Float[Tensor, ""]]:
         """The predictions, and a zero with the graph of encoders that ran for other ranks alone."""
-        lent = lent_studies(self.encoders, batch.inputs, batch.labels.device)
+        lent = dummy_inputs(self.encoders, batch.inputs, batch.labels.device)
         tokens = self._tokens({**batch.inputs, **{name: one.study for name, one in lent.items()}})
         visible = self._visible(tokens, hidden)
         spare = [visible.pop(name).tokens[:0].sum() for name in lent]

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from polyclinic.data import Target
-from polyclinic.tasks.averages import Summed
+from polyclinic.tasks.losses import Summed
 
 
 class Targets(nn.Module):

@@ -1,6 +1,6 @@
 """MLflow: the run's life cycle, its configuration and its figures."""
 
-from polyclinic.tracking.privacy import silence_telemetry
+from polyclinic.tracking.sanitize import silence_telemetry
 
 silence_telemetry()
 

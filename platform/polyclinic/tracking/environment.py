@@ -1,17 +1,22 @@
-"""What a run ran on: versions, code and command line."""
+"""The environment of a run: versions, source code, command line and hardware."""
 
 import os
 import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from time import time
 from typing import Any
 
 import torch
+from mlflow.system_metrics.metrics.base_metrics_monitor import BaseMetricsMonitor
+from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
+from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
 
+from polyclinic.tracking.entries import Metrics
 from polyclinic.tracking.uri import without_password
 
 _DISTRIBUTIONS = (
@@ -109,3 +114,31 @@ def _run_git(folder: Path, settings: Mapping[str, str], *arguments: str) -> str 
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None
+
+
+def system_sampler() -> Callable[[], Metrics]:
+    """A function that measures processor, memory and, where NVML is installed, GPUs; its steps count from zero."""
+    monitors: list[BaseMetricsMonitor] = []
+    for kind in (CPUMonitor, GPUMonitor):
+        try:
+            monitors.append(kind())
+        except (ImportError, RuntimeError):  # no NVML, or no GPU behind it
+            continue
+    taken = 0
+
+    def sample() -> Metrics:
+        nonlocal taken
+        values = _measured(monitors, taken)
+        taken += 1
+        return values
+
+    return sample
+
+
+def _measured(monitors: Sequence[BaseMetricsMonitor], step: int) -> Metrics:
+    now, found = int(time() * 1000), {}
+    for monitor in monitors:
+        monitor.collect_metrics()
+        found.update(monitor.aggregate_metrics())
+        monitor.clear_metrics()
+    return Metrics(tuple((f"system/{name}", float(value), now, step) for name, value in found.items()))

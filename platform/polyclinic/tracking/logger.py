@@ -17,14 +17,13 @@ from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_NAME
 
 from polyclinic.tracking.entries import Ended, Entry, Metrics, Params, Tags
+from polyclinic.tracking.environment import system_sampler
 from polyclinic.tracking.history import History
-from polyclinic.tracking.names import MetricNames, clean_name
+from polyclinic.tracking.lifecycle import reap, run_status, send_left
 from polyclinic.tracking.outbox import Outbox
 from polyclinic.tracking.process import PID, is_alive_elsewhere, process_tags
-from polyclinic.tracking.status import run_status
+from polyclinic.tracking.sanitize import MetricNames, clean_name
 from polyclinic.tracking.store import artifact_location, open_store
-from polyclinic.tracking.system import system_sampler
-from polyclinic.tracking.upkeep import reap, send_left
 from polyclinic.tracking.uri import resolve_uri, without_password
 
 _LONGEST_PARAM = 250

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, cast
 import torch
 import yaml
 
-from polyclinic.cohort.leakage.overlap import Seen
+from polyclinic.cohort.leakage.overlap import TrainingExposure
 
 _SHOWN = 8
 _LONGEST = 1_000_000
@@ -125,13 +125,15 @@ def configuration(text: object) -> dict[str, Any]:
     return config
 
 
-def seen_by(content: dict[str, Any]) -> Seen:
+def exposure_of(content: dict[str, Any]) -> TrainingExposure:
     """The patients and contents that a checkpoint was made from; in words where it was written without them."""
     state = _of_callback(content, "SeenRecord")
     if state:
-        return Seen.of(state)
+        return TrainingExposure.of(state)
     run = str(provenance(content).get("run_id") or "without a name")[:_SHOWN]
-    return Seen(unknown=(f"the checkpoint of run {run} keeps no record of the studies that it was made from",))
+    return TrainingExposure(
+        unknown=(f"the checkpoint of run {run} keeps no record of the studies that it was made from",)
+    )
 
 
 def _of_callback(content: dict[str, Any], key: str) -> Any:

@@ -14,12 +14,12 @@ from torch import nn
 
 from polyclinic import data as data_package
 from polyclinic import tasks
-from polyclinic.cohort.leakage.overlap import Seen
-from polyclinic.data import CohortDataModule, LabelPolicy, Order
+from polyclinic.cohort.leakage.overlap import TrainingExposure
+from polyclinic.data import CohortDataModule, LabelPolicy, OrderStrategy
 from polyclinic.modality import installed_modalities
 from polyclinic.models.build import Builder, first_line, largest_model
 from polyclinic.models.class_table import KINDS, MODULES, ClassTable
-from polyclinic.training.checkpoint_file import configuration, load_checkpoint, provenance, seen_by
+from polyclinic.training.checkpoint_file import configuration, exposure_of, load_checkpoint, provenance
 
 __all__ = ["Restored", "build", "restore", "tasks"]
 
@@ -29,7 +29,7 @@ OWN_MODULES = "POLYCLINIC_MODULES"
 """Environment variable: modules of the user's own, separated by commas, whose classes a checkpoint may name."""
 
 _MODULES = (*MODULES, data_package, tasks)
-_KINDS = (*KINDS, L.LightningModule, LabelPolicy, Order)
+_KINDS = (*KINDS, L.LightningModule, LabelPolicy, OrderStrategy)
 LINKED = frozenset({"modalities", "targets"})
 """Settings of the model that ``data`` gives it."""
 
@@ -55,7 +55,7 @@ class Restored:
     data: CohortDataModule
     settings: Mapping[str, Any]
     trained_on: str
-    seen: Seen
+    seen: TrainingExposure
     run_id: str | None
     tracking_uri: str | None
 
@@ -125,7 +125,7 @@ def _restored(content: dict[str, Any], config: dict[str, Any], *, cohort: Path |
         data=built.data,
         settings=settings,
         trained_on=state["fingerprint"],
-        seen=seen_by(content),
+        seen=exposure_of(content),
         run_id=told.get("run_id"),
         tracking_uri=told.get("tracking_uri"),
     )

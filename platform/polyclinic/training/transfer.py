@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from polyclinic.cohort.leakage.overlap import Seen
+from polyclinic.cohort.leakage.overlap import TrainingExposure
 from polyclinic.data import CohortDataModule
 from polyclinic.files.digest import file_sha256
 from polyclinic.models.build import first_line
 from polyclinic.nn import Encoder, MaskableEncoder, WeightAccount
 from polyclinic.system.terminal import printable
-from polyclinic.training.checkpoint_file import load_checkpoint, provenance, seen_by
+from polyclinic.training.checkpoint_file import exposure_of, load_checkpoint, provenance
 
 _ENCODERS = "encoders."
 _NAMED = 3
@@ -40,7 +40,7 @@ class Move:
     sha256: str
     run_id: str | None
     fingerprint: str | None
-    seen: Seen
+    seen: TrainingExposure
     changed: tuple[str, ...]
 
 
@@ -81,7 +81,7 @@ def move_encoders(checkpoint: Path, task: L.LightningModule, data: CohortDataMod
         sha256=file_sha256(checkpoint),
         run_id=provenance(content).get("run_id"),
         fingerprint=fitted.get("fingerprint"),
-        seen=seen_by(content),
+        seen=exposure_of(content),
         changed=tuple(_changed(fitted.get("settings", {}), data, shared)),
     )
 

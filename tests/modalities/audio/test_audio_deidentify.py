@@ -53,8 +53,8 @@ def test_samples_stay_and_tags_go(kind: str, encoding: str, suffix: str, kept: s
     before, after = Audio().read(source), Audio().read(written)
     np.testing.assert_array_equal(after.samples, before.samples)
     assert after.rate == before.rate
-    assert [one.code for one in Audio().concerns(written, after)] == [
-        one.code for one in Audio().concerns(source, before) if one.code != "header-identifiers"
+    assert [one.code for one in Audio().issues(written, after)] == [
+        one.code for one in Audio().issues(source, before) if one.code != "header-identifiers"
     ]
 
 

@@ -8,8 +8,8 @@ import soundfile
 
 from polyclinic.modality import UnreadableSource
 from polyclinic_audio import Audio
-from polyclinic_audio.container import refuse_truncated
-from polyclinic_audio.mpeg import parse_header
+from polyclinic_audio.reading.container import refuse_truncated
+from polyclinic_audio.reading.mpeg import parse_header
 from polyclinic_audio.recording import Recording
 
 RATE = 8000
@@ -183,7 +183,7 @@ def test_joined_mpeg_streams_are_read_whole_or_refused(tmp_path: Path) -> None:
     for content in (one + one, bare + bare, one + bare, bare + one, one + b"ID3\x03\0\0\0\0\0\x02ab" + one):
         path.write_bytes(content)
         assert abs(len(Audio().read(path).samples) - 2 * _counted(bare)) < 576
-    for content, said in [
+    for content, message in [
         (bare + other, "different rate"),
         (bare[:-7], "cut short in the middle"),
         (one[: len(one) - _last_frame(one)], "cut short: got"),
@@ -192,7 +192,7 @@ def test_joined_mpeg_streams_are_read_whole_or_refused(tmp_path: Path) -> None:
         (b"\xff\xfb\x00\xc4" + bare, "free format"),
     ]:
         path.write_bytes(content)
-        with pytest.raises(UnreadableSource, match=said):
+        with pytest.raises(UnreadableSource, match=message):
             Audio(max_seconds=9.0).read(path)
 
 
@@ -251,10 +251,10 @@ def test_rf64_with_another_long_chunk_is_read(tmp_path: Path) -> None:
         Audio().read(tmp_path / "a.wav")
 
 
-@pytest.mark.parametrize(("suffix", "said"), [("flac", "several FLAC"), ("ogg", "several OGG")])
-def test_joined_files_are_refused_rather_than_half_read(tmp_path: Path, suffix: str, said: str) -> None:
+@pytest.mark.parametrize(("suffix", "message"), [("flac", "several FLAC"), ("ogg", "several OGG")])
+def test_joined_files_are_refused_rather_than_half_read(tmp_path: Path, suffix: str, message: str) -> None:
     path = _write(tmp_path / f"a.{suffix}", TONE)
     content = path.read_bytes()
     path.write_bytes(content + content)
-    with pytest.raises(UnreadableSource, match=said):
+    with pytest.raises(UnreadableSource, match=message):
         Audio().read(path)

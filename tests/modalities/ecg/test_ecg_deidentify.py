@@ -12,7 +12,7 @@ from pydicom.data import get_testdata_file
 from polyclinic.modality import Identity, UnreadableSource
 from polyclinic.modality.physiology import Patient
 from polyclinic_ecg import ECG
-from polyclinic_ecg.quiet_wfdb import wfdb
+from polyclinic_ecg.reading.quiet_wfdb import wfdb
 
 REAL = Path(__file__).parents[4] / "shared/real/ptbdb/s0010_re.hea"
 SECRET = "DOE^JOHN"
@@ -223,7 +223,7 @@ def test_a_dicom_waveform_keeps_its_samples_under_a_clean_header(tmp_path: Path)
     assert clean.StudyDate == f"{date(2024, 3, 5) + timedelta(IDENTITY.days):%Y%m%d}"
     assert clean.PatientID == IDENTITY.patient_id
     assert clean.StudyInstanceUID == IDENTITY.uid(dataset.StudyInstanceUID)
-    assert [one.code for one in ECG().concerns(written, ECG().read(written))] == []
+    assert [one.code for one in ECG().issues(written, ECG().read(written))] == []
     same(tmp_path / "study.dcm", written)
     assert SECRET in ECG().names(tmp_path / "study.dcm")
 

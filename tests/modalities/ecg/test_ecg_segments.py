@@ -8,7 +8,7 @@ import pytest
 
 from polyclinic.modality import UnreadableSource
 from polyclinic_ecg import ECG
-from polyclinic_ecg.quiet_wfdb import wfdb
+from polyclinic_ecg.reading.quiet_wfdb import wfdb
 from polyclinic_ecg.recording import LEADS, Electrocardiogram
 
 RATE = 100

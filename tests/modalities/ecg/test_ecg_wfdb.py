@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from polyclinic.modality import UnreadableSource
-from polyclinic_ecg import ECG, wfdb_samples
-from polyclinic_ecg.quiet_wfdb import wfdb
+from polyclinic_ecg import ECG
+from polyclinic_ecg.reading import wfdb_samples
+from polyclinic_ecg.reading.quiet_wfdb import wfdb
 from polyclinic_ecg.recording import LEADS
 
 # wfdb 4.3 writes through pandas calls that pandas 3 deprecates; the plugin itself does not write with it.

@@ -48,7 +48,7 @@ def save(folder: Path, *groups: Dataset) -> Path:
 
 
 def codes(path: Path) -> dict[str, str]:
-    found = {entry.code: entry.severity for entry in ECG().concerns(path, ECG().read(path))}
+    found = {entry.code: entry.severity for entry in ECG().issues(path, ECG().read(path))}
     return {code: severity for code, severity in found.items() if code != "header-identifiers"}
 
 
@@ -107,15 +107,15 @@ def test_groups_of_one_time_complete_each_other(tmp_path: Path) -> None:
 
 
 def test_groups_that_cannot_be_right_are_refused(tmp_path: Path) -> None:
-    for changes, said in [
+    for changes, message in [
         ({"MultiplexGroupTimeOffset": 1e9}, "values"),
         ({"NumberOfWaveformSamples": 9999}, "header declares"),
         ({"WaveformOriginality": "DERIVED"}, "derived"),
         ({"MultiplexGroupLabel": "Average beat"}, "derived"),
     ]:
         parts = [group(ALL[:3], 0, 2.5), group(ALL[3:6], 2.5, 2.5, **changes)]
-        with pytest.raises(UnreadableSource, match=said):
-            ECG().read(save(tmp_path, *(parts if said in ("values", "header declares") else parts[1:])))
+        with pytest.raises(UnreadableSource, match=message):
+            ECG().read(save(tmp_path, *(parts if message in ("values", "header declares") else parts[1:])))
 
 
 @pytest.mark.public_report(21)

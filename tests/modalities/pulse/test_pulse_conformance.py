@@ -2,7 +2,7 @@
 
 from polyclinic.modality import Modality
 from polyclinic.testing import ModalityConformance
-from pulse import Pulse
+from pulse_plugin import Pulse
 
 
 class TestPulse(ModalityConformance):

@@ -25,7 +25,7 @@ def test_a_file_becomes_a_clean_file_of_utf_8(tmp_path: Path) -> None:
     moved = IDENTITY.text("5 March 2024")[0]
     assert text == f"Patient name: ___\nMRN ___\nFINDINGS: Mr ___ has no œdema since {moved}.\nDr. ___"
     assert found.removed == {"known name": 1, "titled name": 2, "number": 1, "date": 1}
-    assert [one.code for one in Report().concerns(tmp_path / "abc.txt", Report().read(tmp_path / "abc.txt"))] == []
+    assert [one.code for one in Report().issues(tmp_path / "abc.txt", Report().read(tmp_path / "abc.txt"))] == []
 
 
 def test_text_of_a_table_stays_in_the_table(tmp_path: Path) -> None:

@@ -59,11 +59,11 @@ def test_code_pages_are_read_rightly_or_asked_for(tmp_path: Path, text: str, enc
 @pytest.mark.public_report(18)
 def test_a_detected_encoding_is_reported_and_a_set_one_is_not(tmp_path: Path) -> None:
     path = stored(tmp_path, RUSSIAN.encode("koi8-r"))
-    (entry,) = Report().concerns(path, Report().read(path))
+    (entry,) = Report().issues(path, Report().read(path))
     assert (entry.severity, entry.code) == ("note", "detected-encoding")
-    assert entry.said.startswith("its bytes are not UTF-8 and were found to be koi8-r: set `encoding`")
+    assert entry.message.startswith("its bytes are not UTF-8 and were found to be koi8-r: set `encoding`")
     told = Report(encoding="koi8-r")
-    assert list(told.concerns(path, told.read(path))) == []
+    assert list(told.issues(path, told.read(path))) == []
     cleaned = told.deidentify(path, tmp_path / "out", Identity(key=b"k" * 32, patient="1", names=()), suspects=False)
     assert isinstance(cleaned.source, Path)
     assert cleaned.source.read_text(encoding="utf-8") == RUSSIAN

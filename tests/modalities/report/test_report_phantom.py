@@ -41,9 +41,9 @@ def test_the_phrase_bank_shares_words_between_both_answers() -> None:
         assert len(set(phrases.negative)) >= 4, finding
         assert not set(phrases.positive) & set(phrases.negative)
         assert all(_NEGATION.search(sentence) for sentence in phrases.negative), finding
-        said, denied = (set(re.findall(r"\w+", " ".join(side))) for side in (phrases.positive, phrases.negative))
-        assert set(phrases.noun.split()) <= said | denied | {"of", "the"}
-        assert set(phrases.noun.split()) & said & denied
+        message, denied = (set(re.findall(r"\w+", " ".join(side))) for side in (phrases.positive, phrases.negative))
+        assert set(phrases.noun.split()) <= message | denied | {"of", "the"}
+        assert set(phrases.noun.split()) & message & denied
 
 
 def test_mentions_follow_their_rates() -> None:

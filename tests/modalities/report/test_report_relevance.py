@@ -9,7 +9,7 @@ from matplotlib.text import Text
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from polyclinic_report import Report
-from polyclinic_report.relevance import word_relevance
+from polyclinic_report.drawing import word_relevance
 
 TEXT = "No effusion. Heart 3.5 cm (mild): x-ray of the 2nd day; pneumothorax not seen."
 

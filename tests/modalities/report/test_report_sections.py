@@ -2,7 +2,7 @@ import pytest
 
 from polyclinic.modality import UnreadableSource
 from polyclinic_report import Report
-from polyclinic_report.sections import split_sentences
+from polyclinic_report.reading.sections import split_sentences
 
 _WHOLE = """INDICATION: Cough.
 

@@ -9,7 +9,7 @@ from polyclinic.modality import Item
 from polyclinic.modality.physiology import Patient
 from polyclinic_report import Report
 from polyclinic_report.phantom import compose_report
-from polyclinic_report.sections import split_sentences
+from polyclinic_report.reading.sections import split_sentences
 
 _TEXTS = [
     compose_report(Patient(rng).visit(rng), rng) for rng in (np.random.default_rng([7, seed]) for seed in range(80))

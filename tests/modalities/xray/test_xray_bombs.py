@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from golden.dicom import generate
 from PIL import Image
 from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, get_frame
 
-from golden.dicom import generate
 from polyclinic.modality import UnreadableSource
 from polyclinic_xray import XRay
 from polyclinic_xray.inflated import MAX_INFLATED
@@ -84,8 +84,8 @@ def test_a_deflated_file_that_is_cut_is_refused(tmp_path: Path) -> None:
 def test_tags_that_claim_more_pixels_than_there_are_are_refused(tmp_path: Path, name: str) -> None:
     dataset = golden(name)
     dataset.Rows = dataset.Columns = 8_900
-    said = reason(save(dataset, tmp_path))
-    assert any(part in said for part in ("8900 x 8900", "cannot be decoded")), said
+    message = reason(save(dataset, tmp_path))
+    assert any(part in message for part in ("8900 x 8900", "cannot be decoded")), message
     dataset.Rows = dataset.Columns = 65_535
     assert "65535 x 65535 pixels; expected 1 to 80,000,000" in reason(save(dataset, tmp_path))
 
@@ -98,9 +98,9 @@ def test_a_frame_that_claims_more_pixels_than_the_tags_is_refused(tmp_path: Path
     place = frame.index(marker) + ROWS_BEHIND[marker]
     size = 4 if marker == b"\xff\x51" else 2
     frame[place - (size == 4) * 2 : place - (size == 4) * 2 + 2 * size] = b"\xff" * (2 * size)
-    said = reason(save(with_frame(dataset, bytes(frame)), tmp_path))
-    assert "code stream of" in said
-    assert "expected 32 x 32 x 1 as the tags say" in said
+    message = reason(save(with_frame(dataset, bytes(frame)), tmp_path))
+    assert "code stream of" in message
+    assert "expected 32 x 32 x 1 as the tags say" in message
 
 
 def test_frames_without_a_header_and_pixels_without_a_frame_are_refused(tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ from polyclinic.cli import main
 from polyclinic.modality import Identity, UnreadableSource
 from polyclinic.modality.physiology import Patient
 from polyclinic_xray import XRay, ocr
-from polyclinic_xray.burned_in import Word
 from polyclinic_xray.ocr import Box
+from polyclinic_xray.reading.burned_in import Word
 
 GOLDEN = sorted((Path(__file__).parents[2] / "golden/dicom").glob("*.dcm"))
 SECRET = "DOE^JOHN"
@@ -127,7 +127,7 @@ def test_a_header_says_what_was_done(tmp_path: Path) -> None:
     assert dataset.LongitudinalTemporalInformationModified == "MODIFIED"
     codes = [(item.CodeValue, item.CodingSchemeDesignator) for item in dataset.DeidentificationMethodCodeSequence]
     assert codes == [("113100", "DCM"), ("113107", "DCM"), ("113108", "DCM")]
-    assert [one.code for one in XRay().concerns(tmp_path / "out/abc.dcm", XRay().read(tmp_path / "out/abc.dcm"))] == []
+    assert [one.code for one in XRay().issues(tmp_path / "out/abc.dcm", XRay().read(tmp_path / "out/abc.dcm"))] == []
 
 
 def test_dates_move_together_times_stay_births_go_and_great_ages_are_ninety(tmp_path: Path) -> None:
@@ -344,16 +344,16 @@ def test_nothing_is_declared_where_nothing_is_blacked_out(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("edges", "said"), [((0, 20, 0, 20), "after 3 rounds"), ((0, 300, 0, 200), "expected at most")]
+    ("edges", "message"), [((0, 20, 0, 20), "after 3 rounds"), ((0, 300, 0, 200), "expected at most")]
 )
 def test_words_that_cannot_be_blacked_out_leave_nothing(
-    edges: tuple[int, int, int, int], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    edges: tuple[int, int, int, int], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     word = Word(Box(*edges), frozenset({"ocr"}))
     monkeypatch.setattr("polyclinic_xray.deidentify.words_in", lambda source, raw: [word])
     source = as_dicom(tmp_path, twelve_bits("R"))
     (tmp_path / "out").mkdir()
-    with pytest.raises(UnreadableSource, match=said):
+    with pytest.raises(UnreadableSource, match=message):
         XRay().redact(source, tmp_path / "out/abc", IDENTITY)
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -384,8 +384,8 @@ def test_the_command_blacks_words_out_on_request(tmp_path: Path) -> None:
     assert sum(count for kind, count in removed.items() if kind.startswith("words blacked out")) == 2
     check = ["cohort", "check", str(tmp_path / "redacted/cohort.yaml"), "--workers", "0"]
     main([*check, "--json", str(tmp_path / "check.json")])
-    found = json.loads((tmp_path / "check.json").read_text())["modalities"]["xray"]["concerns"]
-    assert "burned-in-text" not in {concern["code"] for concern in found}
+    found = json.loads((tmp_path / "check.json").read_text())["modalities"]["xray"]["issues"]
+    assert "burned-in-text" not in {issue["code"] for issue in found}
 
 
 def plant_pictures(dataset: Dataset) -> None:

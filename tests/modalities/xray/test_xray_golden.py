@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from golden.dicom import generate
 from pydicom import uid
 from pydicom.dataset import Dataset
 
-from golden.dicom import generate
 from polyclinic.modality import UnreadableSource
 from polyclinic_xray import XRay
-from polyclinic_xray.decoders import decoders
 from polyclinic_xray.radiograph import Radiograph
+from polyclinic_xray.reading.decoders import decoders
 
 FILES = generate.FOLDER
 CASES = generate.cases()
@@ -85,7 +85,7 @@ def test_a_decoder_that_is_missing_is_told_as_missing(monkeypatch: pytest.Monkey
             raise PackageNotFoundError
         return "1.0"
 
-    monkeypatch.setattr("polyclinic_xray.decoders.version", version)
+    monkeypatch.setattr("polyclinic_xray.reading.decoders.version", version)
     assert decoders()[uid.JPEGLSLossless] == ("", "")
     assert decoders()[uid.JPEG2000][0] == "pylibjpeg-openjpeg 1.0"
 
@@ -96,9 +96,9 @@ def test_a_syntax_without_a_decoder_is_refused_by_name(tmp_path: Path, syntax: s
     dataset.NumberOfFrames = 2
     dataset.file_meta.TransferSyntaxUID = uid.UID(syntax)
     dataset.set_original_encoding(False, True)
-    said = reason(save(dataset, tmp_path))
-    assert f"no decoder for transfer syntax {syntax}" in said
-    assert name in said
+    message = reason(save(dataset, tmp_path))
+    assert f"no decoder for transfer syntax {syntax}" in message
+    assert name in message
 
 
 @pytest.mark.parametrize(

@@ -301,4 +301,4 @@ def test_unusable_spacing_is_ignored_and_reported(tmp_path: Path, spacing: list[
     path.write_bytes(content.replace(b"0.5\\0.5 ", text))
     raw = plugin.read(path)
     assert raw.pixel_aspect == 1.0
-    assert "pixel-spacing" in {concern.code for concern in plugin.concerns(path, raw)}
+    assert "pixel-spacing" in {issue.code for issue in plugin.issues(path, raw)}

@@ -7,7 +7,7 @@ import pytest
 
 from polyclinic.cohort import read_cohort, write_phantom_cohort
 from polyclinic.modality.physiology import ABSENT, FINDINGS, JOINT_FINDING, PRESENT, Patient, as_record
-from pulse import Pulse
+from pulse_plugin import Pulse
 
 
 def test_prevalences_and_severities() -> None:

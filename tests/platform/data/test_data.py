@@ -8,7 +8,7 @@ import torch
 
 from polyclinic.cohort import read_cohort
 from polyclinic.data import Batch, CohortDataModule, StudySampler
-from pulse import Pulse
+from pulse_plugin import Pulse
 
 
 def _module(cohort: Path, **settings: object) -> CohortDataModule:

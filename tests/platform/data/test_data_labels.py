@@ -9,7 +9,7 @@ import yaml
 
 from polyclinic.cohort import Study, Target, read_cohort
 from polyclinic.data import CohortDataModule, LabelPolicy
-from pulse import Pulse
+from pulse_plugin import Pulse
 
 NAN = float("nan")
 TARGETS = (Target(name="edema"), Target(name="age", kind="quantity"))

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from polyclinic.data.fraction import patient_fraction
+from polyclinic.data.labels import patient_fraction
 
 IDS = [f"P{row // 3}" for row in range(600)]
 

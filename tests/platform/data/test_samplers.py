@@ -10,9 +10,8 @@ import pytest
 
 from polyclinic.cohort import Study
 from polyclinic.data import CohortDataModule
-from polyclinic.data.lengths import ByLength
-from polyclinic.data.mixing import Mixed, Order, OrderedSampler
-from pulse import Pulse
+from polyclinic.data.samplers import LengthBucketOrder, OrderedSampler, OrderStrategy, StratifiedOrder
+from pulse_plugin import Pulse
 
 SITES = {"large": 61, "small": 30, "rare": 9}
 KINDS = [site for site, count in SITES.items() for _ in range(count)]
@@ -28,7 +27,7 @@ def _study(place: int, *, site: str = "", **sources: str) -> Study:
 STUDIES = [_study(place, site=site, note="x") for place, site in enumerate(KINDS)]
 
 
-def _steps(order: Order, studies: list[Study], *, world: int, batch: int, epoch: int = 0) -> list[list[int]]:
+def _steps(order: OrderStrategy, studies: list[Study], *, world: int, batch: int, epoch: int = 0) -> list[list[int]]:
     """The studies of each step of all ranks, as their samplers give them."""
     ranks = []
     for rank in range(world):
@@ -46,15 +45,15 @@ def _steps(order: Order, studies: list[Study], *, world: int, batch: int, epoch:
 
 def test_each_step_holds_of_each_kind_what_its_share_is() -> None:
     seen = []
-    for step in _steps(Mixed(by="site"), STUDIES, world=1, batch=10):
+    for step in _steps(StratifiedOrder(by="site"), STUDIES, world=1, batch=10):
         counts = Counter(KINDS[index] for index in step)
         assert all(abs(counts[site] - count / 10) < 1 for site, count in SITES.items())
         seen += step
     assert sorted(seen) == list(range(100))
 
 
-@pytest.mark.parametrize("order", [Mixed(by="site"), ByLength(modality="note", window=3)])
-def test_ranks_together_take_the_step_that_one_process_takes(order: Order) -> None:
+@pytest.mark.parametrize("order", [StratifiedOrder(by="site"), LengthBucketOrder(modality="note", window=3)])
+def test_ranks_together_take_the_step_that_one_process_takes(order: OrderStrategy) -> None:
     one = _steps(order, STUDIES, world=1, batch=12)
     three = _steps(order, STUDIES, world=3, batch=4)
     assert [sorted(step) for step in three] == [sorted(step) for step in one]
@@ -63,7 +62,7 @@ def test_ranks_together_take_the_step_that_one_process_takes(order: Order) -> No
 
 
 def test_a_small_cohort_is_repeated_with_other_augmentation_and_a_large_one_cut() -> None:
-    order = Mixed(by="site", shares={"large": 1, "small": 1, "rare": 2})
+    order = StratifiedOrder(by="site", shares={"large": 1, "small": 1, "rare": 2})
     sampler = OrderedSampler(order=order, studies=STUDIES, batch_size=8, seed=0, rank=0, world=1, views=2)
     places = list(sampler)
     assert len(places) == len(set(places)) == 200
@@ -78,10 +77,10 @@ def test_a_small_cohort_is_repeated_with_other_augmentation_and_a_large_one_cut(
 def test_subsets_of_modalities_are_spread_and_a_share_of_none_leaves_out() -> None:
     kinds = [{"a": "1", "b": "1"}, {"a": "1"}, {"b": "1"}, {}]
     studies = [_study(place, **kinds[place % 4]) for place in range(40)]
-    for step in _steps(Mixed(by="modalities"), studies, world=2, batch=4):
+    for step in _steps(StratifiedOrder(by="modalities"), studies, world=2, batch=4):
         assert Counter(index % 4 for index in step) == {0: 2, 1: 2, 2: 2, 3: 2}
     shares = {"a+b": 1.0, "a": 1.0, "b": 0.0, "none": 0.0}
-    for step in _steps(Mixed(by="modalities", shares=shares), studies, world=1, batch=10):
+    for step in _steps(StratifiedOrder(by="modalities", shares=shares), studies, world=1, batch=10):
         assert Counter(index % 4 for index in step) == {0: 5, 1: 5}
 
 
@@ -93,7 +92,7 @@ def test_steps_are_alike_in_length_and_so_are_ranks(tmp_path: Path) -> None:
         file = tmp_path / f"{place}.txt"
         file.write_text("x" * int(length))
         studies.append(_study(place, note=file if place % 2 else "x" * int(length)))  # type: ignore[arg-type]
-    steps = _steps(ByLength(modality="note"), studies, world=2, batch=4)
+    steps = _steps(LengthBucketOrder(modality="note"), studies, world=2, batch=4)
     padded = sum(max(lengths[step]) * len(step) for step in steps)
     plain = sum(max(lengths[step]) * len(step) for step in rng.permutation(96).reshape(-1, 8))
     assert padded < 1.1 * lengths.sum()
@@ -106,13 +105,13 @@ def test_steps_are_alike_in_length_and_so_are_ranks(tmp_path: Path) -> None:
 
 def test_studies_without_the_text_do_not_flock_together() -> None:
     studies = [_study(place, **({"note": "x" * (1 + place)} if place % 2 else {})) for place in range(200)]
-    for step in _steps(ByLength(modality="note"), studies, world=1, batch=20):
+    for step in _steps(LengthBucketOrder(modality="note"), studies, world=1, batch=20):
         assert 2 <= sum(index % 2 for index in step) <= 18
 
 
-@pytest.mark.parametrize("order", [Mixed(by="modalities"), ByLength(modality="note")])
+@pytest.mark.parametrize("order", [StratifiedOrder(by="modalities"), LengthBucketOrder(modality="note")])
 @pytest.mark.parametrize("count", [1, 2, 5])
-def test_fewer_studies_than_a_step_are_all_taken(order: Order, count: int) -> None:
+def test_fewer_studies_than_a_step_are_all_taken(order: OrderStrategy, count: int) -> None:
     studies = [_study(place, note="x" * place) for place in range(count)]
     sampler = OrderedSampler(order=order, studies=studies, batch_size=8, seed=0, rank=0, world=1, views=1)
     assert sorted(index for _, index, _ in sampler) == list(range(count))
@@ -121,7 +120,7 @@ def test_fewer_studies_than_a_step_are_all_taken(order: Order, count: int) -> No
 def test_loader_takes_the_order_in_training_alone(pulse_cohort: Path) -> None:
     modalities = {name: Pulse() for name in ("first", "second")}
     data = CohortDataModule(
-        cohort=pulse_cohort, modalities=modalities, batch_size=16, order=Mixed(by="modalities"), views=2
+        cohort=pulse_cohort, modalities=modalities, batch_size=16, order=StratifiedOrder(by="modalities"), views=2
     )
     studies = {study.study_id: "+".join(sorted(study.sources)) for study in data.studies("train")}
     total = Counter(studies.values())
@@ -139,15 +138,23 @@ def test_loader_takes_the_order_in_training_alone(pulse_cohort: Path) -> None:
 @pytest.mark.parametrize(
     ("order", "message"),
     [
-        (lambda: Mixed(by="ward").draw(STUDIES, together=4, rng=np.random.default_rng()), r"`by: ward`.*\['site'\]"),
         (
-            lambda: Mixed(by="site", shares={"large": 1.0}).draw(STUDIES, together=4, rng=np.random.default_rng()),
+            lambda: StratifiedOrder(by="ward").draw(STUDIES, global_batch_size=4, rng=np.random.default_rng()),
+            r"`by: ward`.*\['site'\]",
+        ),
+        (
+            lambda: StratifiedOrder(by="site", shares={"large": 1.0}).draw(
+                STUDIES, global_batch_size=4, rng=np.random.default_rng()
+            ),
             r"got shares of \['large'\], expected one of each kind .*\['large', 'rare', 'small'\]",
         ),
-        (lambda: Mixed(by="site", shares={"large": 0.0}), "not all 0"),
-        (lambda: Mixed(by="site", shares={"large": -1.0, "small": 2.0}), "0 or more"),
-        (lambda: ByLength(modality="scan").draw(STUDIES, together=4, rng=np.random.default_rng()), r"\['note'\]"),
-        (lambda: ByLength(modality="note", window=0), "window 0"),
+        (lambda: StratifiedOrder(by="site", shares={"large": 0.0}), "not all 0"),
+        (lambda: StratifiedOrder(by="site", shares={"large": -1.0, "small": 2.0}), "0 or more"),
+        (
+            lambda: LengthBucketOrder(modality="scan").draw(STUDIES, global_batch_size=4, rng=np.random.default_rng()),
+            r"\['note'\]",
+        ),
+        (lambda: LengthBucketOrder(modality="note", window=0), "window 0"),
     ],
 )
 def test_bad_settings_are_named(order: object, message: str) -> None:

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from hostile_modules import plant, ran
+from no_network import unplugged
 from polyclinic.cli import main
-from unplugged import unplugged
 
 pytestmark = pytest.mark.processes
 

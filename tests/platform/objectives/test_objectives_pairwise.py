@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from polyclinic.objectives import Clip, Cwcl, MixupContrast, Siglip, SimilarityMatching, Studies
+from polyclinic.objectives import Clip, Cwcl, EmbeddingBatch, MixupContrast, Siglip, SimilarityMatching
 from polyclinic.objectives.pairwise import PairwiseObjective
 
 N, D = 7, 5
@@ -186,7 +186,9 @@ def test_score_is_the_mean_over_present_queries() -> None:
 
 
 def test_negatives_are_counted() -> None:
-    studies = Studies.of(_embeddings("abc"), {n: torch.arange(N) < (7 if n != "c" else 3) for n in "abc"}, GROUPS)
+    studies = EmbeddingBatch.of(
+        _embeddings("abc"), {n: torch.arange(N) < (7 if n != "c" else 3) for n in "abc"}, GROUPS
+    )
     mates = {7: (3 * 2 + 2 * 1) / 7, 3: 2 / 3}
     expected = ((6 - mates[7]) + 2 * (2 - mates[3])) / 3
     assert Clip().negatives(studies) == pytest.approx(expected)

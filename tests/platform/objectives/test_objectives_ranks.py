@@ -9,23 +9,23 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from mlflow_servers import free_port
 from polyclinic.objectives import (
     AlignmentUniformity,
     Clip,
     Cwcl,
+    EmbeddingBatch,
     IntraModal,
     MixupContrast,
     Objective,
     ReliabilityGate,
     Siglip,
     SimilarityMatching,
-    Studies,
     Symile,
     WithTerms,
-    gather_studies,
+    gather_embeddings,
 )
-from rank_runs import run_ranks
-from servers import free_port
+from ranks import run_ranks
 
 pytestmark = pytest.mark.processes
 
@@ -95,7 +95,9 @@ def _gradients(towers: nn.Module, rows: slice, absent: bool, groups: Tensor | No
 def _alone(kind: str, rows: slice) -> Tensor:
     """The loss of one rank's own studies, as validation takes it: ranks differ in them, and in their number."""
     inputs, _ = _batch(absent=False)
-    studies = Studies.of({name: value[rows].repeat(1, 2)[:, :D] for name, value in inputs.items()}, None, GROUPS[rows])
+    studies = EmbeddingBatch.of(
+        {name: value[rows].repeat(1, 2)[:, :D] for name, value in inputs.items()}, None, GROUPS[rows]
+    )
     return _towers(kind).objective.eval().loss(studies).detach()
 
 
@@ -114,7 +116,9 @@ def _rank(rank: int, port: int, out: Path) -> None:
     inputs, present = _batch(absent=True)
     told["alone"] = {kind: _alone(kind, rows) for kind in FAMILY}
     mine = {name: value[rows] for name, value in inputs.items()}
-    joined = gather_studies(Studies.of(mine, {name: value[rows] for name, value in present.items()}, GROUPS[rows]))
+    joined = gather_embeddings(
+        EmbeddingBatch.of(mine, {name: value[rows] for name, value in present.items()}, GROUPS[rows])
+    )
     told["joined"] = {**joined.embeddings, **{f"{name}?": value for name, value in joined.present.items()}}
     told["joined"]["groups"] = joined.groups
     told["negatives"] = {kind: torch.tensor(_towers(kind).objective.negatives(joined)) for kind in FAMILY}
@@ -162,7 +166,7 @@ def test_studies_that_were_not_gathered_are_the_ranks_own(ranks: list[dict[str, 
 
 
 def test_negatives_are_those_of_the_joined_batch(ranks: list[dict[str, dict[str, Tensor]]]) -> None:
-    whole = Studies.of(*_batch(absent=True), GROUPS)
+    whole = EmbeddingBatch.of(*_batch(absent=True), GROUPS)
     for kind in FAMILY:
         expected = _towers(kind).objective.negatives(whole)
         assert [float(rank["negatives"][kind]) for rank in ranks] == [pytest.approx(expected)] * 2

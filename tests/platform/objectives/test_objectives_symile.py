@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from polyclinic.objectives import Clip, Objective, Studies, Symile
+from polyclinic.objectives import Clip, EmbeddingBatch, Objective, Symile
 
 N, D = 6, 5
 GROUPS = torch.tensor([0, 1, 0, 2, 1, 0])
@@ -165,13 +165,13 @@ def test_half_precision_embeddings_are_contrasted_in_single() -> None:
     ],
 )
 def test_negatives_are_counted(settings: dict[str, object], names: str, groups: Tensor | None, expected: float) -> None:
-    studies = Studies.of(_embeddings(names), None, groups)
+    studies = EmbeddingBatch.of(_embeddings(names), None, groups)
     assert Symile(**settings).double().negatives(studies) == pytest.approx(expected)
 
 
 def test_shuffled_negatives_of_the_own_group_are_not_counted() -> None:
     objective = Symile(negatives="shuffled").double()
-    everyone = Studies.of(_embeddings("abc"), None, torch.zeros(N, dtype=torch.int64))
+    everyone = EmbeddingBatch.of(_embeddings("abc"), None, torch.zeros(N, dtype=torch.int64))
     assert objective.negatives(everyone) == 0
     assert objective.loss(everyone) == 0
 

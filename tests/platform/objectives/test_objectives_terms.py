@@ -10,14 +10,14 @@ from torch import Tensor
 from polyclinic.objectives import (
     AlignmentUniformity,
     Clip,
+    EmbeddingBatch,
     IntraModal,
     ReliabilityGate,
-    Studies,
     Symile,
     Term,
     WithTerms,
 )
-from polyclinic.objectives.geometry import effective_rank, modality_gap
+from polyclinic.objectives.functional import effective_rank, modality_gap
 
 N, D = 6, 4
 GROUPS = torch.tensor([0, 1, 0, 2, 1, 0])
@@ -47,7 +47,7 @@ def test_alignment_and_uniformity(cross: bool) -> None:
         x, y = unit[one], unit[other]
         aligned = torch.stack([(x[i] - y[i]).pow(2).sum() for i in range(N)]).mean()
         losses.append(aligned + (_spread(x, x) + _spread(y, y)) / 2 + (_spread(x, y) if cross else 0.0))
-    _compare(AlignmentUniformity(cross=cross)(Studies.of(here)), sum(losses) / 3, here, there)
+    _compare(AlignmentUniformity(cross=cross)(EmbeddingBatch.of(here)), sum(losses) / 3, here, there)
 
 
 def test_views_and_groups_belong_together_within_a_modality() -> None:
@@ -61,9 +61,9 @@ def test_views_and_groups_belong_together_within_a_modality() -> None:
                 logits = torch.stack([10.0 * x[i] @ x[j] for j in range(N) if j != i])
                 rows.append(-sum(10.0 * x[i] @ x[j] - logits.logsumexp(0) for j in mates) / len(mates))
         losses.append(sum(rows) / len(rows))
-    found = IntraModal()(Studies.of(here, None, GROUPS))
+    found = IntraModal()(EmbeddingBatch.of(here, None, GROUPS))
     _compare(found, sum(losses) / 2, here, there)
-    assert IntraModal()(Studies.of(here)) == 0
+    assert IntraModal()(EmbeddingBatch.of(here)) == 0
 
 
 def _compare(found: Tensor, expected: Tensor, here: dict[str, Tensor], there: dict[str, Tensor]) -> None:
@@ -77,7 +77,7 @@ def _compare(found: Tensor, expected: Tensor, here: dict[str, Tensor], there: di
 def test_terms_add_to_the_loss_and_not_to_the_score() -> None:
     inner, term = Clip().double(), AlignmentUniformity(weight=0.25)
     both, e = WithTerms(objective=inner, terms={"spread": term}), _embeddings("abc")
-    studies = Studies.of(e)
+    studies = EmbeddingBatch.of(e)
     torch.testing.assert_close(both(e), inner(e) + 0.25 * term(studies))
     assert torch.equal(both.score({"a": e["a"]}, e["c"]), inner.score({"a": e["a"]}, e["c"]))
     assert both.readings(studies) == {"spread": pytest.approx(float(term(studies).detach()))}
@@ -103,7 +103,7 @@ def test_gate_mixes_towards_the_neutral_vector() -> None:
     with torch.no_grad():
         gate.judges["a"].bias.fill_(1e3)
     torch.testing.assert_close(gate(e), inner(e))
-    assert gate.readings(Studies.of(e)) == {"gate/a": 1.0}
+    assert gate.readings(EmbeddingBatch.of(e)) == {"gate/a": 1.0}
 
 
 def test_gate_learns_which_modality_is_noise() -> None:

@@ -12,9 +12,8 @@ from polyclinic.data import Batch, CohortDataModule
 from polyclinic.nn import Encoded, Encoder
 from polyclinic.objectives import Clip, Cwcl, Symile
 from polyclinic.tasks import ContrastivePretraining
-from polyclinic.tasks.finite import refuse_non_finite
-from polyclinic.tasks.groups import batch_groups
-from pulse import Pulse
+from polyclinic.tasks.losses import batch_groups, refuse_non_finite
+from pulse_plugin import Pulse
 
 NAMES = ("first", "second")
 

@@ -15,11 +15,11 @@ from polyclinic.data import Batch, Target
 from polyclinic.nn import Frozen, SequentialFusion
 from polyclinic.nn.lora import Lora
 from polyclinic.tasks import Downstream
-from polyclinic.tasks.layer_decay import layer_scales
-from polyclinic.tasks.predictions import Predictions
+from polyclinic.tasks.optimizer import layer_scales
 from polyclinic.tasks.targets import Targets
-from pulse import Pulse
-from rank_runs import run_ranks
+from polyclinic.tasks.validation import Predictions
+from pulse_plugin import Pulse
+from ranks import run_ranks
 
 NAMES = ("first", "second")
 TARGETS = (Target(name="edema"), Target(name="effusion"), Target(name="age", kind="quantity"))

@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from masked_tasks import MODALITIES, batch_of, masked_task
+from mlflow_servers import free_port
 from polyclinic.data import Batch
 from polyclinic.tasks import MaskedPretraining
-from rank_runs import run_ranks
-from servers import free_port
+from ranks import run_ranks
 
 pytestmark = pytest.mark.processes
 

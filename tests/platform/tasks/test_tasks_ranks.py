@@ -10,12 +10,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from mlflow_servers import free_port
 from polyclinic.data import Batch
 from polyclinic.objectives import Symile
-from polyclinic.tasks.encoders import encode_batch
-from pulse import Pulse
-from rank_runs import end_ranks, run_ranks, start_ranks
-from servers import free_port
+from polyclinic.tasks.encode import encode_batch
+from pulse_plugin import Pulse
+from ranks import end_ranks, run_ranks, start_ranks
 
 pytestmark = pytest.mark.processes
 
@@ -30,7 +30,7 @@ from polyclinic.data import CohortDataModule
 from polyclinic.objectives import AlignmentUniformity, Clip, IntraModal, Symile, WithTerms
 from polyclinic.tasks import ContrastivePretraining
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
-from pulse import Pulse
+from pulse_plugin import Pulse
 
 syncs = 0
 

@@ -12,7 +12,7 @@ from polyclinic.data import CohortDataModule
 from polyclinic.objectives import Symile
 from polyclinic.tasks import ContrastivePretraining
 from polyclinic.training import CompileEncoders
-from pulse import Pulse
+from pulse_plugin import Pulse
 
 NAMES = ("first", "second")
 

@@ -12,14 +12,15 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from mlflow_servers import free_port
 from polyclinic.cohort import Target
 from polyclinic.data import Batch
 from polyclinic.nn import (
     AttentionFusion,
     ConcatenationFusion,
     Fusion,
+    PromptPoolFusion,
     SequentialFusion,
-    StandInFusion,
     StudyNorm,
 )
 from polyclinic.objectives import (
@@ -36,9 +37,8 @@ from polyclinic.objectives import (
     WithTerms,
 )
 from polyclinic.tasks import ContrastivePretraining, Downstream
-from pulse import Pulse
-from rank_runs import run_ranks
-from servers import free_port
+from pulse_plugin import Pulse
+from ranks import run_ranks
 
 pytestmark = pytest.mark.processes
 
@@ -58,7 +58,7 @@ FUSIONS: dict[str, Callable[[dict[str, int], int], Fusion]] = {
     "concatenation": ConcatenationFusion,
     "attention": partial(AttentionFusion, width=8),
     "sequential": partial(SequentialFusion, state=8, hidden=8),
-    "stand-in": partial(StandInFusion, pool=8, width=8),
+    "stand-in": partial(PromptPoolFusion, pool=8, width=8),
 }
 # Which of the twelve studies have a modality, step by step: all; the second rank none of b, the first one of c; no
 # study two of them, so that nothing can be contrasted; a single one b; none c.

@@ -11,11 +11,11 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from tracking_runs import runs
 
-from forked import Forked
+from forked_commands import Forked
 
 pytestmark = pytest.mark.processes
 
-TESTS = Path(__file__).parents[2]
+SUPPORT = Path(__file__).parents[3] / "support"
 AT_ONCE = ("ok", "exception", "sigint", "sigterm", "sigterm-early")
 CONFIG: dict[str, Any] = {
     "model": {
@@ -25,7 +25,7 @@ CONFIG: dict[str, Any] = {
     "data": {
         "batch_size": 16,
         "num_workers": 0,
-        "modalities": {"first": {"class_path": "pulse.Pulse"}, "second": {"class_path": "pulse.Pulse"}},
+        "modalities": {"first": {"class_path": "pulse_plugin.Pulse"}, "second": {"class_path": "pulse_plugin.Pulse"}},
     },
     "trainer": {
         "accelerator": "cpu", "max_epochs": 1, "enable_progress_bar": False, "enable_model_summary": False,
@@ -38,7 +38,7 @@ CONFIG: dict[str, Any] = {
 def start(folder: Path, how: str, *words: str) -> Forked:
     """A process of `polyclinic fit` that ends as it is told."""
     known = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    paths = os.pathsep.join([str(TESTS), str(Path(__file__).parent)])
+    paths = os.pathsep.join([str(SUPPORT), str(Path(__file__).parent)])
     command = ["fit", "-c", "config.yaml", "--trainer.callbacks+=endings.Ends", f"--trainer.callbacks.how={how}"]
     command += ["--json", f"{how}.json", f"--trainer.logger.init_args.run_name={how}", *words]
     log, environment = folder / f"{how}.log", {**known, "PYTHONPATH": paths}

@@ -12,13 +12,13 @@ import mlflow
 import pytest
 from tracking_runs import runs, server
 
-from forked import Forked
+from forked_commands import Forked
+from mlflow_servers import free_port
 from polyclinic.cli import main
 from polyclinic.tracking import RunLogger, log_text
 from polyclinic.tracking.entries import Artifact, Ended, Metrics, Tags, from_line, joined, to_line
 from polyclinic.tracking.spool import Spool, left_spools
-from readonly import read_only
-from servers import free_port
+from readonly_folders import read_only
 
 pytestmark = pytest.mark.processes
 

@@ -10,7 +10,7 @@ import pytest
 from tracking_runs import server
 
 from cli_runs import fit, write_config
-from overlapping import PULSES, rows, write
+from overlapping_cohorts import PULSES, rows, write
 from polyclinic.cli import main
 from polyclinic.tracking import RunLogger
 from polyclinic.tracking.uri import resolve_uri, without_password
@@ -88,6 +88,6 @@ def test_no_file_that_a_run_leaves_holds_the_password(
     assert uri.encode() in held["last.ckpt"]
     assert {"last.ckpt", "fit.json", "mlflow.db", "config.yaml", "environment.json"} <= held.keys()
     assert [name for name, content in held.items() if b"planted" in content] == []
-    said = capfd.readouterr()
-    assert "planted" not in said.out + said.err
+    message = capfd.readouterr()
+    assert "planted" not in message.out + message.err
     assert json.loads(held["fit.json"])["tracking_uri"] == uri

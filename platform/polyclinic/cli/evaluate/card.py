@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from polyclinic import __version__
-from polyclinic.cli.report import checked_overlap, keep_report
+from polyclinic.cli.report import check_overlap, write_report
 from polyclinic.evaluation.card.build import build_card
 from polyclinic.evaluation.card.content import Origin
 from polyclinic.evaluation.card.explaining import relevance_pictures
@@ -74,7 +74,7 @@ def card(
     restored = restore(checkpoint, cohort=cohort)
     file = load_prompts(prompts) if prompts is not None else None
     scorer = _scorer(restored, file, query)
-    overlap = checked_overlap(restored, split, "val", allowed=allow_overlap)
+    overlap = check_overlap(restored, split, "val", allowed=allow_overlap)
     console.print(f"encoding the splits val and {split}")
     validation, test = scorer.read("val"), scorer.read(split)
     theirs = _other_scores(against, cohort, file, query, scorer, split, allow_overlap)
@@ -97,7 +97,7 @@ def card(
     plain["overlap"] = overlap.told()
     plain["seconds_after_encoding"] = round(time.monotonic() - started, 1)
     _write(out, page, plain)
-    keep_report(
+    write_report(
         restored, "card", plain, {f"{split}/card_macro_auroc": content.macro.auroc.value},
         {f"card_{name}": one for name, one in figures.items()}, None, overlap=overlap, page=page,
     )  # fmt: skip
@@ -136,7 +136,7 @@ def _other_scores(
             f"got {against.name} with findings {list(other.findings)}, expected {list(scorer.findings)}; set "
             "`--against` to a run of the same findings"
         )
-    checked_overlap(restored, split, allowed=allow_overlap)
+    check_overlap(restored, split, allowed=allow_overlap)
     return other.scores(other.read(split), other.modalities)
 
 

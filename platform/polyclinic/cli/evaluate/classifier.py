@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from polyclinic.cli.report import checked_overlap, keep_report
+from polyclinic.cli.report import check_overlap, write_report
 from polyclinic.evaluation.embedding import split_batches
 from polyclinic.evaluation.metrics.agreement import agreement_report, binary_columns
 from polyclinic.evaluation.scorers import chosen_query, only
@@ -41,7 +41,7 @@ def classifier(
     restored = restore(checkpoint, cohort=cohort)
     task, targets, console = restored.task_of(Downstream), restored.data.targets, Console()
     query = list(chosen_query(list(restored.data.modalities), query))
-    overlap = checked_overlap(restored, split, allowed=allow_overlap)
+    overlap = check_overlap(restored, split, allowed=allow_overlap)
     batches = split_batches(restored, split)
     with torch.inference_mode():
         readings = torch.cat([task.fuse(task.features(batch), only(batch.present, query)) for batch in batches])
@@ -68,5 +68,5 @@ def classifier(
             for one in agreement
             for name, measure in one.measures.items()
         }
-    keep_report(restored, "classifier", content, metrics, {}, json, overlap=overlap)
+    write_report(restored, "classifier", content, metrics, {}, json, overlap=overlap)
     console.print("next: polyclinic evaluate card --help")

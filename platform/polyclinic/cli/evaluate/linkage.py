@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from polyclinic.cli.report import checked_overlap, keep_report
+from polyclinic.cli.report import check_overlap, write_report
 from polyclinic.evaluation.embedding import Embedded, embed_split
 from polyclinic.evaluation.retrieval.linkage import (
     Files,
@@ -68,7 +68,7 @@ def linkage(
     """
     restored = restore(checkpoint, cohort=cohort)
     _check(restored, (first, second), split, unpaired, precision)
-    overlap = checked_overlap(restored, split, _CHOSEN_ON, allowed=allow_overlap)
+    overlap = check_overlap(restored, split, _CHOSEN_ON, allowed=allow_overlap)
     chosen_on, told = (_matched(restored, name, first, second, unpaired, seed) for name in (_CHOSEN_ON, split))
     report = linkage_report(
         matching=told.matching, first=told.first, second=told.second,
@@ -85,7 +85,7 @@ def linkage(
     }
     figures = {f"linkage_{first}-{second}": _drawn(report.curve)}
     content = {**as_json(report), **settings}
-    keep_report(restored, f"linkage_{first}-{second}", content, metrics, figures, json, overlap=overlap)
+    write_report(restored, f"linkage_{first}-{second}", content, metrics, figures, json, overlap=overlap)
     print_next("polyclinic", "evaluate", "retrieval", checkpoint, second, "--query", f"[{first}]")
 
 

@@ -7,8 +7,8 @@ from typing import Literal
 
 import torch
 
-from polyclinic.cli.report import checked_overlap, keep_report
-from polyclinic.data.fraction import patient_fraction
+from polyclinic.cli.report import check_overlap, write_report
+from polyclinic.data.labels import patient_fraction
 from polyclinic.evaluation.embedding import split_batches
 from polyclinic.evaluation.probing.embedding_cache import EmbeddingOrigin, cached_embeddings
 from polyclinic.evaluation.probing.neighbours import neighbour_scores
@@ -67,7 +67,7 @@ def probe(
     if modality not in trained.data.modalities:
         raise ValueError(f"got modality {modality!r}, the checkpoint has {list(trained.data.modalities)}; set it")
     names, columns = _columns(trained, findings)
-    overlap = checked_overlap(trained, split, "val", allowed=allow_overlap)
+    overlap = check_overlap(trained, split, "val", allowed=allow_overlap)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         random = restore(checkpoint, cohort=cohort, trained=False)
@@ -95,7 +95,7 @@ def probe(
         f"{split}/{name}_gain/{modality}{part}": report.gain,
     }
     kept = f"{name}_{modality}{part.replace('/', '_')}"
-    keep_report(trained, kept, content, metrics, {}, json, overlap=overlap)
+    write_report(trained, kept, content, metrics, {}, json, overlap=overlap)
     print_next("polyclinic", "fit", "-c", "experiments/masked/transfer.yaml", "--weights", checkpoint)
 
 

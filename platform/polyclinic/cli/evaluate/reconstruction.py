@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from polyclinic.cli.report import checked_overlap, keep_report
+from polyclinic.cli.report import check_overlap, write_report
 from polyclinic.evaluation.embedding import split_batches
 from polyclinic.evaluation.probing.reconstruction import MODEL, mean_fills, reconstruction_report
 from polyclinic.evaluation.tables import as_json, print_reconstruction
@@ -34,7 +34,7 @@ def reconstruction(
     """
     restored = restore(checkpoint, cohort=cohort)
     task = restored.task_of(MaskedPretraining)
-    overlap = checked_overlap(restored, split, allowed=allow_overlap)
+    overlap = check_overlap(restored, split, allowed=allow_overlap)
     fills = mean_fills(task, split_batches(restored, "train"))
     report = reconstruction_report(task, split_batches(restored, split), fills, resamples=resamples, seed=seed)
     console = Console()
@@ -46,5 +46,5 @@ def reconstruction(
         if MODEL in result.errors
     }
     content = {**as_json(report), "split": split}
-    keep_report(restored, "reconstruction", content, metrics, {}, json, overlap=overlap)
+    write_report(restored, "reconstruction", content, metrics, {}, json, overlap=overlap)
     print_next("polyclinic", "evaluate", "probe", checkpoint, next(iter(task.encoders)))

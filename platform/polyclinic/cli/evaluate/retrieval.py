@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from polyclinic.cli.report import checked_overlap, keep_report
+from polyclinic.cli.report import check_overlap, write_report
 from polyclinic.evaluation.embedding import Embedded, embed_split
 from polyclinic.evaluation.retrieval.candidates import CandidateSets, read_candidate_sets, retrieval_in_sets
 from polyclinic.evaluation.retrieval.retrieval import RetrievalResult, retrieval_report
@@ -65,14 +65,14 @@ def retrieval(
     names = _query(restored, query, besides=target)
     varied = _varied(names, texts, vary)
     sets = None if candidate_sets is None else _given(restored, candidate_sets, split, varied)
-    overlap = checked_overlap(restored, split, allowed=allow_overlap)
+    overlap = check_overlap(restored, split, allowed=allow_overlap)
     settings = {"query": names, "target": target, "split": split, "complete": complete}
     everyone = embed_split(restored, split)
     studies = _having(everyone, names, complete=complete)
     studies = studies.select(studies.present[target])
     if sets is not None:
         content, metrics = _in_sets(restored, everyone, studies, sets, settings, resamples=resamples, seed=seed, k=k)
-        keep_report(restored, "candidate_sets", content, metrics, {}, json, overlap=overlap)
+        write_report(restored, "candidate_sets", content, metrics, {}, json, overlap=overlap)
         print_next("polyclinic", "evaluate", "retrieval", checkpoint, target, "--split", split)
         return
     scores = _scores(restored, studies, names, studies.embeddings[target])
@@ -98,7 +98,7 @@ def retrieval(
         ),
     }
     content = {**as_json(report), **settings, "texts": spread and as_json(spread)}
-    keep_report(
+    write_report(
         restored, "retrieval", content, _recalls(f"{split}/retrieval", report.sampled), figures, json, overlap=overlap
     )
     print_next("polyclinic", "evaluate", "linkage", checkpoint, names[0], target)

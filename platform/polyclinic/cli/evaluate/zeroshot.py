@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from polyclinic.cli.report import checked_overlap, keep_report
+from polyclinic.cli.report import check_overlap, write_report
 from polyclinic.evaluation.metrics.auroc import roc_curve
 from polyclinic.evaluation.scorers import ZeroShotScorer
 from polyclinic.evaluation.tables import as_json, print_zero_shot
@@ -44,7 +44,7 @@ def zeroshot(
     """
     restored, file = restore(checkpoint, cohort=cohort), load_prompts(prompts)
     scorer = ZeroShotScorer(restored, file, query)
-    overlap = checked_overlap(restored, split, allowed=allow_overlap)
+    overlap = check_overlap(restored, split, allowed=allow_overlap)
     names = list(scorer.modalities)
     everyone = scorer.read(split)
     present = torch.stack([everyone.present[name] for name in names])
@@ -65,7 +65,7 @@ def zeroshot(
     console = Console()
     print_zero_shot(report, console)
     settings = {"query": names, "split": split, "complete": complete, "prompts_sha256": file.sha256}
-    keep_report(
+    write_report(
         restored, "zeroshot", {**as_json(report), **settings}, {f"{split}/zeroshot_macro_auroc": report.macro_auroc},
         {"zeroshot_roc": roc_curves(curves)} if curves else {}, json, overlap=overlap,
     )  # fmt: skip

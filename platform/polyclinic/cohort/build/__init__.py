@@ -1,8 +1,7 @@
 """Cohorts built from public data sets as they lie on disk."""
 
 from polyclinic.cohort.build.build import build_cohort
-from polyclinic.cohort.build.builder import Built, CohortBuilder, installed_builders
+from polyclinic.cohort.build.builder import Built, CohortBuilder, Flow, installed_builders
 from polyclinic.cohort.build.data_root import DataRoot
-from polyclinic.cohort.build.flow import Flow
 
 __all__ = ["Built", "CohortBuilder", "DataRoot", "Flow", "build_cohort", "installed_builders"]

@@ -12,10 +12,8 @@ import yaml
 from filelock import FileLock, Timeout
 
 from polyclinic import __version__
-from polyclinic.cohort.build.builder import Built, CohortBuilder
-from polyclinic.cohort.build.data_root import DataRoot, identity
-from polyclinic.cohort.build.flow import Flow
-from polyclinic.cohort.build.sql import literal, without_cells
+from polyclinic.cohort.build.builder import Built, CohortBuilder, Flow
+from polyclinic.cohort.build.data_root import DataRoot, identity, literal, without_cells
 from polyclinic.cohort.cohort import SPLITS, Cohort, read_cohort
 
 _DATABASE = "work.duckdb"

@@ -1,4 +1,4 @@
-"""The contract of a cohort builder, and how installed ones are found."""
+"""Base class of cohort builders, and the flow diagram of included and excluded rows (CONSORT 2010)."""
 
 import inspect
 from abc import ABC, abstractmethod
@@ -8,8 +8,87 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar
 
+import duckdb
+from rich.console import Console
+from rich.text import Text
+
 from polyclinic.cohort.build.data_root import DataRoot
-from polyclinic.cohort.build.flow import Flow
+
+
+@dataclass(kw_only=True)
+class Arm:
+    """What happened to the rows of one table.
+
+    Attributes:
+        description: what a row is and where it came from.
+        start: rows at first.
+        events: what was excluded and what was only counted, in order: ``(kind, reason, rows)``.
+    """
+
+    description: str
+    start: int
+    events: list[tuple[str, str, int]] = field(default_factory=list)
+
+    @property
+    def remain(self) -> int:
+        """Rows that were not excluded."""
+        return self.start - sum(count for kind, _, count in self.events if kind == "excluded")
+
+
+class Flow:
+    """Counts exclusions while it makes them.
+
+    Args:
+        connection: that holds the tables.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+        self.arms: dict[str, Arm] = {}
+
+    def start(self, table: str, description: str) -> None:
+        """Begin with all rows of a table, such as ``admissions in hosp/admissions.csv.gz``."""
+        self.arms[table] = Arm(description=description, start=self._count(table))
+
+    def exclude(self, table: str, reason: str, where: str) -> None:
+        """Delete the rows for which ``where``, a condition in SQL, is true."""
+        count = self._count(table, where)
+        self._connection.execute(f"DELETE FROM {table} WHERE {where}")
+        self.arms[table].events.append(("excluded", reason, count))
+
+    def count(self, table: str, reason: str, where: str) -> None:
+        """Count how many of the remaining rows there are of a kind."""
+        self.arms[table].events.append(("counted", reason, self._count(table, where)))
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """The arms, in order."""
+        return [
+            {
+                "description": arm.description,
+                "start": arm.start,
+                "events": [{"kind": kind, "reason": reason, "rows": rows} for kind, reason, rows in arm.events],
+                "remain": arm.remain,
+            }
+            for arm in self.arms.values()
+        ]
+
+    def show(self, console: Console) -> None:
+        """Print one diagram per table."""
+        for arm in self.arms.values():
+            console.print(Text.assemble((f"{arm.start:>10,}", "bold"), f"  {arm.description}"), soft_wrap=True)
+            for kind, reason, rows in arm.events:
+                line = f"{rows:>10,}  excluded: {reason}" if kind == "excluded" else f"{rows:>10,}  of these {reason}"
+                console.print(
+                    f"{'│':>10}  {'├─▶' if kind == 'excluded' else '│  '} {line}", highlight=False, soft_wrap=True
+                )
+            remain = Text.assemble(f"{'▼':>10}\n", (f"{arm.remain:>10,}", "bold"), "  remain\n")
+            console.print(remain, soft_wrap=True)
+
+    def _count(self, table: str, where: str = "true") -> int:
+        found = self._connection.execute(f"SELECT count(*) FROM {table} WHERE {where}").fetchone()
+        assert found is not None
+        return int(found[0])
+
 
 ENTRY_POINTS = "polyclinic.cohorts"
 

@@ -1,9 +1,10 @@
-"""A data set on disk: its tables through DuckDB, its files checked, nothing ever written."""
+"""The folder of a public data set: its tables through DuckDB, and its source files checked in parallel."""
 
 import csv
 import gzip
 import hashlib
 import os
+import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -15,10 +16,33 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.progress import track
 
-from polyclinic.cohort.build.sql import file_pattern, literal
 from polyclinic.files.atomic import atomic_file
 from polyclinic.files.digest import file_sha256
 from polyclinic.system.processes import worker_pool
+
+
+def literal(value: object) -> str:
+    """A literal."""
+    escaped = str(value).replace("'", "''")
+    return f"'{escaped}'"
+
+
+def file_pattern(path: Path, pattern: str = "") -> str:
+    """A literal for functions that read files: ``path`` stands for itself, wildcards have a meaning in ``pattern``."""
+    itself = re.sub(r"([*?\[])", r"[\1]", str(path))
+    return literal(f"{itself}/{pattern}" if pattern else itself)
+
+
+def without_cells(error: duckdb.Error) -> str:
+    """What went wrong and in which file, line and column, without any cell and any path."""
+    whole = str(error)
+    # A cell may hold quotes and line ends: nothing after the first quote of the first line is certain to be ours.
+    message = re.split(r"[\"'/]", whole.splitlines()[0])[0].rstrip(" :")
+    file = re.search(r"(?:^  file = |file ['\"]|stream: )(?:/.*/)?([^/'\"\n]+)", whole, re.MULTILINE)
+    column = re.search(r"^Error when converting column \"(\w+)\"", whole, re.MULTILINE)
+    places = [f"{name} {match[1]}" for name, match in (("file", file), ("column", column)) if match is not None]
+    return f"{message} ({', '.join(places)})" if places else message
+
 
 MISSING = "file is missing"
 

@@ -1,9 +1,8 @@
 """Looking every source of a cohort over before anything is trained on it."""
 
-from polyclinic.cohort.check.check import check_cohort
+from polyclinic.cohort.check.inspect import ModalityCheck, check_cohort
 from polyclinic.cohort.check.labels import LabelCheck, check_labels
 from polyclinic.cohort.check.report import all_checks, check_as_json, print_check, worst_of, worst_sentence
-from polyclinic.cohort.check.tally import ModalityCheck
 
 __all__ = [
     "LabelCheck",

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from polyclinic.cohort.check.tally import SEVERITIES, Found
+from polyclinic.cohort.check.inspect import SEVERITIES, Found
 from polyclinic.cohort.cohort import SPLITS, Cohort
-from polyclinic.cohort.target import Target
+from polyclinic.cohort.schema import Target
 from polyclinic.modality import Severity
 
 _NAMED = 20
@@ -45,18 +45,18 @@ class LabelCheck:
         splits: counts of each.
         unnamed: cells that count as unknown because ``values`` does not name them, with the studies that have each;
             those of a single patient under the empty text.
-        concerns: the worst first.
+        issues: the worst first.
     """
 
     kind: str
     splits: Mapping[str, LabelCounts]
     unnamed: Mapping[str, int]
-    concerns: Sequence[Found]
+    issues: Sequence[Found]
 
     @property
     def severity(self) -> Severity | None:
         """The worst that was found."""
-        return next((one for one in SEVERITIES if one in {found.severity for found in self.concerns}), None)
+        return next((one for one in SEVERITIES if one in {found.severity for found in self.issues}), None)
 
 
 def check_labels(cohort: Cohort) -> dict[str, LabelCheck]:
@@ -70,14 +70,14 @@ def _check(cohort: Cohort, target: Target, place: int) -> LabelCheck:
         for split in SPLITS
     }
     unnamed = cohort.unnamed.get(target.name, {})
-    concerns = []
+    issues = []
     if not splits["train"].known:
-        said = "no training study has a known value: nothing can be learned of it"
-        concerns.append(_found("label-without-training-values", said, [one.study_id for one in cohort.split("train")]))
+        message = "no training study has a known value: nothing can be learned of it"
+        issues.append(_found("label-without-training-values", message, [one.study_id for one in cohort.split("train")]))
     if unnamed:
-        said = f"`labels.{target.name}.values` does not name every cell: the others count as unknown"
-        concerns.append(_found("label-cells-not-named", said, [], count=sum(unnamed.values())))
-    return LabelCheck(kind=target.kind, splits=splits, unnamed=unnamed, concerns=concerns)
+        message = f"`labels.{target.name}.values` does not name every cell: the others count as unknown"
+        issues.append(_found("label-cells-not-named", message, [], count=sum(unnamed.values())))
+    return LabelCheck(kind=target.kind, splits=splits, unnamed=unnamed, issues=issues)
 
 
 def _counts(target: Target, values: Float[np.ndarray, " N"]) -> LabelCounts:
@@ -93,11 +93,11 @@ def _counts(target: Target, values: Float[np.ndarray, " N"]) -> LabelCounts:
     )
 
 
-def _found(code: str, said: str, studies: Sequence[str], *, count: int | None = None) -> Found:
+def _found(code: str, message: str, studies: Sequence[str], *, count: int | None = None) -> Found:
     return Found(
         code=code,
         severity="warning",
-        said=said,
+        message=message,
         count=len(studies) if count is None else count,
         studies=list(studies[:_NAMED]),
     )

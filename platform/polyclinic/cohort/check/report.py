@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from polyclinic.cohort.check.inspect import SEVERITIES, Distribution, Found, ModalityCheck
 from polyclinic.cohort.check.labels import LabelCheck, check_labels
-from polyclinic.cohort.check.tally import SEVERITIES, Found, ModalityCheck, Spread
 from polyclinic.cohort.cohort import SPLITS, Cohort
 from polyclinic.modality import Severity
 
@@ -38,12 +38,12 @@ def check_as_json(cohort: Cohort, checks: Mapping[str, ModalityCheck]) -> dict[s
 
 
 def worst_sentence(checks: Mapping[str, ModalityCheck | LabelCheck]) -> str:
-    """How many sources do not decode, how many kinds of concern there are, and which is the worst; empty for none.
+    """How many sources do not decode, how many kinds of issue there are, and which is the worst; empty for none.
 
     Unreadable sources are an error, and so the worst where no other error is found in more studies.
     """
     lost = {name: one.present - one.readable for name, one in checks.items() if isinstance(one, ModalityCheck)}
-    found = [(one.severity, one.count, name, one.code) for name, check in checks.items() for one in check.concerns]
+    found = [(one.severity, one.count, name, one.code) for name, check in checks.items() for one in check.issues]
     parts = [f"{_counted(sum(lost.values()), 'source')} unreadable"] if any(lost.values()) else []
     for severity in SEVERITIES:
         if kinds := sum(one[0] == severity for one in found):
@@ -65,7 +65,7 @@ def print_check(cohort: Cohort, checks: Mapping[str, ModalityCheck], console: Co
         console.print(_labels(check_labels(cohort)))
     every = all_checks(cohort, checks)
     if any(check.severity for check in every.values()):
-        console.print(_concerns(every))
+        console.print(_issues(every))
 
 
 def _facts(checks: Mapping[str, ModalityCheck]) -> Table:
@@ -92,7 +92,7 @@ def _values(values: Mapping[str, int]) -> str:
     return shown + (f" and {len(ordered) - _SHOWN} more" if len(ordered) > _SHOWN else "")
 
 
-def _spread(spread: Spread) -> str:
+def _spread(spread: Distribution) -> str:
     if spread.min == spread.max:
         return f"{spread.min:.4g}"
     return f"{spread.min:.4g} to {spread.max:.4g}, mean {spread.mean:.4g}"
@@ -125,16 +125,16 @@ def _found_of(check: LabelCheck) -> str:
     return "; ".join(parts)
 
 
-def _concerns(checks: Mapping[str, ModalityCheck | LabelCheck]) -> Table:
+def _issues(checks: Mapping[str, ModalityCheck | LabelCheck]) -> Table:
     table = Table("severity", "modality", "studies", "what, and in which studies", show_lines=True)
     table.columns[2].justify = "right"
     rows: list[tuple[Severity, str, int, Text]] = []
     for name, check in checks.items():
         for one in check.unreadable if isinstance(check, ModalityCheck) else ():
-            said = f"{one.reason}; stored as {one.stored_as}" if one.stored_as else one.reason
-            rows.append(("error", name, len(one.studies), _what("unreadable", said, _named(one.studies))))
-        for found in check.concerns:
-            rows.append((found.severity, name, found.count, _what(found.code, found.said, _studies(check, found))))
+            message = f"{one.reason}; stored as {one.stored_as}" if one.stored_as else one.reason
+            rows.append(("error", name, len(one.studies), _what("unreadable", message, _named(one.studies))))
+        for found in check.issues:
+            rows.append((found.severity, name, found.count, _what(found.code, found.message, _studies(check, found))))
     for severity, name, count, what in sorted(rows, key=lambda row: SEVERITIES.index(row[0])):
         table.add_row(Text(severity, _STYLES[severity]), Text(name), str(count), what)
     return table
@@ -148,8 +148,8 @@ def _studies(check: ModalityCheck | LabelCheck, found: Found) -> str:
     return f"said of {first}; also {_named(others, found.count - len(found.studies))}"
 
 
-def _what(code: str, said: str, studies: str) -> Text:
-    return Text.assemble((f"{code}: ", "bold"), said, (f"\n{studies}" if studies else "", "dim"))
+def _what(code: str, message: str, studies: str) -> Text:
+    return Text.assemble((f"{code}: ", "bold"), message, (f"\n{studies}" if studies else "", "dim"))
 
 
 def _named(studies: Sequence[str], more: int = 0) -> str:

@@ -119,7 +119,7 @@ def _cleaned(
     entries: list[Entry] = []
     reasons = Counter[str]()
     sources = sum(len(study.sources) for study, _ in pairs)
-    with closing(spread(work, pairs, said="cleaning sources")) as outcomes:
+    with closing(spread(work, pairs, message="cleaning sources")) as outcomes:
         for pair, outcome in zip(pairs, outcomes, strict=True):
             entries.append((*pair, outcome))
             reasons.update(outcome.refused.values())
@@ -172,7 +172,7 @@ def _looked(
     names = defaultdict[str, dict[str, None]](dict)
     counts, reasons = Counter[str](), Counter[str]()
     sources = sum(len(study.sources) for study in studies)
-    with closing(spread(partial(look_at, modalities=modalities), studies, said="looking at sources")) as found:
+    with closing(spread(partial(look_at, modalities=modalities), studies, message="looking at sources")) as found:
         for place, (study, findings) in enumerate(zip(studies, found, strict=True)):
             cells = columns.names(place)
             counts.update({name: len(several) for name, several in findings.names.items()} | {"table": len(cells)})
@@ -212,15 +212,15 @@ def _clean(
 
 
 def _spread(
-    work: Callable[[Any], Any], tasks: Sequence[Any], *, workers: int, modalities: Mapping[str, Modality], said: str
+    work: Callable[[Any], Any], tasks: Sequence[Any], *, workers: int, modalities: Mapping[str, Modality], message: str
 ) -> Generator[Any, None, None]:
     """Do the tasks in their order, in other processes where there are some."""
     if workers < 2:
-        yield from (work(task) for task in track(tasks, description=said, transient=True))
+        yield from (work(task) for task in track(tasks, description=message, transient=True))
         return
     with worker_pool(workers, modalities.values()) as pool:
         results = pool.map(work, tasks, chunksize=_CHUNK)
-        yield from track(results, description=said, total=len(tasks), transient=True)
+        yield from track(results, description=message, total=len(tasks), transient=True)
 
 
 def _refuse_too_many(reasons: Counter[str], sources: int, most: float, *, is_all: bool) -> None:

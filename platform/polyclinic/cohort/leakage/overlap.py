@@ -20,7 +20,7 @@ _SHOWN = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Keys:
+class KeySet:
     """Sorted distinct keys of patients and of contents; see ``StudyKeys``."""
 
     patients: Int64[np.ndarray, " P"]
@@ -28,7 +28,7 @@ class Keys:
     contents: Int64[np.ndarray, " C"]
 
     @classmethod
-    def of(cls, keys: StudyKeys, rows: Bool[np.ndarray, " N"]) -> "Keys":
+    def of(cls, keys: StudyKeys, rows: Bool[np.ndarray, " N"]) -> "KeySet":
         """Of some studies."""
         contents = [column[rows] for column in keys.contents.values()] or [np.zeros(0, dtype=np.int64)]
         found = np.unique(np.concatenate(contents))
@@ -38,9 +38,9 @@ class Keys:
             contents=found[found != 0],
         )
 
-    def joined(self, other: "Keys") -> "Keys":
+    def joined(self, other: "KeySet") -> "KeySet":
         """Of either."""
-        return Keys(
+        return KeySet(
             patients=np.union1d(self.patients, other.patients),
             canonical=np.union1d(self.canonical, other.canonical),
             contents=np.union1d(self.contents, other.contents),
@@ -48,7 +48,7 @@ class Keys:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SeenCohort:
+class CohortExposure:
     """What a run, or several one after the other, saw of one cohort.
 
     Whoever knows the ids of a population can tell which are among its keys: that is what they are for, so a
@@ -65,15 +65,15 @@ class SeenCohort:
     name: str
     population: str
     fingerprint: str
-    trained: Keys
-    selected: Keys
+    trained: KeySet
+    selected: KeySet
 
     def __str__(self) -> str:
         return f"{self.name} {self.fingerprint[:_SHOWN]}"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class TrainingExposure:
     """What weights were made from: every cohort of the run and of those that it started from.
 
     Attributes:
@@ -81,16 +81,18 @@ class Seen:
         unknown: parts of it that nobody recorded, in words.
     """
 
-    cohorts: tuple[SeenCohort, ...] = ()
+    cohorts: tuple[CohortExposure, ...] = ()
     unknown: tuple[str, ...] = ()
 
-    def joined(self, other: "Seen") -> "Seen":
+    def joined(self, other: "TrainingExposure") -> "TrainingExposure":
         """What either saw."""
         cohorts = {(one.fingerprint, one.population): one for one in self.cohorts}
         for one in other.cohorts:
             known = cohorts.get((one.fingerprint, one.population))
             cohorts[one.fingerprint, one.population] = one if known is None else _merged(known, one)
-        return Seen(cohorts=tuple(cohorts.values()), unknown=tuple(dict.fromkeys((*self.unknown, *other.unknown))))
+        return TrainingExposure(
+            cohorts=tuple(cohorts.values()), unknown=tuple(dict.fromkeys((*self.unknown, *other.unknown)))
+        )
 
     def state(self) -> dict[str, Any]:
         """As plain values and tensors, for a checkpoint: eight bytes per patient and per content."""
@@ -104,25 +106,25 @@ class Seen:
         }
 
     @classmethod
-    def of(cls, state: Mapping[str, Any]) -> "Seen":
+    def of(cls, state: Mapping[str, Any]) -> "TrainingExposure":
         """From what ``state`` returned."""
         return cls(
             unknown=tuple(state["unknown"]),
             cohorts=tuple(
-                SeenCohort(**one | {use: _from_tensors(one[use]) for use in ("trained", "selected")})
+                CohortExposure(**one | {use: _from_tensors(one[use]) for use in ("trained", "selected")})
                 for one in state["cohorts"]
             ),
         )
 
 
-def seen_cohort(
+def cohort_exposure(
     cohort: Cohort,
     modalities: Mapping[str, Modality | None],
     *,
     trained: Collection[str],
     selected: Collection[str],
     folder: Path | None = None,
-) -> SeenCohort:
+) -> CohortExposure:
     """What a run sees of a cohort.
 
     Args:
@@ -136,12 +138,12 @@ def seen_cohort(
     studies = [study for study in cohort.studies if any(study.study_id in use for use in uses)]
     keys = study_keys(cohort, modalities, studies, folder=folder)
     trained_rows, selected_rows = (np.array([study in use for study in keys.study_ids], dtype=bool) for use in uses)
-    return SeenCohort(
+    return CohortExposure(
         name=cohort.name,
         population=cohort.population,
         fingerprint=cohort.fingerprint,
-        trained=Keys.of(keys, trained_rows),
-        selected=Keys.of(keys, selected_rows),
+        trained=KeySet.of(keys, trained_rows),
+        selected=KeySet.of(keys, selected_rows),
     )
 
 
@@ -238,7 +240,7 @@ class Overlap:
 
 
 def find_overlap(
-    seen: Seen,
+    seen: TrainingExposure,
     cohort: Cohort,
     modalities: Mapping[str, Modality | None],
     *,
@@ -313,15 +315,15 @@ def print_overlap(overlap: Overlap, console: Console) -> None:
         console.print(statement, markup=False, soft_wrap=True)
 
 
-def _merged(one: SeenCohort, other: SeenCohort) -> SeenCohort:
+def _merged(one: CohortExposure, other: CohortExposure) -> CohortExposure:
     return replace(one, trained=one.trained.joined(other.trained), selected=one.selected.joined(other.selected))
 
 
-def _as_tensors(keys: Keys) -> dict[str, torch.Tensor]:
+def _as_tensors(keys: KeySet) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(getattr(keys, name)) for name in ("patients", "canonical", "contents")}
 
 
-def _from_tensors(state: Mapping[str, torch.Tensor]) -> Keys:
+def _from_tensors(state: Mapping[str, torch.Tensor]) -> KeySet:
     """Of a checkpoint; one written before canonical keys were kept has none."""
     none = torch.zeros(0, dtype=torch.int64)
-    return Keys(**{name: state.get(name, none).cpu().numpy() for name in ("patients", "canonical", "contents")})
+    return KeySet(**{name: state.get(name, none).cpu().numpy() for name in ("patients", "canonical", "contents")})

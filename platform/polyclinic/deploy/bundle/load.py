@@ -1,8 +1,9 @@
-"""A bundle in memory. Loading reads two files, runs no code of theirs, reads no pickle and opens no socket."""
+"""Load a bundle: plugins and encoders from the closed class table, then weights checked one by one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -10,25 +11,86 @@ from jaxtyping import Float
 from safetensors.torch import load_file
 from torch import Tensor
 
-from polyclinic.deploy.bundle.classes import build, build_modality
-from polyclinic.deploy.bundle.content import Content, Prompts, read_content
-from polyclinic.deploy.bundle.folder import CONTENT, WEIGHTS, check_files
-from polyclinic.deploy.bundle.packing import unpack
-from polyclinic.modality import Modality
-from polyclinic.models.build import first_line, largest_model
-from polyclinic.models.class_table import shown
+from polyclinic.deploy.bundle.files import CONTENT, WEIGHTS, check_files, unpack
+from polyclinic.deploy.bundle.format import BundleContent, Prompts, read_content
+from polyclinic.modality import ENTRY_POINTS, Modality
+from polyclinic.models.build import Builder, check_plain, first_line, largest_model
+from polyclinic.models.class_table import ClassTable, load_plugin, modality_points, shown
 from polyclinic.models.towers import build_encoders, build_heads
 from polyclinic.models.zero_shot import ZeroShotModel, in_precision
 from polyclinic.nn import Encoder
 from polyclinic.objectives import Objective
 from polyclinic.prompts import PromptFile
 
+Part = TypeVar("Part")
+_MOST_STATE, _LONGEST_STATE = 5_000_000, 64_000_000
+"""Of what a plugin learned, which may be the vocabulary of a language model."""
+
+
+def build(kind: type[Part], spec: Mapping[str, Any], where: str) -> Part:
+    """An object of a kind from its class and settings.
+
+    Args:
+        kind: of which the class must be.
+        spec: ``class_path`` and ``init_args``; nested ones in the same way.
+        where: its place in the bundle, for messages.
+
+    Raises:
+        ValueError: a class that neither the platform nor an installed plugin declares, one of another kind, or
+            settings that it does not take.
+    """
+    made: Part = Builder(table=ClassTable(), files=False).plan(spec, kind, where).make()
+    return made
+
+
+def build_modality(name: str, spec: Mapping[str, Any]) -> Modality:
+    """A plugin, with what it learned.
+
+    Raises:
+        ValueError: it is not installed, or does not take its settings or its state.
+    """
+    installed = {point.name: point for point in modality_points()}
+    where = f"modalities.{name}"
+    if not isinstance(spec["plugin"], str) or spec["plugin"] not in installed:
+        raise ValueError(
+            f"the bundle needs plugin {shown(spec['plugin'])} for modality {name!r}, installed are "
+            f"{sorted(installed)}; install its distribution"
+        )
+    check_plain(spec["state"], f"{where}.state", most=_MOST_STATE, longest=_LONGEST_STATE)
+    plugin = load_plugin(installed[spec["plugin"]])
+    made: Modality = Builder(table=ClassTable(), files=False).plan_settings(plugin, spec["settings"], where).make()
+    try:
+        made.load_state(spec["state"])
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a compiled library may panic, which is not an Exception
+        raise ValueError(
+            f"{where} cannot be built here: its state does not fit ({first_line(error)}); use the version that wrote it"
+        ) from None
+    return made
+
+
+def plugin_of(modality: Modality) -> str:
+    """The name under which a plugin is installed.
+
+    Raises:
+        ValueError: it is not.
+    """
+    for point in modality_points():
+        if load_plugin(point) is type(modality):
+            return point.name
+    raise ValueError(
+        f"got plugin {type(modality).__name__}, which no installed distribution registers; add the entry point "
+        f"{ENTRY_POINTS!r} so that a bundle can name it"
+    )
+
+
 _STORED = (torch.float64, torch.float32, torch.int64, torch.int32, torch.int8, torch.uint8, torch.bool)
 TEXTS, DRAWS, MEAN, WHITENING = "prompts.embeddings", "calibration.draws", "familiar.{}.mean", "familiar.{}.whitening"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Familiar:
+class OODReference:
     """Where the pooled vectors of one modality's training studies lie.
 
     Attributes:
@@ -62,12 +124,12 @@ class Bundle:
     """
 
     digest: str
-    content: Content
+    content: BundleContent
     modalities: dict[str, Modality]
     model: ZeroShotModel
     texts: Float[Tensor, "T d"]
     draws: Float[np.ndarray, "S F R 2"]
-    familiar: dict[str, Familiar]
+    familiar: dict[str, OODReference]
 
     @property
     def query(self) -> list[str]:
@@ -134,7 +196,7 @@ def load_bundle(folder: Path, *, dtype: torch.dtype = torch.float64) -> Bundle:
     )
 
 
-def build_model(content: Content, modalities: dict[str, Modality]) -> ZeroShotModel:
+def build_model(content: BundleContent, modalities: dict[str, Modality]) -> ZeroShotModel:
     """The model that a bundle describes, its weights still random.
 
     Raises:
@@ -170,13 +232,13 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _check_extra(extra: Mapping[str, Tensor], content: Content, model: ZeroShotModel) -> None:
+def _check_extra(extra: Mapping[str, Tensor], content: BundleContent, model: ZeroShotModel) -> None:
     """Compare the shapes of what is not a weight of the model with what the bundle describes.
 
     Raises:
         ValueError: a tensor is missing, has another shape, or does not belong.
     """
-    sentences = sum(len(said[side]) for said in content.prompts.findings.values() for side in said)
+    sentences = sum(len(message[side]) for message in content.prompts.findings.values() for side in message)
     widths = {name: model.encoder(name).width for name in content.query}
     width = content.architecture.embedding or next(iter(widths.values()))
     expected: dict[str, tuple[int | None, ...]] = {
@@ -193,7 +255,7 @@ def _check_extra(extra: Mapping[str, Tensor], content: Content, model: ZeroShotM
         raise ValueError(f"{WEIGHTS} has {shown(unknown[0])}, which does not belong in a bundle; export it again")
 
 
-def _sized_model(content: Content, modalities: dict[str, Modality], values: int) -> ZeroShotModel:
+def _sized_model(content: BundleContent, modalities: dict[str, Modality], values: int) -> ZeroShotModel:
     """The model of a bundle; of settings that make no model, a sentence.
 
     Raises:
@@ -223,9 +285,9 @@ def _load_strictly(model: ZeroShotModel, tensors: dict[str, Tensor]) -> None:
     model.load_state_dict(tensors, strict=True)
 
 
-def _familiar(extra: dict[str, Tensor], name: str, content: Content, dtype: torch.dtype) -> Familiar:
+def _familiar(extra: dict[str, Tensor], name: str, content: BundleContent, dtype: torch.dtype) -> OODReference:
     mean, whitening = (_taken(extra, key.format(name)).to(dtype) for key in (MEAN, WHITENING))
-    return Familiar(mean=mean, whitening=whitening, limit=content.limits[name])
+    return OODReference(mean=mean, whitening=whitening, limit=content.limits[name])
 
 
 def _taken(extra: Mapping[str, Tensor], key: str) -> Tensor:

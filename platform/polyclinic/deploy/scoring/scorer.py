@@ -1,21 +1,43 @@
-"""From prepared items to scores, probabilities, decisions, contributions and warnings."""
+"""Score studies with a bundle: decisions, prediction sets, and exact Shapley values of the modalities."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from math import factorial
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from polyclinic.deploy.bundle import Bundle, Rule, spoken_key
-from polyclinic.deploy.bundle.rules import probability_intervals
+from polyclinic.deploy.bundle import Bundle, DecisionRule, subset_key
+from polyclinic.deploy.bundle.format import probability_intervals
 from polyclinic.deploy.scoring.scores import FindingScore, ModalityUse, StudyScores
-from polyclinic.deploy.scoring.shapley import coalitions, shapley_weights
 from polyclinic.modality import Item
 from polyclinic.models.zero_shot import in_precision
 from polyclinic.nn.relevance import token_relevance
 from polyclinic.objectives import ReliabilityGate
 from polyclinic.prompts import finding_score
+
+
+def coalitions(players: int) -> Bool[Tensor, "S M"]:
+    """Every set of players, the empty one first: row ``s`` holds player ``m`` where bit ``m`` of ``s`` is set."""
+    numbers = torch.arange(2**players)
+    return (numbers[:, None] >> torch.arange(players)) % 2 == 1
+
+
+def shapley_weights(players: int) -> Float[Tensor, "M S"]:
+    """What takes the values of all coalitions to each player's share (Shapley 1953, equation 12)."""
+    weights = torch.zeros(players, 2**players, dtype=torch.float64)
+    for player in range(players):
+        others = [one for one in range(players) if one != player]
+        for size in range(players):
+            share = factorial(size) * factorial(players - size - 1) / factorial(players)
+            for some in combinations(others, size):
+                without = sum(1 << one for one in some)
+                weights[player, without | 1 << player] += share
+                weights[player, without] -= share
+    return weights
+
 
 Study = Mapping[str, Item]
 """The prepared items of one study, by modality."""
@@ -181,8 +203,10 @@ class StudyScorer:
     def _findings(
         self, used: Sequence[str], strange: Sequence[str], values: Float[Tensor, "S F"]
     ) -> Iterator[FindingScore]:
-        key, scores = spoken_key(used, self.bundle.query), values[-1].double().numpy()
-        rules: Mapping[str, Rule | None] = self.bundle.content.rules.get(key, dict.fromkeys(self.bundle.findings))
+        key, scores = subset_key(used, self.bundle.query), values[-1].double().numpy()
+        rules: Mapping[str, DecisionRule | None] = self.bundle.content.rules.get(
+            key, dict.fromkeys(self.bundle.findings)
+        )
         known = key in self._places
         intervals = (
             probability_intervals(scores, self.bundle.draws[self._places[key]]) if known else [None] * len(scores)
@@ -200,7 +224,7 @@ class StudyScorer:
 def _finding(
     name: str,
     score: float,
-    rule: Rule | None,
+    rule: DecisionRule | None,
     reason: str | None,
     interval: tuple[float, float] | None,
     contributions: dict[str, float],
@@ -229,7 +253,7 @@ def _finding(
     )
 
 
-def _reason(rule: Rule | None, score: float, strange: Sequence[str], alpha: float) -> str | None:
+def _reason(rule: DecisionRule | None, score: float, strange: Sequence[str], alpha: float) -> str | None:
     """Why no decision is to be made; None where one is."""
     if rule is None:
         return "this finding was added by prompts: it has no calibration and no measured performance"

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from polyclinic.deploy.service.errors import Refusal
-from polyclinic.deploy.service.metrics import Measures
+from polyclinic.deploy.service.errors import ServiceError
+from polyclinic.deploy.service.metrics import ServiceMetrics
 
 Worker = TypeVar("Worker")
 _SECONDS_REMEMBERED = 60.0
@@ -46,7 +46,7 @@ class Admissions:
         measures: of the service.
     """
 
-    def __init__(self, most: int, measures: Measures) -> None:
+    def __init__(self, most: int, measures: ServiceMetrics) -> None:
         self._most, self._measures = most, measures
         self._present: list[Admission] = []
 
@@ -96,7 +96,7 @@ class _Waiting(Generic[Worker]):
     worker: "asyncio.Future[Worker]"
 
 
-class Line(Generic[Worker]):
+class WorkerQueue(Generic[Worker]):
     """Workers that are lent to clients in turn (Nagle 1987, fair queuing): next is who was served longest ago.
 
     A client that is alone may have all of them. Where another came within the last minute, each may have its share,
@@ -167,5 +167,5 @@ class Line(Generic[Worker]):
             del self._served[client]
 
 
-def _busy() -> Refusal:
-    return Refusal(503, "the service is busy; send it again later", {"Retry-After": "1"})
+def _busy() -> ServiceError:
+    return ServiceError(503, "the service is busy; send it again later", {"Retry-After": "1"})

@@ -12,13 +12,12 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from polyclinic import __version__
-from polyclinic.deploy.service import access
-from polyclinic.deploy.service.errors import Refusal
+from polyclinic.deploy.service import middleware as access
+from polyclinic.deploy.service.errors import ServiceError
+from polyclinic.deploy.service.middleware import neighbourhood
 from polyclinic.deploy.service.schemas import BundleCard, Error, Scores, State
-from polyclinic.deploy.service.scoring import Desk
-from polyclinic.deploy.service.sorting import FILES
-from polyclinic.deploy.service.throttle import neighbourhood
-from polyclinic.deploy.service.upload import Upload
+from polyclinic.deploy.service.scoring import ScoringHandler
+from polyclinic.deploy.service.uploads import FILES, Upload
 
 _LONGEST_FINDING = 200
 _ALWAYS = (400, 401, 403, 429)
@@ -30,7 +29,7 @@ _SAID = {
 }  # fmt: skip
 
 
-def build_app(desk: Desk, *, largest: int, most: int, seconds: float) -> FastAPI:
+def build_app(desk: ScoringHandler, *, largest: int, most: int, seconds: float) -> FastAPI:
     """The application, without what stands in front of it.
 
     Args:
@@ -51,7 +50,7 @@ def build_app(desk: Desk, *, largest: int, most: int, seconds: float) -> FastAPI
     return app
 
 
-def _add_state(app: FastAPI, desk: Desk) -> None:
+def _add_state(app: FastAPI, desk: ScoringHandler) -> None:
     @app.get(access.ALIVE, responses=_errors(400))
     async def healthz() -> State:
         """Whether the front process answers."""
@@ -61,7 +60,7 @@ def _add_state(app: FastAPI, desk: Desk) -> None:
     async def readyz() -> State:
         """Whether a study can be scored now."""
         if not desk.model.ready or not desk.readers.ready:
-            raise Refusal(503, "a process is being started", {"Retry-After": "1"})
+            raise ServiceError(503, "a process is being started", {"Retry-After": "1"})
         await desk.check_audit()
         return State(status="ready")
 
@@ -76,7 +75,7 @@ def _add_state(app: FastAPI, desk: Desk) -> None:
         return Response(desk.measures.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def _add_score(app: FastAPI, desk: Desk, *, largest: int, most: int, seconds: float) -> None:
+def _add_score(app: FastAPI, desk: ScoringHandler, *, largest: int, most: int, seconds: float) -> None:
     @app.post(
         access.SCORE,
         dependencies=[_token()],
@@ -111,7 +110,7 @@ def _add_score(app: FastAPI, desk: Desk, *, largest: int, most: int, seconds: fl
                 parts = await upload.read(request.headers, request.stream(), seconds=seconds)
                 told = await desk.score(admission, parts, used, views=views, finding=explain)
                 answer, status = JSONResponse(told, headers={"x-request-number": str(number)}), 200
-        except Refusal as refusal:
+        except ServiceError as refusal:
             status = refusal.status
             raise
         finally:
@@ -121,23 +120,26 @@ def _add_score(app: FastAPI, desk: Desk, *, largest: int, most: int, seconds: fl
 
 
 def _add_errors(app: FastAPI) -> None:
-    @app.exception_handler(Refusal)
-    async def refused(request: Request, refusal: Refusal) -> Response:
+    @app.exception_handler(ServiceError)
+    async def refused(request: Request, refusal: ServiceError) -> Response:
         return refusal.response()
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         names = sorted({str(one["loc"][-1]) for one in error.errors() if one["loc"][0] == "query"})
-        return Refusal(422, f"got a value of {names} that is not of its kind; see /openapi.json").response()
+        return ServiceError(422, f"got a value of {names} that is not of its kind; see /openapi.json").response()
 
     @app.exception_handler(HTTPException)
     async def unknown(request: Request, error: HTTPException) -> Response:
-        said = {404: "nothing is here; see /openapi.json", 405: "got another method, expected one that is allowed here"}
-        return Refusal(error.status_code, said.get(error.status_code, "refused"), error.headers).response()
+        message = {
+            404: "nothing is here; see /openapi.json",
+            405: "got another method, expected one that is allowed here",
+        }
+        return ServiceError(error.status_code, message.get(error.status_code, "refused"), error.headers).response()
 
 
 def _token() -> Any:
-    """Documents the token; ``access.Guard`` asks for it."""
+    """Documents the token; ``access.AccessMiddleware`` asks for it."""
     return Security(HTTPBearer(auto_error=False, scheme_name="token"))
 
 

@@ -12,20 +12,20 @@ WHOLE = "polyclinic.whole"
 _DRAIN_SECONDS, _DRAIN_BYTES = 2.0, 256 << 20
 
 
-class Refusal(Exception):
+class ServiceError(Exception):
     """A status and a sentence that names no file and no patient."""
 
     def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.status, self.message, self.headers = status, message, dict(headers or {})
 
-    def response(self) -> "RefusalResponse":
+    def response(self) -> "ErrorResponse":
         """As every error of this service looks."""
         content = {"error": {"message": self.message}}
-        return RefusalResponse(content, status_code=self.status, headers=self.headers)
+        return ErrorResponse(content, status_code=self.status, headers=self.headers)
 
 
-class RefusalResponse(JSONResponse):
+class ErrorResponse(JSONResponse):
     """Says it at once, then reads a while on.
 
     A connection closed while a client still sends is reset, and most clients then never see the answer.

@@ -6,7 +6,7 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _STUDIES = (1, 2, 4, 8, 16)
 
 
-class Measures:
+class ServiceMetrics:
     """Counters of one service."""
 
     def __init__(self) -> None:

@@ -8,15 +8,14 @@ from typing import Any
 
 from polyclinic.deploy.service.admission import Admission, Admissions, fair_share
 from polyclinic.deploy.service.audit import AuditLog, AuditLost
-from polyclinic.deploy.service.errors import Refusal
-from polyclinic.deploy.service.metrics import Measures
-from polyclinic.deploy.service.sorting import FILES, Group, sort_parts
-from polyclinic.deploy.service.upload import Part, Upload
-from polyclinic.deploy.service.workers.decoder_pool import Readers, Reading
-from polyclinic.deploy.service.workers.model_client import Model
+from polyclinic.deploy.service.errors import ServiceError
+from polyclinic.deploy.service.metrics import ServiceMetrics
+from polyclinic.deploy.service.uploads import FILES, Group, Part, Upload, sort_parts
+from polyclinic.deploy.service.workers.decoder_pool import DecoderPool, Reading
+from polyclinic.deploy.service.workers.model_client import ModelClient
 
 
-class Desk:
+class ScoringHandler:
     """What requests share.
 
     Args:
@@ -27,7 +26,9 @@ class Desk:
         in_flight: studies at a time.
     """
 
-    def __init__(self, *, model: Model, readers: Readers, audit: AuditLog, measures: Measures, in_flight: int) -> None:
+    def __init__(
+        self, *, model: ModelClient, readers: DecoderPool, audit: AuditLog, measures: ServiceMetrics, in_flight: int
+    ) -> None:
         self.model, self.readers, self.audit, self.measures = model, readers, audit, measures
         self._admissions, self._number = Admissions(in_flight, measures), audit.number
 
@@ -54,7 +55,7 @@ class Desk:
         try:
             await asyncio.to_thread(self.audit.check)
         except AuditLost as lost:
-            raise Refusal(503, str(lost)) from None
+            raise ServiceError(503, str(lost)) from None
 
     def check_finding(self, finding: str | None) -> None:
         """Refuse what nobody can explain.
@@ -64,7 +65,7 @@ class Desk:
         """
         known = [one["name"] for one in self.model.card["findings"]]
         if finding is not None and finding not in known:
-            raise Refusal(422, f"got another finding to explain, expected one of {known}; set `explain`")
+            raise ServiceError(422, f"got another finding to explain, expected one of {known}; set `explain`")
 
     async def score(
         self, admission: Admission, parts: Sequence[Part], used: list[str], *, views: bool, finding: str | None
@@ -88,7 +89,7 @@ class Desk:
         problems = {name: one.problem for name, one in readings.items() if one.problem is not None}
         speaking = {name: item for name, item in items.items() if name not in self._silent}
         if not speaking:
-            raise Refusal(422, self._nothing_speaks(problems, items))
+            raise ServiceError(422, self._nothing_speaks(problems, items))
         told = await self.model.score(admission.number, speaking, _only(problems, told=self._query))
         unused = [f"{name}: {note}" for name, one in readings.items() for note in one.notes]
         told["notes"] = [*told["notes"], *unused, *self._notes(items, problems)]
@@ -117,9 +118,11 @@ class Desk:
         try:
             await asyncio.to_thread(self.audit.add, entry)
         except AuditLost as lost:
-            raise Refusal(503, str(lost)) from None
+            raise ServiceError(503, str(lost)) from None
         except OSError:
-            raise Refusal(503, "the audit log cannot be written, so that nothing is scored; see to its disk") from None
+            raise ServiceError(
+                503, "the audit log cannot be written, so that nothing is scored; see to its disk"
+            ) from None
 
     async def _read(self, admission: Admission, groups: Sequence[Group], *, views: bool) -> dict[str, Reading]:
         found = await _all_or_none(
@@ -133,8 +136,8 @@ class Desk:
         for one in sorted(found, key=lambda one: one.problem is not None):
             if one.modality in readings:
                 if one.problem is not None and len(one.candidates) > 1:
-                    raise Refusal(422, f"a file cannot be read: {one.problem}")
-                raise Refusal(422, f"got more than one study's files for {one.modality}; send those of one study")
+                    raise ServiceError(422, f"a file cannot be read: {one.problem}")
+                raise ServiceError(422, f"got more than one study's files for {one.modality}; send those of one study")
             readings[one.modality] = one
         order = list(self.model.card["_suffixes"])
         return {name: readings[name] for name in sorted(readings, key=order.index)}
@@ -165,10 +168,10 @@ class Desk:
         return [*notes, *(f"{name} could not be read: {why}" for name, why in problems.items() if name in self._silent)]
 
     def _nothing_speaks(self, problems: Mapping[str, str], items: Mapping[str, bytes]) -> str:
-        said = [f"{name}: {why}" for name, why in problems.items()]
+        message = [f"{name}: {why}" for name, why in problems.items()]
         silent = [self._silent[name] for name in items]
         wanted = [f"send a file of one of {self._query}"] if silent else []
-        return "; ".join([*said, *silent, *wanted])
+        return "; ".join([*message, *silent, *wanted])
 
 
 async def _all_or_none(work: Iterable[Awaitable[Reading]]) -> list[Reading]:

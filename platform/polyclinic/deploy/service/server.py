@@ -17,17 +17,16 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from polyclinic.deploy.service.access import Guard
 from polyclinic.deploy.service.app import build_app
 from polyclinic.deploy.service.audit import AuditLog, AuditLost
-from polyclinic.deploy.service.metrics import Measures
-from polyclinic.deploy.service.scoring import Desk
+from polyclinic.deploy.service.metrics import ServiceMetrics
+from polyclinic.deploy.service.middleware import AccessMiddleware, Throttle, neighbourhood
+from polyclinic.deploy.service.scoring import ScoringHandler
 from polyclinic.deploy.service.stopping import StopRequest
-from polyclinic.deploy.service.throttle import Throttle, neighbourhood
-from polyclinic.deploy.service.workers.decoder_pool import Readers
-from polyclinic.deploy.service.workers.model_client import Model
-from polyclinic.deploy.service.workers.process import Process, end_all
-from polyclinic.deploy.service.workers.scratch import Scratch
+from polyclinic.deploy.service.workers.decoder_pool import DecoderPool
+from polyclinic.deploy.service.workers.model_client import ModelClient
+from polyclinic.deploy.service.workers.process import WorkerProcess, end_all
+from polyclinic.deploy.service.workers.sandbox import Scratch
 
 _SECONDS_TO_STOP, _SECONDS_IDLE, _SECONDS_FOR_HEADERS = 10, 20, 10.0
 _MOST_CONNECTIONS, _MOST_OF_ONE_CLIENT = 512, 256
@@ -91,7 +90,7 @@ def _client(connection: Any) -> str:
 
 
 def run(
-    first: "Future[tuple[Process, dict[str, Any]]]",
+    first: "Future[tuple[WorkerProcess, dict[str, Any]]]",
     *,
     scratch: Scratch,
     audit: AuditLog,
@@ -135,11 +134,11 @@ def run(
         ValueError: the bundle cannot be loaded, or the audit log cannot be written.
         KeyboardInterrupt: it was stopped before it was ready.
     """
-    measures = Measures()
+    measures = ServiceMetrics()
 
     async def main() -> None:
         stop.react(_cancellation())
-        pool = Readers(
+        pool = DecoderPool(
             number=readers, scratch=scratch, memory=memory_mb * _MEGABYTE, largest=file_mb * _MEGABYTE,
             seconds=file_seconds, measures=measures,
         )  # fmt: skip
@@ -147,11 +146,11 @@ def run(
         model = None
         try:
             process, card = await asyncio.wrap_future(first)
-            model = Model(first=process, card=card, measures=measures, together=together)
+            model = ModelClient(first=process, card=card, measures=measures, together=together)
             await starting
-            desk = Desk(model=model, readers=pool, audit=audit, measures=measures, in_flight=in_flight)
+            desk = ScoringHandler(model=model, readers=pool, audit=audit, measures=measures, in_flight=in_flight)
             app = build_app(desk, largest=file_mb * _MEGABYTE, most=request_mb * _MEGABYTE, seconds=upload_seconds)
-            guard = Guard(app, hosts=hosts, token=token, throttle=Throttle(per_minute), measures=measures)
+            guard = AccessMiddleware(app, hosts=hosts, token=token, throttle=Throttle(per_minute), measures=measures)
             server = uvicorn.Server(_settings(guard))
             await _enter(audit, "start", card)
             announce(card)

@@ -7,10 +7,9 @@ import torch
 from jaxtyping import Float
 from scipy.special import expit
 
-from polyclinic.evaluation.card.comparing import compare
 from polyclinic.evaluation.card.content import Card, Data, Origin, notes
 from polyclinic.evaluation.card.explaining import chosen_studies, deletions, explain
-from polyclinic.evaluation.card.findings import FindingCard, calibrated, finding_cards, macro
+from polyclinic.evaluation.card.findings import FindingCard, calibrated, compare, finding_cards, macro
 from polyclinic.evaluation.card.missing import missingness
 from polyclinic.evaluation.metrics.agreement import AgreementResult, agreement_report
 from polyclinic.evaluation.metrics.intervals import patient_resamples

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from polyclinic.evaluation.card.comparing import FindingComparison
 from polyclinic.evaluation.card.explaining import Deletion, StudyExplanation
-from polyclinic.evaluation.card.findings import FindingCard, Macro
+from polyclinic.evaluation.card.findings import FindingCard, FindingComparison, Macro
 from polyclinic.evaluation.card.missing import Missingness
 from polyclinic.evaluation.metrics.agreement import AgreementResult
 from polyclinic.evaluation.metrics.subgroups import Gap

@@ -1,4 +1,4 @@
-"""What the card says of each finding."""
+"""Results of the card for one finding, and their comparison with another run on the same studies."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +9,7 @@ from jaxtyping import Float, Integer
 from scipy.special import expit
 
 from polyclinic.evaluation.metrics.average_precision import weighted_average_precision
-from polyclinic.evaluation.metrics.comparison import WeightedMetric
+from polyclinic.evaluation.metrics.comparison import Comparison, WeightedMetric, delong_test, paired_bootstrap
 from polyclinic.evaluation.metrics.conformal import ConformalReport, conformal_report, conformal_sets
 from polyclinic.evaluation.metrics.decision import DecisionCurve, decision_curve
 from polyclinic.evaluation.metrics.intervals import Estimate, estimate, weighted_auroc
@@ -24,6 +24,42 @@ from polyclinic.evaluation.metrics.score_intervals import (
 )
 from polyclinic.evaluation.metrics.subgroups import SubgroupReport, subgroup_report
 from polyclinic.evaluation.scorers import Scorable
+
+
+@dataclass(frozen=True, kw_only=True)
+class FindingComparison:
+    """AUROC of one finding by this run and by the other."""
+
+    name: str
+    delong: Comparison
+    bootstrap: Comparison
+
+
+def compare(
+    names: Sequence[str],
+    ours: Float[np.ndarray, "N F"],
+    theirs: Float[np.ndarray, "N F"],
+    labels: Float[np.ndarray, "N F"],
+    weights: Integer[np.ndarray, "R N"],
+) -> tuple[FindingComparison, ...]:
+    """DeLong's test and the paired bootstrap of every finding.
+
+    Args:
+        names: of the findings.
+        ours: scores of this run.
+        theirs: scores of the other.
+        labels: 0, 1, NaN where unknown.
+        weights: from ``patient_resamples``.
+    """
+    return tuple(
+        FindingComparison(
+            name=name,
+            delong=delong_test(ours[:, place], theirs[:, place], labels[:, place]),
+            bootstrap=paired_bootstrap(weighted_auroc, ours[:, place], theirs[:, place], labels[:, place], weights),
+        )
+        for place, name in enumerate(names)
+    )
+
 
 RULES: tuple[tuple[str, float | None], ...] = (("youden", None), ("sensitivity", 0.9), ("specificity", 0.9))
 """How thresholds are chosen on validation; the first one is that of the subgroups."""

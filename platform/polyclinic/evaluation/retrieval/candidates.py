@@ -163,11 +163,11 @@ def _refuse_wrong_sets(name: str, table: pd.DataFrame) -> None:
         "not exactly one candidate of label 1": counts.index[counts["sum"] != 1],
         "no candidate of label 0": counts.index[counts["size"] < 2],
     }
-    for said, queries in wrong.items():
+    for message, queries in wrong.items():
         if found := sorted(set(queries)):
             raise ValueError(
-                f"{name} gives {len(found)} queries {said} (studies {found[:_NAMED]}), expected the query's own study "
-                "once with label 1 and others with label 0; correct the table"
+                f"{name} gives {len(found)} queries {message} (studies {found[:_NAMED]}), expected the query's own "
+                "study once with label 1 and others with label 0; correct the table"
             )
 
 

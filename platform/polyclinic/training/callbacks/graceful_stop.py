@@ -15,7 +15,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from polyclinic.training.checkpoints import LastCheckpoint
 
 
-class StopTogether(Callback):
+class GracefulStop(Callback):
     """Lets SIGTERM end all ranks after the same whole step, whichever of them gets it, with that step saved.
 
     Lightning's own handler sends the other ranks a message from wherever the signal meets it. They may be waiting for

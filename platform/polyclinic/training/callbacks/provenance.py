@@ -10,7 +10,7 @@ import lightning.pytorch as L
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_warn
 
-from polyclinic.cohort.leakage.overlap import Overlap, Seen
+from polyclinic.cohort.leakage.overlap import Overlap, TrainingExposure
 from polyclinic.data import CohortDataModule
 from polyclinic.system.terminal import Console
 from polyclinic.tracking import RunLogger, RunRecord, log_cohort, log_json, log_tags, log_text
@@ -121,7 +121,7 @@ class WeightRecord(Callback):
         log_json(trainer.logger, told, "weights.json")
 
 
-class SeenRecord(Callback):
+class ExposureRecord(Callback):
     """Puts into every checkpoint which studies it was made from, and into MLflow which of them were seen before.
 
     Attributes:
@@ -130,7 +130,7 @@ class SeenRecord(Callback):
     """
 
     def __init__(self) -> None:
-        self.seen = Seen()
+        self.seen = TrainingExposure()
         self.overlap: Overlap | None = None
 
     @property
@@ -150,7 +150,7 @@ class SeenRecord(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Add what a resumed run saw and the runs before it."""
-        self.seen = self.seen.joined(Seen.of(state_dict))
+        self.seen = self.seen.joined(TrainingExposure.of(state_dict))
 
 
 def split_hash(data: CohortDataModule) -> str:

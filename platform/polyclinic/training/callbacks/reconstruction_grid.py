@@ -17,7 +17,7 @@ from polyclinic.tracking import log_figure
 _COLUMNS = ("original", "masked", "reconstructed")
 
 
-class ReconstructionPictures(Callback):
+class ReconstructionGrid(Callback):
     """Logs the same validation studies again and again: original, masked, reconstructed.
 
     Args:

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from polyclinic.objectives import Objective, Studies
+from polyclinic.objectives import EmbeddingBatch, Objective
 from polyclinic.tasks import ContrastivePretraining
 from polyclinic.tracking import log_figure, similarity_grid
 
@@ -17,7 +17,7 @@ _SHOWN = 32
 _FEWEST = 2
 
 
-class SimilarityPicture(Callback):
+class SimilarityMatrixImage(Callback):
     """Logs ``similarity.png`` at the end of a contrastive fit: validation studies against each other, as trained.
 
     It draws what the latest validation has embedded, on rank zero and from its studies alone, so that it costs no
@@ -43,7 +43,7 @@ class SimilarityPicture(Callback):
 
 @torch.no_grad()
 def similarities(
-    objective: Objective, studies: Studies
+    objective: Objective, studies: EmbeddingBatch
 ) -> tuple[dict[tuple[str, str], Float[np.ndarray, "_ _"]], dict[str, Float[np.ndarray, "_ _"]]]:
     """Scores of the first 32 studies that have what it takes, by pair of modalities, and of each by all others.
 
@@ -74,7 +74,7 @@ def _first(there: Bool[Tensor, " N"]) -> Tensor:
 
 
 def _scores(
-    objective: Objective, studies: Studies, query: list[str], candidate: str, rows: Tensor
+    objective: Objective, studies: EmbeddingBatch, query: list[str], candidate: str, rows: Tensor
 ) -> Float[np.ndarray, "M M"]:
     chosen = {name: studies.embeddings[name][rows] for name in query}
     present = {name: studies.present[name][rows] for name in query}

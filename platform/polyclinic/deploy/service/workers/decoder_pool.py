@@ -9,14 +9,14 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-from polyclinic.deploy.service.admission import Admission, Line, fair_share
-from polyclinic.deploy.service.errors import Refusal
-from polyclinic.deploy.service.metrics import Measures
-from polyclinic.deploy.service.upload import Part
+from polyclinic.deploy.service.admission import Admission, WorkerQueue, fair_share
+from polyclinic.deploy.service.errors import ServiceError
+from polyclinic.deploy.service.metrics import ServiceMetrics
+from polyclinic.deploy.service.uploads import Part
 from polyclinic.deploy.service.workers.entrypoints import decode
 from polyclinic.deploy.service.workers.messages import pack, unpack
-from polyclinic.deploy.service.workers.process import Gone, Process, end_starts
-from polyclinic.deploy.service.workers.scratch import Scratch
+from polyclinic.deploy.service.workers.process import WorkerDied, WorkerProcess, end_starts
+from polyclinic.deploy.service.workers.sandbox import Scratch
 
 _RECYCLE_AFTER = 500
 """Files, after which a process is replaced: decoders in C leak."""
@@ -52,12 +52,12 @@ class Reading:
 
 @dataclass(kw_only=True)
 class _Reader:
-    process: Process
+    process: WorkerProcess
     folder: str
     read: int = 0
 
 
-class Readers:
+class DecoderPool:
     """Processes that decode, each one file at a time.
 
     Args:
@@ -70,12 +70,12 @@ class Readers:
     """
 
     def __init__(
-        self, *, number: int, scratch: Scratch, memory: int, largest: int, seconds: float, measures: Measures
+        self, *, number: int, scratch: Scratch, memory: int, largest: int, seconds: float, measures: ServiceMetrics
     ) -> None:
         self.number, self._scratch, self._seconds = number, scratch, seconds
         self._limits = (memory, largest, int(seconds) + 1)
         self._measures, self._names = measures, count()
-        self._line: Line[_Reader] = Line(fair_share(number))
+        self._line: WorkerQueue[_Reader] = WorkerQueue(fair_share(number))
         self._all: list[_Reader] = []
         self._threads = ThreadPoolExecutor(max_workers=number, thread_name_prefix="reading")
         self._starting = ThreadPoolExecutor(max_workers=1, thread_name_prefix="starting")
@@ -127,7 +127,7 @@ class Readers:
         if answer["number"] != number:
             raise RuntimeError("a reading process answered another request")
         if answer.get("full"):
-            raise Refusal(503, "the service has no room in memory for the file; send it again later")
+            raise ServiceError(503, "the service has no room in memory for the file; send it again later")
         return Reading(
             candidates=tuple(candidates),
             modality=answer.get("modality", candidates[0]),
@@ -160,7 +160,9 @@ class Readers:
                     self._line.release(client)
                     self._background(self._replace(reader))
         except TimeoutError:
-            raise Refusal(503, "too many files wait to be read; send it again later", {"Retry-After": "5"}) from None
+            raise ServiceError(
+                503, "too many files wait to be read; send it again later", {"Retry-After": "5"}
+            ) from None
         return reader
 
     async def _asked(self, admission: Admission, message: bytes) -> bytes:
@@ -176,11 +178,11 @@ class Readers:
                 answer = future.result()
                 whole = True
                 return answer
-            except Gone as gone:
+            except WorkerDied as gone:
                 if gone.by_fault:
                     said = "ended the process that read it; it is broken, or needs too much memory"
                     raise _Unanswered(said) from None
-                raise Refusal(
+                raise ServiceError(
                     503, "the process that read a file was stopped; send it again", {"Retry-After": "1"}
                 ) from None
             finally:
@@ -188,7 +190,7 @@ class Readers:
                 self._line.release(admission.client)
                 self._give_back(reader, future, whole=whole)
 
-    async def _in_time(self, process: Process, future: "asyncio.Future[bytes]") -> None:
+    async def _in_time(self, process: WorkerProcess, future: "asyncio.Future[bytes]") -> None:
         """Wait for an answer. A file does not take longer because the machine has other work."""
         started, waited = time.monotonic(), process.waited
         while (left := started + self._seconds + max(0.0, process.waited - waited) - time.monotonic()) > 0:
@@ -231,7 +233,7 @@ class Readers:
 
     def _started(self) -> _Reader:
         folder = f"reader-{next(self._names)}"
-        process = Process(decode, (str(self._scratch.folder / folder), *self._limits))
+        process = WorkerProcess(decode, (str(self._scratch.folder / folder), *self._limits))
         reader = _Reader(process=process, folder=folder)
         # Here, as a stop may come before whoever waits for it has it.
         self._all.append(reader)

@@ -8,16 +8,16 @@ from itertools import count
 from threading import Thread
 from typing import Any
 
-from polyclinic.deploy.service.errors import Refusal
-from polyclinic.deploy.service.metrics import Measures
+from polyclinic.deploy.service.errors import ServiceError
+from polyclinic.deploy.service.metrics import ServiceMetrics
 from polyclinic.deploy.service.workers.messages import pack, unpack
-from polyclinic.deploy.service.workers.process import Gone, Process, start_model
+from polyclinic.deploy.service.workers.process import WorkerDied, WorkerProcess, start_model
 
 _SECONDS_TO_COMPUTE, _SECONDS_TO_START = 30.0, 30.0
 _PAUSES = (0.0, 0.2, 1.0, 5.0)
 
 
-class Model:
+class ModelClient:
     """One process; it is started anew where it dies, and who waited for it is told so.
 
     Args:
@@ -27,9 +27,9 @@ class Model:
         together: studies that a process scores together, at most.
     """
 
-    def __init__(self, *, first: Process, card: dict[str, Any], measures: Measures, together: int) -> None:
+    def __init__(self, *, first: WorkerProcess, card: dict[str, Any], measures: ServiceMetrics, together: int) -> None:
         self.card, self._measures, self._together = card, measures, together
-        self._process: Process | None = None
+        self._process: WorkerProcess | None = None
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._sending = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sending")
         self._starting = ThreadPoolExecutor(max_workers=1, thread_name_prefix="starting")
@@ -95,17 +95,17 @@ class Model:
                 answer = await future
         except TimeoutError:
             process.kill()
-            raise Refusal(503, f"the model took longer than {_SECONDS_TO_COMPUTE:g} s; send it again") from None
-        except Gone:
+            raise ServiceError(503, f"the model took longer than {_SECONDS_TO_COMPUTE:g} s; send it again") from None
+        except WorkerDied:
             raise _stopped() from None
         finally:
             self._waiting.pop(number, None)
             self._measures.busy.labels("model").dec()
         if answer["problem"] is not None:
-            raise Refusal(422, f"the study cannot be scored: {answer['problem']}")
+            raise ServiceError(422, f"the study cannot be scored: {answer['problem']}")
         return answer
 
-    async def _current(self) -> Process:
+    async def _current(self) -> WorkerProcess:
         if self._process is not None and self._process.ended:
             # It died with nothing to do, and who listens to it has not said so yet: that fails no request.
             self._ready.clear()
@@ -116,19 +116,19 @@ class Model:
         assert self._process is not None
         return self._process
 
-    def _take(self, process: Process) -> None:
+    def _take(self, process: WorkerProcess) -> None:
         self._process = process
         self._ready.set()
         Thread(target=self._listen, args=(process,), name="listening", daemon=True).start()
 
-    def _listen(self, process: Process) -> None:
+    def _listen(self, process: WorkerProcess) -> None:
         """In a thread of its own, for as long as the process lives."""
         with suppress(RuntimeError):  # the loop has ended ahead of this thread
             try:
                 while True:
                     answer, _ = unpack(process.receive())
                     self._loop.call_soon_threadsafe(self._answered, answer)
-            except Gone:
+            except WorkerDied:
                 self._loop.call_soon_threadsafe(self._lost)
 
     def _answered(self, answer: dict[str, Any]) -> None:
@@ -158,11 +158,11 @@ class Model:
                 return
             try:
                 process, _ = await self._loop.run_in_executor(self._starting, start_model, self._together)
-            except (ValueError, RuntimeError, Gone, OSError, EOFError):
+            except (ValueError, RuntimeError, WorkerDied, OSError, EOFError):
                 continue
             self._take(process)
             return
 
 
-def _stopped() -> Refusal:
-    return Refusal(503, "the process that computes was stopped; send it again", {"Retry-After": "1"})
+def _stopped() -> ServiceError:
+    return ServiceError(503, "the process that computes was stopped; send it again", {"Retry-After": "1"})

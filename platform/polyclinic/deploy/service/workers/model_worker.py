@@ -26,7 +26,7 @@ WAIT_MS = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class BatchRequest:
     """One study to score; ``number`` is that of its request."""
 
     number: int
@@ -35,7 +35,7 @@ class Asked:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class BatchResponse:
     """What became of it: scores, or why there are none."""
 
     number: int
@@ -59,7 +59,7 @@ def main(connection: Connection, together: int) -> None:
         connection.send_bytes(pack({"number": 0, "problem": str(error)}))
         return
     connection.send_bytes(pack({"number": 0, "problem": None, "card": card(bundle)}))
-    asyncio.run(_Computer(bundle, connection, together).serve())
+    asyncio.run(_ModelWorker(bundle, connection, together).serve())
 
 
 def card(bundle: Bundle) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def card(bundle: Bundle) -> dict[str, Any]:
     }
 
 
-class _RestingQueue(AsyncBatchGenerator[Asked, Told]):
+class _RestingQueue(AsyncBatchGenerator[BatchRequest, BatchResponse]):
     """The library looks for studies every two milliseconds, day and night; this sleeps while there are none.
 
     Nobody here gives up waiting for a batch, so that every study that came in comes out.
@@ -113,13 +113,13 @@ class _RestingQueue(AsyncBatchGenerator[Asked, Told]):
             yield batch
 
 
-class _Computer:
+class _ModelWorker:
     """One thread computes, as torch's hooks for explanations may not meet a batch; the loop reads and answers."""
 
     def __init__(self, bundle: Bundle, connection: Connection, together: int) -> None:
         self._scorer, self._connection = StudyScorer(bundle), connection
         self._thread = ThreadPoolExecutor(max_workers=1)
-        self._batches: AsyncBatchProcessor[Asked, Told] = AsyncBatchProcessor(self._together)
+        self._batches: AsyncBatchProcessor[BatchRequest, BatchResponse] = AsyncBatchProcessor(self._together)
         self._batches.batch_queue = _RestingQueue(batch_size=together, timeout_ms=WAIT_MS)
         self._ended = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -145,7 +145,7 @@ class _Computer:
         try:
             study = {name: load(blob) for name, blob in zip(head["modalities"], blobs, strict=True)}
             if head["finding"] is None:
-                told = await self._batches(Asked(number=number, study=study, problems=head["problems"]))
+                told = await self._batches(BatchRequest(number=number, study=study, problems=head["problems"]))
                 answer = {"problem": told.problem, "scores": told.scores, "together": told.together}
                 number = told.number
             else:
@@ -159,10 +159,10 @@ class _Computer:
         found = await asyncio.get_running_loop().run_in_executor(self._thread, self._scorer.relevance, study, finding)
         return {name: relevance.tolist() for name, relevance in found.items()}
 
-    async def _together(self, asked: list[Asked]) -> list[Told]:
+    async def _together(self, asked: list[BatchRequest]) -> list[BatchResponse]:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._scored, asked)
 
-    def _scored(self, asked: Sequence[Asked]) -> list[Told]:
+    def _scored(self, asked: Sequence[BatchRequest]) -> list[BatchResponse]:
         """Where a batch fails, each of its studies by itself: only the one at fault goes without scores."""
         try:
             scores = self._scorer.score([one.study for one in asked], [one.problems for one in asked])
@@ -172,8 +172,8 @@ class _Computer:
             if len(asked) > 1:
                 return [self._scored([one])[0] for one in asked]
             reason = f"the model gives it no finite scores ({type(error).__name__})"
-            return [Told(number=asked[0].number, scores=None, problem=reason, together=1)]
+            return [BatchResponse(number=asked[0].number, scores=None, problem=reason, together=1)]
         return [
-            Told(number=one.number, scores=scored, problem=None, together=len(asked))
+            BatchResponse(number=one.number, scores=scored, problem=None, together=len(asked))
             for one, scored in zip(asked, told, strict=True)
         ]

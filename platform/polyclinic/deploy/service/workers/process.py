@@ -29,10 +29,10 @@ _LEAVING = 0x4 | 0x400
 """PF_EXITING and PF_SIGNALED of the kernel."""
 
 _starting: list[object] = []
-_living: set["Process"] = set()
+_living: set["WorkerProcess"] = set()
 
 
-class Gone(Exception):
+class WorkerDied(Exception):
     """The process ended while it was asked.
 
     Attributes:
@@ -44,7 +44,7 @@ class Gone(Exception):
         self.by_fault = by_fault
 
 
-class Process:
+class WorkerProcess:
     """A process forked from the nursery. Starting one takes tens of milliseconds, the first one seconds.
 
     Args:
@@ -130,11 +130,11 @@ class Process:
         self._connection.close()
         os.close(self._handle)
 
-    def _gone(self) -> Gone:
+    def _gone(self) -> WorkerDied:
         """Its exit code tells why; a process that only closed its end is ended."""
         code = self._joined()
         self.kill()
-        return Gone(by_fault=code is not None and (0 < code < _UNKNOWN or -code in _FAULTS))
+        return WorkerDied(by_fault=code is not None and (0 < code < _UNKNOWN or -code in _FAULTS))
 
     def _joined(self) -> int | None:
         with self._ending:
@@ -162,7 +162,7 @@ def end_all() -> None:
         process.kill()
 
 
-def start_model(together: int) -> tuple[Process, dict[str, Any]]:
+def start_model(together: int) -> tuple[WorkerProcess, dict[str, Any]]:
     """Start the process, and hear what the bundle is.
 
     Args:
@@ -172,10 +172,10 @@ def start_model(together: int) -> tuple[Process, dict[str, Any]]:
         ValueError: why the bundle cannot be loaded.
         Gone: it ended without a word.
     """
-    process = Process(compute, (together,))
+    process = WorkerProcess(compute, (together,))
     try:
         head, _ = unpack(process.receive())
-    except Gone:
+    except WorkerDied:
         process.forget()
         raise
     if head["problem"] is not None:

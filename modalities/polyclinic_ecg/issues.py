@@ -1,0 +1,138 @@
+"""What a person should know of an electrocardiogram: names in its header, lost leads, gaps, saturation."""
+
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from jaxtyping import Bool, Float
+
+from polyclinic.modality import Issue, Source, dicom_issues, identifying_fields
+from polyclinic_ecg.reading.wfdb_record import header_of
+from polyclinic_ecg.recording import LEADS, Electrocardiogram
+
+_INDEPENDENT = 8
+"""Limb leads follow from two of them: fewer than this many leads cannot be a whole recording."""
+
+_GAPS = 0.05
+_SHORTEST = 2.0
+_PLATEAU = 0.02
+_SATURATED = 0.005
+_HEAD = 100_000
+_FORMAT = re.compile(r"\S+\s+(\d{1,3})\b")
+_UID = re.compile(r"\d+(?:\.\d+){2,}")
+_SYNTAX_ELEMENT = b"\x02\x00\x10\x00UI"
+
+
+def recording_issues(files: Sequence[Path], raw: Electrocardiogram) -> Iterator[Issue]:
+    """What ``Inspectable.issues`` asks for; fields of a header are told by their kinds, never by what they hold.
+
+    Args:
+        files: that the recording was read from.
+        raw: what was read.
+    """
+    headers = [file for file in files if file.suffix.lower() == ".hea"]
+    if headers:
+        yield from _wfdb_headers(headers)
+    elif files:
+        yield from _dicom_header(files[-1])
+    yield from _leads(raw)
+    yield from _assumed(raw)
+    if raw.facts.get("checksum") == "absent":
+        yield Issue(severity="note", code="no-checksum", message="the header states no checksum to verify samples with")
+    if (share := float(raw.facts.get("nan_share", 0.0))) > _GAPS:
+        yield Issue(severity="warning", code="gaps", message=f"{share:.0%} of the samples of present leads are missing")
+    if saturated := [lead for lead, values in zip(LEADS, raw.signal, strict=True) if _saturates(values, raw.rate)]:
+        yield Issue(
+            severity="warning",
+            code="saturated-lead",
+            message=f"{', '.join(saturated)} stays at its extreme value for long",
+        )
+
+
+def encoding_of(source: Source) -> str:
+    """Storage formats of a WFDB record as its header writes them, or the transfer syntax of a DICOM file."""
+    if not isinstance(source, Path):
+        return ""
+    header = header_of(source)
+    with (header or source).open("rb") as stream:
+        head = stream.read(_HEAD)
+    if header is not None:
+        lines = [line for line in head.decode("latin-1").splitlines() if line.strip() and not line.startswith("#")]
+        formats = {found[1] for line in lines[1:] if (found := _FORMAT.match(line))}
+        return f"wfdb {'+'.join(sorted(formats))}".strip()
+    _, _, rest = head.partition(_SYNTAX_ELEMENT)
+    syntax = rest[2 : 2 + int.from_bytes(rest[:2], "little")].rstrip(b"\0 ").decode("latin-1")
+    return f"dicom {syntax}" if _UID.fullmatch(syntax) else ""
+
+
+def _wfdb_headers(headers: Sequence[Path]) -> Iterator[Issue]:
+    lines = [line for header in headers for line in header.read_bytes().decode("latin-1").splitlines()]
+    comments = "\n".join(line.lstrip("# \t") for line in lines if line.startswith("#"))
+    if kinds := identifying_fields(comments):
+        message = f"comments of the header seem to hold {', '.join(kinds)}"
+        yield Issue(severity="warning", code="header-identifiers", message=message)
+
+
+def _dicom_header(path: Path) -> Iterator[Issue]:
+    with warnings.catch_warnings():
+        # pydicom warns of every odd value, which does not matter here.
+        warnings.simplefilter("ignore")
+        yield from dicom_issues(pydicom.dcmread(BytesIO(path.read_bytes()), force=True).get)
+
+
+def _leads(raw: Electrocardiogram) -> Iterator[Issue]:
+    absent = [lead for lead, values in zip(LEADS, raw.signal, strict=True) if np.isnan(values).all()]
+    flat = int(raw.facts.get("flat_leads", 0))
+    if flat:
+        yield Issue(
+            severity="warning",
+            code="flat-lead",
+            message=f"{flat} of the leads {', '.join(absent)} never change: an electrode was off",
+        )
+    if len(absent) > flat:
+        few = len(LEADS) - len(absent) < _INDEPENDENT
+        yield Issue(
+            severity="warning" if few else "note",
+            code="few-leads" if few else "missing-lead",
+            message=f"missing of the {len(LEADS)} standard leads: {', '.join(absent)}",
+        )
+
+
+def _assumed(raw: Electrocardiogram) -> Iterator[Issue]:
+    """What was taken for granted or left out, so that voltages or stretches may not be what they seem."""
+    facts = {name: int(value) for name, value in raw.facts.items() if isinstance(value, float)}
+    if count := facts.get("uncalibrated_leads", 0):
+        message = f"the header states no gain for {count} leads: 200 units per mV are assumed, voltages may be wrong"
+        yield Issue(severity="warning", code="uncalibrated", message=message)
+    if count := facts.get("modified_leads", 0):
+        message = f"{count} modified limb leads (ML) are read as standard ones, from which their waves differ"
+        yield Issue(severity="note", code="modified-leads", message=message)
+    if (count := facts.get("groups", 1)) > 1:
+        message = f"leads of {count} groups are put together at the times that the file states"
+        yield Issue(severity="note", code="joined-groups", message=message)
+    if count := facts.get("groups_left_out", 0):
+        message = f"{count} other groups of ECG waveforms in the file are left out: averaged beats, or other stretches"
+        yield Issue(severity="note", code="groups-left-out", message=message)
+    if raw.signal.shape[1] < _SHORTEST * raw.rate:
+        message = f"{raw.signal.shape[1] / raw.rate:.2g} s are hardly more than one beat"
+        yield Issue(severity="warning", code="very-short", message=message)
+
+
+def _saturates(values: Float[np.ndarray, " N"], rate: float) -> bool:
+    """Whether a lead rests at its highest or lowest value, 20 ms at a time, for more than 0.5 % of the recording."""
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return False
+    shortest = max(3, round(_PLATEAU * rate))
+    return any(_resting(values == end, shortest) > _SATURATED * len(values) for end in (known.min(), known.max()))
+
+
+def _resting(at_end: Bool[np.ndarray, " N"], shortest: int) -> int:
+    """Samples in runs of at least ``shortest``."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], at_end, [False]])))
+    lengths = edges[1::2] - edges[::2]
+    return int(lengths[lengths >= shortest].sum())

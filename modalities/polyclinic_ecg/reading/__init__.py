@@ -1,0 +1,1 @@
+"""Readers of DICOM waveforms and WFDB records."""

@@ -1,0 +1,157 @@
+"""From a DICOM waveform (PS3.3 C.10.9; leads of CID 3001) to leads."""
+
+import re
+import warnings
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.waveforms import multiplex_array
+
+from polyclinic.modality import UnreadableSource
+from polyclinic_ecg.inflated import refuse_bomb
+from polyclinic_ecg.reading.dicom_groups import Group, choose_groups, place_leads
+from polyclinic_ecg.recording import (
+    LEADS,
+    Channel,
+    Electrocardiogram,
+    assemble,
+    check_dimensions,
+    lead_index,
+    upright_name,
+)
+
+# CID 3001 writes a lead as 2:N in MDC and as 5.6.3-9-N in SCP-ECG, with the same N.
+_PREFIXES = {"MDC": "2:", "SCPECG": "5.6.3-9-"}
+_CODES = dict(zip(("1", "2", "61", "62", "63", "64", "3", "4", "5", "6", "7", "8"), LEADS, strict=True)) | {
+    "65": "-aVR"
+}
+_AVERAGED = re.compile(r"median|averag|template|mean beat|representative", re.IGNORECASE)
+SAMPLE_BYTES = {8: 1, 16: 2, 32: 4}
+_MAX_BYTES = 500_000_000
+
+
+def read_dicom(path: Path) -> Electrocardiogram:
+    """Decode the longest ORIGINAL multiplex groups of standard leads; averaged beats are left out.
+
+    Raises:
+        UnreadableSource: no such group, data shorter than declared, or leads that cannot be used.
+    """
+    with warnings.catch_warnings():
+        # pydicom warns of every odd value; what matters is whether the samples decode.
+        warnings.simplefilter("ignore")
+        dataset = parse_dicom(path)
+        try:
+            return _decode(dataset)
+        except UnreadableSource:
+            raise
+        except Exception as error:
+            raise UnreadableSource(f"DICOM waveform cannot be decoded ({type(error).__name__})") from None
+
+
+def parse_dicom(path: Path) -> Dataset:
+    """Parse a DICOM file with waveforms that is neither too large nor a bomb; for errors see ``read_dicom``."""
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise UnreadableSource(f"DICOM file larger than {_MAX_BYTES:,} bytes")
+        # From memory, where an element that claims gigabytes gets what there is; a file would allocate them.
+        content = path.read_bytes()
+        refuse_bomb(content)
+        dataset = pydicom.dcmread(BytesIO(content), force=True)
+    except UnreadableSource:
+        raise
+    except Exception as error:
+        raise UnreadableSource(f"neither a WFDB record nor DICOM that can be parsed ({type(error).__name__})") from None
+    if not dataset.get("WaveformSequence"):
+        raise UnreadableSource("neither a WFDB record nor DICOM with a Waveform Sequence")
+    return dataset
+
+
+def _decode(dataset: Dataset) -> Electrocardiogram:
+    everything = [_group(place, each) for place, each in enumerate(dataset.WaveformSequence)]
+    groups = [group for group in everything if group is not None]
+    recorded = [group for group in groups if group.is_original and not group.is_averaged]
+    if not recorded:
+        raise UnreadableSource(
+            "DICOM with derived waveforms only; expected an ORIGINAL multiplex group"
+            if groups or not everything
+            else f"none of the leads {', '.join(LEADS)} is in the record"
+        )
+    chosen = choose_groups(recorded)
+    first = chosen[0].group
+    rows, units = place_leads(chosen, lambda group: _channels(dataset, group))
+    facts: dict[str, float | str] = {
+        "format": "dicom",
+        "encoding": str(dataset.WaveformSequence[first.place].WaveformSampleInterpretation),
+        "groups": float(len(chosen)),
+        "groups_left_out": float(sum(group.is_original for group in groups) - len(chosen)),
+    }
+    raw = assemble(rows, rate=first.rate, facts=facts)
+    return replace(raw, facts={**raw.facts, "units": "+".join(sorted(units))})
+
+
+def _group(place: int, item: Dataset) -> Group | None:
+    """What a multiplex group declares; None without a standard lead."""
+    names = [upright_name(_name(channel)) for channel in item.ChannelDefinitionSequence]
+    leads = frozenset(index for name in names if (index := lead_index(name)) is not None)
+    if not leads:
+        return None
+    averaged = _AVERAGED.search(str(item.get("MultiplexGroupLabel", ""))) is not None
+    return Group(
+        place=place,
+        leads=leads,
+        rate=float(item.SamplingFrequency),
+        length=int(item.NumberOfWaveformSamples),
+        channels=int(item.NumberOfWaveformChannels),
+        offset=float(item.get("MultiplexGroupTimeOffset") or 0.0) / 1000,
+        is_original=item.get("WaveformOriginality", "ORIGINAL") == "ORIGINAL",
+        is_averaged=averaged,
+    )
+
+
+def _channels(dataset: Dataset, group: Group) -> list[Channel]:
+    """The standard leads of a group, NaN where padding stands for samples.
+
+    Raises:
+        UnreadableSource: a rate or length that cannot be, or less data than is declared.
+    """
+    item = dataset.WaveformSequence[group.place]
+    check_dimensions(rate=group.rate, length=group.length, channels=group.channels)
+    declared = group.length * group.channels * SAMPLE_BYTES[int(item.WaveformBitsAllocated)]
+    if len(item.WaveformData) < declared:
+        raise UnreadableSource(f"waveform of {len(item.WaveformData)} bytes; its header declares {declared}")
+    stored = dataset.waveform_array(group.place)
+    if "WaveformPaddingValue" in item:
+        stored[multiplex_array(dataset, group.place) == _padding_value(item)] = np.nan
+    channels = [
+        Channel(_name(definition), _unit(definition), stored[:, place])
+        for place, definition in enumerate(item.ChannelDefinitionSequence)
+    ]
+    return [channel for channel in channels if lead_index(upright_name(channel.name)) is not None]
+
+
+def _name(channel: Dataset) -> str:
+    """The lead's name from its code where the scheme is known, from its meaning or label otherwise."""
+    sources = channel.get("ChannelSourceSequence")
+    source = sources[0] if sources else Dataset()
+    code, prefix = str(source.get("CodeValue", "")), _PREFIXES.get(str(source.get("CodingSchemeDesignator", "")))
+    if prefix and code.startswith(prefix):
+        return _CODES.get(code.removeprefix(prefix), "")
+    return str(source.get("CodeMeaning") or channel.get("ChannelLabel") or code)
+
+
+def _unit(channel: Dataset) -> str:
+    if "ChannelSensitivity" not in channel or not channel.get("ChannelSensitivityUnitsSequence"):
+        return "unstated"
+    return str(channel.ChannelSensitivityUnitsSequence[0].CodeValue)
+
+
+def _padding_value(group: Dataset) -> int:
+    """The stored value that stands for "no sample" (PS3.3 C.10.9.1.7), which some writers leave as bytes."""
+    value = group.WaveformPaddingValue
+    if isinstance(value, bytes):
+        return int.from_bytes(value, "little", signed=str(group.WaveformSampleInterpretation) in ("SB", "SS", "SL"))
+    return int(value)

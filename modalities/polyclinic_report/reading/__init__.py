@@ -1,0 +1,1 @@
+"""Readers of documents: their encoding, markup and sections."""

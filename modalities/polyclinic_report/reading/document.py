@@ -1,0 +1,80 @@
+"""From a stored report to its text, whatever it came from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from polyclinic.modality import ArrayRow, Source, UnreadableSource
+from polyclinic_report.reading.encodings import decode
+from polyclinic_report.reading.markup import plain_text, refuse_other_document
+
+MAX_BYTES = 1_000_000
+"""Longer files are refused as no report; the longest real ones have some ten thousand characters."""
+
+_CONTROL_SHARE = 0.01
+_WHITE = "\t\n\v\f\r"
+
+
+@dataclass(frozen=True)
+class Document:
+    """The chosen text of one report, with the facts of how it was obtained."""
+
+    text: str
+    facts: Mapping[str, float | str]
+
+
+class Decoded(NamedTuple):
+    """Text with line feeds as its only line ends, the name of its encoding or ``inline``, and its format."""
+
+    text: str
+    encoding: str
+    format: str
+
+
+def read_source(source: Source, encoding: str | None = None) -> Decoded:
+    """Decode a text file, inline text or the one cell of a mapping, and take it out of its markup.
+
+    Args:
+        source: of the report.
+        encoding: of files that are not UTF-8; None to detect it.
+
+    Raises:
+        UnreadableSource: no file, too long, binary, of no certain encoding, or more than one column.
+    """
+    if isinstance(source, Path):
+        stored = _load(source)
+        refuse_other_document(stored)
+        text, name = decode(stored, encoding)
+    elif isinstance(source, str):
+        text, name = source, "inline"
+    elif isinstance(source, ArrayRow):
+        raise UnreadableSource("got a row of an array, expected text or a text file; set `text` in the cohort")
+    elif len(source) == 1:
+        text, name = next(iter(source.values())), "inline"
+    else:
+        raise UnreadableSource(
+            f"got {len(source)} columns, expected one column of text; set `text` or `columns` in the cohort"
+        )
+    text, kind = plain_text(text)
+    _refuse_binary(text)
+    return Decoded(text.replace("\r\n", "\n").replace("\r", "\n"), name, kind)
+
+
+def _load(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            stored = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise UnreadableSource(f"file cannot be opened ({type(error).__name__})") from None
+    if len(stored) > MAX_BYTES:
+        raise UnreadableSource(f"file of more than {MAX_BYTES:,} bytes; expected the text of one report")
+    return stored
+
+
+def _refuse_binary(text: str) -> None:
+    if "\0" in text:
+        raise UnreadableSource("text with NUL bytes; expected plain text, UTF-16 with its byte order mark")
+    control = sum(character < " " and character not in _WHITE for character in text)
+    if control > _CONTROL_SHARE * len(text):
+        raise UnreadableSource(f"{control} control characters in {len(text)}; expected plain text, not a binary file")

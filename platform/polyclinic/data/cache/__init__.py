@@ -1,0 +1,5 @@
+"""Prepared items, kept in memory-mapped shards."""
+
+from polyclinic.data.cache.items import PreparedModality, prepare_modality
+
+__all__ = ["PreparedModality", "prepare_modality"]

@@ -1,0 +1,163 @@
+"""The files of a bundle: checksums, and weights stored as float32, bfloat16 or int8."""
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from polyclinic.files.atomic import atomic_folder
+from polyclinic.files.digest import file_sha256
+from polyclinic.system.terminal import printable
+
+WEIGHTS, CONTENT, CARD, LICENCES, SUMS = (
+    "model.safetensors", "bundle.json", "MODEL_CARD.md", "LICENCES.md", "SHA256SUMS",
+)  # fmt: skip
+FILES = (WEIGHTS, CONTENT, CARD, LICENCES)
+_LONGEST_LIST = 1 << 16
+_DIGEST = re.compile("[0-9a-f]{64}")
+
+
+def check_files(folder: Path) -> str:
+    """Compare every file of a bundle with the list of checksums.
+
+    Returns:
+        SHA-256 of that list, which tells one bundle from another.
+
+    Raises:
+        ValueError: no bundle, a file that is missing, altered, linked elsewhere or that the format does not know.
+    """
+    if not folder.is_dir():
+        raise ValueError(
+            f"got {printable(folder.name)!r}, which is not a folder; set it to a bundle of `polyclinic bundle export`"
+        )
+    sums = folder / SUMS
+    if not sums.is_file() or sums.is_symlink():
+        raise ValueError(
+            f"got folder {printable(folder.name)!r} without {SUMS}; expected a bundle of `polyclinic bundle export`"
+        )
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() or not path.is_file() or path.name not in (*FILES, SUMS):
+            raise ValueError(
+                f"got {printable(path.name)!r} in the bundle, expected {', '.join((*FILES, SUMS))} alone, as plain "
+                "files; remove it"
+            )
+    for name, digest in _listed(sums).items():
+        if not (folder / name).is_file():
+            raise ValueError(f"{name} is missing from the bundle; fetch it again")
+        if file_sha256(folder / name) != digest:
+            raise ValueError(f"{name} is not what {SUMS} says: it was altered or is damaged; fetch the bundle again")
+    return file_sha256(sums)
+
+
+def write_files(folder: Path, files: Mapping[str, bytes], check: Callable[[Path], None]) -> str:
+    """Write a bundle whole, or not at all.
+
+    Args:
+        folder: that is not there yet, or empty.
+        files: content by name.
+        check: is given the written folder before it gets its name; where it raises, nothing is left.
+
+    Returns:
+        What ``check_files`` would.
+    """
+    refuse_used(folder)
+    with atomic_folder(folder) as partial:
+        for name, content in files.items():
+            (partial / name).write_bytes(content)
+        lines = [f"{file_sha256(partial / name)}  {name}\n" for name in sorted(files)]
+        (partial / SUMS).write_text("".join(lines), encoding="utf-8")
+        check(partial)
+    return file_sha256(folder / SUMS)
+
+
+def refuse_used(folder: Path) -> None:
+    """Stop where a folder to be written holds something.
+
+    Raises:
+        ValueError: it does, or it is a file.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"got folder {folder.name!r}, which is not empty; set `--out` to a new folder")
+
+
+def _listed(sums: Path) -> dict[str, str]:
+    """Digest by name, as ``sha256sum`` writes them: of every file of the format, once.
+
+    Raises:
+        ValueError: another line, another file, or one that is missing.
+    """
+    listed: dict[str, str] = {}
+    with sums.open("rb") as stream:
+        text = stream.read(_LONGEST_LIST).decode("utf-8", errors="replace")
+    for line in text.splitlines():
+        digest, _, name = line.partition("  ")
+        if not _DIGEST.fullmatch(digest) or not name or name in listed:
+            raise ValueError(f"{SUMS} has a line that is no checksum and plain file name; fetch the bundle again")
+        if name not in FILES:
+            raise ValueError(
+                f"{SUMS} lists {printable(name)!r}, expected only {', '.join(FILES)}; fetch the bundle again"
+            )
+        listed[name] = digest
+    for name in sorted(FILES):
+        if name not in listed:
+            raise ValueError(f"{SUMS} does not list {name}; the bundle is not whole: fetch it again")
+    return listed
+
+
+WEIGHT_DTYPES = ("float32", "bfloat16", "int8")
+_SCALE = ".scale"
+_SMALL = 1024
+_LEVELS = 127
+
+
+def pack(state: Mapping[str, Tensor], weights: str) -> dict[str, Tensor]:
+    """Store matrices in fewer bytes; vectors, small tensors and whole numbers stay as they are.
+
+    ``int8`` keeps for each row of a matrix its largest magnitude over 127 and multiples of that: symmetric, one scale
+    per output (Jacob et al. 2018, section 2, without zero points).
+
+    Args:
+        state: by name.
+        weights: one of ``WEIGHT_DTYPES``.
+
+    Raises:
+        ValueError: other weights.
+    """
+    if weights not in WEIGHT_DTYPES:
+        raise ValueError(f"got weights {weights!r}, expected one of {WEIGHT_DTYPES}; set `--weights`")
+    packed: dict[str, Tensor] = {}
+    for name, value in state.items():
+        if weights == "float32" or not _is_large_matrix(value):
+            packed[name] = value.contiguous()
+        elif weights == "bfloat16":
+            packed[name] = value.to(torch.bfloat16).contiguous()
+        else:
+            packed[name + _SCALE] = scale = _row_scales(value)
+            packed[name] = torch.round(value.flatten(1) / scale[:, None]).to(torch.int8).reshape(value.shape)
+    return packed
+
+
+def unpack(packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What ``pack`` stored, with fractions in float32."""
+    return {
+        name: _unpacked(value, packed.get(name + _SCALE))
+        for name, value in packed.items()
+        if not (name.endswith(_SCALE) and packed.get(name.removesuffix(_SCALE), value).dtype == torch.int8)
+    }
+
+
+def _unpacked(value: Tensor, scale: Tensor | None) -> Tensor:
+    if scale is not None and value.dtype == torch.int8:
+        return (value.flatten(1).float() * scale[:, None]).reshape(value.shape)
+    return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
+
+
+def _is_large_matrix(value: Tensor) -> bool:
+    return value.is_floating_point() and value.ndim >= 2 and value.numel() >= _SMALL
+
+
+def _row_scales(value: Tensor) -> Float[Tensor, " R"]:
+    return value.flatten(1).abs().amax(dim=1).clamp_min(torch.finfo(torch.float32).tiny) / _LEVELS

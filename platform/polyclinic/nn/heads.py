@@ -1,0 +1,114 @@
+"""From an encoder's width to the shared embedding space, or to a head."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from polyclinic.distributed import stack_with_gradient, world_size
+
+_MOMENTUM = 0.05
+
+
+class StudyNorm(nn.BatchNorm1d):
+    """BatchNorm over the studies of all ranks that also takes a single one, or none, while training.
+
+    Ranks that train together normalise as one process with the studies of all of them would. Each must call this
+    equally often, with no row where it has none (``encode_batch`` does), or the others wait.
+
+    Args:
+        width: of the vectors, D.
+
+    Attributes:
+        outputs: D.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, momentum=_MOMENTUM)
+        self.outputs = width
+
+    def forward(self, pooled: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+        """Normalise each feature over the studies."""
+        if self.training and world_size() > 1:
+            return self._over_ranks(pooled)
+        if len(pooled) > 1:
+            return super().forward(pooled)
+        return self._by_what_was_learned(pooled)
+
+    def _by_what_was_learned(self, pooled: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+        """Statistics of a single study are no statistics."""
+        return F.batch_norm(pooled, self.running_mean, self.running_var, self.weight, self.bias, training=False)
+
+    def _over_ranks(self, pooled: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+        """Merge the ranks' counts, means and squared deviations (Chan et al. 1983), which a plain sum would round."""
+        exact = pooled.to(torch.promote_types(pooled.dtype, torch.float32))
+        mean = exact.sum(dim=0) / max(1, len(exact))
+        own = torch.cat([exact.new_tensor([len(exact)]), mean, torch.square(exact - mean).sum(dim=0)])
+        counts, means, squares = stack_with_gradient(own).split([1, self.outputs, self.outputs], dim=1)
+        total = counts.sum()
+        if total <= 1:
+            return self._by_what_was_learned(pooled)
+        center = (counts * means).sum(dim=0) / total
+        squared = (squares + counts * torch.square(means - center)).sum(dim=0)
+        self._learn(center.detach(), squared.detach() / (total - 1))
+        normal = (exact - center) * torch.rsqrt(squared / total + self.eps)
+        return torch.addcmul(self.bias, normal, self.weight).to(pooled.dtype)
+
+    @torch.no_grad()
+    def _learn(self, mean: Float[Tensor, " D"], variance: Float[Tensor, " D"]) -> None:
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        self.running_mean.lerp_(mean, _MOMENTUM)
+        self.running_var.lerp_(variance, _MOMENTUM)
+        self.num_batches_tracked += 1
+
+
+class IdentityHead(nn.Identity):
+    """In place of a projection, for encoders that end in the shared width themselves.
+
+    Args:
+        width: of the vectors, d.
+
+    Attributes:
+        outputs: d.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.outputs = width
+
+
+class Projection(nn.Module):
+    """BatchNorm, then a linear map or a two-layer perceptron (Chen et al. 2020, section 4.2).
+
+    The studies of a fresh encoder look almost alike; BatchNorm brings out what differs between them, without which
+    the first half of a short training is lost. Embeddings then start around ``neutral`` with about unit deviation.
+    For a product of modalities the neutral value is one: every interaction between modalities, of any order, is in
+    the score from the start at a size that gradients can feel. Around zero, a product of three starts where its
+    gradient vanishes.
+
+    Args:
+        width: encoder width D.
+        embedding: shared width d.
+        hidden: width between two layers; 0 for one linear map.
+        neutral: initial bias of the last layer.
+
+    Attributes:
+        outputs: d.
+    """
+
+    def __init__(self, *, width: int, embedding: int, hidden: int = 0, neutral: float = 0.0) -> None:
+        super().__init__()
+        self.norm = StudyNorm(width)
+        self.outputs = embedding
+        last = nn.Linear(hidden or width, embedding)
+        nn.init.normal_(last.weight, std=last.in_features**-0.5)
+        nn.init.constant_(last.bias, neutral)
+        first = [nn.Linear(width, hidden), nn.GELU()] if hidden else []
+        self.layers = nn.Sequential(*first, last)
+
+    def forward(self, pooled: Float[Tensor, "B D"]) -> Float[Tensor, "B d"]:
+        """Project; normalisation of the embedding belongs to the objective."""
+        projected: Tensor = self.layers(self.norm(pooled))
+        return projected

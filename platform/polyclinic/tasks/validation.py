@@ -1,0 +1,109 @@
+"""Predictions and diagnostics of a validation epoch, gathered over ranks."""
+
+from itertools import combinations
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
+
+from polyclinic.distributed import rows_without_gradient
+from polyclinic.objectives import EmbeddingBatch, gather_embeddings
+from polyclinic.objectives.functional import alignment, effective_rank, modality_gap, uniformity
+from polyclinic.tasks.targets import Targets
+
+
+class Predictions:
+    """Collects the outputs and labels of a validation epoch."""
+
+    def __init__(self) -> None:
+        self._outputs: list[Tensor] = []
+        self._labels: list[Tensor] = []
+
+    def add(self, outputs: Float[Tensor, "B K"], labels: Float[Tensor, "B C"]) -> None:
+        """Keep a batch, without its graph."""
+        self._outputs.append(outputs.detach().float())
+        self._labels.append(labels)
+
+    def measure(self, targets: Targets) -> dict[str, float]:
+        """Loss, and the mean AUROC of the findings of which both classes are there; the next epoch starts anew."""
+        none = (
+            torch.zeros(0, count, device=targets.center.device) for count in (targets.outputs, len(targets.targets))
+        )
+        outputs, labels = (
+            rows_without_gradient(torch.cat([empty, *parts]))
+            for empty, parts in zip(none, (self._outputs, self._labels), strict=True)
+        )
+        self._outputs, self._labels = [], []
+        loss = targets.loss(outputs, labels)
+        told = {"loss": float(loss.total / loss.terms.clamp_min(1))}
+        scores = targets.readings(outputs)[:, targets.finding_outputs].cpu().numpy()
+        truth = labels[:, targets.findings].cpu().numpy()
+        aurocs = [_auroc(score, label) for score, label in zip(scores.T, truth.T, strict=True)]
+        if defined := [value for value in aurocs if value == value]:
+            told["auroc"] = float(np.mean(defined))
+        return told
+
+
+def _auroc(scores: Float[np.ndarray, " N"], labels: Float[np.ndarray, " N"]) -> float:
+    known = ~np.isnan(labels)
+    if len(set(labels[known])) < 2:
+        return float("nan")
+    return float(roc_auc_score(labels[known], scores[known]))
+
+
+_MOST = 2048
+"""Studies per rank that are measured: distances are between all pairs of them."""
+
+
+class Diagnostics:
+    """Collects the first studies of a validation epoch and measures them at its end.
+
+    Attributes:
+        latest: this rank's first batch of the latest validation, for a picture; None before any.
+    """
+
+    def __init__(self) -> None:
+        self.latest: EmbeddingBatch | None = None
+        self._parts: list[EmbeddingBatch] = []
+
+    def add(self, studies: EmbeddingBatch) -> None:
+        """Keep a batch, without its graph."""
+        if sum(map(len, self._parts)) < _MOST:
+            self._parts.append(studies)
+
+    def take(self) -> EmbeddingBatch:
+        """The studies collected on all ranks; the next epoch starts anew."""
+        parts, self._parts = self._parts, []
+        first = parts[0]
+        self.latest = first
+        joined = EmbeddingBatch(
+            embeddings={name: torch.cat([part.embeddings[name] for part in parts]) for name in first.embeddings},
+            present={name: torch.cat([part.present[name] for part in parts]) for name in first.present},
+            groups=None
+            if first.groups is None
+            else torch.cat([part.groups for part in parts if part.groups is not None]),
+        )
+        return gather_embeddings(joined)
+
+    @staticmethod
+    def measure(studies: EmbeddingBatch) -> dict[str, float]:
+        """Uniformity and effective rank by modality, gap and alignment by pair; none where too few studies are."""
+        told: dict[str, float] = {}
+        for name in studies.embeddings:
+            (value,) = studies.only([name]).complete().embeddings.values()
+            if len(value) >= 2:
+                told |= {
+                    f"uniformity/{name}": float(uniformity(value)),
+                    f"effective_rank/{name}": float(effective_rank(value)),
+                }
+        for one, other in combinations(studies.embeddings, 2):
+            both = studies.only([one, other]).complete()
+            if len(both) >= 2:
+                x, y = both.embeddings.values()
+                told |= {
+                    f"modality_gap/{one}-{other}": float(modality_gap(x, y)),
+                    f"alignment/{one}-{other}": float(alignment(x, y)),
+                }
+        return told

@@ -1,0 +1,232 @@
+"""The command line, end to end on a small cohort: what it prints, writes and returns."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from mlflow import MlflowClient
+
+from polyclinic.cli import main
+from polyclinic.cohort import read_cohort
+from polyclinic.evaluation.embedding import embed_split
+from polyclinic.training.restore import restore
+
+CONFIG: dict[str, Any] = {
+    "model": {
+        "class_path": "ContrastivePretraining",
+        "init_args": {"objective": {"class_path": "Symile"}, "embedding": 16, "lr": 0.003},
+    },
+    "data": {
+        "batch_size": 16,
+        "modalities": {"first": {"class_path": "pulse_plugin.Pulse"}, "second": {"class_path": "pulse_plugin.Pulse"}},
+    },
+    "trainer": {
+        "accelerator": "cpu", "max_epochs": 2, "enable_progress_bar": False, "enable_model_summary": False,
+        "log_every_n_steps": 1,
+        "logger": {"class_path": "polyclinic.tracking.RunLogger", "init_args": {"experiment": "tests"}},
+    },
+}  # fmt: skip
+PROMPTS = {
+    "version": 1,
+    "modality": "second",
+    "score_rule": "difference",
+    "templates": ["{}"],
+    "findings": {"anemia": {"positive": ["100 37", "95 37"], "negative": ["60 37", "65 37"]}},
+}
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pulse_cohort: Path) -> Path:
+    """An empty folder to run in, with a configuration for the pulse cohort."""
+    monkeypatch.chdir(tmp_path)
+    CONFIG["data"]["cohort"] = str(pulse_cohort)
+    Path("config.yaml").write_text(yaml.safe_dump(CONFIG))
+    Path("prompts.yaml").write_text(yaml.safe_dump(PROMPTS))
+    return tmp_path
+
+
+def _fit(*words: str, config: str = "config.yaml") -> dict[str, Any]:
+    assert main(["fit", "-c", config, "--json", "fit.json", *words]) == 0
+    result: dict[str, Any] = json.loads(Path("fit.json").read_text())
+    return result
+
+
+def _client(result: dict[str, Any]) -> MlflowClient:
+    return MlflowClient(result["tracking_uri"])
+
+
+def test_fit_leaves_a_finished_run_that_can_be_repeated(workplace: Path) -> None:
+    first = _fit()
+    client = _client(first)
+    run = client.get_run(first["mlflow_run_id"])
+    assert run.info.status == "FINISHED"
+    assert 0.5 < run.data.metrics["cohort/present/first"] < 1
+    assert run.data.metrics["data/broken_share"] == 0
+    assert {"config.yaml", "environment.json", "cohort.json", "similarity.png"} <= {
+        f.path for f in client.list_artifacts(run.info.run_id)
+    }
+    studies = read_cohort(Path(CONFIG["data"]["cohort"])).studies
+    splits = json.dumps(sorted([study.study_id, study.split] for study in studies))
+    assert run.data.tags["cohort.splits"] == hashlib.sha256(splits.encode()).hexdigest()
+    downloaded = client.download_artifacts(run.info.run_id, "config.yaml", str(workplace / "."))
+    second = _fit(config=downloaded)
+    assert second["mlflow_run_id"] != first["mlflow_run_id"]
+    curves = [[m.value for m in client.get_metric_history(r["mlflow_run_id"], "train/loss")] for r in (first, second)]
+    assert len(curves[0]) >= 2
+    assert curves[0] == curves[1]
+
+
+def test_restored_checkpoint_embeds_as_the_trained_model_did(workplace: Path) -> None:
+    result = _fit()
+    restored = restore(Path(result["checkpoint"]))
+    assert restored.run_id == result["mlflow_run_id"]
+    studies = embed_split(restored, "test")
+    batch = next(iter(restored.data.test_dataloader()))
+    expected = restored.task(batch)["first"]
+    torch.testing.assert_close(studies.embeddings["first"][: len(batch)], expected)
+    assert sorted(studies.study_ids) == sorted(s.study_id for s in restored.data.cohort.split("test"))
+    weights = torch.load(result["checkpoint"], weights_only=True)["state_dict"]
+    assert set(weights) == set(restored.task.state_dict())
+
+
+def test_zeroshot_and_retrieval_report_into_file_and_run(workplace: Path) -> None:
+    result = _fit("--trainer.max_epochs", "30")
+    words = [result["checkpoint"], "prompts.yaml", "--resamples", "50"]
+    assert main(["evaluate", "zeroshot", *words, "--json", "z.json"]) == 0
+    report = json.loads(Path("z.json").read_text())
+    (finding,) = report["findings"]
+    assert finding["name"] == "anemia"
+    assert 0 < finding["n_positive"] < finding["n"]
+    assert report["query"] == ["first"]
+    words = [result["checkpoint"], "second", "--candidates", "5", "--resamples", "50", "--json", "r.json"]
+    assert main(["evaluate", "retrieval", *words]) == 0
+    retrieval = json.loads(Path("r.json").read_text())
+    top1 = retrieval["sampled"]["recall"]["1"]
+    assert top1["value"] > 2 * top1["chance"]
+    client = _client(result)
+    run = client.get_run(result["mlflow_run_id"])
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["test/retrieval_recall_at_1"] == top1["value"]
+    kept = {file.path for file in client.list_artifacts(run.info.run_id, "evaluation")}
+    assert {"evaluation/zeroshot.json", "evaluation/retrieval.json", "evaluation/modality_gap.png"} <= kept
+
+
+def test_training_that_never_validates_leaves_a_checkpoint(workplace: Path) -> None:
+    result = _fit("--trainer.max_epochs", "1", "--trainer.check_val_every_n_epoch", "5")
+    assert Path(result["checkpoint"]).is_file()
+
+
+def test_classifier(workplace: Path) -> None:
+    model = {"class_path": "Downstream", "init_args": {}}
+    Path("down.yaml").write_text(yaml.safe_dump(CONFIG | {"model": model}))
+    result = _fit(config="down.yaml")
+    assert main(["evaluate", "classifier", result["checkpoint"], "--resamples", "20", "--json", "c.json"]) == 0
+    assert len(json.loads(Path("c.json").read_text())["findings"]) == 11
+    assert main(["evaluate", "zeroshot", result["checkpoint"], "prompts.yaml"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["fitt"], "got command 'fitt'"),
+        (["fit", "-c", "unknown.yaml"], "names plugin 'Xray'; the known ones are ["),
+        (["fit", "--data.modalities.xray", "Xray"], "names plugin 'Xray'; the known ones are ["),
+        (["fit", "--data.modalities.xray.class_path=Xray"], "command line: `data.modalities.xray` names plugin 'Xray'"),
+        (["fit", "-c", "config.yaml", "--data.cohort", "no.yaml"], "cohort file 'no.yaml' does not exist"),
+        (["fit", "-c", "config.yaml", "--model.init_args.colour", "red"], "colour"),
+        (["fit", "-c", "config.yaml", "--model.init_args.same", "house"], "error: got same 'house' and micro_batch 0"),
+        (["fit", "-c", "config.yaml", "--json", "."], "expected a file that can be written; set `--json` to another"),
+        (["fit", "-c", "config.yaml", "--json", "config.yaml/a.json"], "got 'a.json', expected a file that can be"),
+        (
+            ["fit", "-c", "config.yaml", "--data.order=StratifiedOrder", "--data.order.by=house"],
+            "error: got `by: house`, expected",
+        ),
+        (
+            ["fit", "-c", "config.yaml", "--data.order=LengthBucketOrder", "--data.order.modality=pet"],
+            "no training study has",
+        ),
+        (
+            ["fit", "-c", "config.yaml", "--data.order=ByLength", "--data.order.modality=pet"],
+            "error: polyclinic.data.ByLength is now polyclinic.data.LengthBucketOrder; write the new name",
+        ),
+        (["cohort", "check", "no.yaml"], "does not exist"),
+        (["cohort", "phantom", "out", "--modalities", "[xray, pet]"], "no plugin is called 'pet'"),
+        (["evaluate", "zeroshot", "no.ckpt", "prompts.yaml"], "checkpoint 'no.ckpt' does not exist"),
+        (["evaluate", "zeroshot", "config.yaml", "prompts.yaml"], "not a weights-only checkpoint"),
+        (["modalities", "all"], "takes no arguments"),
+    ],
+)
+def test_bad_command_lines_get_a_sentence_and_exit_code_one(
+    workplace: Path, capfd: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    unknown = {"data": {"modalities": {"xray": {"class_path": "Xray"}}}}
+    Path("unknown.yaml").write_text(yaml.safe_dump(unknown))
+    assert main(words) == 1
+    told = capfd.readouterr().err
+    assert message in told
+    assert "object at 0x" not in told
+    assert not Path("runs").exists()
+    assert not Path("out").exists()
+
+
+def test_help_is_a_success(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    assert "zero-shot" in capsys.readouterr().out
+
+
+def test_check_names_the_broken_study_and_fails(
+    workplace: Path, pulse_cohort: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["cohort", "check", str(pulse_cohort), "--experiment", "config.yaml", "--json", "check.json"]
+    assert main(words) == 0
+    report = json.loads(Path("check.json").read_text())
+    assert report["modalities"]["first"]["texts"]["kind"]["vitals"] == report["modalities"]["first"]["readable"]
+    table = pulse_cohort.parent / "cohort.csv"
+    copy = workplace / "cohort"
+    copy.mkdir()
+    (copy / "broken.txt").write_text("x")
+    lines = table.read_text().splitlines()
+    header = lines[0].split(",")
+    rows = [line.split(",") for line in lines[1:]]
+    for row in rows:
+        for name in ("first", "second"):
+            place = header.index(name)
+            row[place] = str(pulse_cohort.parent / row[place]) if row[place] else ""
+    rows[0][header.index("first")] = "broken.txt"
+    (copy / "cohort.csv").write_text("\n".join([lines[0], *(",".join(row) for row in rows)]))
+    (copy / "cohort.yaml").write_text(pulse_cohort.read_text())
+    assert main(["cohort", "check", str(copy / "cohort.yaml"), "--experiment", "config.yaml"]) == 1
+    said = capsys.readouterr()
+    told = " ".join(word for word in said.out.split() if word != "│")
+    assert "expected two numbers" in told
+    assert "S000000" in told
+    assert "1 source unreadable" in said.err
+
+
+def test_run_with_too_many_broken_files_fails_and_lists_them(workplace: Path) -> None:
+    folder = workplace / "cohort"
+    folder.mkdir()
+    rows = ["study_id,patient_id,split,note,other"]
+    rows += [
+        f"S{i},P{i},{'val' if i % 5 == 0 else 'train'},{'bad' if i % 3 == 0 else '70 37'},80 37" for i in range(80)
+    ]
+    (folder / "t.csv").write_text("\n".join(rows))
+    spec = {
+        "table": "t.csv", "study_id": "study_id", "patient_id": "patient_id", "split": "split",
+        "modalities": {"first": {"text": "note"}, "second": {"text": "other"}},
+    }  # fmt: skip
+    (folder / "cohort.yaml").write_text(yaml.safe_dump(spec))
+    assert main(["fit", "-c", "config.yaml", "--data.cohort", "cohort/cohort.yaml"]) == 1
+    client = MlflowClient(f"sqlite:///{workplace}/runs/mlflow.db")
+    (run,) = client.search_runs([client.get_experiment_by_name("tests").experiment_id])
+    assert run.info.status == "FAILED"
+    listed = json.loads(Path(client.download_artifacts(run.info.run_id, "quarantine.json", str(workplace))).read_text())
+    assert {entry["study_id"] for entry in listed} <= {f"S{i}" for i in range(0, 80, 3)}
+    assert len(listed) > 3
+    result = _fit("--data.cohort", "cohort/cohort.yaml", "--data.max_broken_share", "0.5")
+    metrics = client.get_run(result["mlflow_run_id"]).data.metrics
+    assert 0.1 < metrics["data/broken_share"] < 0.25

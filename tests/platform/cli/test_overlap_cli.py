@@ -1,0 +1,267 @@
+"""A run whose weights saw a patient of its test split is refused unless told otherwise, and MLflow says so."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mlflow import MlflowClient
+
+from cli_runs import fit, write_config
+from overlapping_cohorts import PULSES, Row, rows, write
+from polyclinic.cli import main
+from polyclinic.training.checkpoint_file import exposure_of, load_checkpoint
+
+CONTRAST: dict[str, Any] = {
+    "class_path": "ContrastivePretraining",
+    "init_args": {"objective": {"class_path": "Clip"}, "embedding": 4, "size": "pico"},
+}
+HEAD: dict[str, Any] = {"class_path": "Downstream", "init_args": {"size": "pico"}}
+A, B = rows("a"), rows("b", 500)
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of cohort ``a``, which is beside it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("pretrained"))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        write_config(write(Path("a").absolute(), A, population="ward"), CONTRAST, PULSES)
+        return Path(fit()["checkpoint"]).resolve()
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def _cohort(name: str, given: list[Row], **spec: Any) -> Path:
+    return write(Path(name).absolute(), given, **{"population": "ward"} | spec)
+
+
+def _with(given: list[Row], place: int, **changes: Any) -> list[Row]:
+    return [row._replace(**changes) if index == place else row for index, row in enumerate(given)]
+
+
+def _tags(result: dict[str, Any], prefix: str = "overlap.") -> dict[str, str]:
+    tags = MlflowClient(result["tracking_uri"]).get_run(result["mlflow_run_id"]).data.tags
+    return {key.removeprefix(prefix): value for key, value in tags.items() if key.startswith(prefix)}
+
+
+def _files() -> set[str]:
+    return {path.as_posix() for path in Path.cwd().rglob("*")}
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"patient": "Pa0"}, "1 of 12 studies of split val and test were seen before (b35): 1 patient;"),
+        ({"content": 0}, "were seen before (b35): equal contents, 1 of first, 1 of second;"),
+    ],
+)
+def test_weights_that_saw_a_test_study_are_refused_before_anything_is_written(
+    pretrained: Path, capfd: pytest.CaptureFixture[str], changes: dict[str, Any], told: str
+) -> None:
+    write_config(_cohort("b", _with(B, 35, **changes)), HEAD, PULSES)
+    before = _files()
+    assert main(["fit", "-c", "config.yaml", "--json", "fit.json", "--weights", str(pretrained)]) == 1
+    error = capfd.readouterr().err
+    assert told in error
+    assert "set `--allow_overlap true`" in error
+    assert "Pa0" not in error
+    assert _files() == before
+
+
+def test_what_was_allowed_is_said_in_mlflow_and_carried_on(
+    pretrained: Path, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    write_config(_cohort("b", _with(_with(B, 35, patient="Pa0"), 24, content=1)), HEAD, PULSES)
+    result = fit("--weights", str(pretrained), "--allow_overlap", "true")
+    assert (
+        "warning: 2 of 12 studies of split val and test were seen before (b24, b35): 1 patient and equal"
+        in capfd.readouterr().out
+    )
+    (seen,) = exposure_of(load_checkpoint(pretrained)).cohorts
+    assert _tags(result) == {"patients": "1", "contents": "2", "allowed": "true", "against": str(seen)}
+    client = MlflowClient(result["tracking_uri"])
+    told = json.loads(
+        Path(client.download_artifacts(result["mlflow_run_id"], "overlap.json", str(tmp_path))).read_text()
+    )
+    assert told["shared"] == ["b24", "b35"]
+    assert told["patients_compared"] == 12
+    assert json.loads(
+        Path(client.download_artifacts(result["mlflow_run_id"], "weights.json", str(tmp_path))).read_text()
+    )
+    assert "Pa0" not in json.dumps(told)
+
+
+def test_a_run_that_shares_nothing_says_so_too(pretrained: Path) -> None:
+    write_config(_cohort("b", B), HEAD, PULSES)
+    scratch = fit()
+    assert _tags(scratch) == {"patients": "0", "contents": "0", "allowed": "false", "against": "none"}
+    moved = fit("--weights", str(pretrained))
+    assert _tags(moved)["patients"] == _tags(moved)["contents"] == "0"
+    assert _tags(moved)["against"].startswith("a ")
+    write_config(pretrained.parents[4] / "a" / "cohort.yaml", HEAD, PULSES)
+    same = fit("--weights", str(pretrained))
+    assert (_tags(same)["patients"], _tags(same)["contents"]) == ("0", "0")
+    (seen,) = exposure_of(load_checkpoint(Path(same["checkpoint"]))).cohorts
+    assert (len(seen.trained.patients), len(seen.selected.patients)) == (24, 6)
+
+
+def test_a_grandchild_knows_what_its_grandparent_saw(pretrained: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write_config(_cohort("b", B), CONTRAST, PULSES)
+    child = fit("--weights", str(pretrained))["checkpoint"]
+    assert [one.name for one in exposure_of(load_checkpoint(Path(child))).cohorts] == ["b", "a"]
+    shared = _cohort("c", _with(rows("c", 900), 35, patient="Pa3"))
+    write_config(shared, HEAD, PULSES)
+    assert main(["fit", "-c", "config.yaml", "--weights", child]) == 1
+    assert "1 of 12 studies of split val and test were seen before (c35): 1 patient;" in capfd.readouterr().err
+    write_config(_cohort("d", rows("d", 900)), HEAD, PULSES)
+    grandchild = fit("--weights", child)["checkpoint"]
+    assert main(["evaluate", "classifier", grandchild, "--cohort", str(shared), "--resamples", "20"]) == 1
+    assert "1 of 6 studies of split test were seen before (c35): 1 patient;" in capfd.readouterr().err
+    assert main(["cohort", "overlap", grandchild, str(shared)]) == 1
+    assert "1 of 6 studies are shared (first ['c35'])" in capfd.readouterr().err
+
+
+def test_an_evaluation_on_studies_that_were_seen_is_refused_or_says_so(
+    pretrained: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    other = _cohort("b", _with(_with(B, 35, patient="Pa0"), 34, patient="Pa24"))
+    words = ["evaluate", "retrieval", str(pretrained), "second", "--cohort", str(other), "--json", "report.json"]
+    words += ["--resamples", "20", "--candidates", "3", "--k", "[1]"]
+    before = _files()
+    assert main(words) == 1
+    # One trained the weights, the other chose the checkpoint.
+    assert "2 of 6 studies of split test were seen before (b34, b35): 2 patients;" in capfd.readouterr().err
+    assert _files() == before
+    assert main([*words, "--allow_overlap", "true"]) == 0
+    assert "warning: 2 of 6 studies" in capfd.readouterr().out
+    report = json.loads(Path("report.json").read_text())
+    assert report["overlap"]["shared"] == ["b34", "b35"]
+    assert report["overlap"]["allowed"] is True
+    provenance = load_checkpoint(pretrained)["callbacks"]["Provenance"]
+    run = {"tracking_uri": provenance["tracking_uri"], "mlflow_run_id": provenance["run_id"]}
+    told = _tags(run, "overlap.retrieval.")
+    assert (told["patients"], told["contents"], told["allowed"]) == ("2", "0", "true")
+    own = [word for word in words if word not in ("--cohort", str(other))]
+    assert main(own) == 0
+    report = json.loads(Path("report.json").read_text())
+    assert (report["overlap"]["shared"], report["overlap"]["against"]) == ([], told["against"].split(", "))
+    assert _tags(run, "overlap.retrieval.")["patients"] == "0"
+    assert main([*own, "--split", "train"]) == 0
+    # A split that chooses may choose again: b24 to b29 are new, and so is what a's validation chose.
+    assert main([*words, "--split", "val"]) == 0
+
+
+def test_a_checkpoint_of_before_is_unknown_for_all_that_start_from_it(
+    pretrained: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    content = load_checkpoint(pretrained)
+    del content["callbacks"]["SeenRecord"]
+    torch.save(content, "old.ckpt")
+    told = "whether studies were seen before is unknown: the checkpoint of run "
+    write_config(_cohort("b", B), HEAD, PULSES)
+    child = fit("--weights", "old.ckpt")
+    assert f"warning: {told}" in capfd.readouterr().out
+    assert _tags(child) == {"patients": "unknown", "contents": "unknown", "allowed": "false", "against": "none"}
+    words = ["--resamples", "20", "--json", "report.json"]
+    assert main(["evaluate", "classifier", child["checkpoint"], *words]) == 0
+    assert told in capfd.readouterr().out
+    assert told in json.loads(Path("report.json").read_text())["overlap"]["statements"][0]
+    assert _tags(child, "overlap.classifier.")["patients"] == "unknown"
+    assert main(["evaluate", "retrieval", "old.ckpt", "second", "--candidates", "3", "--k", "[1]", *words]) == 0
+    assert told in capfd.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty:UserWarning")
+@pytest.mark.filterwarnings("ignore:The dirpath has changed:UserWarning")
+def test_a_resumed_run_goes_on_unless_its_split_changed(pretrained: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = _cohort("b", B)
+    write_config(path, HEAD, PULSES)
+    first = fit("--weights", str(pretrained))
+    again = ("--trainer.logger.init_args.run_id", first["mlflow_run_id"], "--trainer.max_epochs", "2")
+    resumed = fit("--ckpt_path", first["checkpoint"], *again)["checkpoint"]
+    content = load_checkpoint(Path(resumed))
+    assert content["epoch"] == 1
+    assert [one.name for one in exposure_of(content).cohorts] == ["b", "a"]
+    table = path.parent / "table.csv"
+    table.write_text(table.read_text().replace("b0,Pb0,train", "b0,Pb0,test"))
+    runs = len(MlflowClient(f"sqlite:///{Path('runs/mlflow.db').absolute()}").search_runs(["1"]))
+    for words in (["fit", "--trainer.max_epochs", "3"], ["test"]):
+        assert main([words[0], "-c", "config.yaml", "--ckpt_path", resumed, *words[1:]]) == 1
+        assert "were seen before (b0): 1 patient and equal contents, 1 of first, 1 of second;" in capfd.readouterr().err
+    assert len(MlflowClient(f"sqlite:///{Path('runs/mlflow.db').absolute()}").search_runs(["1"])) == runs
+    assert main(["validate", "-c", "config.yaml", "--ckpt_path", resumed]) == 0
+
+
+def test_only_the_patients_that_labels_were_taken_of_count_as_trained_on(pretrained: Path) -> None:
+    write_config(_cohort("b", B), HEAD, PULSES)
+    (seen,) = exposure_of(load_checkpoint(Path(fit("--data.label_fraction", "0.25")["checkpoint"]))).cohorts
+    assert (len(seen.trained.patients), len(seen.trained.contents)) == (6, 12)
+    assert len(seen.selected.patients) == 6
+
+
+def test_a_checkpoint_holds_keys_and_no_patient(pretrained: Path) -> None:
+    state = load_checkpoint(pretrained)["callbacks"]["SeenRecord"]
+    (cohort,) = state["cohorts"]
+    assert cohort["population"] == "ward"
+    for use, patients in (("trained", 24), ("selected", 6)):
+        assert cohort[use]["patients"].dtype == torch.int64
+        assert (len(cohort[use]["patients"]), len(cohort[use]["contents"])) == (patients, 2 * patients)
+    assert b"Pa0" not in pretrained.read_bytes()
+
+
+def test_hashes_are_kept_with_the_prepared_items(pretrained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", os.fspath(Path("cache").absolute()))
+    write_config(_cohort("b", B), HEAD, PULSES)
+    fit("--data.prepared", "prepared")
+    assert Path("prepared/content.sqlite").is_file()
+    fit()
+    assert not Path("cache").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "split"),
+    [
+        ("probe", ["{}", "first"], "val and test"),
+        ("linkage", ["{}", "first", "second"], "val and test"),
+        ("zeroshot", ["{}", "prompts.yaml"], "test"),
+    ],
+)
+def test_every_evaluation_looks_first(
+    pretrained: Path, capfd: pytest.CaptureFixture[str], command: str, words: list[str], split: str
+) -> None:
+    Path("prompts.yaml").write_text(
+        "version: 1\nmodality: second\nscore_rule: softmax\ntemplates: ['{}']\n"
+        "findings: {sick: {positive: ['90 37'], negative: ['60 37']}}\n"
+    )
+    other = _cohort("b", _with(B, 35, patient="Pa0"))
+    words = [word.format(pretrained) for word in words]
+    assert main(["evaluate", command, *words, "--cohort", str(other)]) == 1
+    assert f"studies of split {split} were seen before (b35): 1 patient;" in capfd.readouterr().err
+
+
+def test_a_card_begins_with_what_was_seen_before(pretrained: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write_config(pretrained.parents[4] / "a" / "cohort.yaml", HEAD, PULSES)
+    head = fit()["checkpoint"]
+    other = _cohort("b", _with(rows("b", 500, val=30, test=30), 83, patient="Pa0"))
+    words = ["evaluate", "card", "--checkpoint", head, "--cohort", str(other), "--out", "card", "--resamples", "20"]
+    assert main(words) == 1
+    told = "1 of 60 studies of split val and test were seen before (b83): 1 patient"
+    assert told in capfd.readouterr().err
+    assert not Path("card").exists()
+    assert main([*words, "--allow_overlap", "true", "--explained", "0"]) == 0
+    card = json.loads(Path("card/card.json").read_text())
+    assert card["notes"][0] == told
+    assert card["overlap"]["shared"] == ["b83"]
+    assert told in Path("card/card.html").read_text()
+    # The other run of a comparison is asked as well.
+    write_config(_cohort("c", rows("c", 900)), HEAD, PULSES)
+    innocent = fit()["checkpoint"]
+    words[3], against = innocent, ["--against", head, "--out", "second"]
+    assert main([*words, *against]) == 1
+    assert "1 of 30 studies of split test were seen before (b83): 1 patient;" in capfd.readouterr().err

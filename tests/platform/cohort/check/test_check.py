@@ -1,0 +1,609 @@
+"""Checking a cohort: facts, issues, duplicates, and sources that end or hold up the process that reads them."""
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from rich.console import Console
+
+from polyclinic.cli import main
+from polyclinic.cohort import Cohort, Study, check_cohort, default_modalities, read_cohort
+from polyclinic.cohort.check import all_checks, check_as_json, check_labels, print_check, worst_of, worst_sentence
+from polyclinic.cohort.check.workers import Readers, Task
+from polyclinic.cohort.content_index import ContentIndex
+from polyclinic.modality import ArrayRow, Inspectable, Issue, Source, UnreadableSource
+from pulse_plugin import Pulse
+
+SECRET = "DOE^JOHN"
+
+
+class Panic(BaseException):
+    """What a decoder in Rust raises."""
+
+
+class Odd(Pulse, Inspectable):
+    """Does what the first word of a file says; anything else it reads."""
+
+    def read(self, source: Source) -> Any:
+        if isinstance(source, ArrayRow):
+            return np.load(source.file)[source.row]
+        words = source.read_bytes() if isinstance(source, Path) else str(source).encode()
+        word = words.split()[0].decode()
+        if word in ACTS:
+            ACTS[word](source)
+        return words
+
+    def describe(self, raw: Any) -> Mapping[str, float | str]:
+        return {"length": float(len(raw)), "nan": float("nan")}
+
+    def issues(self, source: Source, raw: Any) -> Iterable[Issue]:
+        if raw.startswith(b"puzzling"):
+            raise RuntimeError(SECRET)
+        for word in (b"warned", b"rare", b"failed"):
+            if raw.startswith(word):
+                severity = {b"warned": "warning", b"rare": "warning", b"failed": "error"}[word]
+                told = word.decode()
+                for message in ("this", "that"):
+                    yield Issue(severity=severity, code=told, message=message, tolerated=0.5 * (told == "rare"))
+
+    def stored_as(self, source: Source) -> str:
+        if isinstance(source, Path) and source.is_file() and source.read_bytes().startswith(b"strange"):
+            raise RuntimeError(SECRET)
+        return "odd bytes"
+
+
+class Learner(Odd):
+    """Tells what it was fitted on."""
+
+    def __init__(self) -> None:
+        self.learned: list[str] = []
+
+    def sample(self) -> int:
+        return 3
+
+    def fit(self, raws: Iterable[Any]) -> None:
+        self.learned = [raw.decode() for raw in raws]
+
+    def state(self) -> dict[str, Any]:
+        return {"learned": self.learned}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        self.learned = state["learned"]
+
+    def describe(self, raw: Any) -> Mapping[str, float | str]:
+        return {"learned": " ".join(self.learned)}
+
+
+class Unwilling(Odd):
+    """Cannot be made anew in another process."""
+
+    def __setstate__(self, state: object) -> None:
+        raise RuntimeError("no")
+
+
+def _refuse(_: Source) -> None:
+    raise UnreadableSource("not to be read")
+
+
+def _fault(_: Source) -> None:
+    raise TypeError(SECRET)
+
+
+def _panic(_: Source) -> None:
+    raise Panic(SECRET)
+
+
+def _grow(source: Source) -> None:
+    assert isinstance(source, Path)
+    with source.open("ab") as stream:
+        stream.write(b"more")
+
+
+def _vanish(source: Source) -> None:
+    assert isinstance(source, Path)
+    source.unlink()
+    raise UnreadableSource("file cannot be opened")
+
+
+def _fade(source: Source) -> None:
+    assert isinstance(source, Path)
+    source.unlink()
+
+
+ACTS = {
+    "crash": lambda _: os.kill(os.getpid(), signal.SIGSEGV),
+    "exit": lambda _: os._exit(3),
+    "hang": lambda _: time.sleep(600),
+    "refuse": _refuse,
+    "strange": _refuse,
+    "fault": _fault,
+    "panic": _panic,
+    "grow": _grow,
+    "vanish": _vanish,
+    "fade": _fade,
+}
+
+
+def _cohort(folder: Path, contents: Mapping[str, bytes | str], **of: tuple[str, str]) -> Cohort:
+    """Studies by what their source holds (bytes for a file); ``of`` gives patient and split."""
+    sources: dict[str, Source] = {}
+    for name, content in contents.items():
+        if isinstance(content, bytes):
+            (folder / name).write_bytes(content)
+            sources[name] = folder / name
+        else:
+            sources[name] = content
+    studies = tuple(
+        Study(
+            study_id=name,
+            patient_id=of.get(name, (f"P{name}", "train"))[0],
+            split=of.get(name, ("", "train"))[1],
+            sources={"odd": source},
+            labels=(),
+            groups={},
+        )
+        for name, source in sources.items()
+    )
+    return Cohort(name="cohort", studies=studies, modalities=("odd",), targets=(), fingerprint="f")
+
+
+def _reasons(cohort: Cohort, **how: Any) -> dict[str, tuple[str, str]]:
+    (check,) = check_cohort(cohort, {"odd": Odd()}, **how).values()
+    return {study: (one.stored_as, one.reason) for one in check.unreadable for study in one.studies}
+
+
+def test_a_source_that_ends_or_holds_up_its_process_is_reported_and_the_rest_goes_on(tmp_path: Path) -> None:
+    words = ["fine", "crash", "well", "hang", "exit", "refuse", "strange", "fault", "panic", "grow", "vanish", "fade"]
+    cohort = _cohort(tmp_path, {f"S{place}-{word[:4]}": word.encode() for place, word in enumerate(words)})
+    assert _reasons(cohort, workers=2, seconds=4) == {
+        "S1-cras": ("odd bytes", "its decoder ended the process (SIGSEGV)"),
+        "S3-hang": ("odd bytes", "reading took longer than 4 s"),
+        "S4-exit": ("odd bytes", "its decoder ended the process (exit code 3)"),
+        "S5-refu": ("odd bytes", "not to be read"),
+        "S6-stra": ("", "not to be read"),
+        "S7-faul": ("odd bytes", "TypeError while it was looked over: a fault of the plugin"),
+        "S8-pani": ("odd bytes", "Panic while it was looked over: a fault of the plugin"),
+        "S9-grow": ("odd bytes", "file changed while it was read; check again when nothing writes to it"),
+        "S10-vani": ("odd bytes", "file changed while it was read; check again when nothing writes to it"),
+        "S11-fade": ("odd bytes", "file changed while it was read; check again when nothing writes to it"),
+    }
+    assert multiprocessing.active_children() == []
+
+
+def test_a_file_that_is_gone_is_said_to_be(tmp_path: Path) -> None:
+    cohort = _cohort(tmp_path, {"S1": b"fine", "S2": b"fine"})
+    (tmp_path / "S1").unlink()
+    assert _reasons(cohort, workers=0) == {"S1": ("odd bytes", "file is gone since the table of the cohort was read")}
+
+
+def test_the_report_does_not_depend_on_the_processes(phantom_cohort: Path) -> None:
+    cohort = read_cohort(phantom_cohort)
+    told = [
+        {name: asdict(check) for name, check in check_cohort(cohort, default_modalities(), workers=workers).items()}
+        for workers in (0, 2)
+    ]
+    assert told[0] == told[1]
+    assert list(told[0]) == list(default_modalities())
+
+
+def test_numbers_are_lowest_mean_and_highest_and_what_is_no_number_is_left_out(tmp_path: Path) -> None:
+    lengths = [5, 9, 300, 7]
+    cohort = _cohort(tmp_path, {f"S{length}": b"x" * length for length in lengths})
+    (check,) = check_cohort(cohort, {"odd": Odd()}, workers=0).values()
+    assert {fact: asdict(spread) for fact, spread in check.numbers.items()} == {
+        "length": {"min": 5.0, "mean": float(np.mean(lengths)), "max": 300.0}
+    }
+
+
+def test_the_phantom_is_clean_but_for_what_it_is_meant_to_have(phantom_cohort: Path) -> None:
+    cohort = read_cohort(phantom_cohort)
+    checks = check_cohort(cohort, default_modalities(), workers=0)
+    codes = {(name, one.code, one.severity) for name, check in checks.items() for one in check.issues}
+    assert codes <= {("ecg", "missing-lead", "note"), ("report", "truncated", "warning")}
+    headers = [study.sources["ecg"] for study in cohort.studies if "ecg" in study.sources]
+    eleven = sum(int(path.read_text().split()[1]) == 11 for path in headers if isinstance(path, Path))
+    assert eleven > 0
+    (found,) = checks["ecg"].issues
+    assert found.count == eleven
+    for name, check in checks.items():
+        assert check.readable == check.present == sum(name in study.sources for study in cohort.studies)
+        assert check.duplicates == []
+
+
+def test_a_plugin_that_must_learn_is_fitted_on_a_sample_of_training_and_told_to_every_process(tmp_path: Path) -> None:
+    contents = {f"S{place}": f"{'refuse' if place == 4 else 'text'}{place}".encode() for place in range(9)}
+    contents["S4"] = b"refuse"
+    cohort = _cohort(tmp_path, contents, S8=("P8", "test"))
+    for workers in (0, 2):
+        plugin = Learner()
+        (check,) = check_cohort(cohort, {"odd": plugin}, workers=workers).values()
+        assert plugin.learned == ["text0", "text3", "text6"]
+        assert check.texts == {"learned": {"text0 text3 text6": 8}}
+        assert [one.studies for one in check.unreadable] == [["S4"]]
+
+
+def test_issues_are_counted_by_study_and_told_with_the_worst_of_each_kind(tmp_path: Path) -> None:
+    contents = {f"S{place:02}": b"warned" for place in range(25)} | {"T0": b"failed", "T1": b"rare", "T2": b"puzzling"}
+    (check,) = check_cohort(_cohort(tmp_path, contents), {"odd": Odd()}, workers=0).values()
+    assert [(one.code, one.severity, one.count, len(one.studies), one.message) for one in check.issues] == [
+        ("failed", "error", 1, 1, "this"),
+        ("warned", "warning", 25, 20, "this"),
+        (
+            "not-inspected",
+            "warning",
+            1,
+            1,
+            "RuntimeError while its header and content were looked at: what they hold is not known",
+        ),
+        ("rare", "note", 1, 1, "this"),
+    ]
+    assert check.issues[1].studies == [f"S{place:02}" for place in range(20)]
+    assert worst_of({"odd": check}) == "error"
+    assert worst_sentence({"odd": check}) == "1 error, 2 warnings, 1 note; odd has the worst, failed, in 1 study"
+
+
+def test_unreadable_sources_may_be_the_worst(tmp_path: Path) -> None:
+    contents = {"S1": b"refuse", "S2": b"refuse", "S3": b"warned", "S4": b"warned", "S5": b"warned", "S6": b"failed"}
+    (check,) = check_cohort(_cohort(tmp_path, contents), {"odd": Odd()}, workers=0).values()
+    assert worst_sentence({"odd": check}) == (
+        "2 sources unreadable, 1 error, 1 warning; odd has the worst, unreadable, in 2 studies"
+    )
+
+
+def _labelled(folder: Path) -> Path:
+    cells = ["pos,AP,40,", "neg,PA,>89,", "maybe,AP,,", "maybe,PA,61,", "of one,,50,", "neg,AP,55,1", "pos,PA,70,-1"]
+    splits = ["train"] * 4 + ["val", "test", "test"]
+    rows = [
+        f"S{place},P{place},{split},words,{cell}" for place, (split, cell) in enumerate(zip(splits, cells, strict=True))
+    ]
+    (folder / "table.csv").write_text("\n".join(["id,who,part,note,edema,view,age,late", *rows]))
+    path = folder / "cohort.yaml"
+    path.write_text(
+        "table: table.csv\nstudy_id: id\npatient_id: who\nsplit: part\nmodalities: {odd: {text: note}}\nlabels:\n"
+        "  edema: {column: edema, values: {pos: 1, neg: 0}}\n  view: {column: view, classes: [AP, PA]}\n"
+        '  age: {column: age, unit: years, values: {">89": 90}}\n  late: {column: late}\n'
+    )
+    return path
+
+
+@pytest.mark.public_report(9)
+def test_labels_are_counted_by_split_with_cells_not_named(tmp_path: Path) -> None:
+    cohort = read_cohort(_labelled(tmp_path))
+    checks = check_labels(cohort)
+    counts = {
+        name: [(one.known, one.positive, one.uncertain, one.unknown) for one in check.splits.values()]
+        for name, check in checks.items()
+    }
+    assert counts == {
+        "edema": [(2, 1, 0, 2), (0, 0, 0, 1), (2, 1, 0, 0)],
+        "view": [(4, None, 0, 0), (0, None, 0, 1), (2, None, 0, 0)],
+        "age": [(3, None, 0, 1), (1, None, 0, 0), (2, None, 0, 0)],
+        "late": [(0, 0, 0, 4), (0, 0, 0, 1), (1, 1, 1, 0)],
+    }
+    assert checks["edema"].unnamed == {"maybe": 2, "": 1}
+    assert checks["view"].splits["train"].names == {"AP": 2, "PA": 2}
+    assert checks["age"].splits["train"].range == (40.0, 90.0)
+    assert [found.code for check in checks.values() for found in check.issues] == [
+        "label-cells-not-named", "label-without-training-values",
+    ]  # fmt: skip
+    told = check_as_json(cohort, {})
+    assert told["severity"] == "warning"
+    assert told["labels"]["edema"]["unnamed"] == {"maybe": 2, "": 1}
+    console = Console(record=True, width=200)
+    print_check(cohort, {}, console)
+    text = console.export_text()
+    for message in ("2 / 0 / 2", "not named: 'maybe' (2), 1 others", "AP 2, PA 2", "40 to 90", "label late", "S0, S1"):
+        assert message in text
+    assert "of one" not in text
+    assert worst_sentence(all_checks(cohort, {})) == (
+        "2 warnings; label late has the worst, label-without-training-values, in 4 studies"
+    )
+
+
+def test_what_more_than_the_tolerated_share_has_is_no_note(tmp_path: Path) -> None:
+    cohort = _cohort(tmp_path, {"S1": b"rare", "S2": b"rare", "S3": b"fine"})
+    (check,) = check_cohort(cohort, {"odd": Odd()}, workers=0).values()
+    assert [(one.code, one.severity) for one in check.issues] == [("rare", "warning")]
+
+
+BYTES, WORDS = b"\x01" + b"x" * 200, b"word " * 50
+
+
+@pytest.mark.parametrize(
+    ("content", "of", "code", "severity"),
+    [
+        (BYTES, {"A": ("P", "train"), "B": ("Q", "test")}, "same-measurement-across-splits", "error"),
+        (BYTES, {"A": ("P", "val"), "B": ("Q", "val")}, "same-measurement-of-two-patients", "warning"),
+        (BYTES, {"A": ("P", "val"), "B": ("P", "val")}, "same-measurement-of-one-patient", "note"),
+        (WORDS, {"A": ("P", "train"), "B": ("Q", "test")}, "same-text-across-splits", "warning"),
+        (WORDS, {"A": ("P", "val"), "B": ("Q", "val")}, "same-text-of-two-patients", "note"),
+        (WORDS, {"A": ("P", "val"), "B": ("P", "val")}, "same-text-of-one-patient", "note"),
+        (WORDS.decode(), {"A": ("P", "train"), "B": ("Q", "test")}, "same-text-across-splits", "warning"),
+    ],
+)
+def test_studies_with_one_content_are_told_by_whose_they_are(
+    tmp_path: Path, content: bytes | str, of: dict[str, tuple[str, str]], code: str, severity: str
+) -> None:
+    cohort = _cohort(tmp_path, {"A": content, "other": b"\x01" + b"y" * 200, "B": content}, **of)
+    (check,) = check_cohort(cohort, {"odd": Odd()}, workers=0).values()
+    (duplicate,) = check.duplicates
+    assert (duplicate.code, duplicate.severity, duplicate.studies) == (code, severity, ("A", "B"))
+    assert duplicate.splits == tuple(sorted({split for _, split in of.values()}))
+    assert not duplicate.one_file
+    assert [(one.code, one.severity, one.studies) for one in check.issues] == [(code, severity, ["A", "B"])]
+
+
+def test_what_is_short_or_in_columns_is_the_same_by_chance(tmp_path: Path) -> None:
+    short = {"A": b"\x01" * 199, "B": b"\x01" * 199, "C": "w" * 199, "D": "w" * 199}
+    (check,) = check_cohort(_cohort(tmp_path, short), {"odd": Odd()}, workers=0).values()
+    assert (check.readable, check.duplicates) == (4, [])
+    cells = Task("odd", {"age": "50" * 200})
+    with Readers({"odd": Odd()}, workers=0, seconds=1) as readers:
+        assert [sight.content for sight in readers.each([cells])] == [None]
+
+
+def test_rows_of_one_array_are_studies_of_their_own_and_one_row_twice_is_a_duplicate(tmp_path: Path) -> None:
+    np.save(tmp_path / "all.npy", np.arange(300.0).reshape(3, 100))
+    rows = {"A": 0, "B": 1, "C": 0, "D": 2}
+    cohort = _cohort(tmp_path, dict.fromkeys(rows, "x"))
+    studies = tuple(
+        Study(
+            study_id=study.study_id, patient_id=study.patient_id, split="train", labels=(), groups={},
+            sources={"odd": ArrayRow(tmp_path / "all.npy", rows[study.study_id])},
+        )
+        for study in cohort.studies
+    )  # fmt: skip
+    cohort = Cohort(name="c", studies=studies, modalities=("odd",), targets=(), fingerprint="f")
+    (check,) = check_cohort(cohort, {"odd": Rows()}, workers=0).values()
+    assert [(one.studies, one.one_file) for one in check.duplicates] == [(("A", "C"), True)]
+
+
+class Rows(Odd):
+    """Reads rows and has nothing to say of them."""
+
+    def issues(self, source: Source, raw: Any) -> Iterable[Issue]:
+        return ()
+
+
+def test_one_file_named_twice_is_told_from_a_copy(tmp_path: Path) -> None:
+    cohort = _cohort(tmp_path, {"A": BYTES, "B": BYTES})
+    twice = tuple(
+        Study(study_id=s.study_id, patient_id="P", split="val", sources=cohort.studies[0].sources, labels=(), groups={})
+        for s in cohort.studies
+    )
+    cohort = Cohort(name="c", studies=twice, modalities=("odd",), targets=(), fingerprint="f")
+    (check,) = check_cohort(cohort, {"odd": Odd()}, workers=0).values()
+    assert check.duplicates[0].one_file
+
+
+def test_a_text_fact_with_many_values_is_not_listed_without_end(tmp_path: Path) -> None:
+    cohort = _cohort(tmp_path, {f"S{place}": f"w{place}" for place in range(40)})
+    (check,) = check_cohort(cohort, {"odd": Wordy()}, workers=0).values()
+    assert len(check.texts["words"]) == 31
+    assert check.texts["words"]["others"] == 10
+
+
+class Wordy(Odd):
+    """Tells what it read."""
+
+    def describe(self, raw: Any) -> Mapping[str, float | str]:
+        return {"words": raw.decode()}
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"workers": -1}, "got -1 workers, expected 0 or more; set `--workers`"),
+        ({"seconds": 0}, "got 0 seconds for a source, expected more than 0; set `--seconds`"),
+        ({"seconds": float("nan")}, "got nan seconds"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(tmp_path: Path, how: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_cohort(_cohort(tmp_path, {"A": b"x"}), {"odd": Odd()}, **how)  # type: ignore[arg-type]
+
+
+def test_processes_that_cannot_start_are_no_fault_of_a_source(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="a reading process ended at its start"):
+        check_cohort(_cohort(tmp_path, {"A": b"x"}), {"odd": Unwilling()}, workers=1)
+    assert multiprocessing.active_children() == []
+
+
+def test_leaving_early_ends_the_processes(tmp_path: Path) -> None:
+    cohort = _cohort(tmp_path, {"A": b"x", "B": b"hang"})
+    with Readers({"odd": Odd()}, workers=1, seconds=60) as readers:
+        sights = readers.each([Task("odd", study.sources["odd"]) for study in cohort.studies])
+        assert next(sights).facts["length"] == 1.0
+    assert multiprocessing.active_children() == []
+
+
+def test_a_shared_index_reads_a_file_of_many_studies_once(tmp_path: Path) -> None:
+    np.save(tmp_path / "all.npy", np.zeros((5, 100)))
+    index = ContentIndex(workers=1)
+    tasks = [Task("odd", ArrayRow(tmp_path / "all.npy", row)) for row in range(5)]
+    with Readers({"odd": Rows()}, workers=0, seconds=1) as readers:
+        digests = {sight.content.digest for sight in readers.each(tasks)}
+    assert len(digests) == 5
+    assert len(index.digests([tmp_path / "all.npy"] * 5)) == 1
+
+
+@pytest.fixture
+def copied(phantom_cohort: Path, tmp_path: Path) -> Path:
+    """A phantom cohort of our own to damage."""
+    return Path(shutil.copytree(phantom_cohort.parent, tmp_path / "cohort")) / "cohort.yaml"
+
+
+def _sources(cohort: Path, name: str) -> list[Path]:
+    return [s.sources[name] for s in read_cohort(cohort).studies if isinstance(s.sources.get(name), Path)]  # type: ignore[misc]
+
+
+def _without(cohort: Path, *codes: str) -> None:
+    """Take the studies out of the table that raise the few issues that a phantom may have."""
+    checks = check_cohort(read_cohort(cohort), default_modalities(), workers=0)
+    table = pd.read_csv(cohort.parent / "cohort.csv")
+    for name, check in checks.items():
+        for one in check.issues:
+            assert one.code in codes
+            table.loc[table["study_id"].isin(one.studies), name] = np.nan
+    table.to_csv(cohort.parent / "cohort.csv", index=False)
+
+
+def test_a_recording_under_another_name_is_found_though_its_header_differs(copied: Path) -> None:
+    studies = [study for study in read_cohort(copied).studies if "ecg" in study.sources]
+    one, other = studies[0], next(study for study in studies if study.split != studies[0].split)
+    source, copy = one.sources["ecg"], other.sources["ecg"]
+    assert isinstance(source, Path)
+    assert isinstance(copy, Path)
+    copy.write_text(source.read_text().replace(source.stem, copy.stem))
+    shutil.copyfile(source.with_suffix(".dat"), copy.with_suffix(".dat"))
+    check = check_cohort(read_cohort(copied), default_modalities(["ecg"]), workers=0)["ecg"]
+    (duplicate,) = check.duplicates
+    assert set(duplicate.studies) == {one.study_id, other.study_id}
+    assert duplicate.code == "same-measurement-across-splits"
+
+
+def test_a_clean_cohort_passes_strictly_and_says_so(
+    copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _without(copied, "missing-lead", "truncated")
+    out = tmp_path / "new" / "check.json"
+    words = ["cohort", "check", str(copied), "--strict", "true", "--workers", "0", "--json", str(out)]
+    assert main(words) == 0
+    *_, found, following = capsys.readouterr().out.splitlines()
+    assert found == "found: nothing to worry about"
+    assert following.startswith("next: polyclinic fit")
+    told = json.loads(out.read_text())
+    assert told["severity"] == "none"
+    assert told["fingerprint"] == read_cohort(copied).fingerprint
+    assert told["modalities"]["xray"]["issues"] == []
+
+
+def test_a_warning_passes_unless_strict(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _without(copied, "missing-lead", "truncated")
+    report = _sources(copied, "report")[0]
+    report.write_text("FINDINGS: no consolidation is seen. MRN 4711.\n")
+    words = ["cohort", "check", str(copied), "--workers", "0"]
+    assert main(words) == 0
+    assert "found: 1 warning; report has the worst, identifiers, in 1 study" in capsys.readouterr().out
+    assert main([*words, "--strict", "true"]) == 1
+    assert "error: 1 warning; report has the worst, identifiers, in 1 study (see above)" in capsys.readouterr().err
+
+
+def test_everything_that_is_wrong_is_told_with_its_studies_and_the_exit_code(
+    copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    studies = {s.study_id: s for s in read_cohort(copied).studies if "xray" in s.sources}
+    train = [s for s in studies.values() if s.split == "train"]
+    test = next(s for s in studies.values() if s.split == "test")
+    shutil.copyfile(train[0].sources["xray"], test.sources["xray"])  # type: ignore[arg-type]
+    broken = [s for s in train[1:] if s.patient_id != train[0].patient_id][:25]
+    for study in broken:
+        path = study.sources["xray"]
+        assert isinstance(path, Path)
+        path.write_bytes(path.read_bytes()[:-9000])
+    out = tmp_path / "check.json"
+    assert main(["cohort", "check", str(copied), "--json", str(out), "--workers", "0"]) == 1
+    message = capsys.readouterr()
+    sentence = message.err.strip().splitlines()[-1]
+    assert sentence.startswith("error: 25 sources unreadable, 1 error")
+    assert "xray has the worst, unreadable, in 25 studies" in sentence
+    told = json.loads(out.read_text())
+    xray = told["modalities"]["xray"]
+    assert told["severity"] == "error"
+    assert xray["present"] - xray["readable"] == 25
+    (unreadable,) = xray["unreadable"]
+    assert unreadable["stored_as"] == "Explicit VR Little Endian (1.2.840.10008.1.2.1)"
+    assert "cannot be decoded" in unreadable["reason"]
+    assert unreadable["studies"] == [study.study_id for study in broken]
+    (duplicate,) = xray["duplicates"]
+    assert set(duplicate["studies"]) == {train[0].study_id, test.study_id}
+    assert duplicate["splits"] == ["test", "train"]
+    assert xray["numbers"]["rows"] == {"min": 224.0, "mean": 224.0, "max": 224.0}
+
+
+def test_a_place_where_nothing_can_be_written_is_refused_before_anything_is_read(
+    copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    for place, message in ((tmp_path / "file" / "check.json", "folder cannot be made"), (tmp_path, "expected a file")):
+        assert main(["cohort", "check", str(copied), "--json", str(place)]) == 1
+        told = capsys.readouterr()
+        assert message in told.err
+        assert "studies of" not in told.out
+
+
+def _plant(cohort: Path) -> None:
+    """The name in file names, headers, comments, tags, cells, texts and broken files."""
+    import pydicom  # noqa: PLC0415
+    import soundfile  # noqa: PLC0415
+
+    radiograph, other = _sources(cohort, "xray")[:2]
+    dataset = pydicom.dcmread(radiograph)
+    dataset.PatientName = dataset.PatientID = dataset.ImageComments = dataset.StudyDescription = SECRET
+    dataset.save_as(radiograph)
+    other.write_bytes(other.read_bytes()[:500] + SECRET.encode())
+    heart, second = _sources(cohort, "ecg")[:2]
+    second.write_text(second.read_text().replace(second.stem, f"../{SECRET}"))
+    heart.write_text(heart.read_text() + f"# Name: {SECRET}\n# {SECRET}\n")
+    report, damaged = _sources(cohort, "report")[:2]
+    report.write_text(f"Name: {SECRET}\nFINDINGS: {SECRET} has no edema.")
+    damaged.write_bytes(f"Name: {SECRET}".encode() + b"\0")
+    sound, cut = _sources(cohort, "audio")[:2]
+    samples, rate = soundfile.read(sound)
+    with soundfile.SoundFile(sound, "w", rate, 1) as file:
+        file.title = file.comment = f"Patient name: {SECRET}"
+        file.write(samples)
+    cut.write_bytes(cut.read_bytes()[:100] + SECRET.encode())
+    row, text = _sources(cohort, "tabular")[:2]
+    row.write_text(row.read_text() + f"patient_name,{SECRET},\n")
+    text.write_text(f"name,value,unit\nage,{SECRET},years\nsex,{SECRET},\n")
+
+
+def test_a_name_planted_everywhere_is_found_and_never_repeated(
+    copied: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    _plant(copied)
+    table = pd.read_csv(copied.parent / "cohort.csv")
+    for name in ("xray", "audio", "report", "tabular"):
+        place = table[name].first_valid_index()
+        path = copied.parent / str(table.loc[place, name])
+        renamed = path.with_stem(SECRET)
+        path.rename(renamed)
+        table.loc[place, name] = renamed.relative_to(copied.parent).as_posix()
+    table.to_csv(copied.parent / "cohort.csv", index=False)
+    out = tmp_path / "check.json"
+    for workers in ("0", "1"):
+        assert main(["cohort", "check", str(copied), "--workers", workers, "--json", str(out)]) == 1
+        message = capfd.readouterr()
+        for text in (message.out, message.err, out.read_text()):
+            assert "DOE" not in text
+            assert "JOHN" not in text
+    told = json.loads(out.read_text())["modalities"]
+    found = {name: {one["code"] for one in check["issues"]} for name, check in told.items()}
+    assert {name for name, codes in found.items() if codes & {"header-identifiers", "identifiers"}} == set(told)
+    assert all(len(check["unreadable"]) == 1 for check in told.values())
+
+
+def test_an_experiment_says_how_to_read(copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = {"data": {"modalities": {"report": {"class_path": "Report", "init_args": {"max_tokens": 20}}}}}
+    (tmp_path / "e.yaml").write_text(yaml.safe_dump(content))
+    words = ["cohort", "check", str(copied), "--experiment", str(tmp_path / "e.yaml"), "--workers", "0"]
+    assert main(words) == 0
+    message = capsys.readouterr().out
+    assert "truncated" in message
+    assert "xray" not in message
+
+
+def test_every_installed_plugin_looks_its_sources_over() -> None:
+    assert [name for name, plugin in default_modalities().items() if not isinstance(plugin, Inspectable)] == []

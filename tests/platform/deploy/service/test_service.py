@@ -1,0 +1,274 @@
+"""`polyclinic serve` as a client meets it: the scores of `polyclinic score`, views, tokens, hosts, and its OpenAPI."""
+
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import requests
+
+from hostile_modules import STARTING, plant, ran
+from polyclinic.cli import main
+from polyclinic.deploy.service.schemas import BundleCard, Scores
+from service_process import TOKEN, Served, serving
+
+pytestmark = pytest.mark.processes
+
+
+@pytest.fixture(scope="module")
+def service(bundle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("service")
+    plant(folder, without=STARTING)
+    with serving(bundle_folder, folder, "--per_minute", "0", "--file_mb", "2") as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def scored(bundle_folder: Path, study_files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What `polyclinic score` says of the study."""
+    out = tmp_path_factory.mktemp("scored") / "scores.json"
+    words = [word for name in ("xray", "ecg", "tabular") for word in (f"--{name}", str(study_files[name]))]
+    assert main(["score", str(bundle_folder), *words, "--json", str(out)]) == 0
+    return json.loads(out.read_text())
+
+
+def _files(study: dict[str, Path], *names: str) -> dict[str, list[Path]]:
+    """With the companion of the ECG's header."""
+    beside = {name: [study[name].with_suffix(".dat")] if name == "ecg" else [] for name in names}
+    return {name: [study[name], *beside[name]] for name in names}
+
+
+def _same(got: Any, expected: Any) -> None:
+    if isinstance(expected, dict):
+        assert got.keys() == expected.keys()
+        for key, value in expected.items():
+            _same(got[key], value)
+    elif isinstance(expected, list):
+        assert len(got) == len(expected)
+        for one, other in zip(got, expected, strict=True):
+            _same(one, other)
+    else:
+        assert got == (pytest.approx(expected, abs=1e-6) if isinstance(expected, float) else expected)
+
+
+def test_the_scores_are_those_of_the_command(service: Served, study_files: dict[str, Path], scored: Any) -> None:
+    answer = service.score(_files(study_files, "xray", "ecg", "tabular"))
+    assert answer.status_code == 200
+    told = answer.json()
+    assert told.pop("files") == []
+    _same(told, scored)
+
+
+def test_files_without_a_modality_are_sorted_by_their_endings_and_by_who_reads_them(
+    service: Served, study_files: dict[str, Path], scored: Any
+) -> None:
+    # In another order, and the DICOM file without its ending, so that both image and signal plugins are asked.
+    ordered = [study_files["ecg"].with_suffix(".dat"), study_files["tabular"], study_files["xray"], study_files["ecg"]]
+    names = [ordered[0].name, "b.csv", "c", study_files["ecg"].name]
+    parts = [("files", (name, path.read_bytes())) for name, path in zip(names, ordered, strict=True)]
+    answer = service.post(parts)
+    told = answer.json()
+    assert told.pop("files") == ["ecg", "tabular", "xray", "ecg"]
+    _same(told, scored)
+
+
+def test_studies_that_come_together_get_their_own_scores(
+    service: Served, study_files: dict[str, Path], scored: Any
+) -> None:
+    groups = [("xray",), ("ecg",), ("xray", "ecg"), ("tabular",)] * 6
+    alone = {names: service.score(_files(study_files, *names)).json() for names in set(groups)}
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda names: service.score(_files(study_files, *names)), groups))
+    for names, answer in zip(groups, answers, strict=True):
+        assert answer.status_code == 200
+        _same(answer.json(), alone[names])
+    together = service.measure("polyclinic_batch_studies_sum") / service.measure("polyclinic_batch_studies_count")
+    assert together > 1
+
+
+@pytest.mark.public_report(23)
+def test_laboratory_names_are_found_or_noted(service: Served, study_files: dict[str, Path]) -> None:
+    plain = study_files["tabular"].read_bytes()
+    renamed = plain.replace(b"\ncreatinine,", b"\nCreatinine (umol/L),") + b"serum porcelain,3,\n"
+    assert renamed.count(b"Creatinine (umol/L)") == 1
+    answers = [service.post([("tabular", ("labs.csv", one))]).json() for one in (plain, renamed)]
+    assert answers[1]["findings"] == answers[0]["findings"]
+    assert answers[0]["notes"] == []
+    assert answers[1]["notes"] == ["tabular: not used, as no column has the name: 'serum porcelain'"]
+
+
+def test_views_and_relevance_come_when_asked_for(service: Served, study_files: dict[str, Path]) -> None:
+    files = _files(study_files, "xray", "ecg", "tabular", "report")
+    told = service.score(files, views="true", explain="anemia").json()
+    assert {name: view["kind"] for name, view in told["views"].items()} == {
+        "xray": "picture", "ecg": "traces", "tabular": "rows", "report": "words",
+    }  # fmt: skip
+    # The report does not speak, so that nothing of the score comes from it.
+    assert {name: one["kind"] for name, one in told["relevance"].items()} == {
+        "xray": "grid", "ecg": "stretches", "tabular": "rows",
+    }  # fmt: skip
+    assert len(told["relevance"]["xray"]["strength"]) == 4
+    assert any(strength > 0 for row in told["relevance"]["xray"]["strength"] for strength in row)
+    assert "report is what the prompts are written in; it does not speak" in told["notes"]
+    assert not {"views", "relevance"} & set(service.score(files).json())
+    assert set(told) == set(Scores.model_fields)
+    assert json.loads(Scores.model_validate(told).model_dump_json()) == told
+
+
+def test_a_modality_that_cannot_be_read_does_not_speak_and_says_why(
+    service: Served, study_files: dict[str, Path]
+) -> None:
+    parts = [("xray", ("a.dcm", study_files["xray"].read_bytes())), ("tabular", ("a.csv", b"a,b\n1,2\n"))]
+    told = service.post(parts).json()
+    assert told["modalities"]["tabular"]["used"] is False
+    assert "columns" in told["modalities"]["tabular"]["problem"]
+    alone = service.post(parts[:1]).json()
+    _same(told["findings"], alone["findings"])
+
+
+def test_the_bundle_says_what_it_reads(service: Served, bundle_folder: Path) -> None:
+    told = service.get("/v1/bundle").json()
+    assert sorted((one["name"], one["title"], one["query"]) for one in told["modalities"]) == [
+        ("ecg", "ECG", True), ("report", "Report", False), ("tabular", "Laboratory values", True),
+        ("xray", "X-ray", True),
+    ]  # fmt: skip
+    assert next(one["accept"] for one in told["modalities"] if one["name"] == "xray") == [
+        ".dcm",
+        ".png",
+        ".jpg",
+        ".jpeg",
+    ]
+    assert [one["name"] for one in told["findings"]] == ["cardiomegaly", "anemia"]
+    assert set(told) == set(BundleCard.model_fields)
+    assert json.loads(BundleCard.model_validate(told).model_dump_json()) == told
+
+
+@pytest.mark.parametrize("path", ["/v1/bundle", "/v1/score", "/v1/unknown", "/metrics"])
+@pytest.mark.parametrize("shown", [None, "", "Bearer", "Bearer wrong", f"Basic {TOKEN}", f"Bearer {TOKEN}x"])
+def test_nothing_is_told_without_the_token(service: Served, path: str, shown: str | None) -> None:
+    answer = requests.get(service.address + path, headers={} if shown is None else {"Authorization": shown}, timeout=20)
+    assert answer.status_code == 401
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+    assert answer.json() == {"error": {"message": "got no valid token, expected `Authorization: Bearer TOKEN`"}}
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/openapi.json", "/", "/main.js"])
+def test_the_page_and_the_state_need_no_token(service: Served, path: str) -> None:
+    answer = requests.get(service.address + path, timeout=20)
+    assert answer.status_code == 200
+    policy = "default-src 'self'; img-src 'self' data: blob:; style-src 'self'; script-src 'self'"
+    assert answer.headers["Content-Security-Policy"].startswith(policy)
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert "Access-Control-Allow-Origin" not in answer.headers
+    assert "Server" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "path", ["/../service/app.py", "/%2e%2e/service/app.py", "/..%2fscoring/scorer.py", "//etc/passwd"]
+)
+def test_nothing_but_the_page_is_served(service: Served, path: str) -> None:
+    prepared = requests.Request("GET", service.address).prepare()
+    prepared.url = service.address + path
+    with requests.Session() as session:
+        answer = session.send(prepared, timeout=20)
+    assert answer.status_code == 404
+    assert set(answer.json()) == {"error"}
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "localhost.", "[::1].evil"])
+def test_a_name_that_is_not_of_this_service_is_refused(service: Served, host: str) -> None:
+    answer = service.get("/v1/bundle", headers={"Host": host})
+    assert answer.status_code == 400
+    assert "allowed_hosts" in answer.text
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1"])
+def test_a_page_of_another_site_cannot_ask(service: Served, origin: str) -> None:
+    assert service.get("/v1/bundle", headers={"Origin": origin}).status_code == 403
+    assert service.get("/v1/bundle", headers={"Origin": service.address}).status_code == 200
+
+
+def test_a_finding_that_the_bundle_does_not_have_cannot_be_explained(
+    service: Served, study_files: dict[str, Path]
+) -> None:
+    answer = service.score(_files(study_files, "xray"), explain="DOE^JOHN")
+    assert answer.status_code == 422
+    assert answer.json()["error"]["message"] == (
+        "got another finding to explain, expected one of ['cardiomegaly', 'anemia']; set `explain`"
+    )
+    answer = service.score(_files(study_files, "xray"), views="DOE^JOHN")
+    assert (answer.status_code, "DOE" in answer.text) == (422, False)
+
+
+def test_the_counters_count(service: Served, study_files: dict[str, Path]) -> None:
+    before = service.measure("polyclinic_uploaded_bytes_total")
+    assert service.score(_files(study_files, "xray")).status_code == 200
+    grown = service.measure("polyclinic_uploaded_bytes_total") - before
+    assert 0 < grown - study_files["xray"].stat().st_size < 1000
+
+
+def test_the_front_imports_no_torch_and_what_is_forked_has_one_thread(service: Served) -> None:
+    front = psutil.Process(service.process.pid)
+    assert not [one.path for one in front.memory_maps() if "torch" in one.path]
+    nursery = next(one.parent() for one in service.workers())
+    assert nursery.num_threads() == 1
+    assert [one.path for one in nursery.memory_maps() if "libtorch" in one.path]
+
+
+def test_openapi_describes_every_route(service: Served) -> None:
+    told = service.get("/openapi.json").json()
+    assert set(told["paths"]) == {"/healthz", "/readyz", "/metrics", "/v1/bundle", "/v1/score"}
+    body = told["paths"]["/v1/score"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert set(body["properties"]) == {"xray", "ecg", "report", "tabular", "files"}
+    assert told["components"]["securitySchemes"] == {"token": {"type": "http", "scheme": "bearer"}}
+
+
+def test_no_name_gets_into_what_is_logged(service: Served, study_files: dict[str, Path]) -> None:
+    content = study_files["xray"].read_bytes()
+    service.post([("xray", ("DOE^JOHN.dcm", content))])
+    service.post([("xray", ("DOE^JOHN.dcm", b"DOE^JOHN"))])
+    service.post([("DOE^JOHN", ("DOE^JOHN.dcm", content))], explain="DOE^JOHN")
+    requests.request("DOE", f"{service.address}/DOE^JOHN?DOE^JOHN", headers={"DOE": "DOE^JOHN"}, timeout=20)
+    # A line of the log is written behind the answer that it tells of.
+    deadline = time.monotonic() + 60
+    while "OTHER page status 4" not in service.message() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    said = service.message() + service.audit.read_text() + service.get("/metrics").text
+    assert "DOE" not in said.upper()
+    assert "127.0.0.1" not in service.audit.read_text()
+    assert TOKEN not in said
+    assert "OTHER page status 4" in said
+
+
+def _memory(pid: int) -> bytes:
+    """What a process may write to, without large stretches that it has only reserved."""
+    found = []
+    with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            place, rights, *_ = line.split()
+            start, end = (int(number, 16) for number in place.split("-"))
+            if rights.startswith("rw") and ("[heap]" in line or end - start < 1 << 25):
+                memory.seek(start)
+                found.append(memory.read(end - start))
+    return b"".join(found)
+
+
+def test_no_process_but_the_front_has_the_token(service: Served, study_files: dict[str, Path]) -> None:
+    assert service.score(_files(study_files, "tabular")).status_code == 200
+    for process in service.family():
+        told = " ".join([*process.environ(), *process.environ().values(), *process.cmdline()])
+        assert TOKEN not in told
+        assert "POLYCLINIC_TOKEN" not in told
+    # All of them are forked from one process, so that one stands for the others.
+    held = _memory(service.workers()[0].pid)
+    assert b"polyclinic.deploy.service" in held, "it is looked at"
+    assert TOKEN.encode() not in held
+
+
+def test_the_service_imported_nothing_from_its_working_folder(service: Served) -> None:
+    assert service.get("/v1/bundle").ok
+    assert ran(service.folder) == []

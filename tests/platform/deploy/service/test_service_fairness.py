@@ -1,0 +1,271 @@
+"""Clients of the service take turns: by the line for readers, by places for requests, and through the desk."""
+
+import asyncio
+import hashlib
+import hmac
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from polyclinic.deploy.service import admission
+from polyclinic.deploy.service.admission import Admission, Admissions, WorkerQueue, fair_share
+from polyclinic.deploy.service.audit import AuditLog
+from polyclinic.deploy.service.errors import ServiceError
+from polyclinic.deploy.service.metrics import ServiceMetrics
+from polyclinic.deploy.service.scoring import ScoringHandler
+from polyclinic.deploy.service.uploads import Part
+from polyclinic.deploy.service.workers import decoder_pool as reading
+from polyclinic.deploy.service.workers.decoder_pool import DecoderPool
+from polyclinic.deploy.service.workers.messages import pack, unpack
+from polyclinic.deploy.service.workers.model_client import ModelClient
+from polyclinic.deploy.service.workers.process import WorkerProcess
+from polyclinic.deploy.service.workers.sandbox import Scratch
+
+NAMES = ("image", "trace", "row")
+
+
+def _request(client: str, number: int = 1, share: int = 1) -> Admission:
+    return Admission(number=number, client=client, share=asyncio.Semaphore(share))
+
+
+async def _settle() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def _asked(line: WorkerQueue[int], clients: str) -> list[str]:
+    """Clients in the order in which they get workers, where each gives its worker back at once."""
+    served = []
+
+    async def ask(client: str) -> None:
+        worker = await line.take(client)
+        served.append(client)
+        await asyncio.sleep(0)
+        line.release(client)
+        line.add(worker)
+
+    tasks = [asyncio.create_task(ask(client)) for client in clients]
+    await _settle()
+    line.add(0)
+    await asyncio.gather(*tasks)
+    return served
+
+
+@pytest.mark.parametrize(("clients", "turns"), [
+    ("aaaaab", "abaaaa"), ("aabbcc", "abcabc"), ("abc", "abc"), ("aaa", "aaa"), ("aaaabbc", "abcabaa"),
+])  # fmt: skip
+def test_clients_take_turns_however_many_they_ask(clients: str, turns: str) -> None:
+    assert "".join(asyncio.run(_asked(WorkerQueue(1), clients))) == turns
+
+
+def test_a_client_has_all_until_another_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(admission, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    async def run() -> None:
+        line: WorkerQueue[int] = WorkerQueue(1)
+        line.add(0)
+        line.add(1)
+        assert [await line.take("a"), await line.take("a")] == [0, 1]
+        other, more = (asyncio.create_task(line.take(client)) for client in "ba")
+        await _settle()
+        assert not other.done()
+        for worker in (0, 1):
+            line.release("a")
+            line.add(worker)
+        assert await other == 0
+        assert await more == 1
+        again = asyncio.create_task(line.take("a"))
+        line.release("b")
+        line.add(0)
+        await _settle()
+        # A reader is kept for the other one, which was there a moment ago.
+        assert not again.done()
+        now[0] += 61
+        line.release("a")
+        line.add(1)
+        assert await again == 0
+        assert await line.take("a") == 1
+
+    asyncio.run(run())
+
+
+def test_whoever_gives_up_waiting_keeps_no_worker() -> None:
+    async def run() -> None:
+        line: WorkerQueue[int] = WorkerQueue(1)
+        waiting, lent = (asyncio.create_task(line.take(client)) for client in "ab")
+        await _settle()
+        waiting.cancel()
+        line.add(0)
+        # It has the worker now, and is cancelled before it knows.
+        lent.cancel()
+        await asyncio.wait({waiting, lent})
+        assert waiting.cancelled()
+        assert lent.cancelled()
+        assert await asyncio.wait_for(line.take("c"), 10) == 0
+        assert not line._waiting
+        assert line._held == {"c": 1}
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(("readers", "share"), [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3)])
+def test_a_request_gets_half_of_the_readers(readers: int, share: int) -> None:
+    assert fair_share(readers) == share
+
+
+async def _placed(places: Admissions, request: Admission, ended: dict[int, int]) -> None:
+    try:
+        async with places.place(request):
+            await asyncio.sleep(60)
+    except ServiceError as refusal:
+        ended[request.number] = refusal.status
+
+
+def test_the_youngest_request_of_the_busiest_client_makes_room() -> None:
+    async def run() -> dict[int, int]:
+        places, ended, tasks = Admissions(4, ServiceMetrics()), {}, []
+        for number, client in enumerate("aaaabbb"):
+            request = _request(client, number)
+            request.working = number == 3
+            tasks.append(asyncio.create_task(_placed(places, request, ended)))
+            await _settle()
+        assert len(places._present) == 4
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        assert places._present == []
+        return ended
+
+    # Request 3 is being read; the last of b finds as many of a as of b, and has to come back.
+    assert asyncio.run(run()) == {1: 503, 2: 503, 6: 503}
+
+
+class _Slow(WorkerProcess):
+    """A process that reads in no time, but for files named slow, which take until they are let go."""
+
+    let_go: threading.Event
+    waited = 0.0
+    ended = False
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def exchange(self, message: bytes) -> bytes:
+        head, _ = unpack(message)
+        if head["names"][0].startswith("slow"):
+            assert self.let_go.wait(60)
+        return pack({"number": head["number"], "modality": head["candidates"][0], "problem": None}, [b"item"])
+
+    def kill(self) -> None:
+        self.let_go.set()
+
+    def forget(self) -> None:
+        pass
+
+
+class _Model(ModelClient):
+    card: dict[str, Any] = {  # noqa: RUF012 - read alone
+        "_suffixes": {name: (f".{name}",) for name in NAMES}, "_silent": {}, "sha256": "",
+        "modalities": [{"name": name, "query": True} for name in NAMES],
+    }  # fmt: skip
+
+    def __init__(self) -> None:
+        pass
+
+    async def score(self, number: int, items: Mapping[str, bytes], problems: Mapping[str, str]) -> dict[str, Any]:
+        return {"notes": [], "read": sorted(items)}
+
+
+class _Log(AuditLog):
+    number = 0
+
+    def __init__(self) -> None:
+        pass
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[_Slow]]:
+    monkeypatch.setattr(reading, "WorkerProcess", _Slow)
+    _Slow.let_go = threading.Event()
+    yield _Slow
+    _Slow.let_go.set()
+
+
+def _parts(name: str) -> list[Part]:
+    digest = hmac.new(b"key", digestmod=hashlib.sha256)
+    return [Part(name=one, filename=f"{name}.{one}", digest=digest) for one in NAMES]
+
+
+def _run(tmp_path: Path, number: int, scenario: Any, seconds: float = 60.0) -> Any:
+    async def run() -> Any:
+        readers = DecoderPool(
+            number=number, scratch=Scratch(tmp_path), memory=1, largest=1, seconds=seconds, measures=ServiceMetrics()
+        )
+        await readers.start()
+        desk = ScoringHandler(model=_Model(), readers=readers, audit=_Log(), measures=ServiceMetrics(), in_flight=9)
+        try:
+            return await scenario(desk)
+        finally:
+            readers.close()
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("client", ["b", "a"])
+def test_a_slow_request_leaves_a_reader_for_another(tmp_path: Path, slow: type[_Slow], client: str) -> None:
+    async def scenario(desk: ScoringHandler) -> list[str]:
+        order: list[str] = []
+
+        async def score(client: str, name: str) -> None:
+            told = await desk.score(desk.next_request(client), _parts(name), [], views=False, finding=None)
+            assert told["read"] == sorted(NAMES)
+            order.append(name)
+
+        hog = asyncio.create_task(score("a", "slow"))
+        await asyncio.sleep(0.05)
+        await score(client, "good")
+        slow.let_go.set()
+        await hog
+        return order
+
+    assert _run(tmp_path, 2, scenario) == ["good", "slow"]
+
+
+def test_a_client_of_many_slow_requests_starves_nobody(tmp_path: Path, slow: type[_Slow]) -> None:
+    async def scenario(desk: ScoringHandler) -> list[str]:
+        order: list[str] = []
+
+        async def score(client: str, name: str) -> None:
+            await desk.score(desk.next_request(client), _parts(name), [], views=False, finding=None)
+            order.append(client)
+
+        # The first one makes the other client known.
+        await score("b", "good")
+        hogs = [asyncio.create_task(score("a", "slow")) for _ in range(6)]
+        await asyncio.sleep(0.05)
+        await score("b", "good")
+        slow.let_go.set()
+        await asyncio.gather(*hogs)
+        return order
+
+    assert _run(tmp_path, 2, scenario) == ["b", "b", *"aaaaaa"]
+
+
+@pytest.mark.parametrize(("waited", "problem"), [(0.0, "took longer than 0.05 s to read"), (0.2, None)])
+def test_time_without_a_processor_is_not_the_files(
+    tmp_path: Path, slow: type[_Slow], monkeypatch: pytest.MonkeyPatch, waited: float, problem: str | None
+) -> None:
+    times = iter([0.0, 0.0, waited])
+    monkeypatch.setattr(slow, "waited", property(lambda _: next(times, waited)))
+
+    async def scenario(desk: ScoringHandler) -> Any:
+        asyncio.get_running_loop().call_later(0.1, slow.let_go.set)
+        [part] = _parts("slow")[:1]
+        return (await desk.readers.read(_request("a"), ("image",), [part], view=False)).problem
+
+    assert _run(tmp_path, 1, scenario, seconds=0.05) == problem

@@ -1,0 +1,133 @@
+import json
+
+import numpy as np
+import pytest
+from scipy.optimize import brentq
+from scipy.special import expit
+from sklearn.isotonic import isotonic_regression
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import brier_score_loss
+
+from clustered_studies import planted
+from polyclinic.evaluation import as_json
+from polyclinic.evaluation.metrics.recalibration import (
+    CalibrationQuality,
+    calibration_report,
+    fit_isotonic,
+    fit_platt,
+    fit_temperature,
+)
+
+FITS = (fit_temperature, fit_platt, fit_isotonic)
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e4])
+def test_temperature_is_where_the_loss_is_level(size: float) -> None:
+    data = planted(0)
+    scores, labels = data.known()
+    # The derivative of the log loss in the slope, of scores of ordinary size.
+    slope = brentq(lambda a: np.sum((expit(a * scores) - labels) * scores), -20, 20, xtol=1e-14)
+    fitted = fit_temperature(data.scores * size, data.labels)
+    assert fitted.slope * size == pytest.approx(slope, abs=1e-8)
+    assert (fitted.intercept, fitted.reason) == (0.0, None)
+
+
+@pytest.mark.parametrize(("share", "shift"), [(0.5, 0.0), (0.1, 3.0), (0.9, -40.0)])
+def test_platt_equals_logistic_regression_without_penalty(share: float, shift: float) -> None:
+    data = planted(1, share=share, patients=200)
+    scores, labels = data.known()
+    model = LogisticRegression(C=np.inf, tol=1e-12, solver="newton-cholesky").fit(scores[:, None], labels)
+    fitted = fit_platt(data.scores + shift, data.labels)
+    assert fitted.slope == pytest.approx(model.coef_[0, 0], abs=1e-8)
+    assert fitted.intercept + fitted.slope * shift == pytest.approx(model.intercept_[0], abs=1e-8)
+    np.testing.assert_allclose(fitted.apply(scores + shift), model.predict_proba(scores[:, None])[:, 1], atol=1e-8)
+
+
+def test_known_distortion_is_undone() -> None:
+    rng = np.random.default_rng(2)
+    true = rng.normal(size=200_000) * 2 - 1
+    labels = (rng.random(len(true)) < expit(true)).astype(float)
+    fitted = fit_platt((true + 2) * 3, labels)
+    # Standard errors of slope and intercept are about 0.003 and 0.01.
+    assert fitted.slope == pytest.approx(1 / 3, abs=0.01)
+    assert fitted.intercept == pytest.approx(-2, abs=0.05)
+    assert fit_temperature(true * 4, labels).slope == pytest.approx(1 / 4, abs=0.01)
+
+
+def test_heavy_tails_and_offsets_reach_the_minimum() -> None:
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        scores = rng.standard_t(1.5, 200) * 10 ** rng.uniform(-3, 3) + rng.normal() * 100
+        labels = (rng.random(200) < rng.uniform(0.05, 0.95)).astype(float)
+        fitted = fit_platt(scores, labels)
+        spread = (scores - np.median(scores)) / np.abs(scores - np.median(scores)).mean()
+        wrong = fitted.apply(scores) - labels
+        # At the minimum the errors are balanced, and no more so for high than for low scores.
+        assert (abs(wrong.mean()), abs((wrong * spread).mean())) == pytest.approx((0.0, 0.0), abs=1e-9)
+
+
+def test_a_far_outlier_and_scores_that_speak_against_are_fitted() -> None:
+    data = planted(3)
+    scores, labels = data.known()
+    assert fit_temperature(-scores, labels).slope == pytest.approx(-fit_temperature(scores, labels).slope, abs=1e-8)
+    far = fit_platt(np.append(scores, 1e7), np.append(labels, 1.0))
+    assert far.slope == pytest.approx(fit_platt(scores, labels).slope, abs=1e-8)
+
+
+def test_isotonic_pools_ties_and_neighbours_and_is_level_beyond() -> None:
+    data = planted(4)
+    scores, labels = data.known()
+    values, place, count = np.unique(scores, return_inverse=True, return_counts=True)
+    means = np.bincount(place, labels) / count
+    expected = isotonic_regression(means, sample_weight=count)
+    fitted = fit_isotonic(data.scores, data.labels)
+    np.testing.assert_allclose(fitted.apply(values), expected, atol=1e-12)
+    np.testing.assert_allclose(fitted.apply(np.array([-99.0, 99.0])), expected[[0, -1]], atol=1e-12)
+
+
+def test_one_class_has_no_fit_and_says_so() -> None:
+    scores = np.array([1.0, 2.0, 3.0])
+    for fit in FITS:
+        fitted = fit(scores, np.array([1.0, np.nan, 1.0]))
+        assert fitted.reason == "the validation split has 2 positive and 0 negative studies"
+        assert np.isnan(fitted.apply(scores)).all()
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_classes_that_a_threshold_tells_apart_have_no_slope(sign: float) -> None:
+    scores, labels = sign * np.array([-2.0, -1.0, -1.0, 4.0]), np.array([0.0, 0.0, 1.0, 1.0])
+    assert "no slope is steep enough" in (fit_platt(scores, labels).reason or "")
+    assert fit_temperature(scores, labels).reason is None
+    assert "no slope is steep enough" in (fit_temperature(scores + sign, labels).reason or "")
+    assert fit_platt(np.array([1.0, 1.0]), np.array([0.0, 1.0])).reason is not None
+
+
+def test_report_measures_each_map_on_test() -> None:
+    val, test = planted(5, patients=150), planted(6, patients=150)
+    report = calibration_report(
+        log_odds=test.scores, labels=test.labels, validation_log_odds=val.scores, validation_labels=val.labels,
+        weights=test.weights, bins=5,
+    )  # fmt: skip
+    scores, labels = test.known()
+    maps = {fit.__name__.removeprefix("fit_"): fit(val.scores, val.labels) for fit in FITS}
+    chances = {"none": expit(scores)} | {name: one.apply(scores) for name, one in maps.items()}
+    assert list(report.quality) == list(chances)
+    for name, chance in chances.items():
+        quality = report.quality[name]
+        assert isinstance(quality, CalibrationQuality)
+        assert quality.brier.value == pytest.approx(brier_score_loss(labels, chance), abs=1e-12)
+        assert quality.brier.ci95.low < quality.brier.value < quality.brier.ci95.high
+        assert (quality.equal_width.binning, quality.equal_mass.binning) == ("equal width", "equal mass")
+    assert (report.n, report.n_positive) == (len(labels), labels.sum())
+    assert json.loads(json.dumps(as_json(report), allow_nan=False))["platt"]["slope"] == maps["platt"].slope
+
+
+def test_report_says_in_words_where_validation_has_one_class() -> None:
+    test = planted(7)
+    report = calibration_report(
+        log_odds=test.scores, labels=test.labels, validation_log_odds=test.scores,
+        validation_labels=np.zeros(len(test.scores)), weights=test.weights,
+    )  # fmt: skip
+    assert isinstance(report.quality["none"], CalibrationQuality)
+    assert report.quality["isotonic"] == f"the validation split has 0 positive and {len(test.scores)} negative studies"
+    assert as_json(report)["isotonic"] == {"log_odds": [], "probabilities": [], "reason": report.isotonic.reason}

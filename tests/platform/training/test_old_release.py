@@ -1,0 +1,52 @@
+"""A checkpoint and a bundle that release 0.2 wrote still load, and give the scores that they gave there."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from polyclinic.cli import main
+from polyclinic.cohort import default_modalities, write_phantom_cohort
+from polyclinic.training.checkpoint_file import exposure_of, load_checkpoint
+
+RELEASE = Path(__file__).parents[2] / "golden" / "release_0_2"
+
+
+@pytest.fixture
+def cohort(tmp_path: Path) -> Path:
+    """The cohort that the run was trained on, drawn again."""
+    modalities = {name: plugin for name, plugin in default_modalities().items() if name in ("report", "tabular")}
+    return write_phantom_cohort(tmp_path / "cohort", studies=160, seed=3, modalities=modalities, workers=1)
+
+
+@pytest.fixture(scope="module")
+def figures() -> dict[str, Any]:
+    """AUROC of the checkpoint and scores of the bundle, as release 0.2 computed them."""
+    content: dict[str, Any] = json.loads((RELEASE / "figures.json").read_text())
+    return content
+
+
+def test_an_old_checkpoint_gives_its_figures_and_its_training_exposure(
+    cohort: Path, figures: dict[str, Any], tmp_path: Path
+) -> None:
+    checkpoint, out = RELEASE / "run.ckpt", tmp_path / "zeroshot.json"
+    words = [checkpoint, RELEASE / "prompts.yaml", "--cohort", cohort, "--resamples", "20", "--json", out]
+    assert main(["evaluate", "zeroshot", *map(str, words)]) == 0
+    report = json.loads(out.read_text())
+    assert {finding["name"]: finding["auroc"] for finding in report["findings"]} == figures["auroc"]
+    (exposure,) = exposure_of(load_checkpoint(checkpoint)).cohorts
+    assert len(exposure.trained.patients) > len(exposure.selected.patients) > 0
+
+
+def test_an_old_bundle_gives_its_scores(cohort: Path, figures: dict[str, Any], tmp_path: Path) -> None:
+    out = tmp_path / "scores.json"
+    words = [RELEASE / "bundle", "--cohort", cohort, "--split", "test", "--json", out]
+    assert main(["score", *map(str, words)]) == 0
+    studies = json.loads(out.read_text())["studies"]
+    scores = {
+        study["study_id"]: [finding["score"] for finding in study["findings"]] for study in studies if study["findings"]
+    }
+    assert scores.keys() == figures["scores"].keys()
+    for study_id, expected in figures["scores"].items():
+        assert scores[study_id] == pytest.approx(expected, abs=1e-6)
