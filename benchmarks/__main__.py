@@ -73,7 +73,7 @@ REPORT = Path("bench/report.json")
 
 
 def main(names: list[str]) -> int:
-    """Run the benchmarks named, all of them unless any is; entries of others in the report stay."""
+    """Run the named benchmarks, or all of them without names; entries of others in the report are not changed."""
     if unknown := [name for name in names if name not in BENCHMARKS]:
         sys.stderr.write(f"error: got benchmark {unknown[0]!r}, expected some of {sorted(BENCHMARKS)}\n")
         return 1
@@ -86,8 +86,8 @@ def main(names: list[str]) -> int:
     REPORT.parent.mkdir(exist_ok=True)
     earlier = json.loads(REPORT.read_text(encoding="utf-8")) if REPORT.exists() else []
     measured = {figure.name for figure in figures}
-    kept = [entry for entry in earlier if entry["name"] not in measured]
-    REPORT.write_text(json.dumps([*kept, *(figure.as_json() for figure in figures)], indent=1), encoding="utf-8")
+    others = [entry for entry in earlier if entry["name"] not in measured]
+    REPORT.write_text(json.dumps([*others, *(figure.as_json() for figure in figures)], indent=1), encoding="utf-8")
     Console().print(table)
     return 0
 

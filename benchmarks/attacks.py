@@ -1,4 +1,4 @@
-"""Uploads that no service should take: each must be answered by 4xx and a sentence."""
+"""Uploads that a service must refuse: each must be answered by 4xx and a sentence."""
 
 import gzip
 import io
@@ -20,11 +20,11 @@ _ZEROS = bytes(MEGABYTE)
 
 
 def attacks(study: dict[str, Path], seed: int) -> list[Request]:
-    """Over a thousand of them, in random order.
+    """Return over a thousand attacks, in random order.
 
     Args:
         study: files of one good study, by modality.
-        seed: of everything random.
+        seed: seed of all random choices.
     """
     rng = np.random.default_rng(seed)
     good = {name: path.read_bytes() for name, path in study.items()}
@@ -219,7 +219,7 @@ def _broken_forms(good: dict[str, bytes], rng: np.random.Generator) -> Iterator[
 
 
 def _too_much() -> Iterator[Request]:
-    """Streams that would never end: what the client holds is one megabyte, sent again and again."""
+    """Yield endless streams, in which the client sends the same megabyte repeatedly."""
     opened = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="xray"; filename="a.dcm"\r\n\r\n'.encode()
     for _ in range(4):
         yield Request(name="an endless stream", body=_Endless(opened))
@@ -254,7 +254,7 @@ def _strangers(good: dict[str, bytes]) -> Iterator[Request]:
 
 
 def _odd_names(good: dict[str, bytes]) -> Iterator[Request]:
-    """Names of parts and files that a terminal, a log or a page would act on. Each file is a good one."""
+    """Yield names of parts and files that a terminal, a log or a page would interpret. Each file is valid."""
     odd = (
         "\x1b[31mred", "\x1b]0;title\x07", "\x1b[2J", "\x9b31m", "\x00", "\x07", "\x08\x08", "\x7f", "\u202etxt",
         "\u2028", "\u200b\x1b", "\ufeff\x00", "a\tb", "a\x0bb", "a\x85b", "[bold]x[/nothing]\x1b", "\ud7ff\x01",
@@ -271,7 +271,7 @@ def _odd_names(good: dict[str, bytes]) -> Iterator[Request]:
 
 
 class _Endless(Iterable[bytes]):
-    """Half a gigabyte at most: a service that takes it all has failed."""
+    """A stream of at most half a gigabyte: a service that accepts all of it has failed."""
 
     def __init__(self, opened: bytes) -> None:
         self._opened = opened

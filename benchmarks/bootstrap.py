@@ -1,4 +1,4 @@
-"""Intervals of the AUROC of a hospital's test split over patients, beside torchmetrics' bootstrap over studies."""
+"""Speed of bootstrapped AUROC intervals over patients, against the bootstrap of torchmetrics over studies."""
 
 import time
 
@@ -13,18 +13,18 @@ from polyclinic.evaluation import patient_resamples, percentile_interval, weight
 COMMAND = "python -m benchmarks bootstrap"
 STUDIES, FINDINGS, RESAMPLES = 10_000, 14, 1000
 THEIR_RESAMPLES = 20
-"""torchmetrics' time grows in proportion to its resamples: its figure is scaled from these."""
+"""Resamples of torchmetrics, whose time is scaled from these, as it is proportional to their number."""
 
 
 def measure() -> list[Figure]:
-    """Both on the same scores in one thread, one after the other; ours with the drawing of the resamples."""
+    """Time both on the same scores in one thread, one after the other; ours includes drawing the resamples."""
     rng = np.random.default_rng(0)
     labels = (rng.random((STUDIES, FINDINGS)) < np.linspace(0.02, 0.5, FINDINGS)).astype(np.float64)
     scores = rng.normal(labels)
     patients = [str(patient) for patient in rng.integers(0, STUDIES // 2, STUDIES)]
     ours = min(_ours(scores, labels, patients) for _ in range(3))
     threads = torch.get_num_threads()
-    # Two threads wait for each other where the machine has other work: one is the faster for it, too.
+    # Under other load, one thread is faster for torchmetrics too, as two wait for each other.
     torch.set_num_threads(1)
     theirs = min(_theirs(scores, labels) for _ in range(3)) * RESAMPLES / THEIR_RESAMPLES
     torch.set_num_threads(threads)
@@ -43,12 +43,12 @@ def _ours(scores: np.ndarray, labels: np.ndarray, patients: list[str]) -> float:
 
 
 def _theirs(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Studies are drawn, as it draws no patients; per finding it cannot, so that it gives the mean's interval."""
+    """Time torchmetrics, which can only resample studies, and only gives the interval of the mean over findings."""
     metric = BootStrapper(
         MultilabelAUROC(num_labels=FINDINGS, validate_args=False), num_bootstraps=THEIR_RESAMPLES,
         quantile=torch.tensor([0.025, 0.975]),
     )  # fmt: skip
-    # In [0, 1], so that it does not put its own sigmoid over them.
+    # Outside [0, 1] it would apply a sigmoid itself.
     chances = torch.tensor(scores, dtype=torch.float32).sigmoid()
     truth = torch.tensor(labels, dtype=torch.long)
     started = time.perf_counter()

@@ -1,8 +1,8 @@
-"""Words burned into public chest radiographs: how many images with words are found, and how many without are suspected.
+"""Recall and precision of the detection of burned-in words on public chest radiographs.
 
-The images are those of the Figure 1 COVID-19 Chest X-ray Dataset Initiative, which are not part of this project. Their
-folder, with ``images`` in it, is the one in ``FIGURE1`` in the environment, else ``../shared/real/figure1``. Without it
-nothing is measured.
+The images are those of the Figure 1 COVID-19 Chest X-ray Dataset Initiative, which are not part of this project. The
+environment variable ``FIGURE1`` is the parent of their folder ``images``, by default ``../shared/real/figure1``.
+Without the images nothing is measured.
 """
 
 import os
@@ -83,11 +83,11 @@ TRUTH: Mapping[str, str] = {
 
 
 def measure() -> list[Figure]:
-    """Recall and precision of each rule and of both, and the time that both need, on one core.
+    """Measure recall and precision of each rule and of both, and the time of both on one core.
 
-    The least confidence is the default of the library, and two letters are the least that make a word; neither was
-    chosen on these images. The size of the image for recognition was: of 1024 and 2000 pixels, 2000 missed large
-    letters. The rule of strokes was developed on these images.
+    The confidence threshold is the default of the library, and a word has at least two letters; neither was chosen on
+    these images. The image size for recognition was: of 1024 and 2000 pixels, 2000 missed large letters. The stroke
+    rule was developed on these images.
     """
     found = {path.stem: path for path in sorted(FOLDER.glob("COVID-*"))}
     if missing := sorted(set(TRUTH) - set(found)):

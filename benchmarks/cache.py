@@ -50,7 +50,7 @@ COMMAND = "python -m benchmarks cache"
 
 
 def measure() -> list[Figure]:
-    """Write originals, prepare them, and time both ways; then map a larger cache from one and two processes."""
+    """Write and prepare originals, time both ways of reading, then map a larger cache from one and two processes."""
     torch.set_num_threads(1)
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory() as name:
@@ -62,7 +62,7 @@ def measure() -> list[Figure]:
 
 
 def _radiographs(folder: Path) -> list[Path]:
-    """Phantoms enlarged to the size and the bit depth of a detector, uncompressed."""
+    """Write phantoms at the size and the bit depth of a detector, uncompressed."""
     paths = _phantoms("xray", folder)
     rng = np.random.default_rng(0)
     for path in paths:
@@ -122,18 +122,18 @@ def _speed(name: str, paths: Sequence[Path], folder: Path) -> list[Figure]:
 
 
 class _Prepare(Transform):
-    """What our cache keeps, as a deterministic transform."""
+    """A deterministic transform from a source to the item in our cache."""
 
     def __init__(self, modality: Modality) -> None:
         self._modality = modality
 
     def __call__(self, path: str) -> Item:
-        """Decode and prepare."""
+        """Decode and prepare a source."""
         return self._modality.prepare(self._modality.read(Path(path)))
 
 
 def _rate(get: Callable[[int], Any], join: Callable[[list], Any], count: int, epochs: int) -> float:
-    """Studies per second over whole epochs, after one that fills caches and imports."""
+    """Return the studies per second over full epochs, after one that fills caches and imports."""
     for _ in range(2):
         started = time.perf_counter()
         for _ in range(epochs):
@@ -168,7 +168,7 @@ def _shared(folder: Path) -> list[Figure]:
 
 
 def _memory(folder: Path, processes: int) -> tuple[float, float]:
-    """Bytes of proportional set size, summed over processes, before and after each has read the whole cache."""
+    """Return the summed proportional set size of processes in bytes, before and after each reads the full cache."""
     words = [sys.executable, "-c", RANK, str(folder), str(ROWS)]
     ranks = [
         subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(processes)
@@ -189,8 +189,8 @@ def _memory(folder: Path, processes: int) -> tuple[float, float]:
 
 
 def _proportional(pid: int) -> float:
-    told = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    found = re.search(r"^Pss: +(\d+) kB$", told, re.MULTILINE)
+    report = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    found = re.search(r"^Pss: +(\d+) kB$", report, re.MULTILINE)
     if found is None:
-        raise RuntimeError("the system does not tell the proportional set size")
+        raise RuntimeError("the system does not report the proportional set size")
     return 1024.0 * int(found.group(1))

@@ -1,4 +1,4 @@
-"""How long the evaluation card takes after inference."""
+"""Time of the evaluation card after inference."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ _POLYCLINIC = str(Path(sys.executable).with_name("polyclinic"))
 
 
 def measure() -> list[Figure]:
-    """The whole card of 1,000 test studies: 1,000 resamples, every figure, four explained studies."""
+    """Time the complete card of 1,000 test studies: 1,000 resamples, every figure, four explained studies."""
     with tempfile.TemporaryDirectory() as folder:
         cohort, fitted, card = (str(Path(folder) / name) for name in ("cohort", "fit.json", "card"))
         _run("cohort", "phantom", cohort, "--studies", str(STUDIES))

@@ -1,4 +1,4 @@
-"""Public bug reports, rebuilt as tests marked ``public_report(number)``: how many of the 29 give the right value."""
+"""Number of the 29 public bug reports, rebuilt as tests marked ``public_report(number)``, with the right result."""
 
 import subprocess
 import sys
@@ -26,7 +26,7 @@ def measure() -> list[Figure]:
 
 
 def _outcomes() -> defaultdict[int, list[bool]]:
-    """By report, whether each of its tests passed; a skipped test did not."""
+    """Return the outcomes of the tests of each report; a skipped test counts as failed."""
     outcomes: defaultdict[int, list[bool]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"

@@ -1,4 +1,4 @@
-"""Scores that are noise: how often the evidence of few positives passes for knowledge, at a nominal 2.5 %."""
+"""False rate of intervals above chance for scores that are noise, with few positives, at a nominal 2.5 %."""
 
 import numpy as np
 
@@ -8,13 +8,13 @@ from polyclinic.export.calibrate import CHANCE
 
 COMMAND = "python -m benchmarks chance"
 VALIDATIONS = ((18, 1), (18, 2), (200, 1), (200, 2), (200, 5), (200, 20))
-"""Studies, and those with the finding."""
+"""Pairs of the number of studies and of those with the finding."""
 
 DRAWS = 5_000
 
 
 def measure() -> list[Figure]:
-    """The share of noise whose AUROC has an interval above one half, for the worst of the validation splits."""
+    """Measure the share of noise with an AUROC interval above one half, for the worst of the validation splits."""
     rng = np.random.default_rng(0)
     rates = {split: _false_rate(*split, rng) for split in VALIDATIONS}
     each = [

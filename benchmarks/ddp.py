@@ -1,9 +1,9 @@
-"""Two processes beside one with the joined batch: how far their loss curves lie apart, and what the second one gains.
+"""DDP of two processes against one with the joined batch: difference of the loss curves, and gain in throughput.
 
-Both train the same encoders with Symile on the same studies in the same order, two of five modalities missing here and
-there. The curves are compared in single precision, by the largest difference over 50 steps. Throughput is studies per
-second with one thread a process, so that the second process brings the second core; the machine's own limit is measured
-beside it: how much faster two processes multiply matrices than one, without a word between them.
+Both train the same encoders with Symile on the same studies in the same order, with modalities missing at random. The
+curves are compared in single precision, by the largest difference over 50 steps. Throughput is studies per second with
+one thread per process, so that the second process adds the second core. The limit of the machine is measured as well:
+the speed-up of matrix products in two processes that do not communicate.
 """
 
 import os
@@ -33,33 +33,33 @@ STEPS, TIMED, PRODUCTS, ROUNDS = 50, 4, 200, 3
 
 
 class Lines(Tokenizer):
-    """A linear map of each patch."""
+    """Tokenizer with a linear map of each patch."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.embed = nn.Linear(FEATURES, width)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tokens:
-        """Embed."""
+        """Embed each patch as a token."""
         values = self.embed(inputs["values"])
         return Tokens(values, torch.zeros_like(values[:1]), torch.zeros(values.shape[:2], dtype=torch.bool))
 
 
 class Step(nn.Module):
-    """The training step as a forward pass, which is how Lightning's strategy hands it to DDP."""
+    """The training step as a forward pass, as Lightning's strategy passes it to DDP."""
 
     def __init__(self, task: L.LightningModule) -> None:
         super().__init__()
         self.task = task
 
     def forward(self, batch: Batch) -> Tensor:
-        """The loss of the joined batch."""
+        """Return the loss of the joined batch."""
         loss: Tensor = self.task.training_step(batch, 1)
         return loss
 
 
 def measure() -> list[Figure]:
-    """The curves; then one process and two of them in turns, of which the best counts."""
+    """Compare the curves; then time one process and two in turns, of which the best counts."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     one, two = _curve(Step(_task("pico")), slice(0, STUDIES)), _spawn(_curves)
@@ -67,7 +67,7 @@ def measure() -> list[Figure]:
     alone, together = [], []
     for _ in range(ROUNDS):
         alone.append(_speeds(Step(_task("micro")), slice(0, STUDIES)))
-        # A step of both ends when the slower one is through; their products are their own.
+        # A step of both ends with the slower one, whereas their matrix products are independent.
         first, second = _spawn(_both)
         together.append(torch.stack([torch.minimum(first, second)[0], (first + second)[1]]))
     torch.set_num_threads(threads)
@@ -118,7 +118,7 @@ def _curve(module: nn.Module, rows: slice, steps: int = STEPS) -> Tensor:
 
 
 def _speeds(module: nn.Module, rows: slice) -> Tensor:
-    """Studies of all ranks trained on in a second, and products of two matrices in one, each after a warm-up."""
+    """Return studies of all ranks per second, and matrix products per second, each after a warm-up."""
     _curve(module, rows, steps=1)
     started = time.perf_counter()
     _curve(module, rows, steps=TIMED)

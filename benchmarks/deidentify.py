@@ -1,4 +1,4 @@
-"""People planted in every place of every format: how many of them any byte of the de-identified cohort still holds."""
+"""People planted in every field of every format: number of them that a de-identified cohort still holds."""
 
 import sys
 import tempfile
@@ -33,18 +33,18 @@ MODALITIES: Mapping[str, Sequence[str]] = {
     "report": ("report-txt",),
     "tabular": ("tabular-csv", "tabular-csv-wide"),
 }
-"""Formats by modality; the cohort's table, of Parquet with metadata, is planted as well."""
+"""Formats by modality; the cohort table, in Parquet with metadata, is planted as well."""
 
 STUDIES = max(map(len, MODALITIES.values()))
-"""Of each person, so that each is planted in every format."""
+"""Studies of each person, so that each is planted in every format."""
 
 _KEY = bytes(range(32))
 _SIDE = 64
-_SHOWN = 20
+_MAX_PRINTED = 20
 
 
 def measure(count: int = PEOPLE) -> list[Figure]:
-    """Plant, de-identify with what the command calls, and search every byte of the output; findings go to stderr."""
+    """Plant, de-identify as the command does, and search every byte of the output; findings go to stderr."""
     persons = people(count)
     with tempfile.TemporaryDirectory() as name:
         source, out = Path(name) / "hospital", Path(name) / "outside"
@@ -57,7 +57,7 @@ def measure(count: int = PEOPLE) -> list[Figure]:
             for study in range(STUDIES)
         }
         hits = Searcher(persons).left(out, owners)
-    for path, indices in list(hits.items())[:_SHOWN]:
+    for path, indices in list(hits.items())[:_MAX_PRINTED]:
         sys.stderr.write(f"{path}: {len(indices)} people\n")
     refused = sum(len(entry["studies"]) for entry in result["refused"])
     sys.stderr.write(f"planted {len(planted)} people in {result['sources']} sources; {refused} are refused\n")
@@ -70,22 +70,22 @@ def measure(count: int = PEOPLE) -> list[Figure]:
 
 
 def deidentify(cohort: Path, out: Path, *, workers: int = 2) -> dict[str, Any]:
-    """What ``polyclinic deidentify --keep-suspects`` does, so that nothing is kept back instead of cleaned."""
+    """De-identify as ``polyclinic deidentify --keep-suspects``, so that nothing is refused instead of cleaned."""
     modalities = default_modalities(list(MODALITIES))
     return deidentify_cohort(cohort, out, key=_KEY, modalities=modalities, workers=workers, suspects=True)
 
 
 def plant_cohort(folder: Path, persons: Sequence[Person], *, table: str) -> Path:
-    """A cohort of several studies of each person, each of another format of every modality.
+    """Write a cohort with several studies of each person, each in another format of every modality.
 
     Args:
-        folder: a new one.
-        persons: to plant.
-        table: ``csv`` or ``parquet``.
+        folder: new folder.
+        persons: people to plant.
+        table: format of the table, ``csv`` or ``parquet``.
     """
     folder.mkdir(parents=True)
     with tempfile.TemporaryDirectory() as name, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what is planted is not always as its VR wants it
+        warnings.simplefilter("ignore")  # Planted values do not always conform to their VR.
         bases = base_files(Path(name))
         rows = [row for number, person in enumerate(persons) for row in _studies(folder, bases, person, number)]
     _write_table(folder / f"cohort.{table}", pd.DataFrame(rows), persons)
@@ -110,7 +110,7 @@ def _write_table(path: Path, table: pd.DataFrame, persons: Sequence[Person]) -> 
         table.to_csv(path, index=False)
         return
     stored = pyarrow.Table.from_pandas(table)
-    metadata = {**(stored.schema.metadata or {}), b"seen": "\n".join(one.line for one in persons).encode()}
+    metadata = {**(stored.schema.metadata or {}), b"seen": "\n".join(person.line for person in persons).encode()}
     pyarrow.parquet.write_table(stored.replace_schema_metadata(metadata), path)
 
 
@@ -127,7 +127,7 @@ def _studies(folder: Path, bases: Mapping[str, Path], person: Person, number: in
 
 
 def _planted(folder: Path, bases: Mapping[str, Path], name: str, person: Person, number: int) -> Path:
-    """Write a source of a format; its path below the folder."""
+    """Write a source in a format, and return its path below the folder."""
     base = bases[name]
     place = folder / f"{person.family} {name}"
     place.mkdir()
@@ -139,7 +139,7 @@ def _planted(folder: Path, bases: Mapping[str, Path], name: str, person: Person,
 
 
 def base_files(folder: Path) -> dict[str, Path]:
-    """One small file of each format, as a phantom gives it."""
+    """Write a small phantom in each format."""
     rng = np.random.default_rng(0)
     visit = Patient(rng).visit(rng)
     plugins = default_modalities(list(MODALITIES))

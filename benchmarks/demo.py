@@ -1,4 +1,4 @@
-"""`make demo`, timed from an empty folder, and what it reports."""
+"""Time of `make demo` from an empty folder, and the figures that it reports."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""The bundle that what serves is measured with: that of the demo, made where it is not there yet."""
+"""The demo's bundle, for benchmarks of the service; made if it does not exist."""
 
 import json
 from pathlib import Path
@@ -10,17 +10,17 @@ PROMPTS = Path("experiments/phantom/prompts.yaml")
 
 
 def demo_checkpoint() -> Path:
-    """The demo's Symile checkpoint; its cohort and its run are made as the demo makes them unless they are there."""
-    told = DEMO / "symile.json"
-    if not told.exists():
+    """Return the demo's Symile checkpoint, after making its cohort and its run if they do not exist."""
+    record = DEMO / "symile.json"
+    if not record.exists():
         if not (DEMO / "cohort" / "cohort.yaml").exists():
             _run("cohort", "phantom", DEMO / "cohort", "--studies", 3000, "--seed", 0)
-        _run("fit", "-c", "experiments/phantom/symile.yaml", "--json", told)
-    return Path(json.loads(told.read_text(encoding="utf-8"))["checkpoint"])
+        _run("fit", "-c", "experiments/phantom/symile.yaml", "--json", record)
+    return Path(json.loads(record.read_text(encoding="utf-8"))["checkpoint"])
 
 
 def exported(out: Path, *words: object) -> Path:
-    """A bundle of it."""
+    """Export the demo's bundle to a folder."""
     _run("bundle", "export", "--checkpoint", demo_checkpoint(), "--prompts", PROMPTS, "--out", out, *words)
     return out
 

@@ -1,4 +1,4 @@
-"""Every element of the DICOM standard as a place in which something can be planted."""
+"""The elements of the DICOM standard in which a value can be planted."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ READ = frozenset(
         *("NominalScannedPixelSpacing",),
     )
 )
-"""What a reader works with: another value there is another image, or none."""
+"""Elements that a reader uses: another value changes the image, or makes it unreadable."""
 
 _NOT_IN_A_DATASET = (0x0000, 0x0002, 0xFFFC, 0xFFFE)
 
@@ -31,7 +31,7 @@ class Place(NamedTuple):
 
 
 def places() -> Iterator[Place]:
-    """Every standard element that a dataset may hold, one group of each that repeats; none that a reader needs."""
+    """Yield every standard element of a dataset that no reader needs, with one group of each repeating one."""
     for tag, (vr, _, _, _, keyword) in DicomDictionary.items():
         if keyword and keyword not in READ and tag >> 16 not in _NOT_IN_A_DATASET and vr != "NONE":
             yield Place(tag, vr.partition(" ")[0], keyword)
@@ -40,10 +40,10 @@ def places() -> Iterator[Place]:
 
 
 def plant(dataset: Dataset, value: Callable[[Place], Any], where: Iterator[Place] | None = None) -> int:
-    """Set every element to the value that a function gives for it; one without a value is left out.
+    """Set every element to the value that a function returns for it, except where that is None.
 
     Returns:
-        How many elements were set.
+        Number of elements that were set.
     """
     count = 0
     for place in places() if where is None else where:

@@ -1,4 +1,4 @@
-"""`polyclinic doctor`, in a process of its own, from start to end: the faster of three."""
+"""Time of `polyclinic doctor` in a separate process: the fastest of three runs."""
 
 import subprocess
 import sys

@@ -1,6 +1,6 @@
-"""The tests that start processes, ten times beside four busy processes: how many of the runs have a failure.
+"""Number of failed runs of the tests that start processes, out of ten runs beside four busy processes.
 
-``POLYCLINIC_FLAKE_RUNS`` sets another number of runs, ``POLYCLINIC_FLAKE_TESTS`` another expression of markers.
+``POLYCLINIC_FLAKE_RUNS`` sets another number of runs, ``POLYCLINIC_FLAKE_TESTS`` another marker expression.
 """
 
 import os
@@ -19,7 +19,7 @@ BUSY, SECONDS_OF_A_TEST = 4, 1200
 
 
 def measure() -> list[Figure]:
-    """Run them, and show which tests failed."""
+    """Run the tests repeatedly, and print those that failed."""
     runs, tests = int(os.environ.get(RUNS, "10")), os.environ.get(TESTS, "processes")
     with _busy_processes():
         failed = sum(_fails(tests, place) for place in range(1, runs + 1))
@@ -34,15 +34,15 @@ def _busy_processes() -> Iterator[None]:
     try:
         yield
     finally:
-        for one in busy:
-            one.kill()
-            one.wait()
+        for process in busy:
+            process.kill()
+            process.wait()
 
 
 def _fails(tests: str, place: int) -> bool:
     command = [sys.executable, "-m", "pytest", "-q", "-m", tests, "-o", f"timeout={SECONDS_OF_A_TEST}"]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     message = [line for line in ran.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
-    # No test at all (5) would be no failure of a test, and still a wrong figure.
+    # Exit code 5, no tests collected, counts as a failure too.
     Console().print(f"run {place}: exit code {ran.returncode}", *message, sep="\n", markup=False)
     return ran.returncode != 0

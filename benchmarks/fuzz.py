@@ -1,4 +1,4 @@
-"""Damaged files of every format that the plugins read: each is read or refused by name, in bounded time and memory."""
+"""Damaged files of every format of the plugins: each is read or refused with a message, in bounded time and memory."""
 
 import multiprocessing
 import resource
@@ -33,23 +33,23 @@ ORIGINALS = 3
 NAME = "doe_john"
 _LONGEST = 900_000
 _LARGEST = 1e5
-"""No prepared value is larger: radiographs and sounds have unit deviation, leads at most 10 V, rows percentiles."""
+"""Bound of prepared values: radiographs and sounds have unit deviation, leads at most 10 V, rows percentiles."""
 
 _ANY_LENGTH = ("tokens", "sentence", "word")
 
 Study = dict[str, bytes]
-"""The files of one study by what follows the study's name in theirs, the source first."""
+"""Files of a study by the ending of their names after the name of the study, the source first."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """One kind of file.
+    """A file format.
 
     Attributes:
-        plugin: its name among the installed modalities.
-        convert: from the phantom's file to the files of this format, beside each other; the first is the source.
-        source: suffix of the first.
-        header: bytes at the start that say what the rest is.
+        plugin: name of the installed modality.
+        convert: function from the phantom's file to the files of this format in its folder; the first is the source.
+        source: suffix of the source.
+        header: number of header bytes at the start.
     """
 
     plugin: str
@@ -67,7 +67,7 @@ def _wfdb(path: Path) -> list[Path]:
 
 
 def _segments(path: Path) -> list[Path]:
-    """Two segments of fixed layout, the second of them shorter."""
+    """Convert to two segments of fixed layout, the second of them shorter."""
     first, *lines = (line.split() for line in path.read_text(encoding="ascii").splitlines() if line[0] != "#")
     stored = np.fromfile(path.with_suffix(".dat"), dtype="<i2").reshape(-1, len(lines)).T
     halves, listed, files = (stored[:, :3000], stored[:, 3000:]), [], []
@@ -113,12 +113,12 @@ def _compressed(syntax: str) -> Callable[[Path], list[Path]]:
 
 
 def _jpeg_lossless(path: Path) -> list[Path]:
-    """In a syntax that GDCM alone decodes, whose process a broken stream used to end."""
+    """Convert to a syntax that only GDCM decodes, which used to crash on a broken stream."""
     reader, writer, coder = gdcm.ImageReader(), gdcm.ImageWriter(), gdcm.ImageChangeTransferSyntax()
     reader.SetFileName(str(path))
     target = gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGLosslessProcess14_1)
     coder.SetTransferSyntax(target)
-    # GDCM's wrappers do not keep alive what they refer to, so that each object has a name here.
+    # GDCM's wrappers do not keep their referents alive, so each object has a name here.
     image = reader.GetImage() if reader.Read() else None
     coder.SetInput(image)
     assert coder.Change(), "a phantom can be coded"
@@ -140,7 +140,7 @@ def _sound(suffix: str) -> Callable[[Path], list[Path]]:
 
 
 def _waveform(path: Path) -> list[Path]:
-    """A twelve-lead waveform of two seconds, with as much of the standard's modules as a reader needs."""
+    """Convert to a twelve-lead waveform of two seconds, with the modules of the standard that a reader needs."""
     written = path.with_suffix(".dcm")
     stored = np.fromfile(path.with_suffix(".dat"), dtype="<i2")[: 12 * 1000].reshape(-1, 12)
     group = pydicom.Dataset()
@@ -189,7 +189,7 @@ FORMATS: Mapping[str, Format] = {
 
 
 def measure(mutations: int = MUTATIONS) -> list[Figure]:
-    """Every format in a process of its own that is started anew after a hang or a crash; counts go to stderr."""
+    """Test every format in a separate process, restarted after a hang or a crash; counts go to stderr."""
     unexpected = 0
     for name in FORMATS:
         counts = Counter(found for _, found in outcomes(name, mutations))
@@ -201,9 +201,9 @@ def measure(mutations: int = MUTATIONS) -> list[Figure]:
 
 
 def outcomes(name: str, mutations: int) -> Iterator[tuple[str, str]]:
-    """How each file was damaged, and ``read``, ``refused`` or what was unexpected."""
-    with tempfile.TemporaryDirectory() as kept:
-        folder = Path(kept)
+    """Yield the damage of each file, and ``read``, ``refused`` or a description of the unexpected outcome."""
+    with tempfile.TemporaryDirectory() as name_of_folder:
+        folder = Path(name_of_folder)
         originals, worker = write_originals(name, folder), _Worker(name, folder)
         for index in range(mutations):
             damage, study = damaged(originals, header=FORMATS[name].header, index=index)
@@ -215,7 +215,7 @@ def outcomes(name: str, mutations: int) -> Iterator[tuple[str, str]]:
 
 
 def write_originals(name: str, folder: Path) -> list[Study]:
-    """Phantoms in a format, one folder each."""
+    """Write phantoms in a format, one folder each."""
     modality, originals = installed_modalities()[FORMATS[name].plugin](), []
     for seed in range(ORIGINALS):
         rng = np.random.default_rng(seed)
@@ -235,7 +235,7 @@ def write_study(study: Study, folder: Path) -> Path:
 
 
 def damaged(originals: Sequence[Study], *, header: int, index: int) -> tuple[str, Study]:
-    """The ``index``-th damaged study and what was done to one of its files."""
+    """Return the kind of damage, and the ``index``-th study with one of its files damaged."""
     rng = np.random.default_rng(index)
     chosen = index % len(originals)
     study, other = originals[chosen], originals[(chosen + 1) % len(originals)]
@@ -284,7 +284,7 @@ def _inserted(content: bytes, other: bytes, header: int, rng: np.random.Generato
 
 
 def _repeated(content: bytes, other: bytes, header: int, rng: np.random.Generator) -> bytes:
-    """A few bytes many times over, which costs a reader of quadratic time minutes."""
+    """Repeat a few bytes many times, which takes minutes in a reader of quadratic time."""
     place, size = int(rng.integers(len(content))), int(rng.integers(1, 9))
     times = int(rng.integers(1, _LONGEST // size))
     return content[:place] + content[place : place + size] * times + content[place:]
@@ -301,7 +301,7 @@ _DAMAGES = (
 
 
 def believed(found: str, study: Study, originals: Sequence[Study]) -> str:
-    """The outcome, unless a checksum inside the file says that what was read is not what was written."""
+    """Return the outcome, or a fault where a file was read although a checksum in it fails."""
     if found != "read":
         return found
     for name in (each.removesuffix(".dat") for each in study if each.endswith(".dat")):
@@ -315,7 +315,7 @@ def believed(found: str, study: Study, originals: Sequence[Study]) -> str:
 
 
 def _sums_hold(header: bytes, samples: bytes) -> bool:
-    """The 16-bit sums of a record in format 16 are those of its header, which is not damaged."""
+    """Return whether the 16-bit sums of a record in format 16 match its undamaged header."""
     lines = [line.split() for line in header.decode().splitlines() if not line.startswith("#")]
     count, length = int(lines[0][1]), int(lines[0][3])
     stored = np.frombuffer(samples[: 2 * count * length], dtype="<i2")
@@ -326,7 +326,7 @@ def _sums_hold(header: bytes, samples: bytes) -> bool:
 
 
 def _cyclic_sums_hold(content: bytes) -> bool:
-    """Every chunk of a PNG up to its end carries the sum of its bytes."""
+    """Return whether every chunk of a PNG up to its end matches its CRC."""
     place = 8
     while len(content) >= place + 12:
         (size,) = struct.unpack_from(">I", content, place)
@@ -340,7 +340,7 @@ def _cyclic_sums_hold(content: bytes) -> bool:
 
 
 def fitted(folder: Path, name: str) -> tuple[Modality, Item]:
-    """The plugin, fitted on the originals in ``folder``, and the first item that it prepares."""
+    """Return the plugin, fitted on the originals in ``folder``, and the first item that it prepares."""
     modality = installed_modalities()[FORMATS[name].plugin]()
     suffix = FORMATS[name].source
     raws = [modality.read(folder / str(seed) / f"{NAME}{suffix}") for seed in range(ORIGINALS)]
@@ -349,12 +349,12 @@ def fitted(folder: Path, name: str) -> tuple[Modality, Item]:
 
 
 def judged(modality: Modality, sound: Item, source: Path) -> str:
-    """``read``, ``refused``, or what is wrong with how a source is read.
+    """Return ``read``, ``refused``, or the fault in reading a source.
 
     Args:
-        modality: a fitted plugin.
-        sound: an item that it prepared of an undamaged source.
-        source: what to read.
+        modality: fitted plugin.
+        sound: item of an undamaged source.
+        source: source to read.
     """
     try:
         raw = modality.read(source)
@@ -382,7 +382,7 @@ def _item_fault(item: Item, sound: Item) -> str | None:
     if item.keys() != sound.keys():
         return "other tensors"
     for name, value in item.items():
-        # Reports are as long as their text; everything else has one size.
+        # Only reports vary in length.
         if value.dtype != sound[name].dtype or (name not in _ANY_LENGTH and value.shape != sound[name].shape):
             return f"{name} of another shape or type"
         if value.is_floating_point() and not bool(value.isfinite().all()):
@@ -393,14 +393,14 @@ def _item_fault(item: Item, sound: Item) -> str | None:
 
 
 class _Worker:
-    """A process that reads one file at a time; it does not outlive a file that takes too long."""
+    """A process that reads one file at a time, and is killed when a file takes too long."""
 
     def __init__(self, name: str, folder: Path) -> None:
         self._name, self._folder = name, folder
         self._start()
 
     def outcome(self, source: Path) -> str:
-        """Like ``judged``, or how the process ended."""
+        """Return the result of ``judged``, or how the process ended."""
         self._ours.send(source)
         try:
             if self._ours.poll(LIMIT_SECONDS):
@@ -413,7 +413,7 @@ class _Worker:
         return found
 
     def stop(self) -> None:
-        """End the process."""
+        """Kill the process and wait for it."""
         self._process.kill()
         self._process.join()
 
@@ -430,7 +430,7 @@ def _serve(name: str, folder: Path, connection: Connection) -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     modality, sound = fitted(folder, name)
-    # What is mapped already, and as much again as a file may cost; the first figure is in pages.
+    # The limit is the memory mapped so far (statm counts pages) plus the allowance for a file.
     mapped = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (mapped + LIMIT_BYTES, mapped + LIMIT_BYTES))
     connection.send("ready")

@@ -1,4 +1,4 @@
-"""Encoding in parts, without keeping activations, beside the whole batch: how far gradients are apart."""
+"""Gradient difference between encoding in parts, without stored activations, and encoding the full batch."""
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ NAMES, STUDIES, AT_ONCE, WIDTH = ("a", "b", "c"), 96, 16, 64
 
 
 class Perceptron(Encoder):
-    """Two layers with dropout between them."""
+    """An encoder of two layers with dropout between them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -22,13 +22,13 @@ class Perceptron(Encoder):
         self.layers = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.GELU(), nn.Dropout(0.3), nn.Linear(WIDTH, WIDTH))
 
     def forward(self, inputs: dict[str, Tensor]) -> Encoded:
-        """One token per study."""
+        """Encode each study as one token."""
         values = self.layers(inputs["values"])
         return Encoded(values[:, None], values, torch.zeros(len(values), 1, dtype=torch.bool))
 
 
 def measure() -> list[Figure]:
-    """The largest difference of a gradient, as a share of its largest element, with dropout on."""
+    """Measure the largest gradient difference, relative to the largest element of the gradient, with dropout."""
     torch.manual_seed(0)
     encoders = nn.ModuleDict({name: Perceptron() for name in NAMES})
     heads = nn.ModuleDict({name: nn.Linear(WIDTH, WIDTH) for name in NAMES})
@@ -37,9 +37,10 @@ def measure() -> list[Figure]:
     torch.manual_seed(1)
     in_parts = _gradients(modules, encode_batch(encoders, heads, _batch(values), at_once=AT_ONCE))
     torch.manual_seed(1)
-    kept = {name: [encoders[name]({"values": part}).pooled for part in values[name].split(AT_ONCE)] for name in NAMES}
-    whole = _gradients(modules, {name: heads[name](torch.cat(parts)) for name, parts in kept.items()})
-    gap = max(float((one - other).abs().max() / other.abs().max()) for one, other in zip(in_parts, whole, strict=True))
+    pooled = {name: [encoders[name]({"values": part}).pooled for part in values[name].split(AT_ONCE)] for name in NAMES}
+    full = _gradients(modules, {name: heads[name](torch.cat(parts)) for name, parts in pooled.items()})
+    pairs = zip(in_parts, full, strict=True)
+    gap = max(float((actual - expected).abs().max() / expected.abs().max()) for actual, expected in pairs)
     return [Figure(name="gradcache.gradient_gap", value=gap, unit="", goal=1e-5, at_most=True, command=COMMAND)]
 
 

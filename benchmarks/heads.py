@@ -18,7 +18,7 @@ GOALS = {
 
 
 def measure() -> list[Figure]:
-    """Every figure of heads; the experiment trains for some thirty minutes."""
+    """Report every figure of the experiment, which trains for about thirty minutes."""
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([sys.executable, "experiments/heads/run.py", "--out", folder], check=True)
         report = json.loads((Path(folder) / "report.json").read_text(encoding="utf-8"))

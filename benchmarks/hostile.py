@@ -1,6 +1,6 @@
-"""Over a thousand hostile uploads and other attacks: each gets 4xx and a sentence, and the service stays as fast.
+"""Over a thousand hostile uploads and other attacks: each gets 4xx with a sentence, and the service stays as fast.
 
-``POLYCLINIC_HOSTILE_UPLOADS`` sets how many uploads are sent, for a quick look.
+``POLYCLINIC_HOSTILE_UPLOADS`` sets the number of uploads, for a shorter run.
 """
 
 import os
@@ -27,7 +27,7 @@ FEWEST, SLOWER, PROBES = 1000, 1.5, 40
 
 
 def measure() -> list[Figure]:
-    """Send them all, one after the other, between good requests that are timed."""
+    """Send all attacks one after the other, between good requests that are timed."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         bundle = exported(folder / "bundle")
@@ -38,7 +38,7 @@ def measure() -> list[Figure]:
         with serving(bundle, folder, "--per_minute", 0, "--file_seconds", 10, "--upload_seconds", 10) as server:
             client = Client(server.address, TOKEN)
             before = _probe(client, as_request(study))
-            wrong = [(one.name, told) for one in made if (told := _unexpected(client.send(one))) is not None]
+            wrong = [(request.name, fault) for request in made if (fault := _unexpected(client.send(request)))]
             after = _probe(client, as_request(study))
             wrong += hogged(server.address, as_request(study), made)
             wrong += slow_clients(server.address, as_request(study))
@@ -60,18 +60,18 @@ def measure() -> list[Figure]:
 
 
 def _unexpected(answer: tuple[int, Any]) -> str | None:
-    """What is wrong with an answer; None where it is 4xx with a sentence."""
+    """Describe the fault of an answer; None where it is 4xx with a sentence."""
     status, content = answer
     if not 400 <= status < 500:
         return f"status {status}"
-    said = content.get("error", {}).get("message") if isinstance(content, dict) else None
-    if not isinstance(said, str) or len(said) <= 10:
+    message = content.get("error", {}).get("message") if isinstance(content, dict) else None
+    if not isinstance(message, str) or len(message) <= 10:
         return f"status {status} without a sentence"
-    return None if said.isprintable() else f"status {status} with characters that a terminal acts on"
+    return None if message.isprintable() else f"status {status} with characters that a terminal acts on"
 
 
 def _probe(client: Client, request: Request) -> float:
-    """Median seconds of a good request, which must be answered."""
+    """Return the median seconds of a good request, which must be answered."""
     seconds = []
     for _ in range(PROBES):
         started = time.perf_counter()
@@ -83,6 +83,6 @@ def _probe(client: Client, request: Request) -> float:
 
 def _show(wrong: list[tuple[str, str]], before: float, after: float) -> None:
     console = Console()
-    for (name, told), count in Counter(wrong).most_common(40):
-        console.print(f"unexpected, {count} times: {name}: {told}", markup=False)
+    for (name, fault), count in Counter(wrong).most_common(40):
+        console.print(f"unexpected, {count} times: {name}: {fault}", markup=False)
     console.print(f"a good request took {before * 1000:.1f} ms before and {after * 1000:.1f} ms after")

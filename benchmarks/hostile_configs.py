@@ -59,12 +59,12 @@ _JSON = ('"', "{", "]", "NaN", "1e999", "[" * 3000)
 
 @dataclass
 class Outcome:
-    """What altered configurations did.
+    """The outcomes of altered configurations.
 
     Attributes:
-        ends: how many were refused, worked, or ended otherwise.
-        imports: modules that were imported and do not belong to the table.
-        tracebacks: what ended otherwise than by a sentence.
+        ends: numbers of those that were refused, worked, or ended otherwise.
+        imports: imported modules that are not in the table.
+        tracebacks: failures without a one-sentence message.
     """
 
     ends: Counter[str] = field(default_factory=Counter)
@@ -91,16 +91,16 @@ def fuzz(bundle: Path, checkpoint: Path, *, mutations: int, seed: int) -> Outcom
     """Alter the configuration of a bundle and of a checkpoint, in turns.
 
     Args:
-        bundle: whole.
-        checkpoint: whole, with the cohort that it names in its place.
-        mutations: of both together.
-        seed: of what is altered.
+        bundle: intact bundle.
+        checkpoint: intact checkpoint, whose cohort exists.
+        mutations: total number of mutations.
+        seed: seed of the mutations.
     """
     outcome = Outcome()
     with tempfile.TemporaryDirectory() as folder:
         of_bundle = _bundle_runner(bundle, Path(folder) / "bundle")
         of_checkpoint = _checkpoint_runner(checkpoint, Path(folder) / "run.ckpt")
-        # Both as they are, so that what they import is there before the watch begins.
+        # Run both unchanged first, so that their imports are done before the watch begins.
         of_bundle(lambda text: text)
         of_checkpoint(lambda text: text)
         with _watched() as imported:
@@ -118,7 +118,7 @@ def fuzz(bundle: Path, checkpoint: Path, *, mutations: int, seed: int) -> Outcom
 
 
 def _end(run: Callable[[Callable[[str], str]], None], alter: Callable[[str], str]) -> tuple[str, str]:
-    """How it ended, and what is wrong with that."""
+    """Return the outcome, and its fault if there is one."""
     try:
         run(alter)
     except ValueError as error:
@@ -147,21 +147,21 @@ def _bundle_runner(bundle: Path, copy: Path) -> Callable[[Callable[[str], str]],
 
 def _checkpoint_runner(checkpoint: Path, copy: Path) -> Callable[[Callable[[str], str]], None]:
     content = load_checkpoint(checkpoint)
-    kept = {key: content[key] for key in ("state_dict", "callbacks", "CohortDataModule")}
-    record = kept["callbacks"]["Provenance"]
+    reduced = {key: content[key] for key in ("state_dict", "callbacks", "CohortDataModule")}
+    record = reduced["callbacks"]["Provenance"]
     whole = yaml.safe_load(record["config"])
     text = yaml.safe_dump({key: whole[key] for key in ("model", "data")}, sort_keys=False)
 
     def run(alter: Callable[[str], str]) -> None:
         record["config"] = alter(text)
-        AtomicCheckpoints().save_checkpoint(kept, copy)
+        AtomicCheckpoints().save_checkpoint(reduced, copy)
         restore(copy)
 
     return run
 
 
 def _altered(text: str, text_of: Callable[[Any], str], random: Random) -> str:
-    """The text with one to three changes of its values, or of its characters."""
+    """Return the text with one to three changes of its values, or of its characters."""
     if random.random() < 0.1:
         return _altered_text(text, text_of, random)
     tree = json.loads(text) if text_of is _as_json else yaml.safe_load(text)
@@ -205,7 +205,7 @@ def _change(parent: Any, key: Any, tree: Any, random: Random) -> None:
 
 
 def _places(tree: Any) -> Iterator[tuple[Any, Any]]:
-    """Every entry, but those of what a plugin learned, which are many."""
+    """Yield every entry, except the many of fitted plugin states."""
     if isinstance(tree, dict | list):
         keys = list(tree) if isinstance(tree, dict) else range(min(len(tree), 4))
         for key in keys:
@@ -240,7 +240,7 @@ def _hear(event: str, arguments: Sequence[Any]) -> None:
 
 @contextmanager
 def _watched() -> Iterator[list[str]]:
-    """The modules that are imported meanwhile, but those that were there and those of the platform and its plugins."""
+    """Collect the modules that are imported meanwhile, except those of the platform and its plugins."""
     global _heard, _known, _packages
     _packages = {"polyclinic", *(point.module.partition(".")[0] for point in modality_points())}
     _known, _heard = frozenset(sys.modules), []
@@ -252,7 +252,7 @@ def _watched() -> Iterator[list[str]]:
 
 
 def _made(folder: Path) -> tuple[Path, Path]:
-    """A checkpoint and a bundle of a few epochs on phantoms."""
+    """Train a few epochs on phantoms, and return the checkpoint and its bundle."""
     torch.set_num_threads(1)
     modalities = {
         "xray": {"class_path": "XRay", "init_args": {"size": 32, "patch": 8}},

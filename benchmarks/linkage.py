@@ -1,7 +1,7 @@
-"""Admissions linked with radiographs, ECGs and laboratory: one DuckDB query beside the published way, and how it grows.
+"""Linkage of admissions with radiographs, ECGs and laboratory: one DuckDB query against the published method.
 
-The published way (the rules of Symile-MIMIC, written anew) walks over admissions in pandas and looks, for each, among
-the events of its patient. Tables alone: whether files exist is left out on both sides.
+The published method (the rules of Symile-MIMIC, reimplemented) loops over admissions in pandas and searches the events
+of each patient. Only tables are compared: neither side checks that files exist.
 """
 
 import multiprocessing
@@ -26,7 +26,7 @@ _LARGE = {"admissions": 100_000, "labs": 20_000_000, "cxr": 200_000, "ecg": 200_
 
 
 def measure() -> list[Figure]:
-    """Speed against pandas with identical output, the cost of doubling, and time and memory at full size."""
+    """Measure speed against pandas with identical output, the cost of doubling, and time and memory at full size."""
     with tempfile.TemporaryDirectory() as folder:
         small, double, large = (Path(folder) / name for name in ("small", "double", "large"))
         _write(small, **_SMALL)
@@ -50,7 +50,7 @@ def measure() -> list[Figure]:
 
 
 def _write(folder: Path, *, admissions: int, labs: int, cxr: int, ecg: int) -> None:
-    """Parquet tables of random patients over ten years; a tenth of the results has no value."""
+    """Write Parquet tables of random patients over ten years; a tenth of the results has no value."""
     folder.mkdir()
     patients = max(1, admissions * 4 // 5)
     with duckdb.connect() as connection:
@@ -61,7 +61,7 @@ def _write(folder: Path, *, admissions: int, labs: int, cxr: int, ecg: int) -> N
         connection.execute(
             f"CREATE TABLE admissions AS SELECT range AS hadm_id, {who}, {when} AS admittime FROM range({admissions})"
         )
-        # Events come around an admission of the patient, as they do in a hospital.
+        # Events are close to an admission of the patient, as in a hospital.
         near = "admittime + to_minutes(CAST((random() - 0.3) * 10000 AS BIGINT))"
         for name, count, more in (
             ("cxr", cxr, ""),
@@ -77,7 +77,7 @@ def _write(folder: Path, *, admissions: int, labs: int, cxr: int, ecg: int) -> N
 
 
 def _linked(folder: Path) -> pd.DataFrame:
-    """One row per admission: the earliest radiograph, ECG and value of each item, in order of admission."""
+    """Return one row per admission: the earliest radiograph, ECG and value of each item, ordered by admission."""
     with duckdb.connect(config={"memory_limit": "2GB", "threads": 2, "temp_directory": str(folder)}) as connection:
         connection.execute("SET enable_progress_bar = false")
         for name in ("admissions", "cxr", "ecg", "labs"):
@@ -97,7 +97,7 @@ def _linked(folder: Path) -> pd.DataFrame:
 
 
 def _published(folder: Path) -> pd.DataFrame:
-    """The same, admission by admission."""
+    """Return the same table, built admission by admission."""
     tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in ("admissions", "cxr", "ecg", "labs")}
     labs = tables["labs"]
     labs = labs[labs["itemid"].isin(ITEMS) & labs["valuenum"].notna()]
@@ -137,7 +137,7 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def _apart(folder: Path) -> tuple[float, float]:
-    """Seconds and peak gigabytes of a process of its own."""
+    """Return the seconds and the peak gigabytes of a separate process."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_watched, (folder,))
 

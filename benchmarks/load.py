@@ -1,4 +1,4 @@
-"""Clients in a process of their own: python -m benchmarks.load ORDER.json, which prints JSON."""
+"""Clients in a separate process: python -m benchmarks.load ORDER.json, which prints JSON."""
 
 import json
 import subprocess
@@ -15,11 +15,11 @@ def load(address: str, token: str, requests: list[Request], folder: Path, **how:
     """Send requests from another process.
 
     Args:
-        address: of the server.
-        token: sent as bearer.
-        requests: taken in turn.
-        folder: for the order.
-        how: ``clients``, ``seconds``, and ``rate`` per second of all clients together, 0 for as fast as they can.
+        address: address of the server.
+        token: bearer token.
+        requests: requests to send in turn.
+        folder: folder of the order file.
+        how: ``clients``, ``seconds``, and the total ``rate`` per second, 0 for as fast as possible.
 
     Returns:
         ``seconds`` of each answer, ``statuses`` by number, and ``per_second``.
@@ -29,33 +29,33 @@ def load(address: str, token: str, requests: list[Request], folder: Path, **how:
         (folder / f"{place}.body").write_bytes(request.body)
     order = {
         "address": address, "token": token, **how,
-        "requests": [{"path": one.path, "kind": one.kind} for one in requests],
+        "requests": [{"path": request.path, "kind": request.kind} for request in requests],
     }  # fmt: skip
     (folder / "order.json").write_text(json.dumps(order))
-    told = subprocess.run(
+    finished = subprocess.run(
         [sys.executable, "-m", "benchmarks.load", str(folder / "order.json")],
         check=True,
         capture_output=True,
         text=True,
     )
-    result: dict[str, Any] = json.loads(told.stdout)
+    result: dict[str, Any] = json.loads(finished.stdout)
     return result
 
 
-def main(order: Path) -> None:
-    """Carry it out."""
-    told = json.loads(order.read_text())
+def main(path: Path) -> None:
+    """Send the requests of an order file, and print the result."""
+    order = json.loads(path.read_text())
     requests = [
-        Request(name=str(place), body=(order.parent / f"{place}.body").read_bytes(), path=one["path"], kind=one["kind"])
-        for place, one in enumerate(told["requests"])
+        Request(name=str(index), body=(path.parent / f"{index}.body").read_bytes(), path=row["path"], kind=row["kind"])
+        for index, row in enumerate(order["requests"])
     ]
-    clients, rate = int(told["clients"]), float(told["rate"])
+    clients, rate = int(order["clients"]), float(order["rate"])
     lock, seconds, statuses, turn = threading.Lock(), [], {}, iter(range(10**9))
     started = time.perf_counter()
-    end = started + float(told["seconds"])
+    end = started + float(order["seconds"])
 
     def client() -> None:
-        connection = Client(told["address"], told["token"])
+        connection = Client(order["address"], order["token"])
         while True:
             with lock:
                 number = next(turn)
@@ -66,15 +66,15 @@ def main(order: Path) -> None:
             time.sleep(max(0.0, planned - time.perf_counter()))
             status, _ = connection.send(requests[number % len(requests)])
             with lock:
-                # From when it was due: a server that falls behind is not asked less.
+                # Timed from when it was due, as a slow server does not reduce the load.
                 seconds.append(time.perf_counter() - planned)
                 statuses[status] = statuses.get(status, 0) + 1
 
     threads = [threading.Thread(target=client) for _ in range(clients)]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     per_second = len(seconds) / (time.perf_counter() - started)
     sys.stdout.write(json.dumps({"seconds": seconds, "statuses": statuses, "per_second": per_second}))
 

@@ -1,4 +1,4 @@
-"""Masked pretraining: parity with the published model, what leaving tokens out saves, and experiments/masked."""
+"""Masked pretraining: parity with the published model, speed-up of visible tokens only, and experiments/masked."""
 
 import json
 import statistics
@@ -22,7 +22,7 @@ STUDIES, ROUNDS = 8, 7
 
 
 def measure() -> list[Figure]:
-    """Every figure of masked pretraining; the experiment trains for some two hours."""
+    """Measure every figure of masked pretraining; the experiment trains for about two hours."""
     found = gap()
     figures = [
         Figure(
@@ -42,7 +42,7 @@ def measure() -> list[Figure]:
 
 
 def speedup() -> float:
-    """Median time of a step with every token in the encoder over that with the visible quarter, in one run."""
+    """Return the ratio of median step times with all tokens and with the visible quarter in the encoder, in one run."""
     torch.manual_seed(0)
     task = MaskedPretraining(modalities={"xray": XRay()}, size="tiny")
     optimizer = torch.optim.AdamW(task.parameters(), lr=1e-4)
@@ -66,7 +66,7 @@ def _seconds(
     hidden: dict[str, Tensor],
     left_out: dict[str, Tensor],
 ) -> float:
-    """One training step: the same decoder, loss and hidden tokens, whatever the encoder is spared."""
+    """Time a training step, with the same decoder, loss and hidden tokens for both encoders."""
     started = time.perf_counter()
     optimizer.zero_grad()
     encoder = task.encoders["xray"]

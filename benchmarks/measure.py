@@ -1,4 +1,4 @@
-"""One measured figure, with its goal."""
+"""Measured figures and their goals."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -10,7 +10,7 @@ class Figure:
     """A measured value.
 
     Attributes:
-        goal: what it should reach; absent where it is only told.
+        goal: value to reach; None where the figure is only reported.
         at_most: whether the goal is an upper bound.
     """
 
@@ -23,13 +23,13 @@ class Figure:
 
     @property
     def holds(self) -> bool | None:
-        """Whether the goal is reached; None without a goal."""
+        """True if the goal is reached; None without a goal."""
         if self.goal is None:
             return None
         return self.value <= self.goal if self.at_most else self.value >= self.goal
 
     def as_json(self) -> dict[str, Any]:
-        """The entry of ``bench/report.json``."""
+        """Return the entry of ``bench/report.json``."""
         content = asdict(self)
         del content["at_most"]
         return content | {"holds": self.holds}

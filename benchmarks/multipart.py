@@ -1,4 +1,4 @@
-"""Requests as bytes, so that what a client sends is exactly what is written here."""
+"""Requests as exact bytes, and a client that sends them unchanged."""
 
 import http.client
 import json
@@ -14,7 +14,7 @@ KIND = f"multipart/form-data; boundary={BOUNDARY}"
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One request to the service; ``headers`` come beside the token and the content type."""
+    """A request to the service; ``headers`` are added to the token and the content type."""
 
     name: str
     body: bytes | Iterable[bytes] = b""
@@ -26,24 +26,24 @@ class Request:
 
 
 def part(name: str, file: str, content: bytes) -> bytes:
-    """One file of a form."""
+    """Return a form part with one file."""
     head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"; filename="{file}"\r\n'
     return f"{head}Content-Type: application/octet-stream\r\n\r\n".encode() + content + b"\r\n"
 
 
 def form(*parts: bytes) -> bytes:
-    """The whole of it."""
+    """Return the complete form."""
     return b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
 
 
 class Client:
-    """One connection, opened again where it was closed.
+    """A client with one connection, which is reopened when closed.
 
     Args:
-        address: such as ``http://127.0.0.1:8000``.
-        token: sent as bearer.
-        timeout: seconds.
-        client: address of this machine to send from; another one is another client to the service.
+        address: address of the service, such as ``http://127.0.0.1:8000``.
+        token: bearer token.
+        timeout: timeout in seconds.
+        client: local address to send from; the service counts each address as another client.
     """
 
     def __init__(self, address: str, token: str, timeout: float = 60.0, client: str = "127.0.0.1") -> None:
@@ -54,7 +54,7 @@ class Client:
         self._connection: http.client.HTTPConnection | None = None
 
     def send(self, request: Request) -> tuple[int, Any]:
-        """Status, and what the JSON of the answer says; 0 where there was no answer."""
+        """Return the status and the JSON content of the answer; 0 and None without an answer."""
         for _ in range(2):
             fresh = self._connection is None
             try:
@@ -66,7 +66,7 @@ class Client:
         return 0, None
 
     def close(self) -> None:
-        """Drop the connection."""
+        """Close the connection, if there is one."""
         if self._connection is not None:
             self._connection.close()
         self._connection = None
@@ -82,7 +82,7 @@ class Client:
         if request.token:
             headers["Authorization"] = f"Bearer {self._token}"
         chunked = not isinstance(request.body, bytes)
-        # A server that refuses early has answered before the body was through.
+        # A server that refuses early answers before it has received the body.
         with suppress(BrokenPipeError, ConnectionResetError):
             self._connection.request(request.method, request.path, request.body, headers, encode_chunked=chunked)
         answer = self._connection.getresponse()

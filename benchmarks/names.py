@@ -1,8 +1,8 @@
-"""Names in running text without a header: how many of 300 written sentences' names go, and what else goes with them.
+"""Recall and precision of name removal in 300 sentences of running text without a header.
 
-The sentences are invented, in English, German, French and Spanish; rules were developed on 100 others of the same file.
-Whoever wrote the sentences wrote the rules too, so that the figures are those of familiar wording. ``POLYCLINIC_NER``
-names the folder of a local model, with which both figures are measured again.
+The sentences are invented, in English, German, French and Spanish; the rules were developed on 100 others of the same
+file. The author of the sentences also wrote the rules, so the figures hold for familiar wording. ``POLYCLINIC_NER``
+is the folder of a local model, with which both figures are measured again.
 """
 
 import os
@@ -20,7 +20,7 @@ _MARK, _WORD = re.compile(r"\[\[(.*?)\]\]"), re.compile(r"[^\W\d_]+")
 
 
 def measure() -> list[Figure]:
-    """Recall over names, each found when no word of it stays; precision over the words that go as names."""
+    """Measure recall over names, found when all their words are removed, and precision over removed words."""
     figures = _figures("", None)
     if folder := os.environ.get("POLYCLINIC_NER"):
         figures += _figures("_with_model", read_tagger(Path(folder)))
@@ -46,13 +46,13 @@ def _figures(suffix: str, tagger: Tagger | None) -> list[Figure]:
 
 
 def sentences(split: str) -> list[str]:
-    """The marked sentences of ``development`` or ``test``."""
+    """Return the marked sentences of the ``development`` or ``test`` split."""
     rows = [line.split("\t") for line in SENTENCES.read_text(encoding="utf-8").splitlines()[1:]]
     return [sentence for name, _, sentence in rows if name == split]
 
 
 def _unmarked(sentence: str) -> tuple[str, list[tuple[int, int]]]:
-    """A sentence without marks, and where its names stand."""
+    """Return a sentence without marks, and the positions of its names."""
     text, places, last = "", list[tuple[int, int]](), 0
     for mark in _MARK.finditer(sentence):
         text += sentence[last : mark.start()]

@@ -1,4 +1,4 @@
-"""Invented people, what identifies them, and where any of it is found again."""
+"""Invented people, their identifiers, and a search for these in files."""
 
 import base64
 import re
@@ -17,7 +17,7 @@ _ZLIB = re.compile(rb"\x78[\x01\x5e\x9c\xda]")
 
 @dataclass(frozen=True)
 class Person:
-    """A patient with all by which a hospital knows one; every value is that person's alone."""
+    """A patient with the identifiers that a hospital stores; every value is unique to the person."""
 
     family: str
     given: str
@@ -28,39 +28,39 @@ class Person:
 
     @property
     def name(self) -> str:
-        """As a sentence has it."""
+        """Given name and family name, as in a sentence."""
         return f"{self.given} {self.family}"
 
     @property
     def street(self) -> str:
-        """House number and street."""
+        """Address of house number and street."""
         return f"{self.birth.day} {self.street_name} Street"
 
     @property
     def email(self) -> str:
-        """An address at a domain that nobody has."""
+        """E-mail address at an unregistered domain."""
         return f"{self.given}.{self.family}@{self.street_name}.example".lower()
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """Each identifier in the forms in which files hold it."""
+        """Identifiers in the forms in which files hold them."""
         days = (f"{self.birth:%Y%m%d}", f"{self.birth:%Y-%m-%d}", f"{self.birth:%d.%m.%Y}")
         names = (f"{self.family}^{self.given}".upper(), self.name, f"{self.family}, {self.given}")
         return (*names, *days, self.number, self.phone, self.street, self.email)
 
     @property
     def line(self) -> str:
-        """All of it."""
+        """All identifiers in one line."""
         return "; ".join(self.texts)
 
     @property
     def needles(self) -> tuple[str, ...]:
-        """What is enough to find the person by; days of birth are searched for apart from these."""
+        """Values that identify the person; days of birth are searched for separately."""
         return (self.family, self.given, self.street_name, self.number, self.phone, self.phone.replace(" ", "")[1:])
 
 
 def people(count: int) -> list[Person]:
-    """Invent people, always the same ones."""
+    """Invent people, the same ones in every call."""
     rng = np.random.default_rng(18)
     taken: set[str] = set()
 
@@ -85,7 +85,7 @@ def people(count: int) -> list[Person]:
 
 
 class Searcher:
-    """Finds people in bytes of any kind: text in several encodings, base64, and what zlib compressed."""
+    """Finds people in any bytes: text in several encodings, base64, and zlib streams."""
 
     def __init__(self, persons: Sequence[Person]) -> None:
         self._needles: dict[bytes, list[tuple[bytes, int]]] = {}
@@ -96,7 +96,7 @@ class Searcher:
         self._births = {form.encode(): i for i, person in enumerate(persons) for form in person.texts[3:6]}
 
     def found(self, content: bytes, owner: int | None = None) -> set[int]:
-        """Indices of the people of whom the content holds anything.
+        """Return the indices of the people with an identifier in the content.
 
         Args:
             content: of a file.
@@ -105,7 +105,7 @@ class Searcher:
         return {index for part in (content, *_unpacked(content)) for index in self._in(part.lower(), owner)}
 
     def left(self, folder: Path, owners: Mapping[str, int] | None = None) -> dict[str, set[int]]:
-        """By path below a folder, the people of whom its name or content holds anything.
+        """Return the people with an identifier in the name or content of a file, by path below a folder.
 
         Args:
             folder: to search.
@@ -134,7 +134,7 @@ class Searcher:
 
 
 def _forms(text: str) -> Iterator[bytes]:
-    """A text in lower case in the encodings that files have, and in base64 at each of its three places."""
+    """Yield a lower-case text in the encodings of files, and in base64 at each of the three offsets."""
     lowered = text.lower()
     yield from (lowered.encode(encoding) for encoding in ("utf-8", "utf-16-le", "utf-16-be"))
     for written in (text, text.upper()):
@@ -146,7 +146,7 @@ def _forms(text: str) -> Iterator[bytes]:
 
 
 def _unpacked(content: bytes) -> Iterator[bytes]:
-    """What zlib decompresses from any place that looks like the start of a stream."""
+    """Yield the decompressed content of every position that looks like the start of a zlib stream."""
     for match in _ZLIB.finditer(content):
         try:
             yield zlib.decompressobj().decompress(content[match.start() :], 10_000_000)

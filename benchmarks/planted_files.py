@@ -1,4 +1,4 @@
-"""A person in every place of a file of each format that the plugins read; what is read of it stays the same."""
+"""Plant a person in every field of a file of each format of the plugins, without a change of what they read."""
 
 import io
 import re
@@ -20,16 +20,16 @@ from benchmarks.dicom_elements import Place, places, plant
 from benchmarks.people import Person
 
 SHARDS = 10
-"""Of the standard's elements each person is planted in every tenth, as a file of all of them takes seconds."""
+"""Number of shards of the standard's elements; each person is planted in one, as a file of all takes seconds."""
 
 
 def plant_dicom(base: bytes, person: Person, number: int) -> bytes:
-    """Standard elements, private ones, overlay, curve, icon, preamble, file meta information, behind the end.
+    """Plant in standard and private elements, overlay, curve, icon, preamble, file meta information and after the end.
 
     Args:
-        base: a file.
-        person: to plant.
-        number: decides which share of the elements is planted.
+        base: content of a file.
+        person: person to plant.
+        number: index of the person, which selects the shard of the elements.
     """
     dataset = pydicom.dcmread(io.BytesIO(base))
     plant(dataset, lambda place: _element(place, person), islice(places(), number % SHARDS, None, SHARDS))
@@ -98,7 +98,7 @@ def _even(text: str) -> bytes:
 
 
 def plant_png(base: bytes, person: Person, number: int) -> bytes:
-    """Chunks of text, EXIF, XMP, a colour profile, a private chunk, behind the end."""
+    """Plant in chunks of text, EXIF, XMP, a colour profile, a private chunk and after the end."""
     line = person.line.encode()
     chunks = [
         _chunk(b"iCCP", b"profile of " + person.family.encode() + b"\0\0" + zlib.compress(line * 20)),
@@ -129,7 +129,7 @@ def _xmp(person: Person) -> bytes:
 
 
 def plant_jpeg(base: bytes, person: Person, number: int) -> bytes:
-    """EXIF, XMP, a comment, other application segments, behind the end."""
+    """Plant in EXIF, XMP, a comment, other application segments and after the end."""
     line = person.line.encode()
     segments = [
         (0xE1, _exif(person)),
@@ -144,12 +144,12 @@ def plant_jpeg(base: bytes, person: Person, number: int) -> bytes:
 
 
 def plant_wav(base: bytes, person: Person, number: int) -> bytes:
-    """Chunks before and behind the samples, and behind the end of the file."""
+    """Plant in chunks before and after the samples, and after the end of the file."""
     line = person.line.encode()
     info = b"INFO" + b"".join(_riff(name, line) for name in (b"INAM", b"IART", b"ICMT", b"IGNR"))
     labels = b"adtl" + _riff(b"labl", b"\1\0\0\0" + line)
     behind = [(b"bext", line.ljust(700)), (b"iXML", _xmp(person)), (b"id3 ", _id3(person)), (b"LIST", labels)]
-    content = base[12:] + b"".join(_riff(*one) for one in [*behind, (b"zQzQ", line)])
+    content = base[12:] + b"".join(_riff(*chunk) for chunk in [*behind, (b"zQzQ", line)])
     content = b"WAVE" + _riff(b"LIST", info) + _riff(b"junk", line) + content
     return b"RIFF" + struct.pack("<I", len(content)) + content + line
 
@@ -159,7 +159,7 @@ def _riff(name: bytes, content: bytes) -> bytes:
 
 
 def _id3(person: Person) -> bytes:
-    """An ID3 tag of version 2.3 with a title, an artist in UTF-16, a comment and a private frame."""
+    """Return an ID3 tag of version 2.3 with a title, an artist in UTF-16, a comment and a private frame."""
     frames = [
         (b"TIT2", b"\0" + person.line.encode("latin-1")),
         (b"TPE1", b"\1" + person.name.encode("utf-16")),
@@ -172,7 +172,7 @@ def _id3(person: Person) -> bytes:
 
 
 def plant_flac(base: bytes, person: Person, number: int) -> bytes:
-    """Comments, a picture, application data and padding, each a metadata block (RFC 9639)."""
+    """Plant in comments, a picture, application data and padding, each a metadata block (RFC 9639)."""
     line = person.line.encode()
     comment = struct.pack("<I", 4) + b"none" + struct.pack("<I", 2)
     for entry in (b"ARTIST=" + person.name.encode(), b"DESCRIPTION=" + line):
@@ -192,7 +192,7 @@ def plant_flac(base: bytes, person: Person, number: int) -> bytes:
 
 
 def plant_mp3(base: bytes, person: Person, number: int) -> bytes:
-    """An ID3 tag in front, APE and ID3 version 1 behind; short ones, or mpg123 prints that the length is odd."""
+    """Plant in an ID3 tag before, and APE and ID3 version 1 after; longer ones make mpg123 print a warning."""
     message = f"{person.name} {person.number}".encode()
     item = struct.pack("<II", len(message), 0) + b"Comment\0" + message
     ape = b"APETAGEX" + struct.pack("<4I", 2000, len(item) + 32, 1, 0) + b"\0" * 8
@@ -201,7 +201,7 @@ def plant_mp3(base: bytes, person: Person, number: int) -> bytes:
 
 
 def plant_ogg(base: bytes, person: Person, number: int) -> bytes:
-    """Comments of a Vorbis stream, which is coded anew, as its pages have checksums."""
+    """Plant in the comments of a Vorbis stream, which is encoded again, as its pages have checksums."""
     samples, rate = soundfile.read(io.BytesIO(base))
     written = io.BytesIO()
     with soundfile.SoundFile(written, "w", rate, 1, "VORBIS", format="OGG") as file:
@@ -212,7 +212,7 @@ def plant_ogg(base: bytes, person: Person, number: int) -> bytes:
 
 
 def plant_text(base: bytes, person: Person, number: int) -> bytes:
-    """Labelled lines in front, and the person in the running text."""
+    """Plant in labelled lines at the start, and in running text at the end."""
     head = (
         f"Patient name: {person.name}\nDOB: {person.birth:%Y-%m-%d}\nMRN: {person.number}\nAddress: {person.street}\n"
         f"Phone: {person.phone}\nE-mail: {person.email}\n\n"
@@ -225,7 +225,7 @@ def plant_text(base: bytes, person: Person, number: int) -> bytes:
 
 
 def plant_rows(base: bytes, person: Person, number: int) -> bytes:
-    """Rows that no setting names, in names, values and units, and a number where a measurement is expected."""
+    """Plant in names, values and units of rows outside the settings, and a number as the value of a measurement."""
     rows = base.decode().splitlines()
     name, _, unit = rows[1].split(",")
     rows[1] = f"{name},{person.number},{unit}"
@@ -235,19 +235,19 @@ def plant_rows(base: bytes, person: Person, number: int) -> bytes:
 
 
 def plant_row(base: bytes, person: Person, number: int) -> bytes:
-    """A header and one row: columns that no setting names, in their names and their cells."""
+    """Plant in the names and cells of columns outside the settings, in a table of a header and one row."""
     pairs = [row.split(",")[:2] for row in base.decode().splitlines()[1:]]
     pairs += [["patient_name", person.name], ["mrn", person.number], [person.line.replace(",", ""), person.email]]
     return "\n".join(",".join(cells) for cells in zip(*pairs, strict=True)).encode()
 
 
 def plant_record(folder: Path, base: Path, person: Person) -> Path:
-    """A WFDB record, or one of several segments: names of records and files, comments, dates, descriptions, units.
+    """Write a WFDB record with a person in names of records and files, comments, dates, descriptions and units.
 
     Args:
-        folder: to write to.
-        base: header of a record in another folder.
-        person: to plant.
+        folder: output folder.
+        base: header of a record, or of one with several segments, in another folder.
+        person: person to plant.
     """
     name = f"{person.family}_{person.given}"
     for source in sorted(base.parent.glob(f"{base.stem}*")):
@@ -267,7 +267,7 @@ def plant_record(folder: Path, base: Path, person: Person) -> Path:
 
 
 def _another_signal(lines: list[str], file: Path, person: Person) -> list[str]:
-    """A signal that is not a lead, with the person in its description, its unit and the numbers nobody reads."""
+    """Add a signal that is not a lead, with the person in its description, its unit and its unused numbers."""
     record = lines[0].split()
     count, length = int(record[1]), int(record[3])
     values = np.arange(length, dtype="<i2")
@@ -294,4 +294,4 @@ PLANTERS: dict[str, Callable[[bytes, Person, int], bytes]] = {
     "tabular-csv": plant_rows,
     "tabular-csv-wide": plant_row,
 }
-"""By format; WFDB records are of several files, for which ``plant_record`` is there."""
+"""Functions by format, except for WFDB records, whose several files ``plant_record`` writes."""

@@ -1,4 +1,4 @@
-"""Attacks on a running service as a whole: each gives what went wrong, by name."""
+"""Attacks on a running service: each returns its faults by name."""
 
 import io
 import json
@@ -17,14 +17,14 @@ from benchmarks.server import TOKEN
 from polyclinic.cli import main
 
 ANOTHER = "127.0.0.2"
-"""Address that the client sends from which must be answered whatever the others do."""
+"""Address of the client that must be answered during all attacks of others."""
 
 CLIENTS, ASKED, CONNECTIONS = 16, 10, 300
 
 
 def hogged(address: str, good: Request, made: list[Request]) -> list[tuple[str, str]]:
-    """One client keeps sending what takes longest, as often as it may; another one is answered meanwhile."""
-    slow = [one for one in made if isinstance(one.body, bytes) and len(one.body) > 1_000_000] or made
+    """Send the slowest requests from one client at its rate limit; another client must be answered meanwhile."""
+    slow = [request for request in made if isinstance(request.body, bytes) and len(request.body) > 1_000_000] or made
     ended = threading.Event()
 
     def hog(start: int) -> None:
@@ -39,36 +39,36 @@ def hogged(address: str, good: Request, made: list[Request]) -> list[tuple[str, 
             wrong = _answered("a good request beside a hog", address, good)
         finally:
             ended.set()
-        for one in hogs:
-            one.result()
+        for future in hogs:
+            future.result()
     return wrong
 
 
 def slow_clients(address: str, good: Request) -> list[tuple[str, str]]:
-    """Hundreds of connections of one client that send half a head, or half a body, and then nothing."""
+    """Open hundreds of connections of one client that send half a header, or half a body, and then nothing."""
     where = urlsplit(address)
     head = f"POST /v1/score HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: {KIND}\r\n"
     with ExitStack() as opened:
         for place in range(CONNECTIONS):
             connection = opened.enter_context(socket.create_connection((where.hostname, where.port), timeout=60))
-            said = head if place % 2 else f"{head}Content-Length: 1000\r\n\r\n--"
-            # The service may have closed it already, which is its right.
+            partial = head if place % 2 else f"{head}Content-Length: 1000\r\n\r\n--"
+            # The service may already have closed the connection.
             with suppress(OSError):
-                connection.sendall(said.encode())
+                connection.sendall(partial.encode())
         return _answered("a good request beside slow clients", address, good)
 
 
 def without_audit_log(address: str, good: Request, log: Path) -> list[tuple[str, str]]:
-    """Nothing is scored while the log is away, replaced or cut off; with it, scores come again."""
+    """Check that nothing is scored while the audit log is missing, replaced or truncated, and that scoring resumes."""
     client, aside, content = Client(address, TOKEN), log.with_name("aside"), log.read_bytes()
     ready = Request(name="ready", method="GET", path="/readyz", kind=None)
     wrong = []
 
     def expect(expected: int, how: str) -> None:
-        for one in (good, ready):
-            status, told = client.send(one)
-            if status != expected or (status == 503 and "audit log" not in told["error"]["message"]):
-                wrong.append((f"{one.name} with its audit log {how}", f"status {status}"))
+        for request in (good, ready):
+            status, content = client.send(request)
+            if status != expected or (status == 503 and "audit log" not in content["error"]["message"]):
+                wrong.append((f"{request.name} with its audit log {how}", f"status {status}"))
 
     log.rename(aside)
     expect(503, "removed")
@@ -86,21 +86,21 @@ def without_audit_log(address: str, good: Request, log: Path) -> list[tuple[str,
 
 
 def odd_audit_lines(log: Path) -> list[tuple[str, str]]:
-    """``polyclinic audit`` names the line of whatever was added to a log, in one sentence."""
+    """Check that ``polyclinic audit`` names the line of anything that was added to a log, in one sentence."""
     whole, wrong = log.read_bytes(), []
     number = whole.count(b"\n") + 1
     for line in _odd_lines(json.loads(whole.splitlines()[-1])):
         odd = log.with_name("odd.jsonl")
         odd.write_bytes(whole + line + b"\n")
-        said = io.StringIO()
+        errors = io.StringIO()
         try:
-            with redirect_stderr(said), redirect_stdout(io.StringIO()):
+            with redirect_stderr(errors), redirect_stdout(io.StringIO()):
                 code = main(["audit", str(odd)])
         except Exception as error:
             wrong.append((f"audit of {line[:40]!r}", type(error).__name__))
             continue
-        if code != 1 or f"line {number} of the audit log" not in said.getvalue() or "\x1b" in said.getvalue():
-            wrong.append((f"audit of {line[:40]!r}", f"code {code}: {said.getvalue()[:200]!r}"))
+        if code != 1 or f"line {number} of the audit log" not in errors.getvalue() or "\x1b" in errors.getvalue():
+            wrong.append((f"audit of {line[:40]!r}", f"code {code}: {errors.getvalue()[:200]!r}"))
     return wrong
 
 
@@ -115,7 +115,7 @@ def _odd_lines(entry: dict[str, object]) -> Iterator[bytes]:
 
 
 def _answered(name: str, address: str, good: Request) -> list[tuple[str, str]]:
-    """Which of several requests of another client were not answered with scores."""
+    """Return those of several requests of another client that were not answered with scores."""
     client, wrong = Client(address, TOKEN, client=ANOTHER), []
     for _ in range(ASKED):
         started = time.perf_counter()

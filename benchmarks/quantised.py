@@ -1,4 +1,4 @@
-"""What fewer bytes cost: the bundle of the demo with float32, bfloat16 and int8 weights, on its test studies."""
+"""AUROC and size of the demo's bundle with float32, bfloat16 and int8 weights, on its test studies."""
 
 import tempfile
 from pathlib import Path
@@ -18,7 +18,7 @@ LARGEST_LOSS = 0.005
 
 
 def measure() -> list[Figure]:
-    """Macro AUROC and bytes of each."""
+    """Measure the macro AUROC and the bytes of each bundle."""
     test = ZeroShotScorer(restore(demo_checkpoint()), load_prompts(PROMPTS)).read("test")
     aurocs, sizes = {}, {}
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""How many phantom studies per second one core reads and prepares, by modality."""
+"""Phantom studies per second that one core reads and prepares, by modality."""
 
 import tempfile
 import time
@@ -15,7 +15,7 @@ COMMAND = "python -m benchmarks reading"
 
 
 def measure() -> list[Figure]:
-    """Write some studies of every installed modality, then time reading them again."""
+    """Write studies of every installed modality, then time reading and preparing them."""
     figures = []
     with tempfile.TemporaryDirectory() as folder:
         for name, plugin in installed_modalities().items():

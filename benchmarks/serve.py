@@ -1,7 +1,7 @@
-"""How fast the service is there, how fast it answers, and what batches of studies gain; a client in another process.
+"""Start-up time, latency and batching gain of the service, with clients in another process.
 
-Beside it the same bundle behind ``mlflow models serve``, with one process and with one for each core: the faster one
-counts.
+It is compared with the same bundle behind ``mlflow models serve``, with one process and with one per core, of which the
+faster counts.
 """
 
 import base64
@@ -35,7 +35,7 @@ FREELY = ("--per_minute", 0, "--in_flight", 64)
 
 
 def measure() -> list[Figure]:
-    """Everything, with the bundle of the demo."""
+    """Measure every figure with the demo's bundle."""
     with tempfile.TemporaryDirectory() as folder:
         return _measured(Path(folder))
 
@@ -70,28 +70,28 @@ def _measured(folder: Path) -> list[Figure]:
 
 
 def _throughputs(bundle: Path, requests: list[Request], folder: Path) -> tuple[float, float]:
-    """Of 32 clients, with batches and with one study at a time, in turns: the median of each."""
+    """Return the median throughputs of 32 clients with batches and with single studies, measured in turns."""
     found: dict[int, list[float]] = {16: [], 1: []}
     for _ in range(ROUNDS):
         for together, seen in found.items():
             with serving(bundle, folder, *FREELY, "--together", together) as server:
                 load(server.address, TOKEN, requests, folder, clients=8, seconds=3, rate=0)
-                told: dict[str, Any] = load(server.address, TOKEN, requests, folder, clients=32, seconds=10, rate=0)
-            assert set(told["statuses"]) == {"200"}, told["statuses"]
-            seen.append(told["per_second"])
+                result: dict[str, Any] = load(server.address, TOKEN, requests, folder, clients=32, seconds=10, rate=0)
+            assert set(result["statuses"]) == {"200"}, result["statuses"]
+            seen.append(result["per_second"])
     return median(found[16]), median(found[1])
 
 
 def _mlflow(bundle: Path, requests: list[Request], folder: Path) -> list[float]:
-    """Requests per second of 32 clients: of one process, as it starts by itself, and of one for each core."""
+    """Return the requests per second of 32 clients, with the default of one process and with one per core."""
     save_bundle(bundle, folder / "model")
     found = []
     for workers in (1, os.cpu_count() or 1):
         with _mlflow_serving(folder / "model", folder, workers) as address:
             load(address, "", requests, folder, clients=8, seconds=5, rate=0)
-            told = load(address, "", requests, folder, clients=32, seconds=15, rate=0)
-        assert set(told["statuses"]) == {"200"}, told["statuses"]
-        found.append(float(told["per_second"]))
+            result = load(address, "", requests, folder, clients=32, seconds=15, rate=0)
+        assert set(result["statuses"]) == {"200"}, result["statuses"]
+        found.append(float(result["per_second"]))
     return found
 
 
@@ -102,7 +102,7 @@ def _mlflow_serving(model: Path, folder: Path, workers: int) -> Iterator[str]:
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", str(workers)]
     environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "OMP_NUM_THREADS": "1"}
     environment["MLFLOW_TRACKING_URI"] = str(folder / "mlruns")
-    # It starts uvicorn by its name.
+    # MLflow finds uvicorn on the PATH.
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     with (folder / "mlflow.log").open("w") as log:
         running = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
@@ -127,7 +127,7 @@ def _wait(address: str, patience: float = 120) -> None:
 
 
 def _as_inputs(files: dict[str, Path]) -> Request:
-    """One study as JSON, its files in base64."""
+    """Return a request with one study as JSON, its files in base64."""
     inputs = {name: _encoded(path) for name, path in files.items()}
     return Request(
         name="study", body=json.dumps({"inputs": inputs}).encode(), path="/invocations", kind="application/json"

@@ -1,4 +1,4 @@
-"""`polyclinic serve` as a process of its own, as a hospital starts it."""
+"""`polyclinic serve` in a separate process, as a hospital starts it."""
 
 import http.client
 import os
@@ -20,25 +20,25 @@ _PATIENCE = 240.0
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
-    """A running service; ``ready_seconds`` after its command it answered ``/readyz``."""
+    """A running service, with the seconds from its command to the first answer of ``/readyz``."""
 
     address: str
     process: psutil.Process
     ready_seconds: float
 
     def megabytes(self) -> float:
-        """Memory that its processes have for themselves; what they share is there once, and other programs share it."""
+        """Return the private memory of its processes, without pages that they share."""
         processes = [self.process, *self.process.children(recursive=True)]
-        return sum(one.memory_full_info().uss for one in processes if one.is_running()) / 1e6
+        return sum(process.memory_full_info().uss for process in processes if process.is_running()) / 1e6
 
 
 @contextmanager
 def serving(bundle: Path, folder: Path, *words: object) -> Iterator[Server]:
-    """Start it at a free port, and stop it by SIGTERM, which must end with exit code 0.
+    """Start the service at a free port, and stop it by SIGTERM, which must end with exit code 0.
 
     Args:
-        bundle: to serve.
-        folder: for the audit log and what the process prints.
+        bundle: bundle to serve.
+        folder: folder of the audit log and of the output of the process.
         words: further options.
     """
     port = free_port()
@@ -79,8 +79,8 @@ def _wait(running: subprocess.Popen[bytes], port: int) -> None:
 
 
 def free_port() -> int:
-    """One that nobody listens at."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
+    """Return a free local port."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
     return port

@@ -1,4 +1,4 @@
-"""Twenty thousand mixed requests: scores as `polyclinic score` gives them, no 500, and memory that does not grow."""
+"""Twenty thousand mixed requests: the same scores as `polyclinic score`, no 500, and constant memory."""
 
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -25,16 +25,16 @@ LARGEST_GAP, LARGEST_BODY = 1e-6, 1 << 20
 
 @dataclass(kw_only=True)
 class _Tally:
-    """Answers that were not what they should be, and how far scores were apart at most."""
+    """Counts and messages of unexpected answers, and the largest difference of scores."""
 
     wrong: int = 0
     errors: int = 0
     gap: float = 0.0
-    told: set[str] = field(default_factory=set)
+    messages: set[str] = field(default_factory=set)
 
 
 def measure() -> list[Figure]:
-    """Send them, a fifth of them bad, from eight clients at a time."""
+    """Send the requests, a fifth of them bad, from eight clients at a time."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         bundle = exported(folder / "bundle")
@@ -46,8 +46,8 @@ def measure() -> list[Figure]:
             before = server.megabytes()
             _send(server.address, good, bad, REQUESTS - WARM, tally)
             after = server.megabytes()
-    for one in sorted(tally.told):
-        Console().print(one, markup=False)
+    for message in sorted(tally.messages):
+        Console().print(message, markup=False)
     Console().print(f"memory {before:.0f} MB after {WARM} requests, {after:.0f} MB after {REQUESTS}")
     of = f"of {REQUESTS}"
     return [
@@ -59,9 +59,9 @@ def measure() -> list[Figure]:
 
 
 def _small(made: list[Request]) -> list[Request]:
-    """Those that cost no seconds each: bombs and endless streams have a benchmark of their own."""
-    kept = [one for one in made if isinstance(one.body, bytes) and len(one.body) < LARGEST_BODY]
-    return [one for one in kept if "bomb" not in one.name and "nested" not in one.name]
+    """Return the attacks that do not take seconds each: bombs and endless streams have a separate benchmark."""
+    small = [request for request in made if isinstance(request.body, bytes) and len(request.body) < LARGEST_BODY]
+    return [request for request in small if "bomb" not in request.name and "nested" not in request.name]
 
 
 def _send(address: str, good: list[Sent], bad: list[Request], count: int, tally: _Tally) -> None:
@@ -70,35 +70,35 @@ def _send(address: str, good: list[Sent], bad: list[Request], count: int, tally:
     turns = [kind[rng.integers(len(kind))] for kind in kinds]
     shares = [list(islice(turns, start, None, CLIENTS)) for start in range(CLIENTS)]
     with ThreadPoolExecutor(CLIENTS) as pool:
-        for told in track(pool.map(lambda share: _client(address, share), shares), total=CLIENTS, transient=True):
-            tally.wrong += told.wrong
-            tally.errors += told.errors
-            tally.gap = max(tally.gap, told.gap)
-            tally.told |= told.told
+        for part in track(pool.map(lambda share: _client(address, share), shares), total=CLIENTS, transient=True):
+            tally.wrong += part.wrong
+            tally.errors += part.errors
+            tally.gap = max(tally.gap, part.gap)
+            tally.messages |= part.messages
 
 
 def _client(address: str, share: list[Sent | Request]) -> _Tally:
     client, tally = Client(address, TOKEN), _Tally()
-    for one in share:
-        request = one.request if isinstance(one, Sent) else one
+    for entry in share:
+        request = entry.request if isinstance(entry, Sent) else entry
         status, content = client.send(request)
         if status >= 500 or status == 0:
             tally.errors += 1
-            tally.told.add(f"{request.name}: status {status}")
-        if isinstance(one, Sent):
-            _compare(one, status, content, tally)
+            tally.messages.add(f"{request.name}: status {status}")
+        if isinstance(entry, Sent):
+            _compare(entry, status, content, tally)
         elif not 400 <= status < 500:
             tally.wrong += 1
-            tally.told.add(f"{request.name}: status {status}")
+            tally.messages.add(f"{request.name}: status {status}")
     return tally
 
 
-def _compare(one: Sent, status: int, content: Any, tally: _Tally) -> None:
+def _compare(sent: Sent, status: int, content: Any, tally: _Tally) -> None:
     scores = {found["name"]: found["score"] for found in content["findings"]} if status == 200 else {}
-    if set(scores) != set(one.expected):
+    if set(scores) != set(sent.expected):
         tally.wrong += 1
-        tally.told.add(f"{one.request.name}: status {status}")
+        tally.messages.add(f"{sent.request.name}: status {status}")
         return
-    gap = max(abs(scores[name] - expected) for name, expected in one.expected.items())
+    gap = max(abs(scores[name] - expected) for name, expected in sent.expected.items())
     tally.gap = max(tally.gap, gap)
     tally.wrong += gap > LARGEST_GAP

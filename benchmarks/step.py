@@ -1,7 +1,7 @@
-"""Training through `fit`: studies per second, and the share of a step that is not the model's.
+"""Training through `fit`: studies per second, and the share of a step outside the model.
 
-The model's share is what ``training_step``, ``backward`` and the optimizer step take; the rest is waiting for data,
-the trainer and logging.
+Inside the model are ``training_step``, ``backward`` and the optimizer step; the rest is waiting for data, the trainer
+and logging.
 """
 
 import tempfile
@@ -23,7 +23,7 @@ COMMAND = "python -m benchmarks step"
 
 
 class Clock(Callback):
-    """Adds up the time between a batch's arrival and the end of its optimizer step."""
+    """Sums the time from the arrival of a batch to the end of its optimizer step."""
 
     def __init__(self) -> None:
         self.inside = 0.0
@@ -31,27 +31,27 @@ class Clock(Callback):
         self._started = self.first = self.last = 0.0
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Forget the epochs in which workers start and files are first mapped."""
+        """Discard the epochs in which workers start and files are first mapped."""
         if trainer.current_epoch == WARM_EPOCHS:
             self.inside, self.studies, self.first = 0.0, 0, time.perf_counter()
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """A batch has arrived."""
+        """Start the clock when a batch arrives."""
         self._started = time.perf_counter()
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Its step is done."""
+        """Stop the clock after its optimizer step."""
         self.last = time.perf_counter()
         self.inside += self.last - self._started
         self.studies += len(batch)
 
 
 def measure() -> list[Figure]:
-    """Train the phantom experiment for a few epochs, validation off, studies and threads as in the demo."""
+    """Train the phantom experiment for a few epochs without validation, on as many studies as the demo."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         cohort = Path(folder) / "cohort"

@@ -1,10 +1,10 @@
-"""What `polyclinic fit` adds to a training step, over a plain loop on the same encoders, batches and objective.
+"""Overhead of a training step of `polyclinic fit` over a plain loop on the same encoders, batches and objective.
 
 Both train the pairwise baseline of the phantom cohort from prepared items, in one process and one thread, in turns:
-after every step of `fit` comes one of the loop on the same studies, so that whatever slows the machine slows both.
-Compared are sums over ten steps, one of which Lightning logs; the median over all such pairs counts. `fit` is the real
-command with its defaults: MLflow, checkpoints, quarantine. The first step of an epoch, which starts the loader in both,
-is left out, and what the tracking's own thread works meanwhile is counted by `tracking`.
+each step of `fit` is followed by one of the loop on the same studies, so that other load slows both alike. Sums over
+ten steps, one of which Lightning logs, are compared; the median over all such pairs counts. `fit` is the real command
+with its defaults: MLflow, checkpoints, quarantine. The first step of an epoch, which starts the loader in both, is left
+out. The work of the tracking thread is measured by `tracking`.
 """
 
 import tempfile
@@ -30,7 +30,7 @@ CONFIG = Path("experiments/phantom/clip.yaml")
 
 
 class Turns(Callback):
-    """After each step of the fit, takes one of the plain loop; keeps the seconds of both."""
+    """Runs a step of the plain loop after each step of the fit, and stores the seconds of both."""
 
     pairs: list[tuple[float, float]] = []  # noqa: RUF012 - the command line builds this object; its readings are here
 
@@ -40,7 +40,7 @@ class Turns(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """A step is done: its logging is counted with the next one."""
+        """Time the finished step; its logging counts towards the next one."""
         seconds = time.perf_counter() - self._resumed
         other = next(self._loop)
         if batch_idx:
@@ -49,7 +49,7 @@ class Turns(Callback):
 
 
 def measure() -> list[Figure]:
-    """Ten steps of `fit` beside the same ten of the loop, over and over."""
+    """Compare ten steps of `fit` with the same ten of the loop, repeatedly."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
@@ -89,7 +89,7 @@ def _fit(folder: Path) -> None:
 
 
 def _loop(folder: Path) -> Iterator[float]:
-    """Seconds of each step as one would write it by hand."""
+    """Yield the seconds of each step of a hand-written training loop."""
     config = load_yaml(CONFIG.read_bytes(), name=CONFIG.name)
     built = build({"model": config["model"], "data": config["data"] | _data(folder)})
     built.data.setup("fit")

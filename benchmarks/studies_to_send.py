@@ -1,4 +1,4 @@
-"""Studies of the demo as requests, with what `polyclinic score` says of the same files."""
+"""Studies of the demo as requests, with the scores of `polyclinic score` for the same files."""
 
 import csv
 import json
@@ -16,21 +16,21 @@ QUERY = ("xray", "ecg", "tabular", "audio")
 
 @dataclass(frozen=True, kw_only=True)
 class Sent:
-    """A request, and the scores by finding that the command gave."""
+    """A request, and the expected scores of the command by finding."""
 
     request: Request
     expected: dict[str, float]
 
 
 def complete_studies(cohort: Path, names: tuple[str, ...], count: int) -> list[dict[str, Path]]:
-    """Files of the first test studies that have all of some modalities."""
+    """Return the files of the first test studies that have all of several modalities."""
     with (cohort / "cohort.csv").open(encoding="utf-8") as table:
         rows = [row for row in csv.DictReader(table) if row["split"] == "test" and all(row[name] for name in names)]
     return [{name: cohort / row[name] for name in names} for row in rows[:count]]
 
 
 def as_request(files: dict[str, Path], name: str = "study") -> Request:
-    """One study's files as a form."""
+    """Return a request with the files of a study as a form."""
     parts = []
     for modality, path in files.items():
         parts += [part(modality, each.name, each.read_bytes()) for each in (path, *companions(path))]
@@ -38,14 +38,14 @@ def as_request(files: dict[str, Path], name: str = "study") -> Request:
 
 
 def with_expected(bundle: Path, cohort: Path, folder: Path, count: int, seed: int) -> list[Sent]:
-    """Studies with random subsets of their modalities, and what the command says of them.
+    """Return studies with random subsets of their modalities, and the scores of the command.
 
     Args:
-        bundle: that scores.
+        bundle: bundle that scores.
         cohort: folder of the demo's cohort.
-        folder: for the smaller cohort.
-        count: of studies.
-        seed: of the subsets.
+        folder: folder of the smaller cohort.
+        count: number of studies.
+        seed: seed of the subsets.
     """
     rng = np.random.default_rng(seed)
     studies = complete_studies(cohort, QUERY, count)
@@ -54,8 +54,8 @@ def with_expected(bundle: Path, cohort: Path, folder: Path, count: int, seed: in
     ]
     scores = _command(bundle, cohort, folder, shown)
     return [
-        Sent(request=as_request(files, f"study {place}"), expected=told)
-        for place, (files, told) in enumerate(zip(shown, scores, strict=True))
+        Sent(request=as_request(files, f"study {place}"), expected=expected)
+        for place, (files, expected) in enumerate(zip(shown, scores, strict=True))
     ]
 
 
@@ -74,10 +74,10 @@ def _command(bundle: Path, cohort: Path, folder: Path, shown: list[dict[str, Pat
     out = folder / "scores.json"
     if polyclinic(["score", str(bundle), "--cohort", str(folder / "cohort.yaml"), "--json", str(out)]):
         raise RuntimeError("polyclinic score failed; see above")
-    told: list[dict[str, Any]] = json.loads(out.read_text(encoding="utf-8"))["studies"]
-    return [{one["name"]: one["score"] for one in study["findings"]} for study in told]
+    scored: list[dict[str, Any]] = json.loads(out.read_text(encoding="utf-8"))["studies"]
+    return [{finding["name"]: finding["score"] for finding in study["findings"]} for study in scored]
 
 
 def companions(path: Path) -> list[Path]:
-    """Files that go with one."""
+    """Return the files that belong to a source."""
     return [path.with_suffix(".dat")] if path.suffix == ".hea" else []

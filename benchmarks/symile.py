@@ -1,6 +1,6 @@
-"""Symile with all negatives: time and memory of a forward and backward pass beside the published algorithm.
+"""Symile with all negatives: time and memory of a forward and backward pass, against the published algorithm.
 
-Each side is measured in a process of its own, so that neither leaves memory or threads to the other.
+Each side is measured in a separate process, so that neither inherits memory or threads from the other.
 """
 
 import json
@@ -26,7 +26,7 @@ REPEATS = {256: 5, 280: 1, 1024: 1}
 
 
 def measure() -> list[Figure]:
-    """Two sizes beside the published algorithm, a larger one alone, and the share of the matrix-product rate."""
+    """Measure two sizes against the published algorithm, a larger one alone, and the share of the matmul rate."""
     largest = _in_a_process("tiled", 1024, 256)
     small, large = ({kind: _in_a_process(kind, *size) for kind in RUNS} for size in ((256, 512), (280, 8192)))
     figures = [
@@ -37,7 +37,7 @@ def measure() -> list[Figure]:
         ("symile.matmul_share", small["tiled"]["matmul_share"], "", 0.5, False),
         ("symile.matmul_share_280x8192", large["tiled"]["matmul_share"], "", 0.5, False),
     ]
-    told = [
+    reported = [
         (f"symile.{kind}_{what}_{name}", run[what], unit, None, False)
         for name, runs in (("256x512", small), ("280x8192", large), ("1024x256", {"tiled": largest}))
         for kind, run in runs.items()
@@ -45,7 +45,7 @@ def measure() -> list[Figure]:
     ]
     return [
         Figure(name=name, value=value, unit=unit, goal=goal, at_most=at_most, command=COMMAND)
-        for name, value, unit, goal, at_most in (*figures, *told)
+        for name, value, unit, goal, at_most in (*figures, *reported)
     ]
 
 
@@ -53,7 +53,7 @@ def _in_a_process(kind: str, rows: int, width: int) -> dict[str, float]:
     command = [sys.executable, "-m", "benchmarks.symile", kind, str(rows), str(width)]
     finished = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if finished.returncode:
-        # Above all for want of memory: 280 x 8192 took the published algorithm 23 GB.
+        # Most likely out of memory: 280 x 8192 took the published algorithm 23 GB.
         return {"seconds": float("nan"), "mb": float("nan")}
     measured: dict[str, float] = json.loads(finished.stdout)
     return measured
@@ -66,7 +66,7 @@ def _tiled(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
 
 
 def _published(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    """On normalised embeddings with the same scale, so that both compute the same number."""
+    """Return the published loss on normalised embeddings with the same scale, so that both losses are equal."""
     scale = torch.nn.Parameter(torch.tensor(SCALE / x.shape[1]))
     return published_symile(*(value / value.square().mean(1, keepdim=True).sqrt() for value in (x, y, z)), scale)
 
@@ -75,7 +75,7 @@ RUNS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {"tiled": _tiled, 
 
 
 def _measure_here(kind: str, rows: int, width: int) -> dict[str, float]:
-    """One size, after a small pass that loads what is loaded once."""
+    """Measure one size, after a small warm-up pass."""
     _pass(kind, rows=8, width=16)
     before = _forget_peak_mb()
     seconds = statistics.median(_pass(kind, rows=rows, width=width) for _ in range(REPEATS[rows]))
@@ -93,7 +93,7 @@ def _pass(kind: str, *, rows: int, width: int) -> float:
 
 
 def _matmul_rate() -> float:
-    """Operations per second of the best of ten products of two 2048 x 2048 matrices."""
+    """Return the operations per second of the fastest of ten products of two 2048 x 2048 matrices."""
     matrix = torch.randn(2048, 2048)
     times = []
     for _ in range(10):
@@ -104,7 +104,7 @@ def _matmul_rate() -> float:
 
 
 def _forget_peak_mb() -> float:
-    """Start the peak of this process's memory anew from what it uses now (Linux: proc(5), clear_refs)."""
+    """Reset the peak memory of this process to its current use (Linux: proc(5), clear_refs)."""
     Path("/proc/self/clear_refs").write_text("5")
     return _peak_mb()
 

@@ -1,10 +1,10 @@
-"""What tracking costs a run of 1,000 steps with a run in SQLite.
+"""Cost of tracking for a run of 1,000 steps, with MLflow in SQLite.
 
-Counted is all that is the tracking's: the seconds that the training thread spends in the logger, from opening the run
-to its end, and the processor time of the thread that sends, every second of which may hold up the other. Beside it the
-same by the clock, against fits without any logger, in turns: steps of a few milliseconds differ from run to run by more
-than the tracking takes. Three metrics are logged, every fiftieth step as Lightning does unless told otherwise, and
-every step. The database has its tables already: making them takes a second, once.
+The cost is the time that the training thread spends in the logger, from opening the run to its end, plus the processor
+time of the sending thread, which may delay the other. Wall-clock time against fits without a logger is reported as
+well, in turns: steps of a few milliseconds vary between runs by more than the cost of tracking. Three metrics are
+logged, every fiftieth step as is Lightning's default, and every step. The tables of the database exist already: making
+them takes a second, once.
 """
 
 import sqlite3
@@ -33,25 +33,25 @@ class _Layers(L.LightningModule):
         self.layers = torch.nn.Sequential(*(torch.nn.Linear(WIDTH, WIDTH) for _ in range(4)))
 
     def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
-        """Three metrics, as a contrastive step has them."""
+        """Log three metrics, as a contrastive step does."""
         loss: torch.Tensor = (self.layers(batch[0]) - batch[0]).square().mean()
         self.log_dict({"train/loss": loss, "train/scale": loss + 1, "train/negatives": loss + 2})
         return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Plain descent."""
+        """Use plain gradient descent."""
         return torch.optim.SGD(self.parameters(), lr=1e-3)
 
 
 class _Timed(RunLogger):
-    """Counts the seconds that its caller's thread spends in it, and those that the sending thread works."""
+    """Counts the seconds that the calling thread spends in the logger."""
 
     def __init__(self, out: Path) -> None:
         super().__init__(out=out)
         self.seconds, self._inside = 0.0, False
 
     def __getattribute__(self, name: str) -> Any:
-        """Every public method and property, but for calls from within."""
+        """Time every public method and property, except for nested calls."""
         if name.startswith("_") or name in ("seconds", "works"):
             return super().__getattribute__(name)
         found = self._counted(lambda: super(_Timed, self).__getattribute__(name))
@@ -70,7 +70,7 @@ class _Timed(RunLogger):
 
 
 class _Sending:
-    """Counts the processor time of the thread that sends, while this is open."""
+    """Context that counts the processor time of the sending thread."""
 
     def __enter__(self) -> "_Sending":
         self.seconds, self._work = 0.0, Outbox._work
@@ -87,7 +87,7 @@ class _Sending:
 
 
 def measure() -> list[Figure]:
-    """Count the tracking's own time; time fits in turns; then single calls while the database is locked."""
+    """Count the time of tracking, time fits in turns, then single calls while the database is locked."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         out = Path(name)
@@ -104,7 +104,7 @@ def measure() -> list[Figure]:
 
 
 def _share(out: Path, *, every: int) -> float:
-    """The tracking's seconds over those of the rest of the fit."""
+    """Return the ratio of tracking time to the rest of the fit."""
     logger = _Timed(out)
     with _Sending() as sending:
         seconds = _fit(logger, every=every)

@@ -1,4 +1,4 @@
-"""`ViTMAEForPreTraining` of transformers with our weights and masks, as the reference of the image path."""
+"""Comparison of the image path with `ViTMAEForPreTraining` of transformers, with our weights and masks."""
 
 from typing import NamedTuple
 
@@ -33,14 +33,14 @@ _PROJECTIONS = ("q_proj", "k_proj", "v_proj")
 
 
 class Gap(NamedTuple):
-    """Largest differences: of the loss, and of each parameter's gradient, by our name."""
+    """Differences of the loss, and of the gradient of each parameter (largest element), by our name."""
 
     loss: float
     gradients: dict[str, float]
 
 
 def gap(*, normalised: bool = True, seed: int = 0) -> Gap:
-    """Loss and gradients of both, with the same weights, images and masks, in float32."""
+    """Compare loss and gradients of both, with the same weights, images and masks, in float32."""
     torch.manual_seed(seed)
     task = masked_task(normalised=normalised)
     images = torch.randn(STUDIES, 1, SIZE, SIZE)
@@ -56,15 +56,15 @@ def gap(*, normalised: bool = True, seed: int = 0) -> Gap:
     # Patches of low noise stay visible.
     theirs = reference(images, noise=hidden["xray"][:, 1:].float()).loss
     theirs.backward()
-    expected = translated({name: one.grad for name, one in reference.named_parameters() if one.requires_grad})
-    ours = {name: one.grad for name, one in task.named_parameters()}
+    expected = translated({name: value.grad for name, value in reference.named_parameters() if value.requires_grad})
+    ours = {name: value.grad for name, value in task.named_parameters()}
     assert ours.keys() == expected.keys()
     largest = {name: float((ours[name] - expected[name]).abs().max()) for name in ours}
     return Gap(loss=float((loss - theirs).detach().abs()), gradients=largest)
 
 
 def masked_task(*, normalised: bool) -> MaskedPretraining:
-    """Our side: a class token ahead of the patches, as theirs has."""
+    """Build our task, with a class token before the patches, as the reference has."""
     tokenizer = PatchTokenizer(size=SIZE, patch=PATCH, width=WIDTH, class_token=True, normalised_targets=normalised)
     encoder = TransformerEncoder(tokenizer=tokenizer, trunk=Transformer(width=WIDTH, depth=DEPTH, heads=HEADS))
     plugin = XRay(size=SIZE, patch=PATCH)
@@ -75,7 +75,7 @@ def masked_task(*, normalised: bool) -> MaskedPretraining:
 
 
 def published(task: MaskedPretraining, *, normalised: bool) -> ViTMAEForPreTraining:
-    """Their side, with our weights and positions."""
+    """Build the reference model with our weights and positions."""
     config = ViTMAEConfig(
         hidden_size=WIDTH, num_hidden_layers=DEPTH, num_attention_heads=HEADS, intermediate_size=4 * WIDTH,
         image_size=SIZE, patch_size=PATCH, num_channels=1, decoder_hidden_size=WIDTH // 2,
@@ -95,7 +95,7 @@ def published(task: MaskedPretraining, *, normalised: bool) -> ViTMAEForPreTrain
 
 
 def our_name(theirs: str) -> tuple[str, int | None]:
-    """Our name of their parameter, and which third of it, as query, key and value are one matrix of ours."""
+    """Return our name of a reference parameter, and its third, as query, key and value are one matrix of ours."""
     name = theirs
     for old, new in _NAMES.items():
         name = name.replace(old, new)
@@ -106,7 +106,7 @@ def our_name(theirs: str) -> tuple[str, int | None]:
 
 
 def translated(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Their tensors under our names."""
+    """Return the tensors of the reference under our names."""
     parts: dict[str, dict[int, Tensor]] = {}
     for name, value in theirs.items():
         ours, part = our_name(name)

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 import yaml
 from benchmarks.published_symile import published_symile
+from experiments.runner import run_command
 from experiments.symile_mimic import run
 from experiments.symile_mimic.arrays import Arrays
 from experiments.symile_mimic.encoders import LabsEncoder, ResNetEncoder
@@ -51,13 +52,13 @@ def test_one_command_leads_from_the_release_to_accuracy_among_ten(
     assert run.main([str(released), "--out", "out", *SMALL, "--trainer.max_epochs", "2"]) == 0
     report = json.loads(Path("out/report.json").read_text())["symile"]
     for split, queries in (("val", 10), ("test", 11)):
-        told = report[split]
-        assert (told["queries"], told["left_out"], told["given"]["candidates"]) == (queries, 0, 10.0)
-        assert told["query"] == ["ecg", "tabular"]
-        assert told["given"]["recall"]["1"]["value"] == pytest.approx(_counted(Path(report["checkpoint"]), split))
+        record = report[split]
+        assert (record["queries"], record["left_out"], record["given"]["candidates"]) == (queries, 0, 10.0)
+        assert record["query"] == ["ecg", "tabular"]
+        assert record["given"]["recall"]["1"]["value"] == pytest.approx(_counted(Path(report["checkpoint"]), split))
     assert Path(report["checkpoint"]).name == "best.ckpt"
     assert Path(report["checkpoint"]).with_name("last.ckpt").is_file()
-    with pytest.raises(SystemExit, match="of another folder than elsewhere; remove it, or set `--out`"):
+    with pytest.raises(SystemExit, match="from another folder than elsewhere; remove it, or set `--out`"):
         run.main(["elsewhere", "--out", "out"])
 
 
@@ -128,7 +129,7 @@ class _Published(nn.Module):
 def _task_and_batch(released: Path, tmp_path: Path) -> tuple[Any, Batch]:
     config = load_yaml((FOLDER / "symile.yaml").read_bytes(), name="symile.yaml")
     if not (tmp_path / "cohort").exists():
-        run.run("cohort", "build", "symile-mimic-published", "--root", released, "--out", tmp_path / "cohort")
+        run_command("cohort", "build", "symile-mimic-published", "--root", released, "--out", tmp_path / "cohort")
     config["data"] |= {"cohort": str(tmp_path / "cohort" / "cohort.yaml"), "batch_size": BATCH, "num_workers": 0}
     for name, shape in (("xray", [3, SIDE, SIDE]), ("ecg", [1, SAMPLES, 12])):
         config["data"]["modalities"][name]["init_args"]["shape"] = shape
@@ -190,7 +191,7 @@ def test_a_row_is_read_as_it_lies(tmp_path: Path) -> None:
     assert modality.read(written).std() > 0.3
 
 
-def test_what_cannot_be_read_is_told_without_its_place(tmp_path: Path) -> None:
+def test_what_cannot_be_read_is_reported_without_its_place(tmp_path: Path) -> None:
     np.save(tmp_path / "good.npy", np.zeros((2, 3), dtype=np.float32))
     np.save(tmp_path / "nan.npy", np.array([[1.0, np.nan, 2.0]]))
     np.save(tmp_path / "texts.npy", np.array([["a", "b", "c"]]))

@@ -99,3 +99,14 @@ def test_readme_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_readme_names_only_commands_that_exist() -> None:
     named = set(re.findall(r"polyclinic (\w+)", (ROOT / "README.md").read_text())) - {"in"}
     assert named <= set(COMMANDS)
+
+
+def test_folders_of_tests_mirror_the_source() -> None:
+    tested = ROOT / "tests" / "platform"
+    for folder in (path for path in tested.rglob("*") if path.is_dir() and path.name != "__pycache__"):
+        assert (ROOT / "platform" / "polyclinic" / folder.relative_to(tested)).is_dir(), folder
+
+
+def test_helpers_of_tests_are_in_support() -> None:
+    loose = {path.name for path in (ROOT / "tests").glob("*.py")} - {"conftest.py"}
+    assert all(name.startswith("test_") for name in loose), loose

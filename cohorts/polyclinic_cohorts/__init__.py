@@ -1,1 +1,1 @@
-"""Builders of cohorts from public data sets, one file each, registered under ``polyclinic.cohorts``."""
+"""Cohort builders for public data sets, registered under the entry-point group ``polyclinic.cohorts``."""

@@ -1,4 +1,4 @@
-"""CheXpert 1.0 (Irvin et al. 2019), small or full: chest radiographs with findings of reports and of radiologists."""
+"""CheXpert 1.0 (Irvin et al. 2019), small or full: chest radiographs with findings from reports and radiologists."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -13,30 +13,31 @@ _ROWS = {
     **finding_columns(),
 }  # fmt: skip
 _TEST = "groundtruth.csv"
-# Tables name files from the folder above: CheXpert-v1.0-small/train/patient00001/study1/view1_frontal.jpg
-_ABOVE = "'^/?[^/]*/'"
+# Paths in the tables start with the name of the data set: CheXpert-v1.0-small/train/patient00001/...
+_PARENT = "'^/?[^/]*/'"
 
 
 class CheXpert(CohortBuilder):
     """CheXpert: frontal radiographs with fourteen findings, train and valid as published, and the test set if present.
 
-    With ``valid`` as ``val`` the published validation set selects, and the 500 studies of the test set test where
-    ``groundtruth.csv`` lies up to three levels below the root, with their images in ``test`` beside ``train``. With
-    ``valid`` as ``test``, as in most papers before the test set was published, the validation set tests, a tenth of the
-    training patients select, chosen by a hash, and the test set is not used. A row is a study with its one preferred
-    image (the first of ``views``, then the first by name), unless ``unit`` is ``image``.
+    With ``valid`` set to ``val``, the published validation set is the validation split, and the 500 studies of the
+    test set are the test split if ``groundtruth.csv`` is found up to three levels below the root, with images in
+    ``test`` beside ``train``. With ``valid`` set to ``test``, as in most papers before the test set was published, the
+    validation set is the test split, a tenth of the training patients, chosen by a hash, is the validation split, and
+    the test set is not used. A row is a study with its preferred image (the first of ``views``, then the first by
+    name), unless ``unit`` is ``image``.
 
     Args:
-        unit: what a row is, ``study`` or ``image``; images of one study share its findings.
-        views: to use, the preferred one first: ``PA``, ``AP``, ``LL`` and ``RL`` as the tables have them, ``frontal``
-            where they do not tell, ``lateral``.
-        valid: what the published validation set is used as, ``val`` or ``test``.
-        seed: of the hash that chooses who selects, with ``valid`` as ``test``.
+        unit: unit of a row, ``study`` or ``image``; images of a study share its findings.
+        views: views to use, in order of preference: ``PA``, ``AP``, ``LL`` and ``RL`` as in the tables, ``frontal``
+            where they do not specify the projection, or ``lateral``.
+        valid: use of the published validation set, ``val`` or ``test``.
+        seed: seed of the hash that chooses the validation patients, with ``valid`` set to ``test``.
     """
 
     unverified = (
         "valid.csv is taken to have the columns and codes of train.csv",
-        "an age of 0 is taken for unknown, as CheXpert is of adults",
+        "an age of 0 is taken for unknown, as CheXpert contains only adults",
         "images of the test set are taken to be named view1_frontal.jpg",
     )
 
@@ -51,7 +52,7 @@ class CheXpert(CohortBuilder):
         self.unit, self.views, self.valid, self.seed = unit, views, valid, seed
 
     def build(self, root: DataRoot, flow: Flow) -> Built:
-        """One study per study or image of the wanted views."""
+        """Build one row per study, or per image, of the wanted views."""
         data = root.folder("valid.csv", setting="--root")
         published = [_create_rows(data, "train"), _create_rows(data, "valid")]
         if test := self.valid == "val" and bool(root.folders(_TEST)):
@@ -61,7 +62,7 @@ class CheXpert(CohortBuilder):
             CREATE TABLE studies AS
             WITH named AS (
                 SELECT *, regexp_extract(file, '(patient[0-9]+)/', 1) AS patient_id,
-                    replace(regexp_replace(regexp_replace(file, {_ABOVE}, ''), '[.][^.]*$', ''), '/', '_') AS image
+                    replace(regexp_replace(regexp_replace(file, {_PARENT}, ''), '[.][^.]*$', ''), '/', '_') AS image
                 FROM ({rows})
             ), placed AS (SELECT *, regexp_replace(image, '_view.*$', '') AS study FROM named)
             SELECT {self.unit} AS study_id, patient_id, {self._split()} AS split, official_split, study, image,
@@ -90,21 +91,21 @@ class CheXpert(CohortBuilder):
         return f"CASE official_split WHEN 'valid' THEN 'test' ELSE {selecting} END"
 
     def _notes(self, test: bool) -> tuple[str, ...]:
-        used = f"{_TEST} tests" if test else "the published test set is not used"
+        used = f"{_TEST} is the test split" if test else "the published test set is not used"
         return (
             f"the published validation set is used as {self.valid}; {used}",
-            "findings of train.csv were taken from reports by a labeller, those of valid.csv and the test set were "
-            "marked by radiologists",
-            "in train.csv No Finding is 1 or blank, never 0: where blank cells are left out it has no negatives",
+            "findings of train.csv were extracted from reports by a labeller, those of valid.csv and the test set were "
+            "labelled by radiologists",
+            "in train.csv No Finding is 1 or blank, never 0: if blank cells are omitted, it has no negatives",
         )
 
 
 def _create_rows(data: DataRoot, name: Literal["train", "valid"]) -> str:
-    """A view of one table, with paths from the folder that holds it; its name."""
+    """Create a view of one table, with paths relative to its folder, and return the name of the view."""
     data.view(f"{name}_rows", f"{name}.csv", _ROWS)
     data.connection.execute(f"""
         CREATE VIEW {name}_images AS SELECT '{name}' AS official_split,
-            regexp_replace("Path", {_ABOVE}, '') AS file, "Sex" AS sex, "Age" AS age, {finding_names()},
+            regexp_replace("Path", {_PARENT}, '') AS file, "Sex" AS sex, "Age" AS age, {finding_names()},
             CASE "Frontal/Lateral" WHEN 'Lateral' THEN 'lateral' WHEN 'Frontal' THEN coalesce("AP/PA", 'frontal') END
                 AS view
         FROM {name}_rows
@@ -113,11 +114,11 @@ def _create_rows(data: DataRoot, name: Literal["train", "valid"]) -> str:
 
 
 def _create_test(folder: DataRoot) -> str:
-    """A view of the test set, whose table names studies; sex, age and view are not known."""
+    """Create a view of the test set, whose table has studies without sex, age and view, and return its name."""
     folder.view("test_rows", _TEST, {"Study": "VARCHAR", **finding_columns()})
     folder.connection.execute(f"""
         CREATE VIEW test_images AS SELECT 'test' AS official_split, 'frontal' AS view, {finding_names()},
-            regexp_replace(rtrim("Study", '/'), {_ABOVE}, '') || '/view1_frontal.jpg' AS file
+            regexp_replace(rtrim("Study", '/'), {_PARENT}, '') || '/view1_frontal.jpg' AS file
         FROM test_rows
     """)
     return "test_images"

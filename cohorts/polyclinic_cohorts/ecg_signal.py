@@ -1,4 +1,4 @@
-"""Whether the samples of a WFDB record can be used, looked at fast enough for hundreds of thousands of records."""
+"""Fast check of the samples of WFDB records, for hundreds of thousands of records."""
 
 import re
 import warnings
@@ -22,8 +22,8 @@ _SIGNAL = re.compile(
 )
 
 
-class _Plain(NamedTuple):
-    """What the header of a record says whose leads lie interleaved in one file of 16-bit numbers."""
+class _PlainHeader(NamedTuple):
+    """Header of a record whose leads are interleaved in one file of 16-bit integers."""
 
     file: str
     samples: int
@@ -32,69 +32,70 @@ class _Plain(NamedTuple):
 
 
 def usable_signal(path: Path) -> str:
-    """Why the samples of a record cannot be used: empty, or the first of the reasons of this module that holds.
+    """Return the first reason of this module why the samples of a record cannot be used; empty if they can.
 
-    Zero means 0 mV. A record whose signal file is missing or cut short cannot be read; what is
-    longer than the header declares is read as far as it declares, as wfdb does.
+    Zero means 0 mV. A record is unreadable if its signal file is missing or truncated; samples beyond the length in
+    the header are ignored, as in wfdb.
 
     Args:
-        path: the ``.hea`` file; its signal file lies beside it.
+        path: ``.hea`` file, with the signal file beside it.
     """
     try:
-        plain = _plain(path.read_text(encoding="latin-1"))
-        if plain is not None:
-            content = path.with_name(plain.file).read_bytes()
+        header = _parse_plain(path.read_text(encoding="latin-1"))
+        if header is not None:
+            content = path.with_name(header.file).read_bytes()
     except OSError:
         return UNREADABLE
-    if plain is None:
+    if header is None:
         return _verdict_by_wfdb(path)
-    size = plain.samples * len(plain.baselines)
+    size = header.samples * len(header.baselines)
     if len(content) < 2 * size:
         return UNREADABLE
-    return _verdict(np.frombuffer(content, "<i2", count=size).reshape(plain.samples, -1), plain)
+    return _verdict(np.frombuffer(content, "<i2", count=size).reshape(header.samples, -1), header)
 
 
-def _plain(header: str) -> _Plain | None:
-    """None where only wfdb knows how to read the record."""
-    lines = [line for line in header.splitlines() if line.strip() and not line.startswith("#")]
+def _parse_plain(text: str) -> _PlainHeader | None:
+    """Parse a header; return None if the record is not plain, and must be read by wfdb."""
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     record = _RECORD.match(lines[0]) if lines else None
     signals = [_SIGNAL.match(line) for line in lines[1:]]
-    found = [signal for signal in signals if signal is not None]
-    if record is None or len(found) != len(signals) or len({signal["file"] for signal in found}) != 1:
+    plain = [signal for signal in signals if signal is not None]
+    if record is None or len(plain) != len(signals) or len({signal["file"] for signal in plain}) != 1:
         return None
-    if int(record["signals"]) != len(found) or int(record["samples"]) == 0:
+    if int(record["signals"]) != len(plain) or int(record["samples"]) == 0:
         return None
-    return _Plain(
-        file=found[0]["file"],
+    return _PlainHeader(
+        file=plain[0]["file"],
         samples=int(record["samples"]),
-        baselines=tuple(int(signal["baseline"] or signal["zero"]) for signal in found),
-        checksums=tuple(int(signal["checksum"]) for signal in found),
+        baselines=tuple(int(signal["baseline"] or signal["zero"]) for signal in plain),
+        checksums=tuple(int(signal["checksum"]) for signal in plain),
     )
 
 
-def _verdict(stored: Shaped[np.ndarray, "N leads"], plain: _Plain) -> str:
+def _verdict(stored: Shaped[np.ndarray, "N leads"], header: _PlainHeader) -> str:
     if stored.min() == _NOT_RECORDED:
         return NAN
-    # A lead that is zero begins with zero: the others need no second look.
+    # Testing the first sample skips the full comparison for nearly all leads that are not flat.
     flat = [
         bool(stored[0, lead] == baseline and (stored[:, lead] == baseline).all())
-        for lead, baseline in enumerate(plain.baselines)
+        for lead, baseline in enumerate(header.baselines)
     ]
+    # WFDB checksums are the sums of the samples modulo 2**16.
     sums = stored.sum(axis=0, dtype=np.int64)
-    if ((sums - np.array(plain.checksums)) % 65536).any():
+    if ((sums - np.array(header.checksums)) % 65536).any():
         return ALTERED
     return _zeros(flat)
 
 
 def _verdict_by_wfdb(path: Path) -> str:
     with warnings.catch_warnings():
-        # wfdb 4.3 uses parts of pandas that are deprecated.
+        # wfdb 4.3 uses deprecated parts of pandas.
         warnings.simplefilter("ignore")
         import wfdb  # noqa: PLC0415 - takes a second to load, and plain records do not need it
     try:
         values: Float[np.ndarray, "N leads"] = wfdb.rdrecord(str(path.with_suffix(""))).p_signal
     except Exception:
-        # A damaged header or file makes wfdb fail in many ways.
+        # Damaged files make wfdb raise exceptions of many types.
         return UNREADABLE
     if values.size == 0:
         return UNREADABLE

@@ -1,6 +1,6 @@
 """The fourteen findings of the CheXpert labeller (Irvin et al. 2019), which CheXpert and MIMIC-CXR share."""
 
-# Alphabetical, as MIMIC-CXR has them; CheXpert's own order differs, so that columns are taken by name alone.
+# In the alphabetical order of MIMIC-CXR; CheXpert orders them differently, so columns are selected by name.
 FINDINGS = (
     "Atelectasis",
     "Cardiomegaly",
@@ -20,10 +20,10 @@ FINDINGS = (
 
 
 def finding_columns() -> dict[str, str]:
-    """Each finding as a column to read: 1, 0, -1 for uncertain, or blank."""
+    """Return the column type of each finding, whose cells are 1, 0, -1 for uncertain, or blank."""
     return dict.fromkeys(FINDINGS, "DOUBLE")
 
 
 def finding_names(table: str = "") -> str:
-    """The findings as columns of a table, in SQL."""
+    """Return the findings as a SQL list of columns of a table."""
     return ", ".join(f'{table}{"." if table else ""}"{name}"' for name in FINDINGS)

@@ -1,4 +1,4 @@
-"""ICBHI 2017 respiratory sounds (Rocha et al. 2019): recordings of breathing with crackles and wheezes by cycle."""
+"""ICBHI 2017 respiratory sounds (Rocha et al. 2019): recordings with crackles and wheezes by breathing cycle."""
 
 from typing import Literal
 
@@ -15,7 +15,7 @@ _NAME = "^([0-9]+)_([^_]+)_(Tc|Al|Ar|Pl|Pr|Ll|Lr)_(sc|mc)_([^_]+)$"
 _PARTS = {"location": 3, "mode": 4, "device": 5}
 _TEST_SHARE = 0.4
 _BOTH_SIDES = "patient_id IN (SELECT patient_id FROM recordings GROUP BY patient_id HAVING count(DISTINCT side) > 1)"
-_LEFT_OUT = {
+_SHARED_EXCLUSIONS = {
     "test": ("training recordings of patients who also test", f"side = 'train' AND {_BOTH_SIDES}"),
     "train": ("test recordings of patients who are also trained on", f"side = 'test' AND {_BOTH_SIDES}"),
     "exclude": ("patients of both sides", _BOTH_SIDES),
@@ -25,21 +25,22 @@ _LEFT_OUT = {
 class ICBHI(CohortBuilder):
     """ICBHI 2017: recordings with their crackles and wheezes, the patient's diagnosis, and the split of the challenge.
 
-    A study is a recording; crackles are present when they are in any of its breathing cycles, and wheezes likewise.
-    Two patients of the challenge, 156 and 218, are in both of its halves: by default their training recordings are
-    left out, so that the test half stays whole and figures on it compare with published ones. The challenge scores
-    single cycles; recordings are scored here.
+    A study is a recording; crackles or wheezes are present if any of its breathing cycles has them. Two patients, 156
+    and 218, are on both sides of the official split: by default their training recordings are excluded, so that the
+    test split is complete and results on it are comparable with published ones. The challenge scores cycles; here,
+    recordings are scored.
 
     Args:
-        split: of the challenge, or ``patient`` for 60 % to train on and 40 % to test by a hash of the patient.
-        shared_patients: side on which a patient of both sides keeps the recordings, or ``exclude`` for neither.
-        val: share of the patients to train on that select instead, by a hash.
-        seed: of the hash.
+        split: ``official`` for the split of the challenge, or ``patient`` for 60 % training and 40 % test patients by
+            a hash.
+        shared_patients: side on which patients of both sides keep their recordings, or ``exclude`` to exclude them.
+        val: share of the training patients that become validation patients, by a hash.
+        seed: seed of the hash.
     """
 
     unverified = (
-        "tables without a header have cells between tabs, blanks or commas: no public source confirms which",
-        "the tables may lie in other folders below the root than the recordings",
+        "cells of the tables without a header are separated by tabs, blanks or commas: no public source confirms which",
+        "the tables may be in other folders below the root than the recordings",
     )
 
     def __init__(
@@ -55,7 +56,7 @@ class ICBHI(CohortBuilder):
         self.split, self.shared_patients, self.val, self.seed = split, shared_patients, val, seed
 
     def build(self, root: DataRoot, flow: Flow) -> Built:
-        """One study per recording."""
+        """Build one row per recording."""
         data = root.folder(_FOLDER, setting="--root")
         data.names("sounds", f"{_FOLDER}/*.wav")
         _create_cycles(data)
@@ -63,7 +64,7 @@ class ICBHI(CohortBuilder):
         self._create_recordings(root, flow)
         _exclude_unusable(flow)
         if self.split == "official":
-            flow.exclude("recordings", *_LEFT_OUT[self.shared_patients])
+            flow.exclude("recordings", *_SHARED_EXCLUSIONS[self.shared_patients])
             hashed = hashed_split("patient_id", seed=self.seed, val=self.val, test=0)
             split = f"CASE WHEN side = 'test' THEN 'test' ELSE {hashed} END"
         else:
@@ -95,12 +96,12 @@ class ICBHI(CohortBuilder):
                 "location: Tc trachea; A anterior, P posterior, L lateral, each left (l) or right (r)",
                 "mode: sc one channel at a time, mc several at once",
                 "crackle_cycles and wheeze_cycles hold one of the two alone, both_cycles both",
-                "the diagnosis is of the patient, and the same for every recording of theirs",
+                "the diagnosis is that of the patient, and the same for all recordings of a patient",
             ),
         )
 
     def _create_recordings(self, root: DataRoot, flow: Flow) -> None:
-        """Those that have a sound or, for the official split, are named in it; what their names say."""
+        """Create the table ``recordings`` from file names: those with a sound, or named in the official split."""
         connection = root.connection
         connection.execute("CREATE TABLE sides (stem VARCHAR, side VARCHAR, sides BIGINT)")
         message = f"recordings in {_FOLDER}"
@@ -123,7 +124,7 @@ class ICBHI(CohortBuilder):
 
 
 def _exclude_unusable(flow: Flow) -> None:
-    flow.exclude("recordings", "name does not tell patient, location, mode and device", "patient_id IS NULL")
+    flow.exclude("recordings", "name lacks patient, location, mode or device", "patient_id IS NULL")
     flow.exclude("recordings", "no annotated cycle", "stem NOT IN (SELECT stem FROM annotated)")
     flow.exclude(
         "recordings",
@@ -133,7 +134,7 @@ def _exclude_unusable(flow: Flow) -> None:
 
 
 def _create_cycles(data: DataRoot) -> None:
-    """The table ``annotated``: per recording how many cycles of each kind, and how many lines that cannot be read."""
+    """Create the table ``annotated``: number of cycles of each kind, and of invalid lines, by recording."""
     data.lines("cycle_lines", f"{_FOLDER}/*.txt")
     kinds = ", ".join(
         f"count(*) FILTER (crackle = {crackle} AND wheeze = {wheeze}) AS {name}_cycles"
@@ -152,7 +153,7 @@ def _create_cycles(data: DataRoot) -> None:
 
 
 def _create_patients(root: DataRoot) -> None:
-    """The table ``patients``: diagnosis and demographics; what two lines say differently of a patient is blank."""
+    """Create the table ``patients``: diagnosis and demographics; values on which two lines disagree are blank."""
     _create_lines(root, "diagnosis_lines", _DIAGNOSIS, good="len(cells) = 2")
     _create_lines(root, "demographic_lines", _DEMOGRAPHIC, good="len(cells) = 6")
     columns = {"age": 2, "sex": 3, "bmi": 4, "weight": 5, "height": 6}
@@ -170,7 +171,7 @@ def _create_patients(root: DataRoot) -> None:
 
 
 def _create_lines(root: DataRoot, table: str, name: str, *, good: str) -> None:
-    """The cells of every line of a file somewhere below the root."""
+    """Create a table of the cells of every line of a file below the root."""
     root.folder(name, setting="--root").lines(f"{table}_read", name)
     connection = root.connection
     connection.execute(f"CREATE TABLE {table} AS SELECT {_cells()} AS cells FROM {table}_read")
@@ -178,7 +179,7 @@ def _create_lines(root: DataRoot, table: str, name: str, *, good: str) -> None:
     if wrong != (0,):
         assert wrong is not None
         raise ValueError(
-            f"{name} has {wrong[0]} lines that are not as its layout has them; is this another version of the data?"
+            f"{name} has {wrong[0]} lines that do not match its layout; is this another version of the data?"
         )
 
 

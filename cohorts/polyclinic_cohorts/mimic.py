@@ -1,4 +1,4 @@
-"""MIMIC-IV with MIMIC-CXR-JPG and MIMIC-IV-ECG: what was measured around an event of a hospital stay."""
+"""MIMIC-IV with MIMIC-CXR-JPG and MIMIC-IV-ECG: measurements in time windows around an event of a hospital stay."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -57,46 +57,46 @@ SYMILE_MIMIC: dict[str, Any] = {
     "labelled": True,
     "check_signals": True,
 }
-"""The rules of Symile-MIMIC (Saporta et al. 2024); what is left to choose is the draw."""
+"""Settings of Symile-MIMIC (Saporta et al. 2024), except those of the random draw."""
 
 
 class MIMIC(CohortBuilder):
-    """MIMIC: chest X-rays, ECGs, laboratory and reports in windows of time around an event, from the raw tables.
+    """MIMIC: chest X-rays, ECGs, laboratory results and reports in time windows around an event, from the raw tables.
 
-    The folders of MIMIC-IV, MIMIC-CXR-JPG and MIMIC-IV-ECG, and of MIMIC-IV-Note for notes, lie anywhere up to three
+    The folders of MIMIC-IV, MIMIC-CXR-JPG and MIMIC-IV-ECG, and of MIMIC-IV-Note for notes, are found up to three
     levels below the root. Joins run in DuckDB, out of core.
 
     Args:
-        preset: fixes everything but the draw as published; other settings are then left out.
-        anchor: the event that a study is about: an admission, its discharge, its arrival in the emergency department,
-            an X-ray or an ECG.
-        xray: hours around the anchor in which an X-ray counts; none are linked when absent.
-        ecg: likewise for ECGs.
-        labs: likewise for laboratory results; of each item one, so not ``all``.
-        notes: likewise for radiology notes of MIMIC-IV-Note. When absent, the report of a study is the text file that
-            MIMIC-CXR keeps of its X-ray, where there is one.
-        views: of X-rays that count.
+        preset: published settings, which fix everything but the draw; the settings that it fixes must not be set.
+        anchor: event of a study: an admission, its discharge, its arrival in the emergency department, an X-ray or an
+            ECG.
+        xray: time window of X-rays in hours around the anchor; null links none.
+        ecg: time window of ECGs; null links none.
+        labs: time window of laboratory results, one per item, so ``pick`` must not be ``all``; null links none.
+        notes: time window of radiology notes of MIMIC-IV-Note; with null, the report of a study is the text file of
+            its X-ray in MIMIC-CXR, if there is one.
+        views: views of X-rays to link.
         lab_items: laboratory items that become columns; the fifty of Symile-MIMIC unless set.
-        strict: leave out results and notes that were stored after the anchor.
-        require: modalities without which a study is left out; any of them will do unless set.
-        labelled: leave out studies without CheXpert labels of their X-ray.
-        check_signals: read every linked ECG and leave out those with NaN or nothing but zeros.
-        sizes: studies to train on and to select on, drawn one by one as published; the split is by a hash of the
-            patient, with ``val`` and ``test``, unless set.
-        candidates: studies to choose from in ``candidates.parquet``; not written when 0.
-        val: share of the patients that select.
-        test: share of the patients that test.
-        seed: of every draw.
+        strict: whether to omit results and notes that were stored after the anchor.
+        require: modalities that a study must have; at least one of any kind unless set.
+        labelled: whether to exclude studies whose X-ray has no CheXpert labels.
+        check_signals: whether to read every linked ECG, and exclude those that contain NaN or only zeros.
+        sizes: numbers of training and validation studies, drawn one by one as published; unless set, patients are
+            split by a hash according to ``val`` and ``test``.
+        candidates: number of candidates per study in ``candidates.parquet``, which is not written if 0.
+        val: share of validation patients.
+        test: share of test patients.
+        seed: seed of every draw.
 
     Raises:
-        ValueError: a preset with other settings, or a window of ``labs`` that picks all.
+        ValueError: a preset is combined with other settings, or the window of ``labs`` picks all.
     """
 
     unverified = (
         UNKNOWN_AGE,
-        "tables are those of MIMIC-IV 2.2: what version 3 changed is not known",
-        "which of several images or records of one moment the published script takes is left to its sorting; here the "
-        "one with the smallest id counts",
+        "tables are those of MIMIC-IV 2.2; the changes in version 3 were not examined",
+        "of several images or records at the same time, the published script takes one by its sort order; here the one "
+        "with the smallest id is used",
     )
 
     def __init__(
@@ -131,7 +131,7 @@ class MIMIC(CohortBuilder):
             self._take_preset()
 
     def build(self, root: DataRoot, flow: Flow) -> Built:
-        """One study per anchor, or per pair of anchor and event where a window picks all."""
+        """Build one row per anchor, or per pair of anchor and event where a window picks all."""
         hosp = root.folder("hosp/admissions.csv.gz", setting="--root")
         hosp.view("admissions", "hosp/admissions.csv.gz", _ADMISSIONS)
         hosp.view("patients", "hosp/patients.csv.gz", PATIENTS)
@@ -184,7 +184,7 @@ class MIMIC(CohortBuilder):
             select = f"SELECT hadm_id AS anchor_id, subject_id, hadm_id, {_TIMES[self.anchor]} AS time FROM admissions"
             message = "admissions in hosp/admissions.csv.gz"
         else:
-            # The admission during which it was taken; of overlapping ones the earlier.
+            # With the admission during which it was taken; the earliest of overlapping ones.
             events = IMAGES if self.anchor == "xray" else RECORDS
             select = f"""
                 SELECT e.{events.id} AS anchor_id, e.subject_id, a.hadm_id, e.taken AS time FROM {events.table} AS e
@@ -200,7 +200,7 @@ class MIMIC(CohortBuilder):
         window = None if self.anchor == "xray" else self.xray
         flow.start("images", "images in the metadata of MIMIC-CXR-JPG")
         views = ", ".join(map(literal, self.views))
-        flow.exclude("images", f"view is none of {', '.join(self.views)}", f"view IS NULL OR view NOT IN ({views})")
+        flow.exclude("images", f"view is not one of {', '.join(self.views)}", f"view IS NULL OR view NOT IN ({views})")
         flow.exclude("images", "no date or time", "taken IS NULL")
         exclude_distant(root, flow, IMAGES, window)
         verdicts = cxr.checked("images", "file")
@@ -237,18 +237,18 @@ class MIMIC(CohortBuilder):
         return availability(root, NOTES, window, "radiology notes", strict=self.strict)
 
     def _studies(self, root: DataRoot, cxr: DataRoot | None) -> None:
-        """Anchors with what was linked to each; columns of what is not linked at all are null."""
+        """Create the table of anchors with their linked events; columns of modalities that are not linked are null."""
         joins = {
             "linked_images": ("dicom_id", "study", "view", "xray_time", "xray"),
             "linked_records": ("ecg_study", "ecg_time", "ecg"),
             "linked_notes": ("note_id", "report"),
         }
-        there = {name for (name,) in root.connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+        tables = {name for (name,) in root.connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
         columns = ["a.anchor_id", "a.subject_id", "a.hadm_id", "a.time"]
         for table, names in joins.items():
-            columns += [f"{table}.{name}" if table in there else f"CAST(NULL AS VARCHAR) AS {name}" for name in names]
-        linked = [table for table in (*joins, "linked_results") if table in there]
-        labs = [f'linked_results."{item}"' for item in self.lab_items] if "linked_results" in there else []
+            columns += [f"{table}.{name}" if table in tables else f"CAST(NULL AS VARCHAR) AS {name}" for name in names]
+        linked = [table for table in (*joins, "linked_results") if table in tables]
+        labs = [f'linked_results."{item}"' for item in self.lab_items] if "linked_results" in tables else []
         present = "linked_results.anchor_id IS NOT NULL" if labs else "false"
         findings = [f'labels."{name}"' if cxr else f'NULL AS "{name}"' for name in FINDINGS]
         labelled = "labels.study_id IS NOT NULL" if cxr else "false"
@@ -315,8 +315,8 @@ class MIMIC(CohortBuilder):
             table="studies",
             root=root.path,
             population="mimic-iv",
-            modalities={name: source for name, source in modalities.items() if _any(root, name)},
-            labels={name: {"column": name} for name in FINDINGS if _any(root, f'"{name}"')},
+            modalities={name: source for name, source in modalities.items() if _has_values(root, name)},
+            labels={name: {"column": name} for name in FINDINGS if _has_values(root, f'"{name}"')},
             groups=("sex", "age_band", "race", "view", "admission_type"),
             plugins=plugins,
             tables={"candidates": "candidates"} if self.candidates else {},
@@ -324,7 +324,7 @@ class MIMIC(CohortBuilder):
         )
 
 
-def _any(root: DataRoot, column: str) -> bool:
+def _has_values(root: DataRoot, column: str) -> bool:
     condition = "tabular" if column == "tabular" else f"{column} IS NOT NULL"
     found = root.connection.execute(f"SELECT count(*) FROM studies WHERE {condition}").fetchone()
     return found is not None and found[0] > 0

@@ -23,22 +23,21 @@ _RADIOLOGISTS = "mimic-cxr-2.1.0-test-set-labeled.csv"
 class MIMICCXR(CohortBuilder):
     """MIMIC-CXR-JPG: radiographs with the findings of a labeller, reports where present, and the official split.
 
-    A row is a study with its one preferred image (the first of ``views``; among several the earliest), unless ``unit``
-    is ``image``. Reports come from ``mimic_cxr_sectioned.csv`` or else from the folder with
-    ``files/p10/p10000032/s50414267.txt``, sex and age from ``hosp/patients.csv.gz`` of MIMIC-IV, where they lie up to
-    three levels below the root.
+    A row is a study with its preferred image (the first of ``views``, then the earliest), unless ``unit`` is ``image``.
+    If found up to three levels below the root, reports come from ``mimic_cxr_sectioned.csv`` or else from files such
+    as ``files/p10/p10000032/s50414267.txt``, and sex and age from ``hosp/patients.csv.gz`` of MIMIC-IV.
 
     Args:
-        unit: what a row is, ``study`` or ``image``; images of one study share its report and its findings.
-        views: of the images to use, the preferred one first; laterals are left out unless named, such as ``LATERAL``.
-        labeller: whose findings, ``chexpert`` or ``negbio``.
-        radiologist_test: test on the findings that radiologists marked (version 2.1.0); other test studies are left
-            out.
-        reports: folder below the root with the text files of the reports; looked for where empty.
+        unit: unit of a row, ``study`` or ``image``; images of a study share its report and findings.
+        views: views to use, in order of preference; lateral views only if listed, such as ``LATERAL``.
+        labeller: source of the findings, ``chexpert`` or ``negbio``.
+        radiologist_test: whether to test on the findings of radiologists (version 2.1.0); other test studies are
+            excluded.
+        reports: folder of the report files below the root; searched for if empty.
     """
 
     unverified = (
-        "values of mimic-cxr-2.1.0-test-set-labeled.csv are taken to be 1, 0, -1 and blank, as those of the labellers",
+        "values of mimic-cxr-2.1.0-test-set-labeled.csv are taken to be 1, 0, -1 or blank as in the labellers' tables",
         UNKNOWN_AGE,
     )
 
@@ -55,12 +54,12 @@ class MIMICCXR(CohortBuilder):
         self.radiologist_test, self.reports = radiologist_test, reports
 
     def build(self, root: DataRoot, flow: Flow) -> Built:
-        """One study per study or image of the wanted views."""
+        """Build one row per study, or per image, of the wanted views."""
         data = root.folder(METADATA, setting="--root")
         create_images(data)
         create_chexpert(data, self.labeller)
         data.view("cxr_split", "mimic-cxr-2.0.0-split.csv.gz", {"dicom_id": "VARCHAR", "split": "VARCHAR"})
-        known = _create_demographics(root)
+        demographics_note = _create_demographics(root)
         data.connection.execute(f"""
             CREATE TABLE studies AS SELECT images.{"study_id" if self.unit == "study" else "dicom_id"} AS study_id,
                 subject_id AS patient_id, replace(split, 'validate', 'val') AS split, images.study_id AS study,
@@ -72,9 +71,9 @@ class MIMICCXR(CohortBuilder):
         flow.start("studies", f"radiographs in {METADATA}")
         flow.exclude("studies", "no split", "split IS NULL")
         choose_radiographs(root, flow, "studies", views=self.views, unit=self.unit, order="taken, image")
-        notes = [_UNITS[self.unit], _LABELLED, known]
+        notes = [_UNIT_NOTES[self.unit], _LABEL_NOTE, demographics_note]
         if self.radiologist_test:
-            notes.append(_radiologists_override(data, flow))
+            notes.append(_apply_radiologist_labels(data, flow))
         unlabelled = " AND ".join(f'"{name}" IS NULL' for name in FINDINGS)
         flow.count("studies", "without any finding, present, absent or uncertain", unlabelled)
         report, message = add_reports(root, flow, folder=self.reports)
@@ -89,27 +88,27 @@ class MIMICCXR(CohortBuilder):
         )
 
 
-_UNITS = {
+_UNIT_NOTES = {
     "study": "a row is a study with one of its images",
-    "image": "a row is an image; images of one study share its report and its findings",
+    "image": "a row is an image; images of a study share its report and findings",
 }
-_LABELLED = "findings were taken from the reports: a model that reads a report sees what its labels were made from"
+_LABEL_NOTE = "findings were extracted from the reports: a model with reports as input sees the source of its labels"
 
 
 def create_images(data: DataRoot) -> None:
-    """Make the table ``images``: one row per radiograph, with the time of its study and its file.
+    """Create the table ``images``: one row per radiograph, with the time of its study and its file.
 
     Columns are subject_id, study_id, dicom_id, view, taken, orientation, rows, columns (pixels) and file, which is
-    relative to the folder of MIMIC-CXR-JPG. ``taken`` is null where date or time are blank or impossible.
+    relative to the folder of MIMIC-CXR-JPG. ``taken`` is null where date or time are blank or invalid.
 
     Args:
-        data: folder that holds the tables of MIMIC-CXR-JPG.
+        data: folder with the tables of MIMIC-CXR-JPG.
 
     Raises:
-        ValueError: no metadata, or a column missing.
+        ValueError: the metadata or one of its columns is missing.
     """
     data.view("cxr_metadata", METADATA, _IMAGES)
-    # A time of day such as 93012.5 stands for 09:30:12.5.
+    # A time such as 93012.5 means 09:30:12.5.
     data.connection.execute("""
         CREATE OR REPLACE TABLE images AS SELECT subject_id, study_id, dicom_id, "ViewPosition" AS view,
             try_strptime(format('{:08d}{:06d}', "StudyDate", CAST(floor("StudyTime") AS BIGINT)), '%Y%m%d%H%M%S')
@@ -122,26 +121,26 @@ def create_images(data: DataRoot) -> None:
 
 
 def create_chexpert(data: DataRoot, labeller: Literal["chexpert", "negbio"] = "chexpert") -> None:
-    """Make the table ``labels``: study_id and the findings that a labeller found in the report of each study.
+    """Create the table ``labels``: study_id and the findings that a labeller extracted from the report.
 
     Args:
-        data: folder that holds the tables of MIMIC-CXR-JPG.
-        labeller: whose findings.
+        data: folder with the tables of MIMIC-CXR-JPG.
+        labeller: labeller that extracted the findings.
 
     Raises:
-        ValueError: no such table, or a column missing.
+        ValueError: the table or one of its columns is missing.
     """
     data.view("cxr_labels", f"mimic-cxr-2.0.0-{labeller}.csv.gz", {"study_id": "BIGINT", **finding_columns()})
     data.connection.execute(f"CREATE OR REPLACE TABLE labels AS SELECT study_id, {finding_names()} FROM cxr_labels")
 
 
 def _create_demographics(root: DataRoot) -> str:
-    """Make the table ``demographics``: dicom_id, sex and age_band, which are null without MIMIC-IV; what to tell."""
+    """Create the table ``demographics``: dicom_id, sex and age_band, null without MIMIC-IV; return a note on them."""
     if not root.folders("hosp/patients.csv.gz"):
         root.connection.execute("""
             CREATE TABLE demographics AS SELECT dicom_id, NULL::VARCHAR AS sex, NULL::VARCHAR AS age_band FROM images
         """)
-        return "sex and age are not known: hosp/patients.csv.gz of MIMIC-IV is not in the data root"
+        return "sex and age are unknown, as hosp/patients.csv.gz of MIMIC-IV is not in the data root"
     hospital = root.folder("hosp/patients.csv.gz", setting="--root")
     hospital.view("patients", "hosp/patients.csv.gz", PATIENTS)
     age = age_in('"StudyDate" // 10000')
@@ -152,8 +151,8 @@ def _create_demographics(root: DataRoot) -> str:
     return "sex and age, at the time of the image, are those of hosp/patients.csv.gz of MIMIC-IV"
 
 
-def _radiologists_override(data: DataRoot, flow: Flow) -> str:
-    """Give test studies the findings that radiologists marked, and leave the others out; what to tell."""
+def _apply_radiologist_labels(data: DataRoot, flow: Flow) -> str:
+    """Replace the findings of test studies by those of radiologists, exclude the others, and return a note."""
     columns = {"Airspace Opacity" if name == "Lung Opacity" else name: kind for name, kind in finding_columns().items()}
     data.view("radiologists", _RADIOLOGISTS, {"study_id": "BIGINT", **columns})
     flow.exclude(
@@ -161,11 +160,11 @@ def _radiologists_override(data: DataRoot, flow: Flow) -> str:
         "test study that no radiologist labelled",
         "split = 'test' AND study NOT IN (SELECT study_id FROM radiologists WHERE study_id IS NOT NULL)",
     )
-    marked = ", ".join(
+    assignments = ", ".join(
         f'"{name}" = radiologists."{found}"' for name, found in zip(finding_columns(), columns, strict=True)
     )
     data.connection.execute(
-        f"UPDATE studies SET {marked} FROM radiologists WHERE split = 'test' AND study = radiologists.study_id"
+        f"UPDATE studies SET {assignments} FROM radiologists WHERE split = 'test' AND study = radiologists.study_id"
     )
     flow.count("studies", "with the findings of radiologists", "split = 'test'")
-    return "findings of the test split were marked by radiologists, in reports; Airspace Opacity is Lung Opacity"
+    return "findings of the test split were labelled by radiologists, in reports; Airspace Opacity is Lung Opacity"

@@ -1,4 +1,4 @@
-"""MIMIC-IV-ECG 1.0 (Gow et al. 2023): ten-second electrocardiograms with what the cart said and measured."""
+"""MIMIC-IV-ECG 1.0 (Gow et al. 2023): ten-second ECGs with the report and measurements of the cart."""
 
 from typing import Literal
 
@@ -22,7 +22,7 @@ _MACHINE = {
     "subject_id": "BIGINT", "study_id": "BIGINT", "cart_id": "VARCHAR", "bandwidth": "VARCHAR", "filtering": "VARCHAR",
     **dict.fromkeys(_REPORT, "VARCHAR"), **dict.fromkeys(_MEASURED, "DOUBLE"),
 }  # fmt: skip
-# What the cart writes for what it could not measure: times, axes, and the distance of beats have their own numbers.
+# Codes that the cart writes for values that it could not measure; times, axes and beat intervals differ in theirs.
 _NOT_MEASURED = "(29999, 32767, -32768, 65535)"
 _INTERVALS = {
     "p_duration": ("p_onset", "p_end"),
@@ -30,21 +30,21 @@ _INTERVALS = {
     "qrs_duration": ("qrs_onset", "qrs_end"),
     "qt_interval": ("qrs_onset", "t_end"),
 }
-_LONGEST_MS = 10_000
-_TURN = 360
-_TWICE = "study_id IN (SELECT study_id FROM {0} GROUP BY study_id HAVING count(*) > 1)"
+_DURATION_MS = 10_000
+_FULL_TURN_DEGREES = 360
+_IS_REPEATED = "study_id IN (SELECT study_id FROM {0} GROUP BY study_id HAVING count(*) > 1)"
 
 
 def create_records(data: DataRoot) -> None:
-    """Make the table ``records``: subject_id, study_id, taken and file of every electrocardiogram.
+    """Create the table ``records``: subject_id, study_id, taken and file of every ECG.
 
     ``file`` is the header, relative to the folder of MIMIC-IV-ECG; the list names files without an extension.
 
     Args:
-        data: folder that holds ``record_list.csv``.
+        data: folder with ``record_list.csv``.
 
     Raises:
-        ValueError: no list, or a column missing.
+        ValueError: the list or one of its columns is missing.
     """
     data.view("record_list", _LIST, _RECORDS)
     data.connection.execute("""
@@ -54,25 +54,25 @@ def create_records(data: DataRoot) -> None:
 
 
 class MIMICIVECG(CohortBuilder):
-    """MIMIC-IV-ECG: records with the lines that the cart printed and the intervals and axes that it measured.
+    """MIMIC-IV-ECG: records with the machine report, intervals and axes from the cart.
 
-    Machine reports and measurements are joined by the id of the study. Intervals are differences of the times that the
-    cart measured; what it could not measure, and an interval that does not begin before it ends, is blank. Patients are
-    assigned to splits by a hash, as there is no official split.
+    Machine reports and measurements are joined by the id of the study. Intervals are differences of the measured times;
+    they are blank where a time was not measured or the interval is not positive. Patients are assigned to splits by a
+    hash, as there is no official split.
 
     Args:
-        check_signals: look at the samples of every record, and leave out those that hold NaN, are all zero, do not
-            match their checksum or cannot be read; else only at whether the header is there.
-        flat_leads: what to do with a record of which some leads are zero throughout.
-        patients: table of MIMIC-IV with sex and age, looked for below the root; blank to do without. Where it is not
-            the one that is looked for anyway, it must be there.
-        seed: of the hash.
+        check_signals: whether to read the samples of every record, and exclude those that contain NaN, are all zero,
+            do not match their checksum or cannot be read; otherwise only the header must exist.
+        flat_leads: whether to ``keep`` or ``exclude`` a record in which some leads are constantly zero.
+        patients: table of MIMIC-IV with sex and age, relative to a folder below the root; blank to use none. The
+            default is optional; any other table must exist.
+        seed: seed of the hash.
     """
 
     unverified = (
-        "waveform_note_links.csv has study_id, note_id and note_seq, as a secondary source has it",
+        "waveform_note_links.csv has study_id, note_id and note_seq, according to a secondary source",
         UNKNOWN_AGE,
-        "the numbers for what was not measured are those of a secondary source; each counts in every column",
+        "the codes for values that were not measured are from a secondary source; each is applied to every column",
     )
 
     def __init__(
@@ -87,7 +87,7 @@ class MIMICIVECG(CohortBuilder):
         self.patients, self.seed = patients, seed
 
     def build(self, root: DataRoot, flow: Flow) -> Built:
-        """One study per record."""
+        """Build one row per record."""
         data = root.folder(_LIST, setting="--root")
         create_records(data)
         _create_measurements(data, flow)
@@ -103,7 +103,7 @@ class MIMICIVECG(CohortBuilder):
         """)
         flow.start("studies", f"electrocardiograms in {_LIST}")
         flow.exclude("studies", "no study, patient or file", "study_id IS NULL OR patient_id IS NULL OR ecg IS NULL")
-        flow.exclude("studies", "study id occurs more than once", _TWICE.format("studies"))
+        flow.exclude("studies", "study id occurs more than once", _IS_REPEATED.format("studies"))
         self._exclude_unusable(data, flow)
         _blank_unmeasured(data, flow)
         flow.count("studies", "without a machine report", "report IS NULL")
@@ -116,15 +116,15 @@ class MIMICIVECG(CohortBuilder):
             labels={name: {"column": name, "unit": unit} for name, unit in units.items()},
             groups=groups,
             notes=(
-                "reports are the lines that the cart printed, not a physician's reading, each closed with a full stop",
+                "reports are the lines that the cart printed, not a physician's reading, each ended with a full stop",
                 "the file order of leads is I, II, III, aVR, aVF, aVL, V1 to V6; leads are found by name",
-                f"age is unknown in the years before anchor_year for whom anchor_age is above 89; sex and age are "
+                f"age is unknown in the years before anchor_year where anchor_age is above 89; sex and age are "
                 f"{'those of MIMIC-IV' if groups else 'unknown, as MIMIC-IV was not found'}",
             ),
         )
 
     def _create_patients(self, root: DataRoot) -> tuple[str, ...]:
-        """The table ``patients``, empty where there is none, and the groups that it makes known."""
+        """Create the table ``patients``, empty if it is not found, and return the groups that it provides."""
         if self.patients and (self.patients != _HOSPITAL or root.folders(self.patients)):
             root.folder(self.patients, setting="--patients").view("patients", self.patients, PATIENTS)
             return ("sex", "age_band")
@@ -140,12 +140,12 @@ class MIMICIVECG(CohortBuilder):
             return
         for reason in (UNREADABLE, ALTERED, NAN, ALL_ZERO):
             flow.exclude("studies", reason, of(verdicts, reason))
-        told = flow.exclude if self.flat_leads == "exclude" else flow.count
-        told("studies", FLAT_LEAD, of(verdicts, FLAT_LEAD))
+        exclude_or_count = flow.exclude if self.flat_leads == "exclude" else flow.count
+        exclude_or_count("studies", FLAT_LEAD, of(verdicts, FLAT_LEAD))
 
 
 def _create_measurements(data: DataRoot, flow: Flow) -> None:
-    """What the cart said and measured, by study; blank lines of the report may come before filled ones."""
+    """Create the table ``measurements``: report and measurements by study, without blank lines of the report."""
     data.view("machine", "machine_measurements.csv", _MACHINE)
     lines = ", ".join(f"rtrim({line}, '. ') || '.'" for line in _REPORT)
     data.connection.execute(f"""
@@ -154,7 +154,7 @@ def _create_measurements(data: DataRoot, flow: Flow) -> None:
         FROM machine
     """)
     flow.start("measurements", "rows in machine_measurements.csv")
-    flow.exclude("measurements", "study id occurs more than once", _TWICE.format("measurements"))
+    flow.exclude("measurements", "study id occurs more than once", _IS_REPEATED.format("measurements"))
     flow.exclude(
         "measurements",
         f"no record of that study and patient in {_LIST}",
@@ -164,7 +164,7 @@ def _create_measurements(data: DataRoot, flow: Flow) -> None:
 
 
 def _create_links(data: DataRoot) -> None:
-    """The ids of cardiologists' notes, where the file that links them is there."""
+    """Create the table ``links`` with the ids of cardiologists' notes, empty if the file of links is missing."""
     data.connection.execute("CREATE TABLE links (study_id BIGINT, note_ids VARCHAR)")
     if data.has(_LINKS):
         data.view("linked", _LINKS, {"study_id": "BIGINT", "note_id": "VARCHAR", "note_seq": "BIGINT"})
@@ -173,20 +173,20 @@ def _create_links(data: DataRoot) -> None:
 
 
 def _blank_unmeasured(data: DataRoot, flow: Flow) -> None:
-    """Make the table ``cohort``, with intervals and without numbers that stand for nothing or cannot be."""
+    """Create the table ``cohort``, with intervals, and without codes for missing values and implausible values."""
     for column in _MEASURED:
         flow.count("studies", f"{column} was not measured", f"{column} IN {_NOT_MEASURED}")
-    known = ", ".join(f"{name} = CASE WHEN {name} NOT IN {_NOT_MEASURED} THEN {name} END" for name in _MEASURED)
-    data.connection.execute(f"UPDATE studies SET {known}")
-    plausible = {"rr_interval": f"rr_interval > 0 AND rr_interval <= {_LONGEST_MS}"}
-    plausible |= {axis: f"abs({axis}) <= {_TURN}" for axis in _AXES}
+    measured = ", ".join(f"{name} = CASE WHEN {name} NOT IN {_NOT_MEASURED} THEN {name} END" for name in _MEASURED)
+    data.connection.execute(f"UPDATE studies SET {measured}")
+    plausible = {"rr_interval": f"rr_interval > 0 AND rr_interval <= {_DURATION_MS}"}
+    plausible |= {axis: f"abs({axis}) <= {_FULL_TURN_DEGREES}" for axis in _AXES}
     flow.count("studies", "rr_interval is not within the ten seconds", f"NOT ({plausible['rr_interval']})")
     for axis in _AXES:
         flow.count("studies", f"{axis} is more than a turn", f"NOT ({plausible[axis]})")
     for name, (start, end) in _INTERVALS.items():
         flow.count("studies", f"{name} begins at or after its end", f"{start} >= {end}")
-    kept = ", ".join(f"CASE WHEN {condition} THEN {name} END AS {name}" for name, condition in plausible.items())
-    made = ", ".join(
+    cleaned = ", ".join(f"CASE WHEN {condition} THEN {name} END AS {name}" for name, condition in plausible.items())
+    intervals = ", ".join(
         f"CASE WHEN {start} < {end} THEN {end} - {start} END AS {name}" for name, (start, end) in _INTERVALS.items()
     )
-    data.connection.execute(f"CREATE TABLE cohort AS SELECT * REPLACE ({kept}), {made} FROM studies")
+    data.connection.execute(f"CREATE TABLE cohort AS SELECT * REPLACE ({cleaned}), {intervals} FROM studies")

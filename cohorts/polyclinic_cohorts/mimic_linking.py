@@ -1,4 +1,4 @@
-"""Events of MIMIC linked to the anchors of its studies, and what is told about them."""
+"""Link the events of MIMIC to the anchors of its studies."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,13 +14,13 @@ NOTES = Events(table="notes", id="note_id", patient="subject_id", time="charttim
 
 
 def exclude_distant(root: DataRoot, flow: Flow, events: Events, window: Window | None) -> None:
-    """Leave out events of no anchor, so that only files that may be used are looked at.
+    """Exclude events outside every window, so that only files that may be used are checked.
 
     Args:
-        root: of the tables.
-        flow: of the table of events.
-        events: with files.
-        window: around the anchors; None where the events are the anchors.
+        root: data root of the tables.
+        flow: flow of the table of events.
+        events: events with files.
+        window: time window around the anchors; None where the events are the anchors.
     """
     near = f"SELECT anchor_id FROM {ANCHORS.table}"
     if window is not None:
@@ -29,14 +29,14 @@ def exclude_distant(root: DataRoot, flow: Flow, events: Events, window: Window |
 
 
 def keep_linked(root: DataRoot, events: Events, window: Window | None, *, columns: str, strict: bool = False) -> None:
-    """Make the table ``linked_EVENTS``: ``anchor_id`` and some columns of the events of each anchor.
+    """Create the table ``linked_EVENTS``: ``anchor_id`` and some columns of the events of each anchor.
 
     Args:
-        root: of the tables.
-        events: what is left of them.
-        window: around the anchors; None where the events are the anchors.
-        columns: in SQL.
-        strict: leave out events that were not known at the anchor.
+        root: data root of the tables.
+        events: events to link.
+        window: time window around the anchors; None where the events are the anchors.
+        columns: SQL list of the columns.
+        strict: whether to omit events that were not available at the time of the anchor.
     """
     linked = f"SELECT {events.id} AS anchor_id, * FROM {events.table}"
     if window is not None:
@@ -45,7 +45,7 @@ def keep_linked(root: DataRoot, events: Events, window: Window | None, *, column
 
 
 def keep_results(root: DataRoot, window: Window, items: Sequence[int], *, strict: bool) -> None:
-    """Make the table ``linked_results``: ``anchor_id`` and a column for each laboratory item."""
+    """Create the table ``linked_results``: ``anchor_id`` and a column for each laboratory item."""
     found = link_items(
         root.connection, ANCHORS, RESULTS, window, item="itemid", value="valuenum", items=items, strict=strict
     )
@@ -53,7 +53,7 @@ def keep_results(root: DataRoot, window: Window, items: Sequence[int], *, strict
 
 
 def availability(root: DataRoot, events: Events, window: Window, message: str, *, strict: bool) -> str:
-    """How many events inside the window were not known at the anchor, and what became of them."""
+    """Return a note on the number of events in the window that were not available at the time of the anchor."""
     inside = _linked(root, events, replace(window, pick="all"))
     counted = root.connection.execute(f"""
         SELECT count(*), count(*) FILTER (e.{events.available} IS NULL), count(*) FILTER (e.{events.available} > a.time)
@@ -61,8 +61,10 @@ def availability(root: DataRoot, events: Events, window: Window, message: str, *
     """).fetchone()
     assert counted is not None
     total, unknown, late = counted
-    fate = "left out" if strict else "kept: a model that predicts at the anchor would see the future, see `--strict`"
-    return f"{total} {message} in the window, {late} stored after the anchor and {unknown} at an unknown time: {fate}"
+    outcome = "left out" if strict else "kept: a model that predicts at the anchor would see the future, see `--strict`"
+    return (
+        f"{total} {message} in the window, {late} stored after the anchor and {unknown} at an unknown time: {outcome}"
+    )
 
 
 def _linked(root: DataRoot, events: Events, window: Window, *, strict: bool = False) -> str:

@@ -1,4 +1,4 @@
-"""The reports that MIMIC-CXR keeps of its studies: sections in one table, or one text file each."""
+"""Reports of MIMIC-CXR: sections in one table, or one text file each."""
 
 from pathlib import Path
 
@@ -8,42 +8,42 @@ from polyclinic_cohorts.radiographs import below, named_folder
 _SECTIONED = "mimic_cxr_sectioned.csv"
 _SECTIONS = {"study": "VARCHAR", "impression": "VARCHAR", "findings": "VARCHAR", "last_paragraph": "VARCHAR"}
 _FILE = "'files/p' || left(patient_id::VARCHAR, 2) || '/p' || patient_id || '/s' || study || '.txt'"
-_TRIED = 50
+_MAX_TRIED_FILES = 50
 
 
 def add_reports(root: DataRoot, flow: Flow, *, folder: str = "") -> tuple[str, str]:
     """Fill the column ``report`` of the table ``studies``, which has ``patient_id`` and ``study``.
 
     Args:
-        root: that paths start from.
-        flow: of ``studies``.
-        folder: below the root, with the text files; looked for where empty.
+        root: base folder of the paths.
+        flow: flow of ``studies``.
+        folder: folder of the text files below the root; searched for if empty.
 
     Returns:
-        What kind of source the column is, ``text`` or ``path``, empty where there are no reports; and what to tell.
+        The kind of source in the column, ``text`` or ``path``, empty if there are no reports; and a note.
 
     Raises:
-        ValueError: the folder holds no reports, or more than one does.
+        ValueError: the folder has no reports, or several folders have.
     """
     if not folder and root.folders(_SECTIONED):
         _add_sections(root.folder(_SECTIONED, setting="--root"))
         kind, message = "text", f"reports are findings and impression of {_SECTIONED}, or the last paragraph"
     elif (found := _report_folder(root, folder)) is not None:
         _add_files(root, found)
-        kind, message = "path", "reports are whole text files, with every section"
+        kind, message = "path", "reports are complete text files, with every section"
     else:
         return "", "no reports were found in the data root"
     flow.count("studies", "without a report", "report IS NULL")
-    return kind, f"{message}; ___ stands for what was removed to de-identify them"
+    return kind, f"{message}; ___ marks text that was removed for de-identification"
 
 
 def _report_folder(root: DataRoot, folder: str) -> Path | None:
     if folder:
         return named_folder(root, folder, setting="--reports", holding="files")
-    tried = root.connection.execute(
-        f"SELECT DISTINCT {_FILE} AS file FROM studies WHERE file IS NOT NULL LIMIT {_TRIED}"
+    rows = root.connection.execute(
+        f"SELECT DISTINCT {_FILE} AS file FROM studies WHERE file IS NOT NULL LIMIT {_MAX_TRIED_FILES}"
     )
-    files = [file for (file,) in tried.fetchall()]
+    files = [file for (file,) in rows.fetchall()]
     found = [data.path for data in root.folders("files") if any((data.path / file).is_file() for file in files)]
     if len(found) > 1:
         raise ValueError(f"got {len(found)} folders with reports below the root, expected one; set `--reports`")

@@ -1,4 +1,4 @@
-"""OpenI, the chest radiographs of Indiana University (Demner-Fushman et al. 2016): images with English reports."""
+"""OpenI, chest radiographs of Indiana University (Demner-Fushman et al. 2016) with English reports."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,8 +15,8 @@ _XML = "ecgen-radiology"
 _TABLE = "indiana_reports.csv"
 _PROJECTIONS = "indiana_projections.csv"
 _METADATA = "nlmcxr_dicom_metadata.csv.gz"
-_TRIED = 5
-# CXR1_1_IM-0001-3001 in the reports is 1_IM-0001-3001.dcm.png elsewhere.
+_MAX_TRIED_FILES = 5
+# Common key of image names: CXR1_1_IM-0001-3001 in the reports is 1_IM-0001-3001.dcm.png elsewhere.
 _KEY = "regexp_extract({0}, '^(CXR)?([0-9]+)', 2) || '_' || regexp_extract({0}, '(IM-.*?)([.]dcm)?([.]png)?$', 1)"
 TERMS: Mapping[str, tuple[tuple[str, str], ...]] = MappingProxyType(
     {
@@ -39,30 +39,30 @@ TERMS: Mapping[str, tuple[tuple[str, str], ...]] = MappingProxyType(
         ),
     }
 )  # fmt: skip
-"""By finding the headings that people gave to a report, each with a qualifier it must have, in lower case."""
+"""Headings that indicate each finding, in lower case, each with a required qualifier or an empty text."""
 _UNINDEXED = ("no indexing", "technical quality of image unsatisfactory")
 
 
 class OpenI(CohortBuilder):
-    """OpenI: radiographs with findings and impression of their reports, and findings from the headings people chose.
+    """OpenI: radiographs with findings and impression of their reports, and findings from manually assigned headings.
 
-    Read are ``ecgen-radiology/*.xml`` with the images of NLMCXR_png, or else ``indiana_reports.csv`` and
-    ``indiana_projections.csv`` with ``images/images_normalized``. Which view an image is of is in
-    ``indiana_projections.csv`` or, for images that it does not name, ``nlmcxr_dicom_metadata.csv.gz``, where one
-    lies up to three levels below the root; else it is ``unknown``. Reports are divided into train, val and test
-    (0.7, 0.1, 0.2) by a hash of their number. A row is a report with its one preferred image (the first of
-    ``views``, then the first by name), unless ``unit`` is ``image``.
+    The builder reads ``ecgen-radiology/*.xml`` with the images of NLMCXR_png, or else ``indiana_reports.csv`` and
+    ``indiana_projections.csv`` with ``images/images_normalized``. The view of an image is that in
+    ``indiana_projections.csv`` or, for images not listed there, in ``nlmcxr_dicom_metadata.csv.gz``, if found up to
+    three levels below the root; otherwise it is ``unknown``. Reports are split into train, val and test (0.7, 0.1,
+    0.2) by a hash of their number. A row is a report with its preferred image (the first of ``views``, then the first
+    by name), unless ``unit`` is ``image``.
 
     Args:
-        unit: what a row is, ``study`` or ``image``; images of one report share its text and its findings.
-        views: to use, the preferred one first, as the tables have them; ``unknown`` where none tells.
-        images: folder of the images below the root; looked for where empty.
-        seed: of the hash that divides the reports.
+        unit: unit of a row, ``study`` or ``image``; images of a report share its text and findings.
+        views: views to use, in order of preference, as in the tables, or ``unknown``.
+        images: folder of the images below the root; searched for if empty.
+        seed: seed of the hash that splits the reports.
     """
 
     unverified = (
-        "which headings stand for which finding is a choice of this builder; see polyclinic_cohorts.openi.TERMS",
-        "each report is taken for a patient of its own, as no other number is published",
+        "the mapping from headings to findings is a choice of this builder; see polyclinic_cohorts.openi.TERMS",
+        "each report is taken to be of a different patient, as no patient number is published",
         "file names of indiana_projections.csv are taken to be 1_IM-0001-3001.dcm.png for CXR1_1_IM-0001-3001",
     )
 
@@ -77,10 +77,10 @@ class OpenI(CohortBuilder):
         self.unit, self.views, self.images, self.seed = unit, views, images, seed
 
     def build(self, root: DataRoot, flow: Flow) -> Built:
-        """One study per report or image of the wanted views."""
+        """Build one row per report, or per image, of the wanted views."""
         connection = root.connection
         source = _create_reports(root, flow)
-        told = _create_views(root)
+        views_note = _create_views(root)
         _create_labels(root)
         folder = self._image_folder(root)
         connection.execute(f"""
@@ -105,17 +105,19 @@ class OpenI(CohortBuilder):
             labels={name: {"column": name} for name in FINDINGS},
             groups=("view",),
             notes=(
-                f"reports are those of {source}; {told}",
-                "XXXX in reports stands for what was removed to de-identify them, and is kept",
-                "findings are headings that people gave to the reports: a model that reads a report sees what its "
-                "labels were made from; borderline is uncertain, a heading that is not there is absent",
+                f"reports are those of {source}; {views_note}",
+                "XXXX in reports marks text that was removed for de-identification, and is kept",
+                "findings are headings that were manually assigned to the reports: a model with reports as input sees "
+                "the source of its labels; borderline means uncertain, a missing heading means absent",
             ),
         )
 
     def _image_folder(self, root: DataRoot) -> Path:
         if self.images:
             return named_folder(root, self.images, setting="--images")
-        names = root.connection.execute(f"SELECT file FROM images ORDER BY uid, file LIMIT {_TRIED}").fetchall()
+        names = root.connection.execute(
+            f"SELECT file FROM images ORDER BY uid, file LIMIT {_MAX_TRIED_FILES}"
+        ).fetchall()
         if not names:
             raise ValueError("no report with an image is in the data root; set `--root` to the folder that holds them")
         for (name,) in names:
@@ -125,7 +127,7 @@ class OpenI(CohortBuilder):
 
 
 def _create_reports(root: DataRoot, flow: Flow) -> str:
-    """Make ``reports`` and ``images``, from whichever form of the data set there is; its name."""
+    """Create ``reports`` and ``images`` from the form of the data set that is present, and return its name."""
     if root.folders(_XML):
         folder = root.folder(_XML, setting="--root").path / _XML
         root.connection.register("parsed", read_reports(folder))
@@ -167,17 +169,17 @@ def _create_from_tables(data: DataRoot, flow: Flow) -> None:
 
 
 def _create_views(root: DataRoot) -> str:
-    """Make ``views``: image and view, from the tables that there are; what to tell.
+    """Create ``views``: image and view, from the tables that are present; return a note on them.
 
-    People assigned the projections by looking, while headers call laterals PA; a header refines a frontal image alone.
+    The projections were assigned by people, while headers call lateral images PA: a header only refines frontal ones.
     """
-    told = []
+    tables = []
     for name, column, view in ((_METADATA, "imageid", "View Position"), (_PROJECTIONS, "filename", "projection")):
         table = f"{column}_views"
         if root.folders(name):
             root.folder(name, setting="--root").view(f"{table}_rows", name, {column: "VARCHAR", view: "VARCHAR"})
             rows = f'SELECT {_KEY.format(column)} AS key, "{view}" AS view FROM {table}_rows'
-            told.append(name)
+            tables.append(name)
         else:
             rows = "SELECT NULL::VARCHAR AS key, NULL::VARCHAR AS view"
         root.connection.execute(f"CREATE TABLE {table} AS SELECT key, min(view) AS view FROM ({rows}) GROUP BY key")
@@ -188,13 +190,13 @@ def _create_views(root: DataRoot) -> str:
         FROM (SELECT DISTINCT image, {_KEY.format("image")} AS key FROM images)
             LEFT JOIN imageid_views USING (key) LEFT JOIN filename_views USING (key)
     """)
-    if not told:
-        return f"views are not known, as {_METADATA} and {_PROJECTIONS} are not in the data root: laterals may be used"
-    return f"views are those of {' and '.join(told)}"
+    if not tables:
+        return f"views are unknown, as {_METADATA} and {_PROJECTIONS} are not in the data root: laterals may be used"
+    return f"views are those of {' and '.join(tables)}"
 
 
 def _create_labels(root: DataRoot) -> None:
-    """Make ``labels``: uid and, by finding, 1, 0, -1 for borderline, or null for a report that was not indexed."""
+    """Create ``labels``: uid, and each finding as 1, 0, -1 for borderline, or null for a report that is not indexed."""
     unindexed = f"head IN ({', '.join(map(literal, _UNINDEXED))})"
     root.connection.execute(f"""
         CREATE TABLE labels AS

@@ -1,4 +1,4 @@
-"""Reports of OpenI as they are published: one small XML file each."""
+"""Read the published reports of OpenI: one small XML file each."""
 
 import re
 from pathlib import Path
@@ -20,18 +20,18 @@ SCHEMA = pa.schema(
         ("images", pa.list_(pa.string())),
     ]
 )
-_LARGEST = 1_000_000
+_MAX_BYTES = 1_000_000
 
 
-class _Refused(Exception):
-    pass
+class _DoctypeRefused(Exception):
+    """Raised where a file declares a document type."""
 
 
 def read_reports(folder: Path) -> pa.Table:
-    """Read every report of a folder, of the columns of ``SCHEMA``; ``verdict`` says why one could not be read.
+    """Read every report of a folder to the columns of ``SCHEMA``; ``verdict`` is the reason why one cannot be read.
 
     Args:
-        folder: ``ecgen-radiology``.
+        folder: folder ``ecgen-radiology``.
     """
     files = sorted(folder.glob("*.xml"), key=lambda file: (len(file.name), file.name))
     rows = [_row(file) for file in track(files, description="reading reports", transient=True)]
@@ -39,11 +39,11 @@ def read_reports(folder: Path) -> pa.Table:
 
 
 def _row(file: Path) -> dict[str, Any]:
-    if file.stat().st_size > _LARGEST:
-        return {"name": file.name, "verdict": f"file is larger than {_LARGEST // 1_000_000} MB"}
+    if file.stat().st_size > _MAX_BYTES:
+        return {"name": file.name, "verdict": f"file is larger than {_MAX_BYTES // 1_000_000} MB"}
     try:
         root = _parsed(file.read_bytes())
-    except _Refused:
+    except _DoctypeRefused:
         return {"name": file.name, "verdict": "declares a document type, which a report does not need"}
     except (expat.ExpatError, ElementTree.ParseError, ValueError, LookupError):
         return {"name": file.name, "verdict": "is not XML"}
@@ -63,7 +63,7 @@ def _row(file: Path) -> dict[str, Any]:
 
 
 def _parsed(content: bytes) -> ElementTree.Element:
-    """The tree, unless the file declares a document type: only there entities that grow without end are defined."""
+    """Parse XML, but refuse document type declarations, as only they can define exponentially expanding entities."""
     guard = expat.ParserCreate()
     guard.StartDoctypeDeclHandler = _refuse
     guard.Parse(content, True)
@@ -71,7 +71,7 @@ def _parsed(content: bytes) -> ElementTree.Element:
 
 
 def _refuse(*_: object) -> None:
-    raise _Refused
+    raise _DoctypeRefused
 
 
 def _section(root: ElementTree.Element, label: str) -> str | None:

@@ -19,24 +19,24 @@ _CODES = "regexp_extract_all(scp_codes, '''([^'']+)''\\s*:', 1)"
 class PTBXL(CohortBuilder):
     """PTB-XL: records with reports, diagnostic superclasses and the recommended folds.
 
-    Folds 1 to 8 are trained on, 9 selects, 10 tests (Wagner et al. 2020). A superclass is present when any diagnostic
-    statement of the record belongs to it, whatever its likelihood, as in the benchmark of Strodthoff et al. 2021; a
-    record without any diagnostic statement has blank labels.
+    Folds 1 to 8 are for training, 9 for validation and 10 for testing (Wagner et al. 2020). A superclass is present
+    if any diagnostic statement of the record belongs to it, at any likelihood, as in the benchmark of Strodthoff et al.
+    2021; a record without diagnostic statements has blank labels.
 
     Args:
-        rate: samples per second of the files to use.
+        rate: sampling rate of the files to use, in Hz.
     """
 
     unverified = (
         "sex is kept as the code of the table: sources disagree on whether 1 is female",
-        "ages above 89 are said to be stored as 300; any age of 90 or more counts as 90 and over",
+        "ages above 89 are reportedly stored as 300; any age of 90 or more counts as 90 and over",
     )
 
     def __init__(self, *, rate: Literal[100, 500] = 500) -> None:
         self.rate = rate
 
     def build(self, root: DataRoot, flow: Flow) -> Built:
-        """One study per record."""
+        """Build one row per record."""
         data = root.folder("ptbxl_database.csv", setting="--root")
         data.view("records", "ptbxl_database.csv", _RECORDS)
         data.view("statements", "scp_statements.csv", _STATEMENTS, index="code")
@@ -65,7 +65,7 @@ class PTBXL(CohortBuilder):
 
 
 def _superclasses() -> str:
-    """Per superclass 1, 0, or null for a record without any diagnostic statement."""
+    """Return SQL columns of the superclasses: 1, 0, or null for a record without diagnostic statements."""
     classes = f"""(SELECT list(DISTINCT diagnostic_class) FROM statements
         WHERE diagnostic = 1 AND list_contains({_CODES}, code))"""
     return ", ".join(f"CAST(list_contains({classes}, '{name}') AS INTEGER) AS \"{name}\"" for name in SUPERCLASSES)

@@ -1,4 +1,4 @@
-"""Which radiographs of a study a cohort has, for sets with several views and folders."""
+"""Select the radiographs of a study by view, for data sets with several views and folders."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,49 +11,50 @@ Unit = Literal["study", "image"]
 
 
 def below(root: DataRoot, path: Path) -> str:
-    """What leads from the root to a file of a folder below it, in SQL."""
+    """Return a SQL literal with the path prefix from the root to a folder below it."""
     folder = path.relative_to(root.path).as_posix()
     return literal("" if folder == "." else f"{folder}/")
 
 
 def named_folder(root: DataRoot, name: str, *, setting: str, holding: str = "") -> Path:
-    """A folder below the root that a user named.
+    """Return a folder below the root that a setting names.
 
     Raises:
-        ValueError: it lies elsewhere, or is no folder that holds what it should.
+        ValueError: the folder lies outside the root, does not exist, or does not contain ``holding``.
     """
     folder = root.path / name
     if Path(name).is_absolute() or ".." in Path(name).parts or not (folder / holding).is_dir():
         raise ValueError(
-            f"`{setting}` is no folder below the data root{f' that holds {holding}' if holding else ''}; set it"
+            f"`{setting}` is not a folder below the data root{f' that holds {holding}' if holding else ''}; set it"
         )
     return folder
 
 
 def preference(view: str, views: Sequence[str]) -> str:
-    """A column of views as the place in a list, in SQL; null for a view that is not in it.
+    """Return a SQL expression for the index of a view in ``views``; null for a view that is not listed.
 
     Raises:
-        ValueError: the list is empty.
+        ValueError: ``views`` is empty.
     """
     if not views:
         raise ValueError("got no views, expected at least one; set `--views`")
-    cases = " ".join(f"WHEN {literal(one)} THEN {place}" for place, one in enumerate(views))
+    cases = " ".join(f"WHEN {literal(name)} THEN {index}" for index, name in enumerate(views))
     return f"CASE {view} {cases} END"
 
 
 def choose_radiographs(
     root: DataRoot, flow: Flow, table: str, *, views: Sequence[str], unit: Unit, order: str = "image"
 ) -> None:
-    """Leave out views that are not wanted, files that are missing and, with one row per study, all but the first.
+    """Exclude unwanted views, missing files and, with one row per study, all but the preferred image.
 
     Args:
-        root: that ``xray`` starts from.
-        flow: of the table.
-        table: with ``xray``, ``image``, its id; ``study``; ``view``; and ``preference``, null for an unwanted view.
-        views: that ``preference`` was made with.
-        unit: what a row shall be.
-        order: of the images of a study that are of the same view, in SQL.
+        root: base folder of the paths in ``xray``.
+        flow: flow of the table.
+        table: table with the columns ``xray``, ``image`` (id), ``study``, ``view``, and ``preference``, which is null
+            for an unwanted view.
+        views: wanted views, from which ``preference`` was made.
+        unit: unit of a row, a study or an image.
+        order: SQL order of the images of a study with the same view.
     """
     flow.exclude(table, f"view is not one of {', '.join(views)}", "preference IS NULL")
     verdicts = root.checked(table, "xray")

@@ -1,30 +1,30 @@
-"""What Symile-MIMIC (Saporta et al. 2024) does with its admissions: the draw, the percentiles, the ten candidates."""
+"""Splits, percentiles and candidate sets of Symile-MIMIC (Saporta et al. 2024)."""
 
 from collections.abc import Sequence
 
 import duckdb
 
-_PLACE = "sha256('{seed}:' || CAST(study_id AS VARCHAR))"
+_HASH_ORDER = "sha256('{seed}:' || CAST(study_id AS VARCHAR))"
 
 
 def drawn_split(connection: duckdb.DuckDBPyConnection, table: str, *, train: int, val: int, seed: int) -> None:
-    """Give a table of studies a column ``split``.
+    """Add a column ``split`` to a table of studies.
 
-    Studies are drawn one by one: ``train`` of them, then ``val`` of those whose patient was not drawn, and of the rest
-    those whose patient was not drawn either test. Others have no split. The published draw is by chance without a
-    known seed; this one follows a hash, so that it is the same everywhere.
+    Studies are drawn one by one: first ``train`` studies, then ``val`` studies of patients who are not in train. The
+    remaining studies of patients in neither split are the test split; all others have no split. The published draw is
+    random with an unpublished seed; this one is ordered by a hash, so that it is reproducible.
 
     Args:
-        connection: that holds the table, with ``study_id`` and ``patient_id``.
-        table: its name.
-        train: number of studies.
-        val: number of studies.
-        seed: of the draw.
+        connection: connection with the table, which has ``study_id`` and ``patient_id``.
+        table: name of the table.
+        train: number of training studies.
+        val: number of validation studies.
+        seed: seed of the draw.
     """
     connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE drawn AS
         WITH placed AS (SELECT study_id, patient_id,
-                row_number() OVER (ORDER BY {_PLACE.format(seed=int(seed))}) AS place FROM {table}),
+                row_number() OVER (ORDER BY {_HASH_ORDER.format(seed=int(seed))}) AS place FROM {table}),
             train AS (SELECT * FROM placed WHERE place <= {int(train)}),
             rest AS (SELECT study_id, patient_id, row_number() OVER (ORDER BY place) AS place FROM placed
                 WHERE place > {int(train)} AND patient_id NOT IN (SELECT patient_id FROM train)),
@@ -38,18 +38,18 @@ def drawn_split(connection: duckdb.DuckDBPyConnection, table: str, *, train: int
 
 
 def add_percentiles(connection: duckdb.DuckDBPyConnection, table: str, columns: Sequence[str]) -> None:
-    """Give a table of studies a column ``NAME_percentile`` for each of some columns.
+    """Add a column ``NAME_percentile`` to a table of studies for each given column.
 
-    The percentile is the share of the training values that are not larger: their empirical distribution function. It
-    is null where the value is, and where no training study has one.
+    The percentile is the share of training values that are not larger, that is, the empirical distribution function.
+    It is null where the value is null, and where no training study has a value.
 
     Args:
-        connection: that holds the table, with ``study_id`` and ``split``.
-        table: its name.
-        columns: of numbers.
+        connection: connection with the table, which has ``study_id`` and ``split``.
+        table: name of the table.
+        columns: names of numeric columns.
     """
     listed = ", ".join(f'"{column}"' for column in columns)
-    # The casts keep columns together that are whole numbers in one root and not in another.
+    # UNPIVOT needs a common type, and DuckDB may infer integers for some columns.
     connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE placed AS
         WITH long AS (UNPIVOT (SELECT study_id, split, {", ".join(f'CAST("{c}" AS DOUBLE) AS "{c}"' for c in columns)}
@@ -68,18 +68,18 @@ def add_percentiles(connection: duckdb.DuckDBPyConnection, table: str, columns: 
 
 
 def candidate_sets(connection: duckdb.DuckDBPyConnection, table: str, *, candidates: int, seed: int) -> None:
-    """Make a table ``candidates`` of who is chosen from: each val and test study, and others of its split.
+    """Create a table ``candidates``: for each val and test study itself and other studies of its split.
 
-    Others are drawn without replacement and, as published, whoever their patient is.
+    The others are drawn without replacement and, as published, may be of the same patient.
 
     Args:
-        connection: that holds the table, with ``study_id`` and ``split``.
-        table: its name.
-        candidates: number of studies to choose from, the own one included.
-        seed: of the draw.
+        connection: connection with the table, which has ``study_id`` and ``split``.
+        table: name of the table.
+        candidates: number of candidates per study, including the study.
+        seed: seed of the draw.
 
     Raises:
-        ValueError: a split has fewer studies.
+        ValueError: a split has fewer studies than ``candidates``.
     """
     for split in ("val", "test"):
         found = connection.execute(f"SELECT count(*) FROM {table} WHERE split = '{split}'").fetchone()

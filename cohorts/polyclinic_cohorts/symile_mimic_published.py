@@ -1,4 +1,4 @@
-"""Symile-MIMIC 1.0.0 (Saporta et al. 2025): the arrays as released, which nothing is copied of."""
+"""Symile-MIMIC 1.0.0 (Saporta et al. 2025): the released arrays, used in place."""
 
 import json
 from collections.abc import Mapping
@@ -19,12 +19,12 @@ PERCENTILES = tuple(f"{item}_percentile" for item in SYMILE_LABS)
 OBSERVED = tuple(f"{item}_observed" for item in SYMILE_LABS)
 
 _SPLITS = ("train", "val", "test")
-_CHOOSING = {"val_retrieval": "val", "test": "test"}
-"""Arrays that hold candidates, and the split whose studies they are."""
-_CANDIDATES = 10
-_NAMED = 5
-_STUDIED = ("cxr", "ecg", "labs_percentiles", "labs_missingness", "hadm_id")
-_CHOSEN = ("hadm_id", "label_hadm_id", "label")
+_SPLIT_OF_CANDIDATES = {"val_retrieval": "val", "test": "test"}
+"""Sets of arrays with candidates, and the split of their studies."""
+_SET_SIZE = 10
+_MAX_NAMED_STUDIES = 5
+_STUDY_FIELDS = ("cxr", "ecg", "labs_percentiles", "labs_missingness", "hadm_id")
+_CANDIDATE_FIELDS = ("hadm_id", "label_hadm_id", "label")
 _FIELDS: dict[str, tuple[str, tuple[int | None, ...]]] = {
     "cxr": ("float32", (3, None, None)),
     "ecg": ("float32", (1, None, 12)),
@@ -34,37 +34,37 @@ _FIELDS: dict[str, tuple[str, tuple[int | None, ...]]] = {
     "label_hadm_id": ("int64", ()),
     "label": ("int64", ()),
 }
-"""Type of each array, and its shape without the rows; None is any length."""
-_LARGE = ("cxr", "ecg")
+"""Type of each array, and its shape without the rows, where None is any length."""
+_LARGE_FIELDS = ("cxr", "ecg")
 _ADMISSIONS = {"hadm_id": "BIGINT", "gender": "VARCHAR", "age": "DOUBLE", "cxr_ViewPosition": "VARCHAR"}
-_MEANS, _SUMS, _ALL = "labs_means.json", "SHA256SUMS.txt", "symile_mimic_data.csv"
+_MEANS, _CHECKSUMS, _ALL_ADMISSIONS = "labs_means.json", "SHA256SUMS.txt", "symile_mimic_data.csv"
 
 
 class SymileMIMICPublished(CohortBuilder):
     """Symile-MIMIC: the released splits and candidate sets, as rows of the released arrays.
 
-    A study is an admission. The studies of test are those that its arrays have as queries; the candidates among which
-    each is to be found, and those of val_retrieval for the studies of val, are kept in candidates.parquet. Laboratory
-    values are the released percentiles, with the training mean where there is none, and 50 flags, 1 where observed.
-    Arrays are compared with each other and with the CSV files: sizes, types, the order of admissions, every percentile
-    and flag, and that each query has itself and nine others to choose from.
+    A study is an admission. The test studies are the queries of the test arrays; their candidate sets, and those of
+    val_retrieval for the validation studies, are written to candidates.parquet. Laboratory values are the released
+    percentiles, with the training mean for missing values, and 50 flags, 1 where observed. The arrays are validated
+    against each other and the CSV files: sizes, types, the order of admissions, every percentile and flag, and that
+    each candidate set has the query and nine others.
 
     Args:
-        verify: compute the SHA-256 of every file that is used, which reads most of 33 GB, and compare it with
-            SHA256SUMS.txt.
+        verify: whether to compare the SHA-256 of every file that is used with SHA256SUMS.txt, which reads most of 33
+            GB.
     """
 
     unverified = (
         "symile_mimic_data.csv has the columns that the published script writes; without that file there are no groups",
-        "images are said to be normalised as those of ImageNet and signals to lie in -1 to 1 over all leads, in the "
-        "lead order of MIMIC-IV-ECG; their values are not looked at",
+        "images are reportedly normalised as for ImageNet, and signals to -1 to 1 over all leads, in the lead order of "
+        "MIMIC-IV-ECG; their values are not checked",
     )
 
     def __init__(self, *, verify: bool = False) -> None:
         self.verify = verify
 
     def build(self, root: DataRoot, flow: Flow) -> Built:
-        """One study per admission of a split."""
+        """Build one row per admission of a split."""
         data = root.folder("data_npy", setting="--root")
         if self.verify:
             _verify(data)
@@ -78,7 +78,7 @@ class SymileMIMICPublished(CohortBuilder):
         flow.exclude("studies", "candidate for another admission of test.csv, which is a study elsewhere", "label = 0")
         data.connection.execute("ALTER TABLE studies DROP COLUMN label")
         if groups:
-            flow.start("admissions", f"admissions in {_ALL}")
+            flow.start("admissions", f"admissions in {_ALL_ADMISSIONS}")
             flow.count("admissions", "in no split", "hadm_id NOT IN (SELECT study_id FROM studies)")
         image, signal = shapes.pop()
         return Built(
@@ -96,7 +96,7 @@ class SymileMIMICPublished(CohortBuilder):
             notes=(
                 f"a row is an image of shape {image} and a signal of shape {signal}, as prepared by the authors",
                 "candidates may be of the query's own patient, as published",
-                *([] if groups else [f"without {_ALL} there is no sex, age or view"]),
+                *([] if groups else [f"without {_ALL_ADMISSIONS} there is no sex, age or view"]),
             ),
         )
 
@@ -106,10 +106,10 @@ def _name(split: str, field: str) -> str:
 
 
 def _array(data: DataRoot, split: str, field: str) -> np.ndarray:
-    """An array of the data set, mapped into memory.
+    """Map an array of the data set into memory.
 
     Raises:
-        ValueError: it is not there, damaged, or of another type or shape.
+        ValueError: the array is missing, damaged, or of another type or shape.
     """
     name = _name(split, field)
     file = _file(data, name)
@@ -117,17 +117,17 @@ def _array(data: DataRoot, split: str, field: str) -> np.ndarray:
         array = np.lib.format.open_memmap(file, mode="r")
     except (ValueError, OSError, EOFError) as error:
         raise ValueError(
-            f"{name} cannot be read as an array ({type(error).__name__}); it is not the released file, or a part of it"
+            f"{name} cannot be read as an array ({type(error).__name__}); it is not the complete released file"
         ) from None
     kind, shape = _FIELDS[field]
     fits = array.dtype == kind and array.ndim == 1 + len(shape)
-    if not fits or any(want not in (None, got) for want, got in zip(shape, array.shape[1:], strict=True)):
+    if not fits or any(size not in (None, actual) for size, actual in zip(shape, array.shape[1:], strict=True)):
         expected = ("rows", *(size or "any" for size in shape))
         raise ValueError(
             f"{name} holds {array.dtype} of shape {array.shape}, expected {kind} of shape {expected}; is this another "
             "version of the data?"
         )
-    if field not in _LARGE:
+    if field not in _LARGE_FIELDS:
         data.tables[name] = file
     return array
 
@@ -139,15 +139,15 @@ def _file(data: DataRoot, name: str) -> Path:
 
 
 def _load_studies(data: DataRoot, split: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Make the rows of a split's arrays a table, after comparing them with its CSV file.
+    """Create a table of the rows of a split's arrays, after validating them against its CSV file.
 
     Returns:
         Shapes of one image and of one signal.
     """
     columns = {"subject_id": "BIGINT", "hadm_id": "BIGINT", **dict.fromkeys((*FINDINGS, *PERCENTILES), "DOUBLE")}
-    chosen = {"label_hadm_id": "BIGINT", "label": "BIGINT"} if split in _CHOOSING else {}
-    data.view(f"{split}_rows", f"{split}.csv", {**columns, **chosen})
-    arrays = {field: _array(data, split, field) for field in (*_STUDIED, *chosen)}
+    candidate_columns = {"label_hadm_id": "BIGINT", "label": "BIGINT"} if split in _SPLIT_OF_CANDIDATES else {}
+    data.view(f"{split}_rows", f"{split}.csv", {**columns, **candidate_columns})
+    arrays = {field: _array(data, split, field) for field in (*_STUDY_FIELDS, *candidate_columns)}
     _compare(data, split, arrays)
     _compare_labs(data, split, arrays)
     table = {"array_row": np.arange(len(arrays["hadm_id"])), **_ids(arrays)}
@@ -158,28 +158,30 @@ def _load_studies(data: DataRoot, split: str) -> tuple[tuple[int, ...], tuple[in
 
 
 def _ids(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Whose each row is, and which query it is a candidate of: its own where the split has no others."""
-    own = np.asarray(arrays["hadm_id"])
+    """Return the admission of each row, and the query that it is a candidate of, by default the same admission."""
+    admissions = np.asarray(arrays["hadm_id"])
     return {
-        "hadm_id": own,
-        "label_hadm_id": np.asarray(arrays.get("label_hadm_id", own)),
-        "label": np.asarray(arrays.get("label", np.ones_like(own))),
+        "hadm_id": admissions,
+        "label_hadm_id": np.asarray(arrays.get("label_hadm_id", admissions)),
+        "label": np.asarray(arrays.get("label", np.ones_like(admissions))),
     }
 
 
 def _create(data: DataRoot, name: str, columns: Mapping[str, np.ndarray]) -> None:
-    data.connection.register("content", pa.table({key: np.ascontiguousarray(one) for key, one in columns.items()}))
+    data.connection.register(
+        "content", pa.table({key: np.ascontiguousarray(values) for key, values in columns.items()})
+    )
     data.connection.execute(f"CREATE TABLE {name} AS SELECT * FROM content")
     data.connection.unregister("content")
 
 
 def _compare(data: DataRoot, split: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """Refuse arrays of unequal length, or in another order than the CSV file's.
+    """Validate the lengths of the arrays, and the order of their admissions, against the CSV file.
 
     Raises:
-        ValueError: says which.
+        ValueError: an array has another length or order.
     """
-    names = [field for field in _CHOSEN if field in arrays]
+    names = [field for field in _CANDIDATE_FIELDS if field in arrays]
     rows = data.connection.execute(f"SELECT {', '.join(names)} FROM {split}_rows").df()
     lengths = {f"{split}.csv": len(rows), **{field: len(array) for field, array in arrays.items()}}
     if len(set(lengths.values())) > 1:
@@ -193,15 +195,15 @@ def _compare(data: DataRoot, split: str, arrays: Mapping[str, np.ndarray]) -> No
 
 
 def _compare_labs(data: DataRoot, split: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """Refuse percentiles and flags that are not those of the CSV file, item by item.
+    """Validate percentiles and flags against the CSV file, item by item.
 
     Raises:
-        ValueError: says which item.
+        ValueError: a percentile or flag differs.
     """
     listed = ", ".join(f'"{name}"' for name in PERCENTILES)
-    told = data.connection.execute(f"SELECT {listed} FROM {split}_rows").df().to_numpy(dtype=np.float64)
-    missing = np.isnan(told)
-    expected = np.where(missing, _means(data), told)
+    percentiles = data.connection.execute(f"SELECT {listed} FROM {split}_rows").df().to_numpy(dtype=np.float64)
+    missing = np.isnan(percentiles)
+    expected = np.where(missing, _means(data), percentiles)
     same = np.isclose(expected, arrays["labs_percentiles"], rtol=0, atol=1e-5)
     same &= arrays["labs_missingness"] == ~missing
     if not same.all():
@@ -214,12 +216,12 @@ def _compare_labs(data: DataRoot, split: str, arrays: Mapping[str, np.ndarray]) 
 
 
 def _means(data: DataRoot) -> np.ndarray:
-    """Mean percentile of each item in training."""
+    """Read the mean percentile of each item in the training split."""
     file = _file(data, _MEANS)
     data.tables[_MEANS] = file
     try:
-        told = {key.removesuffix("_percentile"): float(mean) for key, mean in json.loads(file.read_text()).items()}
-        return np.array([told[str(item)] for item in SYMILE_LABS])
+        means = {key.removesuffix("_percentile"): float(mean) for key, mean in json.loads(file.read_text()).items()}
+        return np.array([means[str(item)] for item in SYMILE_LABS])
     except (ValueError, AttributeError, TypeError, KeyError) as error:
         raise ValueError(
             f"{_MEANS} does not give a mean for every laboratory item ({type(error).__name__}); get it again"
@@ -227,25 +229,25 @@ def _means(data: DataRoot) -> np.ndarray:
 
 
 def _candidates(data: DataRoot) -> None:
-    """Make the table of candidates, and refuse sets that are not as published.
+    """Create the table of candidates, and validate that the sets are as published.
 
     Raises:
-        ValueError: says of which queries.
+        ValueError: the candidate set of a query differs.
     """
-    data.view("val_retrieval_rows", "val_retrieval.csv", dict.fromkeys(_CHOSEN, "BIGINT"))
-    arrays = {field: _array(data, "val_retrieval", field) for field in _CHOSEN}
+    data.view("val_retrieval_rows", "val_retrieval.csv", dict.fromkeys(_CANDIDATE_FIELDS, "BIGINT"))
+    arrays = {field: _array(data, "val_retrieval", field) for field in _CANDIDATE_FIELDS}
     _compare(data, "val_retrieval", arrays)
     _create(data, "val_retrieval_arrays", _ids(arrays))
     parts = [
         f"SELECT '{split}' AS split, label_hadm_id AS query_study, hadm_id AS candidate_study, label FROM {name}_arrays"
-        for name, split in _CHOOSING.items()
+        for name, split in _SPLIT_OF_CANDIDATES.items()
     ]
     data.connection.execute(f"CREATE TABLE candidates AS {' UNION ALL '.join(parts)}")
-    for name, split in _CHOOSING.items():
+    for name, split in _SPLIT_OF_CANDIDATES.items():
         wrong = data.connection.execute(f"""
             WITH studies AS (SELECT DISTINCT hadm_id FROM {split}_arrays WHERE label = 1),
-                sets AS (SELECT query_study, count(DISTINCT candidate_study) = {_CANDIDATES}
-                    AND count(*) = {_CANDIDATES} AND count(*) FILTER (label = 1) = 1
+                sets AS (SELECT query_study, count(DISTINCT candidate_study) = {_SET_SIZE}
+                    AND count(*) = {_SET_SIZE} AND count(*) FILTER (label = 1) = 1
                     AND bool_and(label IN (0, 1) AND (label = 1) = (query_study = candidate_study))
                     AND bool_and(candidate_study IN (SELECT hadm_id FROM studies)) AS right_set
                 FROM candidates WHERE split = '{split}' GROUP BY query_study)
@@ -255,30 +257,30 @@ def _candidates(data: DataRoot) -> None:
         if wrong:
             raise ValueError(
                 f"got {len(wrong)} queries of {name} whose candidates are not themselves with label 1 and "
-                f"{_CANDIDATES - 1} other studies of {split} with label 0 (studies "
-                f"{[study for (study,) in wrong[:_NAMED]]}); is this another version of the data?"
+                f"{_SET_SIZE - 1} other studies of {split} with label 0 (studies "
+                f"{[study for (study,) in wrong[:_MAX_NAMED_STUDIES]]}); is this another version of the data?"
             )
 
 
 def _groups(data: DataRoot) -> tuple[str, ...]:
-    if not data.has(_ALL):
+    if not data.has(_ALL_ADMISSIONS):
         return ()
-    data.view("admissions", _ALL, _ADMISSIONS)
+    data.view("admissions", _ALL_ADMISSIONS, _ADMISSIONS)
     return ("sex", "age_band", "view")
 
 
 def _studies(groups: tuple[str, ...]) -> str:
-    """Every row of the three splits with its labels and groups, in SQL."""
+    """Return a SQL query for every row of the three splits with its labels and groups."""
     labels = ", ".join(f'c."{name}"' for name in FINDINGS)
-    told = f", m.gender AS sex, {age_band('m.age')} AS age_band, m.cxr_ViewPosition AS view" if groups else ""
+    group_columns = f", m.gender AS sex, {age_band('m.age')} AS age_band, m.cxr_ViewPosition AS view" if groups else ""
     join = "LEFT JOIN admissions AS m ON m.hadm_id = a.hadm_id" if groups else ""
     return " UNION ALL ".join(
         f"""
         SELECT a.hadm_id AS study_id, c.subject_id AS patient_id, '{split}' AS split, a.array_row,
             '{_name(split, "cxr")}' AS xray_file, '{_name(split, "ecg")}' AS ecg_file, {labels},
-            a.* EXCLUDE (array_row, hadm_id, label_hadm_id){told}
+            a.* EXCLUDE (array_row, hadm_id, label_hadm_id){group_columns}
         FROM {split}_arrays AS a JOIN {split}_rows AS c ON c.hadm_id = a.hadm_id
-            AND {"c.label_hadm_id" if split in _CHOOSING else "c.hadm_id"} = a.label_hadm_id {join}
+            AND {"c.label_hadm_id" if split in _SPLIT_OF_CANDIDATES else "c.hadm_id"} = a.label_hadm_id {join}
         """
         for split in _SPLITS
     )
@@ -288,15 +290,19 @@ def _verify(data: DataRoot) -> None:
     """Compare the SHA-256 of every file that is used with the published one.
 
     Raises:
-        ValueError: one differs, or is not listed.
+        ValueError: a checksum differs or is not listed.
     """
-    lines = [line.split(maxsplit=1) for line in _file(data, _SUMS).read_text().splitlines()]
+    lines = [line.split(maxsplit=1) for line in _file(data, _CHECKSUMS).read_text().splitlines()]
     listed: dict[str, Any] = {parts[1].removeprefix("./"): parts[0].lower() for parts in lines if len(parts) == 2}
-    used = [f"{name}.csv" for name in (*_SPLITS, *_CHOOSING)] + [_MEANS] + ([_ALL] if data.has(_ALL) else [])
-    used += [_name(split, field) for split in _SPLITS for field in _STUDIED]
-    used += [_name(name, field) for name in _CHOOSING for field in _CHOSEN]
+    used = (
+        [f"{name}.csv" for name in (*_SPLITS, *_SPLIT_OF_CANDIDATES)]
+        + [_MEANS]
+        + ([_ALL_ADMISSIONS] if data.has(_ALL_ADMISSIONS) else [])
+    )
+    used += [_name(split, field) for split in _SPLITS for field in _STUDY_FIELDS]
+    used += [_name(name, field) for name in _SPLIT_OF_CANDIDATES for field in _CANDIDATE_FIELDS]
     for name in track(list(dict.fromkeys(used)), description="verifying files", transient=True):
         found = file_sha256(_file(data, name))
         if listed.get(name) != found:
-            message = "is not listed in" if name not in listed else "has another content than"
-            raise ValueError(f"{name} {message} {_SUMS}; get it again, or leave out `--verify`")
+            message = "is not listed in" if name not in listed else "does not match its checksum in"
+            raise ValueError(f"{name} {message} {_CHECKSUMS}; get it again, or omit `--verify`")

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Gathers all that a machine without a network needs in one folder: make airgap BUNDLE=bundle
-# usage: airgap.sh BUNDLE OUT. PYTHON is an interpreter with polyclinic; WHEELS a folder of wheels to take in place of
-# asking the index that pip is set to.
+# Collect all that a machine without a network needs in one folder: make airgap BUNDLE=bundle
+# usage: airgap.sh BUNDLE OUT. PYTHON is an interpreter with polyclinic; WHEELS is a folder of wheels to use instead
+# of the package index of pip.
 set -eu
 fail() { echo "error: $1" >&2; exit 1; }
 
@@ -25,7 +25,7 @@ mkdir -p "$part/wheels" "$part/docs"
 pip() { "$python" -I -m pip --disable-pip-version-check --quiet --quiet "$@"; }
 
 echo "building the wheel of polyclinic"
-# Where the build tool is installed, nothing is fetched for it.
+# If the build tool is installed, nothing is downloaded for it.
 alone=$("$python" -I -c "import hatchling" 2> /dev/null && echo --no-build-isolation || true)
 pip wheel --no-deps $alone --wheel-dir "$part/own" "$root"
 

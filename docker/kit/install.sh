@@ -1,9 +1,9 @@
 #!/bin/sh
-# Checks this kit and installs it, with no network: sh install.sh /opt/polyclinic
-# PYTHON is the interpreter to use, unless it is found by its version.
+# Check this kit and install it without a network: sh install.sh /opt/polyclinic
+# PYTHON is the interpreter; by default it is found by its version.
 set -eu
 fail() { echo "error: $1" >&2; exit 1; }
-# A word as a shell reads it back.
+# Quote a word for a shell.
 quote() { printf "'%s'" "$(printf %s "$1" | sed "s/'/'\\\\''/g")"; }
 
 kit=$(cd "$(dirname "$0")" && pwd)
@@ -34,7 +34,7 @@ trap 'rm -rf "$target"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 "$python" -I -m venv "$target" || fail "no virtual environment can be made; install the venv package of Python $version"
-# --isolated: no index and no folder of wheels that this machine's pip is set to.
+# --isolated: ignore the pip configuration of this machine.
 "$target/bin/python" -I -m pip --isolated --disable-pip-version-check --quiet \
     install --no-index --no-cache-dir --find-links wheels ./wheels/polyclinic-*.whl
 "$target/bin/python" -I -m pip --isolated --disable-pip-version-check check > /dev/null || fail "the wheels do not fit each other"

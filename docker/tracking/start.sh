@@ -1,5 +1,5 @@
 #!/bin/sh
-# Starts the MLflow server: PostgreSQL for runs and for users, artifacts handed through by the server itself.
+# Start the MLflow server: PostgreSQL for runs and for users, artifacts served by the server.
 # Needs DATABASE_URI (postgresql://user:password@host/name), ARTIFACTS (s3://bucket or a folder), ADMIN_PASSWORD and
 # SECRET_KEY; HOST, PORT and ALLOWED_HOSTS have defaults for this machine alone.
 set -eu

@@ -1,7 +1,9 @@
-"""Symile's own test: how well the last of three binary variables is told from the others as it turns into an
-exclusive-or, then the exclusive-or of eight, then both with values missing.
+"""Exclusive-or test of the Symile paper: classify the last of three binary variables from the others.
 
-Every step is a command that a user could type; this file only runs them in order and gathers what they wrote.
+The last variable turns from a copy of the first into the exclusive-or of the others. Then the exclusive-or of eight
+variables, and both with missing values.
+
+Every step is a command that a user could type; this file runs them in order and gathers their reports.
 """
 
 import argparse
@@ -17,7 +19,10 @@ from rich.console import Console
 from rich.table import Table
 from xor_cohort import write_cohort
 
-from polyclinic.cli import main as polyclinic
+# The experiments are not installed; this finds `experiments.runner` from any working folder.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from experiments.runner import evaluate, fit, write_report
 
 HERE = Path(__file__).parent
 SWEEP = [round(0.1 * step, 1) for step in range(11)]
@@ -31,58 +36,46 @@ def main() -> int:
     parser.add_argument("--p", type=float, nargs="+", default=SWEEP)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    # The models are small enough for threads to wait longer than they work.
+    # The models are so small that threads wait longer than they compute.
     torch.set_num_threads(1)
     out, seed = arguments.out, arguments.seed
     shutil.rmtree(out / "cohorts", ignore_errors=True)
     report = {
         "three": [{"p": p, **both(out, p, missing=0.0, seed=seed)} for p in arguments.p],
         "three_missing": {"p": 1.0, "missing": MISSING[3], **both(out, 1.0, missing=MISSING[3], seed=seed)},
-        "eight": one(out, "eight", variables=8, p=1.0, missing=0.0, seed=seed),
+        "eight": measure(out, "eight", variables=8, p=1.0, missing=0.0, seed=seed),
         "eight_missing": {
-            "missing": MISSING[8], **one(out, "eight", variables=8, p=1.0, missing=MISSING[8], seed=seed),
+            "missing": MISSING[8], **measure(out, "eight", variables=8, p=1.0, missing=MISSING[8], seed=seed),
         },
     }  # fmt: skip
-    (out / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
+    path = write_report(report, out)
     draw(report["three"], out / "accuracy.png")
     show(report, Console())
-    print(f"report: {out / 'report.json'}\nnext: look at {out / 'accuracy.png'}")
+    print(f"report: {path}\nnext: look at {out / 'accuracy.png'}")
     return 0
 
 
 def both(out: Path, p: float, *, missing: float, seed: int) -> dict[str, Any]:
-    """Symile and CLIP on one cohort of three variables."""
-    return {name: one(out, name, variables=3, p=p, missing=missing, seed=seed) for name in ("symile", "clip")}
+    """Return the accuracy of Symile and of CLIP on one cohort of three variables."""
+    return {name: measure(out, name, variables=3, p=p, missing=missing, seed=seed) for name in ("symile", "clip")}
 
 
-def one(out: Path, name: str, *, variables: int, p: float, missing: float, seed: int) -> dict[str, Any]:
-    """Train one experiment and tell the last variable from all others, on test studies that have them all."""
+def measure(out: Path, name: str, *, variables: int, p: float, missing: float, seed: int) -> dict[str, Any]:
+    """Train one recipe and return its accuracy on the last variable, over the complete test studies."""
     cohort = out / "cohorts" / f"{variables}-{p}-{missing}"
     if not cohort.exists():
         write_cohort(cohort, variables=variables, p=p, missing=missing, seed=seed)
-    fitted, scored = out / "fit.json", out / "zeroshot.json"
-    run(
-        "fit", "-c", HERE / f"{name}.yaml", "--seed_everything", seed, "--data.cohort", cohort / "cohort.yaml",
-        "--trainer.logger.init_args.out", out, "--trainer.enable_progress_bar", "false", "--json", fitted,
-    )  # fmt: skip
+    words = ("--trainer.enable_progress_bar", "false")
+    fitted = fit(HERE / f"{name}.yaml", cohort / "cohort.yaml", out / "fit.json", *words, logs=out, seed=seed)
     query = json.dumps([f"v{place + 1}" for place in range(variables - 1)])
     prompts = HERE / ("prompts.yaml" if variables == 3 else "prompts_eight.yaml")
-    checkpoint = json.loads(fitted.read_text(encoding="utf-8"))["checkpoint"]
-    run("evaluate", "zeroshot", checkpoint, prompts, "--query", query, "--complete", "true", "--json", scored)
-    (finding,) = json.loads(scored.read_text(encoding="utf-8"))["findings"]
+    words = ("--query", query, "--complete", "true")
+    (finding,) = evaluate(out / "zeroshot.json", "zeroshot", fitted["checkpoint"], prompts, *words)["findings"]
     return {"accuracy": finding["accuracy"], "ci95": finding["accuracy_ci95"], "studies": finding["n"]}
 
 
-def run(*words: object) -> None:
-    """Run one polyclinic command; stop where it fails."""
-    arguments = [str(word) for word in words]
-    print(f"\n$ polyclinic {' '.join(arguments)}", flush=True)
-    if code := polyclinic(arguments):
-        sys.exit(code)
-
-
 def draw(sweep: list[dict[str, Any]], path: Path) -> None:
-    """Accuracy over p, with the best that both inputs, and one alone, allow."""
+    """Plot accuracy over p, with the best possible accuracy from both inputs and from one of them."""
     shares = [entry["p"] for entry in sweep]
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
@@ -113,7 +106,7 @@ def show(report: dict[str, Any], console: Console) -> None:
 
 
 def cells(result: dict[str, Any]) -> tuple[str, str]:
-    """A value and its interval."""
+    """Format an accuracy and its interval."""
     low, high, *_ = result["ci95"].values()
     return f"{result['accuracy']:.3f}", f"{low:.3f} to {high:.3f}"
 

@@ -1,4 +1,4 @@
-"""Cohorts of binary variables, of which the last depends on the others: ``python xor_cohort.py OUT --p 1``."""
+"""Write cohorts of binary variables, of which the last depends on the others: ``python xor_cohort.py OUT --p 1``."""
 
 import argparse
 from pathlib import Path
@@ -12,16 +12,16 @@ WORDS = np.array(["zero", "one"])
 
 
 def write_cohort(out: Path, *, variables: int, p: float, missing: float, seed: int) -> Path:
-    """Draw ``variables - 1`` fair bits; the last variable is their exclusive-or with probability p, else the first.
+    """Draw ``variables - 1`` fair bits; the last variable is their exclusive-or with probability p, else the first bit.
 
-    Bits are columns ``v1``, ``v2``, ...; the last variable is a word, so that it can be asked for in a prompt.
+    Bits are columns ``v1``, ``v2``, ...; the last variable is a word, so that prompts can ask for it.
 
     Args:
         out: folder to create.
-        variables: how many, the last one included.
+        variables: number of variables, including the last one.
         p: probability of the exclusive-or, drawn for each study.
-        missing: share of cells left empty, drawn for each; a study with fewer than two values keeps two.
-        seed: of every draw.
+        missing: probability of an empty cell; every study keeps at least two values.
+        seed: random seed.
 
     Returns:
         The path of ``cohort.yaml``.

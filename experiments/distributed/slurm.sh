@@ -9,7 +9,7 @@
 #SBATCH --time=12:00:00
 #SBATCH --requeue
 #SBATCH --open-mode=append
-# Ninety seconds before the end of the time, or when it is preempted, the job is told to save itself.
+# Ninety seconds before the end of the time, or when it is preempted, the job gets a signal to save a checkpoint.
 #SBATCH --signal=SIGUSR1@90
 set -eu
 config=$1

@@ -1,7 +1,7 @@
 """Write a tiny random BERT with a vocabulary of a cohort's training reports, as a local `transformers` folder.
 
-It stands in for a hospital's own language model, so that the recipe runs without a download: the words are those of
-the hospital, the weights are random and have read nothing.
+It replaces a hospital's own language model, so that the recipe runs without a download: the words are those of the
+hospital, the weights are random and not trained.
 
     python experiments/more_paper/tiny_transformer.py COHORT_YAML OUT_FOLDER
 """
@@ -22,11 +22,11 @@ WIDTH, LAYERS, HEADS, POSITIONS = 64, 2, 4, 128
 
 
 def main() -> int:
-    """Write the folder that the command line names."""
+    """Write the folder of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cohort", type=Path, help="a cohort.yaml with reports")
-    parser.add_argument("out", type=Path, help="the folder to write")
-    parser.add_argument("--seed", type=int, default=0, help="of the weights")
+    parser.add_argument("cohort", type=Path, help="cohort.yaml with reports")
+    parser.add_argument("out", type=Path, help="output folder")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the weights")
     arguments = parser.parse_args()
     write_transformer(arguments.cohort, arguments.out, seed=arguments.seed)
     print(f"a random transformer, not a trained one: {arguments.out}")
@@ -34,12 +34,12 @@ def main() -> int:
 
 
 def write_transformer(cohort: Path, out: Path, *, seed: int = 0) -> None:
-    """Write ``tokenizer.json``, ``config.json`` and ``model.safetensors``; the same cohort and seed, the same bytes.
+    """Write ``tokenizer.json``, ``config.json`` and ``model.safetensors``, deterministically.
 
     Args:
-        cohort: the file of a cohort; its training reports give the vocabulary.
-        out: the folder to write; files of the same names are replaced.
-        seed: of the weights.
+        cohort: ``cohort.yaml`` file whose training reports give the vocabulary.
+        out: output folder; existing files are replaced.
+        seed: random seed of the weights.
     """
     report = Report(section="findings")
     report.fit(readable_raws(read_cohort(cohort).split("train"), MODALITY, report))
@@ -52,7 +52,7 @@ def write_transformer(cohort: Path, out: Path, *, seed: int = 0) -> None:
         intermediate_size=4 * WIDTH,
         max_position_embeddings=POSITIONS,
         pad_token_id=0,
-        # None in the other towers either.
+        # The other encoders have no dropout either.
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
     )

@@ -1,6 +1,6 @@
-"""The main job on the phantom cohort: write it, pretrain with Symile and with CLIP, evaluate on unseen patients.
+"""Main demonstration on the phantom cohort: pretrain with Symile and with CLIP, evaluate on unseen patients.
 
-Every step is a command that a user could type; this file only runs them in order and gathers what they wrote.
+Every step is a command that a user could type; this file runs them in order and gathers their reports.
 """
 
 import argparse
@@ -12,19 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from rich.console import Console
 from rich.table import Table
 from study_figure import draw_study
 
-from polyclinic.cli import main as polyclinic
+# The experiments are not installed; this finds `experiments.runner` from any working folder.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from experiments.runner import evaluate, fit, phantom_cohort, write_report
+
 from polyclinic.cohort import read_cohort
 from polyclinic.modality.physiology import JOINT_FINDING
 from polyclinic.system.shell import print_next
 
 HERE = Path(__file__).parent
 PROMPTS = HERE / "prompts.yaml"
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # glibc's malloc.h
 JOINT_QUERY = ["xray", "ecg"]
 RETRIEVAL_QUERY, RETRIEVAL_TARGET = ["xray", "ecg", "audio", "tabular"], "report"
 
@@ -36,85 +39,64 @@ def main() -> int:
     parser.add_argument("--studies", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    # One core for the model, one for the loader: two threads that wait for each other are slower on two cores.
+    # One core for the model and one for the loader: on two cores, a second thread slows both down.
     torch.set_num_threads(1)
     keep_freed_memory()
     out: Path = arguments.out
-    cohort = out / "cohort" / "cohort.yaml"
-    if cohort.exists():
-        refuse_another(cohort.with_name("phantom.yaml"), studies=arguments.studies, seed=arguments.seed)
-    else:
-        out.mkdir(parents=True, exist_ok=True)
-        run("cohort", "phantom", cohort.parent, "--studies", arguments.studies, "--seed", arguments.seed)
-    fits = {name: fit(name, out, cohort, arguments.seed) for name in ("symile", "clip", "supervised")}
+    cohort = phantom_cohort(out, studies=arguments.studies, seed=arguments.seed)
+    fits = {name: train(name, out, cohort, arguments.seed) for name in ("symile", "clip", "supervised")}
     report = gather(out, cohort, fits)
-    (out / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
+    path = write_report(report, out)
     show(report, Console())
     print(f"one study: {draw_study(cohort, out / 'study.png')}")
-    print(f"report: {out / 'report.json'}")
+    print(f"report: {path}")
     print_next(".venv/bin/mlflow", "ui", "--backend-store-uri", fits["symile"]["tracking_uri"])
     return 0
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep for the next step what one has freed: taking its pages again is a twentieth of a step."""
+    """Have glibc keep freed memory for the next step; mapping its pages again takes a twentieth of a step."""
     with suppress(AttributeError, OSError):  # another C library
         mallopt = ctypes.CDLL(None).mallopt
         for setting, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 64 * 2**20)):
             mallopt(setting, value)
 
 
-def refuse_another(origin: Path, **wanted: int) -> None:
-    """Stop where the folder holds a cohort of another size or seed."""
-    made = yaml.safe_load(origin.read_text(encoding="utf-8")) if origin.exists() else {}
-    if any(made.get(key) != value for key, value in wanted.items()):
-        got = {key: made.get(key, "unknown") for key in wanted}
-        sys.exit(f"got {origin.parent} with {got}, expected {wanted}; remove it, or set `--out` to another folder")
-
-
-def run(*words: object) -> None:
-    """Run one polyclinic command; stop the demo where it fails."""
-    arguments = [str(word) for word in words]
-    print(f"\n$ polyclinic {' '.join(arguments)}", flush=True)
-    if code := polyclinic(arguments):
-        sys.exit(code)
-
-
-def fit(name: str, out: Path, cohort: Path, seed: int) -> dict[str, Any]:
-    """Train one experiment and return what ``fit --json`` wrote."""
-    result = out / f"{name}.json"
-    run(
-        "fit", "-c", HERE / f"{name}.yaml", "--seed_everything", seed, "--data.cohort", cohort,
-        "--data.prepared", out / "prepared", "--trainer.logger.init_args.out", out / "runs", "--json", result,
-    )  # fmt: skip
-    return read(result)
+def train(name: str, out: Path, cohort: Path, seed: int) -> dict[str, Any]:
+    """Train one recipe and return the report of ``fit --json``."""
+    words = ("--data.prepared", out / "prepared")
+    return fit(HERE / f"{name}.yaml", cohort, out / f"{name}.json", *words, logs=out / "runs", seed=seed)
 
 
 def gather(out: Path, cohort: Path, fits: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Evaluate on the test patients and put the results together."""
+    """Evaluate on the test patients and return the report of the demo."""
     symile, clip, supervised = (fits[name]["checkpoint"] for name in ("symile", "clip", "supervised"))
     only_joint = ("--query", json.dumps(JOINT_QUERY), "--complete", "true")
-    joint = {name: evaluate(out, "zeroshot", path, PROMPTS, *only_joint) for name, path in
-             (("symile", symile), ("clip", clip))}  # fmt: skip
-    # Last, because the run keeps the figures of the latest evaluation.
-    everything = evaluate(out, "zeroshot", symile, PROMPTS)
-    retrieval = evaluate(out, "retrieval", symile, RETRIEVAL_TARGET, "--query", json.dumps(RETRIEVAL_QUERY))
-    ceiling = evaluate(out, "classifier", supervised)
-    read_back = read_cohort(cohort)
+    zeroshot = out / "zeroshot.json"
+    joint = {
+        name: evaluate(zeroshot, "zeroshot", checkpoint, PROMPTS, *only_joint)
+        for name, checkpoint in (("symile", symile), ("clip", clip))
+    }
+    # After the joint finding, because MLflow and zeroshot.json hold the metrics of the latest evaluation.
+    every = evaluate(zeroshot, "zeroshot", symile, PROMPTS)
+    query = ("--query", json.dumps(RETRIEVAL_QUERY))
+    retrieval = evaluate(out / "retrieval.json", "retrieval", symile, RETRIEVAL_TARGET, *query)
+    ceiling = evaluate(out / "classifier.json", "classifier", supervised)
+    written = read_cohort(cohort)
     top1 = retrieval["sampled"]["recall"]["1"]
     return {
         "cohort": {
-            "studies": len(read_back.studies),
-            "patients": len({study.patient_id for study in read_back.studies}),
-            "present": read_back.present_share(),
+            "studies": len(written.studies),
+            "patients": len({study.patient_id for study in written.studies}),
+            "present": written.present_share(),
         },
         "pretraining": {"objective": "Symile", **{key: fits["symile"][key] for key in ("seconds", "mlflow_run_id")}},
         "zeroshot": {
-            "macro_auroc": everything["macro_auroc"],
+            "macro_auroc": every["macro_auroc"],
             "supervised_macro_auroc": ceiling["macro_auroc"],
             "findings": {
                 finding["name"]: {key: finding[key] for key in ("auroc", "ci95", "n_positive")}
-                for finding in everything["findings"]
+                for finding in every["findings"]
             },
         },
         "retrieval": {
@@ -133,22 +115,9 @@ def gather(out: Path, cohort: Path, fits: dict[str, dict[str, Any]]) -> dict[str
     }
 
 
-def evaluate(out: Path, kind: str, *words: object) -> dict[str, Any]:
-    """Run one evaluation and return its report."""
-    result = out / f"{kind}.json"
-    run("evaluate", kind, *words, "--json", result)
-    return read(result)
-
-
 def auroc_of(report: dict[str, Any], finding: str) -> float:
-    """The AUROC of one finding."""
+    """Return the AUROC of one finding."""
     return next(float(entry["auroc"]) for entry in report["findings"] if entry["name"] == finding)
-
-
-def read(path: Path) -> dict[str, Any]:
-    """A JSON file's content."""
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
 
 
 def show(report: dict[str, Any], console: Console) -> None:
@@ -156,7 +125,7 @@ def show(report: dict[str, Any], console: Console) -> None:
     cohort, zeroshot = report["cohort"], report["zeroshot"]
     present = ", ".join(f"{name} {share:.0%}" for name, share in cohort["present"].items())
     console.print(f"\n{cohort['studies']} studies of {cohort['patients']} patients; present: {present}")
-    table = Table("finding", "zero-shot AUROC", "95 % interval", "positives", title="test patients, never seen")
+    table = Table("finding", "zero-shot AUROC", "95 % interval", "positives", title="unseen test patients")
     for name, finding in zeroshot["findings"].items():
         low, high, *_ = finding["ci95"].values()
         table.add_row(name, f"{finding['auroc']:.3f}", f"{low:.3f} to {high:.3f}", str(finding["n_positive"]))

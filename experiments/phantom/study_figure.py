@@ -1,4 +1,4 @@
-"""One study of the phantom cohort, drawn from its own files."""
+"""Draw one study of the phantom cohort from its files."""
 
 import textwrap
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ def draw_study(cohort: Path, out: Path) -> Path:
     """Draw a training study that has every modality and some findings, and write it as a PNG file."""
     read = read_cohort(cohort)
     complete = [study for study in read.split("train") if len(study.sources) == len(read.modalities)]
-    study = min(complete, key=lambda one: abs(sum(one.labels) - _FINDINGS))
+    study = min(complete, key=lambda study: abs(sum(study.labels) - _FINDINGS))
     names = [name.replace("_", " ") for name, label in zip(read.labels, study.labels, strict=True) if label]
     figure = Figure(figsize=(14, 9), layout="constrained")
     figure.suptitle(f"{study.study_id}: {', '.join(names)}")
@@ -70,5 +70,5 @@ def _laboratory(axes: Axes, names: Sequence[str], raw: Row) -> None:
 
 
 def _wrapped(text: str) -> str:
-    """Each paragraph filled to the width of the column."""
+    """Wrap each paragraph to the width of the column."""
     return "\n\n".join(textwrap.fill(" ".join(part.split()), _WIDTH) for part in text.split("\n\n"))

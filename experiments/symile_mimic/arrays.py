@@ -1,4 +1,4 @@
-"""Studies that were prepared elsewhere: rows of array files, or columns of numbers."""
+"""Modality of prepared arrays: rows of array files, or columns of numbers."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -12,17 +12,17 @@ from torch import Tensor
 from polyclinic.modality import Item, Modality, Physiology, Source, UnreadableSource
 from polyclinic.nn import Encoder
 
-_OPEN = 16
+_MAX_OPEN_FILES = 16
 
 
 class Arrays(Modality):
-    """Numbers that are used as they are: a row of a ``.npy`` file of many studies, a file of one, or columns.
+    """Numbers used unchanged: a row of a ``.npy`` file of many studies, a file of one study, or columns.
 
     Args:
-        shape: of one study; columns fill it in the order in which the cohort names them.
+        shape: shape of one study; columns fill it in the order of the cohort.
 
     Raises:
-        ValueError: no size, or one below 1.
+        ValueError: there is no size, or one is below 1.
     """
 
     def __init__(self, *, shape: Sequence[int]) -> None:
@@ -33,11 +33,11 @@ class Arrays(Modality):
         self.shape = list(shape)
 
     def read(self, source: Source) -> np.ndarray:
-        """Take the numbers of one study, as float32.
+        """Return the numbers of one study as float32.
 
         Raises:
-            UnreadableSource: no such file or row, a file that is no array of numbers, another shape, or a number that
-                is missing or not finite.
+            UnreadableSource: the file or row does not exist, is not an array of numbers, has another shape, or holds
+                numbers that are missing or not finite.
         """
         values = np.array(self._values(source), dtype=np.float32)
         if list(values.shape) != self.shape:
@@ -59,25 +59,25 @@ class Arrays(Modality):
         return array[source.row]
 
     def describe(self, raw: np.ndarray) -> Mapping[str, float | str]:
-        """Mean, lowest and highest number."""
+        """Return the mean, lowest and highest number."""
         return {"mean": float(raw.mean()), "lowest": float(raw.min()), "highest": float(raw.max())}
 
     def fit(self, raws: Iterable[np.ndarray]) -> None:
-        """Nothing is learned: who prepared the numbers has normalised them."""
+        """Do nothing: the numbers are already normalised."""
 
     def state(self) -> dict[str, Any]:
-        """Empty."""
+        """Return an empty state, because nothing is learned."""
         return {}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Nothing to load."""
+        """Do nothing, because nothing is learned."""
 
     def prepare(self, raw: np.ndarray) -> Item:
-        """The numbers as ``values``."""
+        """Return the numbers as ``values``."""
         return {"values": torch.from_numpy(raw.copy())}
 
     def augment(self, item: Item, rng: np.random.Generator) -> Item:
-        """The same numbers: the published experiment varies nothing."""
+        """Return the same numbers, because the published experiment has no augmentation."""
         return dict(item)
 
     def collate(self, items: Sequence[Item]) -> dict[str, Tensor]:
@@ -85,23 +85,23 @@ class Arrays(Modality):
         return {"values": torch.stack([item["values"] for item in items])}
 
     def phantom(self, physiology: Physiology, rng: np.random.Generator, path: Path) -> Path:
-        """Write noise: an array says nothing of what its numbers mean."""
+        """Write noise, because the meaning of the numbers is unknown."""
         file = path.with_suffix(".npy")
         np.save(file, rng.standard_normal(self.shape, dtype=np.float32))
         return file
 
     def default_encoder(self, size: str) -> Encoder:
-        """There is none.
+        """Refuse: arrays have no default encoder.
 
         Raises:
             ValueError: always.
         """
-        raise ValueError("arrays have no encoder of their own; set `model.encoders` for each of them")
+        raise ValueError("arrays have no default encoder; set `model.encoders` for each of them")
 
 
-@lru_cache(maxsize=_OPEN)
+@lru_cache(maxsize=_MAX_OPEN_FILES)
 def _opened(file: Path) -> np.ndarray:
-    """An array mapped into memory, once per process; nothing in it is unpickled."""
+    """Memory-map an array file, once per process, without unpickling."""
     try:
         array = np.lib.format.open_memmap(file, mode="r")
     except (OSError, ValueError, EOFError) as error:

@@ -1,4 +1,4 @@
-"""What one training step of the published model costs on this machine, at its own widths and a smaller batch.
+"""Measure time and memory of one training step of the published model, with a smaller batch.
 
 python experiments/symile_mimic/cost.py --studies 8
 """
@@ -20,9 +20,9 @@ from polyclinic.objectives import Symile
 
 
 def main() -> int:
-    """Measure one step and print it."""
+    """Measure one step and print its cost."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--studies", type=int, default=8, help="in the batch; 280 as published")
+    parser.add_argument("--studies", type=int, default=8, help="studies in the batch; 280 as published")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -40,7 +40,7 @@ def main() -> int:
 
 
 def step(encoders: dict[str, torch.nn.Module], inputs: dict[str, Tensor]) -> None:
-    """Forward, backward and one step of AdamW."""
+    """Run forward, backward and one step of AdamW."""
     objective = Symile(normalize="none", initial_scale=9.118819655545162e-4, max_scale=1e6)
     parameters = [p for module in (objective, *encoders.values()) for p in module.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=5e-4, weight_decay=0.2)
@@ -50,7 +50,7 @@ def step(encoders: dict[str, torch.nn.Module], inputs: dict[str, Tensor]) -> Non
 
 
 def peak() -> float:
-    """Most memory that this process has held so far, in MB."""
+    """Return the peak memory of this process in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

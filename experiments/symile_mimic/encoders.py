@@ -1,4 +1,4 @@
-"""The encoders of the published Symile-MIMIC experiment (Saporta et al. 2024, section 5.3, and their code)."""
+"""Encoders of the published Symile-MIMIC experiment (Saporta et al. 2024, section 5.3, and their code)."""
 
 from pathlib import Path
 from typing import Literal
@@ -10,21 +10,21 @@ from torchvision import models
 from polyclinic.nn import Encoded, Encoder, WeightAccount
 
 _BUILDERS = {"resnet18": models.resnet18, "resnet50": models.resnet50}
-_PHOTOGRAPH = 3
+_RGB_CHANNELS = 3
 
 
 class ResNetEncoder(Encoder):
-    """A residual network of torchvision whose last layer maps to the shared width, followed by LayerNorm.
+    """Residual network of torchvision whose last layer maps to the shared width, followed by LayerNorm.
 
     Args:
-        name: the network.
-        channels: of the arrays; the first convolution is a new one, 7 x 7, unless there are three as in photographs.
+        name: architecture.
+        channels: channels of the arrays; unless there are three, the first convolution (7 x 7) is new.
         width: d, the shared width.
-        weights: a local weights-only file of the network as torchvision publishes it; random when absent. Its last
-            layer is not used, nor its first where there are not three channels.
+        weights: local weights-only file of torchvision; random weights if None. The last layer is not used, nor the
+            first one unless there are three channels.
 
     Raises:
-        ValueError: a file that does not exist, or does not fill the network.
+        ValueError: the file does not exist, or does not match the network.
     """
 
     def __init__(
@@ -37,26 +37,26 @@ class ResNetEncoder(Encoder):
     ) -> None:
         super().__init__()
         self.resnet = _BUILDERS[name](weights=None)
-        if channels != _PHOTOGRAPH:
+        if channels != _RGB_CHANNELS:
             self.resnet.conv1 = nn.Conv2d(channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
         self.resnet.fc = nn.Linear(self.resnet.fc.in_features, width)
         self.layer_norm = nn.LayerNorm(width)
         self.width = width
         if weights is not None:
             self.account = _load(
-                self.resnet, weights, without=("fc.",) if channels == _PHOTOGRAPH else ("fc.", "conv1.")
+                self.resnet, weights, without=("fc.",) if channels == _RGB_CHANNELS else ("fc.", "conv1.")
             )
 
     def forward(self, inputs: dict[str, Tensor]) -> Encoded:
         """Encode ``values`` [B, channels, H, W]; one token per study."""
-        return _whole(self.layer_norm(self.resnet(inputs["values"])))
+        return _one_token(self.layer_norm(self.resnet(inputs["values"])))
 
 
 class LabsEncoder(Encoder):
     """Three linear layers with GELU between them, followed by LayerNorm.
 
     Args:
-        columns: percentiles and flags.
+        columns: number of percentiles and flags.
         width: d, the shared width.
     """
 
@@ -70,10 +70,10 @@ class LabsEncoder(Encoder):
 
     def forward(self, inputs: dict[str, Tensor]) -> Encoded:
         """Encode ``values`` [B, columns]; one token per study."""
-        return _whole(self.layer_norm(self.layers(inputs["values"])))
+        return _one_token(self.layer_norm(self.layers(inputs["values"])))
 
 
-def _whole(pooled: Tensor) -> Encoded:
+def _one_token(pooled: Tensor) -> Encoded:
     return Encoded(pooled[:, None], pooled, torch.zeros(len(pooled), 1, dtype=torch.bool, device=pooled.device))
 
 
@@ -82,9 +82,9 @@ def _load(network: nn.Module, weights: Path, *, without: tuple[str, ...]) -> Wei
         raise ValueError(f"got weights {weights.name!r}, which is not a file; set `weights` to a local file")
     try:
         stored = torch.load(weights, map_location="cpu", weights_only=True)
-        kept = {key: value for key, value in stored.items() if not key.startswith(without)}
-        # Older files do not count batches.
-        missing, surplus = network.load_state_dict(kept, strict=False)
+        used = {key: value for key, value in stored.items() if not key.startswith(without)}
+        # Older files lack `num_batches_tracked`, which is tolerated below.
+        missing, surplus = network.load_state_dict(used, strict=False)
     except Exception as error:
         raise ValueError(
             f"got weights {weights.name!r} that cannot be loaded ({type(error).__name__}), expected torchvision's own; "
@@ -96,10 +96,10 @@ def _load(network: nn.Module, weights: Path, *, without: tuple[str, ...]) -> Wei
             f"got weights {weights.name!r} with {len(surplus)} others and without {len(new)} of the network's, "
             "expected all but the last layer's; set `weights` or `name`"
         )
-    loaded = [key for key in kept if key not in surplus]
+    loaded = [key for key in used if key not in surplus]
     return WeightAccount(
         source=weights.name,
         loaded=tuple(loaded),
         new=tuple(missing),
-        dropped=tuple(key for key in stored if key not in kept),
+        dropped=tuple(key for key in stored if key not in used),
     )

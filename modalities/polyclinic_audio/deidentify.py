@@ -1,4 +1,4 @@
-"""Recordings without what names their patient: their samples alone."""
+"""De-identify recordings: write only their samples."""
 
 from pathlib import Path
 
@@ -8,13 +8,13 @@ import soundfile
 from polyclinic.modality import Cleaned, UnreadableSource, labelled_names
 from polyclinic_audio.reading.reader import FORMATS, open_sound
 
-_KEPT = ("wav", "flac")
-_WHOLE = {"PCM_S8": "int16", "PCM_U8": "int16", "PCM_16": "int16", "PCM_24": "int32", "PCM_32": "int32"}
-_BLOCK = 1 << 20
+_LOSSLESS = ("wav", "flac")
+_INTEGER_TYPES = {"PCM_S8": "int16", "PCM_U8": "int16", "PCM_16": "int16", "PCM_24": "int32", "PCM_32": "int32"}
+_BLOCK_FRAMES = 1 << 20
 
 
 def tag_names(source: Path) -> list[str]:
-    """Names that the tags of a sound file tell by a label, and who is said to play."""
+    """Return names of persons in the tags of a sound file: those with a label, and the artist."""
     with soundfile.SoundFile(source) as file:
         tags = file.copy_metadata()
     message = "\n".join(f"{key}: {value}" for key, value in tags.items())
@@ -22,27 +22,27 @@ def tag_names(source: Path) -> list[str]:
 
 
 def write_clean_sound(source: Path, out: Path) -> Cleaned:
-    """Write samples and nothing else: no tags, no chunks beside the sound, nothing behind its end.
+    """Write the samples and nothing else: no tags, no other chunks, nothing after the end of the sound.
 
-    WAV and FLAC of whole numbers stay what they are, WAV of floating point becomes that of 32 or 64 bits. Anything else
-    is decoded to WAV of 32 bit floating point, as compressing it again would change it.
+    Integer WAV and FLAC keep their format, and floating-point WAV its precision. Anything else is decoded to 32-bit
+    floating-point WAV, because compressing it again would change it.
 
     Raises:
-        UnreadableSource: it cannot be written.
+        UnreadableSource: the file cannot be written.
     """
     try:
         with open_sound(source) as file:
             kind, encoding = FORMATS[file.format], file.subtype
-            whole = kind in _KEPT and encoding in _WHOLE
-            dtype = _WHOLE[encoding] if whole else "float64" if encoding == "DOUBLE" else "float32"
-            kept = encoding if whole or encoding == "DOUBLE" else "FLOAT"
-            written = out.with_name(f"{out.name}.{kind if whole else 'wav'}")
+            integer = kind in _LOSSLESS and encoding in _INTEGER_TYPES
+            dtype = _INTEGER_TYPES[encoding] if integer else "float64" if encoding == "DOUBLE" else "float32"
+            subtype = encoding if integer or encoding == "DOUBLE" else "FLOAT"
+            written = out.with_name(f"{out.name}.{kind if integer else 'wav'}")
             with soundfile.SoundFile(
                 written,
                 "w",
                 file.samplerate,
                 file.channels,
-                subtype=kept,
+                subtype=subtype,
                 format="FLAC" if written.suffix == ".flac" else "WAV",
             ) as clean:
                 _copy(file, clean, dtype)
@@ -52,5 +52,5 @@ def write_clean_sound(source: Path, out: Path) -> Cleaned:
 
 
 def _copy(file: soundfile.SoundFile, clean: soundfile.SoundFile, dtype: str) -> None:
-    while len(block := file.read(_BLOCK, dtype=dtype, always_2d=True)):
+    while len(block := file.read(_BLOCK_FRAMES, dtype=dtype, always_2d=True)):
         clean.write(np.ascontiguousarray(block))

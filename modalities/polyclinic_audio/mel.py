@@ -13,31 +13,31 @@ _MEL_PER_HZ = 3 / 200
 _BREAK_HZ = 1000.0
 _BREAK_MEL = _BREAK_HZ * _MEL_PER_HZ
 _LOG_STEP = np.log(6.4) / 27
-_DYNAMIC_RANGE = 80.0
+_DYNAMIC_RANGE_DB = 80.0
 
 
 def hz_to_mel(hz: Float[np.ndarray, "*N"]) -> Float[np.ndarray, "*N"]:
-    """Slaney's mel of a frequency in Hz."""
+    """Convert frequencies in Hz to Slaney's mel scale."""
     above = _BREAK_MEL + np.log(np.maximum(hz, _BREAK_HZ) / _BREAK_HZ) / _LOG_STEP
     return np.where(hz < _BREAK_HZ, hz * _MEL_PER_HZ, above)
 
 
 def mel_to_hz(mel: Float[np.ndarray, "*N"]) -> Float[np.ndarray, "*N"]:
-    """The frequency in Hz of Slaney's mel."""
+    """Convert Slaney's mel scale to frequencies in Hz."""
     above = _BREAK_HZ * np.exp(_LOG_STEP * (np.maximum(mel, _BREAK_MEL) - _BREAK_MEL))
     return np.where(mel < _BREAK_MEL, mel / _MEL_PER_HZ, above)
 
 
 def mel_filterbank(*, mels: int, fft: int, rate: int) -> Float[np.ndarray, "F K"]:
-    """Triangles of unit area in Hz whose corners are equally spaced in mel from 0 to half the rate.
+    """Build triangular filters of unit area in Hz, with corners equally spaced in mel from 0 to half the rate.
 
     Args:
-        mels: number of triangles F.
+        mels: number of filters F.
         fft: length of the Fourier transform; K is ``fft // 2 + 1``.
         rate: samples per second.
 
     Raises:
-        ValueError: a triangle is narrower than the transform resolves and holds no bin.
+        ValueError: a filter is narrower than the resolution of the transform, and so holds no bin.
     """
     corners = mel_to_hz(np.linspace(0.0, float(hz_to_mel(np.array(rate / 2))), mels + 2))
     low, centre, high = (corners[shift : shift + mels, None] for shift in range(3))
@@ -54,13 +54,13 @@ def mel_filterbank(*, mels: int, fft: int, rate: int) -> Float[np.ndarray, "F K"
 def log_mel(
     samples: Float[np.ndarray, " N"], *, filters: Float[np.ndarray, "F K"], window: int, hop: int
 ) -> Float[np.ndarray, "M F"]:
-    """Mel power in dB relative to full scale, ``M = ceil(N / hop)`` frames, floored 80 dB below the loudest band.
+    """Return mel power in dB of full scale, in ``M = ceil(N / hop)`` frames, floored 80 dB below the loudest band.
 
     Args:
-        samples: signal, at the rate of ``filters``.
-        filters: from ``mel_filterbank``.
-        window: Hann window in samples, at most the length of the transform.
-        hop: samples between the starts of two frames.
+        samples: signal at the rate of ``filters``.
+        filters: filters of ``mel_filterbank``.
+        window: length of the Hann window in samples, at most that of the transform.
+        hop: samples between the starts of successive frames.
     """
     frames = -(-len(samples) // hop)
     padded = np.zeros((frames - 1) * hop + max(window, hop), dtype=samples.dtype)
@@ -69,7 +69,7 @@ def log_mel(
     cut = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop][:frames] * taper
     spectrum = np.fft.rfft(cut, n=2 * (filters.shape[1] - 1), axis=1)
     power = (spectrum.real**2 + spectrum.imag**2) / float(taper.sum()) ** 2
-    # A triangle holds few bins: a fifteenth of the time, and none of the threads that a dense product would start.
+    # A filter holds few bins, so a sparse product takes a fifteenth of the time, without the threads of a dense one.
     bands = np.ascontiguousarray(power @ csr_array(filters.T.astype(power.dtype)))
-    floor = max(float(bands.max()) * 10 ** (-_DYNAMIC_RANGE / 10), 1e-20)
+    floor = max(float(bands.max()) * 10 ** (-_DYNAMIC_RANGE_DB / 10), 1e-20)
     return 10 * np.log10(np.maximum(bands, floor))

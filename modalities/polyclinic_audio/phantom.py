@@ -1,4 +1,4 @@
-"""Synthetic breath sounds, as a stethoscope at the back of the chest records them, stored as 16-bit WAV.
+"""Synthetic breath sounds, as recorded by a stethoscope at the back of the chest, in 16-bit WAV.
 
 Normal and added sounds follow the description and the frequency ranges of Bohadana, Izbicki and Kraman 2014
 (New England Journal of Medicine 370:744-751): breath noise below 1000 Hz, stronger and longer in inspiration;
@@ -23,21 +23,21 @@ _BANDWIDTH = {"north": 1700.0, "south": 1200.0}
 
 
 class _Phase(NamedTuple):
-    """One inspiration or expiration: start and duration in seconds."""
+    """Start and duration of an inspiration or expiration, in seconds."""
 
     start: float
     duration: float
 
 
 class _Cycle(NamedTuple):
-    """One breath."""
+    """Inspiration and expiration of one breath."""
 
     inspiration: _Phase
     expiration: _Phase
 
 
 def write_phantom(physiology: Physiology, rng: np.random.Generator, path: Path) -> Path:
-    """Render the sounds and write them; the device's gain differs from study to study."""
+    """Render the sounds and write them; the gain of the device varies between studies."""
     sound = render_sounds(physiology, rng)
     level = np.exp(rng.uniform(np.log(0.15), np.log(0.9)))
     stored = np.round(np.clip(sound / np.abs(sound).max() * level, -1, 1) * 32767).astype(np.int16)
@@ -46,7 +46,7 @@ def write_phantom(physiology: Physiology, rng: np.random.Generator, path: Path) 
 
 
 def render_sounds(physiology: Physiology, rng: np.random.Generator) -> Float[np.ndarray, " N"]:
-    """Sum of breath, wheeze, crackles, heart and device, in arbitrary units."""
+    """Return the sum of breath, wheeze, crackles, heart and device, in arbitrary units."""
     cycles = _cycles(physiology, rng)
     chest = np.exp(rng.normal(0, 0.2) - 0.1 * physiology.habitus - 1.7 * physiology.effusion)
     lung = _breath(physiology, rng, cycles) + _wheeze(physiology, rng, cycles)
@@ -55,7 +55,7 @@ def render_sounds(physiology: Physiology, rng: np.random.Generator) -> Float[np.
 
 
 def _cycles(physiology: Physiology, rng: np.random.Generator) -> list[_Cycle]:
-    """Breaths that cover the recording, which starts anywhere in the first of them."""
+    """Draw breaths that cover the recording, which starts anywhere in the first breath."""
     period = 60 / (rng.normal(16, 2) + 5 * physiology.consolidation + 4 * physiology.fluid)
     share = np.clip(0.42 - 0.12 * physiology.airway_tone + rng.normal(0, 0.03), 0.2, 0.55)
     start, cycles = -rng.uniform(0, period), []
@@ -70,7 +70,7 @@ def _cycles(physiology: Physiology, rng: np.random.Generator) -> list[_Cycle]:
 
 
 def _span(phase: _Phase) -> tuple[slice, Float[np.ndarray, " n"]]:
-    """The samples of a phase that the recording holds, and their places in it from 0 to 1."""
+    """Return the samples of a phase inside the recording, and their positions in the phase from 0 to 1."""
     first = max(0, round(phase.start * RATE))
     last = min(_LENGTH, round((phase.start + phase.duration) * RATE))
     span = slice(first, max(first, last))
@@ -78,12 +78,12 @@ def _span(phase: _Phase) -> tuple[slice, Float[np.ndarray, " n"]]:
 
 
 def _swell(place: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """An envelope from 0 to 1 and back over one phase."""
+    """Return an envelope that rises from 0 to 1 and falls back over one phase."""
     return np.sin(np.pi * place**0.8) ** 2
 
 
 def _noise(rng: np.random.Generator, low: float, high: float, steepness: float) -> Float[np.ndarray, " N"]:
-    """Noise of unit deviation between two frequencies in Hz, falling off as a Butterworth response."""
+    """Draw noise of unit deviation between two frequencies in Hz, with Butterworth slopes."""
     hz = np.fft.rfftfreq(_LENGTH, 1 / RATE)
     shape = 1 / np.sqrt(1 + (hz / high) ** steepness) / np.sqrt(1 + (low / np.maximum(hz, 1)) ** 6)
     noise = np.fft.irfft(np.fft.rfft(rng.standard_normal(_LENGTH)) * shape, _LENGTH)
@@ -91,7 +91,7 @@ def _noise(rng: np.random.Generator, low: float, high: float, steepness: float) 
 
 
 def _breath(physiology: Physiology, rng: np.random.Generator, cycles: list[_Cycle]) -> Float[np.ndarray, " N"]:
-    """Turbulent noise: inspiration louder and brighter than expiration; consolidation conducts high tones."""
+    """Render turbulent noise: inspiration is louder and brighter; consolidation conducts high tones."""
     bright = 1 + 0.7 * physiology.consolidation + rng.normal(0, 0.1)
     inspired, expired = np.zeros(_LENGTH), np.zeros(_LENGTH)
     for cycle in cycles:
@@ -104,7 +104,7 @@ def _breath(physiology: Physiology, rng: np.random.Generator, cycles: list[_Cycl
 
 
 def _wheeze(physiology: Physiology, rng: np.random.Generator, cycles: list[_Cycle]) -> Float[np.ndarray, " N"]:
-    """One or two gliding tones with harmonics in each expiration; hardly audible while the airway is open."""
+    """Render a gliding tone with harmonics in each expiration; almost inaudible in an open airway."""
     sound = np.zeros(_LENGTH)
     loudness = 0.20 * physiology.airway_tone**1.7 * np.exp(rng.normal(0, 0.3))
     base = np.exp(rng.uniform(np.log(150), np.log(600)))
@@ -121,7 +121,7 @@ def _wheeze(physiology: Physiology, rng: np.random.Generator, cycles: list[_Cycl
 
 
 def _crackles(physiology: Physiology, rng: np.random.Generator, cycles: list[_Cycle]) -> Float[np.ndarray, " N"]:
-    """Fine crackles of fluid, coarse crackles of consolidation, and the rustle that every recording has."""
+    """Render fine crackles of fluid, coarse crackles of consolidation, and the rustle of every recording."""
     fine, coarse = physiology.fluid, physiology.consolidation
     sound = np.zeros(_LENGTH)
     for cycle in cycles:
@@ -139,7 +139,7 @@ def _crackles(physiology: Physiology, rng: np.random.Generator, cycles: list[_Cy
 def _times(
     rng: np.random.Generator, phase: _Phase, expected: float, first: float, last: float
 ) -> Float[np.ndarray, " n"]:
-    """Random moments, in seconds, between two shares of a phase."""
+    """Draw random times in seconds between two fractions of a phase."""
     return phase.start + phase.duration * rng.uniform(first, last, size=rng.poisson(expected))
 
 
@@ -151,7 +151,7 @@ def _add_clicks(
     decay: float,
     loudness: float,
 ) -> None:
-    """Add damped tones of about ``pitch`` Hz and ``decay`` seconds at the moments inside the recording."""
+    """Add damped tones of about ``pitch`` Hz and ``decay`` seconds at the times inside the recording."""
     count = len(moments)
     reach = np.arange(int(6 * decay * RATE)) / RATE
     hz = pitch * np.exp(rng.normal(0, 0.18, size=(count, 1)))
@@ -161,7 +161,7 @@ def _add_clicks(
 
 
 def _place(sound: Float[np.ndarray, " N"], moments: Float[np.ndarray, " n"], shapes: Float[np.ndarray, "n L"]) -> None:
-    """Add one shape at each moment at which all of it lies inside the recording."""
+    """Add one waveform at each time, if it fits into the recording."""
     length = shapes.shape[1]
     at = np.round(moments * RATE).astype(int)
     inside = (at >= 0) & (at < len(sound) - length)
@@ -169,7 +169,7 @@ def _place(sound: Float[np.ndarray, " N"], moments: Float[np.ndarray, " n"], sha
 
 
 def _heart(physiology: Physiology, rng: np.random.Generator) -> Float[np.ndarray, " N"]:
-    """First and second sound of every beat; the pulse is irregular in fibrillation."""
+    """Render the first and second heart sound of every beat; the pulse is irregular in fibrillation."""
     beat = 60 / physiology.heart_rate
     spread = 0.02 + 0.2 * max(0.0, physiology.fibrillation - 0.3)
     gaps = beat * np.exp(rng.normal(0, spread, size=int(1.6 * SECONDS / beat) + 3))
@@ -185,6 +185,6 @@ def _heart(physiology: Physiology, rng: np.random.Generator) -> Float[np.ndarray
 
 
 def _device(physiology: Physiology, rng: np.random.Generator) -> Float[np.ndarray, " N"]:
-    """Room and amplifier noise within the device's band, and mains hum."""
+    """Render room and amplifier noise in the band of the device, and mains hum."""
     hum = _HUM[physiology.site] * np.sin(2 * np.pi * 50 * np.arange(_LENGTH) / RATE + rng.uniform(0, 6))
     return 0.0025 * np.exp(rng.normal(0, 0.3)) * _noise(rng, 30, _BANDWIDTH[physiology.site], 8) + hum

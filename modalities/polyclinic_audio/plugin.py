@@ -1,4 +1,4 @@
-"""The audio modality: breath and heart sounds as log-mel spectrograms."""
+"""Audio modality: breath and heart sounds as log-mel spectrograms."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from math import gcd
@@ -41,30 +41,30 @@ from polyclinic_audio.tokens import TimePatchTokenizer
 
 
 class Audio(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifiable):
-    """Recordings, shown to the encoder as a normalised log-mel spectrogram of fixed length.
+    """Recordings, encoded as normalised log-mel spectrograms of fixed length.
 
     Args:
         rate: samples per second after resampling.
-        seconds: length after a centred crop, or after padding at the end.
-        max_seconds: longer files are unreadable.
-        mels: bands of the spectrogram, on Slaney's scale from 0 to half of ``rate``.
+        seconds: length after a central crop, or after padding at the end.
+        max_seconds: longest readable file.
+        mels: number of bands, on Slaney's scale from 0 to half of ``rate``.
         window: length of a frame in ms.
-        hop: time between two frames in ms.
-        patch: frames of a token of the default encoder.
+        hop: time between frames in ms.
+        patch: frames per token of the default encoder.
         normalisation: ``"recording"`` for zero mean and unit deviation of each recording; ``"fixed"`` keeps the
             recorded level, as ``(dB - centre) / spread``.
-        centre: dB relative to full scale that becomes 0 under ``"fixed"``.
-        spread: dB that become 1 under ``"fixed"``.
-        gain: largest augmentation of the level, in units of the normalised spectrogram.
-        shift: largest augmentation shift in time, as a share of the recording; it wraps around.
+        centre: level in dB of full scale that becomes 0 under ``"fixed"``.
+        spread: difference in dB that becomes 1 under ``"fixed"``.
+        gain: largest change of level in augmentation, in units of the normalised spectrogram.
+        shift: largest circular shift in augmentation, as a share of the recording.
         time_mask: largest share of the frames hidden (Park et al. 2019).
         band_mask: largest share of the bands hidden.
-        noise: standard deviation of added noise, in units of the normalised spectrogram.
-        normalised_targets: whether masked pretraining predicts patches without their mean and deviation; an absent
-            recording can then not be predicted.
+        noise: standard deviation of the noise of augmentation, in units of the normalised spectrogram.
+        normalised_targets: whether the targets of masked pretraining are standardised per patch; a missing recording
+            can then not be imputed.
 
     Raises:
-        ValueError: a size is not positive, or ``mels`` is more than ``window`` resolves.
+        ValueError: a size is not positive, or ``window`` does not resolve as many ``mels``.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".wav", ".flac", ".ogg", ".mp3")
@@ -114,43 +114,43 @@ class Audio(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifia
         return read_sound(source, max_seconds=self.max_seconds)
 
     def describe(self, raw: Recording) -> Mapping[str, float | str]:
-        """Format, rate in Hz and what it is resampled to, seconds, channels, their level once averaged, clipping."""
+        """Return format, rate and resampling in Hz, seconds, channels, level after averaging them, and clipping."""
         resampled = "no" if raw.rate == self.rate else f"{raw.rate} to {self.rate} Hz"
         return {**raw.facts, "resampled": resampled}
 
     def issues(self, source: Source, raw: Recording) -> Iterable[Issue]:
-        """Identifiers in tags, clipping, silence, channels in antiphase, length, rate."""
+        """Report identifiers in tags, clipping, silence, channels in antiphase, and unusual lengths and rates."""
         return recording_issues(source, raw, rate=self.rate, seconds=self.seconds)
 
     def stored_as(self, source: Source) -> str:
-        """The container."""
+        """Return the container of a sound file."""
         return encoding_of(source)
 
     def names(self, source: Source) -> Iterable[str]:
-        """Names that tags tell by a label."""
+        """Return names of persons in the tags of a sound file."""
         return tag_names(source) if isinstance(source, Path) else ()
 
     def deidentify(self, source: Source, out: Path, identity: Identity, *, suspects: bool) -> Cleaned:
-        """Write the samples alone, as WAV or FLAC; what is said aloud in a recording is not heard."""
+        """Write the samples alone, as WAV or FLAC; speech in the recording is not searched for names."""
         raw = self.read(source)
-        assert isinstance(source, Path), "nothing else is read"
+        assert isinstance(source, Path), "read() refuses other sources"
         cleaned = write_clean_sound(source, out)
         if not np.array_equal(self.read(cleaned.source).samples, raw.samples):
-            raise UnreadableSource("its samples would be others without its tags; a fault of the plugin")
+            raise UnreadableSource("de-identification would change the samples; this is a bug, please report it")
         return cleaned
 
     def fit(self, raws: Iterable[Recording]) -> None:
-        """Nothing is learned: each recording is normalised by itself or by constants."""
+        """Do nothing: a recording is normalised by its own statistics or by constants."""
 
     def state(self) -> dict[str, Any]:
-        """Empty."""
+        """Return an empty state, because nothing is learned."""
         return {}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Nothing to load."""
+        """Do nothing, because nothing is learned."""
 
     def prepare(self, raw: Recording) -> Item:
-        """Crop, resample and transform to ``mel`` [M, F]; ``frames`` counts the real ones, the rest are zero."""
+        """Crop, resample and transform to ``mel`` [M, F]; ``frames`` is the number before zero padding."""
         bands = self._decibels(raw)
         if self.normalisation == "recording":
             bands = (bands - bands.mean()) / max(float(bands.std()), 1e-4)
@@ -161,12 +161,12 @@ class Audio(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifia
         return {"mel": torch.from_numpy(mel), "frames": torch.tensor(len(bands))}
 
     def augment(self, item: Item, rng: np.random.Generator) -> Item:
-        """Change the level, shift in time, hide a stretch and a group of bands, and add noise to the real frames."""
+        """Change the level, shift in time, mask a time segment and a group of bands, and add noise."""
         real = int(item["frames"])
         gain = rng.uniform(-self.gain, self.gain)
         shift = round(rng.uniform(-self.shift, self.shift) * real)
-        start, stop = _stretch(rng, real, self.time_mask)
-        low, high = _stretch(rng, self.mels, self.band_mask)
+        start, stop = _random_segment(rng, real, self.time_mask)
+        low, high = _random_segment(rng, self.mels, self.band_mask)
         mel = np.zeros((self._frames, self.mels), dtype=np.float32)
         np.add(np.roll(item["mel"].numpy()[:real], shift, axis=0), np.float32(gain), out=mel[:real])
         if self.noise:
@@ -180,25 +180,25 @@ class Audio(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifia
         return {name: torch.stack([item[name] for item in items]) for name in ("mel", "frames")}
 
     def draw(self, study: Item, axes: Axes) -> None:
-        """Draw the spectrogram."""
+        """Draw the spectrogram of a prepared recording."""
         draw_mel(study["mel"].numpy(), hop=self.hop, axes=axes)
 
     def draw_relevance(self, study: Item, relevance: Float[Tensor, " T"], axes: Axes) -> None:
-        """Draw the spectrogram under the relevance of stretches of time."""
+        """Draw the relevance of time segments over the spectrogram."""
         draw_patches(study["mel"].numpy(), relevance, patch=self.patch, hop=self.hop, axes=axes)
 
     def view(self, raw: Recording) -> Picture:
-        """The spectrogram of what the encoder hears, before its level is normalised."""
+        """Return the spectrogram that the encoder reads, before normalisation."""
         return view_spectrogram(self._decibels(raw), raw, rate=self.rate, seconds=self.seconds)
 
     def locate(self, raw: Recording, item: Item, relevance: Float[Tensor, " T"]) -> OnPicture:
-        """Relevance of stretches of time, each as high as the picture."""
+        """Return the relevance of time segments, for the view."""
         return locate_patches(relevance, frames=self._frames, shown=int(item["frames"]), patch=self.patch)
 
     def write_synthetic(self, study: Item, path: Path) -> Path:
-        """Write the spectrogram as a table whose heading says that it is synthetic; sound cannot be made of it.
+        """Write the spectrogram as a CSV file whose header marks it as synthetic.
 
-        In dB relative to full scale with ``normalisation="fixed"``, else in deviations around a recording's mean.
+        In dB of full scale with ``normalisation="fixed"``, else in deviations from the mean of the recording.
         """
         mel = study["mel"].numpy()
         if self.normalisation == "recording":
@@ -210,7 +210,7 @@ class Audio(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifia
         return write_phantom(physiology, rng, path.with_suffix(".wav"))
 
     def default_encoder(self, size: str) -> Encoder:
-        """Build the shared transformer over stretches of time."""
+        """Build a transformer with one token per time patch."""
         trunk = Transformer.of_size(size)
         tokenizer = TimePatchTokenizer(
             frames=self._frames,
@@ -222,22 +222,22 @@ class Audio(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifia
         return TransformerEncoder(tokenizer=tokenizer, trunk=trunk)
 
     def _decibels(self, raw: Recording) -> Float[np.ndarray, "M F"]:
-        """Mel power of what the encoder hears, relative to full scale."""
+        """Return the mel power of the segment that the encoder reads, in dB of full scale."""
         return log_mel(self._resampled(raw), filters=self._filters, window=self._window, hop=self._hop)
 
     def _resampled(self, raw: Recording) -> Float[np.ndarray, " N"]:
-        """The middle ``seconds`` of a recording, or all of a shorter one, at ``rate``."""
-        kept = max(1, round(self.seconds * raw.rate))
-        start = max(0, (len(raw.samples) - kept) // 2)
-        samples = raw.samples[start : start + kept]
+        """Return the middle ``seconds`` of a recording, or a complete shorter one, at ``rate``."""
+        length = max(1, round(self.seconds * raw.rate))
+        start = max(0, (len(raw.samples) - length) // 2)
+        samples = raw.samples[start : start + length]
         if raw.rate != self.rate:
             common = gcd(self.rate, raw.rate)
             samples = resample_poly(samples, self.rate // common, raw.rate // common)
         return samples[: self._length]
 
 
-def _stretch(rng: np.random.Generator, length: int, share: float) -> tuple[int, int]:
-    """Draw a stretch of at most ``share`` of ``length``."""
+def _random_segment(rng: np.random.Generator, length: int, share: float) -> tuple[int, int]:
+    """Draw a segment of at most ``share`` of ``length``."""
     size = int(rng.uniform(0, share) * length)
     start = int(rng.integers(0, length - size + 1))
     return start, start + size

@@ -1,4 +1,4 @@
-"""One decoded recording, whatever file it came from."""
+"""Decoded recording of one study."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,12 +7,18 @@ import numpy as np
 from jaxtyping import Float
 
 MAX_SAMPLES = 120_000_000
-"""Samples over all channels above which a file is refused as a decompression bomb: ten minutes of 96 kHz stereo."""
+"""Limit of samples over all channels, against decompression bombs: ten minutes of 96 kHz stereo."""
 
 
 @dataclass(frozen=True)
 class Recording:
-    """The mean of all channels relative to digital full scale, at the file's own rate in Hz."""
+    """Mono samples of a recording.
+
+    Attributes:
+        samples: mean of all channels, relative to digital full scale.
+        rate: sampling rate of the file in Hz.
+        facts: format, length, channels and levels, for ``describe``.
+    """
 
     samples: Float[np.ndarray, " N"]
     rate: int

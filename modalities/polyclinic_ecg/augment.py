@@ -1,4 +1,4 @@
-"""Random variation of a prepared electrocardiogram, as acquisition varies."""
+"""Augment a prepared electrocardiogram by random variation of its acquisition."""
 
 from dataclasses import dataclass
 
@@ -8,15 +8,15 @@ from jaxtyping import Bool, Float
 
 @dataclass(frozen=True, kw_only=True)
 class Variation:
-    """Parameters of one draw, for ``L`` leads of ``T`` samples.
+    """Drawn parameters for ``L`` leads of ``T`` samples.
 
     Attributes:
-        shift: samples by which the recording starts later (negative: earlier).
+        shift: samples by which the recording is delayed; negative if it is advanced.
         gain: factor on all leads.
-        wander: amplitude in mV of the drift of each lead.
-        cycles: periods of the drift over the window, and its phase in radians.
-        noise: added millivolts.
-        dropped: leads whose electrode comes off.
+        wander: amplitude of the drift of each lead in mV.
+        cycles: periods of the drift in the window, and its phase in radians.
+        noise: added noise in mV.
+        dropped: mask of the leads to drop.
     """
 
     shift: int
@@ -37,7 +37,17 @@ def draw(
     noise: float,
     drop: float,
 ) -> Variation:
-    """Draw every parameter; arguments are the largest shift, deviations, and the probability of a dropped lead."""
+    """Draw the parameters of a variation.
+
+    Args:
+        rng: random generator.
+        shape: leads and samples.
+        shift: largest shift in samples, in both directions.
+        gain: standard deviation of the logarithm of the gain.
+        wander: standard deviation of the drift's amplitude in mV.
+        noise: largest standard deviation of the noise in mV.
+        drop: probability that a lead is dropped.
+    """
     leads, _ = shape
     return Variation(
         shift=int(rng.integers(-shift, shift, endpoint=True)),
@@ -58,17 +68,20 @@ def _noise(rng: np.random.Generator, shape: tuple[int, int], largest: float) -> 
 def apply(
     variation: Variation, signal: Float[np.ndarray, "L T"], mask: Bool[np.ndarray, "L T"]
 ) -> tuple[Float[np.ndarray, "L T"], Bool[np.ndarray, "L T"]]:
-    """Return varied copies; what is shifted in from outside the window is masked, and one lead always stays."""
+    """Return a varied copy of the signal and its mask.
+
+    Samples shifted in from outside the window are masked. No lead is dropped if none would be left.
+    """
     length = signal.shape[1]
     start, end = max(0, variation.shift), length + min(0, variation.shift)
-    kept = np.zeros_like(mask)
-    kept[:, start:end] = mask[:, start - variation.shift : end - variation.shift]
-    present = kept.any(axis=1)
+    recorded = np.zeros_like(mask)
+    recorded[:, start:end] = mask[:, start - variation.shift : end - variation.shift]
+    present = recorded.any(axis=1)
     if (present & ~variation.dropped).any():
-        kept[variation.dropped] = False
+        recorded[variation.dropped] = False
     cycles, phase = variation.cycles
     angle = np.linspace(0, 2 * np.pi * cycles, length, dtype=np.float32) + np.float32(phase)
     varied = variation.noise + variation.wander[:, None] * np.sin(angle)
     varied[:, start:end] += np.float32(variation.gain) * signal[:, start - variation.shift : end - variation.shift]
-    varied *= kept
-    return varied, kept
+    varied *= recorded
+    return varied, recorded

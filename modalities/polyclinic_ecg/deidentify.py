@@ -1,29 +1,29 @@
-"""Electrocardiograms without what names their patient: WFDB records under new names, DICOM with a clean header."""
+"""De-identify electrocardiograms: WFDB records under new names, DICOM waveforms with a clean header."""
 
 import math
 import re
-import warnings
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date
 from io import BytesIO
 from pathlib import Path
 
 import soundfile
-from pydicom.datadict import keyword_for_tag
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, UID_dictionary
+from pydicom.dataset import Dataset
 
-from polyclinic.modality import Cleaned, DicomStandard, Identity, UnreadableSource, clean_dicom, labelled_names
+from polyclinic.modality import Cleaned, Identity, UnreadableSource, labelled_names
+from polyclinic_dicom.write import STANDARD, clean_dataset, refused_if_not_writable, write_dataset
 from polyclinic_ecg.reading.dicom_waveform import SAMPLE_BYTES, parse_dicom
 from polyclinic_ecg.reading.quiet_wfdb import rx_record, rx_signal
 from polyclinic_ecg.reading.wfdb_header import BYTES_PER_SAMPLE, Declared, header_lines, is_segmented, parse_header
 from polyclinic_ecg.recording import LEADS, lead_index
 
+# Samples per block and bytes per block of the formats that pack several samples together (signal(5)).
 _BLOCKS = {"212": (2, 3), "310": (3, 4), "311": (3, 4)}
 _NO_FILE = "~"
 _CLOCK = re.compile(r"\d{1,2}(?::\d{2}){0,2}(?:\.\d{1,3})?")
-# In lower case; a description is free text, in which anything else may be a name.
+# In lower case. The description of a signal is free text, so anything else may be a person's name.
 _SIGNALS = frozenset(
     (
         *("vx", "vy", "vz", "x", "y", "z", "ml1", "ml2", "ml3", "mli", "mlii", "mliii", "mv1", "mcl1", "mcl6", "v"),
@@ -39,28 +39,35 @@ _UNITS = frozenset(
         *("l/min", "ml/s", "l", "ml", "g", "m/s2", "us", "ms", "s", "hz", "db", "deg", "pm", "1"),
     )
 )
-# What header(5) needs fewer digits for than a register or a telephone; of ADC zero and baseline, by the format.
-_LARGEST = {"skew": 9999, "adc_gain": 999_999, "adc_res": 32, "checksum": 65_535, "block_size": 0}
-_STORED = ("baseline", "adc_zero", "init_value")
-_WIDE, _NARROW = 2**31, 65_536
+# Largest values that header(5) needs: more digits could be a record or telephone number. The limit of the stored
+# values depends on the storage format.
+_MAX_FIELDS = {"skew": 9999, "adc_gain": 999_999, "adc_res": 32, "checksum": 65_535, "block_size": 0}
+_STORED_FIELDS = ("baseline", "adc_zero", "init_value")
+_MAX_WIDE, _MAX_NARROW = 2**31, 65_536
 _DIGITS = 6
-"""That are written of a rate, and of a gain that no lead has: further ones could be those of a telephone."""
+"""Significant digits written for a rate, and for the gain of other signals than leads; more could be a telephone
+number."""
 
 
 def comment_names(header: Path) -> list[str]:
-    """Names that the comments of a WFDB header tell by a label."""
+    """Return names that a label marks in the comments of a WFDB header."""
     lines = header.read_bytes().decode("latin-1").splitlines()
     return labelled_names("\n".join(line.lstrip("# \t") for line in lines if line.startswith("#")))
 
 
 def write_clean_record(header: Path, out: Path, identity: Identity) -> Cleaned:
-    """Write a WFDB record anew: headers from their fields alone, and of signal files what the headers declare.
+    """Write a WFDB record again: headers rebuilt from their fields, and signal files cut to the declared samples.
 
-    Comments go, as nothing says which of them are free text; base dates move. Lines are rebuilt, so that whatever a
-    header holds beside its fields is not copied.
+    Comments are dropped, because any of them may be free text, and base dates are shifted. Lines are rebuilt, so
+    that text outside the fields is not copied.
+
+    Args:
+        header: header of the original record.
+        out: path of the new record without a suffix.
+        identity: identity of the patient.
 
     Raises:
-        UnreadableSource: a header or a signal file that is not as ``read`` accepts it.
+        UnreadableSource: ``read`` would refuse a header or a signal file.
     """
     removed = Counter[str]()
     lines, _ = header_lines(header)
@@ -73,14 +80,14 @@ def write_clean_record(header: Path, out: Path, identity: Identity) -> Cleaned:
 
 def _write_outline(header: Path, lines: list[str], out: Path, identity: Identity, removed: Counter[str]) -> Path:
     names: dict[str, str] = {_NO_FILE: _NO_FILE}
-    told = [_record_line(lines[0], out.name, identity, removed)]
+    rebuilt = [_record_line(lines[0], out.name, identity, removed)]
     for line in lines[1:]:
         name, length = line.split()
         if name not in names:
             names[name] = f"{out.name}_{len(names):04d}"
             _write_segment(header.with_name(f"{name}.hea"), out.with_name(names[name]), identity, removed)
-        told.append(f"{names[name]} {length}")
-    return _write_header(header, out, told, removed)
+        rebuilt.append(f"{names[name]} {length}")
+    return _write_header(header, out, rebuilt, removed)
 
 
 def _write_segment(header: Path, out: Path, identity: Identity, removed: Counter[str]) -> Path:
@@ -90,15 +97,15 @@ def _write_segment(header: Path, out: Path, identity: Identity, removed: Counter
     for old, new in files.items():
         if old != _NO_FILE:
             (out.with_name(new)).write_bytes(_samples(header.with_name(old), declared))
-    told = [_record_line(lines[0], out.name, identity, removed)]
-    told += [_signal_line(line, files, identity, removed) for line in lines[1:]]
-    return _write_header(header, out, told, removed)
+    rebuilt = [_record_line(lines[0], out.name, identity, removed)]
+    rebuilt += [_signal_line(line, files, identity, removed) for line in lines[1:]]
+    return _write_header(header, out, rebuilt, removed)
 
 
 def _new_names(declared: Declared, record: str) -> dict[str, str]:
-    olds = list(dict.fromkeys(signal.file for signal in declared.signals if signal.file != _NO_FILE))
-    one = len(olds) == 1
-    return {_NO_FILE: _NO_FILE, **{old: f"{record}.dat" if one else f"{record}_{i}.dat" for i, old in enumerate(olds)}}
+    files = list(dict.fromkeys(signal.file for signal in declared.signals if signal.file != _NO_FILE))
+    names = [f"{record}.dat"] if len(files) == 1 else [f"{record}_{index}.dat" for index in range(len(files))]
+    return {_NO_FILE: _NO_FILE, **dict(zip(files, names, strict=True))}
 
 
 def _write_header(header: Path, out: Path, lines: list[str], removed: Counter[str]) -> Path:
@@ -110,20 +117,14 @@ def _write_header(header: Path, out: Path, lines: list[str], removed: Counter[st
 
 
 def signal_label(name: str) -> str:
-    """The name of a lead as this plugin writes it, that of another known signal as it is, empty for any other."""
+    """Return this plugin's name of a lead, the name of another known signal unchanged, and else an empty string."""
     index = lead_index(name)
     if index is not None:
         return LEADS[index]
     return name.strip() if name.strip().casefold() in _SIGNALS else ""
 
 
-STANDARD = DicomStandard(
-    item=Dataset,
-    keyword=keyword_for_tag,
-    sop_classes={uid for uid, (_, kind, *_) in UID_dictionary.items() if kind == "SOP Class"},
-    label=signal_label,
-)
-"""What pydicom knows, and how this plugin writes channels."""
+_WAVEFORM_STANDARD = replace(STANDARD, label=signal_label)
 
 
 def _record_line(line: str, name: str, identity: Identity, removed: Counter[str]) -> str:
@@ -133,23 +134,23 @@ def _record_line(line: str, name: str, identity: Identity, removed: Counter[str]
     parts = [f"{name}{segments}", match["n_sig"], f"{float(match['fs']):.{_DIGITS}g}", match["sig_len"]]
     if match["base_date"] and _CLOCK.fullmatch(match["base_time"]):
         removed["dates"] += 1
-        moved = _moved(match["base_date"], identity)
-        parts += [match["base_time"], moved] if moved else [match["base_time"]]
+        shifted = _shifted(match["base_date"], identity)
+        parts += [match["base_time"], shifted] if shifted else [match["base_time"]]
     return " ".join(parts)
 
 
-def _moved(base_date: str, identity: Identity) -> str:
-    """Day, month and year as header(5) writes them; empty where there is no such day."""
+def _shifted(base_date: str, identity: Identity) -> str:
+    """Return the shifted day, month and year in the form of header(5), or an empty string for an invalid date."""
     try:
         day, month, year = map(int, base_date.split("/"))
-        moved = identity.moved(date(year, month, day))
+        shifted = identity.moved(date(year, month, day))
     except ValueError:
         return ""
-    return f"{moved.day:02d}/{moved.month:02d}/{moved.year:04d}" if moved else ""
+    return f"{shifted.day:02d}/{shifted.month:02d}/{shifted.year:04d}" if shifted else ""
 
 
 def _signal_line(line: str, files: Mapping[str, str], identity: Identity, removed: Counter[str]) -> str:
-    """The numbers of a line as far as they are in range, a known unit, and a known or mapped name."""
+    """Rebuild a signal line with its numbers in range, a known unit, and a known or pseudonymous name."""
     match = rx_signal.match(line)
     assert match is not None, "a signal line was just parsed"
     name, unit = match["sig_name"], match["units"]
@@ -162,9 +163,9 @@ def _signal_line(line: str, files: Mapping[str, str], identity: Identity, remove
         removed["units of signals"] += bool(unit)
     if lead_index(name) is None and match["adc_gain"]:
         changed["adc_gain"] = f"{_number(match['adc_gain']):.{_DIGITS}g}"
-    stored = _WIDE if match["fmt"] in ("24", "32", "524") else _NARROW
-    for group, most in {**_LARGEST, **dict.fromkeys(_STORED, stored)}.items():
-        if match[group] and abs(_number(match[group])) > most:
+    max_stored = _MAX_WIDE if match["fmt"] in ("24", "32", "524") else _MAX_NARROW
+    for group, largest in {**_MAX_FIELDS, **dict.fromkeys(_STORED_FIELDS, max_stored)}.items():
+        if match[group] and abs(_number(match[group])) > largest:
             changed[group] = "0"
             removed["numbers out of range"] += 1
     written = match[0]
@@ -181,20 +182,20 @@ def _number(text: str) -> float:
 
 
 def _samples(path: Path, declared: Declared) -> bytes:
-    """What a header declares of a file: zeros for what lies before the samples, nothing of what lies behind them."""
+    """Return the declared samples of a file, with zeros for the bytes before them and without the bytes after them."""
     signals = [signal for signal in declared.signals if signal.file == path.name]
     encoding, offset = signals[0].encoding, signals[0].offset
     content = path.read_bytes()
     if encoding not in BYTES_PER_SAMPLE:
-        return _flac_anew(content)
+        return _reencoded_flac(content)
     count = sum(signal.per_frame for signal in signals) * declared.frames
-    together, size = _BLOCKS.get(encoding, (1, int(BYTES_PER_SAMPLE[encoding])))
-    end = offset + math.ceil(count / together) * size
+    per_block, block_bytes = _BLOCKS.get(encoding, (1, int(BYTES_PER_SAMPLE[encoding])))
+    end = offset + math.ceil(count / per_block) * block_bytes
     return b"\0" * offset + content[offset:end]
 
 
-def _flac_anew(content: bytes) -> bytes:
-    """The samples of a stream, encoded again: tags before, in and behind it stay behind."""
+def _reencoded_flac(content: bytes) -> bytes:
+    """Decode and encode a FLAC stream, which drops tags before, inside and after it."""
     encoded = BytesIO()
     try:
         with soundfile.SoundFile(BytesIO(content)) as stream:
@@ -209,35 +210,24 @@ def _flac_anew(content: bytes) -> bytes:
 
 
 def write_clean_dicom(source: Path, out: Path, identity: Identity) -> Cleaned:
-    """Write a DICOM waveform with the listed elements of its header, and of its samples what the header declares.
+    """Write a DICOM waveform with the listed header elements and the declared samples.
+
+    Args:
+        source: original DICOM file.
+        out: path of the new file without a suffix.
+        identity: identity of the patient.
 
     Raises:
-        UnreadableSource: it lacks what every DICOM file must have, or cannot be written.
+        UnreadableSource: the file lacks a mandatory DICOM element, or cannot be written.
     """
-    with warnings.catch_warnings():
-        # pydicom warns of every odd value; what matters is whether the samples are the same afterwards.
-        warnings.simplefilter("ignore")
-        try:
-            return _write_dicom(parse_dicom(source), out, identity)
-        except (UnreadableSource, OSError):
-            raise
-        except Exception as error:
-            raise UnreadableSource(f"its header cannot be cleaned or written ({type(error).__name__})") from None
+    with refused_if_not_writable():
+        return _write_dicom(parse_dicom(source), out, identity)
 
 
 def _write_dicom(dataset: Dataset, out: Path, identity: Identity) -> Cleaned:
-    if not dataset.get("SOPClassUID"):
-        raise UnreadableSource("DICOM without a SOP Class UID, which a file must have")
-    clean, removed = clean_dicom(dataset, identity=identity, standard=STANDARD)
+    clean, removed = clean_dataset(dataset, identity=identity, standard=_WAVEFORM_STANDARD)
     for group in clean.WaveformSequence:
         count = int(group.NumberOfWaveformSamples) * int(group.NumberOfWaveformChannels)
         size = count * SAMPLE_BYTES[int(group.WaveformBitsAllocated)]
         group.WaveformData = group.WaveformData[:size] + b"\0" * (size % 2)
-    if not clean.get("SOPInstanceUID"):
-        clean.SOPInstanceUID = identity.uid(out.name)
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = clean.SOPClassUID, clean.SOPInstanceUID
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    written = out.with_name(f"{out.name}.dcm")
-    FileDataset("", dict(clean), file_meta=meta, preamble=b"\0" * 128).save_as(written, enforce_file_format=True)
-    return Cleaned(source=written, removed=+removed)
+    return Cleaned(source=write_dataset(clean, out, identity), removed=+removed)

@@ -1,8 +1,8 @@
-"""A synthetic resting electrocardiogram: a heart dipole that moves through each beat, seen by twelve leads.
+"""Draw a synthetic resting electrocardiogram: a heart dipole over each beat, projected on twelve leads.
 
-The dipole is a sum of Gaussians in time, one per wave (McSharry et al. 2003), each with a direction of its own in
-space: x towards the patient's left, y towards the feet, z towards the back, in millivolts. Its projection on the
-leads is the transform of Dower (1980).
+The dipole is a sum of Gaussians in time, one per wave (McSharry et al. 2003), each with a direction in space: x
+towards the patient's left, y towards the feet, z towards the back, in millivolts. The projection on the leads is the
+transform of Dower (1980).
 """
 
 from typing import NamedTuple
@@ -33,7 +33,7 @@ _NORMAL_AXIS = 45.0
 
 
 class Wave(NamedTuple):
-    """One wave of the beat: seconds after the R peak, width in seconds, and direction times amplitude in mV."""
+    """A wave of the beat: delay after the R peak and width in seconds, and direction times amplitude in mV."""
 
     delay: float
     width: float
@@ -41,7 +41,7 @@ class Wave(NamedTuple):
 
 
 def draw_heart(physiology: Physiology, rng: np.random.Generator) -> Float[np.ndarray, "12 N"]:
-    """Draw ``SECONDS`` of twelve leads in ``LEADS`` order, in millivolts at ``RATE``."""
+    """Draw ``SECONDS`` of twelve leads in the order of ``LEADS``, in millivolts at ``RATE``."""
     beats = _beats(physiology, rng)
     dipole = _dipole(beats, _waves(physiology, rng, float(np.median(np.diff(beats)))), rng)
     leads = (_DOWER * rng.lognormal(0, 0.07, size=_DOWER.shape)) @ dipole
@@ -53,7 +53,7 @@ def draw_heart(physiology: Physiology, rng: np.random.Generator) -> Float[np.nda
 
 
 def _beats(physiology: Physiology, rng: np.random.Generator) -> np.ndarray:
-    """R peak times from before the window to after it; breathing, premature beats or fibrillation vary them."""
+    """Draw the times of R peaks around the window, varied by breathing, premature beats or fibrillation."""
     mean = 60 / physiology.heart_rate
     count = int(SECONDS / mean * 1.6) + 8
     spread = rng.uniform(0.01, 0.03) + rng.uniform(0.20, 0.32) * physiology.fibrillation
@@ -68,7 +68,7 @@ def _beats(physiology: Physiology, rng: np.random.Generator) -> np.ndarray:
 
 
 def _waves(physiology: Physiology, rng: np.random.Generator, interval: float) -> list[Wave]:
-    """P, Q, R, S, the ST segment and T; the QT time follows the square root of the interval (Bazett 1920)."""
+    """Draw P, Q, R, S, ST segment and T; the QT time is proportional to the root of the interval (Bazett 1920)."""
     turn = np.radians(_AXIS[physiology.electrical_axis] + rng.normal(0, 12) - _NORMAL_AXIS)
     voltage = (1 + 1.5 * physiology.ventricular_mass) * np.exp(rng.normal(0, 0.08) - 0.08 * physiology.habitus)
     wide = rng.lognormal(0, 0.1)
@@ -92,13 +92,13 @@ def _waves(physiology: Physiology, rng: np.random.Generator, interval: float) ->
 
 
 def _turned(dipole: list[float], turn: float, scale: float, rng: np.random.Generator) -> np.ndarray:
-    """Rotate in the frontal plane, scale, and vary a little."""
+    """Rotate a dipole in the frontal plane, scale it, and vary it slightly."""
     x, y, z = scale * np.array(dipole) * rng.lognormal(0, 0.08, size=3)
     return np.array([x * np.cos(turn) - y * np.sin(turn), x * np.sin(turn) + y * np.cos(turn), z])
 
 
 def _dipole(beats: np.ndarray, waves: list[Wave], rng: np.random.Generator) -> np.ndarray:
-    """Every sample sees the waves of the beat before it and of the beat after it."""
+    """Sum the waves of the beat before and of the beat after each sample to [3, N]."""
     time = np.arange(RATE * SECONDS) / RATE
     after = np.searchsorted(beats, time)
     strength = 1 + rng.normal(0, 0.03, size=len(beats))
@@ -112,7 +112,7 @@ def _dipole(beats: np.ndarray, waves: list[Wave], rng: np.random.Generator) -> n
 
 
 def _atria(physiology: Physiology, rng: np.random.Generator) -> np.ndarray:
-    """Fibrillatory waves of 4 to 9 Hz, clearest in V1, whose frequency and size drift."""
+    """Draw fibrillatory waves of 4 to 9 Hz with varying frequency and size, largest in V1."""
     time = np.arange(RATE * SECONDS) / RATE
     size = 0.11 * physiology.fibrillation * rng.lognormal(0, 0.25)
     drift = 2 * np.sin(2 * np.pi * rng.uniform(0.1, 0.4) * time + rng.uniform(0, 6))
@@ -122,7 +122,7 @@ def _atria(physiology: Physiology, rng: np.random.Generator) -> np.ndarray:
 
 
 def _disturbance(physiology: Physiology, rng: np.random.Generator) -> np.ndarray:
-    """Breathing and drift of the skin potential, mains hum, and muscle noise, of every electrode its own."""
+    """Draw breathing and drift of the skin potential, mains hum and muscle noise, separately for each electrode."""
     time = np.arange(RATE * SECONDS) / RATE
     breath = np.sin(2 * np.pi * rng.uniform(0.15, 0.4) * time + rng.uniform(0, 6))
     drift = np.sin(2 * np.pi * rng.uniform(0.03, 0.15, size=(8, 1)) * time + rng.uniform(0, 6, size=(8, 1)))

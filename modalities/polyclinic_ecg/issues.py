@@ -1,4 +1,4 @@
-"""What a person should know of an electrocardiogram: names in its header, lost leads, gaps, saturation."""
+"""Issues of an electrocardiogram, such as names in its header, missing leads, gaps and saturation."""
 
 import re
 import warnings
@@ -14,25 +14,25 @@ from polyclinic.modality import Issue, Source, dicom_issues, identifying_fields
 from polyclinic_ecg.reading.wfdb_record import header_of
 from polyclinic_ecg.recording import LEADS, Electrocardiogram
 
-_INDEPENDENT = 8
-"""Limb leads follow from two of them: fewer than this many leads cannot be a whole recording."""
+_INDEPENDENT_LEADS = 8
+"""Four of the six limb leads follow from the other two, so that a recording with fewer leads is incomplete."""
 
-_GAPS = 0.05
-_SHORTEST = 2.0
-_PLATEAU = 0.02
-_SATURATED = 0.005
-_HEAD = 100_000
+_MAX_MISSING_SHARE = 0.05
+_MIN_SECONDS = 2.0
+_PLATEAU_SECONDS = 0.02
+_MAX_SATURATED_SHARE = 0.005
+_HEAD_BYTES = 100_000
 _FORMAT = re.compile(r"\S+\s+(\d{1,3})\b")
 _UID = re.compile(r"\d+(?:\.\d+){2,}")
 _SYNTAX_ELEMENT = b"\x02\x00\x10\x00UI"
 
 
 def recording_issues(files: Sequence[Path], raw: Electrocardiogram) -> Iterator[Issue]:
-    """What ``Inspectable.issues`` asks for; fields of a header are told by their kinds, never by what they hold.
+    """Yield the issues of a recording; header fields are named by their kinds, never by their values.
 
     Args:
-        files: that the recording was read from.
-        raw: what was read.
+        files: files of the recording.
+        raw: decoded electrocardiogram.
     """
     headers = [file for file in files if file.suffix.lower() == ".hea"]
     if headers:
@@ -43,7 +43,7 @@ def recording_issues(files: Sequence[Path], raw: Electrocardiogram) -> Iterator[
     yield from _assumed(raw)
     if raw.facts.get("checksum") == "absent":
         yield Issue(severity="note", code="no-checksum", message="the header states no checksum to verify samples with")
-    if (share := float(raw.facts.get("nan_share", 0.0))) > _GAPS:
+    if (share := float(raw.facts.get("nan_share", 0.0))) > _MAX_MISSING_SHARE:
         yield Issue(severity="warning", code="gaps", message=f"{share:.0%} of the samples of present leads are missing")
     if saturated := [lead for lead, values in zip(LEADS, raw.signal, strict=True) if _saturates(values, raw.rate)]:
         yield Issue(
@@ -54,12 +54,12 @@ def recording_issues(files: Sequence[Path], raw: Electrocardiogram) -> Iterator[
 
 
 def encoding_of(source: Source) -> str:
-    """Storage formats of a WFDB record as its header writes them, or the transfer syntax of a DICOM file."""
+    """Return the storage formats in a WFDB header, or the transfer syntax UID of a DICOM file; empty if unknown."""
     if not isinstance(source, Path):
         return ""
     header = header_of(source)
     with (header or source).open("rb") as stream:
-        head = stream.read(_HEAD)
+        head = stream.read(_HEAD_BYTES)
     if header is not None:
         lines = [line for line in head.decode("latin-1").splitlines() if line.strip() and not line.startswith("#")]
         formats = {found[1] for line in lines[1:] if (found := _FORMAT.match(line))}
@@ -79,7 +79,7 @@ def _wfdb_headers(headers: Sequence[Path]) -> Iterator[Issue]:
 
 def _dicom_header(path: Path) -> Iterator[Issue]:
     with warnings.catch_warnings():
-        # pydicom warns of every odd value, which does not matter here.
+        # pydicom warns about every odd value, which does not matter here.
         warnings.simplefilter("ignore")
         yield from dicom_issues(pydicom.dcmread(BytesIO(path.read_bytes()), force=True).get)
 
@@ -94,7 +94,7 @@ def _leads(raw: Electrocardiogram) -> Iterator[Issue]:
             message=f"{flat} of the leads {', '.join(absent)} never change: an electrode was off",
         )
     if len(absent) > flat:
-        few = len(LEADS) - len(absent) < _INDEPENDENT
+        few = len(LEADS) - len(absent) < _INDEPENDENT_LEADS
         yield Issue(
             severity="warning" if few else "note",
             code="few-leads" if few else "missing-lead",
@@ -103,7 +103,7 @@ def _leads(raw: Electrocardiogram) -> Iterator[Issue]:
 
 
 def _assumed(raw: Electrocardiogram) -> Iterator[Issue]:
-    """What was taken for granted or left out, so that voltages or stretches may not be what they seem."""
+    """Report assumptions and omissions that affect voltages or stretches of time."""
     facts = {name: int(value) for name, value in raw.facts.items() if isinstance(value, float)}
     if count := facts.get("uncalibrated_leads", 0):
         message = f"the header states no gain for {count} leads: 200 units per mV are assumed, voltages may be wrong"
@@ -117,22 +117,23 @@ def _assumed(raw: Electrocardiogram) -> Iterator[Issue]:
     if count := facts.get("groups_left_out", 0):
         message = f"{count} other groups of ECG waveforms in the file are left out: averaged beats, or other stretches"
         yield Issue(severity="note", code="groups-left-out", message=message)
-    if raw.signal.shape[1] < _SHORTEST * raw.rate:
-        message = f"{raw.signal.shape[1] / raw.rate:.2g} s are hardly more than one beat"
+    if raw.signal.shape[1] < _MIN_SECONDS * raw.rate:
+        message = f"{raw.signal.shape[1] / raw.rate:.2g} s are little more than one beat"
         yield Issue(severity="warning", code="very-short", message=message)
 
 
 def _saturates(values: Float[np.ndarray, " N"], rate: float) -> bool:
-    """Whether a lead rests at its highest or lowest value, 20 ms at a time, for more than 0.5 % of the recording."""
-    known = values[~np.isnan(values)]
-    if not len(known):
+    """Check for plateaus of 20 ms at the highest or lowest value that make up more than 0.5 % of the recording."""
+    recorded = values[~np.isnan(values)]
+    if not len(recorded):
         return False
-    shortest = max(3, round(_PLATEAU * rate))
-    return any(_resting(values == end, shortest) > _SATURATED * len(values) for end in (known.min(), known.max()))
+    min_length = max(3, round(_PLATEAU_SECONDS * rate))
+    limit = _MAX_SATURATED_SHARE * len(values)
+    return any(_plateau_samples(values == end, min_length) > limit for end in (recorded.min(), recorded.max()))
 
 
-def _resting(at_end: Bool[np.ndarray, " N"], shortest: int) -> int:
-    """Samples in runs of at least ``shortest``."""
+def _plateau_samples(at_end: Bool[np.ndarray, " N"], min_length: int) -> int:
+    """Count the samples in runs of at least ``min_length``."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], at_end, [False]])))
     lengths = edges[1::2] - edges[::2]
-    return int(lengths[lengths >= shortest].sum())
+    return int(lengths[lengths >= min_length].sum())

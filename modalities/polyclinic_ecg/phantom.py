@@ -1,4 +1,4 @@
-"""Write a synthetic electrocardiogram as a WFDB record in format 16, as two hospitals' devices would."""
+"""Write a synthetic electrocardiogram as a WFDB record in format 16, in the style of two sites."""
 
 from pathlib import Path
 
@@ -19,9 +19,9 @@ _PER_MILLIVOLT = {"north": 1000.0, "south": 200.0}
 
 
 def write_phantom(physiology: Physiology, rng: np.random.Generator, path: Path) -> Path:
-    """Draw the heart and write header and samples beside each other; returns the header.
+    """Draw an electrocardiogram, write its header and samples, and return the header.
 
-    Part of the records miss a chest lead, are stored in microvolts, or have a gap without samples.
+    A share of the records lacks a chest lead, is stored in microvolts, or has a gap.
     """
     signal = draw_heart(physiology, rng)
     lost, micro, gap = rng.random(3) < (_MISSING_LEAD_SHARE, _MICROVOLT_SHARE, _GAP_SHARE)

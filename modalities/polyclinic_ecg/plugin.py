@@ -1,4 +1,4 @@
-"""The ECG modality: twelve-lead electrocardiograms from WFDB and DICOM."""
+"""The ECG plugin: twelve-lead electrocardiograms from WFDB and DICOM files."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -42,26 +42,26 @@ from polyclinic_ecg.tokens import Masking, PatchTokenizer, Stem
 
 
 class ECG(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifiable):
-    """Electrocardiograms, shown to the encoder as twelve leads in millivolts; voltage is never normalised away.
+    """Electrocardiograms as twelve leads in millivolts, whose voltage is never normalised.
 
     Args:
         rate: samples per second after resampling.
-        seconds: length taken from the middle of the record; shorter records are padded and masked.
+        seconds: length of the window in the middle of the record; shorter records are padded and masked.
         patch: samples per token of the default encoder; divides ``rate * seconds``.
-        highpass: cut-off in Hz against baseline wander, below 0.67 to keep the ST segment; 0 turns it off.
+        highpass: cut-off in Hz against baseline wander, below 0.67 to preserve the ST segment; 0 turns it off.
         shift: largest augmentation shift in seconds.
         gain: standard deviation of the logarithm of the augmentation gain.
-        wander: standard deviation in mV of added baseline drift.
-        noise: largest standard deviation in mV of added noise.
-        drop: probability that a lead comes off; one lead always stays.
-        stem: how the default encoder embeds patches, ``linear``, ``lead`` or ``conv``; see ``PatchTokenizer``.
-        masking: what masked pretraining hides together: nothing (``random``), a stretch of all leads (``time``), or a
-            whole ``lead``, which needs ``stem: lead``.
-        normalised_targets: whether masked pretraining predicts patches without their mean and deviation; voltages of
-            an absent record can then not be predicted.
+        wander: standard deviation of the added baseline drift in mV.
+        noise: largest standard deviation of the added noise in mV.
+        drop: probability that augmentation drops a lead; at least one lead remains.
+        stem: patch embedding of the default encoder, ``linear``, ``lead`` or ``conv``; see ``PatchTokenizer``.
+        masking: unit of masking in masked pretraining: a token (``random``), a stretch of all leads (``time``), or a
+            complete ``lead``, which needs ``stem: lead``.
+        normalised_targets: standardise each patch of the target in masked pretraining; a missing record can then not
+            be imputed in mV.
 
     Raises:
-        ValueError: an argument is out of range or ``patch`` does not divide the window.
+        ValueError: an argument is out of range, or ``patch`` does not divide the window.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".hea", ".dat", ".mat", ".dcm", "")
@@ -100,7 +100,7 @@ class ECG(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifiabl
         self.stem, self.masking, self.normalised_targets = stem, masking, normalised_targets
 
     def read(self, source: Source) -> Electrocardiogram:
-        """Decode a WFDB record (its ``.hea``, ``.dat`` or bare name) or a DICOM waveform to millivolts."""
+        """Decode a WFDB record (``.hea``, ``.dat`` or name without suffix) or a DICOM waveform to millivolts."""
         if not isinstance(source, Path):
             raise UnreadableSource("got inline data, expected a WFDB or DICOM file; set `path` in the cohort")
         header = header_of(source)
@@ -111,61 +111,61 @@ class ECG(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifiabl
         return read_dicom(source)
 
     def files(self, source: Source) -> tuple[Path, ...]:
-        """Headers of a WFDB record and of its segments, then signal files; or the DICOM file."""
+        """Return the headers of a WFDB record and its segments, then its signal files; or the DICOM file."""
         if not isinstance(source, Path) or (header := header_of(source)) is None:
             return super().files(source)
         found = record_files(header)
         return found if source in found or not source.is_file() else (*found, source)
 
     def describe(self, raw: Electrocardiogram) -> Mapping[str, float | str]:
-        """Format, encoding, rate, seconds, leads present, flat leads, share of missing samples, units."""
+        """Return format, encoding, rate, seconds, leads, flat leads, share of missing samples and units."""
         return raw.facts
 
     def issues(self, source: Source, raw: Electrocardiogram) -> Iterable[Issue]:
-        """Identifiers in the header, missing or flat leads, no gain, joined groups, gaps, saturation, no checksum."""
+        """Report header identifiers, missing or flat leads, gain, joined groups, gaps, saturation and checksum."""
         return recording_issues(self.files(source), raw)
 
     def stored_as(self, source: Source) -> str:
-        """WFDB storage formats, or a DICOM transfer syntax."""
+        """Return the WFDB storage formats or the DICOM transfer syntax."""
         return encoding_of(source)
 
     def names(self, source: Source) -> Iterable[str]:
-        """Names and numbers in the comments of a WFDB header, or in a DICOM header."""
+        """Return names and numbers in the comments of a WFDB header, or in a DICOM header."""
         if not isinstance(source, Path):
             return ()
         header = header_of(source)
         return nested_names(parse_dicom(source)) if header is None else comment_names(header)
 
     def deidentify(self, source: Source, out: Path, identity: Identity, *, suspects: bool) -> Cleaned:
-        """Write a WFDB record as one, and a DICOM waveform as DICOM of listed elements."""
+        """Write a WFDB record as WFDB, and a DICOM waveform as DICOM with the listed elements only."""
         raw = self.read(source)
-        assert isinstance(source, Path), "nothing else is read"
+        assert isinstance(source, Path), "read accepts files only"
         header = header_of(source)
         cleaned = (
             write_clean_dicom(source, out, identity) if header is None else write_clean_record(header, out, identity)
         )
         if not np.array_equal(self.read(cleaned.source).signal, raw.signal, equal_nan=True):
             raise UnreadableSource(
-                "its samples depend on a value of its header that may not leave, such as a number out of range"
+                "its samples depend on a header value that de-identification removes, such as a number out of range"
             )
         return cleaned
 
     def fit(self, raws: Iterable[Electrocardiogram]) -> None:
-        """Nothing is learned: millivolts carry meaning of their own."""
+        """Do nothing, because millivolts are not normalised."""
 
     def state(self) -> dict[str, Any]:
-        """Empty."""
+        """Return an empty state."""
         return {}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Nothing to load."""
+        """Do nothing, because the state is empty."""
 
     def prepare(self, raw: Electrocardiogram) -> Item:
         """Resample, high-pass and crop or pad.
 
         Returns:
-            ``signal`` [12, T] in mV, ``sample_mask`` [12, T] True where recorded, ``lead_mask`` [12] True where
-            the lead has any sample.
+            ``signal`` [12, T] in mV, ``sample_mask`` [12, T] that is True for recorded samples, and ``lead_mask``
+            [12] that is True for leads with any sample.
         """
         signal, mask = window(
             raw.signal, source_rate=raw.rate, rate=self.rate, seconds=self.seconds, highpass=self.highpass
@@ -173,7 +173,7 @@ class ECG(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifiabl
         return _item(signal, mask)
 
     def augment(self, item: Item, rng: np.random.Generator) -> Item:
-        """Shift in time, scale, add drift and noise, and drop leads, but never all."""
+        """Shift in time, scale, add drift and noise, and drop some leads, but never all."""
         signal, mask = item["signal"].numpy(), item["sample_mask"].numpy()
         variation = draw(
             rng,
@@ -195,7 +195,7 @@ class ECG(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifiabl
         draw_leads(study["signal"].numpy(), study["sample_mask"].numpy(), rate=self.rate, axes=axes)
 
     def draw_relevance(self, study: Item, relevance: Float[Tensor, " T"], axes: Axes) -> None:
-        """Draw leads over time in front of the relevance of stretches; all twelve where each has tokens of its own."""
+        """Draw leads over time in front of the relevance of stretches; all leads if each has separate tokens."""
         draw_stretches(
             study["signal"].numpy(),
             study["sample_mask"].numpy(),
@@ -206,15 +206,15 @@ class ECG(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifiabl
         )
 
     def view(self, raw: Electrocardiogram) -> Traces:
-        """Ten seconds of all leads at the record's own rate, with the squares of paper."""
+        """Draw ten seconds of all leads at up to 600 samples per second, with the squares of ECG paper."""
         return view_recording(raw)
 
     def locate(self, raw: Electrocardiogram, item: Item, relevance: Float[Tensor, " T"]) -> OnTraces:
-        """Relevance of stretches of time, of each lead where each has tokens of its own."""
+        """Place the relevance of stretches of time on the view, by lead if each has separate tokens."""
         return locate_stretches(raw, relevance, seconds=self.seconds, by_lead=self._by_lead(relevance))
 
     def write_synthetic(self, study: Item, path: Path) -> Path:
-        """Write a WFDB record in mV whose header says that it is synthetic."""
+        """Write a WFDB record in mV whose header states that it is synthetic."""
         return write_leads(study["signal"].numpy(), rate=self.rate, path=path)
 
     def phantom(self, physiology: Physiology, rng: np.random.Generator, path: Path) -> Path:
@@ -236,7 +236,7 @@ class ECG(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifiabl
         return TransformerEncoder(tokenizer=tokenizer, trunk=trunk)
 
     def _by_lead(self, relevance: Float[Tensor, " T"]) -> bool:
-        """Whether tokens are those of the default encoder with one row for each lead."""
+        """Return True for the tokens of the default encoder with ``stem: lead``, one row per lead."""
         return self.stem == "lead" and len(relevance) == len(LEADS) * (round(self.rate * self.seconds) // self.patch)
 
 

@@ -1,4 +1,4 @@
-"""One decoded electrocardiogram, whatever file it came from: leads by name, in millivolts."""
+"""The decoded electrocardiogram, independent of its file format, and the names of leads."""
 
 import re
 import unicodedata
@@ -12,15 +12,15 @@ from jaxtyping import Float
 from polyclinic.modality import UnreadableSource
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
-"""The standard leads in the order that every array of this plugin has."""
+"""The standard leads, in the order of all arrays of this plugin."""
 
 MAX_VALUES = 50_000_000
-"""Records of more samples over all channels are refused; 12 leads at 500 Hz reach this after 2.3 hours."""
+"""Largest number of samples over all channels of a record; 12 leads at 500 Hz reach it after 2.3 hours."""
 
-_RATES = (50.0, 20_000.0)
-_SHORTEST = 1.0
-# Electrode offsets reach a few hundred millivolts; beyond this, gain or unit is wrong.
-_LARGEST = 10_000.0
+_RATE_RANGE = (50.0, 20_000.0)
+_MIN_SECONDS = 1.0
+# Electrode offsets reach a few hundred millivolts; beyond this limit, the gain or unit is wrong.
+_MAX_MILLIVOLTS = 10_000.0
 _INDEX = {lead.casefold(): index for index, lead in enumerate(LEADS)}
 _ALIASES = {
     **{f"{prefix}{number}": lead for prefix in ("d", "lead ") for number, lead in zip("123", LEADS, strict=False)},
@@ -33,7 +33,7 @@ _MILLIVOLTS = {"mv": 1.0, "uv": 1e-3, "\N{MICRO SIGN}v": 1e-3, "\N{GREEK SMALL L
 
 
 class Channel(NamedTuple):
-    """One channel of a file as it was stored: its name, the unit of its values, NaN where nothing was recorded."""
+    """A channel of a file: its name, the unit of its values, and the values, NaN where nothing was recorded."""
 
     name: str
     unit: str
@@ -42,12 +42,12 @@ class Channel(NamedTuple):
 
 @dataclass(frozen=True)
 class Electrocardiogram:
-    """Twelve leads in ``LEADS`` order, with the facts of how they were obtained.
+    """Twelve leads in the order of ``LEADS``, with the facts about their decoding.
 
     Attributes:
-        signal: millivolts; NaN where a lead has no sample, a missing lead is NaN throughout.
+        signal: values in mV, NaN where a lead has no sample; a missing lead is entirely NaN.
         rate: samples per second.
-        facts: what ``describe`` tells.
+        facts: facts about the file, as ``describe`` returns them.
     """
 
     signal: Float[np.ndarray, "12 N"]
@@ -56,97 +56,99 @@ class Electrocardiogram:
 
 
 def lead_index(name: str) -> int | None:
-    """The row of a lead, whatever a device calls it; None for any other channel and for an inverted lead.
+    """Return the row of a lead, under any common name; None for any other channel and for an inverted lead.
 
-    In any case: ``aVR``, ``Lead I (Einthoven)``, ``ECG_II``, ``MDC_ECG_LEAD_V1``, ``DI`` and ``D1`` of Romance
-    languages, ``C1`` for V1, and ``MLII``, the modified limb leads of Holter recorders.
+    Names are, in any letter case, ``aVR``, ``Lead I (Einthoven)``, ``ECG_II``, ``MDC_ECG_LEAD_V1``, ``DI`` and ``D1``
+    of Romance languages, ``C1`` for V1, and ``MLII`` of the modified limb leads of Holter recorders.
     """
     plain = _REMARK.sub("", unicodedata.normalize("NFKC", name).strip().casefold())
     for candidate in (plain, _PREFIX.sub("", plain, count=1)):
-        if (found := _INDEX.get(_ALIASES.get(candidate, candidate).casefold())) is not None:
-            return found
+        if (index := _INDEX.get(_ALIASES.get(candidate, candidate).casefold())) is not None:
+            return index
     return None
 
 
 def is_modified(name: str) -> bool:
-    """Whether a name is that of a modified limb lead, whose electrodes are on the trunk."""
+    """Return True for the name of a modified limb lead, whose electrodes are on the trunk."""
     return name.strip().casefold().startswith("ml") and lead_index(name) is not None
 
 
 def upright_name(name: str) -> str:
-    """The lead of which a channel such as ``-aVR`` (Cabrera's order) holds the negative; any other name as it is."""
+    """Return the lead that a channel such as ``-aVR`` (Cabrera sequence) inverts; any other name unchanged."""
     plain = _PREFIX.sub("", name.strip().casefold(), count=1)
     return plain[1:] if plain.startswith("-") and lead_index(plain[1:]) is not None else name
 
 
 def upright(channel: Channel) -> Channel:
-    """A channel of a negative lead turned over; any other as it is."""
+    """Invert the channel of an inverted lead, and return any other channel unchanged."""
     name = upright_name(channel.name)
     return channel if name == channel.name else Channel(name, channel.unit, -channel.values)
 
 
 def standard_leads(channels: Iterable[Channel]) -> dict[int, Channel]:
-    """The standard leads by their row; other channels are ignored, and a modified lead beside the standard one.
+    """Return the standard leads by row; other channels, and modified leads beside standard ones, are ignored.
 
     Raises:
         UnreadableSource: a lead is stored twice.
     """
-    found: dict[int, Channel] = {}
+    leads: dict[int, Channel] = {}
     for channel in map(upright, channels):
         index = lead_index(channel.name)
-        if index is None or (index in found and is_modified(channel.name) and not is_modified(found[index].name)):
+        if index is None or (index in leads and is_modified(channel.name) and not is_modified(leads[index].name)):
             continue
-        if index in found and is_modified(channel.name) == is_modified(found[index].name):
+        if index in leads and is_modified(channel.name) == is_modified(leads[index].name):
             raise UnreadableSource(f"lead {LEADS[index]} is stored twice; expected one channel per lead")
-        found[index] = channel
-    return found
+        leads[index] = channel
+    return leads
 
 
 def check_dimensions(*, rate: float, length: int, channels: int) -> None:
-    """Refuse what cannot be a resting electrocardiogram, before any sample is read.
+    """Refuse dimensions that a resting electrocardiogram cannot have, before any sample is read.
 
     Raises:
-        UnreadableSource: rate, duration or number of values out of range.
+        UnreadableSource: the rate, the duration or the number of values is out of range.
     """
-    if not _RATES[0] <= rate <= _RATES[1]:
-        raise UnreadableSource(f"sampling rate of {rate:g} Hz; expected {_RATES[0]:g} to {_RATES[1]:g} Hz")
-    if length < _SHORTEST * rate:
-        raise UnreadableSource(f"{length} samples at {rate:g} Hz; expected at least {_SHORTEST:g} second")
+    lowest, highest = _RATE_RANGE
+    if not lowest <= rate <= highest:
+        raise UnreadableSource(f"sampling rate of {rate:g} Hz; expected {lowest:g} to {highest:g} Hz")
+    if length < _MIN_SECONDS * rate:
+        raise UnreadableSource(f"{length} samples at {rate:g} Hz; expected at least {_MIN_SECONDS:g} second")
     if not 0 < length * channels <= MAX_VALUES:
         raise UnreadableSource(f"{channels} channels of {length} samples; expected 1 to {MAX_VALUES:,} values")
 
 
 def assemble(channels: Iterable[Channel], *, rate: float, facts: Mapping[str, float | str]) -> Electrocardiogram:
-    """Put the standard leads in order and in millivolts; other channels (Frank leads, pressure) are ignored.
+    """Order the standard leads and convert them to millivolts; other channels (Frank leads, pressure) are ignored.
 
-    A lead that never changes is an electrode that was off: it counts as missing.
+    A constant lead had no electrode contact and counts as missing.
 
     Raises:
-        UnreadableSource: no standard lead, one twice, lengths that differ, an impossible voltage, or another unit.
+        UnreadableSource: there is no standard lead, a lead is stored twice, or leads differ in length, or have an
+            impossible voltage or an unknown unit.
     """
-    found = standard_leads(channels)
-    if not found:
+    leads = standard_leads(channels)
+    if not leads:
         raise UnreadableSource(f"none of the leads {', '.join(LEADS)} is in the record")
-    if len({len(channel.values) for channel in found.values()}) != 1:
+    if len({len(channel.values) for channel in leads.values()}) != 1:
         raise UnreadableSource("leads of different length or rate; expected one rate for all standard leads")
-    signal = np.full((len(LEADS), len(next(iter(found.values())).values)), np.nan, dtype=np.float32)
-    for index, channel in found.items():
+    signal = np.full((len(LEADS), len(next(iter(leads.values())).values)), np.nan, dtype=np.float32)
+    for index, channel in leads.items():
         values = channel.values * millivolts_per(channel.unit)
         low, high = np.nanmin(values, initial=np.inf), np.nanmax(values, initial=-np.inf)
-        if max(-low, high) > _LARGEST:
+        if max(-low, high) > _MAX_MILLIVOLTS:
             raise UnreadableSource(
-                f"lead {LEADS[index]} of more than {_LARGEST:,.0f} mV; expected gain and unit to fit"
+                f"lead {LEADS[index]} of more than {_MAX_MILLIVOLTS:,.0f} mV; expected gain and unit to fit"
             )
         if low < high:
             signal[index] = values
-    return Electrocardiogram(signal, rate, {**facts, **_facts(signal, rate, found)})
+    return Electrocardiogram(signal, rate, {**facts, **_facts(signal, rate, leads)})
 
 
 def millivolts_per(unit: str) -> float:
-    """Millivolts in one of a unit.
+    """Return the factor from a unit to millivolts.
 
     Raises:
-        UnreadableSource: not a unit of voltage that electrocardiographs use.
+        UnreadableSource: the unit is not a voltage that electrocardiographs use.
     """
     scale = _MILLIVOLTS.get(unit.strip().casefold())
     if scale is None:
@@ -154,17 +156,17 @@ def millivolts_per(unit: str) -> float:
     return scale
 
 
-def _facts(signal: np.ndarray, rate: float, found: Mapping[int, Channel]) -> dict[str, float | str]:
+def _facts(signal: np.ndarray, rate: float, leads: Mapping[int, Channel]) -> dict[str, float | str]:
     present = ~np.isnan(signal).all(axis=1)
     if not present.any():
         raise UnreadableSource("no lead has a signal: all are constant or empty")
-    units = sorted({channel.unit.strip() for channel in found.values()})
+    units = sorted({channel.unit.strip() for channel in leads.values()})
     return {
         "rate": float(rate),
         "seconds": signal.shape[1] / rate,
         "leads": float(present.sum()),
-        "flat_leads": float(len(found) - present.sum()),
+        "flat_leads": float(len(leads) - present.sum()),
         "nan_share": float(np.isnan(signal[present]).mean()),
         "units": "+".join(units),
-        "modified_leads": float(sum(is_modified(channel.name) for channel in found.values())),
+        "modified_leads": float(sum(is_modified(channel.name) for channel in leads.values())),
     }

@@ -13,7 +13,7 @@ _GROUPS = 8
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions with group normalisation beside a shortcut; the first may halve the length."""
+    """Two convolutions with group normalisation and a shortcut; the first may reduce the length by ``stride``."""
 
     def __init__(self, *, channels: int, width: int, stride: int, kernel: int) -> None:
         super().__init__()
@@ -34,13 +34,13 @@ class ResidualBlock(nn.Module):
 
 
 class ResNet1dEncoder(Encoder):
-    """Residual stages over the leads and their masks; each stage after the first halves time and doubles width.
+    """Residual stages over the leads and their masks; each stage after the first halves time and doubles the width.
 
-    Group normalisation keeps a study's embedding independent of its batch, also while training.
+    Group normalisation keeps the embedding of a study independent of its batch, also in training.
 
     Args:
         stages: number of blocks of each stage.
-        width: channels of the first stage, a multiple of eight; the encoder's width is
+        width: channels of the first stage, a multiple of eight; the width of the encoder is
             ``width * 2 ** (len(stages) - 1)``.
         kernel: odd length of the convolutions.
 
@@ -72,7 +72,7 @@ class ResNet1dEncoder(Encoder):
         self.width = channels
 
     def forward(self, inputs: dict[str, Tensor]) -> Encoded:
-        """Encode ``signal`` [B, 12, L] in millivolts with ``sample_mask`` [B, 12, L]; tokens are time steps."""
+        """Encode ``signal`` [B, 12, L] in mV with ``sample_mask`` [B, 12, L]; tokens are time steps."""
         signal, mask = inputs["signal"], inputs["sample_mask"].to(inputs["signal"].dtype)
         features = self.stages(self.stem(cat([signal, mask], dim=1)))
         recorded = F.adaptive_max_pool1d(mask.amax(dim=1, keepdim=True), features.shape[2])[:, 0] > 0

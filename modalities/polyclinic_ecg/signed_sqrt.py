@@ -1,24 +1,23 @@
-"""Voltages on a scale on which neither the P wave nor the QRS complex drowns the other."""
+"""Signed square-root scaling of voltages."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-# The P wave is ten times smaller than the QRS complex. A signed root, linear below about this many millivolts, lets
-# neither drown the other; the inverse hyperbolic sine does as well and takes ten times as long.
-_SMALL_WAVE = 0.1
-
+# The P wave is ten times smaller than the QRS complex. A signed square root, which is linear below about this voltage,
+# makes both visible; the inverse hyperbolic sine is an alternative that takes ten times as long.
+_LINEAR_MILLIVOLTS = 0.1
 
 SPREAD = 0.25
-"""About the deviation of a rooted electrocardiogram."""
+"""Approximate standard deviation of a scaled electrocardiogram."""
 
 
-def rooted(millivolts: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
-    """``v / sqrt(|v| + 0.1)``."""
-    return millivolts * torch.rsqrt(millivolts.abs() + _SMALL_WAVE)
+def signed_sqrt(millivolts: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
+    """Return ``v / sqrt(|v| + 0.1)``."""
+    return millivolts * torch.rsqrt(millivolts.abs() + _LINEAR_MILLIVOLTS)
 
 
 def millivolts(root: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
-    """The voltage of which this is the root."""
+    """Invert ``signed_sqrt``: with r^2 = v^2 / (|v| + c), |v| is the positive root of v^2 - r^2 |v| - c r^2 = 0."""
     square = torch.square(root)
-    return torch.sign(root) * (square + torch.sqrt(torch.square(square) + 4 * _SMALL_WAVE * square)) / 2
+    return torch.sign(root) * (square + torch.sqrt(torch.square(square) + 4 * _LINEAR_MILLIVOLTS * square)) / 2

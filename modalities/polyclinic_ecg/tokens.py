@@ -1,4 +1,4 @@
-"""Time patches as tokens, of all leads together or of each lead alone (Dosovitskiy et al. 2021, in one dimension)."""
+"""Tokenize time patches of all leads together or of each lead (Dosovitskiy et al. 2021, in one dimension)."""
 
 from typing import Literal, TypeAlias
 
@@ -9,33 +9,33 @@ from torch import Tensor, nn
 
 from polyclinic.nn import PatchReconstruction, Tokenizer, Tokens, sine_positions, stem_strides
 from polyclinic_ecg.recording import LEADS
-from polyclinic_ecg.signed_sqrt import SPREAD, millivolts, rooted
+from polyclinic_ecg.signed_sqrt import SPREAD, millivolts, signed_sqrt
 
 Masking: TypeAlias = Literal["random", "time", "lead"]
 _RATIO = 0.75
 LEAD_SPREAD = 0.5
-"""Initial deviation of what tells the lead: of the size of the positions in time."""
+"""Initial deviation of the lead embedding, similar to that of the positions in time."""
 
 
 def unrecorded(mask: Bool[Tensor, "B L N"], *, patch: int, by_lead: bool) -> Bool[Tensor, "B T"]:
-    """Which tokens stand for a stretch without a single recorded sample."""
+    """Return True for tokens of a stretch without any recorded sample."""
     stretches = mask.unflatten(2, (-1, patch)).any(dim=3)
     return ~(stretches.flatten(1) if by_lead else stretches.any(dim=1))
 
 
 class SignalReconstruction(PatchReconstruction):
-    """Rooted millivolts, in deviations, of each stretch of time, of all leads together or of each lead by itself.
+    """Reconstruction of stretches of time, of all leads together or of each lead, in deviations of the signed root.
 
     Args:
-        width: of the decoder, W.
+        width: width W of the decoder.
         length: samples per study.
         patch: samples per stretch.
-        by_lead: one token per lead and stretch, lead after lead, instead of one per stretch.
-        masking: what is hidden together: nothing (``random``), a stretch of all leads (``time``), a whole lead.
-        normalised: remove each patch's mean and deviation from its target.
+        by_lead: one token per lead and stretch, lead after lead, instead of one token per stretch.
+        masking: unit of masking: a token (``random``), a stretch of all leads (``time``), or a complete ``lead``.
+        normalised: standardise each patch of the target by its mean and deviation.
 
     Raises:
-        ValueError: leads are to be hidden where a token holds all of them.
+        ValueError: ``masking`` is ``lead`` but a token holds all leads.
     """
 
     positions: Float[Tensor, "1 S W"]
@@ -53,7 +53,7 @@ class SignalReconstruction(PatchReconstruction):
         self.leads = nn.Parameter(torch.randn(len(LEADS), 1, width) * LEAD_SPREAD) if by_lead else None
 
     def units(self, inputs: dict[str, Tensor]) -> Int[Tensor, "#B T"]:
-        """By the pattern of the mask; what was not recorded hides nothing."""
+        """Number the units of masking; -1 for tokens without a recorded sample, which are never hidden."""
         mask = inputs["sample_mask"]
         time = torch.arange(self._stretches, device=mask.device)
         number = self._unit_numbers(time, torch.arange(len(LEADS), device=mask.device)[:, None])
@@ -61,22 +61,22 @@ class SignalReconstruction(PatchReconstruction):
         return number.expand_as(absent).masked_fill(absent, -1)
 
     def queries(self, inputs: dict[str, Tensor]) -> Float[Tensor, "#B T W"]:
-        """Positions in time, and the lead."""
+        """Return the positions in time, with the embedding of the lead if there is one."""
         if self.leads is None:
             return self.positions
         return (self.positions + self.leads).flatten(0, 1)[None]
 
     def cut(self, inputs: dict[str, Tensor]) -> Float[Tensor, "B T P"]:
-        """Rooted millivolts in deviations, NaN where not recorded."""
-        return self._patches((rooted(inputs["signal"]) / SPREAD).masked_fill(~inputs["sample_mask"], torch.nan))
+        """Cut the scaled signal into patches, NaN where nothing was recorded."""
+        return self._patches((signed_sqrt(inputs["signal"]) / SPREAD).masked_fill(~inputs["sample_mask"], torch.nan))
 
     def join(self, patches: Float[Tensor, "B T P"], inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Put the stretches back together, in millivolts; 0 where not recorded."""
+        """Join the stretches and convert them to mV; 0 where nothing was recorded."""
         signal = millivolts(self._samples(patches) * SPREAD)
         return {**inputs, "signal": signal.masked_fill(~inputs["sample_mask"], 0.0)}
 
     def silent(self, count: int) -> dict[str, Tensor]:
-        """Twelve leads of zero millivolts, all recorded."""
+        """Return twelve recorded leads of 0 mV."""
         signal = self.positions.new_zeros(count, len(LEADS), self._stretches * self._patch)
         return {
             "signal": signal,
@@ -85,9 +85,9 @@ class SignalReconstruction(PatchReconstruction):
         }
 
     def alternatives(self, inputs: dict[str, Tensor], hidden: Bool[Tensor, "B T"]) -> dict[str, Float[Tensor, "n P"]]:
-        """Straight lines in millivolts between what is visible of a lead."""
+        """Interpolate the visible samples of each lead linearly, as a baseline."""
         gaps = self._samples(hidden[:, :, None].expand(*hidden.shape, self.head.out_features))
-        lines = rooted(_interpolated(inputs["signal"], inputs["sample_mask"] & ~gaps)) / SPREAD
+        lines = signed_sqrt(_interpolated(inputs["signal"], inputs["sample_mask"] & ~gaps)) / SPREAD
         return {"linear interpolation": self.relative(self._patches(lines)[hidden], self.cut(inputs)[hidden])}
 
     def _unit_numbers(self, time: Int[Tensor, " S"], lead: Int[Tensor, "L 1"]) -> Int[Tensor, " T"]:
@@ -101,19 +101,19 @@ class SignalReconstruction(PatchReconstruction):
         return stretches.flatten(1, 2) if self._by_lead else stretches.transpose(1, 2).flatten(2)
 
     def _samples(self, patches: Tensor) -> Tensor:
-        """[B, T, P] as [B, L, N], the inverse of ``_patches``."""
+        """Invert ``_patches``."""
         if self._by_lead:
             return patches.unflatten(1, (len(LEADS), self._stretches)).flatten(2)
         return patches.unflatten(2, (len(LEADS), self._patch)).transpose(1, 2).flatten(2)
 
 
-def _interpolated(signal: Float[Tensor, "B L N"], known: Bool[Tensor, "B L N"]) -> Float[Tensor, "B L N"]:
-    """Straight lines between known samples, level beyond the outermost, zeros for a lead without any."""
-    filled, places = np.zeros(signal.shape, dtype=np.float32), np.arange(signal.shape[2])
-    values, there = signal.detach().cpu().numpy(), known.cpu().numpy()
-    for study, lead in np.argwhere(there.any(axis=2)):
-        at = there[study, lead]
-        filled[study, lead] = np.interp(places, places[at], values[study, lead, at])
+def _interpolated(signal: Float[Tensor, "B L N"], visible: Bool[Tensor, "B L N"]) -> Float[Tensor, "B L N"]:
+    """Interpolate visible samples linearly, constant beyond the outermost; leads without any are zero."""
+    filled, times = np.zeros(signal.shape, dtype=np.float32), np.arange(signal.shape[2])
+    values, masks = signal.detach().cpu().numpy(), visible.cpu().numpy()
+    for study, lead in np.argwhere(masks.any(axis=2)):
+        mask = masks[study, lead]
+        filled[study, lead] = np.interp(times, times[mask], values[study, lead, mask])
     return torch.from_numpy(filled).to(signal)
 
 
@@ -123,21 +123,22 @@ _KERNEL = 7
 
 
 class PatchTokenizer(Tokenizer):
-    """One token per stretch of time, of all leads and their masks or of one lead, with fixed positions in time.
+    """One token per stretch of time, of all leads or of one lead with their masks, with fixed positions in time.
 
     Args:
         length: samples per study.
         patch: samples per token; divides ``length``.
-        width: token width D, a multiple of 16 for the convolutional stem.
-        stem: ``linear`` embeds each patch of all leads by itself; ``lead`` each patch of each lead, twelve times as
-            many tokens, so that leads can be hidden; ``conv`` uses strided convolutions (Xiao et al. 2021, in one
-            dimension), learns faster from few records, and lets neighbouring patches overlap, so that none can be
-            masked.
-        masking: what masked pretraining hides together, see ``SignalReconstruction``.
-        normalised_targets: whether masked pretraining predicts patches without their mean and deviation.
+        width: token width D; a multiple of 16 for the convolutional stem.
+        stem: ``linear`` embeds each patch of all leads separately; ``lead`` embeds each patch of each lead, which are
+            twelve times as many tokens, so that leads can be hidden; ``conv`` uses strided convolutions (Xiao et al.
+            2021, in one dimension) and learns faster from few records, but its patches overlap, so that they cannot
+            be masked.
+        masking: unit of masking in masked pretraining; see ``SignalReconstruction``.
+        normalised_targets: standardise each patch of the target in masked pretraining.
 
     Raises:
-        ValueError: the stem is unknown, or ``patch`` has a prime factor above 7, which a stride would skip over.
+        ValueError: the stem is unknown, or ``patch`` has a prime factor above 7, which a convolution cannot stride over
+            without gaps.
     """
 
     positions: Float[Tensor, "1 S D"]
@@ -158,7 +159,8 @@ class PatchTokenizer(Tokenizer):
         self.patch, self._length, self._stem = patch, length, stem
         self._masking, self._normalised = masking, normalised_targets
         by_lead = stem == "lead"
-        # The convolutions normalise what they see; a linear map would leave the signal drowned by the positions.
+        # Convolutional stems normalise their input. A linear map does not, so that the positions would dominate a
+        # signal that is not scaled to unit deviation.
         self._spread = 1.0 if stem == "conv" else SPREAD
         channels = 2 if by_lead else 2 * len(LEADS)
         self.embed = _conv_stem(channels, patch, width) if stem == "conv" else nn.Conv1d(channels, width, patch, patch)
@@ -170,7 +172,7 @@ class PatchTokenizer(Tokenizer):
     def forward(self, inputs: dict[str, Tensor]) -> Tokens:
         """Embed ``signal`` [B, 12, L] in millivolts with ``sample_mask`` [B, 12, L], True where recorded."""
         mask = inputs["sample_mask"]
-        channels = torch.stack([rooted(inputs["signal"]) / self._spread, mask.to(inputs["signal"].dtype)], dim=1)
+        channels = torch.stack([signed_sqrt(inputs["signal"]) / self._spread, mask.to(inputs["signal"].dtype)], dim=1)
         padding = unrecorded(mask, patch=self.patch, by_lead=self.leads is not None)
         if self.leads is None:
             return Tokens(self.embed(channels.flatten(1, 2)).transpose(1, 2), self.positions, padding)
@@ -179,10 +181,10 @@ class PatchTokenizer(Tokenizer):
         return Tokens(values, (self.positions + self.leads).flatten(0, 1)[None], padding)
 
     def reconstruction(self, width: int) -> SignalReconstruction:
-        """Build what masked pretraining needs, for a decoder of a width.
+        """Build the reconstruction for masked pretraining with a decoder of a given width.
 
         Raises:
-            ValueError: patches overlap, or leads are to be hidden that share their tokens.
+            ValueError: the patches overlap, or ``masking`` is ``lead`` but a token holds all leads.
         """
         if self._stem == "conv":
             raise ValueError("got stem 'conv', whose patches show each other; set `stem: linear` or `stem: lead`")
@@ -197,9 +199,9 @@ class PatchTokenizer(Tokenizer):
 
 
 def _conv_stem(channels: int, patch: int, width: int) -> nn.Sequential:
-    """Strided convolutions whose strides multiply to ``patch``, doubling channels up to ``width``.
+    """Build convolutions whose strides multiply to ``patch`` and whose channels double up to ``width``.
 
-    GroupNorm in place of the paper's BatchNorm: a study's tokens do not depend on the batch around it.
+    GroupNorm replaces the paper's BatchNorm, so that the tokens of a study do not depend on its batch.
     """
     layers: list[nn.Module] = []
     strides = stem_strides(patch, (2, 3, 5, 7))

@@ -1,4 +1,4 @@
-"""Write a WFDB record in format 16; wfdb's own writer validates for ten times as long as drawing one takes."""
+"""Write a WFDB record in format 16, without the validation of wfdb, which takes ten times as long as a drawing."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,18 +16,18 @@ def write_wfdb(
     rate: float,
     comments: Sequence[str],
 ) -> Path:
-    """Write header and samples beside each other.
+    """Write the header and the signal file of a record.
 
     Args:
-        path: of the record, without a suffix.
-        stored: samples as they are stored, one row per lead.
-        names: of the leads.
-        gain: as header(5) writes it, with baseline and unit, such as ``200(0)/mV``.
+        path: path of the record without a suffix.
+        stored: stored integer samples, one row per lead.
+        names: names of the leads.
+        gain: gain with baseline and unit in the form of header(5), such as ``200(0)/mV``.
         rate: samples per second.
-        comments: lines below the leads.
+        comments: comment lines after the leads.
 
     Returns:
-        The header.
+        Path of the header.
     """
     header = [
         f"{path.name} {len(stored)} {rate:g} {stored.shape[1]}",
@@ -41,6 +41,6 @@ def write_wfdb(
 
 
 def _signal_line(record: str, gain: str, name: str, samples: np.ndarray) -> str:
-    """One line of header(5)."""
+    """Return the line of a lead in the form of header(5)."""
     checksum = int(samples.sum(dtype=np.int64) % 65536)
     return f"{record}.dat 16 {gain} 16 0 {samples[0]} {checksum} 0 {name}"

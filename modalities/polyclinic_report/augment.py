@@ -1,4 +1,4 @@
-"""Random variation of a tokenised report, by whole sentences and by single tokens."""
+"""Augmentation of a tokenised report, by sentences and by tokens."""
 
 import numpy as np
 import torch
@@ -6,26 +6,27 @@ import torch
 from polyclinic.modality import Item
 
 OUTSIDE = -1
-"""Sentence index of the markers that some vocabularies put around a text, such as [CLS] and [SEP]."""
+"""Sentence index of markers that some vocabularies put around a text, such as [CLS] and [SEP]."""
 
 
 def vary_sentences(item: Item, rng: np.random.Generator, *, subset: float, token_dropout: float) -> Item:
-    """Shuffle the sentences, keep some of them, and leave out single tokens; markers stay where they are.
+    """Shuffle the sentences, keep some of them, and drop single tokens; markers stay in place.
 
     Args:
-        item: ``tokens`` [T], ``sentence`` [T], and whatever else has a value per token.
-        rng: source of every parameter.
-        subset: probability that only a part of the sentences, of uniformly drawn size, is kept.
-        token_dropout: share of the tokens left out; at least one token remains.
+        item: ``tokens`` [T], ``sentence`` [T], and further tensors with a value per token.
+        rng: generator of all parameters.
+        subset: probability of keeping only some sentences, of which the number is uniform.
+        token_dropout: share of tokens to drop; at least one token remains.
 
     Returns:
-        The same keys, sentences numbered anew from 0.
+        The same keys, with sentences renumbered from 0.
     """
     tokens, sentence = item["tokens"].numpy(), item["sentence"].numpy()
     inside = np.flatnonzero(sentence != OUTSIDE)
     order = rng.permutation(np.unique(sentence[inside]))
     count = int(rng.integers(1, len(order) + 1)) if rng.random() < subset else len(order)
     dropped = rng.random(len(tokens)) < token_dropout
+    # Dropped sentences rank after the closing markers, which get rank `count`; opening markers get -1.
     rank = np.full(order.max() + 1, count + 1)
     rank[order[:count]] = np.arange(count)
     place = rank[sentence]
@@ -36,5 +37,5 @@ def vary_sentences(item: Item, rng: np.random.Generator, *, subset: float, token
     chosen = np.flatnonzero(keep)
     chosen = chosen[np.argsort(place[chosen], kind="stable")]
     renumbered = np.where(sentence[chosen] == OUTSIDE, OUTSIDE, place[chosen])
-    kept = {name: value[torch.from_numpy(chosen)] for name, value in item.items()}
-    return {**kept, "sentence": torch.from_numpy(renumbered)}
+    varied = {name: value[torch.from_numpy(chosen)] for name, value in item.items()}
+    return {**varied, "sentence": torch.from_numpy(renumbered)}

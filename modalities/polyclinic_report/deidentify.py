@@ -1,4 +1,4 @@
-"""Reports without what names their patient, as far as patterns and known names tell."""
+"""De-identify reports by patterns, known names and, optionally, a model that finds names."""
 
 from collections.abc import Mapping
 from importlib import import_module
@@ -9,7 +9,7 @@ from polyclinic_report.reading.document import read_source
 
 
 def tagger_of(folder: Path) -> Tagger:
-    """The model of a folder, whose libraries are imported only where one is asked for.
+    """Read the name tagger of a folder; its libraries are imported only if one is used.
 
     Raises:
         ValueError: see ``name_tagger.read_tagger``.
@@ -19,7 +19,7 @@ def tagger_of(folder: Path) -> Tagger:
 
 
 def text_names(source: Source, encoding: str | None = None) -> list[str]:
-    """Names that a report tells by a label."""
+    """Return names of persons that follow a label in a report."""
     return labelled_names(read_source(source, encoding)[0])
 
 
@@ -32,22 +32,22 @@ def write_clean_text(
     encoding: str | None = None,
     ner: Path | None = None,
 ) -> Cleaned:
-    """Exchange what identifies; see ``polyclinic.privacy.text`` for what stays because no pattern finds it.
+    """Replace identifiers; see ``polyclinic.privacy.text`` for those that no pattern finds.
 
     Args:
-        source: a text file, inline text or one cell.
-        out: where to write what was a file, without a suffix; what stood in the table is returned as it was given.
-        identity: of the patient.
-        suspects: whether to let pass what still has the look of an identifier.
-        encoding: of a file that is not UTF-8; None to detect it.
-        ner: folder of a model that finds names, if there is one.
+        source: text file, inline text or one cell.
+        out: output path without a suffix, for files; inline text is returned.
+        identity: replacements for the patient.
+        suspects: whether to accept text that still looks like an identifier.
+        encoding: encoding of files that are not UTF-8; None to detect it.
+        ner: folder of a name tagger.
 
     Raises:
-        UnreadableSource: something has that look.
+        UnreadableSource: something still looks like an identifier.
     """
     text, removed = identity.text(read_source(source, encoding)[0], None if ner is None else tagger_of(ner))
     if not suspects and (left := identifying_fields(text)):
-        raise UnreadableSource(f"the text still seems to hold {', '.join(left)}; look at it, and see `--keep-suspects`")
+        raise UnreadableSource(f"the text still seems to hold {', '.join(left)}; review it, and see `--keep-suspects`")
     if isinstance(source, Path):
         written = out.with_name(f"{out.name}.txt")
         written.write_text(text, encoding="utf-8")

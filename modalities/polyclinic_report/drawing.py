@@ -1,4 +1,4 @@
-"""Pictures of a report: the service's view, relevance per word, and imputed reports."""
+"""Draw reports: the view of the service page, relevance per word, and imputed reports."""
 
 import re
 import textwrap
@@ -17,8 +17,8 @@ from polyclinic.modality import HEAT, OnWords, Words, relative_relevance
 from polyclinic_report.reading.document import Document
 
 _RELEVANCE_WIDTH = 52
-_RELEVANCE_LINES = 18
-_STRONGEST = 0.7
+_MAX_RELEVANCE_LINES = 18
+_MAX_OPACITY = 0.7
 _STYLE = {"family": "monospace", "fontsize": 10, "parse_math": False}
 
 
@@ -28,51 +28,51 @@ def word_relevance(
     """Sum the relevance of the tokens of each word.
 
     Args:
-        word: of each token, numbers that rise with the text; -1 at markers and padding, which are left out.
-        relevance: of each token.
+        word: word index of each token, increasing; -1 at markers and padding, which are left out.
+        relevance: relevance of each token.
 
     Returns:
-        Where the last token of each word stands, and the word's relevance as a share of the largest.
+        Position of the last token of each word, and its relevance as a share of the largest.
 
     Raises:
-        ValueError: lengths differ, or a relevance that cannot be drawn.
+        ValueError: the lengths differ, or the relevance cannot be drawn.
     """
     if len(word) != len(relevance):
         raise ValueError(
-            f"got the relevance of {len(relevance)} tokens, expected {len(word)} for this report; give a row of "
+            f"got the relevance of {len(relevance)} tokens, expected {len(word)} for this report; pass a row of "
             "`token_relevance` of the same batch"
         )
     numbers = word.cpu().numpy()
     places = np.flatnonzero(numbers >= 0)
     _, first, count = np.unique(numbers[places], return_index=True, return_counts=True)
-    # Divided once before the sum, which cannot overflow then, and once after it.
+    # Normalised before the sum, so that it cannot overflow, and after it.
     shares = relative_relevance(relevance)[places]
     total = np.array([shares[start : start + size].sum() for start, size in zip(first, count, strict=True)])
     return places[first + count - 1], total / max(total.max(initial=0.0), np.finfo(np.float64).tiny)
 
 
 def draw_words(words: Sequence[str], strength: Float[np.ndarray, " W"], axes: Axes) -> None:
-    """Draw words in lines, each on a ground that is the stronger the more relevant it is.
+    """Draw words in lines, on backgrounds whose opacity is their relevance.
 
-    Of a text of more lines than fit those of most relevance are drawn, with dots where others are left out.
+    If the text has too many lines, the most relevant ones are drawn, with dots for the others.
 
     Args:
-        words: and signs, each by itself, with the space ahead of it where there is one.
-        strength: of each, from 0 to 1.
-        axes: to draw on.
+        words: words and punctuation, each with its leading space, if any.
+        strength: relevance of each, from 0 to 1.
+        axes: Matplotlib axes.
     """
     axes.set_axis_off()
     if not words:
         return
     lines = _lines(words)
     total = [float(strength[line].sum()) for line in lines]
-    kept = sorted(np.argsort(-np.array(total), kind="stable")[:_RELEVANCE_LINES].tolist())
+    drawn = sorted(np.argsort(-np.array(total), kind="stable")[:_MAX_RELEVANCE_LINES].tolist())
     rows: list[Artist] = []
     before = -1
-    for number in kept:
+    for number in drawn:
         if number != before + 1:
             rows.append(TextArea("...", textprops=_STYLE))
-        rows.append(_row([words[at] for at in lines[number]], strength[lines[number]]))
+        rows.append(_row([words[place] for place in lines[number]], strength[lines[number]]))
         before = number
     if before != len(lines) - 1:
         rows.append(TextArea("...", textprops=_STYLE))
@@ -81,18 +81,18 @@ def draw_words(words: Sequence[str], strength: Float[np.ndarray, " W"], axes: Ax
 
 
 def _row(words: Sequence[str], strength: Float[np.ndarray, " W"]) -> HPacker:
-    """Words side by side; a space belongs to neither of its neighbours' grounds."""
+    """Pack words side by side; spaces between words have no background."""
     parts: list[Artist] = []
     for place, (word, weight) in enumerate(zip(words, strength, strict=True)):
         if place and word.startswith(" "):
             parts.append(TextArea(" ", textprops=_STYLE))
-        ground = {"facecolor": to_rgba(HEAT, float(weight) * _STRONGEST), "edgecolor": "none", "pad": 0.8}
-        parts.append(TextArea(word.strip(), textprops={**_STYLE, "bbox": ground}))
+        background = {"facecolor": to_rgba(HEAT, float(weight) * _MAX_OPACITY), "edgecolor": "none", "pad": 0.8}
+        parts.append(TextArea(word.strip(), textprops={**_STYLE, "bbox": background}))
     return HPacker(children=parts, align="baseline", pad=0, sep=0)
 
 
 def _lines(words: Sequence[str]) -> list[list[int]]:
-    """Which words stand on each line; a sign stays with the word ahead of it."""
+    """Return the indices of the words of each line; punctuation stays with the preceding word."""
     lines: list[list[int]] = []
     width = _RELEVANCE_WIDTH
     for place, word in enumerate(words):
@@ -106,38 +106,38 @@ def _lines(words: Sequence[str]) -> list[list[int]]:
 
 
 _WIDTH = 44
-_LINES = 12
+_MAX_LINES = 12
 _WARNING = (
-    "SYNTHETIC: predicted by a model from other modalities, never written by anyone. Each word is the likeliest at its "
-    "place, whatever the others are: read a list of words, not sentences."
+    "SYNTHETIC: predicted by a model from other modalities, not written by a person. Each word is the most probable "
+    "at its position, independently of the others: read a list of words, not sentences."
 )
 
 
 def draw_text(text: str, axes: Axes) -> None:
-    """Draw the first lines of a text."""
+    """Draw the first lines of a report."""
     lines = textwrap.wrap(text, _WIDTH)
-    shown = [*lines[:_LINES], "..."] if len(lines) > _LINES else lines
+    shown = [*lines[:_MAX_LINES], "..."] if len(lines) > _MAX_LINES else lines
     axes.text(0.0, 1.0, "\n".join(shown), va="top", family="monospace", fontsize=7, transform=axes.transAxes)
     axes.set_axis_off()
 
 
 def write_text(text: str, path: Path) -> Path:
-    """Write a text file that starts by saying what it is."""
+    """Write a text file that starts with a warning that it is synthetic."""
     written = path.with_name(f"{path.name}.txt")
     written.write_text(f"{_WARNING}\n\n{text}\n", encoding="utf-8")
     return written
 
 
 _WORD = re.compile(r"\s*\S+")
-_PARTS = {"all": "whole report", "missing": "whole report, as it lacks the section"}
+_PARTS = {"all": "whole report", "missing": "whole report, because it lacks the section"}
 
 
 def view_text(raw: Document, read: int | None) -> Words:
-    """Show the chosen section.
+    """Return the view of the chosen section.
 
     Args:
-        raw: decoded.
-        read: words, from the first, of which the model reads something; None before it has a vocabulary.
+        raw: decoded report.
+        read: number of words, from the first, that the encoder reads; None before ``fit``.
     """
     words = tuple(_WORD.findall(raw.text))
     section = str(raw.facts["section"])
@@ -147,37 +147,38 @@ def view_text(raw: Document, read: int | None) -> Words:
 
 
 def words_of_tokens(text: str, joined: str, ends: Sequence[int]) -> Int[np.ndarray, " T"]:
-    """The word that each token ends in.
+    """Return the index of the word in which each token ends.
 
     Args:
-        text: as it was written.
-        joined: the same signs with other white space, which is what the tokens are of.
-        ends: where each token ends in ``joined``; above 0.
+        text: text as written.
+        joined: tokenised text, which differs in white space only.
+        ends: end of each token in ``joined``, above 0.
     """
     lengths = [len(word) for word in text.split()]
-    of_signs = np.repeat(np.arange(len(lengths)), lengths)
-    signs_before = np.cumsum([0, *(not sign.isspace() for sign in joined)])
-    # A token that is nothing but a space belongs to the word that follows.
-    return of_signs[np.minimum(signs_before[np.asarray(ends, dtype=np.int64) - 1], len(of_signs) - 1)]
+    word_of_character = np.repeat(np.arange(len(lengths)), lengths)
+    characters_before = np.cumsum([0, *(not character.isspace() for character in joined)])
+    # A token of white space belongs to the following word.
+    starts = characters_before[np.asarray(ends, dtype=np.int64) - 1]
+    return word_of_character[np.minimum(starts, len(word_of_character) - 1)]
 
 
 def locate_words(
     relevance: Float[Tensor, " _"], word: Int[np.ndarray, " T"], marker: Sequence[bool], words: int
 ) -> OnWords:
-    """Sum the relevance of the tokens of each word, as a share of the largest sum; markers are no words.
+    """Sum the relevance of the tokens of each word, as a share of the largest sum, without markers.
 
     Args:
-        relevance: of each token.
-        word: that each token is of.
-        marker: whether a token stands for no text.
-        words: how many there are.
+        relevance: relevance of each token.
+        word: word index of each token.
+        marker: whether each token is a marker.
+        words: number of words.
 
     Raises:
-        ValueError: lengths differ, or a relevance that cannot be drawn.
+        ValueError: the lengths differ, or the relevance cannot be drawn.
     """
     if len(relevance) != len(word):
         raise ValueError(
-            f"got the relevance of {len(relevance)} tokens, expected {len(word)} for this report; give a row of "
+            f"got the relevance of {len(relevance)} tokens, expected {len(word)} for this report; pass a row of "
             "`token_relevance` of this study alone"
         )
     shares = np.where(marker, 0.0, relative_relevance(relevance))

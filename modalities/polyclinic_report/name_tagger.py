@@ -1,4 +1,4 @@
-"""Names in text by a token classifier of transformers, from a local folder only."""
+"""Find names in text with a token classifier of transformers, from a local folder only."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -17,35 +17,35 @@ _PERSON = re.compile(
     r"(?:[BILUES][-_])?(?:PER|PERS|PERSON|PERSONS?|NAME|(?:[A-Z]+[_-]?)?NAME|PATIENT|DOCTOR|STAFF|HCW|PHYSICIAN)",
     re.IGNORECASE,
 )
-_LONGEST, _BATCH = 512, 8
+_MAX_WINDOW, _BATCH_SIZE = 512, 8
 _WORD = re.compile(r"[^\W_]+(?:['’\-][^\W_]+)*")  # noqa: RUF001
 
 
 class NameTagger:
-    """Finds names in text of any length, which is read in windows that overlap by a quarter.
+    """Finder of names in text of any length, read in windows that overlap by a quarter.
 
     Args:
-        model: a token classifier.
-        tokenizer: of that model.
-        labels: numbers of the labels that mark people.
+        model: token classifier.
+        tokenizer: tokenizer of the model.
+        labels: indices of the labels of persons.
     """
 
     def __init__(self, model: Any, tokenizer: Tokenizer, labels: Sequence[int]) -> None:
         self._model, self._tokenizer, self._labels = model.eval(), tokenizer, torch.tensor(labels)
-        positions = int(getattr(model.config, "max_position_embeddings", 0) or _LONGEST)
-        # Some architectures count positions from behind the padding token's number.
-        self._window = min(_LONGEST, positions - 1 - int(model.config.pad_token_id or 0))
+        positions = int(getattr(model.config, "max_position_embeddings", 0) or _MAX_WINDOW)
+        # Some architectures number positions from one after the padding token.
+        self._window = min(_MAX_WINDOW, positions - 1 - int(model.config.pad_token_id or 0))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(self._window, stride=self._window // 4)
 
     def __call__(self, text: str) -> Iterator[tuple[int, int]]:
-        """Where whole words lie of which a token is marked, neighbours together."""
+        """Yield start and end of each run of words with a marked token."""
         with one_thread():
-            whole = self._tokenizer.encode(text)
-        windows = [whole, *whole.overflowing]
+            encoded = self._tokenizer.encode(text)
+        windows = [encoded, *encoded.overflowing]
         marked = bytearray(len(text))
-        for start in range(0, len(windows), _BATCH):
-            for first, last in self._marked(windows[start : start + _BATCH]):
+        for start in range(0, len(windows), _BATCH_SIZE):
+            for first, last in self._marked(windows[start : start + _BATCH_SIZE]):
                 marked[first:last] = b"\1" * (last - first)
         places = [word.span() for word in _WORD.finditer(text) if any(marked[word.start() : word.end()])]
         start = end = -1
@@ -60,7 +60,7 @@ class NameTagger:
             yield start, end
 
     def _marked(self, windows: Sequence[Encoding]) -> Iterator[tuple[int, int]]:
-        """Places of the marked tokens; special ones have none."""
+        """Yield start and end of the marked tokens, without special tokens."""
         longest = max(len(window.ids) for window in windows)
         padding = int(self._model.config.pad_token_id or 0)
         tokens = torch.full((len(windows), longest), padding)
@@ -81,7 +81,7 @@ def read_tagger(folder: Path) -> NameTagger:
     """Read a token classifier: ``config.json``, ``*.safetensors`` and ``tokenizer.json``; no code in it is run.
 
     Raises:
-        ValueError: no such folder, a file or a weight is missing, or no label marks people.
+        ValueError: the folder, a file or a weight is missing, or no label marks persons.
     """
     refuse_unusable(folder, setting="--ner")
     if not (folder / "tokenizer.json").is_file():
@@ -105,5 +105,5 @@ def read_tagger(folder: Path) -> NameTagger:
     names = {int(number): str(name) for number, name in model.config.id2label.items()}
     labels = [number for number, name in names.items() if _PERSON.fullmatch(name)]
     if not labels:
-        raise ValueError(f"got labels {sorted(names.values())[:5]}, expected one of people such as PER; set `--ner`")
+        raise ValueError(f"got labels {sorted(names.values())[:5]}, expected one of persons, such as PER; set `--ner`")
     return NameTagger(model, tokenizer, labels)

@@ -1,7 +1,7 @@
-"""What phantom reports say: phrasings of every finding, hedges, and sentences about something else.
+"""Phrases of phantom reports: phrasings of every finding, hedges, and sentences about other things.
 
-Slots: ``{degree}`` mild, moderate or severe, ``{adverb}`` likewise, both sometimes empty; ``{side}`` left or right.
-A positive and a negative phrasing share their words as far as possible, so that no single word tells them apart.
+Slots: ``{degree}``, such as mild, and ``{adverb}``, such as mildly, both sometimes empty; ``{side}``, left or right.
+Positive and negative phrasings share most words, so that no single word separates them.
 """
 
 from collections.abc import Mapping
@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 
 class Phrases(NamedTuple):
-    """Wordings of one finding.
+    """Phrasings of one finding.
 
     Attributes:
-        process: the severity of ``Physiology`` that its words of degree follow; empty where there is none.
-        noun: what a list of absent findings calls it.
+        process: severity of ``Physiology`` that sets the degree; empty if none does.
+        noun: name of the finding in lists of absent findings.
         positive: sentences that state it.
         negative: sentences that deny it.
     """
@@ -218,7 +218,7 @@ TRAITS: Mapping[str, Mapping[int, tuple[str, ...]]] = MappingProxyType(
         },
     }
 )
-"""Sentences that describe a trait of ``Physiology``, by its value; no finding follows from one of them alone."""
+"""Sentences that describe a trait of ``Physiology``, by its value; a single trait does not imply a finding."""
 
 ABSENT_PAIRS = (
     "no {one} or {other}.",
@@ -226,7 +226,7 @@ ABSENT_PAIRS = (
     "neither {one} nor {other} is present.",
     "no {one}, and no {other}.",
 )
-"""Two absent findings in one sentence, each by its noun."""
+"""Sentences that deny two findings, by their nouns."""
 
 DEGREES = (("mild", "slight"), ("moderate",), ("severe", "marked"))
 ADVERBS = (("mildly", "slightly"), ("moderately",), ("severely", "markedly"))

@@ -1,4 +1,4 @@
-"""The report modality: free text from files or from the cohort's table."""
+"""Report modality: free text from files or from the cohort's table."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby, pairwise
@@ -49,31 +49,37 @@ from polyclinic_report.reading.document import Document, read_source
 from polyclinic_report.reading.encodings import ENCODINGS, EncodingName
 from polyclinic_report.reading.sections import choose_section, split_sentences
 from polyclinic_report.tokens import HIDDEN, SubwordTokenizer
-from polyclinic_report.vocabulary import SMALLEST, read_vocabulary, table_rows, train_vocabulary, vocabulary_from
+from polyclinic_report.vocabulary import (
+    MIN_VOCABULARY_SIZE,
+    read_vocabulary,
+    table_rows,
+    train_vocabulary,
+    vocabulary_from,
+)
 
-_FEWEST_TOKENS = 4
-_ENOUGH_TEXTS = 1000
+_MIN_TOKENS = 4
+_SAMPLE_SIZE = 1000
 
 _NEIGHBOURS = 5
-"""Tokens that the encoder joins before attention: negation is a matter of neighbours."""
+"""Tokens that the encoder mixes before attention, because negation depends on neighbouring words."""
 
 
 class Report(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifiable):
-    """Free text, shown to the encoder as subword tokens that know their sentence.
+    """Free text, encoded as subword tokens with sentence and word indices.
 
     Args:
-        section: which part to read, by its headings; a report without that part is read whole.
-        vocabulary_size: largest vocabulary that ``fit`` trains, and rows of the default encoder's table.
-        max_tokens: longer reports keep their start.
-        pretrained: a local Hugging Face folder whose ``tokenizer.json`` is used instead of a trained vocabulary.
-        encoding: of text files that are not UTF-8, a name of Python's such as ``cp1251``; None to detect it, where what
-            cannot be distinguished for certain is unreadable.
-        subset: probability that augmentation keeps only some of the sentences, so that the encoder also learns
-            texts as short as a zero-shot prompt.
-        token_dropout: share of the tokens that augmentation leaves out.
+        section: section to read, by its headings; a report without it is read completely.
+        vocabulary_size: maximal vocabulary that ``fit`` trains, and rows of the default encoder's table.
+        max_tokens: maximal number of tokens; longer reports are truncated at the end.
+        pretrained: local Hugging Face folder whose ``tokenizer.json`` replaces a trained vocabulary.
+        encoding: Python name of the encoding of files that are not UTF-8, such as ``cp1251``; None to detect it, in
+            which case ambiguous files are unreadable.
+        subset: probability that augmentation keeps only some sentences, so that the encoder also learns texts as
+            short as a zero-shot prompt.
+        token_dropout: share of tokens that augmentation drops.
 
     Raises:
-        ValueError: a size too small, a probability out of range, or an encoding that is not known.
+        ValueError: a size is too small, a probability out of range, or the encoding unknown.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".txt", ".rtf", ".html", ".htm", ".hl7", ".xml")
@@ -93,10 +99,10 @@ class Report(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifi
     ) -> None:
         if section not in ("findings", "impression", "all"):
             raise ValueError(f"got section {section!r}, expected findings, impression or all; set `section`")
-        if vocabulary_size < SMALLEST:
-            raise ValueError(f"got {vocabulary_size}, expected at least {SMALLEST}; set `vocabulary_size`")
-        if max_tokens < _FEWEST_TOKENS:
-            raise ValueError(f"got {max_tokens} tokens, expected at least {_FEWEST_TOKENS}; set `max_tokens`")
+        if vocabulary_size < MIN_VOCABULARY_SIZE:
+            raise ValueError(f"got {vocabulary_size}, expected at least {MIN_VOCABULARY_SIZE}; set `vocabulary_size`")
+        if max_tokens < _MIN_TOKENS:
+            raise ValueError(f"got {max_tokens} tokens, expected at least {_MIN_TOKENS}; set `max_tokens`")
         if encoding is not None and encoding not in ENCODINGS:
             raise ValueError(f"got encoding {encoding!r}, expected one of {', '.join(ENCODINGS)}; set `encoding`")
         if not (0 <= subset <= 1 and 0 <= token_dropout < 1):
@@ -111,55 +117,58 @@ class Report(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifi
         self._ner: Path | None = None
 
     def read(self, source: Source) -> Document:
-        """Decode a text file or take inline text, take it out of RTF, HTML, CDA or HL7, and choose the section."""
+        """Decode a text file or inline text, extract it from RTF, HTML, CDA or HL7, and choose the section."""
         text, encoding, markup = read_source(source, self.encoding)
         chosen = None if self.section == "all" else choose_section(text, self.section)
-        found = "missing" if chosen is None and self.section != "all" else self.section
+        status = "missing" if chosen is None and self.section != "all" else self.section
         body = (text if chosen is None else chosen).strip()
         if not any(character.isalnum() for character in body):
             raise UnreadableSource(f"no words in section {self.section!r}; set `section` where reports lack it")
-        facts: dict[str, float | str] = {"encoding": encoding, "format": markup, "section": found}
+        facts: dict[str, float | str] = {"encoding": encoding, "format": markup, "section": status}
         return Document(body, {**facts, "characters": float(len(body))})
 
     def describe(self, raw: Document) -> Mapping[str, float | str]:
-        """Encoding, format, section found or missing, length; once fitted, tokens and 1.0 where some are cut off."""
+        """Return encoding, format, section and length; after ``fit`` also tokens, and 1.0 if some are cut off."""
         if self._vocabulary is None:
             return raw.facts
         tokens = self._encode(raw)[1]
         return {**raw.facts, "tokens": float(tokens), "truncated": float(tokens > self._room())}
 
     def issues(self, source: Source, raw: Document) -> Iterable[Issue]:
-        """Identifiers, text that is cut off or damaged, a detected encoding, hardly any words."""
+        """Report identifiers, truncated or damaged text, a detected encoding, and reports of very few words."""
         return report_issues(source, raw, self.describe(raw), encoding=self.encoding)
 
     def names(self, source: Source) -> Iterable[str]:
-        """Names that the text tells by a label."""
+        """Return names of persons that follow a label in the text."""
         return text_names(source, self.encoding)
 
     def use_name_tagger(self, folder: Path) -> bool:
-        """Look for names by the token classifier of a local folder too.
+        """Also find names with the token classifier of a local folder.
 
         Raises:
-            ValueError: it is not one.
+            ValueError: the folder does not hold a token classifier.
         """
         tagger_of(folder)
         self._ner = folder.absolute()
         return True
 
     def deidentify(self, source: Source, out: Path, identity: Identity, *, suspects: bool) -> Cleaned:
-        """Exchange names by header, context and model, and what has the shape of an identifier; dates move."""
+        """Replace names, found by header, context and model, and identifiers, found by shape; shift dates."""
         cleaned = write_clean_text(source, out, identity, suspects=suspects, encoding=self.encoding, ner=self._ner)
         self.read(cleaned.source)
         return cleaned
 
     def sample(self) -> int:
-        """Texts for a vocabulary by which tokens are counted; one, left unread, where the vocabulary is given."""
+        """Return the number of texts from which a vocabulary for counting tokens is trained.
+
+        One if the vocabulary is given, and it is not read.
+        """
         if self._vocabulary is not None:
             return 0
-        return _ENOUGH_TEXTS if self.pretrained is None else 1
+        return _SAMPLE_SIZE if self.pretrained is None else 1
 
     def fit(self, raws: Iterable[Document]) -> None:
-        """Train the vocabulary, or read that of ``pretrained``, which leaves ``raws`` unread."""
+        """Train the vocabulary, or read that of ``pretrained`` without iterating over ``raws``."""
         if self.pretrained is not None:
             self._vocabulary = read_vocabulary(self.pretrained)
             return
@@ -167,14 +176,14 @@ class Report(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifi
         self._vocabulary = train_vocabulary(texts, self.vocabulary_size)
 
     def state(self) -> dict[str, Any]:
-        """The tokenizer's JSON; empty before ``fit``."""
+        """Return the JSON of the tokenizer; empty before ``fit``."""
         return {} if self._vocabulary is None else {"tokenizer": self._vocabulary.to_str()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Take over a vocabulary; the folder ``pretrained`` is not needed any more.
+        """Restore a vocabulary; the folder ``pretrained`` is no longer needed.
 
         Raises:
-            ValueError: it has more entries than the default encoder's table.
+            ValueError: the vocabulary has more entries than the table of the default encoder.
         """
         vocabulary = vocabulary_from(state["tokenizer"]) if state else None
         if vocabulary is not None and self.pretrained is None and table_rows(vocabulary) > self.vocabulary_size:
@@ -185,12 +194,12 @@ class Report(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifi
         self._vocabulary = vocabulary
 
     def prepare(self, raw: Document) -> Item:
-        """Tokenise to ``tokens`` [T], ``sentence`` [T] and ``word`` [T], which count from 0 and are -1 at markers.
+        """Tokenise to ``tokens`` [T], with indices ``sentence`` [T] and ``word`` [T], which are -1 at markers.
 
         Raises:
-            ValueError: there is no vocabulary yet.
+            ValueError: the plugin was not fitted.
         """
-        marked = self._marked(raw)
+        marked = self._with_markers(raw)
         ends = np.cumsum([len(sentence) + 1 for sentence in split_sentences(raw.text)]) - 1
         last = np.array([end - 1 for _, end in marked.offsets])
         sentence = np.minimum(np.searchsorted(ends, last, side="right"), len(ends) - 1)
@@ -203,11 +212,11 @@ class Report(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifi
         }
 
     def augment(self, item: Item, rng: np.random.Generator) -> Item:
-        """Shuffle the sentences, keep a random part of them, never none, and leave out single tokens."""
+        """Shuffle the sentences, keep at least one of them, and drop single tokens."""
         return vary_sentences(item, rng, subset=self.subset, token_dropout=self.token_dropout)
 
     def collate(self, items: Sequence[Item]) -> dict[str, Tensor]:
-        """Pad to ``tokens`` [B, T] with zeros, say where in ``padding``, and number words anew in ``word``."""
+        """Pad ``tokens`` with zeros to [B, T], mark them in ``padding``, and renumber words in ``word``."""
         tokens = pad_sequence([item["tokens"] for item in items], batch_first=True)
         lengths = torch.tensor([len(item["tokens"]) for item in items])
         return {
@@ -217,45 +226,45 @@ class Report(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifi
         }
 
     def draw(self, study: Item, axes: Axes) -> None:
-        """Draw the beginning of the text, gaps where words are hidden."""
+        """Draw the beginning of the text, with gaps for hidden words."""
         draw_text(self._text(study["tokens"][~study["padding"]].tolist()), axes)
 
     def draw_relevance(self, study: Item, relevance: Float[Tensor, " T"], axes: Axes) -> None:
-        """Draw the text, each word on a ground by the relevance of its tokens; markers are no words."""
+        """Draw the text, each word on a background by the relevance of its tokens."""
         last, strength = word_relevance(study["word"], relevance)
         draw_words(self._words(study["tokens"].tolist(), last.tolist()), strength, axes)
 
     def view(self, raw: Document) -> Words:
-        """The words as they were written, and how many of them the encoder reads."""
-        read = None if self._vocabulary is None else 1 + int(self._words_of(raw, self._marked(raw)).max())
+        """Return the words as written, and the number of those that the encoder reads."""
+        read = None if self._vocabulary is None else 1 + int(self._words_of(raw, self._with_markers(raw)).max())
         return view_text(raw, read)
 
     def locate(self, raw: Document, item: Item, relevance: Float[Tensor, " T"]) -> OnWords:
-        """Relevance of the words; those that were cut off have none."""
-        marked = self._marked(raw)
+        """Return the relevance of the words, which is zero for those that were cut off."""
+        marked = self._with_markers(raw)
         words = len(raw.text.split())
         return locate_words(relevance, self._words_of(raw, marked), [*map(bool, marked.special_tokens_mask)], words)
 
     def write_synthetic(self, study: Item, path: Path) -> Path:
-        """Write the likeliest words; the file starts by saying that they are synthetic."""
+        """Write the most probable words, after a warning that they are synthetic."""
         return write_text(self._text(study["tokens"].tolist()), path)
 
     def phantom(self, physiology: Physiology, rng: np.random.Generator, path: Path) -> Path:
-        """Write a synthetic radiology and cardiology report as text."""
+        """Write a synthetic report of radiology and cardiology as text."""
         return write_phantom(physiology, rng, path.with_suffix(".txt"))
 
     def default_encoder(self, size: str) -> Encoder:
-        """Build the shared transformer over subwords."""
+        """Build a transformer over subwords."""
         trunk = Transformer.of_size(size, neighbours=_NEIGHBOURS)
         tokenizer = SubwordTokenizer(vocabulary_size=self._rows(), max_tokens=self.max_tokens, width=trunk.width)
         return TransformerEncoder(tokenizer=tokenizer, trunk=trunk)
 
     def portable(self) -> dict[str, Any]:
-        """The settings without the folder, whose vocabulary is in the state."""
+        """Return the settings without the folder, because its vocabulary is in the state."""
         return {**settings(self), "pretrained": None, "vocabulary_size": self._rows()}
 
     def _rows(self) -> int:
-        """Fixed at construction, as the model may be built before the vocabulary is trained."""
+        """Return the rows of the table, fixed at construction: the model may be built before ``fit``."""
         if self.pretrained is None:
             return self.vocabulary_size
         return table_rows(self._vocabulary or read_vocabulary(self.pretrained))
@@ -266,7 +275,7 @@ class Report(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifi
         return self._vocabulary
 
     def _text(self, tokens: Sequence[int]) -> str:
-        """What tokens spell, a gap for each hidden stretch."""
+        """Decode tokens, with a gap for each run of hidden ones."""
         shown = [
             "____" if gap else self._fitted().decode(list(numbers))
             for gap, numbers in groupby(tokens, key=lambda token: token == HIDDEN)
@@ -275,37 +284,37 @@ class Report(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifi
         return _printable(text)
 
     def _words(self, tokens: Sequence[int], last: Sequence[int]) -> list[str]:
-        """What the text gains by each word, of which the last token is given: the space ahead of it as well."""
+        """Return the words that end at the given tokens, with their leading spaces."""
         texts = ["", *(_printable(self._fitted().decode(list(tokens[: place + 1]))) for place in last)]
         return [text[len(before) :] for before, text in pairwise(texts)]
 
-    def _marked(self, raw: Document) -> Encoding:
-        """The tokens that fit, with the vocabulary's markers."""
+    def _with_markers(self, raw: Document) -> Encoding:
+        """Encode the tokens that fit, with the markers of the vocabulary."""
         encoding, _ = self._encode(raw)
         encoding.truncate(self._room())
         return self._fitted().post_process(encoding, None, True)
 
     def _words_of(self, raw: Document, marked: Encoding) -> Int[np.ndarray, " T"]:
-        """The word as it was written that each token is of; 0 at markers."""
+        """Return the index of the written word of each token; 0 at markers."""
         joined = " ".join(split_sentences(raw.text))
         return words_of_tokens(raw.text, joined, [max(1, end) for _, end in marked.offsets])
 
     def _encode(self, raw: Document) -> tuple[Encoding, int]:
-        """All tokens without markers, and their number."""
+        """Encode all tokens without markers, and return their number as well."""
         encoding = self._fitted().encode(" ".join(split_sentences(raw.text)), add_special_tokens=False)
         return encoding, len(encoding)
 
     def _room(self) -> int:
-        """Tokens that fit beside the vocabulary's markers."""
+        """Return the number of tokens that fit beside the markers of the vocabulary."""
         return self.max_tokens - self._fitted().num_special_tokens_to_add(False)
 
 
 def _printable(text: str) -> str:
-    """A model may predict single bytes that are no letter."""
+    """Replace characters that cannot be printed; a model may predict bytes that are not text."""
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def _numbered(word: Int[Tensor, " T"]) -> Int[Tensor, " T"]:
-    """Words numbered in the order in which they stand; markers stay what they are."""
+    """Renumber words in the order of the text; markers keep their number."""
     starts = torch.cat([word[:1] != OUTSIDE, word[1:] != word[:-1]])
     return (starts.cumsum(0) - 1).clamp_min(0).masked_fill(word == OUTSIDE, OUTSIDE)

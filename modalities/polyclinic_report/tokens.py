@@ -1,4 +1,4 @@
-"""Embedded subwords of a report as tokens, and their reconstruction in masked pretraining."""
+"""Subword tokens of a report, and their reconstruction in masked pretraining."""
 
 import torch
 import torch.nn.functional as F
@@ -7,19 +7,19 @@ from torch import Tensor, nn
 
 from polyclinic.nn import Reconstruction, Tokenizer, Tokens, sine_positions
 
-_RATIO = 0.15
+_MASK_RATIO = 0.15
 HIDDEN = -1
-"""Stands for a token that is hidden, where a report is shown."""
+"""Token number of hidden tokens in a report that is drawn."""
 
 
 class WordReconstruction(Reconstruction):
-    """Probabilities over the vocabulary for each token of a hidden word; all tokens of a word are hidden together.
+    """Predict the tokens of hidden words; all tokens of a word are hidden together.
 
-    Hidden tokens are left out of the encoder, as those of any modality, where BERT puts a mask token in their place.
+    As in any modality, the encoder does not see hidden tokens, which BERT replaces by a mask token.
 
     Args:
-        width: of the decoder, W.
-        vocabulary_size: rows of the table, P.
+        width: width W of the decoder.
+        vocabulary_size: rows P of the table.
         max_tokens: longest report in tokens.
     """
 
@@ -27,50 +27,50 @@ class WordReconstruction(Reconstruction):
 
     def __init__(self, *, width: int, vocabulary_size: int, max_tokens: int) -> None:
         super().__init__()
-        self.ratio = _RATIO
-        self._longest = max_tokens
+        self.ratio = _MASK_RATIO
+        self._max_tokens = max_tokens
         self.head = nn.Linear(width, vocabulary_size)
         self.register_buffer("positions", sine_positions(max_tokens, width)[None], persistent=False)
 
     def units(self, inputs: dict[str, Tensor]) -> Int[Tensor, "#B T"]:
-        """Whole words; markers and padding are never hidden."""
+        """Return one unit per word; markers and padding (-1) are never hidden."""
         return inputs["word"]
 
     def queries(self, inputs: dict[str, Tensor]) -> Float[Tensor, "#B T W"]:
-        """Positions in the text."""
+        """Return the positions in the text."""
         return self.positions[:, : inputs["tokens"].shape[1]]
 
     def predict(self, decoded: Float[Tensor, "n W"], places: Int[Tensor, " n"]) -> Float[Tensor, "n P"]:
-        """Logits over the vocabulary."""
+        """Return logits over the vocabulary."""
         logits: Tensor = self.head(decoded)
         return logits
 
     def targets(self, inputs: dict[str, Tensor], hidden: Bool[Tensor, "B T"]) -> Float[Tensor, "n P"]:
-        """1 for the token that is there."""
+        """Return the hidden tokens as one-hot vectors."""
         return F.one_hot(inputs["tokens"][hidden], self.head.out_features).to(self.head.weight.dtype)
 
     def loss(self, predicted: Float[Tensor, "n P"], targets: Float[Tensor, "n P"]) -> Float[Tensor, " n"]:
-        """Cross-entropy in nats."""
+        """Return the cross-entropy in nats."""
         return F.cross_entropy(predicted, targets, reduction="none")
 
     def constant(self, total: Float[Tensor, "T P"], count: Float[Tensor, "T P"]) -> Float[Tensor, "T P"]:
-        """How often each token occurs anywhere, with one more occurrence of each."""
+        """Return the log frequency of each token in the vocabulary, with add-one smoothing."""
         occurrences = total.sum(dim=0, keepdim=True) + 1
         return torch.log(occurrences / occurrences.sum()).expand_as(total)
 
     def hide(self, inputs: dict[str, Tensor], hidden: Bool[Tensor, "B T"]) -> dict[str, Tensor]:
-        """Hidden tokens get the number of none."""
+        """Replace hidden tokens by ``HIDDEN``."""
         return {**inputs, "tokens": inputs["tokens"].masked_fill(hidden, HIDDEN)}
 
     def fill(
         self, inputs: dict[str, Tensor], hidden: Bool[Tensor, "B T"], predicted: Float[Tensor, "n P"]
     ) -> dict[str, Tensor]:
-        """Hidden tokens become the likeliest ones, each by itself."""
+        """Replace each hidden token by its most probable one, independently of the others."""
         return {**inputs, "tokens": inputs["tokens"].masked_scatter(hidden, predicted.argmax(dim=1))}
 
     def blank(self, count: int) -> dict[str, Tensor]:
-        """A text of half the longest length."""
-        places = torch.arange(self._longest // 2, device=self.positions.device).expand(count, -1)
+        """Return texts of half the maximal length."""
+        places = torch.arange(self._max_tokens // 2, device=self.positions.device).expand(count, -1)
         return {
             "tokens": torch.zeros_like(places),
             "word": places,
@@ -79,7 +79,7 @@ class WordReconstruction(Reconstruction):
 
 
 class SubwordTokenizer(Tokenizer):
-    """An embedding table with fixed positions (Vaswani et al. 2017).
+    """Embedding table with fixed positions (Vaswani et al. 2017).
 
     Args:
         vocabulary_size: rows of the table.
@@ -91,15 +91,15 @@ class SubwordTokenizer(Tokenizer):
 
     def __init__(self, *, vocabulary_size: int, max_tokens: int, width: int) -> None:
         super().__init__()
-        self._longest = max_tokens
+        self._max_tokens = max_tokens
         self.embed = nn.Embedding(vocabulary_size, width)
         self.register_buffer("positions", sine_positions(max_tokens, width)[None], persistent=False)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tokens:
-        """Embed ``inputs["tokens"]`` [B, T]; ``inputs["padding"]`` [B, T] says which are absent."""
+        """Embed ``inputs["tokens"]`` [B, T]; ``inputs["padding"]`` [B, T] marks padding."""
         tokens = inputs["tokens"]
         return Tokens(self.embed(tokens), self.positions[:, : tokens.shape[1]], inputs["padding"])
 
     def reconstruction(self, width: int) -> WordReconstruction:
-        """Build what masked pretraining needs, for a decoder of a width."""
-        return WordReconstruction(width=width, vocabulary_size=self.embed.num_embeddings, max_tokens=self._longest)
+        """Build the reconstruction for masked pretraining with a decoder of the given width."""
+        return WordReconstruction(width=width, vocabulary_size=self.embed.num_embeddings, max_tokens=self._max_tokens)

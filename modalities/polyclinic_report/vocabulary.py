@@ -1,4 +1,4 @@
-"""Subword vocabularies: trained on reports, or taken from a local folder."""
+"""Subword vocabularies, trained on reports or read from a local folder."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -7,23 +7,22 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-SMALLEST = 300
-"""All 256 bytes, padding, and room for merges."""
+MIN_VOCABULARY_SIZE = 300
+"""All 256 bytes, padding, and some merges."""
 
 PADDING = "[PAD]"
-_FEWEST = 2
+_MIN_FREQUENCY = 2
 
 
 def train_vocabulary(texts: Iterable[str], size: int) -> Tokenizer:
     """Train a lower-cased byte-level BPE vocabulary (Sennrich et al. 2016; Radford et al. 2019).
 
-    No word is unknown to it: what was never seen falls apart into bytes. Byte-level BPE numbers its alphabet in a
-    fixed order, where WordPiece numbers it in the order of a hash table, so that the same texts always give the
-    same vocabulary. Padding is token 0.
+    It has no unknown words: unseen ones are split into bytes. The same texts always give the same vocabulary, because
+    byte-level BPE has a fixed alphabet, while WordPiece numbers its alphabet in hash order. Padding is token 0.
 
     Args:
-        texts: of the training split.
-        size: largest number of entries, at least ``SMALLEST``.
+        texts: texts of the training split.
+        size: maximal number of entries, at least ``MIN_VOCABULARY_SIZE``.
 
     Raises:
         ValueError: there are no texts.
@@ -34,7 +33,7 @@ def train_vocabulary(texts: Iterable[str], size: int) -> Tokenizer:
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=size,
-        min_frequency=_FEWEST,
+        min_frequency=_MIN_FREQUENCY,
         special_tokens=[PADDING],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
@@ -49,10 +48,10 @@ def train_vocabulary(texts: Iterable[str], size: int) -> Tokenizer:
 
 
 def read_vocabulary(folder: Path) -> Tokenizer:
-    """Take the tokenizer of a local Hugging Face folder; only its ``tokenizer.json`` is read.
+    """Read the tokenizer of a local Hugging Face folder, from ``tokenizer.json`` only.
 
     Raises:
-        ValueError: there is no such file, or it is not a tokenizer.
+        ValueError: the file is missing, or is not a tokenizer.
     """
     path = folder / "tokenizer.json"
     if not path.is_file():
@@ -66,7 +65,7 @@ def read_vocabulary(folder: Path) -> Tokenizer:
 
 
 def vocabulary_from(stored: str) -> Tokenizer:
-    """Rebuild a tokenizer from its JSON; text that spells a special token such as ``[PAD]`` stays text."""
+    """Rebuild a tokenizer from its JSON; text that spells a special token, such as ``[PAD]``, stays text."""
     tokenizer = Tokenizer.from_str(stored)
     tokenizer.no_truncation()
     tokenizer.no_padding()
@@ -75,7 +74,7 @@ def vocabulary_from(stored: str) -> Tokenizer:
 
 
 def table_rows(tokenizer: Tokenizer) -> int:
-    """Rows that an embedding table needs: one more than the largest token number."""
+    """Return the number of rows of an embedding table: one more than the largest token number."""
     return 1 + max(tokenizer.get_vocab(with_added_tokens=True).values())
 
 
@@ -86,7 +85,7 @@ def _chain(first: str, rest: Iterator[str]) -> Iterator[str]:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Keep tokenizers from starting threads, because it then warns in every worker forked later."""
+    """Keep tokenizers from starting threads, because it would warn in every worker forked later."""
     name = "TOKENIZERS_PARALLELISM"
     before = os.environ.get(name)
     os.environ[name] = "false"

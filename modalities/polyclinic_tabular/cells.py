@@ -1,4 +1,4 @@
-"""From a CSV file of one study to its cells, in a long form (name, value, unit) or a wide one (header and one row)."""
+"""Read the cells of one study from a CSV file, long (name, value, unit) or wide (a header and one row)."""
 
 import csv
 from io import StringIO
@@ -7,18 +7,18 @@ from pathlib import Path
 from polyclinic.modality import UnreadableSource
 
 MAX_BYTES = 1_000_000
-"""Larger files are refused: one study's row is a few kilobytes."""
+"""Larger files are refused, because the row of one study is a few kilobytes."""
 
 
 def read_cells(path: Path, *, encoding: str) -> list[tuple[str, str, str]]:
-    """Read name, value and unit of each cell; the unit is empty where the file has no column of units.
+    """Return name, value and unit of each cell; the unit is empty if the file has no column `unit`.
 
     Args:
-        path: a comma-separated file (RFC 4180).
-        encoding: the file's text encoding.
+        path: comma-separated file (RFC 4180).
+        encoding: text encoding of the file.
 
     Raises:
-        UnreadableSource: no such table, or more than one study.
+        UnreadableSource: the file is not such a table, or holds more than one study.
     """
     header, *rows = _table(path, encoding)
     names = [cell.casefold() for cell in header]
@@ -29,13 +29,13 @@ def read_cells(path: Path, *, encoding: str) -> list[tuple[str, str, str]]:
     if len(rows) != 1:
         raise UnreadableSource(
             f"CSV with {len(rows)} rows under a header without `name` and `value`; expected such a header, or one "
-            "row per file. For a table of many studies name its columns in the cohort"
+            "row per file. For a table of many studies, name its columns in the cohort"
         )
     return [(name, value, "") for name, value in zip(header, rows[0], strict=True)]
 
 
 def _table(path: Path, encoding: str) -> list[list[str]]:
-    """Non-empty rows of equal length, cells stripped, the header first."""
+    """Return the rows that are not empty, of equal length and with stripped cells, the header first."""
     try:
         with path.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
@@ -55,5 +55,5 @@ def _table(path: Path, encoding: str) -> list[list[str]]:
     if not rows:
         raise UnreadableSource("CSV is empty; expected a header")
     if ragged := sum(len(row) != len(rows[0]) for row in rows):
-        raise UnreadableSource(f"CSV with {ragged} row(s) of other length than its header of {len(rows[0])} cells")
+        raise UnreadableSource(f"CSV with {ragged} row(s) whose length differs from its header of {len(rows[0])} cells")
     return rows

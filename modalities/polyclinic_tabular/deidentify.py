@@ -1,4 +1,4 @@
-"""Rows without what names their patient: the configured columns, each as the number or the level that was read."""
+"""De-identify rows: write only the configured columns, each as the number or level that was read."""
 
 import csv
 import math
@@ -10,12 +10,12 @@ from polyclinic.modality import Cleaned, Source, capped_age, holds_age, holds_bi
 from polyclinic_tabular.names import names_person
 from polyclinic_tabular.row import Row
 
-_TOO_LONG = 1e7
-"""From here on a whole number is a date, a telephone or a record number rather than a measurement."""
+_MIN_RECORD_NUMBER = 1e7
+"""From here on a whole number is taken for a date, telephone number or record number, not for a measurement."""
 
 
 def row_names(cells: Mapping[str, str]) -> list[str]:
-    """Names that a row gives under the name of a column."""
+    """Return names of persons in columns that are labelled as such."""
     return labelled_names("\n".join(f"{name}: {cell}" for name, cell in cells.items()))
 
 
@@ -29,18 +29,18 @@ def write_clean_row(
     units: Mapping[str, str],
     withheld: Sequence[str] = (),
 ) -> Cleaned:
-    """Write decoded values, never a cell, so that no text stays; ages over 89 become 90.
+    """Write decoded values, never a cell, so that no free text remains; ages over 89 become 90.
 
-    Whole numbers of eight digits or more are left out: whatever they are, they do not measure a patient.
+    Whole numbers of eight digits or more are left out, because no measurement has as many.
 
     Args:
-        source: of the row: a CSV file is written as one of name, value and unit, cells are returned by column.
-        raw: what was read of it.
-        out: where to write, without a suffix.
-        numeric: columns, in the order of ``raw.values``.
-        categorical: columns with their levels, in the order of ``raw.levels``.
-        units: of numeric columns.
-        withheld: categorical columns that are left out, as their levels may name somebody.
+        source: source of the row; a CSV file is written in the long form, cells are returned by column.
+        raw: decoded row.
+        out: output path without a suffix.
+        numeric: numeric columns, in the order of ``raw.values``.
+        categorical: categorical columns with their levels, in the order of ``raw.levels``.
+        units: units of numeric columns.
+        withheld: categorical columns that are left out because their levels may name a person.
     """
     removed = Counter[str]()
     cells = {name: _number(name, float(value), removed) for name, value in zip(numeric, raw.values, strict=True)}
@@ -49,13 +49,13 @@ def write_clean_row(
         for (name, levels), level in zip(categorical.items(), raw.levels.tolist(), strict=True)
     }
     cells = {name: cell for name, cell in cells.items() if name not in withheld}
-    removed |= {f"column {name!r}: levels that may name somebody, list them in `categorical`": 1 for name in withheld}
+    removed |= {f"column {name!r}: its levels may name a person; list them in `categorical`": 1 for name in withheld}
     if isinstance(source, Mapping):
         for name in raw.unused:
-            shown = "whose name may name somebody" if names_person(name) else repr(name)
+            shown = "whose name may name a person" if names_person(name) else repr(name)
             removed[f"column {shown}: it is not read"] += 1
-        kept = {name: cells[column] for column, name in raw.sources.items() if column in cells}
-        return Cleaned(source=kept, removed=+removed)
+        clean = {name: cells[column] for column, name in raw.sources.items() if column in cells}
+        return Cleaned(source=clean, removed=+removed)
     written = out.with_name(f"{out.name}.csv")
     with written.open("w", encoding="utf-8", newline="") as stream:
         table = csv.writer(stream)
@@ -67,7 +67,7 @@ def write_clean_row(
 def _number(name: str, value: float, removed: Counter[str]) -> str:
     if math.isnan(value):
         return ""
-    if abs(value) >= _TOO_LONG and value == int(value):
+    if abs(value) >= _MIN_RECORD_NUMBER and value == int(value):
         removed["numbers too long for a measurement"] += 1
         return ""
     text = repr(value).removesuffix(".0")

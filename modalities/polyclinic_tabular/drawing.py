@@ -1,4 +1,4 @@
-"""Pictures of a row: the service's view, relevance per column, and imputed rows."""
+"""Draw rows: the view of the service page, relevance per column, and imputed rows."""
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
@@ -14,28 +14,28 @@ from polyclinic.modality import HEAT, Entry, OnRows, Rows, relative_relevance
 from polyclinic_tabular.row import Row
 from polyclinic_tabular.scaling import from_percentile, from_zscore
 
-_MOST = 20
+_MAX_BARS = 20
 
 
 def draw_columns(names: Sequence[str], texts: Sequence[str], relevance: Float[Tensor, " T"], axes: Axes) -> None:
-    """Draw a bar for each of the most relevant columns, with the column's name and value.
+    """Draw a bar for each of the most relevant columns, labelled with its name and value.
 
     Args:
-        names: of the columns.
-        texts: values with their units; empty where missing, which may be relevant too.
-        relevance: of the columns.
-        axes: to draw on.
+        names: names of the columns.
+        texts: values with their units, empty where missing; a missing value may be relevant too.
+        relevance: relevance of each column.
+        axes: Matplotlib axes.
 
     Raises:
-        ValueError: another number of tokens than of columns, or a relevance that cannot be drawn.
+        ValueError: the number of tokens differs from that of columns, or the relevance cannot be drawn.
     """
     if len(relevance) != len(names):
         raise ValueError(
-            f"got the relevance of {len(relevance)} tokens, expected one for each of {len(names)} columns; give a row "
+            f"got the relevance of {len(relevance)} tokens, expected one for each of {len(names)} columns; pass a row "
             "of `token_relevance`, for an encoder with a token per column"
         )
     strength = relative_relevance(relevance)
-    chosen = np.argsort(-strength, kind="stable")[:_MOST]
+    chosen = np.argsort(-strength, kind="stable")[:_MAX_BARS]
     labels = [f"{names[column]}: {texts[column] or 'missing'}" for column in chosen]
     axes.barh(range(len(chosen)), strength[chosen], color=HEAT, height=0.7)
     axes.set_yticks(range(len(chosen)), labels, fontsize=7, parse_math=False)
@@ -46,13 +46,13 @@ _WARNING = "synthetic: predicted by a model from other modalities, never measure
 
 
 def draw_row(names: Sequence[str], texts: Sequence[str], places: Sequence[float], axes: Axes) -> None:
-    """Draw where each column's value lies among those of training, with the value beside it.
+    """Draw the quantile of each value among those of the training split, with the value beside it.
 
     Args:
-        names: of the columns.
-        texts: values with their units; empty where unknown.
-        places: from 0 to 1, NaN where unknown or without an order.
-        axes: to draw on.
+        names: names of the columns.
+        texts: values with their units, empty where unknown.
+        places: quantiles from 0 to 1; NaN for unknown values and for levels.
+        axes: Matplotlib axes.
     """
     rows = range(len(names))
     axes.barh(rows, np.nan_to_num(np.clip(places, 0, 1)), color="#56B4E9", height=0.7)
@@ -63,7 +63,7 @@ def draw_row(names: Sequence[str], texts: Sequence[str], places: Sequence[float]
 
 
 def write_row(names: Sequence[str], values: Sequence[str], units: Sequence[str], path: Path) -> Path:
-    """Write name, value, unit and, in every line, where the value comes from."""
+    """Write a CSV file of name, value and unit, with a warning in every line that the value is synthetic."""
     written = path.with_name(f"{path.name}.csv")
     lines = zip(names, values, units, [_WARNING] * len(names), strict=True)
     with written.open("w", newline="", encoding="utf-8") as stream:
@@ -71,10 +71,10 @@ def write_row(names: Sequence[str], values: Sequence[str], units: Sequence[str],
     return written
 
 
-_OUTSIDE = 0.025
-_CAPTION = "reference ranges: the middle 95 % of the training split, not those of a laboratory"
-_NORMAL = "reference ranges: mean and 1.96 deviations of the training split, not those of a laboratory"
-_UNKNOWN = "no reference ranges: nothing was learned yet"
+_TAIL_SHARE = 0.025
+_PERCENTILE_CAPTION = "reference ranges: the middle 95 % of the training split, not those of a laboratory"
+_NORMAL_CAPTION = "reference ranges: mean and 1.96 deviations of the training split, not those of a laboratory"
+_UNFITTED_CAPTION = "no reference ranges: the scales are not fitted"
 
 
 def view_row(
@@ -86,49 +86,49 @@ def view_row(
     scales: Sequence[Sequence[float]] | None,
     scaling: str,
 ) -> Rows:
-    """Show every column of a row.
+    """Return the view of a row, with an entry for every column.
 
     Args:
-        raw: decoded.
-        numeric: columns.
-        categorical: columns with their levels.
-        units: of numeric columns.
-        scales: of numeric columns, empty for one without a value in training; None before they were learned.
-        scaling: what they are, ``percentile`` or ``zscore``.
+        raw: decoded row.
+        numeric: numeric columns.
+        categorical: categorical columns with their levels.
+        units: units of numeric columns.
+        scales: scale of each numeric column, empty for one without a training value; None before ``fit``.
+        scaling: kind of the scales, ``percentile`` or ``zscore``.
     """
-    end = from_percentile if scaling == "percentile" else _of_normal
+    quantile = from_percentile if scaling == "percentile" else _normal_quantile
     numbers = [
-        _number(name, float(value), units.get(name, ""), scale, end)
+        _number(name, float(value), units.get(name, ""), scale, quantile)
         for name, value, scale in zip(numeric, raw.values, scales or [[]] * len(numeric), strict=True)
     ]
     levels = [
-        Entry(name=name, level=known[level - 1] if level else None)
-        for (name, known), level in zip(categorical.items(), raw.levels.tolist(), strict=True)
+        Entry(name=name, level=choices[level - 1] if level else None)
+        for (name, choices), level in zip(categorical.items(), raw.levels.tolist(), strict=True)
     ]
-    learned = _CAPTION if scaling == "percentile" else _NORMAL
-    return Rows(entries=(*numbers, *levels), caption=learned if scales is not None else _UNKNOWN)
+    fitted = _PERCENTILE_CAPTION if scaling == "percentile" else _NORMAL_CAPTION
+    return Rows(entries=(*numbers, *levels), caption=fitted if scales is not None else _UNFITTED_CAPTION)
 
 
 def locate_columns(relevance: Float[Tensor, " T"], columns: int) -> OnRows:
-    """Relevance of every column.
+    """Return the relevance of every column, for the view.
 
     Raises:
-        ValueError: another number of tokens than of columns, or a relevance that cannot be drawn.
+        ValueError: the number of tokens differs from that of columns, or the relevance cannot be drawn.
     """
     if len(relevance) != columns:
         raise ValueError(
-            f"got the relevance of {len(relevance)} tokens, expected one for each of {columns} columns; give a row of "
+            f"got the relevance of {len(relevance)} tokens, expected one for each of {columns} columns; pass a row of "
             "`token_relevance`, for an encoder with a token per column"
         )
     return OnRows(strength=relative_relevance(relevance))
 
 
 def _number(
-    name: str, value: float, unit: str, scale: Sequence[float], end: Callable[[float, Sequence[float]], float]
+    name: str, value: float, unit: str, scale: Sequence[float], quantile: Callable[[float, Sequence[float]], float]
 ) -> Entry:
-    low, high = (end(share, scale) if scale else None for share in (_OUTSIDE, 1 - _OUTSIDE))
+    low, high = (quantile(share, scale) if scale else None for share in (_TAIL_SHARE, 1 - _TAIL_SHARE))
     return Entry(name=name, value=None if np.isnan(value) else value, unit=unit, low=low, high=high)
 
 
-def _of_normal(share: float, moments: Sequence[float]) -> float:
+def _normal_quantile(share: float, moments: Sequence[float]) -> float:
     return from_zscore(float(ndtri(share)), moments)

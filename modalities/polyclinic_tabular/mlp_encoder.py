@@ -1,4 +1,4 @@
-"""A perceptron over the whole row: the plain baseline beside the transformer."""
+"""Multilayer perceptron over a row, the baseline for the transformer."""
 
 from collections.abc import Sequence
 
@@ -10,17 +10,17 @@ from polyclinic.nn import Encoded, Encoder
 
 
 class MLPEncoder(Encoder):
-    """Values, their flags and one-hot levels through a two-layer perceptron; one token per study.
+    """Two-layer perceptron on values, their flags and one-hot levels; one token per study.
 
     Args:
         numeric: number of numeric columns C.
         levels: known levels of each of the K categorical columns.
         width: width D of the output.
         hidden: width of the hidden layer.
-        dropout: share of hidden units set to zero while training.
+        dropout: share of hidden units set to zero in training.
 
     Raises:
-        ValueError: there is no column at all.
+        ValueError: there is no column.
     """
 
     def __init__(

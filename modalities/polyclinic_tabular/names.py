@@ -1,4 +1,4 @@
-"""Which cell of a source belongs to which configured column, however the laboratory wrote the name."""
+"""Match the names in a source to the configured columns, across spellings, languages and synonyms."""
 
 import re
 import unicodedata
@@ -8,7 +8,7 @@ from typing import NamedTuple
 from polyclinic.modality import UnreadableSource, identifying_fields, labelled_names
 
 _UNIT = re.compile(r"^(?P<name>.*\S)\s*[(\[](?P<unit>[^()\[\]]*)[)\]]$")
-_LISTED, _LONGEST = 5, 40
+_MAX_LISTED_NAMES, _MAX_NAME_LENGTH = 5, 40
 
 _SYNONYMS: tuple[tuple[str, ...], ...] = (
     ("age", "alter", "edad", "eta", "patient age"),
@@ -55,11 +55,17 @@ _SYNONYMS: tuple[tuple[str, ...], ...] = (
     ("heart rate", "hr", "pulse", "herzfrequenz"),
     ("respiratory rate", "rr", "resp rate", "atemfrequenz"),
 )
-"""Names of one quantity. Urea and urea nitrogen, BNP and NT-proBNP, and troponins T and I are different quantities."""
+"""Synonyms by quantity. Urea and urea nitrogen, BNP and NT-proBNP, and troponins T and I are different quantities."""
 
 
 class Matched(NamedTuple):
-    """Cells by configured column, the names that they have in the source, and the names that belong to no column."""
+    """Cells of a source, matched to columns.
+
+    Attributes:
+        cells: cells by configured column.
+        sources: name in the source, by configured column.
+        unused: names in the source that match no column.
+    """
 
     cells: dict[str, str]
     sources: dict[str, str]
@@ -67,23 +73,23 @@ class Matched(NamedTuple):
 
 
 def match_columns(pairs: Iterable[tuple[str, str, str]], columns: Sequence[str], units: Mapping[str, str]) -> Matched:
-    """Find the column of each cell: by its exact name, then without case and punctuation, then by a synonym.
+    """Match each cell to a column: by exact name, then without case and punctuation, then by synonym.
 
     Args:
-        pairs: name, value and unit of each cell; the unit may be empty, or stand in brackets behind the name.
-        columns: configured, in order.
-        units: which a column must have where the source states one.
+        pairs: name, value and unit of each cell; the unit may be empty, or follow the name in brackets.
+        columns: configured columns.
+        units: expected unit of each column, checked if the source states one.
 
     Raises:
-        UnreadableSource: a column given twice with different values, or another unit than the configured one.
+        UnreadableSource: a column has two different values, or a unit other than the expected one.
     """
-    known = _by_spelling(columns)
+    by_spelling = _by_spelling(columns)
     found: dict[str, str] = {}
     sources: dict[str, str] = {}
     unused: list[str] = []
     for name, value, stated in pairs:
         bare, unit = _split_unit(name) if name not in columns else (name, "")
-        column = bare if bare in columns else known.get(_folded(bare))
+        column = bare if bare in columns else by_spelling.get(_folded(bare))
         if column is None:
             unused.append(name)
             continue
@@ -96,11 +102,11 @@ def match_columns(pairs: Iterable[tuple[str, str, str]], columns: Sequence[str],
 
 
 def describe_unused(names: Sequence[str]) -> str:
-    """A sentence that lists names of a source that belong to no column, printable and short.
+    """Return a short printable note on the names that match no column.
 
-    Names that seem to be those of a person are only counted.
+    Names that seem to be those of a person are counted, not listed.
     """
-    shown = [repr(name[:_LONGEST]) for name in names if not names_person(name)][:_LISTED]
+    shown = [repr(name[:_MAX_NAME_LENGTH]) for name in names if not names_person(name)][:_MAX_LISTED_NAMES]
     rest = len(names) - len(shown)
     if not shown:
         return f"not used, as no column has the name: {rest} {'name' if rest == 1 else 'names'}"
@@ -108,28 +114,28 @@ def describe_unused(names: Sequence[str]) -> str:
 
 
 def names_person(name: str) -> bool:
-    """Whether what should name a quantity seems to name a person, as a row in the wrong place does."""
+    """Return whether a column name seems to name a person, as it does if a row is taken for the header."""
     return bool(identifying_fields(name) or labelled_names(name))
 
 
 def _by_spelling(columns: Sequence[str]) -> dict[str, str]:
-    """Columns by every folded spelling that means one of them only."""
+    """Map every folded spelling that means only one column to that column."""
     spellings: dict[str, set[str]] = {}
     for column in columns:
-        own = _folded(column)
-        group = next((names for names in _FOLDED if own in names), (own,))
+        folded = _folded(column)
+        group = next((names for names in _FOLDED_SYNONYMS if folded in names), (folded,))
         for spelling in group:
             spellings.setdefault(spelling, set()).add(column)
     exact = {_folded(column): column for column in columns}
     return {
         spelling: exact.get(spelling, next(iter(owners)))
         for spelling, owners in spellings.items()
-        if len(owners) == 1 or (spelling in exact and sum(_folded(one) == spelling for one in columns) == 1)
+        if len(owners) == 1 or (spelling in exact and sum(_folded(column) == spelling for column in columns) == 1)
     }
 
 
 def _folded(name: str) -> str:
-    """Without case, accents, spaces and punctuation other than the sign of an ion."""
+    """Return a name without case, accents, spaces and punctuation, except the sign of an ion."""
     decomposed = unicodedata.normalize("NFKD", name.casefold())
     return "".join(letter for letter in decomposed if letter.isalnum() or letter in "+%")
 
@@ -147,10 +153,10 @@ def _refuse_other_unit(column: str, stated: str, units: Mapping[str, str]) -> No
 
 
 def _folded_unit(unit: str) -> str:
-    """Both micro signs as u, powers and products of ten in one spelling, without case, spaces and the degree sign."""
+    """Normalise a unit: micro signs as u, one spelling of powers of ten, no case, spaces or degree sign."""
     plain = unicodedata.normalize("NFKC", unit).replace("\N{GREEK SMALL LETTER MU}", "u").casefold()
     plain = re.sub(r"[\s°]", "", plain)
     return re.sub(r"^x?10(?:\^|\*|e)", "10^", plain)
 
 
-_FOLDED = tuple(tuple(_folded(name) for name in names) for names in _SYNONYMS)
+_FOLDED_SYNONYMS = tuple(tuple(_folded(name) for name in names) for names in _SYNONYMS)

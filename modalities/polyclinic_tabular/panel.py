@@ -1,4 +1,4 @@
-"""The phantom's columns: the defaults of the plugin."""
+"""Columns of the phantom, which are the defaults of the plugin."""
 
 from types import MappingProxyType
 
@@ -23,7 +23,7 @@ UNITS = MappingProxyType(
         "lactate": "mmol/L",
     }
 )
-"""Numeric columns and their units."""
+"""Units of the numeric columns."""
 
 CATEGORICAL = MappingProxyType({"sex": ("F", "M")})
-"""Categorical columns and their levels."""
+"""Levels of the categorical columns."""

@@ -1,7 +1,7 @@
-"""A synthetic panel of laboratory values and vital signs, drawn from a latent patient and stored as CSV.
+"""Synthetic panel of laboratory values and vital signs, drawn from a latent patient and written as CSV.
 
-Reference intervals are those of adult medicine in SI units. Every value depends on more than one cause and varies
-between people, so that a finding shows in the panel rather than in one value.
+Reference intervals are those of adults, in SI units. Every value has more than one cause and varies between people,
+so that a finding shows in the panel rather than in one value.
 """
 
 import csv
@@ -12,14 +12,14 @@ import numpy as np
 from polyclinic.modality import Physiology
 from polyclinic_tabular.panel import UNITS
 
-_LEAST_MISSING, _MOST_MISSING = 0.05, 0.20
+_MIN_MISSING, _MAX_MISSING = 0.05, 0.20
 _DECIMALS = {"potassium": 1, "urea": 1, "crp": 1, "wbc": 1, "temperature": 1, "glucose": 1, "lactate": 1}
 
 
 def write_phantom(physiology: Physiology, rng: np.random.Generator, path: Path) -> Path:
-    """Draw the panel and write it; a value that was not taken has no line, or at one site an empty one."""
+    """Draw a panel and write it; a missing value has no line, except at site south, where its cell is empty."""
     values = draw_panel(physiology, rng)
-    rates = np.linspace(_LEAST_MISSING, _MOST_MISSING, len(values))
+    rates = np.linspace(_MIN_MISSING, _MAX_MISSING, len(values))
     taken = rng.random(len(values)) >= rates
     lines = [("age", f"{physiology.age:.0f}", UNITS["age"]), ("sex", physiology.sex, "")]
     for (name, value), present in zip(values.items(), taken, strict=True):
@@ -31,7 +31,7 @@ def write_phantom(physiology: Physiology, rng: np.random.Generator, path: Path) 
 
 
 def draw_panel(physiology: Physiology, rng: np.random.Generator) -> dict[str, float]:
-    """Draw every value of the panel, in the units of ``UNITS``, before any goes missing."""
+    """Draw every value of the panel, in the units of ``UNITS``, before values go missing."""
     return {
         **_heart(physiology, rng),
         **_kidney(physiology, rng),
@@ -42,12 +42,12 @@ def draw_panel(physiology: Physiology, rng: np.random.Generator) -> dict[str, fl
 
 
 def _skewed(rng: np.random.Generator, median: float, effect: float, spread: float) -> float:
-    """A log-normal value: ``median`` times ``exp(effect)``, with a coefficient of variation of about ``spread``."""
+    """Draw a log-normal value with median ``median * exp(effect)`` and coefficient of variation about ``spread``."""
     return float(median * np.exp(effect + rng.normal(0, spread)))
 
 
 def _heart(physiology: Physiology, rng: np.random.Generator) -> dict[str, float]:
-    """Natriuretic peptide falls with body size and rises with age and poor kidneys, as troponin does."""
+    """Draw BNP and troponin: both rise with age and renal impairment, BNP falls with body size."""
     failing = 1.7 * physiology.fluid + 1.3 * physiology.heart_size + 0.6 * physiology.fibrillation
     aged = 0.02 * (physiology.age - 60) + 0.3 * (physiology.sex == "F") - 0.15 * physiology.habitus
     damage = 2.2 * physiology.ischaemia + 0.5 * physiology.renal_impairment + 0.3 * physiology.fluid
@@ -58,7 +58,7 @@ def _heart(physiology: Physiology, rng: np.random.Generator) -> dict[str, float]
 
 
 def _kidney(physiology: Physiology, rng: np.random.Generator) -> dict[str, float]:
-    """Creatinine follows muscle, urea also protein and thirst, potassium and sodium also diuretics."""
+    """Draw renal values: creatinine also follows muscle, urea and sodium thirst, potassium and sodium fluid."""
     renal, age = physiology.renal_impairment, physiology.age - 60
     muscle = 0.24 * (physiology.sex == "M") + 0.06 * physiology.habitus + 0.004 * age
     thirst = rng.normal(0, 0.22)
@@ -71,7 +71,7 @@ def _kidney(physiology: Physiology, rng: np.random.Generator) -> dict[str, float
 
 
 def _blood(physiology: Physiology, rng: np.random.Generator) -> dict[str, float]:
-    """Haemoglobin and haematocrit differ by sex, fall with age, and share what the plasma volume does."""
+    """Draw blood counts: haemoglobin and haematocrit differ by sex, fall with age and share plasma dilution."""
     male, age = physiology.sex == "M", physiology.age - 60
     dilution = rng.normal(0, 0.035) + 0.03 * physiology.fluid
     effect = -0.30 * physiology.anaemia - dilution - 0.001 * age + 0.07 * (male - 0.5)
@@ -83,7 +83,7 @@ def _blood(physiology: Physiology, rng: np.random.Generator) -> dict[str, float]
 
 
 def _infection(physiology: Physiology, rng: np.random.Generator) -> dict[str, float]:
-    """C-reactive protein, white cells and temperature rise together with inflammation of any cause."""
+    """Draw markers of inflammation: CRP, white cells and temperature rise together, whatever the cause."""
     other = abs(rng.normal(0, 0.25))
     inflamed = physiology.consolidation + 0.3 * physiology.effusion + other
     return {
@@ -94,7 +94,7 @@ def _infection(physiology: Physiology, rng: np.random.Generator) -> dict[str, fl
 
 
 def _lungs(physiology: Physiology, rng: np.random.Generator) -> dict[str, float]:
-    """Saturation falls with every lung disease; bicarbonate is kept in airway disease and lost in kidney disease."""
+    """Draw blood gases: saturation falls in lung disease, bicarbonate rises in airway and falls in renal disease."""
     shunt = 4.8 * physiology.fluid + 4 * physiology.consolidation + 2 * physiology.effusion
     drop = shunt + 3 * physiology.airway_tone + abs(rng.normal(0, 1.8))
     acid = 3.4 * physiology.renal_impairment + rng.normal(0, 1.6)

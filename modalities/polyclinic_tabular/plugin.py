@@ -1,4 +1,4 @@
-"""The tabular modality: laboratory values, vital signs and coded facts."""
+"""Tabular modality: laboratory values, vital signs and coded facts."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -46,32 +46,32 @@ from polyclinic_tabular.tokens import FeatureTokenizer
 
 Scaling = Literal["percentile", "zscore"]
 TextValues = Literal["error", "missing", "approximate"]
-_LARGEST = 1e15
+_MAX_MAGNITUDE = 1e15
 MISSING = ("", "NA", "N/A", "nan", "None")
 
 
 class Tabular(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifiable):
     """A row of numbers and levels, from columns of the cohort or one CSV file per study.
 
-    A row carries no times: the cohort must hold only results that were known at the moment of prediction. In
+    A row has no times, so the cohort must hold only results that were available at the time of prediction. In
     hospital tables that is when a result was stored, not when the specimen was taken.
 
     Args:
-        numeric: numeric columns; when neither these nor ``categorical`` are given, those of the cohort's table, or the
-            panel of ``panel.py`` for one CSV file per study.
-        categorical: categorical columns with their known levels; any other level is missing, and counted.
-        units: the unit that a numeric column must have where a file states one; the panel's own with its columns.
-        plausible: lowest and highest possible value of a column; what lies outside is missing, and counted.
+        numeric: numeric columns; if neither these nor ``categorical`` are given, those of the cohort's table, or the
+            panel of ``panel.py`` for CSV files.
+        categorical: categorical columns with their known levels; any other level counts as missing.
+        units: expected units of numeric columns, checked if a file states one; those of the panel by default.
+        plausible: lowest and highest plausible value of a column; values outside count as missing.
         scaling: ``"percentile"`` (0 to 1) or ``"zscore"``, learned from the training split.
-        missing: strings that say that a value is absent, in any case.
-        text_values: what other text in a numeric column is: an ``"error"``, ``"missing"``, or read where it says
-            about how much (``"approximate"``: 50+, 91-92, <5, 38 C, early 40s).
+        missing: strings that mean a missing value, in any case.
+        text_values: treatment of other text in a numeric column: ``"error"``, ``"missing"``, or ``"approximate"``,
+            which reads 50+, 91-92, <5, 38 C and early 40s as numbers.
         encoding: text encoding of CSV files.
-        noise: standard deviation of noise added in augmentation, in units of the scaled values.
+        noise: standard deviation of the noise of augmentation, in units of the scaled values.
         drop: share of values and levels hidden in augmentation.
 
     Raises:
-        ValueError: no column, a column named twice, or an unknown setting.
+        ValueError: no column, a duplicate column, or an unknown setting.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".csv",)
@@ -91,8 +91,8 @@ class Tabular(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentif
         noise: float = 0.02,
         drop: float = 0.05,
     ) -> None:
-        self._columns_left_out = numeric is None and categorical is None
-        if self._columns_left_out:
+        self._columns_unset = numeric is None and categorical is None
+        if self._columns_unset:
             numeric, categorical, units = list(UNITS), CATEGORICAL, UNITS if units is None else units
         self.numeric = list(numeric or [])
         self.categorical = {name: list(levels) for name, levels in (categorical or {}).items()}
@@ -108,7 +108,7 @@ class Tabular(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentif
         """Decode the configured columns; a column that the source does not have is missing.
 
         Raises:
-            UnreadableSource: a broken file, none of the columns, or text in a numeric column with
+            UnreadableSource: the file is broken, it has none of the columns, or a numeric column holds text with
                 ``text_values="error"``.
         """
         columns = [*self.numeric, *self.categorical]
@@ -127,51 +127,51 @@ class Tabular(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentif
         return replace(self._decoded(matched.cells), unused=matched.unused, sources=matched.sources)
 
     def adapt(self, sources: Sequence[Source]) -> dict[str, str]:
-        """Take the columns of the cohort's table where neither ``numeric`` nor ``categorical`` was set.
+        """Infer the columns from the cohort's table if neither ``numeric`` nor ``categorical`` was set.
 
         Raises:
-            ValueError: none of its columns has a value that can be learned from.
+            ValueError: no column of the table can be used.
         """
         rows = [source for source in sources if isinstance(source, Mapping)]
-        if not self._columns_left_out or not rows:
+        if not self._columns_unset or not rows:
             return {}
-        found = infer_columns(rows, self._absent)
-        self.numeric, self.categorical = found.numeric, found.categorical
-        self.units = {name: unit for name, unit in self.units.items() if name in found.numeric}
+        inferred = infer_columns(rows, self._absent)
+        self.numeric, self.categorical = inferred.numeric, inferred.categorical
+        self.units = {name: unit for name, unit in self.units.items() if name in inferred.numeric}
         self._refuse_wrong_settings()
-        return found.left_out
+        return inferred.left_out
 
     def notes(self, raw: Row) -> tuple[str, ...]:
-        """Names of the source that belong to no column."""
+        """Return a note on the names in the source that match no column."""
         return (describe_unused(raw.unused),) if raw.unused else ()
 
     def describe(self, raw: Row) -> Mapping[str, float | str]:
-        """Share observed, and how many cells held text, an unknown level or an implausible number."""
+        """Return the share of observed cells, and counts of cells with text, unknown levels or implausible numbers."""
         return raw.facts
 
     def issues(self, source: Source, raw: Row) -> Iterable[Issue]:
-        """Identifiers, text for numbers, unknown levels, impossible numbers, nothing observed."""
+        """Report identifiers, text for numbers, unknown levels, implausible numbers, and rows without a value."""
         approximate = self.text_values == "approximate"
         return row_issues(source, raw, encoding=self.encoding, approximate=approximate)
 
     def names(self, source: Source) -> Iterable[str]:
-        """Names in a row under columns that are called so, whether they are configured or not."""
+        """Return names of persons in columns that are labelled as such, configured or not."""
         if isinstance(source, Path):
             return row_names({name: value for name, value, _ in read_cells(source, encoding=self.encoding)})
         return row_names(source) if isinstance(source, Mapping) else ()
 
     def deidentify(self, source: Source, out: Path, identity: Identity, *, suspects: bool) -> Cleaned:
-        """Write the configured columns as the numbers and levels that were read, ages over 89 as 90."""
+        """Write the configured columns as decoded numbers and levels, with ages over 89 as 90."""
         raw = self.read(source)
-        # Levels that nobody listed may be names: only codes and common words pass.
-        unlisted = self._columns_left_out and isinstance(source, Mapping)
-        withheld = [name for name, levels in self.categorical.items() if unlisted and not is_code(levels)]
+        # Inferred levels may be names of persons, so only codes and common words are written.
+        inferred = self._columns_unset and isinstance(source, Mapping)
+        withheld = [name for name, levels in self.categorical.items() if inferred and not is_code(levels)]
         return write_clean_row(
             source, raw, out, numeric=self.numeric, categorical=self.categorical, units=self.units, withheld=withheld
         )
 
     def fit(self, raws: Iterable[Row]) -> None:
-        """Learn each numeric column's scale from its observed values.
+        """Learn the scale of each numeric column from its observed values.
 
         Raises:
             ValueError: there is no row.
@@ -183,7 +183,7 @@ class Tabular(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentif
         self._scales = [scale(column[~np.isnan(column)]) for column in np.stack(rows).T]
 
     def state(self) -> dict[str, Any]:
-        """The columns, and per numeric one 101 percentiles, or mean and deviation; empty before ``fit``."""
+        """Return the columns, and 101 percentiles or mean and deviation of each numeric one; empty before ``fit``."""
         if self._scales is None:
             return {}
         return {
@@ -195,15 +195,15 @@ class Tabular(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentif
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Take over learned scales, and the columns where none were set.
+        """Restore the scales, and the columns if none were set.
 
         Raises:
-            ValueError: they belong to other columns or another scaling.
+            ValueError: the state belongs to other columns or another scaling.
         """
         if not state:
             self._scales = None
             return
-        if self._columns_left_out and "categorical" in state:
+        if self._columns_unset and "categorical" in state:
             self.numeric, self.units = list(state["numeric"]), dict(state["units"])
             self.categorical = {name: list(levels) for name, levels in state["categorical"].items()}
         for name in ("scaling", "numeric"):
@@ -214,10 +214,10 @@ class Tabular(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentif
     def prepare(self, raw: Row) -> Item:
         """Scale to ``values`` [C], 0 where missing, with flags ``observed`` [C], and ``levels`` [K].
 
-        A value in a column without any in training says nothing: it is 0.5 (0 as a standard score), not observed.
+        In a column without training values, a value is 0.5 (0 as a standard score) and not observed.
 
         Raises:
-            ValueError: nothing was fitted.
+            ValueError: the plugin was not fitted.
         """
         if self._scales is None:
             raise ValueError("got a Tabular without scales; call `fit` on the training split, or `load_state`, first")
@@ -235,32 +235,33 @@ class Tabular(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentif
     def augment(self, item: Item, rng: np.random.Generator) -> Item:
         """Add noise to observed values and hide some values and levels."""
         noise = rng.normal(0, self.noise, size=len(self.numeric)).astype(np.float32)
-        kept, kept_levels = (rng.random(count) >= self.drop for count in (len(self.numeric), len(self.categorical)))
-        observed = item["observed"].numpy() & kept
+        visible, visible_levels = (
+            rng.random(count) >= self.drop for count in (len(self.numeric), len(self.categorical))
+        )
+        observed = item["observed"].numpy() & visible
         values = np.where(observed, item["values"].numpy() + noise, np.float32(0))
         if self.scaling == "percentile":
             values = np.clip(values, 0, 1)
-        levels = item["levels"].numpy() * kept_levels
-        return {
-            name: torch.from_numpy(a) for name, a in (("values", values), ("observed", observed), ("levels", levels))
-        }
+        levels = item["levels"].numpy() * visible_levels
+        varied = {"values": values, "observed": observed, "levels": levels}
+        return {name: torch.from_numpy(array) for name, array in varied.items()}
 
     def collate(self, items: Sequence[Item]) -> dict[str, Tensor]:
         """Stack to ``values`` and ``observed`` of shape [B, C] and ``levels`` of shape [B, K]."""
         return {name: torch.stack([item[name] for item in items]) for name in ("values", "observed", "levels")}
 
     def draw(self, study: Item, axes: Axes) -> None:
-        """Draw where each value lies among those of training, with the value in its unit."""
+        """Draw the quantile of each value among those of the training split, with the value in its unit."""
         values = [*study["values"].tolist(), *[math.nan] * len(self.categorical)]
         places = values if self.scaling == "percentile" else [float(ndtr(value)) for value in values]
         draw_row([*self.numeric, *self.categorical], self._quantities(study), places, axes)
 
     def draw_relevance(self, study: Item, relevance: Float[Tensor, " T"], axes: Axes) -> None:
-        """Draw the columns of most relevance with their values."""
+        """Draw the most relevant columns with their values."""
         draw_columns([*self.numeric, *self.categorical], self._quantities(study), relevance, axes)
 
     def view(self, raw: Row) -> Rows:
-        """Every column's value in its unit, beside the middle 95 % of the training split."""
+        """Return every value in its unit, beside the middle 95 % of the training split."""
         return view_row(
             raw,
             numeric=self.numeric,
@@ -271,11 +272,11 @@ class Tabular(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentif
         )
 
     def locate(self, raw: Row, item: Item, relevance: Float[Tensor, " T"]) -> OnRows:
-        """Relevance of every column."""
+        """Return the relevance of every column, for the view."""
         return locate_columns(relevance, len(self.numeric) + len(self.categorical))
 
     def write_synthetic(self, study: Item, path: Path) -> Path:
-        """Write a CSV of name, value and unit, each line of which says that it is synthetic."""
+        """Write a CSV file of name, value and unit, with a warning in every line that the value is synthetic."""
         return write_row([*self.numeric, *self.categorical], self._texts(study), self._units(), path)
 
     def phantom(self, physiology: Physiology, rng: np.random.Generator, path: Path) -> Path:
@@ -283,7 +284,7 @@ class Tabular(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentif
         return write_phantom(physiology, rng, path.with_suffix(".csv"))
 
     def default_encoder(self, size: str) -> Encoder:
-        """Build the shared transformer over columns."""
+        """Build a transformer with one token per column."""
         trunk = Transformer.of_size(size)
         levels = [len(levels) for levels in self.categorical.values()]
         centre, spread = (0.5, 12**-0.5) if self.scaling == "percentile" else (0.0, 1.0)
@@ -293,18 +294,18 @@ class Tabular(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentif
         return TransformerEncoder(tokenizer=tokenizer, trunk=trunk)
 
     def _texts(self, study: Item) -> list[str]:
-        """Every column's value in its own unit; empty where missing."""
+        """Return every value without its unit, empty where missing."""
         unscaled = from_percentile if self.scaling == "percentile" else from_zscore
         scales = self._scales or [[]] * len(self.numeric)
         numbers = [
             f"{unscaled(value, scale):.4g}" if observed else ""
             for value, observed, scale in zip(study["values"].tolist(), study["observed"].tolist(), scales, strict=True)
         ]
-        known = zip(self.categorical.values(), study["levels"].tolist(), strict=True)
-        return [*numbers, *(levels[level - 1] if level else "" for levels, level in known)]
+        categories = zip(self.categorical.values(), study["levels"].tolist(), strict=True)
+        return [*numbers, *(levels[level - 1] if level else "" for levels, level in categories)]
 
     def _quantities(self, study: Item) -> list[str]:
-        """Every column's value with its unit; empty where missing."""
+        """Return every value with its unit, empty where missing."""
         pairs = zip(self._texts(study), self._units(), strict=True)
         return [f"{value} {unit}".strip() if value else "" for value, unit in pairs]
 
@@ -315,7 +316,7 @@ class Tabular(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentif
         columns = [*self.numeric, *self.categorical]
         if not columns or len(set(columns)) < len(columns):
             raise ValueError(
-                f"got columns {columns}; set `numeric` and `categorical` to distinct columns, one at least"
+                f"got columns {columns}; set `numeric` and `categorical` to distinct columns, at least one"
             )
         for name, allowed in (("scaling", get_args(Scaling)), ("text_values", get_args(TextValues))):
             if getattr(self, name) not in allowed:
@@ -333,18 +334,18 @@ class Tabular(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentif
         counts = {"text_values": 0, "unknown_levels": 0, "implausible": 0}
         for column, name in enumerate(self.numeric):
             values[column] = self._number(name, cells.get(name, ""), counts)
-        for column, (name, known) in enumerate(self.categorical.items()):
+        for column, (name, choices) in enumerate(self.categorical.items()):
             text = cells.get(name, "")
-            if text in known:
-                levels[column] = known.index(text) + 1
+            if text in choices:
+                levels[column] = choices.index(text) + 1
             elif text.casefold() not in self._absent:
                 counts["unknown_levels"] += 1
-        found = (~np.isnan(values)).sum() + (levels > 0).sum()
-        facts: dict[str, float | str] = {"observed": float(found / (len(values) + len(levels)))}
+        observed = (~np.isnan(values)).sum() + (levels > 0).sum()
+        facts: dict[str, float | str] = {"observed": float(observed / (len(values) + len(levels)))}
         return Row(values, levels, {**facts, **{name: float(count) for name, count in counts.items()}})
 
     def _number(self, name: str, text: str, counts: dict[str, int]) -> float:
-        """The value of one numeric cell, NaN where missing; counts what was not plain."""
+        """Return the number in a cell, NaN where missing, and count text and implausible numbers."""
         if text == "" or text.casefold() in self._absent:
             return float("nan")
         value = plain_number(text)
@@ -358,9 +359,9 @@ class Tabular(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentif
             value = approximate_number(text) if self.text_values == "approximate" else None
         if value is None:
             return float("nan")
-        if abs(value) > _LARGEST:
+        if abs(value) > _MAX_MAGNITUDE:
             raise UnreadableSource(
-                f"column {name!r} holds a number beyond {_LARGEST:g}, which no unit of a value makes"
+                f"column {name!r} holds a number beyond {_MAX_MAGNITUDE:g}, which is too large in any unit"
             )
         low, high = self.plausible.get(name, (-np.inf, np.inf))
         if not low <= value <= high:

@@ -1,4 +1,4 @@
-"""What a cell of a numeric column says: a number, nothing, or text that stands for a number."""
+"""Parse the cells of numeric columns: plain numbers, and text that stands for a number."""
 
 import re
 from collections.abc import Callable
@@ -15,24 +15,24 @@ _WITHIN_DECADE = {"early": 2.0, "low": 2.0, "mid": 5.0, "late": 7.0, "high": 8.0
 
 
 def plain_number(text: str) -> float | None:
-    """A number with a decimal point and perhaps an exponent; a decimal comma, an infinity and words are text."""
+    """Parse a number with a decimal point and perhaps an exponent; None for anything else, such as a decimal comma."""
     return _finite(text) if _PLAIN.fullmatch(text) else None
 
 
 def approximate_number(text: str) -> float | None:
-    """A number for the ways in which people write roughly, or None.
+    """Parse approximate notation into a number, or return None.
 
     ``50+``, ``>90`` and ``<5`` give the bound, ``91-92`` the middle, ``38 C`` the number before its unit,
     ``early 40s`` 42, ``mid 50s`` 55, ``late 60s`` 67, ``low 90s`` 92 and ``high 80s`` 88.
     """
-    readings: list[tuple[re.Pattern[str], Callable[[re.Match[str]], float | None]]] = [
+    parsers: list[tuple[re.Pattern[str], Callable[[re.Match[str]], float | None]]] = [
         (_BOUND_OR_UNIT, lambda found: _finite(found[1])),
         (_RANGE, _middle),
         (_DECADE, lambda found: float(found[2]) + _WITHIN_DECADE[found[1].lower()]),
     ]
-    for pattern, reading in readings:
+    for pattern, parse in parsers:
         if found := pattern.fullmatch(text):
-            return reading(found)
+            return parse(found)
     return None
 
 

@@ -1,4 +1,4 @@
-"""One decoded row, whatever source it came from."""
+"""Decoded row of one study."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,14 +9,14 @@ from jaxtyping import Float, Int
 
 @dataclass(frozen=True)
 class Row:
-    """The configured columns of one study, in their order.
+    """Values of the configured columns of one study, in their order.
 
     Attributes:
         values: numeric columns in their own units; NaN where missing.
         levels: categorical columns, 1 for the first known level; 0 where missing or unknown.
-        facts: counts of what was found and not understood.
-        unused: names of the source that belong to no configured column.
-        sources: name in the source of each column that it has.
+        facts: share of observed cells, and counts of cells that were not understood.
+        unused: names in the source that match no configured column.
+        sources: name in the source, by configured column.
     """
 
     values: Float[np.ndarray, " C"]

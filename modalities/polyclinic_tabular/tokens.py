@@ -1,4 +1,4 @@
-"""One token per column (Gorishniy et al. 2021, section 3.3), with a learned vector for every missing value."""
+"""Tokens of a row, one per column (Gorishniy et al. 2021, section 3.3), with learned vectors for missing values."""
 
 from collections.abc import Sequence
 
@@ -9,26 +9,26 @@ from torch import Tensor, nn
 
 from polyclinic.nn import Reconstruction, Tokenizer, Tokens
 
-_RATIO = 0.5
+_MASK_RATIO = 0.5
 
 
 class ColumnReconstruction(Reconstruction):
-    """A number for each numeric column, probabilities of the levels for each categorical one.
+    """Predict a number for each numeric column, and level probabilities for each categorical column.
 
-    Of the P values of a token the first is the number, the others the levels; those that a column does not have are
-    NaN in the targets. The loss is a squared error in deviations of a column, or a cross-entropy in nats.
+    Of the P values of a token, the first is the number and the others are the levels; those that a column does not
+    have are NaN in the targets. The loss is a squared error in standard deviations, or a cross-entropy in nats.
 
     Args:
-        width: of the decoder, W.
+        width: width W of the decoder.
         numeric: number of numeric columns C.
         levels: known levels of each of the K categorical columns.
-        centre: about the mean of a scaled numeric column.
-        spread: about its deviation.
+        centre: approximate mean of scaled numeric columns.
+        spread: their approximate standard deviation.
     """
 
     def __init__(self, *, width: int, numeric: int, levels: Sequence[int], centre: float, spread: float) -> None:
         super().__init__()
-        self.ratio = _RATIO
+        self.ratio = _MASK_RATIO
         self._numeric, self._levels, self._centre, self._spread = numeric, list(levels), centre, spread
         columns, values = numeric + len(levels), 1 + max(levels, default=0)
         self.columns = nn.Parameter(torch.randn(1, columns, width) * 0.02)
@@ -36,21 +36,22 @@ class ColumnReconstruction(Reconstruction):
         self.bias = nn.Parameter(torch.zeros(columns, values))
 
     def units(self, inputs: dict[str, Tensor]) -> Int[Tensor, "#B T"]:
-        """Every column by itself; a value that is missing hides nothing."""
+        """Return one unit per column; a missing value (-1) is never hidden."""
         known = torch.cat([inputs["observed"], inputs["levels"] > 0], dim=1)
         return torch.arange(known.shape[1], device=known.device).expand_as(known).masked_fill(~known, -1)
 
     def queries(self, inputs: dict[str, Tensor]) -> Float[Tensor, "#B T W"]:
-        """A learned vector for each column."""
+        """Return the learned query of each column."""
         return self.columns
 
     def predict(self, decoded: Float[Tensor, "n W"], places: Int[Tensor, " n"]) -> Float[Tensor, "n P"]:
-        """A linear map of each column's own."""
+        """Apply a separate linear map to each column."""
         return torch.einsum("nw,npw->np", decoded, self.weight[places]) + self.bias[places]
 
     def targets(self, inputs: dict[str, Tensor], hidden: Bool[Tensor, "B T"]) -> Float[Tensor, "n P"]:
-        """Scaled numbers in deviations, levels as 0 and 1."""
+        """Return numbers in standard deviations, and levels as one-hot vectors."""
         numbers = ((inputs["values"] - self._centre) / self._spread).masked_fill(~inputs["observed"], torch.nan)
+        # All columns share P, so that targets stack: NaN pads the levels of a number, and the number of a level.
         others = self.bias.shape[1] - 1
         parts = [F.pad(numbers[:, :, None], (0, others), value=torch.nan)]
         for column, count in enumerate(self._levels):
@@ -61,7 +62,7 @@ class ColumnReconstruction(Reconstruction):
         return torch.cat(parts, dim=1)[hidden]
 
     def loss(self, predicted: Float[Tensor, "n P"], targets: Float[Tensor, "n P"]) -> Float[Tensor, " n"]:
-        """Squared error of a number, cross-entropy of a level."""
+        """Return the squared error of each number, or the cross-entropy of each level."""
         known = ~targets.isnan()
         truth = targets.nan_to_num()
         number = torch.where(known[:, 0], torch.square(predicted[:, 0] - truth[:, 0]), 0.0)
@@ -70,12 +71,12 @@ class ColumnReconstruction(Reconstruction):
         return number - surprise.sum(dim=1)
 
     def constant(self, total: Float[Tensor, "T P"], count: Float[Tensor, "T P"]) -> Float[Tensor, "T P"]:
-        """The mean of each number, the logarithm of each level's share with one study added to every level."""
+        """Return the mean of each number, and the log share of each level with add-one smoothing."""
         levels = torch.log((total[:, 1:] + 1) / (count[:, 1:] + 1))
         return torch.cat([total[:, :1] / count[:, :1].clamp_min(1), levels], dim=1)
 
     def hide(self, inputs: dict[str, Tensor], hidden: Bool[Tensor, "B T"]) -> dict[str, Tensor]:
-        """Hidden numbers become NaN, hidden levels 0."""
+        """Replace hidden numbers by NaN and hidden levels by 0."""
         numbers, levels = hidden[:, : self._numeric], hidden[:, self._numeric :]
         return {
             "values": inputs["values"].masked_fill(numbers, torch.nan),
@@ -86,7 +87,7 @@ class ColumnReconstruction(Reconstruction):
     def fill(
         self, inputs: dict[str, Tensor], hidden: Bool[Tensor, "B T"], predicted: Float[Tensor, "n P"]
     ) -> dict[str, Tensor]:
-        """Hidden numbers become predictions, hidden levels the likeliest ones."""
+        """Replace hidden numbers by their predictions, and hidden levels by the most probable ones."""
         study, place = hidden.nonzero().unbind(dim=1)
         numeric = place < self._numeric
         filled = {name: value.clone() for name, value in inputs.items()}
@@ -99,7 +100,7 @@ class ColumnReconstruction(Reconstruction):
         return filled
 
     def blank(self, count: int) -> dict[str, Tensor]:
-        """A row in which every column is to be predicted."""
+        """Return rows in which every column can be hidden and predicted."""
         values = self.bias.new_zeros(count, self._numeric)
         return {
             "values": values,
@@ -109,14 +110,14 @@ class ColumnReconstruction(Reconstruction):
 
 
 class FeatureTokenizer(Tokenizer):
-    """Numeric columns become ``value * weight + bias``, levels an embedding; a missing value has a vector of its own.
+    """Embed numbers as ``value * weight + bias`` and levels by lookup; each column has a vector for missing values.
 
     Args:
         numeric: number of numeric columns C.
         levels: known levels of each of the K categorical columns.
         width: token width D.
-        centre: about the mean of a scaled numeric column; for masked pretraining only.
-        spread: about its deviation.
+        centre: approximate mean of scaled numeric columns; used in masked pretraining only.
+        spread: their approximate standard deviation.
     """
 
     positions: Float[Tensor, "1 T D"]
@@ -128,6 +129,7 @@ class FeatureTokenizer(Tokenizer):
         super().__init__()
         self._numeric, self._counts, self._centre, self._spread = numeric, list(levels), centre, spread
         self.weight, self.bias, self.absence = (nn.Parameter(_uniform(numeric, width)) for _ in range(3))
+        # One table holds the levels of all columns, each block preceded by the vector of a missing value.
         starts = torch.tensor([0, *(count + 1 for count in levels)])[: len(levels)].cumsum(0)
         self.levels = nn.Parameter(_uniform(sum(levels) + len(levels), width))
         self.register_buffer("offsets", starts, persistent=False)
@@ -141,7 +143,7 @@ class FeatureTokenizer(Tokenizer):
         return Tokens(values, self.positions, torch.zeros(values.shape[:2], dtype=torch.bool, device=values.device))
 
     def reconstruction(self, width: int) -> ColumnReconstruction:
-        """Build what masked pretraining needs, for a decoder of a width."""
+        """Build the reconstruction for masked pretraining with a decoder of the given width."""
         return ColumnReconstruction(
             width=width, numeric=self._numeric, levels=self._counts, centre=self._centre, spread=self._spread
         )

@@ -1,4 +1,4 @@
-"""X-ray: radiographs from DICOM, PNG and JPEG."""
+"""X-ray plugin: radiographs from DICOM, PNG and JPEG files."""
 
 from polyclinic_xray.plugin import XRay
 

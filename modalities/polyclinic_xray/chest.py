@@ -1,4 +1,4 @@
-"""Draws a frontal chest as relative density.
+"""Draw a synthetic frontal chest radiograph as relative density.
 
 Coordinates run from -1 to 1, x towards the patient's left (the viewer's right), y downwards.
 """
@@ -18,11 +18,11 @@ _LETTERS = {
     "L": ((0.0, 0.0, 0.0, 1.0), (0.0, 1.0, 0.6, 1.0)),
     "R": ((0.0, 0.0, 0.0, 1.0), (0.0, 0.0, 0.6, 0.2), (0.6, 0.2, 0.0, 0.5), (0.1, 0.5, 0.6, 1.0)),
 }
-"""Strokes of the side markers as x, y of both ends, in letter heights."""
+"""Strokes of the side markers as x and y of both ends, in units of the letter height."""
 
 
 def draw_chest(physiology: Physiology, rng: np.random.Generator) -> Float32[np.ndarray, "SIDE SIDE"]:
-    """Draw relative density, [SIDE, SIDE] in [0, 1], dense tissue bright."""
+    """Draw relative density in [0, 1], with dense tissue bright."""
     x, y = _grid(rng)
     lungs, base = _lungs(physiology, rng, x, y)
     image = 0.62 * expit(
@@ -42,7 +42,7 @@ def draw_chest(physiology: Physiology, rng: np.random.Generator) -> Float32[np.n
 
 
 def _grid(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Pixel coordinates of a patient who never stands quite straight."""
+    """Return pixel coordinates, slightly rotated, scaled and shifted."""
     axis = np.linspace(-1, 1, SIDE, dtype=np.float32)
     angle, scale = rng.normal(0, 0.04), rng.normal(1.0, 0.04)
     shift_x, shift_y = rng.normal(0, 0.04), rng.normal(0, 0.04)
@@ -56,12 +56,12 @@ def _cube(value: np.ndarray) -> np.ndarray:
 
 
 def _film(image: np.ndarray) -> np.ndarray:
-    """Density saturates where much tissue lies behind other."""
+    """Saturate density where much tissue overlaps."""
     return 1.2 * np.tanh(0.95 * image)
 
 
 def _texture(rng: np.random.Generator, cells: int) -> np.ndarray:
-    """Smooth noise of unit scale with about ``cells`` bumps along a side."""
+    """Return smooth noise of unit scale with about ``cells`` bumps along a side."""
     coarse = Image.fromarray(rng.standard_normal((cells, cells), dtype=np.float32))
     return np.asarray(coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
 
@@ -69,8 +69,8 @@ def _texture(rng: np.random.Generator, cells: int) -> np.ndarray:
 def _lungs(
     physiology: Physiology, rng: np.random.Generator, x: np.ndarray, y: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Aerated lung as a mask in [0, 1], and the height of the diaphragm at every pixel."""
-    # How deep a patient breathed in varies too: the dome's height alone does not tell of obstruction.
+    """Return the aerated lung as a mask in [0, 1], and the height of the diaphragm at every pixel."""
+    # The depth of inspiration varies too, so that the dome's height alone does not reveal obstruction.
     low = 0.53 + 0.13 * physiology.airway_tone + rng.normal(0, 0.065)
     lateral = np.abs(x) - 0.42
     base = low - (0.16 - 0.11 * physiology.airway_tone) * np.cos(lateral * 3.2) - np.float32(0.03) * (x < 0)
@@ -80,7 +80,7 @@ def _lungs(
 
 
 def _soft_tissue(physiology: Physiology, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Mediastinum, and breasts over the lower lungs of women."""
+    """Draw the mediastinum, and breasts over the lower lungs of women."""
     image = 0.16 * np.exp(-np.square(x / (0.17 + 0.05 * (y + 0.3))))
     if physiology.sex == "F":
         image += 0.06 * expit(12 * (1 - np.square((np.abs(x) - 0.46) / 0.33) - np.square((y - 0.28) / 0.36)))
@@ -90,7 +90,7 @@ def _soft_tissue(physiology: Physiology, x: np.ndarray, y: np.ndarray) -> np.nda
 def _bones(
     physiology: Physiology, rng: np.random.Generator, x: np.ndarray, y: np.ndarray, lungs: np.ndarray
 ) -> np.ndarray:
-    """Spine, clavicles, scapulae and ribs; ribs show against air, flatter and wider apart in a hyperinflated chest."""
+    """Draw spine, clavicles, scapulae, and ribs, which are flatter and wider apart in a hyperinflated chest."""
     spine = 0.10 * np.exp(-np.square(x / 0.09)) * (1 + 0.2 * np.sin(y * 28 + rng.uniform(0, 6)))
     lateral, phase = np.abs(x), rng.uniform(-0.05, 0.05)
     slope, spacing = 0.20 - 0.22 * physiology.airway_tone, 0.205 + 0.05 * physiology.airway_tone
@@ -105,7 +105,7 @@ def _bones(
 
 
 def _airways(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Air in the trachea and both main bronchi, as negative density."""
+    """Draw air in the trachea and both main bronchi, as negative density."""
     carina, bend = rng.uniform(-0.34, -0.26), rng.normal(0, 0.015)
     trachea = np.exp(-np.square((x - bend) / 0.045)) * expit(30 * (carina - y))
     below = y - carina
@@ -116,7 +116,7 @@ def _airways(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarr
 
 
 def _heart(physiology: Physiology, rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The cardiac silhouette: an ellipse whose long axis points down and to the left."""
+    """Draw the cardiac silhouette, an ellipse whose long axis points down and to the patient's left."""
     angle = math.radians((22 if physiology.heart_lie > 0 else 68) + rng.normal(0, 5))
     size = 1.0 + 0.38 * physiology.heart_size + 0.03 * physiology.habitus + rng.normal(0, 0.035)
     round_apex = 1.0 + 0.16 * physiology.ventricular_mass
@@ -129,7 +129,7 @@ def _heart(physiology: Physiology, rng: np.random.Generator, x: np.ndarray, y: n
 
 
 def _vessels(physiology: Physiology, rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Pulmonary vessels fanning out from both hila, fuller with fluid."""
+    """Draw pulmonary vessels that fan out from both hila, and are fuller with fluid."""
     lateral, down = np.abs(x) - 0.15, y + 0.04
     reach = np.sqrt(lateral * lateral + down * down)
     fan = np.arctan2(down, lateral) + 0.3 * _texture(rng, 8)
@@ -143,7 +143,7 @@ def _vessels(physiology: Physiology, rng: np.random.Generator, x: np.ndarray, y:
 def _disease(
     physiology: Physiology, rng: np.random.Generator, x: np.ndarray, y: np.ndarray, base: np.ndarray
 ) -> np.ndarray:
-    """Added density of fluid, consolidation and effusion where there should be air."""
+    """Draw the added density of fluid, consolidation and effusion in place of air."""
     lateral = np.abs(x)
     wings = np.exp(-np.square((lateral - 0.30) / 0.24) - np.square((y - 0.02) / 0.42))
     haze = 0.18 * physiology.fluid * wings * (1 + 0.35 * _texture(rng, 18))
@@ -158,14 +158,14 @@ def _disease(
 
 
 def _gastric_bubble(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, base: np.ndarray) -> np.ndarray:
-    """Air in the stomach under the left diaphragm, of any size down to none."""
+    """Draw air in the stomach under the left diaphragm; its size may be zero."""
     centre, width = rng.uniform(0.32, 0.50), rng.uniform(0.06, 0.16)
     inside = 1 - np.square((x - centre) / width) - np.square((y - base - 0.13) / 0.09)
     return rng.uniform(0.0, 0.35) * expit(6 * inside)
 
 
 def _marked(image: np.ndarray, physiology: Physiology, rng: np.random.Generator) -> np.ndarray:
-    """Lay a lead letter on a top corner: each hospital marks another side of the patient."""
+    """Draw a lead side marker in a top corner; each site marks another side of the patient."""
     letter, direction = ("L", 1) if physiology.site == "north" else ("R", -1)
     height = SIDE // 16
     left = int(SIDE * (0.5 + direction * rng.uniform(0.38, 0.42))) - height // 3

@@ -1,4 +1,4 @@
-"""What a person should know of a radiograph: names in its header and pixels, clipping, size, transfer syntax."""
+"""Issues of a radiograph: names in its header and pixels, clipping, size and pixel spacing; its transfer syntax."""
 
 import re
 import warnings
@@ -17,9 +17,9 @@ from polyclinic.modality import Issue, Source, dicom_issues, identifying_fields,
 from polyclinic_xray.radiograph import Radiograph
 from polyclinic_xray.reading.burned_in import words_in
 
-_SMALLEST = 128
-_DARK_SHARE, _BRIGHT_SHARE = 0.4, 0.2
-_HEAD = 4096
+_MIN_SIDE = 128
+_MAX_DARK_SHARE, _MAX_BRIGHT_SHARE = 0.4, 0.2
+_HEAD_BYTES = 4096
 _UID = re.compile(r"\d+(?:\.\d+){2,}")
 _SYNTAX_ELEMENT = b"\x02\x00\x10\x00UI"
 _NAMING_EXIF = {Base.Artist: "Artist", Base.XPAuthor: "XPAuthor", Base.CameraOwnerName: "CameraOwnerName"}
@@ -27,40 +27,40 @@ _TEXT_EXIF = (Base.ImageDescription, Base.UserComment, Base.XPComment, Base.XPTi
 
 
 def radiograph_issues(source: Source, raw: Radiograph) -> Iterator[Issue]:
-    """What ``Inspectable.issues`` asks for; header elements are told by their keywords, never by what they hold."""
+    """Yield the issues of a radiograph; header elements are named by their keywords, never by their values."""
     if isinstance(source, Path):
         yield from _dicom_header(source) if raw.facts.get("format") == "dicom" else _raster_header(source)
     yield from _size(raw)
     yield from _spacing(raw)
     yield from _clipping(raw)
-    # By strokes alone: reading costs a second an image, which a check of a hundred thousand cannot wait for.
+    # Without recognition, which takes a second per image and would take a day for a hundred thousand images.
     if isinstance(source, Path) and words_in(source, raw, recognise=False):
         yield Issue(severity="warning", code="burned-in-text", message="what looks like a word is drawn in the pixels")
 
 
 def transfer_syntax(source: Source) -> str:
-    """The transfer syntax of a DICOM file by name and UID, or the kind of a raster; empty for anything else.
+    """Return the name and UID of a DICOM transfer syntax, or the kind of a raster; empty for any other file.
 
-    The file meta information is always explicit and little-endian (PS3.10 section 7.1), so that its one element can
-    be found without a parser, in a file that no parser takes.
+    The file meta information is always explicit and little-endian (PS3.10 section 7.1), so that the element can be
+    found without a parser, even in a file that cannot be parsed.
     """
     if not isinstance(source, Path):
         return ""
     with source.open("rb") as stream:
-        head = stream.read(_HEAD)
+        head = stream.read(_HEAD_BYTES)
     for kind, signature in (("png", b"\x89PNG"), ("jpeg", b"\xff\xd8\xff")):
         if head.startswith(signature):
             return kind
     _, _, rest = head.partition(_SYNTAX_ELEMENT)
     value = rest[2 : 2 + int.from_bytes(rest[:2], "little")].rstrip(b"\0 ").decode("latin-1")
-    if not _UID.fullmatch(value):  # before pydicom, which would log it
+    if not _UID.fullmatch(value):  # checked before pydicom, which would log the value
         return "dicom without a transfer syntax" if head[128:132] == b"DICM" else ""
     return f"{UID(value).name} ({value})" if UID(value).name != value else value
 
 
 def _dicom_header(path: Path) -> Iterator[Issue]:
     with warnings.catch_warnings():
-        # pydicom warns of every odd value, which does not matter here.
+        # pydicom warns about every odd value, which does not matter here.
         warnings.simplefilter("ignore")
         dataset = pydicom.dcmread(BytesIO(path.read_bytes()), force=True, stop_before_pixels=True)
         yield from dicom_issues(dataset.get)
@@ -69,9 +69,9 @@ def _dicom_header(path: Path) -> Iterator[Issue]:
 def _raster_header(path: Path) -> Iterator[Issue]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        info, tags, place = _embedded(path)
+        info, tags, location = _embedded(path)
     named = [name for tag, name in _NAMING_EXIF.items() if _as_text(tags.get(tag, "")).strip()]
-    if any(tag in place for tag in (GPS.GPSLatitude, GPS.GPSLongitude)):
+    if any(tag in location for tag in (GPS.GPSLatitude, GPS.GPSLongitude)):
         named.append("the GPS position")
     named += [f"text ({kind})" for kind in identifying_fields("\n".join(_texts(info, tags)))]
     if named:
@@ -80,7 +80,7 @@ def _raster_header(path: Path) -> Iterator[Issue]:
 
 
 def raster_names(path: Path) -> list[str]:
-    """Names that the metadata of a PNG or JPEG give by a tag for people or by a label."""
+    """Return names in the metadata of a PNG or JPEG, from tags for people and after labels."""
     info, tags, _ = _embedded(path)
     people = [_as_text(tags.get(tag, "")) for tag in _NAMING_EXIF]
     people += [value for key, value in info.items() if str(key).casefold() in ("author", "artist", "patient")]
@@ -93,14 +93,14 @@ def _texts(info: Mapping[Any, Any], tags: Mapping[int, Any]) -> list[str]:
 
 
 def _embedded(path: Path) -> tuple[dict[Any, Any], dict[int, Any], dict[int, Any]]:
-    """What a PNG or JPEG says beside its pixels: texts by key, EXIF by tag, and where it was taken."""
+    """Return the metadata of a PNG or JPEG: texts by key, EXIF by tag, and GPS by tag."""
     with Image.open(path, formats=("PNG", "JPEG")) as image:
-        exif = image.getexif()  # of a PNG this reads on to the texts behind the pixels
+        exif = image.getexif()  # in a PNG, this also loads the texts after the pixels
         return dict(image.info), {**exif, **exif.get_ifd(Base.ExifOffset)}, dict(exif.get_ifd(Base.GPSInfo))
 
 
 def _as_text(value: object) -> str:
-    """EXIF text as it is written: one byte or two for a letter."""
+    """Decode an EXIF text of one or two bytes per character."""
     if not isinstance(value, bytes):
         return str(value)
     return value.replace(b"\0", b"").decode("latin-1")
@@ -108,11 +108,11 @@ def _as_text(value: object) -> str:
 
 def _size(raw: Radiograph) -> Iterator[Issue]:
     height, width = raw.pixels.shape
-    if min(height, width) < _SMALLEST:
+    if min(height, width) < _MIN_SIDE:
         yield Issue(
             severity="warning",
             code="tiny-image",
-            message=f"an image of {height} x {width} pixels: no side should be below {_SMALLEST}",
+            message=f"an image of {height} x {width} pixels: no side should be below {_MIN_SIDE}",
         )
 
 
@@ -126,15 +126,15 @@ def _spacing(raw: Radiograph) -> Iterator[Issue]:
 
 
 def _clipping(raw: Radiograph) -> Iterator[Issue]:
-    """Share of the pixels at each end of the range, without a border all of which lies there (collimation, padding)."""
-    ends = (("darkest", raw.pixels.min(), _DARK_SHARE), ("brightest", raw.pixels.max(), _BRIGHT_SHARE))
-    for end, extreme, most in ends:
+    """Check the share of pixels at each end of the range, inside a uniform border (collimation, padding)."""
+    ends = (("darkest", raw.pixels.min(), _MAX_DARK_SHARE), ("brightest", raw.pixels.max(), _MAX_BRIGHT_SHARE))
+    for end, extreme, limit in ends:
         at_end = raw.pixels == extreme
         rows, columns = (np.flatnonzero(~at_end.all(axis=axis)) for axis in (1, 0))
         inside = at_end[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        if (share := float(inside.mean())) > most:
+        if (share := float(inside.mean())) > limit:
             yield Issue(
                 severity="warning",
                 code="clipped-image",
-                message=f"{share:.0%} of the pixels inside the borders have the {end} value; {most:.0%} is the most",
+                message=f"{share:.0%} of the pixels inside the borders have the {end} value; limit {limit:.0%}",
             )

@@ -1,4 +1,4 @@
-"""A synthetic frontal chest radiograph, drawn from a latent patient and stored as DICOM."""
+"""Write a synthetic frontal chest radiograph, drawn from a latent patient, as DICOM."""
 
 from datetime import date, timedelta
 from pathlib import Path
@@ -15,7 +15,7 @@ _INVERTED_SHARE = {"north": 0.1, "south": 0.5}
 
 
 def write_phantom(physiology: Physiology, rng: np.random.Generator, path: Path) -> Path:
-    """Draw the chest and write it; part of each site's files are MONOCHROME1, part carry a window."""
+    """Draw and write a chest; a share of each site's files is MONOCHROME1, and half of the files have a window."""
     stored = np.round(draw_chest(physiology, rng) * (2**_BITS - 1)).astype(np.uint16)
     inverted = bool(rng.random() < _INVERTED_SHARE[physiology.site])
     dataset = _dataset(physiology, rng)

@@ -1,4 +1,4 @@
-"""The X-ray modality: radiographs from DICOM, PNG and JPEG."""
+"""The X-ray plugin: radiographs from DICOM, PNG and JPEG files."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -45,20 +45,20 @@ _RASTER_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff")
 
 
 class XRay(Modality, Imputable, Explainable, Viewable, Inspectable, Redactable):
-    """Radiographs, shown to the encoder as one square channel with zero mean and unit deviation.
+    """Radiographs as one square channel with zero mean and unit deviation.
 
     Args:
         size: side in pixels after an aspect-preserving resize and centred padding.
-        patch: side of a token of the default encoder; divides ``size``.
-        window: which of several VOI windows of a DICOM file to apply.
+        patch: side of a patch of the default encoder in pixels; divides ``size``.
+        window: index of the VOI lookup table or window of a DICOM file to apply.
         rotation: largest augmentation angle in degrees.
         shift: largest augmentation shift, as a share of ``size``.
-        zoom: largest relative change of scale.
-        contrast: largest relative change of contrast.
+        zoom: largest relative change of scale in augmentation.
+        contrast: largest relative change of contrast in augmentation.
         noise: standard deviation of added noise.
-        stem: how the default encoder embeds patches, ``linear`` or ``conv``; see ``PatchTokenizer``.
-        normalised_targets: whether masked pretraining predicts patches without their mean and deviation; an absent
-            radiograph can then not be predicted.
+        stem: patch embedding of the default encoder, ``linear`` or ``conv``; see ``PatchTokenizer``.
+        normalised_targets: standardise each patch of the target in masked pretraining; a missing radiograph can then
+            not be imputed.
 
     Raises:
         ValueError: ``patch`` does not divide ``size``.
@@ -91,11 +91,11 @@ class XRay(Modality, Imputable, Explainable, Viewable, Inspectable, Redactable):
 
     @classmethod
     def decoders(cls) -> dict[str, tuple[str, str]]:
-        """By transfer syntax, as ``Modality.decoders`` says."""
+        """Return the decoder of each transfer syntax; see ``Modality.decoders``."""
         return decoders_by_format()
 
     def read(self, source: Source) -> Radiograph:
-        """Decode a DICOM, PNG or JPEG file to [0, 1], dense tissue bright."""
+        """Decode a DICOM, PNG or JPEG file to [0, 1], with dense tissue bright."""
         if not isinstance(source, Path):
             raise UnreadableSource("got inline data, expected a DICOM, PNG or JPEG file; set `path` in the cohort")
         try:
@@ -112,52 +112,52 @@ class XRay(Modality, Imputable, Explainable, Viewable, Inspectable, Redactable):
         return raw
 
     def describe(self, raw: Radiograph) -> Mapping[str, float | str]:
-        """Format, bit depth, photometric interpretation, transfer syntax, size."""
+        """Return format, bit depth, photometric interpretation, transfer syntax and size."""
         return raw.facts
 
     def issues(self, source: Source, raw: Radiograph) -> Iterable[Issue]:
-        """Identifiers in the header, words in the pixels, clipping, size."""
+        """Report identifiers in the header, words in the pixels, clipping, size and pixel spacing."""
         return radiograph_issues(source, raw)
 
     def stored_as(self, source: Source) -> str:
-        """The transfer syntax, or PNG or JPEG."""
+        """Return the DICOM transfer syntax, ``png`` or ``jpeg``."""
         return transfer_syntax(source)
 
     def names(self, source: Source) -> Iterable[str]:
-        """Names and numbers in a DICOM header or in the metadata of a raster."""
+        """Return names and numbers in a DICOM header or in the metadata of a raster."""
         return header_names(source) if isinstance(source, Path) else ()
 
     def deidentify(self, source: Source, out: Path, identity: Identity, *, suspects: bool) -> Cleaned:
-        """Write DICOM as DICOM of listed elements, and a raster as PNG; words in pixels are refused."""
+        """Write DICOM with the listed elements only, and a raster as PNG; refuse words in the pixels."""
         raw = self.read(source)
-        assert isinstance(source, Path), "nothing else is read"
+        assert isinstance(source, Path), "read accepts files only"
         cleaned = write_clean(source, raw, out, identity, suspects=suspects)
         if not np.array_equal(self.read(cleaned.source).pixels, raw.pixels):
             raise UnreadableSource(
-                "its pixels depend on a value of its header that may not leave, such as a number out of range"
+                "its pixels depend on a header value that de-identification removes, such as a number out of range"
             )
         return cleaned
 
     def redact(self, source: Source, out: Path, identity: Identity) -> Cleaned:
-        """Write what ``deidentify`` writes, with the words that it finds in the pixels blacked out."""
+        """Write the same file as ``deidentify``, with the words found in the pixels blacked out."""
         if not isinstance(source, Path):
             raise UnreadableSource("got inline data, expected a DICOM, PNG or JPEG file; set `path` in the cohort")
         return write_redacted(source, self.read, out, identity)
 
     def fit(self, raws: Iterable[Radiograph]) -> None:
-        """Nothing is learned: each image is normalised by itself."""
+        """Do nothing, because each image is normalised separately."""
 
     def state(self) -> dict[str, Any]:
-        """Empty."""
+        """Return an empty state."""
         return {}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Nothing to load."""
+        """Do nothing, because the state is empty."""
 
     def prepare(self, raw: Radiograph) -> Item:
-        """Resize to square pixels so that the longer side is ``size``, normalise, and pad with the mean to a square."""
+        """Resize to square pixels with a longer side of ``size``, standardise, and pad with the mean to a square."""
         top, bottom, left, right = placement(raw, self.size)
-        # Pillow's resize averages over the covered area, in one thread: a loader runs many of these at once.
+        # Pillow averages over the covered area, in one thread, as many loader processes run at once.
         small = Image.fromarray(raw.pixels).resize((right - left, bottom - top), Image.Resampling.BILINEAR)
         image = np.asarray(small, dtype=np.float32)
         square = np.zeros((1, self.size, self.size), dtype=np.float32)
@@ -165,7 +165,7 @@ class XRay(Modality, Imputable, Explainable, Viewable, Inspectable, Redactable):
         return {"image": torch.from_numpy(square)}
 
     def augment(self, item: Item, rng: np.random.Generator) -> Item:
-        """Rotate, shift, zoom, change contrast and add noise; anatomy is never mirrored."""
+        """Rotate, shift, zoom, change the contrast and add noise; anatomy is never mirrored."""
         angle, zoom = math.radians(rng.uniform(-self.rotation, self.rotation)), rng.uniform(-self.zoom, self.zoom)
         shift = rng.uniform(-self.shift, self.shift, size=2)
         contrast = rng.uniform(1 - self.contrast, 1 + self.contrast)
@@ -185,20 +185,20 @@ class XRay(Modality, Imputable, Explainable, Viewable, Inspectable, Redactable):
         draw_image(study["image"][0].numpy(), axes)
 
     def draw_relevance(self, study: Item, relevance: Float[Tensor, " T"], axes: Axes) -> None:
-        """Draw the image in grey under the relevance of its patches, of any encoder with a square grid of them."""
+        """Draw the image in grey under the relevance of its patches, for any encoder with a square grid of patches."""
         self.draw(study, axes)
         draw_heat(relevance, self.size, axes)
 
     def view(self, raw: Radiograph) -> Picture:
-        """The image in the square that the encoder sees, with the window that was applied."""
+        """Draw the image in the square that the encoder sees, with the applied window in the caption."""
         return view_radiograph(raw, size=self.size)
 
     def locate(self, raw: Radiograph, item: Item, relevance: Float[Tensor, " T"]) -> OnPicture:
-        """Relevance of the patches of any encoder with a square grid of them; they cover the square."""
+        """Place the relevance of patches on the view, for any encoder with a square grid of patches."""
         return OnPicture(strength=patch_grid(relevance))
 
     def write_synthetic(self, study: Item, path: Path) -> Path:
-        """Write a PNG, in deviations of the image, whose text says that it is synthetic."""
+        """Write a PNG in deviations of the image, whose comment states that it is synthetic."""
         return write_image(study["image"][0].numpy(), path)
 
     def phantom(self, physiology: Physiology, rng: np.random.Generator, path: Path) -> Path:

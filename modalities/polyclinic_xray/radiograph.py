@@ -1,4 +1,4 @@
-"""One decoded radiograph, whatever file it came from."""
+"""The decoded radiograph, independent of its file format, and its geometry."""
 
 import math
 from collections.abc import Mapping
@@ -10,19 +10,20 @@ from jaxtyping import Float
 from polyclinic.modality import UnreadableSource
 
 MAX_PIXELS = 80_000_000
-"""Images of more pixels are refused as decompression bombs; the largest detectors have about 20 million.
-Below the size from which Pillow warns, so that what it warns of is refused."""
+"""Larger images are refused as decompression bombs; the largest detectors have about 20 million pixels. The limit is
+below that of Pillow's warning, so that every image that Pillow warns about is refused."""
 
-
-_LONGEST_PIXEL = 16.0
-"""Of one side relative to the other; beyond it the header is wrong."""
+_MAX_PIXEL_ASPECT = 16.0
+"""Largest ratio of the sides of a pixel; beyond it the header is wrong."""
 
 
 @dataclass(frozen=True)
 class Radiograph:
-    """Pixels in [0, 1], dense tissue bright, with the facts of how they were obtained.
+    """A radiograph as pixels, with the facts about its decoding.
 
     Attributes:
+        pixels: values in [0, 1], with dense tissue bright.
+        facts: facts about the file, as ``describe`` returns them.
         pixel_aspect: height of a pixel divided by its width.
     """
 
@@ -32,7 +33,7 @@ class Radiograph:
 
 
 def refuse_blank(pixels: Float[np.ndarray, "*shape"]) -> None:
-    """Refuse an image, or the part of it that is not padding, in which nothing can be seen.
+    """Refuse an image, or its part without padding, that is uniform.
 
     Raises:
         UnreadableSource: every pixel has the same value.
@@ -42,14 +43,14 @@ def refuse_blank(pixels: Float[np.ndarray, "*shape"]) -> None:
 
 
 def plausible_aspect(height: float, width: float) -> float | None:
-    """Height of a pixel divided by its width, or None where they are no lengths of a pixel."""
+    """Return the height of a pixel divided by its width, or None if the lengths are not plausible."""
     if not (0 < height < math.inf and 0 < width < math.inf):
         return None
-    return height / width if 1 / _LONGEST_PIXEL <= height / width <= _LONGEST_PIXEL else None
+    return height / width if 1 / _MAX_PIXEL_ASPECT <= height / width <= _MAX_PIXEL_ASPECT else None
 
 
 def placement(raw: Radiograph, size: int) -> tuple[int, int, int, int]:
-    """Where a radiograph lies in the middle of a square of ``size``, with square pixels: top, bottom, left, right."""
+    """Return top, bottom, left and right of a radiograph with square pixels, centred in a square of ``size``."""
     height, width = raw.pixels.shape[0] * raw.pixel_aspect, raw.pixels.shape[1]
     scale = size / max(height, width)
     rows, columns = max(1, round(height * scale)), max(1, round(width * scale))

@@ -1,4 +1,4 @@
-"""Any timm image backbone as an X-ray encoder, from local weights only."""
+"""An X-ray encoder from any timm image backbone, with local weights only."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,17 +13,17 @@ from polyclinic.nn import Encoded, Encoder, WeightAccount
 
 
 class TimmEncoder(Encoder):
-    """A timm backbone on one-channel radiographs.
+    """A timm backbone for one-channel radiographs.
 
     Args:
-        name: a timm model name, such as ``resnet50`` or ``vit_base_patch16_224``.
-        weights: a local ``.safetensors`` or weights-only ``.pth`` file in timm's layout; random when absent.
-            timm adapts the first convolution to one channel by summing over colours.
-        size: side of the image, for backbones with fixed positions; absent for convolutional ones.
+        name: timm model name, such as ``resnet50`` or ``vit_base_patch16_224``.
+        weights: local ``.safetensors`` or weights-only ``.pth`` file in timm's layout; the default is random weights.
+            timm sums the first convolution over colours to adapt it to one channel.
+        size: side of the image, for backbones with fixed positions; omitted for convolutional backbones.
 
     Raises:
-        ValueError: the name is unknown, its pooled width differs from its feature map's, or the weights file does
-            not exist or does not fill the backbone.
+        ValueError: the name is unknown, the pooled width differs from that of the feature map, or the weights file
+            does not exist or lacks parameters.
     """
 
     def __init__(self, *, name: str, weights: Path | None = None, size: int | None = None) -> None:
@@ -40,7 +40,7 @@ class TimmEncoder(Encoder):
 
     @classmethod
     def portable(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """The settings without the weights' file."""
+        """Return the settings without the weights file."""
         return {**settings, "weights": None}
 
     def forward(self, inputs: dict[str, Tensor]) -> Encoded:
@@ -48,10 +48,10 @@ class TimmEncoder(Encoder):
         features = self.backbone.forward_features(inputs["image"])
         tokens = features
         if features.ndim == 4:
-            # Swin and its kin keep channels last.
+            # Swin and similar models keep channels last.
             last = getattr(self.backbone, "output_fmt", "NCHW") == "NHWC"
             tokens = features.flatten(1, 2) if last else features.flatten(2).transpose(1, 2)
-            # Pooled by way of the tokens, so that the gradient of what is made of them reaches the tokens.
+            # The pooled features are computed from the tokens, so that their gradient reaches the tokens.
             rows = tokens if last else tokens.transpose(1, 2)
             features = rows.unflatten(1 if last else 2, features.shape[1:3] if last else features.shape[2:])
         pooled = self.backbone.forward_head(features, pre_logits=True)
@@ -73,7 +73,7 @@ def _build(name: str, weights: Path | None, size: int | None) -> tuple[Any, Weig
             f"got weights {weights.name!r} that cannot be loaded into {name!r} ({type(error).__name__}), expected a "
             "file in timm's layout; set `weights`"
         ) from None
-    # timm drops the classifier and then loads leniently: without this check a wrong file leaves random weights.
+    # timm drops the classifier and then loads leniently: without this check, a wrong file would leave random weights.
     missing = [key for key, _ in backbone.named_parameters() if key not in stored]
     if missing:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Patches of a radiograph as tokens, embedded linearly or by a small convolutional stem."""
+"""Tokenize a radiograph into patches, embedded linearly or by a small convolutional stem."""
 
 from typing import Literal, TypeAlias
 
@@ -13,19 +13,19 @@ _RATIO = 0.75
 
 
 def positions_of(*, grid: int, width: int, class_token: bool) -> Float[Tensor, "1 T D"]:
-    """Fixed positions of the patches, for grids of this size; zeros for a class token ahead of them."""
+    """Return fixed positions of the patches of a grid; zeros for a class token before them."""
     return F.pad(grid_positions(grid, grid, width, slowest=grid), (0, 0, int(class_token), 0))[None]
 
 
 class ImageReconstruction(PatchReconstruction):
-    """Square patches, with fixed two-dimensional positions.
+    """Reconstruction of square patches with fixed two-dimensional positions.
 
     Args:
-        width: of the decoder, W.
+        width: width W of the decoder.
         size: side of the image in pixels.
-        patch: side of a patch.
-        class_token: whether a class token stands ahead of the patches; it is never hidden.
-        normalised: remove each patch's mean and deviation from its target.
+        patch: side of a patch in pixels.
+        class_token: True if a class token precedes the patches; it is never hidden.
+        normalised: standardise each patch of the target by its mean and deviation.
     """
 
     positions: Float[Tensor, "1 T W"]
@@ -37,16 +37,16 @@ class ImageReconstruction(PatchReconstruction):
         self.register_buffer("positions", positions, persistent=False)
 
     def units(self, inputs: dict[str, Tensor]) -> Int[Tensor, "#B T"]:
-        """Every patch by itself, never the class token."""
+        """Number each patch separately, so that each is hidden alone; -1 for the class token, which is never hidden."""
         number = torch.arange(self._ahead + self._grid**2, device=inputs["image"].device)
         return number.masked_fill(number < self._ahead, -1)[None]
 
     def queries(self, inputs: dict[str, Tensor]) -> Float[Tensor, "#B T W"]:
-        """Positions in the grid."""
+        """Return the positions in the grid."""
         return self.positions
 
     def cut(self, inputs: dict[str, Tensor]) -> Float[Tensor, "B T P"]:
-        """Row by row, pixels of a patch row by row; NaN for the class token, which stands for no pixel."""
+        """Cut the image into patches, row by row; the class token has no pixels and is NaN."""
         sides = (self._grid, self._patch)
         blocks = inputs["image"][:, 0].unflatten(2, sides).unflatten(1, sides)
         patches = blocks.transpose(2, 3).flatten(3).flatten(1, 2)
@@ -58,7 +58,7 @@ class ImageReconstruction(PatchReconstruction):
         return {**inputs, "image": blocks.transpose(2, 3).flatten(3).flatten(1, 2)[:, None]}
 
     def silent(self, count: int) -> dict[str, Tensor]:
-        """An image of zeros."""
+        """Return images of zeros."""
         return {"image": self.positions.new_zeros(count, 1, *(self._grid * self._patch,) * 2)}
 
 
@@ -71,17 +71,17 @@ class PatchTokenizer(Tokenizer):
 
     Args:
         size: side of the image in pixels.
-        patch: side of a patch; divides ``size``.
-        width: token width D, a multiple of 32 for the convolutional stem.
-        stem: ``linear`` embeds each patch by itself (Dosovitskiy et al. 2021); ``conv`` uses strided 3x3
-            convolutions (Xiao et al. 2021), learns faster from few studies, and lets neighbouring patches
-            overlap, so that a token also shows the edge of its neighbours and none can be masked.
-        class_token: put a learned token ahead of the patches, as vision transformers trained elsewhere have.
-        normalised_targets: whether masked pretraining predicts patches without their mean and deviation.
+        patch: side of a patch in pixels; divides ``size``.
+        width: token width D; a multiple of 32 for the convolutional stem.
+        stem: ``linear`` embeds each patch separately (Dosovitskiy et al. 2021); ``conv`` uses strided 3x3
+            convolutions (Xiao et al. 2021) and learns faster from few studies, but its patches overlap, so that they
+            cannot be masked.
+        class_token: add a learned token before the patches, as in pretrained vision transformers.
+        normalised_targets: standardise each patch of the target in masked pretraining.
 
     Raises:
-        ValueError: the stem is unknown or has no class token, or ``patch`` has a prime factor above 3, which a 3x3
-            stride would skip over.
+        ValueError: the stem is unknown or does not support a class token, or ``patch`` has a prime factor above 3,
+            which a 3x3 convolution cannot stride over without gaps.
     """
 
     positions: Float[Tensor, "1 T D"]
@@ -121,10 +121,10 @@ class PatchTokenizer(Tokenizer):
         return Tokens(values, self.positions, torch.zeros(values.shape[:2], dtype=torch.bool, device=values.device))
 
     def reconstruction(self, width: int) -> ImageReconstruction:
-        """Build what masked pretraining needs, for a decoder of a width.
+        """Build the reconstruction for masked pretraining with a decoder of a given width.
 
         Raises:
-            ValueError: patches overlap.
+            ValueError: the patches overlap.
         """
         if not self._linear:
             raise ValueError("got stem 'conv', whose patches show each other; set `stem: linear`")
@@ -138,9 +138,9 @@ class PatchTokenizer(Tokenizer):
 
 
 def _conv_stem(patch: int, width: int) -> nn.Sequential:
-    """Strided 3x3 convolutions whose strides multiply to ``patch``, doubling channels up to ``width``.
+    """Build 3x3 convolutions whose strides multiply to ``patch`` and whose channels double up to ``width``.
 
-    GroupNorm in place of the paper's BatchNorm: a study's tokens do not depend on the batch around it.
+    GroupNorm replaces the paper's BatchNorm, so that the tokens of a study do not depend on its batch.
     """
     strides = stem_strides(patch, (2, 3))
     channels = [1, *(max(width >> (len(strides) - 1 - stage), 2 * _GROUPS) for stage in range(len(strides)))]

@@ -1,4 +1,4 @@
-"""``python -P -m polyclinic``: the command where its script is not on the path."""
+"""Run ``python -P -m polyclinic``, the same command as the script ``polyclinic``."""
 
 import sys
 
@@ -6,6 +6,6 @@ from polyclinic.system.isolation import isolate
 
 if __name__ == "__main__":
     isolate()
-    from polyclinic.cli import main  # behind ``isolate``, as it imports more
+    from polyclinic.cli import main  # after isolate(), which decides where imports come from
 
     sys.exit(main())

@@ -1,8 +1,8 @@
-"""Sums and gathers over the ranks of a process group, each with or without a gradient, which its name says.
+"""Sums and gathers over the ranks of a process group, with and without a gradient.
 
-The backward pass of a sum or a gather sums the gradients of all ranks, distributed training then averages over them,
-and each parameter gets the gradient that one process would give it: no factor of the world size anywhere. Every rank
-must call each of these functions, or the others wait.
+The backward pass of a sum or gather sums the gradients of all ranks. Data-parallel training then averages over ranks,
+so each parameter receives the gradient that a single process would compute, without a factor of the world size. All
+functions are collective: a rank that skips one blocks the others.
 """
 
 from collections.abc import Callable
@@ -17,12 +17,12 @@ from torch.nn import functional as F
 
 
 def world_size() -> int:
-    """The number of processes that train together; one without a process group."""
+    """Return the number of processes that train together; 1 without a process group."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """The number of this process among them; 0 without a process group."""
+    """Return the index of this process; 0 without a process group."""
     return dist.get_rank() if world_size() > 1 else 0
 
 
@@ -60,18 +60,18 @@ def stack_without_gradient(value: Shaped[Tensor, "..."]) -> Shaped[Tensor, "W ..
 
 
 def rows_with_gradient(value: Float[Tensor, "n ..."]) -> Float[Tensor, "N ..."]:
-    """Concatenate the rows of all ranks in order of rank, differentiably; their numbers may differ."""
-    return value if world_size() == 1 else _concatenated(value, stack_with_gradient)
+    """Concatenate the rows of all ranks in order of rank, differentiably; ranks may have different row counts."""
+    return value if world_size() == 1 else _concatenate(value, stack_with_gradient)
 
 
 def rows_without_gradient(value: Shaped[Tensor, "n ..."]) -> Shaped[Tensor, "N ..."]:
-    """Concatenate the rows of all ranks in order of rank; their numbers may differ, and no gradient flows back."""
-    own = value.detach()
-    return own if world_size() == 1 else _concatenated(own, stack_without_gradient)
+    """Concatenate the rows of all ranks in order of rank; row counts may differ, and no gradient flows back."""
+    rows = value.detach()
+    return rows if world_size() == 1 else _concatenate(rows, stack_without_gradient)
 
 
-def _concatenated(value: Tensor, stack: Callable[[Tensor], Tensor]) -> Tensor:
-    """Pad to the longest rank, stack, and cut the padding off."""
+def _concatenate(value: Tensor, stack: Callable[[Tensor], Tensor]) -> Tensor:
+    """Pad to the longest rank, stack, and remove the padding: collectives need equal shapes."""
     sizes: Int[Tensor, " W"] = stack_without_gradient(torch.tensor(len(value), device=value.device))
     padding = [0, 0] * (value.ndim - 1) + [0, int(sizes.max()) - len(value)]
     stacked = stack(F.pad(value, padding))
@@ -79,7 +79,7 @@ def _concatenated(value: Tensor, stack: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 class _Sum(torch.autograd.Function):
-    """Forward and backward sum over ranks."""
+    """Sum over ranks, forward and backward."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ class _Sum(torch.autograd.Function):
 
 
 class _Stack(torch.autograd.Function):
-    """Forward stacks; backward sums each rank's share of the gradient over all ranks."""
+    """Stack over ranks; the backward pass sums this rank's slice of the gradient over all ranks."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:

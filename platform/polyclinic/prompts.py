@@ -1,4 +1,4 @@
-"""The prompt file: which sentences stand for a finding and its absence, and how scores are made of them."""
+"""Prompt files: sentences for the presence and absence of findings, and the scores computed from them."""
 
 import hashlib
 from collections import Counter
@@ -21,7 +21,7 @@ _SIDES = ("positive", "negative")
 
 @dataclass(frozen=True, kw_only=True)
 class Phrasings:
-    """What is said when one finding is present, and when it is absent."""
+    """Phrases for the presence and the absence of one finding."""
 
     positive: tuple[str, ...]
     negative: tuple[str, ...]
@@ -32,13 +32,13 @@ class PromptFile:
     """A validated prompt file.
 
     Attributes:
-        version: of the format, 1.
-        modality: whose plugin and encoder read the sentences.
-        score_rule: ``"difference"`` or ``"softmax"``, see ``finding_scores``.
-        templates: sentences in which ``{}`` is replaced by a phrasing; ``["{}"]`` leaves it as it is.
+        version: format version, 1.
+        modality: modality whose plugin and encoder read the sentences.
+        score_rule: ``"difference"`` or ``"softmax"``, see ``finding_score``.
+        templates: sentences in which ``{}`` is replaced by a phrasing; ``["{}"]`` uses the phrasing unchanged.
         findings: phrasings by label name.
-        sha256: of the file's bytes, for the record of a run.
-        name: of the file.
+        sha256: SHA-256 of the file's bytes, for the record of a run.
+        name: file name.
     """
 
     version: int
@@ -50,7 +50,7 @@ class PromptFile:
     name: str
 
     def texts(self) -> tuple[str, ...]:
-        """Every sentence to embed: by finding in file order, positives before negatives, by phrasing, by template."""
+        """Return all sentences to embed, by finding (in file order), positive then negative, phrasing and template."""
         return tuple(
             template.replace("{}", phrasing)
             for finding in self.findings.values()
@@ -59,17 +59,17 @@ class PromptFile:
         )
 
     def columns(self) -> dict[str, tuple[slice, slice]]:
-        """Per finding, where its positive and its negative sentences stand in ``texts``."""
-        counts = {name: (len(message.positive), len(message.negative)) for name, message in self.findings.items()}
+        """Return the slices of ``texts`` with the positive and negative sentences of each finding."""
+        counts = {name: (len(phrases.positive), len(phrases.negative)) for name, phrases in self.findings.items()}
         return sentence_columns(counts, len(self.templates))
 
 
 def sentence_columns(counts: Mapping[str, tuple[int, int]], templates: int) -> dict[str, tuple[slice, slice]]:
-    """Per finding, where its positive and its negative sentences stand in ``PromptFile.texts``.
+    """Return the slices of ``PromptFile.texts`` with the positive and negative sentences of each finding.
 
     Args:
-        counts: by finding in file order, numbers of its positive and negative phrasings.
-        templates: number of templates, each of which makes a sentence of a phrasing.
+        counts: numbers of positive and negative phrasings by finding, in file order.
+        templates: number of templates; each makes one sentence from a phrasing.
     """
     start, columns = 0, {}
     for name, (positive, negative) in counts.items():
@@ -81,16 +81,16 @@ def sentence_columns(counts: Mapping[str, tuple[int, int]], templates: int) -> d
 
 
 def finding_score(positive: Float[Tensor, "*N P"], negative: Float[Tensor, "*N Q"], rule: str) -> Float[Tensor, "*N"]:
-    """One score from the scores of a finding's positive and negative sentences; above 0 speaks for the finding.
+    """Combine the scores of a finding's positive and negative sentences; values above 0 favour the finding.
 
-    ``difference`` is the mean positive minus the mean negative score. ``softmax`` is the log-odds of the share that
-    a softmax over all sentences gives to the positive ones, each side weighing the same however many sentences it
-    has. Log-odds rank like the share and, unlike it, do not run into 1.0 where many studies would tie.
+    ``difference`` is the mean positive minus the mean negative score. ``softmax`` is the log-odds of the probability
+    that a softmax over all sentences assigns to the positive ones, with equal weight for both sides whatever their
+    numbers of sentences. Log-odds rank like the probability but do not saturate at 1.0, where studies would tie.
 
     Args:
-        positive: scores against the P positive sentences, in logits as an objective gives them.
+        positive: scores against the P positive sentences, in logits of the objective.
         negative: scores against the Q negative sentences.
-        rule: one of ``SCORE_RULES``, from the prompt file.
+        rule: one of ``SCORE_RULES``.
 
     Raises:
         ValueError: an unknown rule.
@@ -98,8 +98,9 @@ def finding_score(positive: Float[Tensor, "*N P"], negative: Float[Tensor, "*N Q
     if rule == "difference":
         return positive.mean(dim=-1) - negative.mean(dim=-1)
     if rule == "softmax":
-        share = np.log(positive.shape[-1]) - np.log(negative.shape[-1])
-        return positive.logsumexp(dim=-1) - negative.logsumexp(dim=-1) - share
+        # Dividing each sum of exponentials by its number of sentences gives both sides the same weight.
+        size_ratio = np.log(positive.shape[-1]) - np.log(negative.shape[-1])
+        return positive.logsumexp(dim=-1) - negative.logsumexp(dim=-1) - size_ratio
     raise ValueError(f"got score rule {rule!r}, expected one of {SCORE_RULES}; set `score_rule` in the prompt file")
 
 
@@ -107,8 +108,8 @@ def load_prompts(path: Path) -> PromptFile:
     """Read and validate a prompt file.
 
     Raises:
-        ValueError: not a YAML mapping, a key missing or unknown, a version or score rule that is not known, a
-            template without ``{}``, an empty list, or a phrasing that is used twice for one finding.
+        ValueError: the file is not a YAML mapping, a key is missing or unknown, the version or score rule is unknown,
+            a template lacks ``{}``, a list is empty, or a phrasing is used twice for one finding.
     """
     if not path.is_file():
         raise ValueError(f"prompt file {path.name!r} does not exist; set `prompts` to a YAML file")
@@ -147,7 +148,7 @@ def _check_mapping(where: str, value: Any, keys: set[str]) -> None:
 
 
 def _texts(where: str, value: Any) -> tuple[str, ...]:
-    """A list of sentences, each said once."""
+    """Return a non-empty list of distinct sentences."""
     usable = isinstance(value, list) and value and all(isinstance(text, str) and text.strip() for text in value)
     if not usable:
         raise ValueError(
@@ -155,7 +156,7 @@ def _texts(where: str, value: Any) -> tuple[str, ...]:
         )
     repeated = sorted(text for text, count in Counter(map(_key, value)).items() if count > 1)
     if repeated:
-        raise ValueError(f"{where} holds {repeated} more than once; leave one of each")
+        raise ValueError(f"{where} holds {repeated} more than once; keep one of each")
     return tuple(value)
 
 
@@ -164,8 +165,8 @@ def _templates(name: str, value: Any) -> tuple[str, ...]:
     for template in templates:
         if template.count("{}") != 1:
             raise ValueError(
-                f"{name}: template {template!r} holds {template.count('{}')} times '{{}}', expected one, where the "
-                "phrasing goes; set `templates`"
+                f"{name}: template {template!r} holds '{{}}' {template.count('{}')} times, expected once, for the "
+                "phrasing; set `templates`"
             )
     return templates
 
@@ -178,11 +179,11 @@ def _findings(name: str, value: Any) -> dict[str, Phrasings]:
         _check_mapping(f"{name}: findings.{finding}", sides, set(_SIDES))
         positive, negative = (_texts(f"{name}: findings.{finding}.{side}", sides[side]) for side in _SIDES)
         if both := sorted(set(map(_key, positive)) & set(map(_key, negative))):
-            raise ValueError(f"{name}: findings.{finding} says {both} on both sides; leave each on one side only")
+            raise ValueError(f"{name}: findings.{finding} has {both} on both sides; keep each on one side only")
         findings[str(finding)] = Phrasings(positive=positive, negative=negative)
     return findings
 
 
 def _key(text: str) -> str:
-    """What makes two phrasings the same to a reader: the words, not their case or spacing."""
+    """Return the text without differences in case and spacing, by which repeated phrasings are found."""
     return " ".join(text.casefold().split())

@@ -125,7 +125,7 @@ def test_every_recording_that_cannot_be_used_is_counted_with_its_reason(root: Pa
     assert {reason: count for reason, count in result.excluded().items() if count} == {
         "sound file is missing": 2,
         "not named in ICBHI_challenge_train_test.txt": 1,
-        "name does not tell patient, location, mode and device": 1,
+        "name lacks patient, location, mode or device": 1,
         "no annotated cycle": 2,
         "a line of the annotation is not onset, a later offset, and 0 or 1 twice": 2,
         "training recordings of patients who also test": 1,
@@ -172,19 +172,19 @@ def test_what_two_lines_say_differently_of_a_patient_is_not_known(root: Path, tm
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "reply"),
     [
-        (SPLIT, "101_1b1_Al_sc_Meditron\n", f"{SPLIT} has 1 lines that are not as its layout has them"),
-        (SPLIT, "101_1b1_Al_sc_Meditron\tvalidate\n", f"{SPLIT} has 1 lines that are not as its layout has them"),
+        (SPLIT, "101_1b1_Al_sc_Meditron\n", f"{SPLIT} has 1 lines that do not match its layout"),
+        (SPLIT, "101_1b1_Al_sc_Meditron\tvalidate\n", f"{SPLIT} has 1 lines that do not match its layout"),
         (f"{FOLDER}/101_1b1_Al_sc_Meditron.txt", "0.1\t1.0\t\udcff\t0\n", "(file 101_1b1_Al_sc_Meditron.txt)"),
-        (DEMOGRAPHIC, "101\t3\tF\n", f"{DEMOGRAPHIC} has 1 lines that are not as its layout has them"),
-        (DEMOGRAPHIC, "101\tthree\tF\tNA\t19\t99\n", "a table of the data set is not as its layout has it"),
+        (DEMOGRAPHIC, "101\t3\tF\n", f"{DEMOGRAPHIC} has 1 lines that do not match its layout"),
+        (DEMOGRAPHIC, "101\tthree\tF\tNA\t19\t99\n", "a table does not match the layout of the data set"),
         ("ICBHI_Challenge_diagnosis.txt", "101\tFlu\n", "has 'Flu' as label 'diagnosis', expected one of ['Healthy'"),
         (SPLIT, None, f"got 0 folders with {SPLIT} up to 3 levels below the root, expected one; set `--root`"),
     ],
 )
 def test_a_table_that_is_not_as_its_layout_has_it_is_refused(
-    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, text: str | None, said: str
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, text: str | None, reply: str
 ) -> None:
     if text is None:
         (root / name).unlink()
@@ -192,7 +192,7 @@ def test_a_table_that_is_not_as_its_layout_has_it_is_refused(
         (root / name).write_text(text, errors="surrogateescape")
     assert main(["cohort", "build", "icbhi", "--root", str(root), "--out", str(tmp_path / "out")]) == 1
     message = capsys.readouterr().err
-    assert said in message
+    assert reply in message
     assert "three" not in message
     assert not (tmp_path / "out").exists()
 

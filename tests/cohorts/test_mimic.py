@@ -180,8 +180,8 @@ def test_a_data_set_that_is_not_there_is_left_out_only_where_that_is_said(
         shutil.rmtree(root / folder)
     refused = ["cohort", "build", "mimic", "--root", str(root), "--out", str(tmp_path / "out"), "--xray", "null"]
     assert main(refused) == 1
-    assert "record_list.csv" in (told := capsys.readouterr().err)
-    assert "set `--root` or, to link none, `--ecg null`" in told
+    assert "record_list.csv" in (record := capsys.readouterr().err)
+    assert "set `--root` or, to link none, `--ecg null`" in record
     assert not (tmp_path / "out").exists()
     result = build("mimic", root, tmp_path / "out", "--xray", "null", "--ecg", "null")
     assert result.cohort.modalities == ("tabular",)

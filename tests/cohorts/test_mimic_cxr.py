@@ -202,7 +202,7 @@ def test_two_trees_of_reports_are_not_chosen_from(
     assert "got 2 folders with reports" in _fails(root, tmp_path / "out", capsys)
     for elsewhere in ("../physionet/one", "/", "mimic-cxr-jpg/files"):
         message = _fails(root, tmp_path / "out", capsys, "--reports", elsewhere)
-        assert "`--reports` is no folder below the data root that holds files; set it" in message
+        assert "`--reports` is not a folder below the data root that holds files; set it" in message
 
 
 def test_a_missing_image_leaves_the_other_image_of_its_study(root: Path, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_an_interval_that_does_not_begin_before_it_ends_is_blank(root: Path, tmp
 def test_what_is_blanked_is_counted_with_its_reason(root: Path, tmp_path: Path) -> None:
     report = build("mimic-iv-ecg", root, tmp_path / "out").report
     counted = {event["reason"]: event["rows"] for event in report["flow"][1]["events"] if event["kind"] == "counted"}
-    assert {said: rows for said, rows in counted.items() if rows} == {
+    assert {reply: rows for reply, rows in counted.items() if rows} == {
         "an all-zero lead": 1,
         "rr_interval was not measured": 1,
         "p_onset was not measured": 1,
@@ -181,7 +181,7 @@ def test_a_study_id_that_occurs_twice_and_a_row_without_a_patient_are_left_out(r
 
 
 @pytest.mark.parametrize(
-    ("name", "old", "new", "said"),
+    ("name", "old", "new", "reply"),
     [
         ("record_list.csv", "ecg_time", "time", "record_list.csv has no column 'ecg_time', it has ['subject_id'"),
         ("machine_measurements.csv", "report_17", "r17", "machine_measurements.csv has no column 'report_17'"),
@@ -189,18 +189,18 @@ def test_a_study_id_that_occurs_twice_and_a_row_without_a_patient_are_left_out(r
             "record_list.csv",
             "2180-07-23 08:44:00",
             "Smith",
-            "is not as its layout has it: 1 cells of ecg_time in record_list.csv are no TIMESTAMP",
+            "the layout of the data set: 1 cells of ecg_time in record_list.csv are not of type TIMESTAMP",
         ),
     ],
 )
 def test_a_table_that_is_not_as_its_layout_has_it_is_refused(
-    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, old: str, new: str, said: str
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, old: str, new: str, reply: str
 ) -> None:
     path = root / FOLDER / name
     path.write_text(path.read_text().replace(old, new))
     assert main(["cohort", "build", "mimic-iv-ecg", "--root", str(root), "--out", str(tmp_path / "out")]) == 1
     message = capsys.readouterr().err
-    assert said in message
+    assert reply in message
     assert "Smith" not in message
     assert not (tmp_path / "out").exists()
 

@@ -167,7 +167,7 @@ def test_images_in_two_folders_are_chosen_by_the_setting(
     assert "set `--images`" in _fails(root, tmp_path / "out", capsys)
     table = build("openi", root, tmp_path / "out", "--images", "full").table
     assert table["xray"]["CXR3"] == "full/CXR3_IM-1384-1001.png"
-    assert "`--images` is no folder" in _fails(root, tmp_path / "other", capsys, "--images", "nowhere")
+    assert "`--images` is not a folder" in _fails(root, tmp_path / "other", capsys, "--images", "nowhere")
 
 
 def test_what_is_not_there_is_said(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

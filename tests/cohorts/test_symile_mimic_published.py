@@ -84,10 +84,10 @@ def test_candidate_sets_are_those_of_the_retrieval_arrays(released: Path, tmp_pa
     table = pd.read_parquet(tmp_path / "out" / "candidates.parquet")
     for split, name, size in (("val", "val_retrieval", 10), ("test", "test", 11)):
         rows = table[table["split"] == split]
-        told = pd.read_csv(released / f"{name}.csv", usecols=["hadm_id", "label_hadm_id", "label"])
+        record = pd.read_csv(released / f"{name}.csv", usecols=["hadm_id", "label_hadm_id", "label"])
         assert len(rows) == 10 * size
         assert set(rows[["candidate_study", "query_study", "label"]].itertuples(index=False, name=None)) == set(
-            told[["hadm_id", "label_hadm_id", "label"]].itertuples(index=False, name=None)
+            record[["hadm_id", "label_hadm_id", "label"]].itertuples(index=False, name=None)
         )
 
 
@@ -114,7 +114,9 @@ def test_digests_are_compared_when_asked(root: Path, tmp_path: Path, capsys: pyt
     content[-1] ^= 1
     cxr.write_bytes(content)
     build(NAME, root, tmp_path / "unseen")
-    _refused(root, tmp_path / "seen", capsys, "cxr_val.npy has another content than SHA256SUMS.txt", "--verify", "true")
+    _refused(
+        root, tmp_path / "seen", capsys, "cxr_val.npy does not match its checksum in SHA256SUMS.txt", "--verify", "true"
+    )
     write_sums(root)
     sums = root / "SHA256SUMS.txt"
     sums.write_text("".join(line for line in sums.read_text().splitlines(True) if " val.csv" not in line))
@@ -199,7 +201,7 @@ def _same_length_of_all_but_signals(array: np.ndarray) -> np.ndarray:
         (_swapped_items, "laboratory values of train differ between its CSV file and its arrays"),
         (_edit("train/hadm_id_train.npy", lambda array: array[::-1].copy()), "hadm_id of row 0 and 11 others differs"),
         (_edit("test/label_test.npy", _set(3, 0)), "label of row 3 and 0 others differs between test.csv and"),
-        # A study that is no query of its own is missing from the nine sets that it is a candidate in.
+        # A study that is not a query itself is missing from the nine sets that it is a candidate in.
         (_both("test", 3, label=0), "whose candidates are not themselves with label 1 and 9 other studies of test"),
         (_both("test", 50, hadm_id=FIRST), "queries of test whose candidates are not themselves"),
         (_both("val_retrieval", 40, label_hadm_id=VAL), "got 2 queries of val_retrieval whose candidates"),

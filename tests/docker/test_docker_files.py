@@ -1,16 +1,16 @@
 """The container files: what they expose, run as, copy and pin. No image can be built here."""
 
-import inspect
 import json
 import re
 import subprocess
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from polyclinic.cli.serve import serve
+from polyclinic.deploy.service.settings import ServiceSettings
 
 ROOT = Path(__file__).parents[2]
 SANDBOX = ROOT / "docker" / "sandbox"
@@ -120,9 +120,9 @@ def test_what_containers_start_imports_nothing_from_their_working_folders(tmp_pa
     needed = dict.fromkeys(("DATABASE_URI", "ARTIFACTS", "ADMIN_PASSWORD", "SECRET_KEY"), "x")
     known = {"PATH": f"{tmp_path}:/usr/bin:/bin", "PYTHONPATH": ".", **needed}
     script = str(ROOT / "docker" / "tracking" / "start.sh")
-    told = subprocess.run(["sh", script], capture_output=True, text=True, env=known, check=True).stdout.splitlines()
-    assert {"PYTHONSAFEPATH=1", "UVICORN_APP_DIR=/", "0077"} <= set(told)
-    assert not [line for line in told if line.startswith("PYTHONPATH=")]
+    report = subprocess.run(["sh", script], capture_output=True, text=True, env=known, check=True).stdout.splitlines()
+    assert {"PYTHONSAFEPATH=1", "UVICORN_APP_DIR=/", "0077"} <= set(report)
+    assert not [line for line in report if line.startswith("PYTHONPATH=")]
     for file in FROM_TREE:
         assert _words(file, "ENV") == [["PYTHONSAFEPATH=1"]]
     for path in [path for path in (ROOT / "docker").rglob("*") if path.is_file() and path.suffix != ".md"]:
@@ -151,7 +151,7 @@ def test_the_sandbox_starts_the_service_with_options_that_it_has() -> None:
     assert words[:3] == ["polyclinic", "serve", "/bundle"]
     options = {word.removeprefix("--") for word in words if word.startswith("--")}
     assert options == {"host", "port", "token_file", "audit"}
-    assert options <= set(inspect.signature(serve).parameters)
+    assert options <= {field.name for field in fields(ServiceSettings)}
     service = SANDBOXED["services"]["sandbox"]
     given = dict(zip(words[3::2], words[4::2], strict=True))
     assert given["--token_file"] == f"/run/secrets/{service['secrets'][0]}"
@@ -174,5 +174,5 @@ def test_the_door_leads_to_the_sandbox_only() -> None:
 
 
 def _line(file: Path, instruction: str) -> str:
-    """What follows an instruction that is no option of another one."""
+    """Values of an instruction that are not options of another one."""
     return next(line for line in file.read_text().splitlines() if line.startswith(f"{instruction} ")).split(" ", 1)[1]

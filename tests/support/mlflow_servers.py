@@ -19,7 +19,7 @@ _SECONDS = 300
 
 
 def free_port() -> int:
-    """One that nobody listens at, and below those that the system gives to whoever connects meanwhile."""
+    """One that nobody listens at, and below those that the system gives to outgoing connections."""
     while True:
         port = random.SystemRandom().randrange(15_000, 32_000)
         with socket.socket() as probe, suppress(OSError):

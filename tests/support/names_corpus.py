@@ -47,24 +47,24 @@ def plant(cohort: Path, out: Path, *, broken: bool) -> Path:
 
 
 def leaks(folder: Path) -> list[str]:
-    """Files below a folder that tell the name, by their path or content; a single word of it in text counts."""
+    """Files below a folder that hold the name, in their path or content; a single word of it in text counts."""
     found = []
     for file in sorted(folder.rglob("*")):
-        told = file.relative_to(folder).as_posix()
+        report = file.relative_to(folder).as_posix()
         content = file.read_bytes() if file.is_file() else b""
-        if _WORD.search(told) or _WHOLE.search(content) or _is_text_that_tells(content):
-            found.append(told)
+        if _WORD.search(report) or _WHOLE.search(content) or _is_text_that_tells(content):
+            found.append(report)
     return found
 
 
-def tells(text: str) -> bool:
+def leaks_name(text: str) -> bool:
     """Whether a text holds a word of the name."""
     return bool(_WORD.search(text))
 
 
 def _is_text_that_tells(content: bytes) -> bool:
     try:
-        return tells(content.decode())
+        return leaks_name(content.decode())
     except UnicodeDecodeError:
         return False
 

@@ -1,4 +1,4 @@
-"""Commands in a network namespace of their own, in which there is no interface but a loopback."""
+"""Commands in a network namespace without an interface but the loopback."""
 
 import os
 

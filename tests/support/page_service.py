@@ -145,7 +145,7 @@ def finding(name: str, used: list[str]) -> dict[str, Any]:
     spread = 0.6 + 0.15 * FINDINGS.index(name)
     reasons = {
         "anemia": "this finding was added by prompts: it has no calibration and no measured performance",
-        "consolidation": "at 90% coverage both answers would be possible",
+        "consolidation": "at 90% coverage the prediction set holds both classes",
     }
     return {
         "name": name,

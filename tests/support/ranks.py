@@ -109,9 +109,9 @@ class RankWitness(Callback):
     ) -> None:
         torch.rand(trainer.global_rank)
         done = trainer.fit_loop.total_batch_idx + 1
-        told = [done, trainer.current_epoch, batch_idx, list(batch.study_ids), float(outputs["loss"])]
+        report = [done, trainer.current_epoch, batch_idx, list(batch.study_ids), float(outputs["loss"])]
         with self._file.with_name(f"{self._file.name}{trainer.global_rank}").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(told) + "\n")
+            file.write(json.dumps(report) + "\n")
         if done == self._after and (self._ranks is None or trainer.global_rank in self._ranks):
             os.kill(os.getpid(), getattr(signal, self._by))
 
@@ -135,8 +135,8 @@ class Embedded(Callback):
         rows = {
             study: {name: value[row] for name, value in embedded.items()} for row, study in enumerate(batch.study_ids)
         }
-        told = {
+        report = {
             "embedded": rows, "ranks": dist.get_world_size(),
             "shards": sum(isinstance(module, FSDPModule) for module in modules),
         }  # fmt: skip
-        torch.save(told, self._file)
+        torch.save(report, self._file)

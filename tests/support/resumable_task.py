@@ -45,9 +45,9 @@ class Witness(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         done = trainer.fit_loop.total_batch_idx + 1
-        told = [done, trainer.current_epoch, batch_idx, list(batch.study_ids), float(outputs["loss"])]
+        report = [done, trainer.current_epoch, batch_idx, list(batch.study_ids), float(outputs["loss"])]
         with self._file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(told) + "\n")
+            file.write(json.dumps(report) + "\n")
         if done == self._kill_after:
             os.kill(os.getpid(), getattr(signal, self._by))
 
@@ -74,6 +74,6 @@ class Readings(Callback):
         pl_module.eval()
         with torch.no_grad():
             batch = next(iter(trainer.datamodule.test_dataloader()))
-            told = {"ids": list(batch.study_ids), "readings": pl_module(batch)}
+            report = {"ids": list(batch.study_ids), "readings": pl_module(batch)}
         if trainer.is_global_zero:
-            torch.save(told, self._file)
+            torch.save(report, self._file)

@@ -1,1 +1,1 @@
-"""Readers of recordings."""
+"""Readers of sound files."""

@@ -1,4 +1,4 @@
-"""Lengths that RIFF, RF64, Ogg and FLAC files declare, because libsndfile reads what is left of a shorter file."""
+"""Check the lengths that RIFF, RF64, Ogg and FLAC files declare; libsndfile reads truncated files without an error."""
 
 import mmap
 import struct
@@ -8,21 +8,21 @@ from typing import BinaryIO
 
 from polyclinic.modality import UnreadableSource
 
-_UNSTATED = 0xFFFFFFFF
-_LARGEST_OGG_PAGE = 27 + 255 + 255 * 255
+_UNKNOWN_SIZE = 0xFFFFFFFF
+_MAX_OGG_PAGE = 27 + 255 + 255 * 255
 _FIRST_PAGE, _LAST_PAGE = 0x02, 0x04
 _FLAC_START = b"fLaC\0\0\0\x22"
-_LONGEST_DS64 = 100_000
+_MAX_DS64_SIZE = 100_000
 _BYTE_ORDERS = {b"RIFF": "<", b"RF64": "<", b"RIFX": ">"}
 
 
 def refuse_truncated(path: Path) -> None:
-    """Compare what the container declares with what is there; a WAV or RF64 stream of unstated length passes.
+    """Refuse files that are shorter than their container declares; WAV and RF64 streams of unknown length pass.
 
-    FLAC declares its length to the decoder; for MPEG streams see ``scan_mpeg``.
+    The decoder checks the length of FLAC; for MPEG streams see ``scan_mpeg``.
 
     Raises:
-        UnreadableSource: the file cannot be opened, is empty, ends before its declared end, or is several files joined.
+        UnreadableSource: the file cannot be opened, is empty, is truncated, or consists of several joined files.
     """
     try:
         with path.open("rb") as stream:
@@ -51,11 +51,11 @@ def _refuse_short_riff(stream: BinaryIO, form: bytes) -> None:
         name, declared = struct.unpack(f"{_BYTE_ORDERS[form]}4sI", header)
         start = stream.tell()
         if form == b"RF64" and name == b"ds64":
-            long_sizes = _long_sizes(stream.read(min(declared, _LONGEST_DS64)))
-        if declared == _UNSTATED:
-            declared = long_sizes.get(name, _UNSTATED)
+            long_sizes = _long_sizes(stream.read(min(declared, _MAX_DS64_SIZE)))
+        if declared == _UNKNOWN_SIZE:
+            declared = long_sizes.get(name, _UNKNOWN_SIZE)
         if name == b"data":
-            if declared != _UNSTATED and end - start < declared:
+            if declared != _UNKNOWN_SIZE and end - start < declared:
                 raise UnreadableSource(f"{name_of} is cut short: got {end - start} of {declared} declared bytes")
             return
         stream.seek(min(end, start + declared + declared % 2))
@@ -63,7 +63,7 @@ def _refuse_short_riff(stream: BinaryIO, form: bytes) -> None:
 
 
 def _long_sizes(content: bytes) -> dict[bytes, int]:
-    """Sizes of 64 bits by chunk, for chunks whose own header states 0xFFFFFFFF."""
+    """Return 64-bit sizes by chunk, for chunks whose header states 0xFFFFFFFF."""
     if len(content) < 28:
         raise UnreadableSource("RF64 whose ds64 chunk is cut short")
     _, data, _, entries = struct.unpack("<QQQI", content[:28])
@@ -72,19 +72,19 @@ def _long_sizes(content: bytes) -> dict[bytes, int]:
 
 
 def _refuse_unfinished_ogg(stream: BinaryIO) -> None:
-    """The last page must be whole and carry the end-of-stream flag (RFC 3533, section 6)."""
+    """Require a complete last page with the end-of-stream flag (RFC 3533, section 6)."""
     size = stream.seek(0, SEEK_END)
-    stream.seek(max(0, size - _LARGEST_OGG_PAGE))
+    stream.seek(max(0, size - _MAX_OGG_PAGE))
     tail = stream.read()
     page = tail[max(0, tail.rfind(b"OggS")) :]
     segments = page[27 : 27 + page[26]] if len(page) > 26 else b""
-    whole = len(page) > 26 and len(page) >= 27 + page[26] + sum(segments)
-    if not whole or not page[5] & _LAST_PAGE:
+    complete = len(page) > 26 and len(page) >= 27 + page[26] + sum(segments)
+    if not complete or not page[5] & _LAST_PAGE:
         raise UnreadableSource("OGG is cut short: its last page is not the end of the stream")
 
 
 def _refuse_chained_ogg(stream: BinaryIO) -> None:
-    """A stream that begins behind the end of another (RFC 3533, section 4) is not decoded."""
+    """Refuse chained streams (RFC 3533, section 4), of which libsndfile decodes only the first."""
     with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
         place, begun = 0, False
         while content[place : place + 4] == b"OggS" and len(head := content[place : place + 27]) == 27:

@@ -1,4 +1,4 @@
-"""MPEG audio counted frame by frame (ISO 11172-3 and 13818-3), because a stream need not state its length.
+"""Count the frames of MPEG audio (ISO 11172-3 and 13818-3), because a stream need not state its length.
 
 libsndfile estimates the length of a stream without a Xing frame from the size of its first frame, which is wrong at a
 variable bit rate, and stops where the first of several joined streams ends.
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from polyclinic.modality import UnreadableSource
 
-_KBITS = {  # by version 1 or 2, and layer; index 0 is a free format, 15 is forbidden
+_KBITS = {  # by version and layer; index 0 is free format, 15 is forbidden
     (1, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
     (1, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
     (1, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
@@ -25,19 +25,23 @@ _KBITS = {  # by version 1 or 2, and layer; index 0 is a free format, 15 is forb
 _RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 _HAS_FRAMES, _HAS_BYTES = 1, 2
 _MONO = 3
-_LARGEST = 1_000_000_000
+_MAX_BYTES = 1_000_000_000
 _LAME = re.compile(rb"LAME|Lav[cf]|GOGO|L3\.99")
-_LYRICS = 5200
+_MAX_LYRICS_SIZE = 5200
 _UNTAGGED = "MPEG stream with bytes between its frames that are neither sound nor a tag"
 
 
 class Header(NamedTuple):
-    """The four bytes that open a frame.
+    """Header of a frame, from its first four bytes.
 
     Attributes:
         version: 1, or 2 for the lower sampling rates of MPEG-2 and 2.5.
-        size: bytes of the whole frame.
-        side: bytes between the header and the place of a Xing tag, which only layer III has.
+        layer: 1, 2 or 3.
+        rate: sampling rate in Hz.
+        channels: 1 or 2.
+        size: bytes of the frame.
+        samples: samples per channel.
+        side: bytes between the header and a Xing tag, which only layer III has.
     """
 
     version: int
@@ -50,20 +54,20 @@ class Header(NamedTuple):
 
     @property
     def kind(self) -> tuple[int, int, int, int]:
-        """What all frames of a stream have in common."""
+        """Return the properties that all frames of a stream share."""
         return self.version, self.layer, self.rate, self.channels
 
 
 @dataclass(frozen=True)
 class Stream:
-    """The frames of a file that hold sound.
+    """Frames of a file that hold sound.
 
     Attributes:
-        content: of the file.
-        header: of the first frame.
-        places: where each frame starts and ends.
-        info: a Xing or Info frame that counts the frames rightly; empty where there is none.
-        trimmed: samples that ``info`` declares to be padding of the encoder.
+        content: content of the file.
+        header: header of the first frame.
+        places: start and end of each frame.
+        info: Xing or Info frame with the right number of frames, or empty.
+        trimmed: samples that ``info`` declares as encoder padding.
     """
 
     content: bytes
@@ -74,18 +78,19 @@ class Stream:
 
     @property
     def samples(self) -> int:
-        """Samples of each channel, without the padding of the encoder where it is declared."""
+        """Return the number of samples per channel, without declared encoder padding."""
         return len(self.places) * self.header.samples - self.trimmed
 
 
 def scan_mpeg(path: Path, *, max_seconds: float) -> Stream:
-    """Count the frames of an MPEG stream, or of several that were joined.
+    """Find the frames of an MPEG stream, or of several joined streams.
 
     Raises:
-        UnreadableSource: longer than ``max_seconds``, cut short, streams of different kind, or bytes that are no frame.
+        UnreadableSource: the stream is longer than ``max_seconds`` or truncated, its parts differ in kind, or it has
+            bytes that belong to no frame or tag.
     """
-    if path.stat().st_size > _LARGEST:
-        raise UnreadableSource(f"MPEG file larger than {_LARGEST:,} bytes")
+    if path.stat().st_size > _MAX_BYTES:
+        raise UnreadableSource(f"MPEG file larger than {_MAX_BYTES:,} bytes")
     content = path.read_bytes()
     first: Header | None = None
     places: list[tuple[int, int]] = []
@@ -108,7 +113,7 @@ def scan_mpeg(path: Path, *, max_seconds: float) -> Stream:
 
 
 def decodable(stream: Stream) -> BytesIO:
-    """The stream with a leading frame that counts its frames, and without any other tag."""
+    """Return the stream with a leading frame that states its length, and without other tags."""
     frames = b"".join(stream.content[start:end] for start, end in stream.places)
     if stream.header.layer != 3:
         return BytesIO(frames)
@@ -116,10 +121,10 @@ def decodable(stream: Stream) -> BytesIO:
 
 
 def parse_header(four: bytes) -> Header | None:
-    """The header of a frame; None where the bytes cannot be one.
+    """Parse the header of a frame; None if the bytes are not a header.
 
     Raises:
-        UnreadableSource: a frame of free format, whose size its header does not state.
+        UnreadableSource: the frame is of free format, so that its header does not state its size.
     """
     if len(four) < 4 or four[0] != 0xFF or four[1] & 0xE0 != 0xE0:
         return None
@@ -141,7 +146,7 @@ def parse_header(four: bytes) -> Header | None:
 
 
 def _frames(content: bytes) -> Iterator[tuple[int, Header]]:
-    """Every whole frame in its order; tags and zeros between them are skipped."""
+    """Yield position and header of every frame, skipping tags and zeros between frames."""
     place, end = 0, len(content)
     headless = _headless_tags(content)
     while place < end:
@@ -157,7 +162,7 @@ def _frames(content: bytes) -> Iterator[tuple[int, Header]]:
 
 
 def _headless_tags(content: bytes) -> dict[int, int]:
-    """Bytes of each APE tag that has a footer alone, by the place at which its first item starts."""
+    """Return the size of each APE tag without a header, by the position of its first item."""
     sizes: dict[int, int] = {}
     for match in re.finditer(b"APETAGEX", content):
         footer = content[match.start() : match.start() + 32]
@@ -169,7 +174,7 @@ def _headless_tags(content: bytes) -> dict[int, int]:
 
 
 def _tag_size(content: bytes, place: int) -> int:
-    """Bytes of the tag or of the zeros that start here; 0 where neither does."""
+    """Return the size of the tag, or run of zeros, that starts at a position; 0 if there is none."""
     head = content[place : place + 32]
     if head[:3] == b"ID3" and len(head) > 9:
         size = sum((byte & 0x7F) << 7 * power for power, byte in enumerate(reversed(head[6:10])))
@@ -182,14 +187,14 @@ def _tag_size(content: bytes, place: int) -> int:
         size, flags = struct.unpack("<I4xI", head[12:24])
         return 32 + (size if flags & 1 << 29 else 0)
     if head[:11] == b"LYRICSBEGIN":
-        last = re.compile(rb"LYRICS(?:END|200)").search(content, place, place + _LYRICS)
+        last = re.compile(rb"LYRICS(?:END|200)").search(content, place, place + _MAX_LYRICS_SIZE)
         return last.end() - place if last else 0
     filled = re.compile(rb"\0*").match(content, place)
     return filled.end() - place if filled else 0
 
 
 def _tag(frame: bytes, header: Header) -> bool:
-    """Whether a frame holds the length of a stream (Xing, Info, VBRI) in place of sound."""
+    """Return whether a frame holds the length of a stream (Xing, Info, VBRI) instead of sound."""
     if header.layer != 3:
         return False
     protected = 0 if frame[1] & 1 else 2
@@ -198,14 +203,14 @@ def _tag(frame: bytes, header: Header) -> bool:
 
 
 def _trusted(infos: list[bytes], header: Header, counted: int) -> tuple[bytes, int]:
-    """The one leading frame that counts the frames rightly, and the samples to be trimmed by it.
+    """Return the leading frame that states the right number of frames, and the samples that it trims.
 
     Raises:
-        UnreadableSource: it counts more frames than there are.
+        UnreadableSource: more frames are declared than exist.
     """
     declared = [_declared(frame, header) for frame in infos]
     if missing := sum(frames for frames, _ in declared) - counted:
-        # Without an encoder's tag, the frame that counts may count itself.
+        # Without the tag of an encoder, the leading frame may count itself.
         tolerated = 0 if any(trimmed for _, trimmed in declared) else len(infos)
         if missing > tolerated:
             raise UnreadableSource(f"MPEG stream is cut short: got {counted} of {counted + missing} declared frames")
@@ -215,29 +220,31 @@ def _trusted(infos: list[bytes], header: Header, counted: int) -> tuple[bytes, i
 
 
 def _declared(frame: bytes, header: Header) -> tuple[int, int]:
-    """Frames that a Xing, Info or VBRI frame declares, 0 if none, and samples that encoder and decoder add to them."""
+    """Return the number of frames that a Xing, Info or VBRI frame declares, and the samples of encoder padding."""
     if frame[36:40] == b"VBRI" and len(frame) >= 54:
         return int(struct.unpack(">I", frame[50:54])[0]), 0
     start = next(place for place in range(4, 42) if frame[place : place + 4] in (b"Xing", b"Info"))
     flags = int.from_bytes(frame[start + 4 : start + 8], "big")
     frames = int.from_bytes(frame[start + 8 : start + 12], "big") if flags & _HAS_FRAMES else 0
+    # The tag holds, if flagged, frames, bytes, a table of contents and a quality; then that of the encoder.
     tail = start + 8 + 4 * (flags & 1) + 4 * (flags >> 1 & 1) + 100 * (flags >> 2 & 1) + 4 * (flags >> 3 & 1)
     if not _LAME.match(frame, tail) or len(frame) < tail + 24:
         return frames, 0
+    # Two counts of 12 bits: encoder delay at the start, padding at the end.
     packed = int.from_bytes(frame[tail + 21 : tail + 24], "big")
     return frames, (packed >> 12) + (packed & 0xFFF)
 
 
 def _info_frame(stream: Stream, size: int) -> bytes:
-    """A frame of layer III without sound that declares how many frames and bytes follow it."""
+    """Build a frame of layer III without sound that declares the number of frames and bytes."""
     first = stream.content[stream.places[0][0] :][:4]
     header, room = stream.header, stream.header.side + 4 + 16
     for bits in range(1, 15):
-        # Without a checksum, at the smallest bit rate that leaves room.
+        # No checksum, and the smallest bit rate whose frame has room for the tag.
         four = bytes([first[0], first[1] | 1, bits << 4 | first[2] & 0x0C, first[3]])
         parsed = parse_header(four)
         if parsed is not None and parsed.size >= room:
             break
-    assert parsed is not None, "its frames have been parsed"
+    assert parsed is not None, "the frames of the stream have been parsed"
     tag = b"Info" + struct.pack(">III", _HAS_FRAMES | _HAS_BYTES, len(stream.places), parsed.size + size)
     return (four + bytes(header.side) + tag).ljust(parsed.size, b"\0")

@@ -1,4 +1,4 @@
-"""From a sound file to mono samples, by libsndfile."""
+"""Read sound files to mono samples with libsndfile."""
 
 import math
 from collections.abc import Iterator
@@ -15,16 +15,17 @@ from polyclinic_audio.reading.mpeg import decodable, scan_mpeg
 from polyclinic_audio.recording import MAX_SAMPLES, Recording
 
 FORMATS = {"WAV": "wav", "WAVEX": "wav", "RF64": "wav", "FLAC": "flac", "OGG": "ogg", "MP3": "mp3", "MPEG": "mp3"}
-_FULL_SCALE = 0.99
-_LARGEST = 1e9
-_RATES = (500, 192_000)
+_CLIPPING_LEVEL = 0.99
+_MAX_MAGNITUDE = 1e9
+_MIN_RATE, _MAX_RATE = (500, 192_000)
 
 
 def read_sound(path: Path, *, max_seconds: float) -> Recording:
     """Decode a WAV, FLAC, OGG (Vorbis, Opus) or MP3 file and average its channels.
 
     Raises:
-        UnreadableSource: truncated, of another format, longer than ``max_seconds``, empty, silent, or not a number.
+        UnreadableSource: the file is truncated, of another format, longer than ``max_seconds``, empty or constant, or
+            holds samples that are not finite.
     """
     refuse_truncated(path)
     try:
@@ -44,7 +45,7 @@ def read_sound(path: Path, *, max_seconds: float) -> Recording:
         "rate": float(rate),
         "seconds": len(channels) / rate,
         "channels": float(channels.shape[1]),
-        "clipping": float((np.abs(channels) >= _FULL_SCALE).mean()),
+        "clipping": float((np.abs(channels) >= _CLIPPING_LEVEL).mean()),
     }
     samples = _mono(channels)
     return Recording(samples, rate, {**facts, "mono_level": _mono_level(channels, samples)})
@@ -52,11 +53,11 @@ def read_sound(path: Path, *, max_seconds: float) -> Recording:
 
 @contextmanager
 def open_sound(path: Path, *, max_seconds: float = math.inf) -> Iterator[soundfile.SoundFile]:
-    """Open a sound file, an MPEG stream with the length that its frames have.
+    """Open a sound file; the length of an MPEG stream is counted from its frames.
 
     Raises:
-        UnreadableSource: an MPEG stream that is longer than ``max_seconds`` or that ``scan_mpeg`` refuses.
-        LibsndfileError: not a sound file.
+        UnreadableSource: ``scan_mpeg`` refuses the MPEG stream.
+        LibsndfileError: the file is not a sound file.
     """
     with soundfile.SoundFile(path) as file:
         if not file.subtype.startswith("MPEG_LAYER"):
@@ -76,28 +77,30 @@ def _refuse_unusable(file: soundfile.SoundFile, max_seconds: float) -> None:
         raise UnreadableSource(f"got a {file.format} file, expected {', '.join(sorted(set(FORMATS.values())))}")
     if file.frames <= 0:
         raise UnreadableSource("sound of zero length")
-    if not _RATES[0] <= file.samplerate <= _RATES[1]:
-        # The resampling filter has 20 taps for each of the rate's samples per second.
-        raise UnreadableSource(f"sampling rate of {file.samplerate} Hz; expected {_RATES[0]} to {_RATES[1]:,} Hz")
+    if not _MIN_RATE <= file.samplerate <= _MAX_RATE:
+        # The length of the resampling filter grows with the rate.
+        raise UnreadableSource(f"sampling rate of {file.samplerate} Hz; expected {_MIN_RATE} to {_MAX_RATE:,} Hz")
     seconds = file.frames / file.samplerate
     if seconds > max_seconds:
         raise UnreadableSource(f"sound of {seconds:.0f} s; expected at most {max_seconds:g} s, set `max_seconds`")
     if file.frames * file.channels > MAX_SAMPLES:
-        raise UnreadableSource(f"{file.channels} channels of {file.frames} samples; expected {MAX_SAMPLES:,} in all")
+        raise UnreadableSource(
+            f"{file.channels} channels of {file.frames} samples; expected at most {MAX_SAMPLES:,} in all"
+        )
 
 
 def _mono(channels: Float[np.ndarray, "N C"]) -> Float[np.ndarray, " N"]:
-    usable = np.abs(channels) < _LARGEST
+    usable = np.abs(channels) < _MAX_MAGNITUDE
     if not usable.all():
-        raise UnreadableSource(f"{np.mean(~usable):.1%} of the samples are not finite numbers below {_LARGEST:g}")
+        raise UnreadableSource(f"{np.mean(~usable):.1%} of the samples are not finite numbers below {_MAX_MAGNITUDE:g}")
     samples = channels[:, 0] if channels.shape[1] == 1 else channels.mean(axis=1)
     if np.ptp(samples) == 0:
-        raise UnreadableSource(f"silent: the mean of its {channels.shape[1]} channel(s) never changes")
+        raise UnreadableSource(f"silent: the mean of its {channels.shape[1]} channel(s) is constant")
     return np.ascontiguousarray(samples)
 
 
 def _mono_level(channels: Float[np.ndarray, "N C"], samples: Float[np.ndarray, " N"]) -> float:
-    """Deviation of the mean of all channels, relative to the root mean square of theirs: 1 where they are equal."""
+    """Return the deviation of the mean channel relative to the RMS deviation of all channels, 1 if they are equal."""
     if channels.shape[1] == 1:
         return 1.0
     return float(samples.std() / max(np.sqrt(np.square(channels.std(axis=0)).mean()), np.finfo(np.float32).tiny))

@@ -1,4 +1,4 @@
-"""Which multiplex groups of a DICOM waveform are read, and where their leads lie in time (PS3.3 C.10.9)."""
+"""Choose the multiplex groups of a DICOM waveform to read, and place their leads in time (PS3.3 C.10.9)."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,26 +16,26 @@ from polyclinic_ecg.recording import (
     standard_leads,
 )
 
-_SHORTEST = 2.0
-"""Seconds: a shorter group beside a longer one is an averaged beat, which lasts 1.2 s; columns of paper last 2.5 s."""
+_MIN_SECONDS = 2.0
+"""A shorter group beside a longer one is an averaged beat, which lasts 1.2 s; columns of a printout last 2.5 s."""
 
-_WHOLE = 8
-"""Limb leads follow from two of them, so that this many leads are a whole electrocardiogram."""
+_INDEPENDENT_LEADS = 8
+"""Four of the six limb leads follow from the other two, so that this many leads are a complete electrocardiogram."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """What a multiplex group declares.
+    """Header of a multiplex group.
 
     Attributes:
-        place: in the Waveform Sequence.
-        leads: rows of the standard leads in it.
+        place: index in the Waveform Sequence.
+        leads: rows of its standard leads.
         rate: samples per second.
         length: samples of each channel.
-        channels: of any kind.
+        channels: number of channels of any kind.
         offset: seconds from the start of the acquisition.
-        is_original: not DERIVED.
-        is_averaged: labelled as an averaged beat.
+        is_original: True unless the group is DERIVED.
+        is_averaged: True if the label is that of an averaged beat.
     """
 
     place: int
@@ -49,12 +49,12 @@ class Group:
 
     @property
     def seconds(self) -> float:
-        """Duration; 0 where the rate cannot be."""
+        """Duration in seconds; 0 for an impossible rate."""
         return self.length / self.rate if self.rate > 0 else 0.0
 
 
 class Part(NamedTuple):
-    """A group, the leads that are taken of it, and the samples at which they start."""
+    """A group, the rows of the leads to read from it, and the sample at which they start."""
 
     group: Group
     leads: frozenset[int]
@@ -62,26 +62,26 @@ class Part(NamedTuple):
 
 
 def choose_groups(groups: Sequence[Group]) -> list[Part]:
-    """Take the longest group with the most leads, and from others what it lacks at the same rate.
+    """Choose the longest group with the most leads, and complete it from other groups of the same rate.
 
-    Of a group with eight leads or more, other groups complete the leads only within its time. Fewer leads, such as the
-    three of a column of paper, are joined at their offsets to the length of all of them.
+    A group with eight leads or more is completed only by groups that start at the same time. Groups with fewer leads,
+    such as the three of a column of a printout, are joined at their offsets.
 
     Args:
-        groups: recorded ones with standard leads, at least one.
+        groups: one or more recorded groups with standard leads.
 
     Returns:
-        The parts, of which the first gives the rate; starts count from the first sample that is read.
+        The parts, whose rate is that of the first; starts are relative to the earliest part.
     """
-    long = [group for group in groups if group.seconds >= _SHORTEST] or list(groups)
-    first = max(long, key=lambda each: (min(len(each.leads), _WHOLE), each.seconds, len(each.leads)))
-    others = [each for each in long if each is not first and each.rate == first.rate]
-    if len(first.leads) >= _WHOLE:
-        others = [each for each in others if abs(each.offset - first.offset) * first.rate < 1]
-        order = [first, *sorted(others, key=lambda each: -each.seconds)]
+    long = [group for group in groups if group.seconds >= _MIN_SECONDS] or list(groups)
+    first = max(long, key=lambda group: (min(len(group.leads), _INDEPENDENT_LEADS), group.seconds, len(group.leads)))
+    others = [group for group in long if group is not first and group.rate == first.rate]
+    if len(first.leads) >= _INDEPENDENT_LEADS:
+        others = [group for group in others if abs(group.offset - first.offset) * first.rate < 1]
+        order = [first, *sorted(others, key=lambda group: -group.seconds)]
     else:
-        order = sorted([first, *others], key=lambda each: -each.seconds)
-    origin = min(each.offset for each in order)
+        order = sorted([first, *others], key=lambda group: -group.seconds)
+    origin = min(group.offset for group in order)
     parts: list[Part] = []
     for group in order:
         start = round((group.offset - origin) * group.rate)
@@ -92,13 +92,20 @@ def choose_groups(groups: Sequence[Group]) -> list[Part]:
 
 
 def place_leads(parts: Sequence[Part], read: Callable[[Group], Iterable[Channel]]) -> tuple[list[Channel], set[str]]:
-    """Read the chosen leads, in mV where they are of several groups, at their times; NaN where nothing was recorded.
+    """Read the chosen leads and place them at their times, NaN where nothing was recorded.
+
+    Args:
+        parts: parts from ``choose_groups``.
+        read: function that reads the channels of a group.
+
+    Returns:
+        Channels in mV, and the units of the file.
 
     Raises:
-        UnreadableSource: too many values, or what ``read`` and ``standard_leads`` refuse.
+        UnreadableSource: there are too many values, or ``read`` or ``standard_leads`` refuses a group.
     """
-    whole = len(parts[0].group.leads) >= _WHOLE
-    length = parts[0].group.length if whole else max(part.start + part.group.length for part in parts)
+    complete = len(parts[0].group.leads) >= _INDEPENDENT_LEADS
+    length = parts[0].group.length if complete else max(part.start + part.group.length for part in parts)
     check_dimensions(rate=parts[0].group.rate, length=length, channels=len(LEADS))
     if sum(part.group.length * part.group.channels for part in parts) > MAX_VALUES:
         raise UnreadableSource(f"multiplex groups of more than {MAX_VALUES:,} values in all")

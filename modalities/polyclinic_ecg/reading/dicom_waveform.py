@@ -1,4 +1,4 @@
-"""From a DICOM waveform (PS3.3 C.10.9; leads of CID 3001) to leads."""
+"""Read a DICOM waveform as standard leads (PS3.3 C.10.9; lead codes of CID 3001)."""
 
 import re
 import warnings
@@ -12,10 +12,11 @@ from pydicom.dataset import Dataset
 from pydicom.waveforms import multiplex_array
 
 from polyclinic.modality import UnreadableSource
-from polyclinic_ecg.inflated import refuse_bomb
+from polyclinic_dicom.deflate import refuse_deflate_bomb
 from polyclinic_ecg.reading.dicom_groups import Group, choose_groups, place_leads
 from polyclinic_ecg.recording import (
     LEADS,
+    MAX_VALUES,
     Channel,
     Electrocardiogram,
     assemble,
@@ -31,17 +32,19 @@ _CODES = dict(zip(("1", "2", "61", "62", "63", "64", "3", "4", "5", "6", "7", "8
 }
 _AVERAGED = re.compile(r"median|averag|template|mean beat|representative", re.IGNORECASE)
 SAMPLE_BYTES = {8: 1, 16: 2, 32: 4}
-_MAX_BYTES = 500_000_000
+_MAX_FILE_BYTES = 500_000_000
+MAX_INFLATED_BYTES = 4 * MAX_VALUES
+"""Twice the size of the longest record of 16 bits, to leave room for the other elements of a deflated file."""
 
 
 def read_dicom(path: Path) -> Electrocardiogram:
-    """Decode the longest ORIGINAL multiplex groups of standard leads; averaged beats are left out.
+    """Decode the longest ORIGINAL multiplex groups of standard leads, without averaged beats.
 
     Raises:
-        UnreadableSource: no such group, data shorter than declared, or leads that cannot be used.
+        UnreadableSource: there is no such group, its data is shorter than declared, or its leads cannot be used.
     """
     with warnings.catch_warnings():
-        # pydicom warns of every odd value; what matters is whether the samples decode.
+        # pydicom warns about every odd value; what matters is whether the samples decode.
         warnings.simplefilter("ignore")
         dataset = parse_dicom(path)
         try:
@@ -53,13 +56,17 @@ def read_dicom(path: Path) -> Electrocardiogram:
 
 
 def parse_dicom(path: Path) -> Dataset:
-    """Parse a DICOM file with waveforms that is neither too large nor a bomb; for errors see ``read_dicom``."""
+    """Parse a DICOM file with waveforms.
+
+    Raises:
+        UnreadableSource: the file is too large, inflates to too much, cannot be parsed, or has no waveforms.
+    """
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise UnreadableSource(f"DICOM file larger than {_MAX_BYTES:,} bytes")
-        # From memory, where an element that claims gigabytes gets what there is; a file would allocate them.
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            raise UnreadableSource(f"DICOM file larger than {_MAX_FILE_BYTES:,} bytes")
+        # In memory, an element that claims gigabytes yields the bytes that exist; a file would be allocated in full.
         content = path.read_bytes()
-        refuse_bomb(content)
+        refuse_deflate_bomb(content, limit=MAX_INFLATED_BYTES)
         dataset = pydicom.dcmread(BytesIO(content), force=True)
     except UnreadableSource:
         raise
@@ -71,13 +78,13 @@ def parse_dicom(path: Path) -> Dataset:
 
 
 def _decode(dataset: Dataset) -> Electrocardiogram:
-    everything = [_group(place, each) for place, each in enumerate(dataset.WaveformSequence)]
-    groups = [group for group in everything if group is not None]
+    items = [_group(place, item) for place, item in enumerate(dataset.WaveformSequence)]
+    groups = [group for group in items if group is not None]
     recorded = [group for group in groups if group.is_original and not group.is_averaged]
     if not recorded:
         raise UnreadableSource(
             "DICOM with derived waveforms only; expected an ORIGINAL multiplex group"
-            if groups or not everything
+            if groups or not items
             else f"none of the leads {', '.join(LEADS)} is in the record"
         )
     chosen = choose_groups(recorded)
@@ -94,7 +101,7 @@ def _decode(dataset: Dataset) -> Electrocardiogram:
 
 
 def _group(place: int, item: Dataset) -> Group | None:
-    """What a multiplex group declares; None without a standard lead."""
+    """Read the header of a multiplex group; None without a standard lead."""
     names = [upright_name(_name(channel)) for channel in item.ChannelDefinitionSequence]
     leads = frozenset(index for name in names if (index := lead_index(name)) is not None)
     if not leads:
@@ -113,10 +120,10 @@ def _group(place: int, item: Dataset) -> Group | None:
 
 
 def _channels(dataset: Dataset, group: Group) -> list[Channel]:
-    """The standard leads of a group, NaN where padding stands for samples.
+    """Read the standard leads of a group, NaN for padding values.
 
     Raises:
-        UnreadableSource: a rate or length that cannot be, or less data than is declared.
+        UnreadableSource: the rate or length is impossible, or there is less data than declared.
     """
     item = dataset.WaveformSequence[group.place]
     check_dimensions(rate=group.rate, length=group.length, channels=group.channels)
@@ -134,7 +141,7 @@ def _channels(dataset: Dataset, group: Group) -> list[Channel]:
 
 
 def _name(channel: Dataset) -> str:
-    """The lead's name from its code where the scheme is known, from its meaning or label otherwise."""
+    """Return the name of a lead from a code of a known scheme, or else from its meaning or label."""
     sources = channel.get("ChannelSourceSequence")
     source = sources[0] if sources else Dataset()
     code, prefix = str(source.get("CodeValue", "")), _PREFIXES.get(str(source.get("CodingSchemeDesignator", "")))
@@ -150,7 +157,7 @@ def _unit(channel: Dataset) -> str:
 
 
 def _padding_value(group: Dataset) -> int:
-    """The stored value that stands for "no sample" (PS3.3 C.10.9.1.7), which some writers leave as bytes."""
+    """Return the stored value of missing samples (PS3.3 C.10.9.1.7), which some writers leave as bytes."""
     value = group.WaveformPaddingValue
     if isinstance(value, bytes):
         return int.from_bytes(value, "little", signed=str(group.WaveformSampleInterpretation) in ("SB", "SS", "SL"))

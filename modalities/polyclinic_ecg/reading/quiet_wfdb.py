@@ -1,4 +1,4 @@
-"""The parts of wfdb in use, imported without the pandas deprecation warning that wfdb 4.3 raises while loading."""
+"""Import the used parts of wfdb without the pandas deprecation warning that wfdb 4.3 raises on import."""
 
 import warnings
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ __all__ = ["digital_record", "parse_header_content", "rx_record", "rx_signal", "
 
 
 def digital_record(lines: Sequence[str], folder: Path) -> "wfdb.Record":
-    """What ``wfdb.rdrecord`` reads as integers, of a header that is given by its lines.
+    """Read integer samples like ``wfdb.rdrecord``, but from the lines of a header.
 
-    ``rdrecord`` opens ``NAME.hea`` itself, so it can neither read ``NAME.HEA`` nor be given a missing length.
+    ``rdrecord`` opens ``NAME.hea``, so it cannot read ``NAME.HEA`` or accept a length that the header lacks.
 
     Args:
-        lines: of the record and of its signals.
-        folder: of the signal files.
+        lines: record line and signal lines.
+        folder: folder of the signal files.
     """
     record = wfdb.Record()
     fields = {**_header._parse_record_line(lines[0]), **_header._parse_signal_lines(list(lines[1:]))}

@@ -1,4 +1,4 @@
-"""What a WFDB header declares (header(5) of the WFDB manual), checked before any signal file is opened."""
+"""Parse and check a WFDB header (header(5) of the WFDB manual) before any signal file is opened."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,30 +12,31 @@ BYTES_PER_SAMPLE = {
     **{"8": 1.0, "16": 2.0, "24": 3.0, "32": 4.0, "61": 2.0, "80": 1.0, "160": 2.0},
     **{"212": 3 / 2, "310": 4 / 3, "311": 4 / 3},
 }
-"""Of the storage formats in which every sample takes equally much (signal(5))."""
+"""Bytes per sample of the storage formats in which all samples have the same size (signal(5))."""
 
 _COMPRESSED = ("508", "516", "524")
 _NO_FILE = "0"
-_MAX_BYTES = 1_000_000
-_LONGEST_LINE = 1000
-_MAX_LENGTH = 10**12
-_OUTSIDE = ("/", "\\", ":", "..")
+_MAX_HEADER_BYTES = 1_000_000
+_MAX_LINE_LENGTH = 1000
+_MAX_FRAMES = 10**12
+# Parts of a name that would leave the folder of the header.
+_PATH_PARTS = ("/", "\\", ":", "..")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Signal:
-    """One signal line.
+    """A signal line of a header.
 
     Attributes:
         file: plain name of the signal file.
         encoding: storage format, a number of signal(5).
         per_frame: samples in each frame of the record.
-        skew: frames by which its samples lie behind those of a signal without skew.
-        offset: bytes before its first sample; samples in compressed formats.
-        unit: ``mV`` where the header is silent, as header(5) says.
-        checksum: None where the header is silent.
-        name: of the lead, or of any other signal.
-        calibrated: whether the header states a gain; without one, header(5) has 200 units per mV assumed.
+        skew: frames by which the samples are late relative to a signal without skew.
+        offset: bytes before the first sample; in compressed formats, samples.
+        unit: unit of the values; the default of header(5) is ``mV``.
+        checksum: checksum of the samples, or None if the header states none.
+        name: name of the lead or other signal.
+        calibrated: True if the header states a gain; the default of header(5) is 200 units per mV.
     """
 
     file: str
@@ -51,13 +52,13 @@ class Signal:
 
 @dataclass(frozen=True)
 class Declared:
-    """A header's claims.
+    """Parsed header of a record or segment.
 
     Attributes:
-        frames_per_second: a frame holds one sample or more of each signal.
-        frames: in the record.
-        signals: in the order of the header.
-        lines: of the header.
+        frames_per_second: frame rate; a frame holds one or more samples of each signal.
+        frames: number of frames.
+        signals: signals in the order of the header.
+        lines: lines of the header.
     """
 
     frames_per_second: float
@@ -68,14 +69,14 @@ class Declared:
     @property
     def per_frame(self) -> int | None:
         """Samples of a standard lead in each frame; None without a standard lead."""
-        found = {signal.per_frame for signal in self.signals if lead_index(signal.name) is not None}
-        if len(found) > 1:
+        counts = {signal.per_frame for signal in self.signals if lead_index(signal.name) is not None}
+        if len(counts) > 1:
             raise UnreadableSource("leads of different rate; expected one rate for all standard leads")
-        return next(iter(found), None)
+        return next(iter(counts), None)
 
     @property
     def uncalibrated(self) -> int:
-        """How many standard leads have no gain."""
+        """Number of standard leads without a gain."""
         return sum(lead_index(signal.name) is not None and not signal.calibrated for signal in self.signals)
 
     @property
@@ -85,19 +86,23 @@ class Declared:
 
     @property
     def encodings(self) -> str:
-        """Storage formats, joined."""
+        """Storage formats, joined by ``+``."""
         return "+".join(sorted({signal.encoding for signal in self.signals}))
 
     def channels(self, per_frame: int) -> int:
-        """How many channels of ``per_frame`` samples take as much room as all signals."""
+        """Return the number of channels of ``per_frame`` samples that hold as many values as all signals."""
         return -(-sum(signal.per_frame for signal in self.signals) // per_frame)
 
 
 @dataclass(frozen=True)
 class Outline:
-    """What a header of several segments declares: rate and length in frames, and name and length of each segment.
+    """Parsed header of a record with several segments.
 
-    A segment of no name is a gap. ``signals`` is how many the record has.
+    Attributes:
+        frames_per_second: frame rate.
+        frames: number of frames.
+        signals: number of signals.
+        segments: name and number of frames of each segment; the name of a gap is empty.
     """
 
     frames_per_second: float
@@ -107,35 +112,35 @@ class Outline:
 
 
 def beside(header: Path, name: str) -> Path:
-    """The file of a name beside a header; if there is none, the only one whose name differs in case.
+    """Return the file of a name in the folder of a header, or else the only file whose name differs in case.
 
     Raises:
-        UnreadableSource: several files have that name in other cases.
+        UnreadableSource: several files have that name in different cases.
     """
     path = header.with_name(name)
     if path.is_file() or not header.parent.is_dir():
         return path
-    found = [each for each in header.parent.iterdir() if each.name.casefold() == name.casefold()]
-    if len(found) > 1:
+    candidates = [file for file in header.parent.iterdir() if file.name.casefold() == name.casefold()]
+    if len(candidates) > 1:
         raise UnreadableSource("several files whose names differ from that in the WFDB header in case only")
-    return found[0] if found else path
+    return candidates[0] if candidates else path
 
 
 def header_lines(header: Path) -> tuple[list[str], bool]:
-    """The lines of a header that are no comments, and whether the last of them is ended by a line end.
+    """Return the lines of a header without comments, and whether a line end follows the last of them.
 
-    Signal files have their names as they lie beside the header, and a record without a number of samples has the one
-    that its first file holds. wfdb's own grammar is used on text that is not stripped of its micro signs.
+    Names of signal files are replaced by those on disk, and a missing number of samples by that in the first file.
+    wfdb's grammar is applied to text that, unlike in wfdb, retains its micro signs.
 
     Raises:
-        UnreadableSource: empty, too large, or of lines that no header has.
+        UnreadableSource: the header is empty, too large, or has an overlong line.
     """
     text = _text(header)
     lines, _ = parse_header_content(text)
     if not lines:
         raise UnreadableSource("WFDB header without a record line")
-    if max(map(len, lines)) > _LONGEST_LINE:
-        raise UnreadableSource(f"not a WFDB header: a line of more than {_LONGEST_LINE:,} characters")
+    if max(map(len, lines)) > _MAX_LINE_LENGTH:
+        raise UnreadableSource(f"not a WFDB header: a line of more than {_MAX_LINE_LENGTH:,} characters")
     ended = text.splitlines(keepends=True)[-1].strip() != lines[-1] or text.endswith(("\n", "\r"))
     if is_segmented(lines[0]):
         return lines, ended
@@ -145,67 +150,69 @@ def header_lines(header: Path) -> tuple[list[str], bool]:
 
 def _as_on_disk(header: Path, line: str) -> str:
     name, *_ = line.split(maxsplit=1)
-    if any(part in name for part in _OUTSIDE):
+    if any(part in name for part in _PATH_PARTS):
         return line
     return line.replace(name, beside(header, name).name, 1)
 
 
 def _with_length(header: Path, line: str, signals: Sequence[str]) -> str:
-    """The record line with a number of samples, which header(5) has optional, where the first file shows it."""
+    """Add the optional number of samples (header(5)) to a record line, from the size of the first signal file."""
     match = rx_record.match(line)
     if match is None or not match["fs"] or int(match["sig_len"] or 0):
         return line
     try:
-        parsed = [_signal(each) for each in signals]
+        parsed = [_signal(text) for text in signals]
     except UnreadableSource:
         return line
-    first = [each for each in parsed if each.file == parsed[0].file]
+    first = [signal for signal in parsed if signal.file == parsed[0].file]
     size = BYTES_PER_SAMPLE.get(first[0].encoding) if first else None
     if size is None or not header.with_name(first[0].file).is_file():
         return line
-    held = header.with_name(first[0].file).stat().st_size - first[0].offset
-    frames = int(held / (size * sum(each.per_frame for each in first)))
+    content_bytes = header.with_name(first[0].file).stat().st_size - first[0].offset
+    frames = int(content_bytes / (size * sum(signal.per_frame for signal in first)))
     if match["sig_len"]:
         return f"{line[: match.start('sig_len')]}{frames}{line[match.end('sig_len') :]}"
     return f"{line.rstrip()} {frames}"
 
 
 def is_segmented(line: str) -> bool:
-    """Whether a record line is that of several segments."""
+    """Return True for the record line of a record with several segments."""
     match = rx_record.match(line)
     return match is not None and bool(match["n_seg"])
 
 
 def parse_header(lines: Sequence[str], *, ended: bool) -> Declared:
-    """Check the lines of a header of one segment.
+    """Parse the header of a record with one segment.
 
     Args:
-        lines: as ``header_lines`` gives them.
-        ended: whether a line end follows the last.
+        lines: lines from ``header_lines``.
+        ended: True if a line end follows the last line.
 
     Raises:
-        UnreadableSource: not a header, several segments, a signal file outside its folder, or cut in a lead's name.
+        UnreadableSource: the lines are not a header, have several segments, name a signal file outside the folder, or
+            may be cut in the name of a lead.
     """
     if is_segmented(lines[0]):
-        raise UnreadableSource("WFDB segment that has segments itself; expected samples")
+        raise UnreadableSource("WFDB segment that consists of segments; expected samples")
     rate, frames, count = _record_line(lines[0])
     if count != len(lines) - 1:
         raise UnreadableSource(f"WFDB header declares {count} signals and lists {len(lines) - 1}")
     signals = tuple(_signal(line) for line in lines[1:])
-    if signals and not ended and _may_go_on(signals[-1].name):
+    if signals and not ended and _may_be_cut(signals[-1].name):
         raise UnreadableSource("WFDB header ends in the middle of a line: it was cut; if it was not, add a line end")
     for signal in signals:
-        other = next(each for each in signals if each.file == signal.file)
-        if (signal.encoding, signal.offset) != (other.encoding, other.offset):
+        first = next(other for other in signals if other.file == signal.file)
+        if (signal.encoding, signal.offset) != (first.encoding, first.offset):
             raise UnreadableSource("signals of one file in different storage formats; expected one format per file")
     return Declared(rate, frames, signals, tuple(lines))
 
 
 def parse_outline(lines: Sequence[str]) -> Outline:
-    """Check the lines of a header of several segments.
+    """Parse the header of a record with several segments.
 
     Raises:
-        UnreadableSource: not such a header, a segment outside its folder, or lengths that do not add up.
+        UnreadableSource: the lines are not such a header, name a segment outside the folder, or state lengths that do
+            not add up.
     """
     rate, frames, signals = _record_line(lines[0])
     match = rx_record.match(lines[0])
@@ -223,11 +230,11 @@ def parse_outline(lines: Sequence[str]) -> Outline:
 def _text(header: Path) -> str:
     try:
         with header.open("rb") as stream:
-            content = stream.read(_MAX_BYTES + 1)
+            content = stream.read(_MAX_HEADER_BYTES + 1)
     except OSError as error:
         raise UnreadableSource(f"WFDB header cannot be opened ({type(error).__name__})") from None
-    if not 0 < len(content) <= _MAX_BYTES:
-        raise UnreadableSource(f"WFDB header is empty or larger than {_MAX_BYTES:,} bytes")
+    if not 0 < len(content) <= _MAX_HEADER_BYTES:
+        raise UnreadableSource(f"WFDB header is empty or larger than {_MAX_HEADER_BYTES:,} bytes")
     try:
         return content.decode()
     except UnicodeDecodeError:
@@ -235,20 +242,20 @@ def _text(header: Path) -> str:
 
 
 def _record_line(line: str) -> tuple[float, int, int]:
-    """Frames per second, number of frames, and number of signals."""
+    """Return frames per second, number of frames, and number of signals."""
     match = rx_record.match(line)
     if match is None:
         raise UnreadableSource("not a WFDB header: the record line cannot be parsed")
     if not match["sig_len"]:
         raise UnreadableSource("WFDB header without a number of samples; add it to the record line")
     try:
-        return float(match["fs"]), min(int(match["sig_len"]), _MAX_LENGTH), int(match["n_sig"])
+        return float(match["fs"]), min(int(match["sig_len"]), _MAX_FRAMES), int(match["n_sig"])
     except ValueError:
         raise UnreadableSource("WFDB header without a sampling rate; add it to the record line") from None
 
 
 def _signal(line: str) -> Signal:
-    if any(part in line.split()[0] for part in _OUTSIDE):
+    if any(part in line.split()[0] for part in _PATH_PARTS):
         raise UnreadableSource("signal file outside the header's folder; expected a plain file name in the header")
     match = rx_signal.match(line)
     if match is None or not match["file_name"].strip("."):
@@ -269,16 +276,16 @@ def _signal(line: str) -> Signal:
 
 
 def _segment(line: str) -> tuple[str, int]:
-    """Name, empty for a gap, and length in frames."""
+    """Return the name of a segment, empty for a gap, and its length in frames."""
     name, *rest = line.split()
-    if any(part in name for part in _OUTSIDE):
+    if any(part in name for part in _PATH_PARTS):
         raise UnreadableSource("segment outside the header's folder; expected a plain name in the header")
     if len(rest) != 1 or not rest[0].isascii() or not rest[0].isdigit():
         raise UnreadableSource("not a WFDB header: a segment line cannot be parsed")
-    return "" if name == "~" else name, min(int(rest[0]), _MAX_LENGTH)
+    return "" if name == "~" else name, min(int(rest[0]), _MAX_FRAMES)
 
 
-def _may_go_on(name: str) -> bool:
-    """Whether the name at the end of a header can be the beginning of a lead's."""
+def _may_be_cut(name: str) -> bool:
+    """Return True if the name at the end of a header can be the beginning of the name of a lead."""
     index = lead_index(name)
     return index is None or any(lead != LEADS[index] and lead.startswith(LEADS[index]) for lead in LEADS)

@@ -1,4 +1,4 @@
-"""From a WFDB record (header and signal files) to leads."""
+"""Read a WFDB record (header and signal files) as standard leads."""
 
 from pathlib import Path
 
@@ -10,23 +10,23 @@ from polyclinic_ecg.recording import Electrocardiogram, assemble, check_dimensio
 
 
 def header_of(path: Path) -> Path | None:
-    """The header that goes with ``record.hea``, ``record.dat`` or the bare ``record``, in small letters or capitals."""
+    """Return the header of ``record.hea``, ``record.dat`` or ``record``, in lower or upper case; None if missing."""
     if path.suffix.lower() == ".hea":
         return path if path.is_file() else None
-    beside_it = path.with_suffix(".hea") if path.suffix.lower() == ".dat" else path.with_name(f"{path.name}.hea")
-    names = (beside_it.name, f"{beside_it.stem}.HEA", beside_it.name.upper(), beside_it.name.lower())
-    return next((each for name in names if (each := path.with_name(name)).is_file()), None)
+    header = path.with_suffix(".hea") if path.suffix.lower() == ".dat" else path.with_name(f"{path.name}.hea")
+    names = (header.name, f"{header.stem}.HEA", header.name.upper(), header.name.lower())
+    return next((file for name in names if (file := path.with_name(name)).is_file()), None)
 
 
 def read_wfdb(header: Path) -> Electrocardiogram:
-    """Decode a record of one or several segments and verify its lengths and checksums.
+    """Decode a record of one or more segments, and verify its lengths and checksums.
 
     Args:
-        header: the ``.hea`` file; signal files, and headers of segments, lie beside it.
+        header: ``.hea`` file, in the folder of the signal files and the headers of segments.
 
     Raises:
-        UnreadableSource: a header that is broken, absurd or points elsewhere, truncated or altered samples, or
-            leads that cannot be used.
+        UnreadableSource: the header is invalid or refers to other folders, samples are truncated or altered, or leads
+            cannot be used.
     """
     lines, ended = header_lines(header)
     if is_segmented(lines[0]):
@@ -48,9 +48,9 @@ def read_wfdb(header: Path) -> Electrocardiogram:
 
 
 def record_files(header: Path) -> tuple[Path, ...]:
-    """Every file of a record that is there: headers first, then signal files, those with standard leads last.
+    """Return the existing files of a record: headers, then signal files, those with standard leads last.
 
-    Of a header that cannot be read, what it can be known to name.
+    For an unreadable header, these are the files that can still be determined.
     """
     headers, signals = [header], list(_signal_files(header))
     for name in _segment_names(header):
@@ -58,8 +58,8 @@ def record_files(header: Path) -> tuple[Path, ...]:
         if segment.is_file():
             headers.append(segment)
             signals.extend(_signal_files(segment))
-    kept = dict.fromkeys(path for _, path in sorted(signals, key=lambda each: each[0]))
-    return (*dict.fromkeys(headers), *kept)
+    ordered = dict.fromkeys(path for _, path in sorted(signals, key=lambda signal: signal[0]))
+    return (*dict.fromkeys(headers), *ordered)
 
 
 def _segment_names(header: Path) -> list[str]:
@@ -71,13 +71,13 @@ def _segment_names(header: Path) -> list[str]:
 
 
 def _signal_files(header: Path) -> list[tuple[bool, Path]]:
-    """Signal files that exist, and whether a standard lead is in them."""
+    """Return the existing signal files, each with True if it has a standard lead."""
     declared = _declared(header)
-    found: dict[Path, bool] = {}
+    has_leads: dict[Path, bool] = {}
     for signal in declared.signals if declared else ():
         path = header.with_name(signal.file)
-        found[path] = found.get(path, False) or lead_index(signal.name) is not None
-    return [(leads, path) for path, leads in found.items() if path.is_file()]
+        has_leads[path] = has_leads.get(path, False) or lead_index(signal.name) is not None
+    return [(leads, path) for path, leads in has_leads.items() if path.is_file()]
 
 
 def _declared(header: Path) -> Declared | None:

@@ -1,4 +1,4 @@
-"""The samples of one WFDB segment, with lengths and checksums verified."""
+"""Read the samples of one WFDB segment, and verify lengths and checksums."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,22 +11,22 @@ from polyclinic_ecg.reading.quiet_wfdb import digital_record
 from polyclinic_ecg.reading.wfdb_header import BYTES_PER_SAMPLE, Declared, Signal
 from polyclinic_ecg.recording import Channel
 
-_BLOCK = 4
-"""Bytes: the formats that pack several samples together end on a block of at most this size."""
+_MAX_BLOCK_BYTES = 4
+"""Largest block of the formats that pack several samples together, at whose end a file may be padded."""
 
 
 def read_samples(header: Path, declared: Declared) -> tuple[list[Channel], str]:
-    """Read every signal of a record of one segment in its own unit.
+    """Read every signal of a segment in the unit of its header.
 
     Args:
-        header: the ``.hea`` file; signal files lie beside it.
-        declared: what it says, its size checked.
+        header: ``.hea`` file, in the folder of the signal files.
+        declared: parsed header, whose dimensions were checked.
 
     Returns:
-        One channel per signal, NaN where it has no sample, and whether checksums were ``verified`` or ``absent``.
+        One channel per signal, NaN where it has no sample, and ``verified`` or ``absent`` for the checksums.
 
     Raises:
-        UnreadableSource: a signal file that is missing, shorter or longer than declared, or altered.
+        UnreadableSource: a signal file is missing, shorter or longer than declared, or altered.
     """
     try:
         _refuse_longer(header, declared)
@@ -45,9 +45,9 @@ def read_samples(header: Path, declared: Declared) -> tuple[list[Channel], str]:
 
 
 def _read(header: Path, declared: Declared) -> tuple[list[np.ndarray], list[int]]:
-    """Values in the signals' own units, not yet aligned, and the sums of the stored integers."""
+    """Return values in the units of the header, before alignment, and the sums of the stored integers."""
     record = digital_record(declared.lines, header.absolute().parent)
-    # wfdb 4.3 cannot return the big-endian integers of format 61; they are worked out from the values instead.
+    # wfdb 4.3 cannot return the big-endian integers of format 61, so that they are computed from the values.
     if any(signal.encoding == "61" for signal in declared.signals):
         record.dac(expanded=True, inplace=True)
         values, record.e_d_signal = record.e_p_signal, record.adc(expanded=True)
@@ -57,22 +57,22 @@ def _read(header: Path, declared: Declared) -> tuple[list[np.ndarray], list[int]
 
 
 def _refuse_longer(header: Path, declared: Declared) -> None:
-    """Without a checksum, a number of samples that lost a digit would pass: the file holds more than it declares."""
+    """Refuse a longer file than declared; without a checksum, a sample count that lost a digit would pass."""
     for name in {signal.file for signal in declared.signals if signal.checksum is None}:
         signals = [signal for signal in declared.signals if signal.file == name]
         size = BYTES_PER_SAMPLE.get(signals[0].encoding)
         if size is None:
             continue
         frame = sum(signal.per_frame for signal in signals) * size
-        expected, held = signals[0].offset + frame * declared.frames, header.with_name(name).stat().st_size
-        if held - expected >= max(frame, _BLOCK):
+        expected, actual = signals[0].offset + frame * declared.frames, header.with_name(name).stat().st_size
+        if actual - expected >= max(frame, _MAX_BLOCK_BYTES):
             raise UnreadableSource(
-                f"signal file of {held} bytes; its header declares {round(expected)} and no checksum"
+                f"signal file of {actual} bytes; its header declares {round(expected)} and no checksum"
             )
 
 
 def _aligned(samples: Float[np.ndarray, " N"], signal: Signal) -> Float[np.ndarray, " N"]:
-    """Samples of a skewed signal, moved to the time of the others; what lies behind the last was not recorded."""
+    """Shift the samples of a skewed signal to the time of the others, with NaN at the end."""
     late = min(signal.skew * signal.per_frame, len(samples))
     if not late:
         return samples
@@ -81,6 +81,7 @@ def _aligned(samples: Float[np.ndarray, " N"], signal: Signal) -> Float[np.ndarr
 
 def _verify(stated: Sequence[int | None], sums: Sequence[int]) -> str:
     """Compare the 16-bit sums of the samples with those that the header states."""
-    if any(want is not None and want % 65536 != got % 65536 for want, got in zip(stated, sums, strict=True)):
+    pairs = zip(stated, sums, strict=True)
+    if any(expected is not None and expected % 65536 != actual % 65536 for expected, actual in pairs):
         raise UnreadableSource("samples do not match the checksum in the WFDB header; the file was altered")
     return "absent" if None in stated else "verified"

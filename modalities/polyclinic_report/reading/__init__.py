@@ -1,1 +1,1 @@
-"""Readers of documents: their encoding, markup and sections."""
+"""Readers of report files: encoding, markup and sections."""

@@ -1,4 +1,4 @@
-"""From a stored report to its text, whatever it came from."""
+"""Read the text of a report from a file, a cell or inline text."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,22 +10,33 @@ from polyclinic_report.reading.encodings import decode
 from polyclinic_report.reading.markup import plain_text, refuse_other_document
 
 MAX_BYTES = 1_000_000
-"""Longer files are refused as no report; the longest real ones have some ten thousand characters."""
+"""Longer files are refused; the longest real reports have some ten thousand characters."""
 
-_CONTROL_SHARE = 0.01
-_WHITE = "\t\n\v\f\r"
+_MAX_CONTROL_SHARE = 0.01
+_WHITE_SPACE = "\t\n\v\f\r"
 
 
 @dataclass(frozen=True)
 class Document:
-    """The chosen text of one report, with the facts of how it was obtained."""
+    """Text of one report.
+
+    Attributes:
+        text: text of the chosen section.
+        facts: encoding, format, section and length, for ``describe``.
+    """
 
     text: str
     facts: Mapping[str, float | str]
 
 
 class Decoded(NamedTuple):
-    """Text with line feeds as its only line ends, the name of its encoding or ``inline``, and its format."""
+    """Decoded source.
+
+    Attributes:
+        text: text with line feeds as its only line ends.
+        encoding: name of the encoding, or ``inline``.
+        format: markup from which the text was extracted, or ``plain``.
+    """
 
     text: str
     encoding: str
@@ -33,14 +44,15 @@ class Decoded(NamedTuple):
 
 
 def read_source(source: Source, encoding: str | None = None) -> Decoded:
-    """Decode a text file, inline text or the one cell of a mapping, and take it out of its markup.
+    """Decode a text file, inline text or a single cell, and extract the text from its markup.
 
     Args:
-        source: of the report.
-        encoding: of files that are not UTF-8; None to detect it.
+        source: source of the report.
+        encoding: encoding of files that are not UTF-8; None to detect it.
 
     Raises:
-        UnreadableSource: no file, too long, binary, of no certain encoding, or more than one column.
+        UnreadableSource: the file is missing, too long, binary or of ambiguous encoding, or there is more than one
+            column.
     """
     if isinstance(source, Path):
         stored = _load(source)
@@ -75,6 +87,6 @@ def _load(path: Path) -> bytes:
 def _refuse_binary(text: str) -> None:
     if "\0" in text:
         raise UnreadableSource("text with NUL bytes; expected plain text, UTF-16 with its byte order mark")
-    control = sum(character < " " and character not in _WHITE for character in text)
-    if control > _CONTROL_SHARE * len(text):
+    control = sum(character < " " and character not in _WHITE_SPACE for character in text)
+    if control > _MAX_CONTROL_SHARE * len(text):
         raise UnreadableSource(f"{control} control characters in {len(text)}; expected plain text, not a binary file")

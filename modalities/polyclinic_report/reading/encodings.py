@@ -1,4 +1,4 @@
-"""Which character encoding a report has: stated, detected without a doubt, or asked for."""
+"""Decode report files: by a stated encoding, or by one that is detected with certainty."""
 
 import codecs
 import re
@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from charset_normalizer import from_bytes
 
 from polyclinic.modality import UnreadableSource
-from polyclinic_report.readings import Reading, reading_of
+from polyclinic_report.reading.candidates import Candidate, judge
 
 EncodingName = Literal[
     "cp1250",
@@ -38,11 +38,11 @@ EncodingName = Literal[
     "euc-jp",
     "iso2022-jp",
 ]
-"""Python's names; each of Windows and of East Asia includes the older standard below it (ISO 8859-1 is in cp1252)."""
+"""Python names; those of Windows and East Asia include the older standards (ISO 8859-1 is in cp1252)."""
 
 ENCODINGS: tuple[str, ...] = get_args(EncodingName)
 
-_MARKS = (
+_BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -54,32 +54,32 @@ _DECLARED = re.compile(
     rb"""<\?xml[^>]{0,200}\bencoding\s*=\s*["']([\w.:-]{1,40})|<meta[^>]{0,200}\bcharset\s*=\s*["']?([\w.:-]{1,40})""",
     re.IGNORECASE,
 )
-_HEAD = 4000
-_DETECTED_FROM = 20_000
-"""Bytes that the detector is given; the whole text is then decoded strictly."""
+_DECLARATION_BYTES = 4000
+_DETECTOR_BYTES = 20_000
+"""Bytes that the detector examines; the complete text is then decoded strictly."""
 
 _PREFERENCE = ("cp1252", *(name for name in ENCODINGS if name not in ("cp1252", "iso2022-jp")))
-_ASKED_FOR = frozenset({"cp437", "cp850", "cp852", "mac-roman"})
-"""Never detected: code pages of DOS and Macintosh have accents where other pages of theirs have other accents."""
+_NEVER_DETECTED = frozenset({"cp437", "cp850", "cp852", "mac-roman"})
+"""Encodings used only if set: code pages of DOS and Macintosh differ in accents alone."""
 
-_DECISIVE = 3
-"""Times as many known words as any other reading must have."""
+_DECISIVE_RATIO = 3
+"""Ratio of common words by which the best candidate must exceed the next."""
 
 
 def decode(stored: bytes, encoding: str | None) -> tuple[str, str]:
-    """Decode by the byte order mark, as UTF-8, as the document declares, as ``encoding`` says, or as detected.
+    """Decode by the byte order mark, as UTF-8, as declared in the document, as ``encoding``, or as detected.
 
     Args:
-        stored: a whole file.
-        encoding: of files that are not UTF-8; None to detect it.
+        stored: content of a file.
+        encoding: encoding of files that are not UTF-8; None to detect it.
 
     Returns:
         The text and the name of its encoding.
 
     Raises:
-        UnreadableSource: bytes that the encoding does not have, or more than one encoding may be meant.
+        UnreadableSource: the bytes are not valid in the encoding, or the encoding is ambiguous.
     """
-    for mark, name in _MARKS:
+    for mark, name in _BYTE_ORDER_MARKS:
         if stored.startswith(mark):
             return _strictly(stored.removeprefix(mark) if name == "utf-8" else stored, name), name
     shifted = _ESCAPES.search(stored) is not None
@@ -98,15 +98,15 @@ def decode(stored: bytes, encoding: str | None) -> tuple[str, str]:
 
 
 def _declared(stored: bytes) -> str:
-    """The encoding that XML or HTML states of itself; empty where none of a known name is stated."""
-    match = _DECLARED.search(stored[:_HEAD])
+    """Return the encoding that XML or HTML declares; empty if none or an unknown one is declared."""
+    match = _DECLARED.search(stored[:_DECLARATION_BYTES])
     if match is None:
         return ""
     name = (match[1] or match[2]).decode("ascii").lower()
     aliases = {"iso-8859-1": "cp1252", "latin1": "cp1252", "gb2312": "gb18030", "gbk": "gb18030", "euc-kr": "cp949"}
-    known = {codecs.lookup(each).name: each for each in ENCODINGS}
+    supported = {codecs.lookup(encoding).name: encoding for encoding in ENCODINGS}
     try:
-        return aliases.get(name) or known.get(codecs.lookup(name).name, "")
+        return aliases.get(name) or supported.get(codecs.lookup(name).name, "")
     except LookupError:
         return ""
 
@@ -119,41 +119,42 @@ def _strictly(stored: bytes, encoding: str) -> str:
 
 
 def _detected(stored: bytes) -> tuple[str, str]:
-    """The one encoding in which the bytes are words of a known language, if the detector does not object.
+    """Decode by the only encoding in which the bytes are words of a language, if the detector accepts it.
 
-    Code pages share most of their letters. Of two that give different words, one must have at least three times as
-    many common words of its language as the other.
+    Code pages share most letters. Of two plausible candidates, one must have at least three times as many common words
+    of its language as the other.
     """
-    found = sorted(_readings(stored), key=lambda each: each.words, reverse=True)
-    if found and _is_certain(found) and _accepted_by_detector(stored, found[0]):
-        return found[0].text, found[0].encoding
-    looks = f", perhaps {' or '.join(each.encoding for each in found[:3])}" if found else ""
-    known = ", ".join(ENCODINGS)
-    raise UnreadableSource(f"text in another encoding than UTF-8{looks}; set `encoding` to that of the files: {known}")
+    candidates = sorted(_candidates(stored), key=lambda candidate: candidate.words, reverse=True)
+    if candidates and _is_certain(candidates) and _accepted_by_detector(stored, candidates[0]):
+        return candidates[0].text, candidates[0].encoding
+    names = " or ".join(candidate.encoding for candidate in candidates[:3])
+    guess = f", perhaps {names}" if names else ""
+    supported = ", ".join(ENCODINGS)
+    raise UnreadableSource(f"text is not UTF-8{guess}; set `encoding` to that of the files: {supported}")
 
 
-def _is_certain(found: list[Reading]) -> bool:
-    first, others = found[0], found[1:]
-    if first.encoding in _ASKED_FOR or not first.sufficient:
+def _is_certain(candidates: list[Candidate]) -> bool:
+    first, others = candidates[0], candidates[1:]
+    if first.encoding in _NEVER_DETECTED or not first.sufficient:
         return False
-    return not others or 0 < first.words >= _DECISIVE * others[0].words
+    return not others or 0 < first.words >= _DECISIVE_RATIO * others[0].words
 
 
-def _readings(stored: bytes) -> Iterator[Reading]:
+def _candidates(stored: bytes) -> Iterator[Candidate]:
     seen = set[str]()
     for encoding in _PREFERENCE:
         try:
             text = stored.decode(encoding)
         except UnicodeDecodeError:
             continue
-        if text not in seen and (reading := reading_of(text, encoding)):
-            yield reading
+        if text not in seen and (candidate := judge(text, encoding)):
+            yield candidate
         seen.add(text)
 
 
-def _accepted_by_detector(stored: bytes, reading: Reading) -> bool:
-    """Whether ``charset_normalizer`` thinks the reading possible; of a long text it is given the beginning."""
-    end = stored.rfind(b"\n", 0, _DETECTED_FROM) if len(stored) > _DETECTED_FROM else len(stored)
-    part = stored[: end if end > 0 else _DETECTED_FROM]
+def _accepted_by_detector(stored: bytes, candidate: Candidate) -> bool:
+    """Return whether ``charset_normalizer`` accepts a candidate; it examines the beginning of a long text."""
+    end = stored.rfind(b"\n", 0, _DETECTOR_BYTES) if len(stored) > _DETECTOR_BYTES else len(stored)
+    part = stored[: end if end > 0 else _DETECTOR_BYTES]
     matches = from_bytes(part, cp_isolation=[codecs.lookup(name).name for name in _PREFERENCE])
-    return any(reading.text.startswith(str(match)) for match in matches)
+    return any(candidate.text.startswith(str(match)) for match in matches)

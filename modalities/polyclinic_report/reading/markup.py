@@ -1,4 +1,4 @@
-"""The words of a report that is stored as RTF, HTML, CDA or HL7 v2; other documents are refused by name."""
+"""Extract text from RTF, HTML, CDA and HL7 v2; refuse other document formats by name."""
 
 import html
 import re
@@ -10,7 +10,7 @@ from striprtf.striprtf import rtf_to_text
 from polyclinic.modality import UnreadableSource
 
 _EXPORT = "export the report as plain text"
-_BINARY = (
+_SIGNATURES = (
     (b"%PDF-", "PDF"),
     (b"\x1f\x8b", "gzip"),
     (b"PK\x03\x04", "zip (DOCX and ODT are zip files)"),
@@ -27,19 +27,19 @@ _BINARY = (
     (b"II*\0", "TIFF"),
     (b"MM\0*", "TIFF"),
 )
-_HEAD = 1024
+_HEAD_SIZE = 1024
 _HTML_START = re.compile(r"<!doctype\s+html|<(?:html|head|body|meta)\b", re.IGNORECASE)
-_TAGS = "p|div|span|b|i|u|strong|em|font|table|tr|td|th|tbody|thead|ul|ol|li|h[1-6]|pre|center|small|sub|sup"
-_HTML_PART = re.compile(rf"<br\s*/?>|<({_TAGS})(?:\s[^<>]{{0,500}})?>[^<>]{{0,5000}}</\1\s*>", re.IGNORECASE)
-_BLOCKS = frozenset({"br", "p", "div", "table", "tr", "ul", "ol", "li", "pre", "hr", "center"}) | frozenset(
+_INLINE_TAGS = "p|div|span|b|i|u|strong|em|font|table|tr|td|th|tbody|thead|ul|ol|li|h[1-6]|pre|center|small|sub|sup"
+_HTML_PART = re.compile(rf"<br\s*/?>|<({_INLINE_TAGS})(?:\s[^<>]{{0,500}})?>[^<>]{{0,5000}}</\1\s*>", re.IGNORECASE)
+_BLOCK_TAGS = frozenset({"br", "p", "div", "table", "tr", "ul", "ol", "li", "pre", "hr", "center"}) | frozenset(
     {"h1", "h2", "h3", "h4", "h5", "h6", "paragraph", "list", "item", "caption"}
 )
-_CELLS = frozenset({"td", "th"})
-_UNSHOWN = frozenset({"script", "style", "title", "head", "template"})
+_CELL_TAGS = frozenset({"td", "th"})
+_HIDDEN_TAGS = frozenset({"script", "style", "title", "head", "template"})
 _TOKEN = re.compile(r"""<!--|<(/?)([a-z][a-z0-9]*)\b(?:[^<>"']|"[^"<]*"|'[^'<]*')*>|<[!?][^<>]*>""", re.IGNORECASE)
-_LONGEST_COMMENT = 100_000
+_MAX_COMMENT_LENGTH = 100_000
 _CDA = "{urn:hl7-org:v3}"
-_DEEPEST = 100
+_MAX_DEPTH = 100
 _JSON = re.compile(r'\{\s*"|\[\s*\{\s*"')
 _MAIL = re.compile(r"^(?:MIME-Version|Content-Transfer-Encoding|Content-Type):", re.IGNORECASE | re.MULTILINE)
 _HL7_TEXT = frozenset({"TX", "FT", "ST"})
@@ -48,13 +48,13 @@ _HL7_CODE = re.compile(r"\\([^\\]{0,40})\\")
 
 
 def refuse_other_document(stored: bytes) -> None:
-    """Name a document, archive or picture by its first bytes.
+    """Refuse documents, archives and images that are not text, by their first bytes.
 
     Raises:
-        UnreadableSource: it is one.
+        UnreadableSource: the file is one of them.
     """
-    head = stored[:_HEAD].removeprefix(b"\xef\xbb\xbf").lstrip()
-    for signature, name in _BINARY:
+    head = stored[:_HEAD_SIZE].removeprefix(b"\xef\xbb\xbf").lstrip()
+    for signature, name in _SIGNATURES:
         if stored.startswith(signature) or head.startswith(signature):
             raise UnreadableSource(f"got a {name} file, expected a text file; {_EXPORT}")
     if stored[128:132] == b"DICM":
@@ -62,13 +62,13 @@ def refuse_other_document(stored: bytes) -> None:
 
 
 def plain_text(text: str) -> tuple[str, str]:
-    """Take the words out of markup; text without markup, with or without ``<``, is returned as it is.
+    """Extract text from markup; plain text, with or without ``<``, is returned unchanged.
 
     Returns:
         The text, and ``plain``, ``rtf``, ``html``, ``cda`` or ``hl7``.
 
     Raises:
-        UnreadableSource: markup that is broken or that holds no report, or a format that is not converted.
+        UnreadableSource: the markup is broken or holds no report, or the format is not supported.
     """
     start = text.lstrip("\ufeff\v \t\r\n")
     if start.startswith("{\\rtf"):
@@ -83,13 +83,13 @@ def plain_text(text: str) -> tuple[str, str]:
         return _of_html(text), "html"
     if _JSON.match(start) and '":' in start:
         raise UnreadableSource(f"got JSON, expected text; {_EXPORT}")
-    if _MAIL.search(text[:_HEAD]):
+    if _MAIL.search(text[:_HEAD_SIZE]):
         raise UnreadableSource(f"got an e-mail with MIME headers, expected text; {_EXPORT}")
     return text, "plain"
 
 
 def _of_rtf(text: str) -> str:
-    """The document's body: ``striprtf`` leaves out its authors, fonts, pictures, headers and footers."""
+    """Return the body of a document; ``striprtf`` leaves out authors, fonts, pictures, headers and footers."""
     if not text.rstrip("\0 \t\r\n").endswith("}"):
         raise UnreadableSource("RTF that is cut short: its last group is not closed")
     try:
@@ -99,40 +99,40 @@ def _of_rtf(text: str) -> str:
 
 
 def _of_html(text: str) -> str:
-    """What a browser shows, with a line end for each block; comments, scripts, styles and titles are left out.
+    """Return the text that a browser shows, with line ends for blocks, without comments, scripts, styles and titles.
 
-    A tokenizer of one pass, as ``html.parser`` takes quadratic time for comments and tags that are not closed.
+    Tokenised in one pass, because ``html.parser`` takes quadratic time for comments and tags that are not closed.
     """
-    whole = _HTML_START.match(text.lstrip("\ufeff \t\r\n")) is not None
+    is_document = _HTML_START.match(text.lstrip("\ufeff \t\r\n")) is not None
     parts: list[str] = []
     place, unshown = 0, ""
     while match := _TOKEN.search(text, place):
         if not unshown:
-            parts.append(_shown_text(text[place : match.start()], collapse=whole))
+            parts.append(_shown_text(text[place : match.start()], collapse=is_document))
         place = match.end()
         closing, name = match[1], (match[2] or "").lower()
         if match[0] == "<!--":
-            place = (text.find("-->", place) + 3) if "-->" in text[place : place + _LONGEST_COMMENT] else len(text)
+            place = (text.find("-->", place) + 3) if "-->" in text[place : place + _MAX_COMMENT_LENGTH] else len(text)
         elif unshown:
             unshown = "" if (closing and name == unshown) or (unshown == "head" and name == "body") else unshown
-        elif name in _UNSHOWN and not closing:
+        elif name in _HIDDEN_TAGS and not closing:
             unshown = name
         else:
-            parts.append("\n" if name in _BLOCKS else " " if name in _CELLS else "")
+            parts.append("\n" if name in _BLOCK_TAGS else " " if name in _CELL_TAGS else "")
     if not unshown:
-        parts.append(_shown_text(text[place:], collapse=whole))
+        parts.append(_shown_text(text[place:], collapse=is_document))
     return _tidy("".join(parts))
 
 
 def _shown_text(text: str, *, collapse: bool) -> str:
-    """Text between tags; the lines of plain text that has single tags in it are kept."""
+    """Return the text between tags; plain text with single tags keeps its lines."""
     return html.unescape(re.sub(r"\s+", " ", text) if collapse else text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def _of_xml(text: str) -> tuple[str, str]:
     if re.search(r"<!(?:DOCTYPE(?!\s+html\b)|ENTITY)", text, re.IGNORECASE):
         raise UnreadableSource(f"XML with a document type or entities; {_EXPORT}")
-    if re.search(r"<html\b", text[:_HEAD], re.IGNORECASE):
+    if re.search(r"<html\b", text[:_HEAD_SIZE], re.IGNORECASE):
         return _of_html(re.sub(r"^<\?xml[^>]*\?>\s*", "", text)), "html"
     try:
         root = ElementTree.fromstring(re.sub(r"^<\?xml[^>]*\?>", "", text))
@@ -153,22 +153,22 @@ def _is_narrative(part: ElementTree.Element) -> bool:
 
 
 def _shown(element: ElementTree.Element, depth: int) -> Iterator[str]:
-    """The text of an element in its order, with a line end for each block, and a colon behind a title."""
-    if depth > _DEEPEST:
-        raise UnreadableSource(f"XML nested more than {_DEEPEST} deep; {_EXPORT}")
+    """Yield the text of an element in order, with a line end for each block and a colon after a title."""
+    if depth > _MAX_DEPTH:
+        raise UnreadableSource(f"XML nested more than {_MAX_DEPTH} deep; {_EXPORT}")
     name = element.tag.removeprefix(_CDA) if isinstance(element.tag, str) else ""
-    yield "\n" if name in _BLOCKS else " " if name in _CELLS else ""
+    yield "\n" if name in _BLOCK_TAGS else " " if name in _CELL_TAGS else ""
     yield re.sub(r"\s+", " ", element.text or "")
     for child in element:
         yield from _shown(child, depth + 1)
         yield re.sub(r"\s+", " ", child.tail or "")
     if name == "title" and not (element.text or "").rstrip().endswith(":"):
         yield ":"
-    yield "\n" if name in (*_BLOCKS, "title") else ""
+    yield "\n" if name in (*_BLOCK_TAGS, "title") else ""
 
 
 def _of_hl7(text: str) -> str:
-    """The text of all OBX segments of one ORU message (HL7 v2, chapter 7); numbers and codes are left out."""
+    """Return the text of all OBX segments of an ORU message (HL7 v2, chapter 7), without numbers and codes."""
     segments = [line for line in re.split(r"[\r\n\x1c]+", text) if line.strip("\v ")]
     if sum(line.lstrip("\v").startswith("MSH") for line in segments) != 1:
         raise UnreadableSource("several HL7 v2 messages in one file, expected the report of one study")
@@ -195,10 +195,10 @@ def _of_hl7(text: str) -> str:
 
 
 def _unescaped(value: str, escape: str, signs: dict[str, str]) -> str:
-    """Escape sequences (HL7 v2, section 2.7): delimiters and line ends; highlighting is dropped.
+    """Replace escape sequences (HL7 v2, section 2.7) by delimiters and line ends; drop highlighting.
 
     Raises:
-        UnreadableSource: characters given by their code, of which a character set is not known.
+        UnreadableSource: characters are given by code, in an unknown character set.
     """
     if escape != "\\":
         value = value.replace(escape, "\\")

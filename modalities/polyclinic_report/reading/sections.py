@@ -1,4 +1,4 @@
-"""The parts of a report: sections by their headings, and sentences."""
+"""Split reports into sections, by their headings, and into sentences."""
 
 import re
 from collections.abc import Mapping
@@ -19,23 +19,23 @@ _KINDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 _KIND_OF = MappingProxyType({name: kind for kind, names in _KINDS.items() for name in names})
 _NAMES = "|".join(sorted(map(re.escape, _KIND_OF), key=len, reverse=True))
-# A heading opens a line or follows a full stop; in capitals it may stand anywhere, for reports stored in one line.
+# A heading starts a line or follows a full stop; in capitals it may be anywhere, for reports stored in one line.
 _HEADING = re.compile(
     rf"(?:^|(?<=[.!?])\s)[^\S\n]*(?i:({_NAMES}))\s*:|\b({_NAMES.upper()})\s*:|^[ \t]*(?i:({_NAMES}))[ \t]*$",
     re.MULTILINE,
 )
 _ABBREVIATION = re.compile(r"(?:^|\s)(?:[A-Za-z]|\d{1,2}|dr|mr|mrs|ms|vs|approx|e\.g|i\.e)\.$", re.IGNORECASE)
-_LONGEST_ABBREVIATION = len(" approx.") + 1
+_MAX_ABBREVIATION_LENGTH = len(" approx.") + 1
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 _PARAGRAPH = re.compile(r"\n\s*\n|\n(?=\s*(?:[-*•]|\d{1,2}[.)])\s)")
 
 
 def choose_section(text: str, wanted: str) -> str | None:
-    """The bodies of all sections of one kind, or None where no heading of that kind is found.
+    """Return the bodies of all sections of one kind, or None if there is no such heading.
 
     Args:
-        text: a whole report.
-        wanted: ``"findings"`` or ``"impression"``.
+        text: complete report.
+        wanted: kind of section, ``"findings"`` or ``"impression"``.
     """
     headings = list(_HEADING.finditer(text))
     ends = [*(heading.start() for heading in headings), len(text)][1:]
@@ -48,13 +48,13 @@ def choose_section(text: str, wanted: str) -> str | None:
 
 
 def split_sentences(text: str) -> list[str]:
-    """Sentences in their order, white space collapsed; a heading stays with the sentence that follows it."""
+    """Split a text into sentences and collapse white space; a heading stays with the following sentence."""
     sentences: list[str] = []
     for paragraph in _paragraphs(text):
         pending: list[str] = []
         for piece in _SENTENCE_END.split(paragraph):
             pending.append(piece)
-            if not _ABBREVIATION.search(piece[-_LONGEST_ABBREVIATION:]):
+            if not _ABBREVIATION.search(piece[-_MAX_ABBREVIATION_LENGTH:]):
                 sentences.append(" ".join(pending))
                 pending = []
         sentences.append(" ".join(pending))
@@ -68,7 +68,7 @@ def _paragraphs(text: str) -> list[str]:
 
 
 def _joined_heading(parts: list[str]) -> list[str]:
-    """A heading on a line of its own would else become a sentence without words."""
+    """Join a heading on a separate line to the next paragraph, so that it is not a sentence."""
     if len(parts) > 1 and _HEADING.fullmatch(parts[0].strip()):
         return [f"{parts[0]} {parts[1]}", *parts[2:]]
     return parts

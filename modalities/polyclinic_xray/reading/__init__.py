@@ -1,1 +1,1 @@
-"""Readers of DICOM files and raster images, and of the words burned into them."""
+"""Readers of DICOM files and raster images, and the search for burned-in words."""

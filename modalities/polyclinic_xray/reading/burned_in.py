@@ -1,4 +1,4 @@
-"""Words drawn into the pixels of a radiograph, found by how letters look and stand and by character recognition."""
+"""Find words drawn into the pixels of a radiograph, by the shape of their strokes and by character recognition."""
 
 import warnings
 from collections.abc import Iterable, Sequence
@@ -13,27 +13,30 @@ from polyclinic_xray.ocr import Box, read_words
 from polyclinic_xray.radiograph import Radiograph
 from polyclinic_xray.reading.renderings import renderings_of
 
-_SAME_LEVELS = 12
-_LETTERS = 4
-_SIDES = (1500, 1000)
-_CONTRAST = 0.2
-_NEIGHBOURHOOD = 30
-_LOWEST, _LARGEST_SHARE = 6, 0.06
-_WIDEST, _FULLEST_GAP, _LONGEST_GAP = 1.5, 0.3, 1.2
-_INK = 0.2
-_PLAIN_GROUND, _PLAIN_INK = 0.06, 0.1
-_RING, _LEAST_GROUND = 3, 8
+_MAX_LEVEL_DIFFERENCE = 12
+"""Largest difference, of 255, at which two renderings count as the same."""
+
+_MIN_LETTERS = 4
+_REDUCED_SIDES = (1500, 1000)
+_MIN_CONTRAST = 0.2
+_NEIGHBOURHOODS_PER_SIDE = 30
+_MIN_HEIGHT, _MAX_HEIGHT_SHARE = 6, 0.06
+# Relative to the height of a letter.
+_MAX_WIDTH, _MAX_OVERLAP, _MAX_GAP = 1.5, 0.3, 1.2
+_MIN_INK_SHARE = 0.2
+_MAX_GROUND_DEVIATION, _MAX_INK_DEVIATION = 0.06, 0.1
+_RING_PIXELS, _MIN_GROUND_PIXELS = 3, 8
 
 
 class Word(NamedTuple):
-    """Where a word seems to be drawn, and the rules that found it: ``strokes``, ``ocr``."""
+    """The box of a suspected word, and the rules that found it (``strokes``, ``ocr``)."""
 
     box: Box
     rules: frozenset[str]
 
 
 class _Mark(NamedTuple):
-    """A small connected stroke: its box in pixels, and how bright it is."""
+    """A small connected stroke with its box in pixels and its brightness."""
 
     top: int
     bottom: int
@@ -47,20 +50,20 @@ class _Mark(NamedTuple):
 
 
 def find_words(renderings: Iterable[Float[np.ndarray, "H W"]], *, recognise: bool = True) -> list[Word]:
-    """Where words seem to be drawn in an image: what either of two rules finds in any of its renderings.
+    """Find words in an image by two rules, each applied to all of its renderings.
 
-    ``strokes`` finds at least four marks of one height, on one line, of one even shade. A mark is a connected region
-    that stands out of its even surroundings by a fifth of the range, brighter or darker, between 6 pixels and 6 % of
-    the shorter side high. Images with a shorter side of 2000 pixels and more are looked at averaged to about 1000 as
-    well, those of 3000 and more averaged only. ``ocr`` finds what ``read_words`` reads.
+    ``strokes`` finds at least four marks of equal height and shade on one line. A mark is a connected region that is
+    brighter or darker than its even surroundings by a fifth of the range, and between 6 pixels and 6 % of the shorter
+    side high. Images with a shorter side of at least 2000 pixels are also searched at about 1000 pixels; those of at
+    least 3000 pixels only there. ``ocr`` finds the words that ``read_words`` recognises.
 
-    Words that are faint, across anatomy, handwritten or of a script that the recognition does not know may be missed:
-    an image without a find may still name a patient, so this is a warning to look, never a clearance. Measured by
+    Words that are faint, drawn across anatomy, handwritten or in a script that the recognition does not know may be
+    missed: a result is a reason to review the image, and no result does not clear it. Measured by
     ``python -m benchmarks burned_in``.
 
     Args:
-        renderings: of one image, in [0, 1]; one that hardly differs from an earlier one is left out.
-        recognise: whether to read the image as well, which takes about a second.
+        renderings: renderings of one image in [0, 1]; near duplicates of earlier ones are skipped.
+        recognise: apply ``ocr`` as well, which takes about a second.
 
     Returns:
         Boxes that do not overlap, each with the rules that found it.
@@ -69,7 +72,7 @@ def find_words(renderings: Iterable[Float[np.ndarray, "H W"]], *, recognise: boo
     levels: list[UInt8[np.ndarray, "H W"]] = []
     for pixels in renderings:
         as_bytes = np.round(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
-        if as_bytes.min() == as_bytes.max() or any(_alike_everywhere(as_bytes, earlier) for earlier in levels):
+        if as_bytes.min() == as_bytes.max() or any(_is_duplicate(as_bytes, earlier) for earlier in levels):
             continue
         levels.append(as_bytes)
         words += [Word(box, frozenset({"strokes"})) for box in find_strokes(pixels)]
@@ -78,26 +81,31 @@ def find_words(renderings: Iterable[Float[np.ndarray, "H W"]], *, recognise: boo
 
 
 def words_in(source: Path, raw: Radiograph, *, recognise: bool = True) -> list[Word]:
-    """What ``find_words`` finds in every rendering of a file and of what was read of it.
+    """Find words in every rendering of a file; see ``find_words``.
+
+    Args:
+        source: DICOM file or raster.
+        raw: radiograph decoded from ``source``.
+        recognise: apply ``ocr`` as well.
 
     Raises:
         UnreadableSource: see ``read_stored``.
     """
     with warnings.catch_warnings():
-        # pydicom warns of every odd value, which does not matter here.
+        # pydicom warns about every odd value, which does not matter here.
         warnings.simplefilter("ignore")
         return find_words(renderings_of(source, raw), recognise=recognise)
 
 
 def merged(words: Iterable[Word]) -> list[Word]:
-    """Words whose boxes overlap as one, found by the rules of all of them."""
-    kept: list[Word] = []
+    """Merge words whose boxes overlap, with the rules of all of them."""
+    separate: list[Word] = []
     for word in words:
-        while overlapping := [other for other in kept if _overlap(word.box, other.box)]:
-            kept = [other for other in kept if other not in overlapping]
+        while overlapping := [other for other in separate if _overlap(word.box, other.box)]:
+            separate = [other for other in separate if other not in overlapping]
             word = _union([word, *overlapping])
-        kept.append(word)
-    return kept
+        separate.append(word)
+    return separate
 
 
 def _union(words: Sequence[Word]) -> Word:
@@ -106,34 +114,33 @@ def _union(words: Sequence[Word]) -> Word:
     return Word(box, frozenset().union(*(word.rules for word in words)))
 
 
-def _overlap(one: Box, other: Box) -> bool:
-    return max(one.top, other.top) < min(one.bottom, other.bottom) and max(one.left, other.left) < min(
-        one.right, other.right
-    )
+def _overlap(box: Box, other: Box) -> bool:
+    rows = max(box.top, other.top) < min(box.bottom, other.bottom)
+    return rows and max(box.left, other.left) < min(box.right, other.right)
 
 
-def _alike_everywhere(one: UInt8[np.ndarray, "H W"], other: UInt8[np.ndarray, "H W"]) -> bool:
-    return int((np.maximum(one, other) - np.minimum(one, other)).max()) <= _SAME_LEVELS
+def _is_duplicate(levels: UInt8[np.ndarray, "H W"], other: UInt8[np.ndarray, "H W"]) -> bool:
+    return int((np.maximum(levels, other) - np.minimum(levels, other)).max()) <= _MAX_LEVEL_DIFFERENCE
 
 
 def find_strokes(pixels: Float[np.ndarray, "H W"]) -> list[Box]:
-    """Lines of marks that look like letters, as ``find_words`` describes, in pixels in [0, 1]."""
+    """Find lines of marks that look like letters, by the rule ``strokes`` of ``find_words``, in pixels in [0, 1]."""
     side = min(pixels.shape)
     return [
         Box(*(edge * factor for edge in box))
-        for factor in sorted({max(1, side // most) for most in _SIDES})
+        for factor in sorted({max(1, side // target) for target in _REDUCED_SIDES})
         for box in _stroke_lines(_reduced(pixels, factor))
     ]
 
 
 def _stroke_lines(pixels: Float[np.ndarray, "H W"]) -> list[Box]:
-    size = max(9, min(pixels.shape) // _NEIGHBOURHOOD) | 1
+    size = max(9, min(pixels.shape) // _NEIGHBOURHOODS_PER_SIDE) | 1
     around = ndimage.uniform_filter(pixels, size, mode="nearest")
     return [
         _box_around(line)
         for values, ground in ((pixels, around), (1 - pixels, 1 - around))
-        for line in _lines(_marks(values, values > ground + 0.6 * _CONTRAST))
-        if len(line) >= _LETTERS
+        for line in _lines(_marks(values, values > ground + 0.6 * _MIN_CONTRAST))
+        if len(line) >= _MIN_LETTERS
     ]
 
 
@@ -147,47 +154,49 @@ def _box_around(marks: Sequence[_Mark]) -> Box:
 
 
 def _reduced(pixels: Float[np.ndarray, "H W"], factor: int) -> Float[np.ndarray, "h w"]:
-    """Means of squares of ``factor`` pixels; what does not fill a square at the right and at the bottom is left out."""
+    """Average squares of ``factor`` pixels; incomplete squares at the right and bottom are dropped."""
     if factor == 1:
         return pixels
     rows, columns = (length // factor for length in pixels.shape)
-    whole = pixels[: rows * factor, : columns * factor]
-    return whole.reshape(rows, factor, columns, factor).mean(axis=(1, 3), dtype=np.float32)
+    cropped = pixels[: rows * factor, : columns * factor]
+    return cropped.reshape(rows, factor, columns, factor).mean(axis=(1, 3), dtype=np.float32)
 
 
-def _marks(pixels: Float[np.ndarray, "H W"], standing_out: Bool[np.ndarray, "H W"]) -> list[_Mark]:
-    labels, _ = ndimage.label(standing_out)
-    highest = max(2 * _LOWEST, _LARGEST_SHARE * min(pixels.shape))
+def _marks(pixels: Float[np.ndarray, "H W"], foreground: Bool[np.ndarray, "H W"]) -> list[_Mark]:
+    labels, _ = ndimage.label(foreground)
+    max_height = max(2 * _MIN_HEIGHT, _MAX_HEIGHT_SHARE * min(pixels.shape))
     found = []
     for number, (rows, columns) in enumerate(ndimage.find_objects(labels), 1):
         height, width = rows.stop - rows.start, columns.stop - columns.start
-        if not (_LOWEST <= height <= highest and 2 <= width <= _WIDEST * height + 2):
+        if not (_MIN_HEIGHT <= height <= max_height and 2 <= width <= _MAX_WIDTH * height + 2):
             continue
-        around = tuple(slice(max(0, part.start - _RING), part.stop + _RING) for part in (rows, columns))
-        brightness = _letter(pixels[around], labels[around], number, _INK * height * width)
+        around = tuple(slice(max(0, part.start - _RING_PIXELS), part.stop + _RING_PIXELS) for part in (rows, columns))
+        brightness = _letter(pixels[around], labels[around], number, _MIN_INK_SHARE * height * width)
         if brightness is not None:
             found.append(_Mark(rows.start, rows.stop, columns.start, columns.stop, brightness))
     return found
 
 
-def _letter(patch: Float[np.ndarray, "h w"], labels: Int[np.ndarray, "h w"], number: int, least: float) -> float | None:
-    """The brightness of a mark that is drawn in one shade on an even ground; None for anything else."""
-    own = labels == number
-    ink = patch[own]
-    # The cheap questions first: most marks of an X-ray fail them.
-    if len(ink) < least or ink[ink >= np.median(ink)].std() > _PLAIN_INK:
+def _letter(
+    patch: Float[np.ndarray, "h w"], labels: Int[np.ndarray, "h w"], number: int, min_ink: float
+) -> float | None:
+    """Return the brightness of a mark drawn in one shade on an even ground, and None for any other region."""
+    mask = labels == number
+    ink = patch[mask]
+    # The cheap tests come first, because most marks of an X-ray fail them.
+    if len(ink) < min_ink or ink[ink >= np.median(ink)].std() > _MAX_INK_DEVIATION:
         return None
-    near, far = (ndimage.binary_dilation(own, iterations=reach) for reach in (1, _RING))
+    near, far = (ndimage.binary_dilation(mask, iterations=reach) for reach in (1, _RING_PIXELS))
     ground = patch[far & ~near & (labels == 0)]
-    if len(ground) < _LEAST_GROUND:
+    if len(ground) < _MIN_GROUND_PIXELS:
         return None
     level, brightness = np.median(ground), float(np.percentile(ink, 75))
-    even = np.median(np.abs(ground - level)) <= _PLAIN_GROUND
-    return brightness if even and brightness - level >= _CONTRAST else None
+    even = np.median(np.abs(ground - level)) <= _MAX_GROUND_DEVIATION
+    return brightness if even and brightness - level >= _MIN_CONTRAST else None
 
 
 def _lines(marks: list[_Mark]) -> list[list[_Mark]]:
-    """Marks that follow each other from left to right on one line."""
+    """Group marks that follow each other from left to right on one line."""
     ordered = sorted(marks, key=lambda mark: mark.left)
     used: set[int] = set()
     lines = []
@@ -199,22 +208,22 @@ def _lines(marks: list[_Mark]) -> list[list[_Mark]]:
             line.append(follower)
             follower = _follower(ordered, follower)
         used.update(line)
-        lines.append([ordered[place] for place in line])
+        lines.append([ordered[index] for index in line])
     return lines
 
 
-def _follower(ordered: list[_Mark], place: int) -> int | None:
-    """The next letter: beside this one, on its base line, about as high and as bright."""
-    mark = ordered[place]
-    for other in range(place + 1, len(ordered)):
+def _follower(ordered: list[_Mark], index: int) -> int | None:
+    """Return the index of the next letter: close, on the same base line, and of similar height and brightness."""
+    mark = ordered[index]
+    for other in range(index + 1, len(ordered)):
         gap = ordered[other].left - mark.right
-        if gap > _LONGEST_GAP * mark.height:
+        if gap > _MAX_GAP * mark.height:
             return None
-        if gap >= -_FULLEST_GAP * mark.height and _alike(mark, ordered[other]):
+        if gap >= -_MAX_OVERLAP * mark.height and _similar(mark, ordered[other]):
             return other
     return None
 
 
-def _alike(one: _Mark, other: _Mark) -> bool:
-    on_line = abs(other.bottom - one.bottom) <= max(1.5, 0.2 * one.height)
-    return on_line and 0.65 <= other.height / one.height <= 1.55 and abs(other.brightness - one.brightness) < 0.12
+def _similar(mark: _Mark, other: _Mark) -> bool:
+    on_line = abs(other.bottom - mark.bottom) <= max(1.5, 0.2 * mark.height)
+    return on_line and 0.65 <= other.height / mark.height <= 1.55 and abs(other.brightness - mark.brightness) < 0.12

@@ -1,7 +1,8 @@
-"""Which installed package decodes which transfer syntax, and under which licence.
+"""The decoder of each transfer syntax, and its licence.
 
-The choice is fixed here and not left to what happens to be installed: pydicom would take any decoder that it finds,
-``pylibjpeg-libjpeg`` (GPL) included, and GDCM where another decoder refuses a broken stream without ending the process.
+The choice is fixed here and does not depend on the installed packages: pydicom would use any decoder that it finds,
+including ``pylibjpeg-libjpeg`` (GPL), and GDCM, which can end the process on a broken stream, in place of a decoder
+that refuses it.
 """
 
 from importlib.metadata import PackageNotFoundError, metadata, version
@@ -11,11 +12,11 @@ from pydicom import uid
 from pydicom.pixels import get_decoder
 
 ENCAPSULATED_UNCOMPRESSED = uid.UID("1.2.840.10008.1.2.1.98")
-"""Encapsulated Uncompressed Explicit VR Little Endian (PS3.5 A.4.11), which pydicom does not list."""
+"""Encapsulated Uncompressed Explicit VR Little Endian (PS3.5 A.4.11), missing in pydicom."""
 
 
 class _Choice(NamedTuple):
-    """pydicom's name of a decoder, and the distribution it comes from."""
+    """pydicom's name of a decoder, and the distribution that provides it."""
 
     plugin: str
     distribution: str
@@ -45,17 +46,17 @@ _CHOICES: dict[str, _Choice] = {
 
 
 def decoders() -> dict[str, tuple[str, str]]:
-    """What decodes the pixels of each transfer syntax here.
+    """Return the installed decoder of each transfer syntax that this plugin reads.
 
     Returns:
-        Per UID of a transfer syntax that this plugin reads, the package with its version and its licence; both empty
-        where the package is missing. A syntax that is not listed (video, JPEG 2000 part 2) is refused by name.
+        By transfer syntax UID, the package with its version, and its licence; both are empty if the package is
+        missing. Other syntaxes (video, JPEG 2000 part 2) are refused by name.
     """
     return {syntax: _installed(choice.distribution) for syntax, choice in _CHOICES.items()}
 
 
 def decoders_by_format() -> dict[str, tuple[str, str]]:
-    """The same by UID and name: the distribution, and its version and licence here, empty where it is missing."""
+    """Return the distribution of each decoder by UID and name, and its version and licence (empty if missing)."""
     found = decoders()
     return {
         name_of(syntax): (choice.distribution, " ".join([*found[syntax][0].split()[1:], found[syntax][1]]).strip())
@@ -64,7 +65,7 @@ def decoders_by_format() -> dict[str, tuple[str, str]]:
 
 
 def decoder_of(syntax: str) -> str | None:
-    """pydicom's name of the decoder for a transfer syntax (empty for uncompressed pixels); None where there is none."""
+    """Return pydicom's name of the decoder of a transfer syntax: empty for uncompressed pixels, None if missing."""
     choice = _CHOICES.get(syntax)
     if choice is None:
         return None
@@ -74,9 +75,9 @@ def decoder_of(syntax: str) -> str | None:
 
 
 def name_of(syntax: str) -> str:
-    """UID and name of a transfer syntax, for messages."""
-    known = uid.UID(syntax)
-    return f"{syntax}, {known.name}" if known.name != syntax else syntax
+    """Return the UID and name of a transfer syntax for messages."""
+    name = uid.UID(syntax).name
+    return f"{syntax}, {name}" if name != syntax else syntax
 
 
 def _installed(distribution: str) -> tuple[str, str]:
@@ -87,9 +88,13 @@ def _installed(distribution: str) -> tuple[str, str]:
 
 
 def _licence(distribution: str) -> str:
-    """As the distribution states it: an SPDX expression, or else the words of its classifiers."""
-    stated = metadata(distribution)
-    if "License-Expression" in stated:
-        return str(stated["License-Expression"])
-    classifiers = [each.split(" :: ")[-1] for each in stated.get_all("Classifier", []) if each.startswith("License")]
+    """Return the licence in a distribution's metadata: its SPDX expression, or else its classifiers."""
+    fields = metadata(distribution)
+    if "License-Expression" in fields:
+        return str(fields["License-Expression"])
+    classifiers = [
+        classifier.split(" :: ")[-1]
+        for classifier in fields.get_all("Classifier", [])
+        if classifier.startswith("License")
+    ]
     return ", ".join(classifiers) or "not stated"

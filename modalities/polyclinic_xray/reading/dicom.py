@@ -1,4 +1,4 @@
-"""From a DICOM file to pixels in [0, 1]: decode, keep the stored bits, show (PS3.3 C.7.6.3, C.11)."""
+"""Read a DICOM file as pixels in [0, 1]: decode, mask the stored bits, apply the display LUTs (PS3.3 C.7.6.3, C.11)."""
 
 import warnings
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from pydicom.uid import (
 )
 
 from polyclinic.modality import UnreadableSource
-from polyclinic_xray.inflated import refuse_bomb
+from polyclinic_dicom.deflate import refuse_deflate_bomb
 from polyclinic_xray.radiograph import MAX_PIXELS, Radiograph, plausible_aspect
 from polyclinic_xray.reading.codestream import check_claim
 from polyclinic_xray.reading.decoders import ENCAPSULATED_UNCOMPRESSED, decoder_of, name_of
@@ -36,7 +36,10 @@ _UNCOMPRESSED = (
     ENCAPSULATED_UNCOMPRESSED,
 )
 _LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000)
-_MAX_BYTES = 500_000_000
+_MAX_FILE_BYTES = 500_000_000
+MAX_INFLATED_BYTES = 4 * MAX_PIXELS
+"""Twice the size of the largest image of 16 bits, to leave room for the other elements of a deflated file."""
+
 _NOT_STATED = "not stated"
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio")
 
@@ -45,14 +48,14 @@ def read_dicom(path: Path, *, window: int = 0) -> Radiograph:
     """Decode the one image of a DICOM file.
 
     Args:
-        path: a DICOM file with or without the 128-byte preamble.
-        window: which of several VOI lookup tables, or else of several windows, to apply.
+        path: DICOM file with or without the 128-byte preamble.
+        window: index of the VOI lookup table to apply, or of the window if there are no tables.
 
     Raises:
-        UnreadableSource: no single decodable image; says which transfer syntax where the decoder failed.
+        UnreadableSource: the file does not hold exactly one decodable image.
     """
     with warnings.catch_warnings():
-        # pydicom warns of every odd value; what matters is whether the pixels decode.
+        # pydicom warns about every odd value; what matters is whether the pixels decode.
         warnings.simplefilter("ignore")
         try:
             return _read(path, window)
@@ -65,9 +68,14 @@ def read_dicom(path: Path, *, window: int = 0) -> Radiograph:
 
 @dataclass(frozen=True)
 class Stored:
-    """A parsed file, how its pixels were encoded and decoded, and what they are within the stored bits.
+    """A parsed file with its decoded pixels.
 
-    ``unused`` says what lay above those bits: nothing (``empty``), or what was done about it.
+    Attributes:
+        dataset: parsed dataset.
+        syntax: transfer syntax UID.
+        decoder: pydicom's name of the decoder.
+        pixels: stored pixel values, limited to the stored bits.
+        unused: state of the bits above the stored ones: ``empty``, or ``cleared`` or ``clipped`` if they were used.
     """
 
     dataset: Dataset
@@ -78,12 +86,16 @@ class Stored:
 
     @property
     def limits(self) -> tuple[int, int]:
-        """Smallest and largest value that the stored bits can hold."""
+        """Smallest and largest value of the stored bits."""
         return _limits(self.dataset)
 
 
 def read_stored(path: Path) -> Stored:
-    """Parse a DICOM file and decode its pixels, not yet for display; for errors see ``read_dicom``."""
+    """Parse a DICOM file and decode its stored pixel values.
+
+    Raises:
+        UnreadableSource: see ``read_dicom``.
+    """
     dataset = parse_dicom(path)
     syntax = _syntax(dataset)
     if syntax == _NOT_STATED:
@@ -114,13 +126,17 @@ def _read(path: Path, window: int) -> Radiograph:
 
 
 def parse_dicom(path: Path) -> Dataset:
-    """Parse a DICOM file that is neither too large nor a bomb; its pixels stay as they are."""
+    """Parse a DICOM file without decoding its pixels.
+
+    Raises:
+        UnreadableSource: the file is too large, inflates to too much, or cannot be parsed.
+    """
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise UnreadableSource(f"DICOM file larger than {_MAX_BYTES:,} bytes")
-        # From memory, where an element that claims gigabytes gets what there is; a file would allocate them.
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            raise UnreadableSource(f"DICOM file larger than {_MAX_FILE_BYTES:,} bytes")
+        # In memory, an element that claims gigabytes yields the bytes that exist; a file would be allocated in full.
         content = path.read_bytes()
-        refuse_bomb(content)
+        refuse_deflate_bomb(content, limit=MAX_INFLATED_BYTES)
         dataset = pydicom.dcmread(BytesIO(content), force=True)
     except UnreadableSource:
         raise
@@ -132,7 +148,7 @@ def parse_dicom(path: Path) -> Dataset:
 
 
 def _unwrap(dataset: Dataset) -> None:
-    """Take uncompressed pixels out of their capsule (PS3.5 A.4.11), so that they decode like any others."""
+    """Replace encapsulated uncompressed pixels (PS3.5 A.4.11) by native ones, which pydicom decodes."""
     if "PixelData" in dataset:
         dataset.PixelData = get_frame(dataset.PixelData, 0, number_of_frames=1)
         dataset["PixelData"].VR = "OW"
@@ -156,7 +172,7 @@ def _refuse_unusable(dataset: Dataset, syntax: str) -> None:
     if not 0 < rows * columns <= MAX_PIXELS:
         raise UnreadableSource(f"DICOM of {rows} x {columns} pixels; expected 1 to {MAX_PIXELS:,} pixels")
     if syntax in _UNCOMPRESSED:
-        # A whole row of different values is not padding: Rows or Columns are not those of these pixels.
+        # A complete row of different values is not padding: Rows or Columns do not belong to these pixels.
         row = columns * int(dataset.get("SamplesPerPixel", 1)) * int(dataset.BitsAllocated) // 8
         beyond = dataset.PixelData[rows * row :]
         if len(beyond) >= max(row, 2) and beyond.strip(beyond[:1]):
@@ -167,10 +183,10 @@ def _refuse_unusable(dataset: Dataset, syntax: str) -> None:
 
 
 def _decode(dataset: Dataset, syntax: str) -> tuple[np.ndarray, str]:
-    """Pixels as they are stored, and what decoded them."""
+    """Return the decoded pixels and the name of the decoder."""
     decoder = decoder_of(syntax)
     claim = check_claim(dataset, syntax) if decoder else None
-    # Bits above those stored are cleared below, where it can be told that there were some.
+    # Bits above the stored ones are cleared in ``_within``, which records whether any were set.
     dataset.pixel_array_options(decoding_plugin=decoder or "", correct_unused_bits=False)
     try:
         if claim and claim.samples == 1 and decoder == "gdcm":
@@ -185,15 +201,15 @@ def _decode(dataset: Dataset, syntax: str) -> tuple[np.ndarray, str]:
 
 
 def _limits(dataset: Dataset) -> tuple[int, int]:
-    """Smallest and largest value that the stored bits can hold."""
+    """Return the smallest and largest value of the stored bits."""
     bits = int(dataset.BitsStored)
     return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if dataset.PixelRepresentation else (0, 2**bits - 1)
 
 
 def _within(pixels: np.ndarray, dataset: Dataset, limits: tuple[int, int], syntax: str) -> tuple[np.ndarray, str]:
-    """Only the stored bits: what lies above them is overlay or text (PS3.5 section 8.1.1); and what was done."""
+    """Limit pixels to the stored bits, as the others may hold an overlay (PS3.5 8.1.1), and return what was done."""
     if syntax in _LOSSY:
-        within, done = np.clip(pixels, *limits), "clipped"  # ringing around the brightest value is no stray bit
+        within, done = np.clip(pixels, *limits), "clipped"  # ringing around the brightest value is not an overlay
     else:
         unused = max(0, pixels.dtype.itemsize * 8 - int(dataset.BitsStored))
         within, done = (pixels << unused) >> unused, "cleared"
@@ -201,7 +217,7 @@ def _within(pixels: np.ndarray, dataset: Dataset, limits: tuple[int, int], synta
 
 
 def _luminance(colour: np.ndarray, bits: int) -> np.ndarray:
-    """Luminance of an RGB image (ITU-R BT.601), scaled by its bit depth."""
+    """Return the luminance of an RGB image (ITU-R BT.601) in [0, 1]."""
     if colour.shape[-1] != 3:
         raise UnreadableSource(f"DICOM with {colour.shape[-1]} samples per pixel; expected 1 or 3")
     return np.clip(colour @ _LUMA / (2**bits - 1), 0, 1).astype(np.float32)
@@ -213,7 +229,7 @@ def _syntax(dataset: Dataset) -> str:
 
 
 def _assume_syntax(dataset: Dataset) -> str:
-    """State the encoding that the parser found in a file without meta information; the pixels must be plain."""
+    """Add the encoding that the parser found to a file without meta information, if its pixels are native."""
     implicit, little = dataset.original_encoding
     if "PixelData" not in dataset or dataset["PixelData"].is_undefined_length:
         return _NOT_STATED
@@ -225,9 +241,10 @@ def _assume_syntax(dataset: Dataset) -> str:
 
 
 def _pixel_aspect(dataset: Dataset) -> tuple[float, str]:
-    """Height of a pixel divided by its width, and the element that states it (PS3.3 C.7.6.3.1.7, 10.7.1.3).
+    """Return the height of a pixel divided by its width, and the element that states it.
 
-    A spacing is distances between rows, then columns; the aspect ratio counts only where no spacing is usable.
+    A spacing lists the distance between rows, then between columns (PS3.3 10.7.1.3). Pixel Aspect Ratio (C.7.6.3.1.7)
+    is used only if no spacing is usable.
     """
     unusable = "none"
     for name in _SPACINGS:
@@ -235,7 +252,7 @@ def _pixel_aspect(dataset: Dataset) -> tuple[float, str]:
             value = dataset.get(name)
             if value is None or value == "":
                 continue
-            height, width = (float(each) for each in value)
+            height, width = (float(number) for number in value)
             if (aspect := plausible_aspect(height, width)) is not None:
                 return aspect, name
         except (TypeError, ValueError):

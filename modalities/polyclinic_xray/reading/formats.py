@@ -1,4 +1,4 @@
-"""Files that are not radiographs, recognised by their first bytes."""
+"""Recognise files that are not radiographs by their first bytes."""
 
 from polyclinic.modality import UnreadableSource
 
@@ -23,13 +23,13 @@ _TEXT_BYTES = frozenset(range(0x20, 0x7F)) | frozenset(b"\t\n\r\f")
 
 
 def refuse_other_formats(head: bytes) -> None:
-    """Refuse a file that is known not to be DICOM.
+    """Refuse a file of a known format other than DICOM.
 
     Args:
-        head: the first ``SIGNATURE_BYTES`` bytes, or all of a shorter file.
+        head: first ``SIGNATURE_BYTES`` bytes of the file, or all bytes of a shorter file.
 
     Raises:
-        UnreadableSource: names the format.
+        UnreadableSource: the file has another format, which the message names.
     """
     if head[_PREAMBLE : _PREAMBLE + len(_MAGIC)] == _MAGIC:
         return  # a preamble may hold the signature of another format (PS3.10 section 7.1)
@@ -41,10 +41,10 @@ def refuse_other_formats(head: bytes) -> None:
 
 
 def _looks_like_text(head: bytes) -> bool:
-    """Whether every byte is a printable character; DICOM without a preamble begins with a tag that has zero bytes."""
-    unmarked = head.removeprefix(b"\xef\xbb\xbf")
+    """Check that every character is printable; DICOM without a preamble starts with a tag that has zero bytes."""
+    content = head.removeprefix(b"\xef\xbb\xbf")  # byte order mark
     try:
-        letters = unmarked.decode("utf-8", errors="strict" if len(head) < SIGNATURE_BYTES else "ignore")
+        text = content.decode("utf-8", errors="strict" if len(head) < SIGNATURE_BYTES else "ignore")
     except UnicodeDecodeError:
         return False
-    return bool(letters) and all(ord(letter) in _TEXT_BYTES or letter.isprintable() for letter in letters)
+    return bool(text) and all(ord(character) in _TEXT_BYTES or character.isprintable() for character in text)

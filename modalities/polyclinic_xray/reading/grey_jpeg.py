@@ -1,7 +1,7 @@
-"""Grey JPEG Lossless, and JPEG Extended of more than 8 bits, decoded by GDCM with every bit that the frame has.
+"""Decode grey JPEG Lossless, and JPEG Extended of more than 8 bits, by GDCM with every bit of the frame.
 
-pydicom's own use of GDCM stops at 8 bits of JPEG Extended, and clears bits above those stored before anyone can tell
-that there were some.
+pydicom's GDCM plugin is limited to 8 bits of JPEG Extended, and clears the bits above the stored ones, so that a caller
+cannot see that any were set.
 """
 
 import gdcm
@@ -15,16 +15,16 @@ from polyclinic_xray.reading.jpeg_markers import check_code_length
 
 
 def decode_grey(dataset: Dataset, syntax: str, claim: Claim) -> Integer[np.ndarray, "H W"]:
-    """Decode the one frame.
+    """Decode the only frame of a dataset.
 
     Args:
-        dataset: with encapsulated Pixel Data.
-        syntax: one of the transfer syntaxes of JPEG Lossless, or JPEG Extended.
-        claim: what the frame says of itself.
+        dataset: dataset with encapsulated Pixel Data.
+        syntax: UID of a transfer syntax of JPEG Lossless or JPEG Extended.
+        claim: header of the frame.
 
     Raises:
-        ValueError: GDCM gives another number of pixels.
-        UnreadableSource: the pixels of a lossless frame are not those that were coded.
+        ValueError: GDCM returns another number of pixels.
+        UnreadableSource: the pixels of a lossless frame are not those that were encoded.
     """
     rows, columns = int(dataset.Rows), int(dataset.Columns)
     frame = get_frame(dataset.PixelData, 0, number_of_frames=1)

@@ -1,4 +1,4 @@
-"""From a PNG or JPEG file to pixels in [0, 1]."""
+"""Read a PNG or JPEG file as pixels in [0, 1]."""
 
 import warnings
 from pathlib import Path
@@ -10,18 +10,18 @@ from PIL.ExifTags import Base
 from polyclinic.modality import UnreadableSource
 from polyclinic_xray.radiograph import MAX_PIXELS, Radiograph, plausible_aspect
 
-_ON_THEIR_SIDE = (5, 6, 7, 8)
-_SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I")
+_TRANSPOSED_ORIENTATIONS = (5, 6, 7, 8)
+_SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L", "I")
 
 
 def read_raster(path: Path) -> Radiograph:
     """Decode a grey or colour PNG (8 or 16 bit) or JPEG upright; colour becomes luminance.
 
     Raises:
-        UnreadableSource: truncated, of another format, or larger than ``MAX_PIXELS``.
+        UnreadableSource: the file is truncated, of another format, or larger than ``MAX_PIXELS``.
     """
     with warnings.catch_warnings():
-        # Pillow warns of odd metadata, which does not matter, and of bombs, which are refused by size below.
+        # Pillow warns about odd metadata, which does not matter, and about bombs, which are refused by size below.
         warnings.simplefilter("ignore")
         try:
             return _read(path)
@@ -35,12 +35,12 @@ def _read(path: Path) -> Radiograph:
     with Image.open(path, formats=("PNG", "JPEG")) as image:
         if image.width * image.height > MAX_PIXELS:
             raise UnreadableSource(f"{image.height} x {image.width} image; expected at most {MAX_PIXELS:,} pixels")
-        # Decoding a PNG stops at the last row and passes over the checksums; a JPEG has none.
+        # Decoding a PNG ignores the checksums; a JPEG has none.
         image.verify()
     with Image.open(path, formats=("PNG", "JPEG")) as image:
         kind, mode = str(image.format).lower(), image.mode
         upright = ImageOps.exif_transpose(image)
-        bits = 16 if mode in _SIXTEEN_BIT else 8
+        bits = 16 if mode in _SIXTEEN_BIT_MODES else 8
         aspect = _pixel_aspect(image)
         values = np.asarray(upright if bits == 16 else upright.convert("L"), dtype=np.float32)
     pixels = np.clip(values / np.float32(2**bits - 1), 0, 1)
@@ -50,8 +50,12 @@ def _read(path: Path) -> Radiograph:
 
 
 def _pixel_aspect(image: Image.Image) -> float:
-    """Height of a pixel of the upright image divided by its width, from PNG's pHYs or JPEG's density; 1 without."""
+    """Return the height of a pixel of the upright image divided by its width, from PNG's pHYs or JPEG's density.
+
+    The default is 1.
+    """
     across, down = image.info.get("dpi") or image.info.get("aspect") or image.info.get("jfif_density") or (1, 1)
-    turned = image.getexif().get(Base.Orientation, 1) in _ON_THEIR_SIDE
-    height, width = (down, across) if turned else (across, down)
+    transposed = image.getexif().get(Base.Orientation, 1) in _TRANSPOSED_ORIENTATIONS
+    # Densities are pixels per length, so that the height of a pixel goes with the density across.
+    height, width = (down, across) if transposed else (across, down)
     return plausible_aspect(float(height), float(width)) or 1.0

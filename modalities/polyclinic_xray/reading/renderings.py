@@ -1,4 +1,4 @@
-"""Every way in which a viewer may show the stored values of a radiograph, for words that only one of them shows."""
+"""All renderings in which a viewer may show the stored values of a radiograph, to find words visible in only one."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,12 +14,16 @@ from polyclinic_xray.radiograph import Radiograph
 from polyclinic_xray.reading.dicom import Stored, read_stored
 from polyclinic_xray.reading.voi import to_display
 
-_ENDS = (0.5, 99.5)
-_TABLES = tag_for_keyword("VOILUTSequence")
+_PERCENTILES = (0.5, 99.5)
+_TABLES_TAG = tag_for_keyword("VOILUTSequence")
 
 
 def renderings_of(source: Path, raw: Radiograph) -> Iterator[Float32[np.ndarray, "H W"]]:
-    """Yield a file's renderings in [0, 1]: of a DICOM file those of its stored values, else those of what was read.
+    """Yield the renderings of a file in [0, 1].
+
+    Args:
+        source: DICOM file or raster; stored values are read again from a DICOM file.
+        raw: radiograph decoded from ``source``.
 
     Raises:
         UnreadableSource: see ``read_stored``.
@@ -32,9 +36,9 @@ def renderings_of(source: Path, raw: Radiograph) -> Iterator[Float32[np.ndarray,
 
 
 def stored_renderings(stored: Stored) -> Iterator[Float32[np.ndarray, "H W"]]:
-    """Yield decoded pixels stretched to their own range, then under each VOI lookup table and window of the file.
+    """Yield decoded pixels stretched to their range, then through each VOI lookup table and window of the file.
 
-    Of a colour image each channel is yielded, stretched.
+    For a colour image, each channel is yielded stretched.
     """
     pixels = stored.pixels
     if str(stored.dataset.get("PhotometricInterpretation")) == "PALETTE COLOR":
@@ -50,24 +54,25 @@ def stored_renderings(stored: Stored) -> Iterator[Float32[np.ndarray, "H W"]]:
 def stretched(values: Num[np.ndarray, "H W"]) -> Iterator[Float32[np.ndarray, "H W"]]:
     """Yield values stretched to [0, 1] from their percentiles 0.5 and 99.5, and from their extremes."""
     extremes = float(values.min()), float(values.max())
-    for low, high in (tuple(map(float, np.percentile(values, _ENDS))), extremes):
+    for low, high in (tuple(map(float, np.percentile(values, _PERCENTILES))), extremes):
         if high > low:
             yield np.clip((values.astype(np.float32) - low) / (high - low), 0, 1).astype(np.float32)
 
 
 def _displays(stored: Stored) -> Iterator[Float32[np.ndarray, "H W"]]:
-    tables, windows = _values(stored.dataset, "VOILUTSequence"), _values(stored.dataset, "WindowCenter")
-    plain = Dataset({tag: element for tag, element in dict(stored.dataset).items() if tag != _TABLES})
+    tables, windows = _count(stored.dataset, "VOILUTSequence"), _count(stored.dataset, "WindowCenter")
+    # Windows apply only without tables, see ``to_display``.
+    plain = Dataset({tag: element for tag, element in dict(stored.dataset).items() if tag != _TABLES_TAG})
     plain.set_original_encoding(*stored.dataset.original_encoding, stored.dataset.original_character_set)
     for dataset, count in ((stored.dataset, tables), (plain, max(1, windows))):
         for window in range(count):
-            # A viewer cannot apply an invalid table or window either.
+            # Viewers cannot apply an invalid table or window either.
             with suppress(Exception):
                 yield to_display(dataset, stored.pixels, limits=stored.limits, window=window)[0]
 
 
-def _values(dataset: Dataset, keyword: str) -> int:
-    """How many items or values an element has."""
+def _count(dataset: Dataset, keyword: str) -> int:
+    """Return the number of items or values of an element."""
     if keyword not in dataset:
         return 0
     element = dataset[keyword]

@@ -1,7 +1,7 @@
-"""From stored grey values to display values in [0, 1]: modality LUT, VOI, inversion (PS3.3 C.11.1, C.11.2).
+"""Convert stored grey values to display values in [0, 1]: modality LUT, VOI, inversion (PS3.3 C.11.1, C.11.2).
 
-Written out here because pydicom's ``apply_windowing`` turns the image over when the rescale slope is negative,
-and its ``apply_voi`` wraps around tables with entries of 8 bits.
+Implemented here because pydicom's ``apply_windowing`` inverts the image when the rescale slope is negative, and its
+``apply_voi`` wraps around tables with entries of 8 bits.
 """
 
 import math
@@ -19,20 +19,19 @@ from polyclinic_xray.radiograph import refuse_blank
 def to_display(
     dataset: Dataset, stored: Integer[np.ndarray, "H W"], *, limits: tuple[int, int], window: int
 ) -> tuple[Float32[np.ndarray, "H W"], dict[str, float | str]]:
-    """Show stored grey values as the file's tags say.
+    """Apply the display pipeline of a file's tags to its stored grey values.
 
     Args:
-        dataset: the image's attributes.
+        dataset: dataset with the image's attributes.
         stored: pixel values within ``limits``.
         limits: smallest and largest value that BitsStored and PixelRepresentation allow.
-        window: which of several lookup tables, or else of several windows, to apply.
+        window: index of the VOI lookup table to apply, or of the window if there are no tables.
 
     Returns:
-        Values in [0, 1] with dense tissue bright, and which steps led to them.
+        Values in [0, 1] with dense tissue bright, and the steps that were applied.
 
     Raises:
-        UnreadableSource: a lookup table or window that the standard does not allow, or too few of them; or tags that
-            disagree on which end is bright.
+        UnreadableSource: a lookup table or window is invalid or missing, or tags disagree on which end is bright.
     """
     inverted = str(dataset.PhotometricInterpretation) == "MONOCHROME1"
     shape = _shape(dataset, inverted)
@@ -46,7 +45,8 @@ def to_display(
     if limits[1] - limits[0] >= stored.size:
         shown = show(stored)
     else:
-        # Each possible value once is cheaper than each pixel; negative values count from the table's end.
+        # Transforming each possible value once is cheaper than each pixel. The table is rolled so that negative
+        # values, which numpy indexes from the end, find their entry there.
         shown = np.roll(show(np.arange(limits[0], limits[1] + 1)), limits[0])[stored]
     padding = _padding(dataset, stored)
     refuse_blank(shown if padding is None else shown[~padding])
@@ -64,9 +64,10 @@ def to_display(
 
 
 def _shape(dataset: Dataset, inverted: bool) -> str:
-    """Presentation LUT Shape, which says for images FOR PRESENTATION what the photometric interpretation says already.
+    """Return the Presentation LUT Shape, and refuse one that contradicts the photometric interpretation.
 
-    It is no further inversion (PS3.3 C.8.11.3.1.2). Where the two contradict each other, viewers do too.
+    For images FOR PRESENTATION it repeats the polarity and is not a second inversion (PS3.3 C.8.11.3.1.2). Viewers
+    disagree on files in which the two contradict each other.
     """
     shape = str(dataset.get("PresentationLUTShape") or "none").strip().upper()
     if shape == ("IDENTITY" if inverted else "INVERSE"):
@@ -78,7 +79,7 @@ def _shape(dataset: Dataset, inverted: bool) -> str:
 
 
 def _padding(dataset: Dataset, stored: np.ndarray) -> np.ndarray | None:
-    """Where nothing was recorded (PS3.3 C.7.5.1.1.2): neither window nor inversion applies there; it is shown dark."""
+    """Mask pixels where nothing was recorded (PS3.3 C.7.5.1.1.2), which are shown dark; None without padding."""
     if dataset.get("PixelPaddingValue") is None:
         return None
     ends = [_as_stored(dataset, "PixelPaddingValue")]
@@ -88,7 +89,7 @@ def _padding(dataset: Dataset, stored: np.ndarray) -> np.ndarray | None:
 
 
 def _as_stored(dataset: Dataset, keyword: str) -> int:
-    """The value of an element of type US or SS that some writers give the wrong one of the two, or leave as bytes."""
+    """Return an element of VR US or SS in the sign of the pixels; some writers use the wrong VR, or leave bytes."""
     value = dataset.get(keyword)
     number = int.from_bytes(value, "little") if isinstance(value, bytes) else int(value)
     size = 2 ** int(dataset.BitsAllocated)
@@ -103,7 +104,7 @@ def _modality_name(dataset: Dataset) -> str:
 
 
 def _modality(dataset: Dataset, limits: tuple[int, int]) -> tuple[Callable[[np.ndarray], np.ndarray], float, float]:
-    """The modality transform (C.11.1), with the smallest and largest value that it can give."""
+    """Return the modality transform (C.11.1) with its smallest and largest value."""
     if dataset.get("ModalityLUTSequence"):
         return _table(dataset, dataset.ModalityLUTSequence[0], *limits)
     slope, intercept = _number(dataset, "RescaleSlope", 1.0), _number(dataset, "RescaleIntercept", 0.0)
@@ -118,7 +119,7 @@ def _modality(dataset: Dataset, limits: tuple[int, int]) -> tuple[Callable[[np.n
 def _view(
     dataset: Dataset, low: float, high: float, window: int
 ) -> tuple[Callable[[np.ndarray], np.ndarray], str, str]:
-    """The VOI transform to [0, 1] (C.11.2), its name, and which of how many; without one, the whole range is shown."""
+    """Return the VOI transform to [0, 1] (C.11.2), its name, and its index among how many; the default is linear."""
     if dataset.get("VOILUTSequence"):
         tables = dataset.VOILUTSequence
         _require_index(window, len(tables), "VOI lookup tables")
@@ -134,9 +135,9 @@ def _view(
 
 
 def _window(function: str, centre: float, width: float) -> Callable[[np.ndarray], np.ndarray]:
-    """One of the three functions of C.11.2.1.2 and C.11.2.1.3, scaled to [0, 1] and not yet clipped."""
-    smallest = 1.0 if function == "LINEAR" else math.ulp(0.0)
-    if width < smallest:
+    """Return a window function of C.11.2.1.2 or C.11.2.1.3, scaled to [0, 1] but not clipped."""
+    min_width = 1.0 if function == "LINEAR" else math.ulp(0.0)
+    if width < min_width:
         raise UnreadableSource(f"got WindowWidth {width:g}, expected at least 1 for LINEAR and above 0 otherwise")
     if function == "LINEAR" and width == 1:
         return lambda values: (values > centre - 0.5).astype(np.float64)
@@ -152,10 +153,10 @@ def _window(function: str, centre: float, width: float) -> Callable[[np.ndarray]
 def _table(
     dataset: Dataset, item: Dataset, low: float, high: float
 ) -> tuple[Callable[[np.ndarray], np.ndarray], float, float]:
-    """A lookup table (C.11.1.1) of values from ``low`` to ``high``, with the smallest and largest entry of its depth.
+    """Return a lookup table (C.11.1.1) for values from ``low`` to ``high``, with the range of its bit depth.
 
-    Some writers declare 16 bits for entries of fewer, which would be shown nearly black: the depth is that of the
-    largest entry, at least 8, as in DCMTK's ``DiLookupTable``.
+    Some writers declare 16 bits for entries of fewer bits, which would be shown nearly black. The depth is therefore
+    that of the largest entry, at least 8 bits, as in DCMTK's ``DiLookupTable``.
     """
     count, first, bits = (int(value) for value in item.LUTDescriptor)
     count = count or 2**16
@@ -171,20 +172,20 @@ def _table(
 
 
 def _signed_first(first: int, count: int, low: float, high: float) -> int:
-    """The first mapped value in the sign under which the table meets the values from ``low`` to ``high``.
+    """Return the first mapped value, in the sign in which the table overlaps most with ``low`` to ``high``.
 
-    The element is US or SS by the sign of the values (C.11.1.1.1), which implicit VR cannot express and some writers
-    get wrong: 64512 then stands for -1024.
+    The element is US or SS depending on the sign of the values (C.11.1.1.1). Implicit VR cannot express this and some
+    writers get it wrong, so that 64512 means -1024.
     """
 
-    def shared(start: int) -> float:
+    def overlap(start: int) -> float:
         return min(high, start + count - 1) - max(low, start)
 
-    return max((first, first - 2**16, first + 2**16), key=shared)
+    return max((first, first - 2**16, first + 2**16), key=overlap)
 
 
 def _entries(dataset: Dataset, item: Dataset, count: int) -> np.ndarray:
-    """LUTData as [count] numbers; tables with one byte per entry are packed two to a word."""
+    """Return LUTData as [count] numbers; entries of one byte are packed two to a word."""
     data = item.LUTData
     order = "<" if dataset.original_encoding[1] is not False else ">"
     if not isinstance(data, bytes):
@@ -201,17 +202,17 @@ def _require_index(window: int, count: int, kind: str) -> None:
 
 
 def _numbers(dataset: Dataset, keyword: str) -> list[float]:
-    """All values of a decimal string; none where it is absent or empty."""
+    """Return all values of a decimal string; none if it is missing or empty."""
     try:
         value = dataset.get(keyword)
-    except ValueError:  # a decimal comma, which pydicom finds at the first look
+    except ValueError:  # pydicom parses a value at the first access, and refuses a decimal comma
         value = "not a number"
     if value is None or value == "":
         return []
     if not hasattr(value, "__iter__"):
         value = [value]
     try:
-        numbers = [float(each) for each in ([value] if isinstance(value, str) else value)]
+        numbers = [float(text) for text in ([value] if isinstance(value, str) else value)]
     except ValueError:
         raise UnreadableSource(f"got a {keyword} that is not a number, expected one with a decimal point") from None
     if not all(math.isfinite(number) for number in numbers):
@@ -219,5 +220,5 @@ def _numbers(dataset: Dataset, keyword: str) -> list[float]:
     return numbers
 
 
-def _number(dataset: Dataset, keyword: str, absent: float) -> float:
-    return (_numbers(dataset, keyword) or [absent])[0]
+def _number(dataset: Dataset, keyword: str, default: float) -> float:
+    return (_numbers(dataset, keyword) or [default])[0]

@@ -1,4 +1,4 @@
-"""The ``polyclinic`` command: every subcommand, and nothing that is not one."""
+"""Subcommands of ``polyclinic``, and their entry point."""
 
 from polyclinic.cli.entry import COMMANDS, main
 

@@ -1,4 +1,4 @@
-"""``python -P -m polyclinic.cli``: the same command as ``python -P -m polyclinic``."""
+"""Run ``python -P -m polyclinic.cli``, the same command as ``python -P -m polyclinic``."""
 
 import sys
 

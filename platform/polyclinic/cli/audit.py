@@ -1,4 +1,4 @@
-"""``polyclinic audit``: whether a log is whole, and when a file was scored."""
+"""``polyclinic audit``: check the integrity of an audit log, and find the requests with a file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from polyclinic.system.terminal import Console
 
 
 def main(argv: Sequence[str]) -> None:
-    """Run the command."""
+    """Run the ``audit`` command."""
     auto_cli(audit, args=list(argv[1:]), prog="polyclinic audit", exit_on_error=False)
 
 
@@ -18,18 +18,21 @@ def audit(log: Path, find: Path | None = None, expect: str | None = None) -> Non
     """Check the audit log of a service: polyclinic audit audit.jsonl
 
     Args:
-        log: of ``polyclinic serve``.
-        find: a file; says in which requests it was.
-        expect: a head that was noted before, which must be in the log still: lines cut off at the end break no chain.
+        log: audit log of ``polyclinic serve``.
+        find: file whose requests to list.
+        expect: earlier head that the log must still contain; the chain alone does not show lines removed at the end.
+
+    Raises:
+        ValueError: the chain is broken, the head is not in the log, or no request contains the file.
     """
     console = Console(highlight=False)
     chain = verified(log, expect=expect)
-    console.print(f"whole: {chain.lines} lines, {chain.number} requests\nhead {chain.head}", soft_wrap=True)
+    console.print(f"intact: {chain.lines} lines, {chain.number} requests\nhead {chain.head}", soft_wrap=True)
     if find is not None:
-        found = list(entries_of(log, find))
-        for place, told in found:
-            message = f"line {place}: request {told['number']} at {told['time']}, status {told['status']}"
+        entries = list(entries_of(log, find))
+        for number, entry in entries:
+            message = f"line {number}: request {entry['number']} at {entry['time']}, status {entry['status']}"
             console.print(message, markup=False, soft_wrap=True)
-        if not found:
-            raise ValueError("the file is in no request of this log")
-    console.print("next: keep the head where the service cannot write, and give it to --expect later", soft_wrap=True)
+        if not entries:
+            raise ValueError("no request of this log contains the file; set `--find` to another")
+    console.print("next: store the head where the service cannot write, and pass it as --expect later", soft_wrap=True)

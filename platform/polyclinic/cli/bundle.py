@@ -1,4 +1,4 @@
-"""``polyclinic bundle``: write one, check one, or register one in MLflow."""
+"""``polyclinic bundle``: export, verify or register a bundle."""
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -11,25 +11,25 @@ from polyclinic.system.shell import print_next
 from polyclinic.system.terminal import Console
 
 EXPORT, VERIFY, REGISTER = "export", "verify", "register"
-# Exporting needs everything that training does, and registering needs MLflow; checking must not wait for them.
-_ELSEWHERE = {EXPORT: "polyclinic.cli.export", REGISTER: "polyclinic.cli.register"}
+# Imported on demand: export needs the training libraries and register needs MLflow, for which verify must not wait.
+_MODULES = {EXPORT: "polyclinic.cli.export", REGISTER: "polyclinic.cli.register"}
 
 
 def main(argv: Sequence[str]) -> None:
-    """Run the subcommand.
+    """Run one of the subcommands.
 
     Raises:
-        ValueError: another word than these.
+        ValueError: the subcommand is unknown.
     """
     words = argv[1:]
-    if words and words[0] in _ELSEWHERE:
-        run: Callable[[Sequence[str]], None] = import_module(_ELSEWHERE[words[0]]).main
+    if words and words[0] in _MODULES:
+        run: Callable[[Sequence[str]], None] = import_module(_MODULES[words[0]]).main
         run(words[1:])
     elif words[:1] == [VERIFY]:
         auto_cli(verify, args=list(words[1:]), prog="polyclinic bundle verify", exit_on_error=False)
     elif words[:1] in ([], ["-h"], ["--help"]):
         usage = "usage: polyclinic bundle export|verify|register ..."
-        Console().print(f"{usage}\n\npolyclinic bundle export --help says more")
+        Console().print(f"{usage}\n\nsee polyclinic bundle export --help")
     else:
         raise ValueError(f"got {words[0]!r}, expected {EXPORT}, {VERIFY} or {REGISTER}; see polyclinic bundle --help")
 
@@ -38,14 +38,17 @@ def verify(folder: Path) -> None:
     """Check every byte, key and number of a bundle, and score a built-in study: polyclinic bundle verify bundle
 
     Args:
-        folder: of ``polyclinic bundle export``.
+        folder: bundle of ``polyclinic bundle export``.
+
+    Raises:
+        ValueError: a file of the bundle is missing, changed or invalid, or the bundle cannot score.
     """
     bundle = verified_bundle(folder)
     origin = bundle.content.origin
     console = Console()
     inputs = ", ".join(bundle.query)
-    console.print(f"whole: {bundle.content.name}, {len(bundle.findings)} findings from {inputs}", soft_wrap=True)
-    console.print("scores: a built-in study with every input modality, and with each alone", soft_wrap=True)
+    console.print(f"verified: {bundle.content.name}, {len(bundle.findings)} findings from {inputs}", soft_wrap=True)
+    console.print("scored: a built-in study with all input modalities, and with each alone", soft_wrap=True)
     console.print(
         f"bundle {bundle.digest}\ncheckpoint {origin.checkpoint_sha256}\nexported {origin.date}", highlight=False
     )

@@ -1,6 +1,5 @@
-"""``polyclinic cohort phantom | build | check | overlap``."""
+"""``polyclinic cohort``: write, build, check and compare cohorts."""
 
-import json as json_format
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from polyclinic.cohort.check import all_checks, check_as_json, check_cohort, pri
 from polyclinic.cohort.cohort import SPLITS, adapt_modalities, read_cohort
 from polyclinic.cohort.leakage.overlap import TrainingExposure, cohort_exposure, find_overlap, print_overlap
 from polyclinic.cohort.phantom import default_modalities, write_phantom_cohort
+from polyclinic.files.results import refuse_unwritable, write_result
 from polyclinic.files.yaml_loader import load_yaml
 from polyclinic.modality import Modality
 from polyclinic.system.shell import print_next
@@ -20,9 +20,9 @@ from polyclinic.training.checkpoint_file import exposure_of, load_checkpoint
 
 
 def main(argv: Sequence[str]) -> None:
-    """Run one of the cohort's subcommands."""
+    """Run one of the ``cohort`` subcommands."""
     if argv[1:2] == ["build"]:
-        # Its options are those of the builder, which only its own parser knows.
+        # The options depend on the builder, so the builder's parser reads them.
         building.main(argv[2:])
         return
     commands = {"phantom": phantom, "build": build, "check": check, "overlap": overlap}
@@ -35,11 +35,11 @@ def phantom(
     """Write a synthetic cohort in hospital formats: polyclinic cohort phantom demo/cohort --studies 400 --seed 0
 
     Args:
-        out: a new folder.
+        out: new folder for the cohort.
         studies: number of studies, at least 20.
-        seed: the same seed writes the same files.
-        workers: processes that write.
-        modalities: plugins by name; all the installed ones unless set.
+        seed: random seed; the same seed writes the same files.
+        workers: number of writing processes.
+        modalities: names of plugins; all installed plugins unless set.
     """
     path = write_phantom_cohort(
         out, studies=studies, seed=seed, modalities=default_modalities(modalities), workers=workers
@@ -55,9 +55,9 @@ def build(name: str, root: Path, out: Path) -> None:
     """Build a cohort from a public data set: polyclinic cohort build ptbxl --root DATA --out COHORT
 
     Args:
-        name: of the data set; each has settings of its own, see polyclinic cohort build NAME --help.
+        name: name of the data set; for its settings see polyclinic cohort build NAME --help.
         root: folder of the data set.
-        out: a new folder.
+        out: new folder for the cohort.
     """
     building.main([name, "--root", str(root), "--out", str(out)])
 
@@ -72,38 +72,37 @@ def check(
 ) -> None:
     """Validate a cohort and read every file once: polyclinic cohort check demo/cohort/cohort.yaml
 
-    Ends with exit code 1 when a source does not decode or another error is found, with 0 otherwise.
+    The exit code is 1 if a source cannot be decoded or another error is found, otherwise 0.
 
     Args:
-        cohort: a cohort.yaml.
-        experiment: a configuration file whose `data.modalities` say how to read; unless set, each modality is read
-            by the installed plugin of its name, with default settings.
-        workers: processes that read; 0 reads without protection from a decoder that crashes or hangs.
-        seconds: after which a source is given up as unreadable.
-        strict: whether a warning ends the check with exit code 1 too.
-        json: file to write the result to.
+        cohort: path of a cohort.yaml.
+        experiment: configuration file whose `data.modalities` configure the plugins; unless set, each modality is read
+            by the installed plugin of the same name with default settings.
+        workers: number of reading processes; 0 reads in this process, unprotected from decoders that crash or hang.
+        seconds: time limit per source, after which it counts as unreadable.
+        strict: whether a warning also gives exit code 1.
+        json: file for the result.
 
     Raises:
-        ValueError: the cohort is not valid, or something was found that ends the check with exit code 1.
+        ValueError: the cohort is invalid, or the check found an error or, with `strict`, a warning.
     """
+    refuse_unwritable(json)
     read = read_cohort(cohort)
     modalities = configured(experiment) if experiment else default_modalities(read.modalities)
     if absent := [name for name in modalities if name not in read.modalities]:
         raise ValueError(f"{cohort.name} has no modality {absent[0]!r}; it has {list(read.modalities)}")
-    if json is not None:
-        make_room(json)
     console = Console()
-    for left_out in adapt_modalities(read, modalities):
-        console.print(f"note: {left_out}", soft_wrap=True, markup=False)
+    for note in adapt_modalities(read, modalities):
+        console.print(f"note: {note}", soft_wrap=True, markup=False)
     checks = check_cohort(read, modalities, workers=workers, seconds=seconds)
     print_check(read, checks, console)
     if json is not None:
-        json.write_text(json_format.dumps(check_as_json(read, checks), indent=1), encoding="utf-8")
+        write_result(json, check_as_json(read, checks))
     every = all_checks(read, checks)
-    worst, found = worst_of(every), worst_sentence(every)
+    worst, summary = worst_of(every), worst_sentence(every)
     if worst == "error" or (strict and worst == "warning"):
-        raise ValueError(f"{found} (see above); repair the sources and labels, or take them out of the table")
-    console.print(f"found: {found or 'nothing to worry about'}", soft_wrap=True, markup=False)
+        raise ValueError(f"{summary} (see above); repair the sources and labels, or remove them from the table")
+    console.print(f"found: {summary or 'nothing to review'}", soft_wrap=True, markup=False)
     print_next("polyclinic", "fit", "-c", "experiments/...", "--data.cohort", cohort)
 
 
@@ -114,42 +113,44 @@ def overlap(
     second_splits: tuple[str, ...] = ("test",),
     json: Path | None = None,
 ) -> None:
-    """Tell which studies of one cohort another one has: polyclinic cohort overlap pretraining.yaml evaluation.yaml
+    """Find studies that two cohorts share: polyclinic cohort overlap pretraining.yaml evaluation.yaml
 
-    Patients are compared by id where both cohorts state the same `population` or neither states one; files and texts
-    of at least 40 characters by content, so that a copy is found under any name and any id. Ends with exit code 1
-    when a study is shared.
+    Patients are compared by id if both cohorts state the same `population` or neither states one. Files, and texts of
+    at least 40 characters, are compared by content, so that copies are found under any name and id. The exit code is
+    1 if a study is shared.
 
     Args:
-        first: a cohort.yaml, or a checkpoint, which knows what it and the runs before it were trained and chosen on.
-        second: the cohort.yaml that is to be measured on.
-        first_splits: of the first, when it is a cohort.
-        second_splits: of the second.
-        json: file to write the result to, with the id of every shared study of the second.
+        first: cohort.yaml, or a checkpoint, which records the studies that it and its ancestors were trained and
+            selected on.
+        second: cohort.yaml with the studies to evaluate on.
+        first_splits: splits of the first, if it is a cohort.
+        second_splits: splits of the second.
+        json: file for the result, with the ids of all shared studies of the second.
 
     Raises:
-        ValueError: a cohort is not valid, or a study is shared.
+        ValueError: a cohort is invalid, or a study is shared.
     """
+    refuse_unwritable(json)
     for name in (*first_splits, *second_splits):
         if name not in SPLITS:
-            raise ValueError(f"got split {name!r}, expected some of {list(SPLITS)}; set them as '[train, val]'")
+            raise ValueError(f"got split {name!r}, expected some of {list(SPLITS)}; set them such as '[train, val]'")
     installed, cohort = default_modalities(), read_cohort(second)
     modalities = {name: installed.get(name) for name in cohort.modalities}
-    seen = _seen(first, first_splits, installed)
-    found = find_overlap(seen, cohort, modalities, tested=second_splits, within=True)
-    print_overlap(found, Console())
+    exposure = _exposure(first, first_splits, installed)
+    shared = find_overlap(exposure, cohort, modalities, tested=second_splits, within=True)
+    print_overlap(shared, Console())
     if json is not None:
-        json.write_text(json_format.dumps(found.told(), indent=1), encoding="utf-8")
-    if found.shared:
+        write_result(json, shared.as_record())
+    if shared.shared:
         raise ValueError(
-            f"{len(found.shared)} of {found.studies} studies are shared (first {list(found.shared[:5])}); leave them "
-            "out of one of the two, or move them to the training split"
+            f"{len(shared.shared)} of {shared.studies} studies are shared (first {list(shared.shared[:5])}); remove "
+            "them from one of the two, or move them to the training split"
         )
     print_next("polyclinic", "cohort", "check", second)
 
 
-def _seen(path: Path, splits: Sequence[str], installed: Mapping[str, Modality]) -> TrainingExposure:
-    """What a checkpoint was made from, or the splits of a cohort."""
+def _exposure(path: Path, splits: Sequence[str], installed: Mapping[str, Modality]) -> TrainingExposure:
+    """Return the training exposure that a checkpoint records, or that training on splits of a cohort would give."""
     if path.suffix.lower() not in (".yaml", ".yml"):
         return exposure_of(load_checkpoint(path))
     cohort = read_cohort(path)
@@ -158,22 +159,12 @@ def _seen(path: Path, splits: Sequence[str], installed: Mapping[str, Modality]) 
     return TrainingExposure(cohorts=(cohort_exposure(cohort, modalities, trained=chosen, selected=()),))
 
 
-def make_room(file: Path) -> None:
-    """Refuse a place where nothing can be written before hours are spent on what goes there."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"got a place whose folder cannot be made ({type(error).__name__}); set `--json`") from None
-    if file.is_dir():
-        raise ValueError(f"got the folder {file.name!r}, expected a file; set `--json`")
-
-
 def configured(config: Path) -> dict[str, Modality]:
-    """The plugins of an experiment file, built by the same rules as ``fit`` builds them."""
+    """Build the plugins of an experiment file by the rules of ``fit``."""
     content = load_yaml(config.read_bytes(), name=config.name)
     entries: Any = (content.get("data") or {}).get("modalities") if isinstance(content, dict) else None
     if not entries:
-        raise ValueError(f"{config.name} has no `data.modalities`")
+        raise ValueError(f"{config.name} has no `data.modalities`, expected the plugins by modality; set it")
     default_modalities()
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--modalities", type=dict[str, Modality])

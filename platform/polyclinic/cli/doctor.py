@@ -1,4 +1,4 @@
-"""``polyclinic modalities`` and ``polyclinic doctor``: what is installed here."""
+"""``polyclinic modalities`` and ``polyclinic doctor``: report on the installation."""
 
 import inspect
 import os
@@ -22,23 +22,23 @@ from polyclinic.system.terminal import Console
 from polyclinic.tracking.uri import database_file, resolve_uri, without_password
 
 _OUT = Path("runs")
-_KNOCK_SECONDS = 1.0
-_PORTS = {"http": 80, "https": 443}
-_SWITCHES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK")
+_CONNECT_TIMEOUT = 1.0
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK")
 _MISSING = "[red]missing[/red]"
 
 
 def main(argv: Sequence[str]) -> None:
-    """Run one of the two commands.
+    """Run ``modalities`` or ``doctor``.
 
     Raises:
-        ValueError: an argument that is not understood.
+        ValueError: there are arguments; both commands take none.
     """
     command, *rest = argv
     if rest in (["-h"], ["--help"]):
         print(f"usage: polyclinic {command}\n\n{COMMANDS[command].__doc__}")  # noqa: T201
     elif rest:
-        raise ValueError(f"polyclinic {command} takes no arguments, got {rest}")
+        raise ValueError(f"polyclinic {command} takes no arguments, got {rest}; remove them")
     else:
         COMMANDS[command](Console(markup=True))
 
@@ -54,20 +54,20 @@ def modalities(console: Console) -> None:
 
 
 def doctor(console: Console) -> None:
-    """Show versions, decoders, devices, the tracking address and what is switched offline; say what is missing."""
+    """Report versions, decoders, devices, the tracking address and offline settings, and what is missing."""
     lacking: list[str] = []
-    table = Table("what", "found")
+    table = Table("item", "found")
     for rows in (_libraries(lacking), _decoders(lacking), _devices(), _tracking(), _offline()):
-        for what, found in rows:
-            table.add_row(what, found)
+        for row in rows:
+            table.add_row(*row)
         table.add_section()
     console.print(table)
-    following = ("pip", "install", *dict.fromkeys(lacking)) if lacking else ("polyclinic", "modalities")
-    console.print(f"next: {command_line(*following)}", soft_wrap=True, markup=False)
+    command = ("pip", "install", *dict.fromkeys(lacking)) if lacking else ("polyclinic", "modalities")
+    console.print(f"next: {command_line(*command)}", soft_wrap=True, markup=False)
 
 
 def _libraries(lacking: list[str]) -> Iterator[tuple[str, str]]:
-    """What the distribution requires, and torchvision's own demand on torch, which breaks an import when it fails."""
+    """Yield the required distributions, and torchvision if it needs another torch, which would break its import."""
     yield "polyclinic", __version__
     yield "python", platform.python_version()
     for wanted in _requirements("polyclinic"):
@@ -82,17 +82,17 @@ def _libraries(lacking: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def _requirements(distribution: str) -> Iterable[Requirement]:
-    """Without those of optional parts."""
+    """Return the requirements of a distribution, without extras."""
     try:
         stated = requires(distribution) or []
     except PackageNotFoundError:
         return []
     wanted = map(Requirement, stated)
-    return [one for one in wanted if one.marker is None or one.marker.evaluate({"extra": ""})]
+    return [entry for entry in wanted if entry.marker is None or entry.marker.evaluate({"extra": ""})]
 
 
 def _installed(wanted: Requirement) -> tuple[str, bool]:
-    """The version that is there, empty without one, and whether it is one of those wanted."""
+    """Return the installed version, empty if there is none, and whether it satisfies the requirement."""
     try:
         found = version(wanted.name)
     except PackageNotFoundError:
@@ -105,17 +105,17 @@ def _plain(wanted: Requirement) -> str:
 
 
 def _decoders(lacking: list[str]) -> Iterator[tuple[str, str]]:
-    """Of every plugin; one that cannot be loaded says why."""
+    """Yield the decoders of all plugins, or the reason why the plugins cannot be loaded."""
     try:
         plugins = installed_modalities()
-    except Exception as error:  # whatever a plugin's libraries raise, the rest of the table is still wanted
+    except Exception as error:  # any error of a plugin's libraries; the other rows must still be shown
         yield "plugins", f"[red]cannot be loaded: {type(error).__name__}: {error}[/red]"
         return
     for name, plugin in plugins.items():
-        for stored, (distribution, here) in plugin.decoders().items():
-            if not here:
+        for file_format, (distribution, installed) in plugin.decoders().items():
+            if not installed:
                 lacking.append(distribution)
-            yield f"{name}: {stored}", f"{distribution} {here}" if here else f"{distribution} {_MISSING}"
+            yield f"{name}: {file_format}", f"{distribution} {installed or _MISSING}"
 
 
 def _devices() -> Iterator[tuple[str, str]]:
@@ -131,7 +131,7 @@ def _devices() -> Iterator[tuple[str, str]]:
 
 
 def _tracking() -> Iterator[tuple[str, str]]:
-    """Where a run started here would be tracked, and whether that can be used."""
+    """Yield the tracking address of a run started here, and whether it is usable."""
     uri = resolve_uri(given=None, out=_OUT)
     yield "tracking", without_password(uri)
     yield "tracking now", _database(path) if (path := database_file(uri)) is not None else _server(uri)
@@ -140,7 +140,7 @@ def _tracking() -> Iterator[tuple[str, str]]:
 def _database(path: Path) -> str:
     if not path.exists():
         above = next(folder for folder in path.parents if folder.exists())
-        return "made by the first run" if os.access(above, os.W_OK) else "[red]its folder cannot be written[/red]"
+        return "created by the first run" if os.access(above, os.W_OK) else "[red]its folder cannot be written[/red]"
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
             connection.execute("PRAGMA schema_version")
@@ -151,17 +151,19 @@ def _database(path: Path) -> str:
 
 def _server(uri: str) -> str:
     parts = urlsplit(uri)
-    if parts.scheme not in _PORTS or parts.hostname is None:
-        return "not looked at"
+    if parts.scheme not in _DEFAULT_PORTS or parts.hostname is None:
+        return "not checked"
     try:
-        socket.create_connection((parts.hostname, parts.port or _PORTS[parts.scheme]), timeout=_KNOCK_SECONDS).close()
+        socket.create_connection(
+            (parts.hostname, parts.port or _DEFAULT_PORTS[parts.scheme]), timeout=_CONNECT_TIMEOUT
+        ).close()
     except OSError as error:
         return f"[red]does not answer: {error}[/red]"
     return "answers"
 
 
 def _offline() -> Iterator[tuple[str, str]]:
-    for name in _SWITCHES:
+    for name in _OFFLINE_VARIABLES:
         yield name, os.environ.get(name, "not set")
 
 

@@ -1,14 +1,14 @@
-"""The ``polyclinic`` command: finds the module of a subcommand and turns errors into sentences and exit codes."""
+"""Entry point of ``polyclinic``: run a subcommand, and turn its errors into messages and exit codes."""
 
 import sys
 
 from polyclinic.system.isolation import SAFE_PATH, isolate
 
-# Python runs ``-m polyclinic.cli`` with ``-m`` in that place until it has imported this package.
+# While Python imports this package for ``-m polyclinic.cli``, sys.argv[0] is still ``-m``.
 if sys.argv[0] == "-m" or sys.argv[0].rpartition("/")[2] == "polyclinic":
     isolate()
 
-# Behind the call, as it decides where these come from.
+# After isolate(), which decides where these come from.
 import os
 from argparse import ArgumentError
 from collections.abc import Iterator, Sequence
@@ -24,30 +24,30 @@ COMMANDS = {
     "fit": ("polyclinic.cli.fit", "train a task; polyclinic fit -c experiments/phantom/symile.yaml"),
     "validate": ("polyclinic.cli.fit", "run the validation of a checkpoint"),
     "test": ("polyclinic.cli.fit", "run the test of a checkpoint"),
-    "sweep": ("polyclinic.cli.sweep", "choose settings by runs of fit; polyclinic sweep --space space.yaml -c FILE"),
+    "sweep": ("polyclinic.cli.sweep", "tune settings over runs of fit; polyclinic sweep --space space.yaml -c FILE"),
     "predict": (
         "polyclinic.cli.predict",
-        "write what a checkpoint makes of studies: files of absent modalities, tables",
+        "write predictions of a checkpoint: imputed modalities, embeddings or logits",
     ),
     "cohort": ("polyclinic.cli.cohort", "write, build, check and compare cohorts; polyclinic cohort phantom demo"),
     "evaluate": (
         "polyclinic.cli.evaluate.main",
-        "zero-shot, retrieval, linkage, probes and card of a checkpoint",
+        "measure a checkpoint: zero-shot, retrieval, linkage, probes, card",
     ),
     "bundle": (
         "polyclinic.cli.bundle",
-        "write a classifier as a folder, or check one; polyclinic bundle export",
+        "export, verify or register a classifier; polyclinic bundle export",
     ),
     "score": ("polyclinic.cli.score", "score the files of a study, or a cohort; polyclinic score BUNDLE"),
     "serve": ("polyclinic.cli.serve", "serve a bundle to browsers and programs; polyclinic serve BUNDLE"),
     "audit": ("polyclinic.cli.audit", "check the audit log of a service; polyclinic audit FILE"),
     "deidentify": (
         "polyclinic.cli.deidentify",
-        "a cohort without names; polyclinic deidentify cohort.yaml outside --key FILE",
+        "remove identifiers from a cohort; polyclinic deidentify cohort.yaml outside --key FILE",
     ),
-    "tracking": ("polyclinic.cli.tracking", "send what MLflow missed while it was away; polyclinic tracking send"),
-    "modalities": ("polyclinic.cli.doctor", "the plugins installed here"),
-    "doctor": ("polyclinic.cli.doctor", "versions, decoders, devices and tracking of this machine"),
+    "tracking": ("polyclinic.cli.tracking", "send entries that MLflow missed; polyclinic tracking send"),
+    "modalities": ("polyclinic.cli.doctor", "list the installed plugins"),
+    "doctor": ("polyclinic.cli.doctor", "report versions, decoders, devices and tracking of this machine"),
 }
 
 _OWNER_ONLY = 0o077
@@ -58,7 +58,7 @@ class _Commands(Protocol):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line and return its exit code: 0 only for success, 1 with a sentence for bad input."""
+    """Run a command line and return its exit code: 0 for success, 1 after a message for invalid input."""
     if argv is None:
         isolate()
         os.umask(_OWNER_ONLY)
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"got command {argv[0]!r}, expected one of {sorted(COMMANDS)}; see polyclinic --help")
     register_loader()
     try:
-        with _private():
+        with _restricted():
             cast(_Commands, import_module(COMMANDS[argv[0]][0])).main(argv)
     except (ValueError, ArgumentError) as error:
         return _fail(_sentences(str(error)))
@@ -80,8 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 @contextmanager
-def _private() -> Iterator[None]:
-    """Make files for their owner alone, and start processes that do not import from the working folder."""
+def _restricted() -> Iterator[None]:
+    """Create files for their owner only, and start processes that do not import from the working folder."""
     umask, safe = os.umask(_OWNER_ONLY), os.environ.get(SAFE_PATH)
     os.environ[SAFE_PATH] = "1"
     try:
@@ -97,13 +97,11 @@ def _private() -> Iterator[None]:
 def print_usage() -> None:
     """List the commands, one line each."""
     lines = [f"  {name:<12}{summary}" for name, (_, summary) in COMMANDS.items()]
-    sys.stdout.write(
-        "usage: polyclinic COMMAND ...\n\n" + "\n".join(lines) + "\n\npolyclinic COMMAND --help says more\n"
-    )
+    sys.stdout.write("usage: polyclinic COMMAND ...\n\n" + "\n".join(lines) + "\n\nsee polyclinic COMMAND --help\n")
 
 
 def _sentences(message: str) -> str:
-    """What the parser's message says, without the objects that it prints behind it."""
+    """Return the reasons in a message of jsonargparse, without the objects that it prints after them."""
     _, heading, items = message.partition("Errors:\n")
     lines = items.partition("\nGiven value type")[0].splitlines()
     reasons = [line.strip().removeprefix("- ") for line in lines if "<class 'NoneType'>" not in line]

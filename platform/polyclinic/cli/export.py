@@ -1,6 +1,6 @@
-"""``polyclinic bundle export``: from a checkpoint, prompts and a cohort to a folder that a hospital can run."""
+"""``polyclinic bundle export``: write a bundle from a checkpoint, prompts and a cohort."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -13,13 +13,15 @@ from safetensors.torch import save
 
 from polyclinic import __version__
 from polyclinic.cli.report import check_overlap
+from polyclinic.cohort.leakage.overlap import Overlap
 from polyclinic.deploy.bundle import Bundle, BundleContent, Origin, load_bundle, write_files
 from polyclinic.deploy.bundle.files import CARD, CONTENT, LICENCES, WEIGHTS, pack, refuse_used, unpack
 from polyclinic.deploy.bundle.format import FORMAT, NOT_A_DEVICE, Prompts
 from polyclinic.deploy.bundle.load import DRAWS, MEAN, TEXTS, WHITENING, OODReference
 from polyclinic.deploy.scoring import StudyScorer
+from polyclinic.evaluation.embedding import EmbeddedSplit
 from polyclinic.evaluation.metrics.auroc import auroc_per_column, macro_mean
-from polyclinic.evaluation.scorers import Scorable, ZeroShotScorer
+from polyclinic.evaluation.scorers import ZeroShotScorer
 from polyclinic.export.architecture import describe_architecture
 from polyclinic.export.calibrate import Rules, learn_rules
 from polyclinic.export.familiarity import learn_ood_reference, pooled_vectors
@@ -33,15 +35,15 @@ from polyclinic.tasks import ContrastivePretraining
 from polyclinic.tracking import commit_of
 from polyclinic.training.restore import Restored, restore
 
-LARGEST_LOSS = 0.005
-"""Of macro AUROC on validation, by which fewer bytes may cost."""
+MAX_AUROC_LOSS = 0.005
+"""Largest loss of macro AUROC on validation by weights of lower precision."""
 
-_FAMILIAR_STUDIES = 2048
-_SAME = 1e-3
+_REFERENCE_STUDIES = 2048
+_SCORE_TOLERANCE = 1e-3
 
 
 def main(argv: Sequence[str]) -> None:
-    """Run the command."""
+    """Run the ``bundle export`` command."""
     auto_cli(export, args=list(argv), prog="polyclinic bundle export", as_positional=False, exit_on_error=False)
 
 
@@ -66,27 +68,30 @@ def export(
     """Write a bundle: polyclinic bundle export --checkpoint last.ckpt --prompts prompts.yaml --out bundle
 
     Args:
-        checkpoint: of a contrastive run.
+        checkpoint: checkpoint of a contrastive run.
         prompts: versioned prompt file.
-        out: a new or empty folder.
-        cohort: in place of the one trained on.
-        name: of the bundle; that of its folder unless set.
-        query: modalities that may speak; all but the prompts' own unless set.
-        split: whose performance the model card tells; calibration and thresholds come from ``val``.
-        text_encoder: whether to put the encoder of the prompts inside, so that findings can be added.
-        weights: how matrices are stored: ``float32``, ``bfloat16`` or ``int8``, as far as macro AUROC on ``val`` loses
-            no more than 0.005.
-        intended_use: for the model card.
-        licence: of the bundle.
+        out: new or empty folder.
+        cohort: cohort.yaml to use instead of the training cohort.
+        name: name of the bundle; the name of its folder unless set.
+        query: input modalities; all but the prompt modality unless set.
+        split: split for the performance in the model card; calibration and thresholds come from ``val``.
+        text_encoder: whether to include the encoder of the prompt modality, so that findings can be added.
+        weights: storage type of matrices, ``float32``, ``bfloat16`` or ``int8``; refused if macro AUROC on ``val``
+            drops by more than 0.005.
+        intended_use: intended use, for the model card.
+        licence: licence of the bundle.
         alpha: share of each class that a prediction set may miss.
-        minimum: studies that a subgroup needs.
-        resamples: of patients, for the intervals.
-        seed: of everything random.
-        allow_overlap: whether to measure on studies that were seen before, too, and say so.
+        minimum: smallest number of studies of a subgroup.
+        resamples: number of bootstrap resamples of patients, for the intervals.
+        seed: random seed.
+        allow_overlap: whether to include studies from training, and report the overlap.
+
+    Raises:
+        ValueError: an input or setting is invalid, studies overlap with training, or the weights lose too much.
     """
     refuse_used(out)
     if split == "val":
-        raise ValueError("got split 'val', from which thresholds and calibration come; set `--split` to another")
+        raise ValueError("got split 'val', from which thresholds and calibration come; set `--split` to another split")
     console, restored, file = Console(), restore(checkpoint, cohort=cohort), load_prompts(prompts)
     task = restored.task_of(ContrastivePretraining)
     overlap = check_overlap(restored, split, "val", allowed=allow_overlap)
@@ -97,7 +102,7 @@ def export(
     console.print(f"calibrating {2 ** len(scorer.modalities) - 1} sets of modalities")
     rules = learn_rules(scorer, validation, alpha=alpha, resamples=resamples, seed=seed)
     console.print(f"encoding the splits train and {split}")
-    familiar = _familiar(restored, task, validation, scorer.modalities)
+    references = _ood_references(restored, task, validation, scorer.modalities)
     performance = measure(scorer, scorer.read(split), rules.rules, minimum=minimum, resamples=resamples, seed=seed)
     content = BundleContent(
         format=FORMAT,
@@ -110,57 +115,65 @@ def export(
         query=list(scorer.modalities),
         alpha=alpha,
         rules=rules.rules,
-        limits={one: known.limit for one, known in familiar.items()},
-        performance={one.result.name: _told(one) for one in performance},
+        limits={modality: reference.limit for modality, reference in references.items()},
+        performance={entry.result.name: _performance_record(entry) for entry in performance},
     )
-    population, statements, sizes = restored.data.cohort.population, tuple(overlap.statements), _splits(restored)
-    facts = CardFacts(split=split, population=population, splits=sizes, overlap=statements, resamples=resamples)
     files = {
-        WEIGHTS: save({**packed, **_tensors(scorer, rules, familiar)}),
+        WEIGHTS: save({**packed, **_extra_tensors(scorer, rules, references)}),
         CONTENT: content.as_bytes(),
-        CARD: render(content, performance, facts).encode(),
+        CARD: render(content, performance, _card_facts(restored, overlap, split, resamples)).encode(),
         LICENCES: licence_list(licence).encode(),
     }
-    digest = write_files(out, files, lambda whole: _check_same(load_bundle(whole), scorer, validation))
-    size = sum(len(one) for one in files.values()) / 1e6
-    console.print(f"bundle: {out} ({size:.1f} MB, {digest[:12]})", soft_wrap=True, markup=False)
+    digest = write_files(out, files, lambda folder: _check_same_scores(load_bundle(folder), scorer, validation))
+    console.print(f"bundle: {out} ({_megabytes(files)} MB, {digest[:12]})", soft_wrap=True, markup=False)
     print_next("polyclinic", "score", out, "--help")
+
+
+def _card_facts(restored: Restored, overlap: Overlap, split: str, resamples: int) -> CardFacts:
+    return CardFacts(
+        split=split, population=restored.data.cohort.population, splits=_splits(restored),
+        overlap=tuple(overlap.statements), resamples=resamples,
+    )  # fmt: skip
+
+
+def _megabytes(files: Mapping[str, bytes]) -> str:
+    return f"{sum(map(len, files.values())) / 1e6:.1f}"
 
 
 def _packed_scorer(
     restored: Restored, file: PromptFile, query: list[str] | None, weights: dict[str, torch.Tensor], kind: str
-) -> tuple[ZeroShotScorer, Scorable]:
-    """What scores with the weights that the bundle will hold, and the validation split as they encode it.
+) -> tuple[ZeroShotScorer, EmbeddedSplit]:
+    """Return a scorer with the stored weights of the bundle, and the validation split encoded by it.
 
     Raises:
-        ValueError: they lose too much.
+        ValueError: the stored weights lose too much macro AUROC.
     """
     task = restored.task_of(ContrastivePretraining)
     exact = ZeroShotScorer(restored, file, query)
     validation = exact.read("val")
     if kind == "float32":
         return exact, validation
-    before = exact.scores(validation, exact.modalities)
+    exact_scores = exact.scores(validation, exact.modalities)
     task.load_state_dict({**task.state_dict(), **weights})
     scorer = ZeroShotScorer(restored, file, query)
     validation = scorer.read("val")
-    whole, less = (
-        macro_mean(auroc_per_column(one, validation.outcomes)).mean
-        for one in (before, scorer.scores(validation, scorer.modalities))
+    exact_auroc, packed_auroc = (
+        macro_mean(auroc_per_column(scores, validation.outcomes)).mean
+        for scores in (exact_scores, scorer.scores(validation, scorer.modalities))
     )
-    if whole - less > LARGEST_LOSS:
+    if exact_auroc - packed_auroc > MAX_AUROC_LOSS:
         raise ValueError(
-            f"got weights {kind} with macro AUROC {less:.4f} on validation, {whole:.4f} in float32: they lose more "
-            f"than {LARGEST_LOSS}; set `--weights float32`"
+            f"got weights {kind} with macro AUROC {packed_auroc:.4f} on validation, {exact_auroc:.4f} in float32, "
+            f"expected a loss of at most {MAX_AUROC_LOSS}; set `--weights float32`"
         )
     return scorer, validation
 
 
-def _familiar(
-    restored: Restored, task: ContrastivePretraining, validation: Scorable, names: tuple[str, ...]
+def _ood_references(
+    restored: Restored, task: ContrastivePretraining, validation: EmbeddedSplit, names: tuple[str, ...]
 ) -> dict[str, OODReference]:
     loader = restored.data.loader("train")
-    batches = islice(loader, -(-_FAMILIAR_STUDIES // max(1, loader.batch_size or 1)))
+    batches = islice(loader, -(-_REFERENCE_STUDIES // max(1, loader.batch_size or 1)))
     return learn_ood_reference(pooled_vectors(task, batches, names), pooled_vectors(task, validation.batches, names))
 
 
@@ -177,11 +190,11 @@ def _origin(restored: Restored, checkpoint: Path) -> Origin:
     )
 
 
-def _told(one: Performance) -> dict[str, Any]:
-    result = one.result
-    known = result.auroc == result.auroc
+def _performance_record(performance: Performance) -> dict[str, Any]:
+    result = performance.result
+    is_known = result.auroc == result.auroc  # NaN without both classes
     return {
-        "auroc": {"value": result.auroc, "low": result.ci95.low, "high": result.ci95.high} if known else None,
+        "auroc": {"value": result.auroc, "low": result.ci95.low, "high": result.ci95.high} if is_known else None,
         "n": result.n,
         "n_positive": result.n_positive,
     }
@@ -189,28 +202,31 @@ def _told(one: Performance) -> dict[str, Any]:
 
 def _splits(restored: Restored) -> tuple[Split, ...]:
     cohort = restored.data.cohort
-    told = []
+    splits = []
     for name in ("train", "val", "test"):
         studies = cohort.split(name)
         present = {
-            one: sum(one in study.sources for study in studies) / max(1, len(studies)) for one in cohort.modalities
+            modality: sum(modality in study.sources for study in studies) / max(1, len(studies))
+            for modality in cohort.modalities
         }
         patients = len({study.patient_id for study in studies})
-        told.append(Split(name=name, studies=len(studies), patients=patients, present=present))
-    return tuple(told)
+        splits.append(Split(name=name, studies=len(studies), patients=patients, present=present))
+    return tuple(splits)
 
 
-def _tensors(scorer: ZeroShotScorer, rules: Rules, familiar: dict[str, OODReference]) -> dict[str, torch.Tensor]:
-    """What a bundle holds beside the model's weights."""
+def _extra_tensors(
+    scorer: ZeroShotScorer, rules: Rules, references: dict[str, OODReference]
+) -> dict[str, torch.Tensor]:
+    """Return the tensors of a bundle other than the model's weights."""
     tensors = {TEXTS: scorer.texts.clone(), DRAWS: torch.from_numpy(rules.draws).float()}
-    for name, known in familiar.items():
-        tensors |= {MEAN.format(name): known.mean, WHITENING.format(name): known.whitening}
+    for name, reference in references.items():
+        tensors |= {MEAN.format(name): reference.mean, WHITENING.format(name): reference.whitening}
     return {name: value.contiguous() for name, value in tensors.items()}
 
 
-def _check_same(bundle: Bundle, scorer: ZeroShotScorer, validation: Scorable) -> None:
-    """The bundle scores as the checkpoint did, or something of the model did not travel."""
+def _check_same_scores(bundle: Bundle, scorer: ZeroShotScorer, validation: EmbeddedSplit) -> None:
+    """Check that the written bundle scores like the checkpoint, so that no part of the model is missing."""
     batch = validation.batches[0]
-    told = StudyScorer(bundle).log_odds(batch.inputs, batch.present).numpy()
-    apart = np.abs(told - scorer.scores(validation, scorer.modalities)[: len(batch)]).max()
-    assert apart < _SAME, f"the bundle scores otherwise than its checkpoint, by {apart}"
+    scores = StudyScorer(bundle).log_odds(batch.inputs, batch.present).numpy()
+    difference = np.abs(scores - scorer.scores(validation, scorer.modalities)[: len(batch)]).max()
+    assert difference < _SCORE_TOLERANCE, f"scores of the bundle and its checkpoint differ by {difference}"

@@ -1,4 +1,4 @@
-"""``polyclinic fit | validate | test``: the Lightning CLI over tasks and cohorts."""
+"""``polyclinic fit | validate | test``: the Lightning CLI for tasks and cohorts."""
 
 import inspect
 import logging
@@ -39,11 +39,9 @@ from polyclinic.training.transfer import move_encoders
 __all__ = ["PolyclinicCLI", "main", "objectives", "tasks"]
 
 _MLFLOW_UI = ("mlflow", "ui", "--backend-store-uri")
-_NAMED = ("last", "best", "hpc", "registry")
+_CHECKPOINT_KEYWORDS = ("last", "best", "hpc", "registry")
 _PLUGIN_ARGUMENT = re.compile(r"--data\.modalities\.(\w+)(?:\.class_path)?[ =]([\w.]+)")
-
-
-_NEXT = defaultdict(
+_NEXT_COMMANDS = defaultdict(
     lambda: "compare runs in the MLflow UI",
     {
         tasks.ContrastivePretraining: "polyclinic evaluate zeroshot {} PROMPTS.yaml",
@@ -54,48 +52,46 @@ _NEXT = defaultdict(
 
 
 class PolyclinicCLI(LightningCLI):
-    """Lightning's CLI with our data module, tracking by default, and modalities configured in one place."""
+    """Lightning CLI with the cohort data module, default tracking, and one configuration of the modalities."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Hand the model the very plugin objects that the data module fits."""
+        """Add options, and link the plugin objects of the data module to the model."""
         parser.link_arguments("data.modalities", "model.init_args.modalities", apply_on="instantiate")
         parser.link_arguments("data.targets", "model.init_args.targets", apply_on="instantiate")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
+        parser.add_argument("--json", type=Path | None, help="file for the checkpoint, run and seconds of `fit`")
         parser.add_argument(
-            "--json", type=Path | None, help="file to write the checkpoint, run and seconds of `fit` to"
-        )
-        parser.add_argument(
-            "--weights", type=Path | None, help="checkpoint of another run whose encoders `fit` starts from"
+            "--weights", type=Path | None, help="checkpoint of another run, whose encoders initialise those of `fit`"
         )
         parser.add_argument(
             "--allow_overlap",
             type=bool,
             default=False,
-            help="whether to go on when `--weights`, or the checkpoint that is resumed or measured, was made from "
-            "studies that this cohort tests or chooses on; MLflow says so",
+            help="whether to continue if `--weights`, or the resumed or measured checkpoint, was trained or selected "
+            "on studies with which this cohort tests or selects; MLflow records the overlap",
         )
         parser.add_argument(
             "--new_run",
             type=bool,
             default=False,
-            help="whether `fit --ckpt_path` goes on in a run of its own, and leaves the checkpoint's run as it is",
+            help="whether `fit --ckpt_path` continues in a new run, and leaves the run of the checkpoint unchanged",
         )
         parser.add_lightning_class_args(ReconstructionGrid, "pictures")
         parser.add_lightning_class_args(LastCheckpoint, "last")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse what ``main`` was given, which is the command line or what a program calls it with."""
+        """Parse the arguments of ``main``, and check a checkpoint that they name."""
         self.config = parser.parse_args(args)
-        asked = self.config[self.config.subcommand].ckpt_path
-        if asked not in (None, *_NAMED):
-            # Lightning reads it next, and tells of any other file in a traceback.
-            load_checkpoint(Path(asked))
+        path = self.config[self.config.subcommand].ckpt_path
+        if path not in (None, *_CHECKPOINT_KEYWORDS):
+            # Lightning would report a file that is not a checkpoint by a traceback.
+            load_checkpoint(Path(path))
 
     def _parse_ckpt_path(self) -> None:
-        """Take no setting from a checkpoint: Lightning would import the class that its ``hyper_parameters`` name."""
+        """Read no settings from a checkpoint: Lightning would import the class that its ``hyper_parameters`` name."""
 
     def instantiate_classes(self) -> None:
-        """Build everything, and refuse before a run is opened what would end it."""
+        """Build all objects, and refuse invalid inputs before a run is opened."""
         super().instantiate_classes()
         if type(self.trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             self.trainer.strategy.checkpoint_io = AtomicCheckpoints()
@@ -111,55 +107,56 @@ class PolyclinicCLI(LightningCLI):
                 refuse_changed_cohort(self._resumed, self.datamodule.cohort, new_run=self.config.fit.new_run)
         if self.config.subcommand == "test" and not is_overridden("test_step", self.model):
             task = type(self.model)
-            raise ValueError(f"got `test` of {task.__name__}, which has none; use {_NEXT[task].format('CHECKPOINT')}")
+            command = _NEXT_COMMANDS[task].format("CHECKPOINT")
+            raise ValueError(f"got `test` of {task.__name__}, which has no test step; use {command}")
 
     def before_fit(self) -> None:
-        """Start the clock, and note which studies are about to be seen."""
+        """Start the clock, and record the training exposure."""
         self._started = time.monotonic()
-        self._record_seen()
+        self._record_exposure()
 
     def after_fit(self) -> None:
-        """Say where the result is and what to run next."""
-        kept = _kept(self.trainer)
-        if not self.trainer.is_global_zero or not kept:
+        """Print and write the checkpoint and the run, and print the next command."""
+        checkpoints = _checkpoints(self.trainer)
+        if not self.trainer.is_global_zero or not checkpoints:
             return
-        path, logger = _shown(kept[0]), self.trainer.logger
+        path, logger = _relative(checkpoints[0]), self.trainer.logger
         result = {
             "checkpoint": str(path),
-            "last": str(_shown(kept[-1])),
+            "last": str(_relative(checkpoints[-1])),
             "seconds": round(time.monotonic() - self._started, 1),
         }
         if isinstance(logger, RunLogger):
             result |= {"mlflow_run_id": logger.run_id, "tracking_uri": logger.tracking_uri}
             address = logger.tracking_uri
-            started = address if address.startswith("http") else command_line(*_MLFLOW_UI, address)
-            print(f"runs: {started}")  # noqa: T201
+            place = address if address.startswith("http") else command_line(*_MLFLOW_UI, address)
+            print(f"runs: {place}")  # noqa: T201
         if self.config.fit.json is not None:
             write_result(self.config.fit.json, result)
-        print(f"next: {_NEXT[type(self.model)].format(command_line(path))}")  # noqa: T201
+        print(f"next: {_NEXT_COMMANDS[type(self.model)].format(command_line(path))}")  # noqa: T201
 
     def _resume(self) -> Path | None:
-        """Find the checkpoint that a command starts from, and have `fit` take its run up; None for a fresh start.
+        """Return the checkpoint that a command starts from, and make `fit` continue its run; None for a new start.
 
-        The configuration that `fit` keeps names no checkpoint: fed back, it repeats the run from its beginning.
+        The configuration that `fit` records has no checkpoint, so that it repeats the run from the beginning.
         """
         command = self.config.subcommand
         settings = self.config[command]
-        asked = settings.ckpt_path
+        requested = settings.ckpt_path
         if command == "fit":
             settings.ckpt_path = None
         config = yaml.safe_load(self._parser(command).dump(settings, skip_unset=False))
         if command != "fit":
-            path = None if asked is None else found(str(asked), self.trainer, config)
-        elif (again := asked or requeued(self.trainer, config)) is not None:
-            path = resume(str(again), self.trainer, config, new_run=settings.new_run)
+            path = None if requested is None else found(str(requested), self.trainer, config)
+        elif (start := requested or requeued(self.trainer, config)) is not None:
+            path = resume(str(start), self.trainer, config, new_run=settings.new_run)
         else:
             path = None
         self.config_init[command].ckpt_path = None if path is None else str(path)
         return path
 
     def _check_labels(self) -> None:
-        """Stop where a label cannot be learned, and warn of cells that were not understood."""
+        """Refuse labels that cannot be learned, and warn of invalid label cells."""
         if isinstance(self.model, tasks.Downstream):
             self.datamodule.refuse_unknown_labels()
         if self.trainer.is_global_zero:
@@ -167,7 +164,7 @@ class PolyclinicCLI(LightningCLI):
                 print(f"warning: {statement}")  # noqa: T201
 
     def _take_weights(self) -> TrainingExposure:
-        """Start from the encoders of another run, where the user wants that; what these saw."""
+        """Load encoders of another run if ``--weights`` is set, and return their training exposure."""
         weights = self.config[self.config.subcommand].weights
         if weights is None:
             return TrainingExposure()
@@ -177,18 +174,18 @@ class PolyclinicCLI(LightningCLI):
                 callback.moved = moved
         return moved.seen
 
-    def _refuse_overlap(self, seen: TrainingExposure) -> None:
-        """Stop before a run is opened when what it starts from saw the studies that it is to be measured by."""
+    def _refuse_overlap(self, exposure: TrainingExposure) -> None:
+        """Refuse, before a run is opened, initial weights whose exposure overlaps with the evaluated studies."""
         command = self.config.subcommand
         if self._resumed is not None:
-            seen = seen.joined(exposure_of(load_checkpoint(self._resumed)))
-        seen = seen.joined(TrainingExposure(unknown=_folders(self.model)))
-        record = self._seen_record()
+            exposure = exposure.joined(exposure_of(load_checkpoint(self._resumed)))
+        exposure = exposure.joined(TrainingExposure(unknown=_unknown_weights(self.model)))
+        record = self._exposure_record()
         if record is None:
             return
-        record.seen, data, config = seen, self.datamodule, self.config[command]
+        record.seen, data, config = exposure, self.datamodule, self.config[command]
         record.overlap = find_overlap(
-            seen, data.cohort, data.modalities, tested=("test",) if command in ("fit", "test") else (),
+            exposure, data.cohort, data.modalities, tested=("test",) if command in ("fit", "test") else (),
             chosen=("val",) if command in ("fit", "validate") else (), allowed=config.allow_overlap,
             folder=data.prepared_folder,
         )  # fmt: skip
@@ -196,9 +193,9 @@ class PolyclinicCLI(LightningCLI):
         for statement in record.overlap.statements:
             print(f"warning: {printable(statement)}")  # noqa: T201
 
-    def _record_seen(self) -> None:
-        """Hash the studies of this run, for its checkpoints: before the run starts, so that no rank waits in it."""
-        record, data = self._seen_record(), self.datamodule
+    def _record_exposure(self) -> None:
+        """Hash the studies of this run for its checkpoints, before the run starts, so that no rank waits during it."""
+        record, data = self._exposure_record(), self.datamodule
         if (
             record is None
             or data is None
@@ -206,24 +203,25 @@ class PolyclinicCLI(LightningCLI):
             or not self.trainer.checkpoint_callbacks
         ):
             return
-        own = cohort_exposure(
+        exposure = cohort_exposure(
             data.cohort,
             data.modalities,
             trained={study.study_id for study in data.studies("train", training=True)},
             selected={study.study_id for study in data.cohort.split("val")},
             folder=data.prepared_folder,
         )
-        record.seen = TrainingExposure(cohorts=(own,)).joined(record.seen)
+        record.seen = TrainingExposure(cohorts=(exposure,)).joined(record.seen)
 
-    def _seen_record(self) -> ExposureRecord | None:
-        """The callback that keeps what is seen; on rank zero alone, which reads the files for all."""
-        found = [one for one in getattr(self.trainer, "callbacks", []) if isinstance(one, ExposureRecord)]
-        return found[0] if found and self.trainer.is_global_zero else None
+    def _exposure_record(self) -> ExposureRecord | None:
+        """Return the callback that records the exposure; None on ranks other than zero, which reads the files."""
+        callbacks = getattr(self.trainer, "callbacks", [])
+        records = [callback for callback in callbacks if isinstance(callback, ExposureRecord)]
+        return records[0] if records and self.trainer.is_global_zero else None
 
 
-def _folders(model: L.LightningModule) -> tuple[str, ...]:
-    """Encoders that start from weights of a folder, which say nothing of who they were trained on."""
-    accounts = {name: one.account for name, one in getattr(model, "encoders", {}).items()}
+def _unknown_weights(model: L.LightningModule) -> tuple[str, ...]:
+    """Return a statement for each encoder initialised from a folder, whose training exposure is unknown."""
+    accounts = {name: encoder.account for name, encoder in getattr(model, "encoders", {}).items()}
     return tuple(
         f"the encoder of {name} starts from the folder {account.source}"
         for name, account in accounts.items()
@@ -231,14 +229,15 @@ def _folders(model: L.LightningModule) -> tuple[str, ...]:
     )
 
 
-def _kept(trainer: L.Trainer) -> list[Path]:
-    """The checkpoints that a run leaves: the best one where a metric chooses, and the last one."""
-    best = [Path(one.best_model_path) for one in trainer.checkpoint_callbacks if isinstance(one, ModelCheckpoint)]
-    last = [one.path for one in trainer.checkpoint_callbacks if isinstance(one, LastCheckpoint)]
+def _checkpoints(trainer: L.Trainer) -> list[Path]:
+    """Return the checkpoints of a run: the best one if a metric selects it, and the last one."""
+    callbacks = trainer.checkpoint_callbacks
+    best = [Path(callback.best_model_path) for callback in callbacks if isinstance(callback, ModelCheckpoint)]
+    last = [callback.path for callback in callbacks if isinstance(callback, LastCheckpoint)]
     return [path for path in [*best, *last] if path is not None and path.is_file()]
 
 
-def _shown(path: Path) -> Path:
+def _relative(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
@@ -246,8 +245,8 @@ def main(argv: Sequence[str]) -> None:
     """Parse and run one of the Lightning subcommands.
 
     Raises:
-        SystemExit: SIGTERM ended it; with 143, where Lightning would leave with 0.
-        KeyboardInterrupt: Ctrl-C ended it.
+        SystemExit: SIGTERM ended the run; with code 143, where Lightning exits with 0.
+        KeyboardInterrupt: Ctrl-C ended the run.
     """
     try:
         with ended_by_sigterm():
@@ -258,7 +257,7 @@ def main(argv: Sequence[str]) -> None:
 
 def _run(argv: Sequence[str]) -> None:
     load_plugins(argv)
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advertisement)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_not_advertisement)
     PolyclinicCLI(
         L.LightningModule,
         CohortDataModule,
@@ -284,27 +283,29 @@ def _run(argv: Sequence[str]) -> None:
     )
 
 
-def _is_no_advertisement(record: logging.LogRecord) -> bool:
-    """Lightning praises a cloud service at every start; a hospital's log has no use for that."""
+def _is_not_advertisement(record: logging.LogRecord) -> bool:
+    """Filter Lightning's advertisements of its cloud service from the log."""
     return "litlogger" not in record.getMessage() and "litmodels" not in record.getMessage()
 
 
 def load_plugins(argv: Sequence[str]) -> None:
-    """Import every installed plugin, so that its short class name can be used, and check those that are named.
+    """Import all installed plugins, so that short class names work, and check the configured ones.
 
     Raises:
-        ValueError: a configuration file or an argument names a plugin that nobody provides.
+        ValueError: a configuration file or an argument names a plugin that is not installed.
     """
     installed = installed_modalities()
-    known = {cls.__name__ for cls in [*installed.values(), *Modality.__subclasses__()] if not inspect.isabstract(cls)}
-    named = [("command line", name, plugin) for name, plugin in _PLUGIN_ARGUMENT.findall(" ".join(argv))]
+    available = {
+        cls.__name__ for cls in [*installed.values(), *Modality.__subclasses__()] if not inspect.isabstract(cls)
+    }
+    configured = [("command line", name, plugin) for name, plugin in _PLUGIN_ARGUMENT.findall(" ".join(argv))]
     for path in _config_files(argv):
         for name, entry in _configured_modalities(path).items():
-            named.append((path.name, name, entry.get("class_path") if isinstance(entry, dict) else entry))
-    for where, name, plugin in named:
-        if isinstance(plugin, str) and "." not in plugin and plugin not in known:
+            configured.append((path.name, name, entry.get("class_path") if isinstance(entry, dict) else entry))
+    for where, name, plugin in configured:
+        if isinstance(plugin, str) and "." not in plugin and plugin not in available:
             raise ValueError(
-                f"{where}: `data.modalities.{name}` names plugin {plugin!r}; the known ones are {sorted(known)}"
+                f"{where}: `data.modalities.{name}` names plugin {plugin!r}; the known ones are {sorted(available)}"
             )
 
 

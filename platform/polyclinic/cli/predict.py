@@ -1,4 +1,4 @@
-"""``polyclinic predict``: what a checkpoint makes of the studies of a split, as files."""
+"""``polyclinic predict``: write the predictions of a checkpoint for the studies of a split."""
 
 import hashlib
 import json
@@ -21,12 +21,12 @@ from polyclinic.system.terminal import Console
 from polyclinic.tasks import ContrastivePretraining, Downstream, MaskedPretraining
 from polyclinic.training.restore import Restored, restore
 
-_UNSAFE = re.compile(r"[^\w-]")
+_UNSAFE_CHARACTERS = re.compile(r"[^\w-]")
 _NOTE = "Predicted by a model from other modalities, never recorded. Not for diagnosis."
 
 
 def main(argv: Sequence[str]) -> None:
-    """Run the command."""
+    """Run the ``predict`` command."""
     auto_cli(predict, args=list(argv[1:]), prog="polyclinic predict", exit_on_error=False)
 
 
@@ -40,18 +40,21 @@ def predict(
 ) -> None:
     """Write predictions of a checkpoint: polyclinic predict last.ckpt imputed --split test
 
-    A masked checkpoint writes, for every study that lacks a modality and has another, what the model expects there:
-    one file in the modality's own format and units that says that it is synthetic, and ``synthetic.json`` with what
-    each was predicted from. A contrastive checkpoint writes embeddings, a downstream one logits, as Parquet.
-    ``overlap.json`` says which of the studies were seen before.
+    A masked checkpoint imputes missing modalities of studies that have another one: each file has the format and
+    units of its modality and is marked as synthetic, and ``synthetic.json`` lists the modalities it was predicted
+    from. A contrastive checkpoint writes embeddings, a downstream one logits, as Parquet. ``overlap.json`` lists
+    studies from training.
 
     Args:
-        checkpoint: of ``polyclinic fit``.
-        out: a new or empty folder.
-        cohort: in place of the one trained on.
-        split: which studies.
-        modalities: of a masked checkpoint: which to predict; all that can be unless set.
-        allow_overlap: whether to predict studies that were seen before, too, and say so.
+        checkpoint: checkpoint of ``polyclinic fit``.
+        out: new or empty folder.
+        cohort: cohort.yaml to use instead of the training cohort.
+        split: split whose studies to predict.
+        modalities: modalities that a masked checkpoint imputes; all that it can impute unless set.
+        allow_overlap: whether to include studies from training, and report the overlap.
+
+    Raises:
+        ValueError: the folder is not empty, studies overlap with training, or there is nothing to predict.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"got folder {out.name!r}, which is not empty; set `out` to a new folder")
@@ -60,11 +63,11 @@ def predict(
     console = Console()
     with atomic_folder(out) as partial:
         if isinstance(restored.task, MaskedPretraining):
-            told = _write_synthetic(restored, restored.task, split, modalities, checkpoint.name, partial, console)
+            summary = _write_synthetic(restored, restored.task, split, modalities, checkpoint.name, partial, console)
         else:
-            told = _write_table(restored, split, partial)
-        (partial / "overlap.json").write_text(json.dumps(overlap.told(), indent=1), encoding="utf-8")
-    console.print(f"{told}: {out}", soft_wrap=True, markup=False)
+            summary = _write_table(restored, split, partial)
+        (partial / "overlap.json").write_text(json.dumps(overlap.as_record(), indent=1), encoding="utf-8")
+    console.print(f"{summary}: {out}", soft_wrap=True, markup=False)
     console.print("next: polyclinic evaluate --help")
 
 
@@ -77,7 +80,7 @@ def _write_synthetic(
     out: Path,
     console: Console,
 ) -> str:
-    """One file per study and absent modality, and what each was predicted from."""
+    """Write one file per study and missing modality, and ``synthetic.json`` with their origins."""
     wanted = _predictable(restored, modalities, console)
     entries = list(_impute(restored, task, split_batches(restored, split), wanted, out))
     if not entries:
@@ -94,14 +97,18 @@ def _write_table(restored: Restored, split: str, out: Path) -> str:
 
 
 def _predictable(restored: Restored, given: Sequence[str] | None, console: Console) -> list[str]:
-    """The modalities that can be predicted when absent; those that are asked for and cannot stop the command."""
+    """Return the modalities that the model can impute.
+
+    Raises:
+        ValueError: a requested modality cannot be imputed, or none can.
+    """
     task = restored.task
     assert isinstance(task, MaskedPretraining)
-    known = list(restored.data.modalities)
-    if given is not None and (unknown := [name for name in given if name not in known]):
-        raise ValueError(f"got modality {unknown[0]!r}, the checkpoint has {known}; set `--modalities`")
+    available = list(restored.data.modalities)
+    if given is not None and (unknown := [name for name in given if name not in available]):
+        raise ValueError(f"got modality {unknown[0]!r}, the checkpoint has {available}; set `--modalities`")
     possible = []
-    for name in known if given is None else given:
+    for name in available if given is None else given:
         try:
             task.decoders.reconstruction(name).blank(1)
         except ValueError as reason:
@@ -111,7 +118,7 @@ def _predictable(restored: Restored, given: Sequence[str] | None, console: Conso
         else:
             possible.append(name)
     if not possible:
-        raise ValueError("got a checkpoint that can predict no absent modality; see the reasons above")
+        raise ValueError("got a checkpoint that cannot impute any modality; see the reasons above")
     return possible
 
 
@@ -123,26 +130,26 @@ def _impute(
         for name, inputs in task.impute(batch, wanted).items():
             modality = restored.data.modalities[name]
             assert isinstance(modality, Imputable)
-            for row, place in enumerate(absent[name].nonzero()[:, 0].tolist()):
-                study = batch.study_ids[place]
+            for row, index in enumerate(absent[name].nonzero()[:, 0].tolist()):
+                study = batch.study_ids[index]
                 path = out / f"{_file_name(study)}.{name}.synthetic"
                 written = modality.write_synthetic({key: value[row] for key, value in inputs.items()}, path)
-                seen = [other for other, there in batch.present.items() if there[place]]
+                inputs_used = [other for other, present in batch.present.items() if present[index]]
                 yield {
-                    "study_id": study, "modality": name, "file": written.name, "predicted_from": seen,
+                    "study_id": study, "modality": name, "file": written.name, "predicted_from": inputs_used,
                     "synthetic": True,
                 }  # fmt: skip
 
 
 def _file_name(study_id: str) -> str:
-    """The study id where a file can be called so, else what is left of it and a hash of the whole."""
-    safe = _UNSAFE.sub("_", study_id)
+    """Return the study id if it is a safe file name, otherwise its safe characters and a hash of the id."""
+    safe = _UNSAFE_CHARACTERS.sub("_", study_id)
     return safe if safe == study_id else f"{safe}-{hashlib.sha256(study_id.encode()).hexdigest()[:8]}"
 
 
 @torch.inference_mode()
 def _table(restored: Restored, batches: Sequence[Batch]) -> pd.DataFrame:
-    """One row per study: its ids, and the logits by finding or the embeddings by modality."""
+    """Return one row per study: its id, and the logits by finding or the embeddings by modality."""
     task = restored.task
     if isinstance(task, Downstream):
         columns = task.targets.columns
@@ -150,15 +157,17 @@ def _table(restored: Restored, batches: Sequence[Batch]) -> pd.DataFrame:
     elif isinstance(task, ContrastivePretraining):
         parts = [pd.DataFrame(_embeddings(task(batch), batch)) for batch in batches]
     else:
-        raise ValueError(f"got a checkpoint of {type(task).__name__}, which predicts nothing")
+        raise ValueError(f"got a checkpoint of {type(task).__name__}, which has no predictions; use another")
     table = pd.concat(parts, ignore_index=True)
     table.insert(0, "study_id", [study for batch in batches for study in batch.study_ids])
     return table
 
 
 def _embeddings(embedded: dict[str, Tensor], batch: Batch) -> dict[str, list[list[float] | None]]:
-    """Lists of numbers, none where a study lacks the modality."""
+    """Return embeddings as lists of numbers, None if a study lacks the modality."""
     return {
-        name: [row if there else None for row, there in zip(rows.tolist(), batch.present[name].tolist(), strict=True)]
+        name: [
+            row if present else None for row, present in zip(rows.tolist(), batch.present[name].tolist(), strict=True)
+        ]
         for name, rows in embedded.items()
     }

@@ -1,4 +1,4 @@
-"""``polyclinic bundle register``: a bundle as a version in the MLflow registry."""
+"""``polyclinic bundle register``: register a bundle as a model version in MLflow."""
 
 import re
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _NAME = re.compile(r"[\w][\w .-]{0,199}")
 
 
 def main(argv: Sequence[str]) -> None:
-    """Run the command."""
+    """Run the ``bundle register`` command."""
     auto_cli(register, args=list(argv), prog="polyclinic bundle register", exit_on_error=False)
 
 
@@ -31,18 +31,18 @@ def register(
 ) -> None:
     """Register a bundle in MLflow: polyclinic bundle register bundle --name chest
 
-    It is logged into the run that trained it where MLflow has that run, into a new one otherwise. A bundle that is
-    there already gets no second version.
+    The bundle is logged to the run that trained it if MLflow has that run, otherwise to a new run. A bundle that is
+    already registered gets no second version.
 
     Args:
-        folder: of ``polyclinic bundle export``.
-        name: of the model in the registry; the bundle's own unless set.
-        out: folder of the runs, for the SQLite file where no other address is given.
-        tracking_uri: address of MLflow; MLFLOW_TRACKING_URI unless set, and without that a SQLite file in `out`.
-        experiment: of a new run.
+        folder: bundle of ``polyclinic bundle export``.
+        name: name of the registered model; the name of the bundle unless set.
+        out: folder of the runs, for the SQLite file unless another address is set.
+        tracking_uri: address of MLflow; defaults to MLFLOW_TRACKING_URI, and without it to a SQLite file in `out`.
+        experiment: experiment of a new run.
 
     Raises:
-        ValueError: the bundle is not whole or cannot score, the name cannot be one, or MLflow does not take it.
+        ValueError: the bundle is incomplete or cannot score, the name is invalid, or MLflow refuses the bundle.
     """
     bundle = verified_bundle(folder)
     name = bundle.content.name if name is None else name
@@ -52,22 +52,27 @@ def register(
     address = without_password(uri)
     client, experiment_id = open_store(uri, experiment=experiment, artifacts=artifact_location(uri, out=out))
     try:
-        done = log_bundle(folder, registered_name=name, client=client, experiment_id=experiment_id)
+        registered = log_bundle(folder, registered_name=name, client=client, experiment_id=experiment_id)
     except ValueError:
         raise
     except Exception as error:
-        raise ValueError(f"MLflow at {address} did not take the bundle ({cause(error)}); register it again") from error
-    _tell(done, address)
+        raise ValueError(
+            f"MLflow at {address} did not accept the bundle ({cause(error)}); register it again"
+        ) from error
+    _print_registered(registered, address)
 
 
-def _tell(done: Registered, address: str) -> None:
+def _print_registered(registered: Registered, address: str) -> None:
     console = Console()
-    message = "registered" if done.new else "there already"
-    console.print(f"{message}: {done.name}, version {done.version}, of run {done.run_id}", soft_wrap=True)
-    safe = ("PYTHONSAFEPATH=1", "UVICORN_APP_DIR=/", "MLFLOW_DISABLE_TELEMETRY=true")
+    message = "registered" if registered.new else "already registered"
+    console.print(
+        f"{message}: {registered.name}, version {registered.version}, of run {registered.run_id}", soft_wrap=True
+    )
+    # The safe path keeps MLflow's scoring server from importing the working folder.
+    environment = ("PYTHONSAFEPATH=1", "UVICORN_APP_DIR=/", "MLFLOW_DISABLE_TELEMETRY=true")
     print_next(
         "env",
-        *safe,
+        *environment,
         f"MLFLOW_TRACKING_URI={address}",
         "mlflow",
         "models",
@@ -75,5 +80,5 @@ def _tell(done: Registered, address: str) -> None:
         "--env-manager",
         "local",
         "--model-uri",
-        done.uri,
+        registered.uri,
     )

@@ -1,15 +1,17 @@
-"""Where a report goes: to a file that the user names, and into the run that trained the checkpoint."""
+"""Evaluation reports: output to a file and to the training run, and the leakage check before."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from mlflow.exceptions import MlflowException
 
 from polyclinic.cohort.leakage.overlap import Overlap, find_overlap
+from polyclinic.files.results import write_result
 from polyclinic.system.terminal import Console
 from polyclinic.tracking import RunLogger, log_figure, log_json, log_tags, log_text
+from polyclinic.tracking.uri import without_password
 from polyclinic.training.restore import Restored
 
 
@@ -24,39 +26,69 @@ def write_report(
     overlap: Overlap,
     page: str | None = None,
 ) -> None:
-    """Write the report, and what of its studies was seen before, to a file and into the run of the checkpoint."""
-    content = {**content, "overlap": overlap.told()}
+    """Write a report to a file, and log it to the run of the checkpoint.
+
+    Args:
+        restored: evaluated checkpoint.
+        name: name of the report.
+        content: report as plain values.
+        metrics: metrics of the run; NaN is not logged.
+        figures: figures by name.
+        path: file for the report; None for the run only.
+        overlap: overlap with the training exposure, which is added to the report.
+        page: report as HTML.
+
+    Raises:
+        ValueError: the file cannot be written; ``refuse_unwritable`` checks this before the evaluation.
+    """
+    content = {**content, "overlap": overlap.as_record()}
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        write_result(path, content)
     if restored.run_id is None:
         return
     logger = RunLogger(tracking_uri=restored.tracking_uri, run_id=restored.run_id, guest=True)
+    if not _has_run(logger):
+        address = without_password(str(restored.tracking_uri))
+        printed = f"note: the run of the checkpoint is not at {address}, so the report is not logged to it"
+        Console().print(printed, soft_wrap=True, markup=False)
+        return
     logger.log_metrics({key: value for key, value in metrics.items() if value == value})
     log_tags(logger, {f"overlap.{name}.{key}": value for key, value in overlap.tags().items()})
     log_json(logger, content, f"evaluation/{name}.json")
     if page is not None:
         log_text(logger, page, f"evaluation/{name}.html")
-    for figure, drawn in figures.items():
-        log_figure(logger, drawn, f"evaluation/{figure}.png")
+    for figure_name, figure in figures.items():
+        log_figure(logger, figure, f"evaluation/{figure_name}.png")
     logger.finalize("success")
 
 
+def _has_run(logger: RunLogger) -> bool:
+    """Return whether the run still exists: a checkpoint may have left the machine that trained it."""
+    try:
+        _ = logger.experiment
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return False
+    return True
+
+
 def check_overlap(restored: Restored, split: str, *chosen: str, allowed: bool) -> Overlap:
-    """What a checkpoint and its ancestors saw before of the studies that it is about to be measured on.
+    """Return the overlap of the evaluated studies with the training exposure of a checkpoint and its ancestors.
 
     Args:
-        restored: the checkpoint, and the cohort.
-        split: that is measured; on ``val`` checkpoints are chosen, so that having been chosen there is no harm.
-        chosen: splits on which thresholds are chosen.
-        allowed: whether a report on such studies is wanted.
+        restored: checkpoint and cohort.
+        split: evaluated split; studies of ``val`` may have been used for model selection, as checkpoints are selected
+            there anyway.
+        chosen: splits on which thresholds are selected.
+        allowed: whether overlap only causes a warning.
 
     Raises:
-        ValueError: they saw some, which is not allowed.
+        ValueError: studies overlap, and ``allowed`` is False.
     """
-    choosing = {*chosen, *({split} & {"val"})}
+    selection = {*chosen, *({split} & {"val"})}
     overlap = find_overlap(
-        restored.seen, restored.data.cohort, restored.data.modalities, tested={split} - choosing, chosen=choosing,
+        restored.seen, restored.data.cohort, restored.data.modalities, tested={split} - selection, chosen=selection,
         folder=restored.data.prepared_folder, allowed=allowed,
     )  # fmt: skip
     overlap.refuse()

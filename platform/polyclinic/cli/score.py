@@ -1,4 +1,4 @@
-"""``polyclinic score``: the files of one study, or the studies of a cohort."""
+"""``polyclinic score``: score the files of one study, or the studies of a cohort."""
 
 import argparse
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from rich.progress import track
 from polyclinic.cohort import Study as CohortStudy
 from polyclinic.cohort import read_cohort
 from polyclinic.deploy.bundle import Bundle, load_bundle
-from polyclinic.deploy.scoring.reading import read_study, silent
+from polyclinic.deploy.scoring.reading import read_study, score
 from polyclinic.deploy.scoring.scorer import StudyScorer
 from polyclinic.deploy.scoring.table import print_scores
 from polyclinic.files.results import refuse_unwritable, write_result
@@ -19,22 +19,23 @@ from polyclinic.prompts import load_prompts
 from polyclinic.system.shell import print_next
 from polyclinic.system.terminal import Console
 
-_AT_ONCE = 32
+_BATCH_SIZE = 32
 
 
 class _Parser(argparse.ArgumentParser):
-    """Wrong options are told in a sentence, as everywhere else."""
+    """Argument parser that raises on invalid options, like the other commands."""
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(f"{message}; see {self.prog} --help")
 
 
 def main(argv: Sequence[str]) -> None:
-    """Run the command."""
+    """Run the ``score`` command."""
     words = list(argv[1:])
-    first = _Parser(prog="polyclinic score", add_help=False)
-    first.add_argument("bundle", type=Path, nargs="?")
-    folder: Path | None = first.parse_known_args(words[:1])[0].bundle
+    # The options depend on the modalities of the bundle, so its folder is parsed first.
+    folder_parser = _Parser(prog="polyclinic score", add_help=False)
+    folder_parser.add_argument("bundle", type=Path, nargs="?")
+    folder: Path | None = folder_parser.parse_known_args(words[:1])[0].bundle
     bundle = load_bundle(folder) if folder is not None and not str(folder).startswith("-") else None
     given = _parser(list(bundle.modalities) if bundle else []).parse_args(words)
     assert bundle is not None
@@ -42,12 +43,17 @@ def main(argv: Sequence[str]) -> None:
         bundle = bundle.with_prompts(load_prompts(given.prompts))
     files = {name: path for name in bundle.modalities if (path := getattr(given, name)) is not None}
     if bool(files) == (given.cohort is not None):
-        raise ValueError(f"got files of {list(files)} and cohort {given.cohort}, expected one of both; set either")
+        raise ValueError(f"got files of {list(files)} and cohort {given.cohort}, expected one of the two; set either")
     refuse_unwritable(given.json)
     console = Console()
-    told = _one(bundle, files, console) if files else _many(bundle, given.cohort, given.split, console)
+    if files:
+        scores = score(bundle, files)
+        print_scores(scores, console)
+        result = scores.as_json()
+    else:
+        result = _score_cohort(bundle, given.cohort, given.split, console)
     if given.json is not None:
-        write_result(given.json, told)
+        write_result(given.json, result)
         console.print(f"scores: {given.json}", soft_wrap=True, markup=False)
     console.print(bundle.content.not_a_device, style="bold")
     print_next("polyclinic", "serve", folder)
@@ -59,60 +65,46 @@ def _parser(modalities: Sequence[str]) -> _Parser:
         description="Score one study, or a cohort: polyclinic score BUNDLE --MODALITY FILE ... --json scores.json",
     )
     parser.add_argument(
-        "bundle", type=Path, help="folder of `polyclinic bundle export`; with it, --help lists modalities"
+        "bundle", type=Path, help="bundle of `polyclinic bundle export`; with it, --help lists the modalities"
     )
     for name in modalities:
-        parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"the study's {name}")
-    parser.add_argument("--cohort", type=Path, help="a cohort.yaml whose studies to score instead")
-    parser.add_argument("--split", help="of the cohort; all of its studies unless set")
-    parser.add_argument("--prompts", type=Path, help="findings to score in place of the bundle's, without calibration")
-    parser.add_argument("--json", type=Path, help="file to write everything to")
+        parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"{name} of the study")
+    parser.add_argument("--cohort", type=Path, help="cohort.yaml whose studies to score instead")
+    parser.add_argument("--split", help="split of the cohort; all studies unless set")
+    parser.add_argument(
+        "--prompts", type=Path, help="prompt file whose findings replace those of the bundle, without calibration"
+    )
+    parser.add_argument("--json", type=Path, help="file for the scores")
     return parser
 
 
-def _one(bundle: Bundle, files: dict[str, Path], console: Console) -> dict[str, Any]:
-    if missing := [name for name, path in files.items() if not path.exists()]:
-        raise ValueError(f"the file of {missing[0]} does not exist; set `--{missing[0]}`")
-    study, problems, notes = read_study(bundle, files)
-    if problems:
-        name, reason = next(iter(problems.items()))
-        raise ValueError(f"{name}: {reason}")
-    scores = StudyScorer(bundle).score([study])[0]
-    print_scores(scores, console)
-    notes += [said for name in files if (said := silent(bundle, name)) is not None]
-    for note in notes:
-        console.print(f"note: {note}", soft_wrap=True, markup=False)
-    return {**scores.as_json(), "notes": [*scores.notes, *notes]}
-
-
-def _many(bundle: Bundle, path: Path, split: str | None, console: Console) -> dict[str, Any]:
+def _score_cohort(bundle: Bundle, path: Path, split: str | None, console: Console) -> dict[str, Any]:
     cohort = read_cohort(path)
-    studies = [one for one in cohort.studies if split in (None, one.split)]
+    studies = [study for study in cohort.studies if split in (None, study.split)]
     if not studies:
         raise ValueError(f"the cohort has no study in split {split!r}; set `--split`")
     scored = list(_scored(bundle, iter(track(studies, "scoring", transient=True))))
-    refused = [one for one in scored if "problem" in one]
-    console.print(f"{len(scored) - len(refused)} of {len(studies)} studies scored")
-    if len(refused) == len(scored):
-        raise ValueError(f"no study could be scored; the first: {refused[0]['problem']}")
+    failed = [entry for entry in scored if "problem" in entry]
+    console.print(f"{len(scored) - len(failed)} of {len(studies)} studies scored")
+    if len(failed) == len(scored):
+        raise ValueError(f"no study could be scored; the first: {failed[0]['problem']}")
     return {"bundle": bundle.digest, "cohort": cohort.fingerprint, "studies": scored}
 
 
 def _scored(bundle: Bundle, studies: Iterator[CohortStudy]) -> Iterator[dict[str, Any]]:
-    """In order; a study of which nothing that speaks could be read has a problem in the place of scores."""
+    """Yield scores in order; a study without a readable input modality has a ``problem`` instead."""
     scorer = StudyScorer(bundle)
-    while some := list(islice(studies, _AT_ONCE)):
-        read = [
-            read_study(bundle, {name: one.sources[name] for name in bundle.query if name in one.sources})
-            for one in some
+    while batch := list(islice(studies, _BATCH_SIZE)):
+        readings = [
+            read_study(bundle, {name: study.sources[name] for name in bundle.query if name in study.sources})
+            for study in batch
         ]
-        usable = [place for place, study in enumerate(read) if study.items]
-        scores = scorer.score([read[place].items for place in usable], [read[place].problems for place in usable])
-        told = dict(zip(usable, scores, strict=True))
-        for place, one in enumerate(some):
-            if place in told:
-                notes = [*told[place].notes, *read[place].notes]
-                yield {"study_id": one.study_id, **told[place].as_json(), "notes": notes}
+        usable = [reading for reading in readings if reading.items]
+        scores = iter(scorer.score([reading.items for reading in usable], [reading.problems for reading in usable]))
+        for study, reading in zip(batch, readings, strict=True):
+            if reading.items:
+                result = next(scores)
+                yield {"study_id": study.study_id, **result.as_json(), "notes": [*result.notes, *reading.notes]}
             else:
-                problem = "; ".join(read[place].problems.values()) or f"it has none of {bundle.query}"
-                yield {"study_id": one.study_id, "problem": problem}
+                problem = "; ".join(reading.problems.values()) or f"it has none of {bundle.query}"
+                yield {"study_id": study.study_id, "problem": problem}

@@ -1,4 +1,4 @@
-"""``polyclinic serve``: a bundle behind HTTP, for a browser and for programs."""
+"""``polyclinic serve``: serve a bundle over HTTP, to a browser and to programs."""
 
 import os
 import socket
@@ -17,124 +17,73 @@ from jsonargparse import auto_cli
 
 from polyclinic.deploy.service.audit import AuditLog
 from polyclinic.deploy.service.middleware import TOKEN, chosen_token, is_loopback
+from polyclinic.deploy.service.settings import UNSPECIFIED_HOSTS, ServiceSettings, check_settings
 from polyclinic.deploy.service.stopping import StopRequest
-from polyclinic.deploy.service.workers.process import end_all, start_model
+from polyclinic.deploy.service.workers.messages import ServedBundle
+from polyclinic.deploy.service.workers.process import WorkerProcess, end_all, start_model
 from polyclinic.deploy.service.workers.sandbox import Scratch
 from polyclinic.system.terminal import Console
 
-_SERVER = "polyclinic.deploy.service.server"
-_BUNDLE = "POLYCLINIC_SERVED_BUNDLE"
-_EVERYWHERE = ("0.0.0.0", "::")
-_ONE_THREAD = {
+_SERVER_MODULE = "polyclinic.deploy.service.server"
+_BUNDLE_VARIABLE = "POLYCLINIC_SERVED_BUNDLE"
+_SINGLE_THREADED = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
 }
-"""So that the process that others are forked from has one thread."""
+"""Environment that keeps the fork server single-threaded, as a process with threads cannot be forked safely."""
 
-_LAST = -1000
+_LAST_FINALIZER = -1000
 
 
 def main(argv: Sequence[str]) -> None:
-    """Run the command."""
-    auto_cli(serve, args=list(argv[1:]), prog="polyclinic serve", exit_on_error=False)
+    """Run the ``serve`` command."""
+    serve(auto_cli(ServiceSettings, args=list(argv[1:]), prog="polyclinic serve", exit_on_error=False))
 
 
-def serve(
-    bundle: Path,
-    host: str = "127.0.0.1",
-    port: int = 8000,
-    token_file: Path | None = None,
-    no_token: bool = False,
-    allowed_hosts: list[str] | None = None,
-    audit: Path = Path("audit.jsonl"),
-    readers: int = 2,
-    file_mb: int = 64,
-    request_mb: int = 128,
-    memory_mb: int = 2048,
-    file_seconds: float = 20.0,
-    upload_seconds: float = 60.0,
-    per_minute: int = 300,
-    in_flight: int = 16,
-    together: int = 16,
-) -> None:
-    """Serve a bundle to a browser and to programs: polyclinic serve bundle
-
-    Args:
-        bundle: folder of `polyclinic bundle export`.
-        host: to listen at; only this machine reaches 127.0.0.1.
-        port: to listen at; 0 for a free one.
-        token_file: holds the token that clients must show; else POLYCLINIC_TOKEN does, else one is made and printed.
-        no_token: ask for none; only where no other machine reaches the host.
-        allowed_hosts: further names under which the service is reached, such as [scores.example].
-        audit: log of requests; made, or gone on with where its chain is whole.
-        readers: processes that decode files.
-        file_mb: the most of a file.
-        request_mb: the most of a request.
-        memory_mb: that decoding a file may take.
-        file_seconds: that decoding a file may take.
-        upload_seconds: that sending a request may take.
-        per_minute: requests from one address; 0 for any number, as behind a proxy that counts itself.
-        in_flight: studies at a time, each of up to `request_mb` in memory.
-        together: studies that are scored together, at most.
+def serve(settings: ServiceSettings) -> None:
+    """Serve a bundle until the service is stopped.
 
     Raises:
         ValueError: a setting is out of range, the address is in use, or the bundle or the audit log cannot be used.
     """
-    _check(readers=readers, file_mb=file_mb, request_mb=request_mb, memory_mb=memory_mb)
-    _check(in_flight=in_flight, together=together)
-    _check_seconds(file_seconds=file_seconds, upload_seconds=upload_seconds, per_minute=per_minute)
-    if not bundle.is_dir():
-        raise ValueError(f"got {bundle.name!r}, which is no folder; set it to one of `polyclinic bundle export`")
-    token = chosen_token(token_file, no_token=no_token, host=host)
-    made = bool(token) and token_file is None and not os.environ.get(TOKEN)
-    # The processes that decode files are forked from one that is started below, and must not find it.
+    check_settings(settings)
+    host = settings.host
+    token = chosen_token(settings.token_file, no_token=settings.no_token, host=host)
+    is_new_token = bool(token) and settings.token_file is None and not os.environ.get(TOKEN)
+    # The processes that decode files are forked from one that is started below, and must not find the token.
     os.environ.pop(TOKEN, None)
-    with ExitStack() as ends:
-        stop = ends.enter_context(StopRequest())
-        log = AuditLog(audit)
-        ends.callback(log.close)
-        listener = ends.enter_context(_listener(host, port))
+    with ExitStack() as cleanup:
+        stop = cleanup.enter_context(StopRequest())
+        audit = AuditLog(settings.audit)
+        cleanup.callback(audit.close)
+        listener = cleanup.enter_context(_listener(host, settings.port))
         stop.check()
         scratch = Scratch()
-        # Behind the folder that multiprocessing makes in it, and removes when this process ends.
-        Finalize(None, scratch.close, exitpriority=_LAST)
-        first = _start_model(bundle, scratch, together)
-        ends.callback(_end, first)
+        # After the folder that multiprocessing makes in it, and removes when this process ends.
+        Finalize(None, scratch.close, exitpriority=_LAST_FINALIZER)
+        first = _start_model(settings.bundle, scratch, settings.together)
+        cleanup.callback(_end_workers, first)
         announce = _announcement(
-            host, listener.getsockname()[1], token if made else None, outside=not is_loopback(host)
+            host, listener.getsockname()[1], token if is_new_token else None, outside=not is_loopback(host)
         )
         # Imported while the other process loads the bundle, which takes longer.
-        server = import_module(_SERVER)
+        server = import_module(_SERVER_MODULE)
         stop.check()
         server.run(
-            first, scratch=scratch, audit=log, listener=listener, token=token, readers=readers, file_mb=file_mb,
-            request_mb=request_mb, memory_mb=memory_mb, file_seconds=file_seconds, upload_seconds=upload_seconds,
-            per_minute=per_minute, in_flight=in_flight, together=together, hosts=_names(host, allowed_hosts or []),
-            stop=stop, announce=announce,
+            settings, first=first, scratch=scratch, audit=audit, listener=listener, token=token, stop=stop,
+            announce=announce,
         )  # fmt: skip
 
 
-def _check(**counts: int) -> None:
-    for name, value in counts.items():
-        if value < 1:
-            raise ValueError(f"got {name} {value}, expected 1 or more; set `--{name}`")
-
-
-def _check_seconds(**values: float) -> None:
-    for name, value in values.items():
-        if not 0 <= value < 1e9 or (value == 0 and name != "per_minute"):
-            raise ValueError(f"got {name} {value:g}, expected a positive number; set `--{name}`")
-
-
-def _start_model(bundle: Path, scratch: Scratch, together: int) -> "Future[tuple[Any, dict[str, Any]]]":
-    """In a thread: the first process is there when the bundle is loaded, which takes seconds."""
-    # Read by the nursery, and by every library that wants a temporary file.
-    os.environ.update({_BUNDLE: str(bundle.absolute()), "TMPDIR": str(scratch.folder), **_ONE_THREAD})
+def _start_model(bundle: Path, scratch: Scratch, together: int) -> "Future[tuple[WorkerProcess, ServedBundle]]":
+    """Start the model worker in a thread; it is ready once it has loaded the bundle, which takes seconds."""
+    # Read by the preloaded module of the fork server, and by every library that makes a temporary file.
+    os.environ.update({_BUNDLE_VARIABLE: str(bundle.absolute()), "TMPDIR": str(scratch.folder), **_SINGLE_THREADED})
     tempfile.tempdir = str(scratch.folder)
-    started: Future[tuple[Any, dict[str, Any]]] = Future()
-    # Who waits for it may give up; the thread then still has a place for what it started.
+    started: Future[tuple[WorkerProcess, ServedBundle]] = Future()
+    # A waiting caller may give up; marked as running, the future still accepts the result of the thread.
     started.set_running_or_notify_cancel()
 
     def start() -> None:
@@ -143,15 +92,15 @@ def _start_model(bundle: Path, scratch: Scratch, together: int) -> "Future[tuple
         except ValueError as error:
             started.set_exception(error)
         except BaseException as error:
-            message = f"the process that computes cannot be started ({type(error).__name__}); see `polyclinic doctor`"
+            message = f"the model process cannot be started ({type(error).__name__}); see `polyclinic doctor`"
             started.set_exception(ValueError(message))
 
     Thread(target=start, name="starting", daemon=True).start()
     return started
 
 
-def _end(first: "Future[tuple[Any, dict[str, Any]]]") -> None:
-    """Leave no process behind, wherever the service was stopped."""
+def _end_workers(first: "Future[tuple[WorkerProcess, ServedBundle]]") -> None:
+    """End every worker process, including those that start at this moment."""
     while not first.done():
         end_all()
         time.sleep(0.01)
@@ -169,31 +118,26 @@ def _listener(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(address)
-        # At once, or two services that start together would both believe that the address is theirs.
+        # Listen at once: otherwise two services that start together could both bind the address.
         listener.listen()
     except OSError as error:
         listener.close()
         raise ValueError(
-            f"got host {host} and port {port}, which cannot be listened at ({error.strerror}); "
+            f"got host {host} and port {port}, on which the service cannot listen ({error.strerror}); "
             "set `--host` and `--port`"
         ) from None
     return listener
 
 
-def _names(host: str, others: Sequence[str]) -> frozenset[str]:
-    own = () if host in _EVERYWHERE else (host,)
-    return frozenset(name.lower() for name in ("127.0.0.1", "localhost", "::1", *own, *others))
-
-
-def _announcement(host: str, port: int, made: str | None, *, outside: bool) -> Callable[[dict[str, Any]], None]:
-    shown = "127.0.0.1" if host in _EVERYWHERE else host
-    address = f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+def _announcement(host: str, port: int, new_token: str | None, *, outside: bool) -> Callable[[dict[str, Any]], None]:
+    shown_host = "127.0.0.1" if host in UNSPECIFIED_HOSTS else host
+    address = f"http://[{shown_host}]:{port}" if ":" in shown_host else f"http://{shown_host}:{port}"
 
     def announce(card: dict[str, Any]) -> None:
         console = Console(highlight=False, soft_wrap=True)
         console.print(f"serving {card['name']} ({len(card['findings'])} findings) at {address}", markup=False)
-        if made is not None:
-            console.print(f"token {made}", markup=False)
+        if new_token is not None:
+            console.print(f"token {new_token}", markup=False)
         if outside:
             console.print("other machines reach this address: put TLS in front of it")
         console.print(card["not_a_device"], style="bold", markup=False)

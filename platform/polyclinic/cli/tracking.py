@@ -1,4 +1,4 @@
-"""``polyclinic tracking send``: what runs could not send, and runs whose process is gone."""
+"""``polyclinic tracking send``: send the waiting entries of runs, and end runs of dead processes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,21 +16,21 @@ from polyclinic.tracking.uri import resolve_uri, without_password
 
 
 def main(argv: Sequence[str]) -> None:
-    """Run one of the tracking's subcommands."""
+    """Run one of the ``tracking`` subcommands."""
     commands: dict[str, Any] = {"send": send}
     auto_cli(commands, args=list(argv[1:]), prog="polyclinic tracking", exit_on_error=False)
 
 
 def send(out: Path, tracking_uri: str | None = None, experiment: str = "polyclinic") -> None:
-    """Send what waits in a folder of runs, and end the runs whose process is gone: polyclinic tracking send runs
+    """Send waiting entries, and end the runs of dead processes: polyclinic tracking send runs
 
     Args:
-        out: folder of the runs, `runs` unless the logger's `out` was set.
-        tracking_uri: address of MLflow; MLFLOW_TRACKING_URI unless set, and without that a SQLite file in `out`.
-        experiment: whose runs are looked at.
+        out: folder of the runs; `runs` unless the logger's `out` was set.
+        tracking_uri: address of MLflow; defaults to MLFLOW_TRACKING_URI, and without it to a SQLite file in `out`.
+        experiment: experiment whose runs are checked.
 
     Raises:
-        ValueError: MLflow cannot be used, or does not take everything.
+        ValueError: MLflow cannot be used, or does not accept all entries.
     """
     uri = resolve_uri(given=tracking_uri, out=out)
     address = without_password(uri)
@@ -40,10 +40,10 @@ def send(out: Path, tracking_uri: str | None = None, experiment: str = "polyclin
         ended = reap(client, experiment_id, by="of `polyclinic tracking send`")
     except Exception as error:
         raise ValueError(
-            f"MLflow at {address} did not take everything ({cause(error)}); the rest keeps waiting, try again later"
+            f"MLflow at {address} did not accept all entries ({cause(error)}); the rest keeps waiting, try again later"
         ) from error
     waiting = len(left_spools(out))
     console = Console()
-    console.print(f"{len(sent)} files sent, {waiting} wait for another address or belong to a run that goes on")
-    console.print(f"{len(ended)} runs ended whose process is gone")
+    console.print(f"{len(sent)} files sent, {waiting} wait for another address or belong to a running run")
+    console.print(f"{len(ended)} runs of dead processes ended")
     print_next("mlflow", "ui", "--backend-store-uri", address)

@@ -1,4 +1,4 @@
-"""Which studies exist: manifest, splits, checks, and the phantom."""
+"""Read, link and check cohorts of studies, and write phantom cohorts."""
 
 from polyclinic.cohort.check import ModalityCheck, check_cohort, print_check
 from polyclinic.cohort.cohort import SPLITS, Cohort, Study, adapt_modalities, read_cohort, readable_raws

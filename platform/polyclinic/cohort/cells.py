@@ -1,4 +1,4 @@
-"""What a cell of a table says: a number, one of several texts, an identifier, or nothing."""
+"""Parse table cells: numbers, listed names, identifiers and missing values."""
 
 import re
 import unicodedata
@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,5})?")
-_LARGEST = Decimal("3.4e38")
-"""Larger labels overflow float32, in which a model computes."""
+_MAX_NUMBER = Decimal("3.4e38")
+"""Just below the float32 maximum; models compute in float32."""
 
-_WHOLE = re.compile(r"0*([0-9]+?)(?:\.0*)?")
+_INTEGER = re.compile(r"0*([0-9]+?)(?:\.0*)?")
 _EXCEL = re.compile(r"=\"(.*)\"|'(.*)")
-_NO_VALUES = frozenset(
+_MISSING_VALUES = frozenset(
     {
         "", "na", "n/a", "n.a.", "n.a", "#n/a", "<na>", "nan", "nat", "none", "null", "nil", "(null)", "unknown", "unk",
         "missing", "undefined", "-1", "-1.0", "-", "--", "?", ".", "#value!", "#ref!",
@@ -20,49 +20,49 @@ _NO_VALUES = frozenset(
 
 
 def read_number(cell: str) -> Decimal | None:
-    """The number that a cell writes in ASCII digits; None for other text, infinity, and what overflows float32."""
+    """Parse a number in ASCII digits; return None for other text, infinity and values that overflow float32."""
     if not _NUMBER.fullmatch(cell):
         return None
     number = Decimal(cell)
-    return number if abs(number) <= _LARGEST else None
+    return number if abs(number) <= _MAX_NUMBER else None
 
 
-def stands_for_nothing(cell: str) -> bool:
-    """Whether a text is a common way to write that there is no value, such as ``NA`` or ``null``."""
-    return cell.strip().casefold() in _NO_VALUES
+def is_missing_value(cell: str) -> bool:
+    """Return whether a text is a common marker for a missing value, such as ``NA`` or ``null``."""
+    return cell.strip().casefold() in _MISSING_VALUES
 
 
 def canonical_id(text: str) -> str:
-    """An identifier without what tables add or lose when they are copied.
+    """Normalize an identifier, so that copies from different tables compare equal.
 
-    Compatibility characters and decimal digits of any script become plain ones, surrounding and repeated spaces and
-    invisible characters go, and so do leading zeros and ``.0`` of whole numbers. The case of letters goes where an
-    identifier has one case only: mixed case may carry meaning, as in Base64.
+    Compatibility characters and decimal digits of any script become plain ones; surrounding and repeated spaces,
+    invisible characters, leading zeros and the ``.0`` of integers are removed. Letters are case-folded only in an
+    identifier that is all upper, all lower or title case: mixed case may carry meaning, as in Base64.
     """
     plain = " ".join((text if text.isascii() and text.isprintable() else _plain(text)).split())
     if match := _EXCEL.fullmatch(plain):
         plain = (match[1] or match[2] or "").strip()
-    if match := _WHOLE.fullmatch(plain):
+    if match := _INTEGER.fullmatch(plain):
         return match[1]
     return plain.casefold() if plain.isupper() or plain.islower() or plain.istitle() else plain
 
 
 def _plain(text: str) -> str:
     return "".join(
-        str(unicodedata.decimal(sign)) if sign.isdecimal() else sign
-        for sign in unicodedata.normalize("NFKC", text)
-        if sign.isspace() or unicodedata.category(sign) not in ("Cf", "Cc")
+        str(unicodedata.decimal(character)) if character.isdecimal() else character
+        for character in unicodedata.normalize("NFKC", text)
+        if character.isspace() or unicodedata.category(character) not in ("Cf", "Cc")
     )
 
 
 class CellNames:
-    """Finds which of several names a cell means: the same text, else the same number or boolean.
+    """Match cells to a list of names: by equal text, else by equal number or boolean.
 
     Args:
-        names: as a cohort file writes them.
+        names: spellings from the cohort file.
 
     Raises:
-        ValueError: two names mean the same cell.
+        ValueError: two names match the same cell.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -70,24 +70,24 @@ class CellNames:
         self._folded: dict[str, str] = {}
         for place, name in enumerate(names):
             text = name.strip()
-            meant = {text, _meaning(text)}
-            if same := meant & self._places.keys():
-                raise ValueError(f"{names[self._places[same.pop()]]!r} and {name!r} mean the same cell; leave one")
-            self._places |= dict.fromkeys(meant, place)
+            keys = {text, _value(text)}
+            if same := keys & self._places.keys():
+                raise ValueError(f"{names[self._places[same.pop()]]!r} and {name!r} match the same cell; remove one")
+            self._places |= dict.fromkeys(keys, place)
             self._folded.setdefault(_folded(text), name)
 
     def place(self, cell: str) -> int | None:
-        """Index of the name that a cell means; None where no name does."""
+        """Return the index of the name that matches a cell; None where none does."""
         text = cell.strip()
-        return self._places[text] if text in self._places else self._places.get(_meaning(text))
+        return self._places[text] if text in self._places else self._places.get(_value(text))
 
     def near(self, cell: str) -> str | None:
-        """The name that differs from a cell in case, spaces or Unicode form alone."""
+        """Return the name that differs from a cell only in case, spaces or Unicode form."""
         return self._folded.get(_folded(cell))
 
 
-def _meaning(text: str) -> str | Decimal:
-    """A number by its value; ``true`` and ``false`` in any case, as programs write them differently."""
+def _value(text: str) -> str | Decimal:
+    """Return a number as ``Decimal`` and a boolean in lower case, as programs differ in how they write them."""
     number = read_number(text)
     if number is not None:
         return number

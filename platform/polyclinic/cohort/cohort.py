@@ -1,4 +1,4 @@
-"""The studies of a cohort: read from a table, validated, and fingerprinted."""
+"""Read the studies of a cohort from its table, validate them and compute the fingerprint."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from polyclinic.cohort.cells import canonical_id, stands_for_nothing
+from polyclinic.cohort.cells import canonical_id, is_missing_value
 from polyclinic.cohort.labels import LabelColumn, read_label
 from polyclinic.cohort.schema import CohortSpec, Target, read_spec, read_targets, wanted_columns
 from polyclinic.cohort.sources import SourceReader
@@ -20,13 +20,13 @@ from polyclinic.cohort.table import read_table
 from polyclinic.modality import ArrayRow, Modality, Source, UnreadableSource
 
 SPLITS = ("train", "val", "test")
-_NAMED = 5
-_COLUMNS_SHOWN = 40
+_MAX_NAMED_STUDIES = 5
+_MAX_NAMED_COLUMNS = 40
 
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """One row: ids, split, the sources of the modalities it has, its labels (NaN for unknown) and groups."""
+    """One row of the table: ids, split, sources by modality, labels (NaN for unknown) and groups."""
 
     study_id: str
     patient_id: str
@@ -41,13 +41,13 @@ class Cohort:
     """A validated cohort.
 
     Attributes:
-        name: the folder or table it came from.
-        studies: in the table's order.
-        modalities: names, in the order of ``cohort.yaml``.
-        targets: what the labels are, in the order of ``Study.labels``.
-        population: in which patient ids are unique; empty where the cohort file does not say.
-        unnamed: by label, cells that its ``values`` does not name; see ``LabelColumn``.
-        fingerprint: SHA-256 over the specification, every row, and name and size of every source file.
+        name: name of the cohort's folder.
+        studies: studies in the order of the table.
+        modalities: names of the modalities, in the order of ``cohort.yaml``.
+        targets: targets of the labels, in the order of ``Study.labels``.
+        fingerprint: SHA-256 over the specification, every row, and the name and size of every source file.
+        population: population in which patient ids are unique; empty where the cohort file does not state one.
+        unnamed: cells that ``values`` does not list, by label; see ``LabelColumn``.
     """
 
     name: str
@@ -64,29 +64,30 @@ class Cohort:
         return tuple(target.name for target in self.targets)
 
     def split(self, name: str) -> tuple[Study, ...]:
-        """The studies of one split.
+        """Return the studies of one split.
 
         Raises:
-            ValueError: not one of train, val, test.
+            ValueError: ``name`` is not train, val or test.
         """
         if name not in SPLITS:
             raise ValueError(f"got split {name!r}, expected one of {SPLITS}; set `split`")
         return tuple(study for study in self.studies if study.split == name)
 
     def present_share(self) -> dict[str, float]:
-        """Share of the studies that have each modality."""
+        """Return the share of studies that have each modality."""
         count = Counter(name for study in self.studies for name in study.sources)
         return {name: count[name] / len(self.studies) for name in self.modalities}
 
 
-def read_cohort(path: Path) -> Cohort:
-    """Read ``cohort.yaml`` and its table, and refuse what would make a run wrong.
+def read_cohort(path: str | Path) -> Cohort:
+    """Read and validate ``cohort.yaml`` and its table.
 
     Raises:
         ValueError: an unknown column, an empty or duplicate study id, a patient in two splits, a label that is
-            not a number, a source that does not exist, a modality in no study. The message names the studies and
-            the setting, never a path of a source or a patient.
+            not a number, a source that does not exist, or a modality that no study has. The message names the studies
+            and the setting, never a patient or the path of a source.
     """
+    path = Path(path)
     spec = read_spec(path)
     table = read_table(spec)
     _require_columns(spec, table)
@@ -100,7 +101,7 @@ def read_cohort(path: Path) -> Cohort:
     studies = _studies(spec, table, ids, patients, labels, sources)
     _refuse_duplicates(studies)
     _refuse_shared_patients(studies)
-    sources.refuse_lost()
+    sources.refuse_missing()
     _refuse_absent_modalities(spec, studies)
     return Cohort(
         name=path.resolve().parent.name,
@@ -116,10 +117,10 @@ def read_cohort(path: Path) -> Cohort:
 def _require_columns(spec: CohortSpec, table: pd.DataFrame) -> None:
     for setting, columns in wanted_columns(spec).items():
         if unknown := [column for column in columns if column not in table.columns]:
-            more = ", ..." if len(table.columns) > _COLUMNS_SHOWN else ""
+            more = ", ..." if len(table.columns) > _MAX_NAMED_COLUMNS else ""
             raise ValueError(
                 f"`{setting}` names column {unknown[0]!r}, which {spec.table.name} does not have; "
-                f"its columns are {list(table.columns[:_COLUMNS_SHOWN])}{more}"
+                f"its columns are {list(table.columns[:_MAX_NAMED_COLUMNS])}{more}"
             )
 
 
@@ -162,11 +163,12 @@ def _patients(spec: CohortSpec, table: pd.DataFrame, ids: Sequence[str]) -> list
     if "" in patients:
         raise ValueError(f"study {ids[patients.index('')]!r} has no patient; check `patient_id` in the cohort file")
     for patient, count in Counter(patients).items():
-        if count > 1 and stands_for_nothing(patient):
-            first = [study for study, one in zip(ids, patients, strict=True) if one == patient][:_NAMED]
+        if count > 1 and is_missing_value(patient):
+            studies = [study for study, owner in zip(ids, patients, strict=True) if owner == patient]
             raise ValueError(
-                f"{count} studies (such as {first}) have {patient!r} as their patient, which stands for an id that is "
-                "not known, and would be one patient; write their ids, or leave these studies out of the table"
+                f"{count} studies (such as {studies[:_MAX_NAMED_STUDIES]}) have {patient!r} as patient, which is a "
+                "marker for an unknown id and would make them one patient; fill in their ids, or remove these studies "
+                "from the table"
             )
     return patients
 
@@ -182,7 +184,7 @@ def _splits(spec: CohortSpec, table: pd.DataFrame, patients: Sequence[str], ids:
 
 
 def _hashed_split(patient: str, shares: Mapping[str, float]) -> str:
-    """Assign by hash, so that a growing cohort never moves a patient to another split."""
+    """Assign a patient by hash, so that a growing cohort never moves a patient to another split."""
     digest = hashlib.sha256(f"{int(shares.get('seed', 0))}:{patient}".encode()).digest()
     place, edge = int.from_bytes(digest[:8], "big") / 2**64, 0.0
     for split in SPLITS:
@@ -193,7 +195,7 @@ def _hashed_split(patient: str, shares: Mapping[str, float]) -> str:
 
 
 def file_of(source: Source) -> Path | None:
-    """The file that a cohort names as a source; None for inline data."""
+    """Return the file that the cohort names as a source; None for inline data."""
     if isinstance(source, ArrayRow):
         return source.file
     return source if isinstance(source, Path) else None
@@ -202,37 +204,40 @@ def file_of(source: Source) -> Path | None:
 def _refuse_duplicates(studies: Sequence[Study]) -> None:
     repeated = [study for study, count in Counter(study.study_id for study in studies).items() if count > 1]
     if repeated:
-        raise ValueError(f"duplicate study ids {repeated[:_NAMED]} ({len(repeated)} in all); `study_id` must be unique")
+        raise ValueError(
+            f"duplicate study ids {repeated[:_MAX_NAMED_STUDIES]} ({len(repeated)} in all); `study_id` must be unique"
+        )
 
 
 def _refuse_shared_patients(studies: Sequence[Study]) -> None:
-    """Refuse one patient in two splits, also where the id is written in two ways."""
+    """Refuse a patient in two splits, also where the id is written in two ways."""
     canonical = {patient: canonical_id(patient) for patient in {study.patient_id for study in studies}}
     forms = (
         (lambda patient: patient, "are in more than one split"),
-        (canonical.__getitem__, "are in more than one split under ids that differ in zeros, spaces or case alone"),
+        (canonical.__getitem__, "are in more than one split under ids that differ only in zeros, spaces or case"),
     )
-    for form, said in forms:
+    for form, problem in forms:
         splits: dict[str, dict[str, str]] = defaultdict(dict)
         for study in studies:
             splits[form(study.patient_id)][study.split] = study.study_id
         if shared := [seen for seen in splits.values() if len(seen) > 1]:
             example = ", ".join(f"study {study!r} in {split}" for split, study in shared[0].items())
             raise ValueError(
-                f"{len(shared)} patients {said} (one of them: {example}); write each patient's id in one way and "
-                "correct the `split` column, or give `split` shares to assign by patient"
+                f"{len(shared)} patients {problem} (one of them: {example}); write each patient's id in one way and "
+                "correct the `split` column, or set `split` to shares, which assigns splits by patient"
             )
 
 
 def _refuse_absent_modalities(spec: CohortSpec, studies: Sequence[Study]) -> None:
     for name in spec.modalities:
         if not any(name in study.sources for study in studies):
-            raise ValueError(f"no study has modality {name!r}; correct `modalities.{name}` or leave it out")
+            raise ValueError(f"no study has modality {name!r}; correct `modalities.{name}` or remove it")
 
 
 def _fingerprint(spec: CohortSpec, table: pd.DataFrame, studies: Sequence[Study]) -> str:
-    told = {key: value for key, value in asdict(spec).items() if key not in ("table", "root")}
-    digest = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode())
+    # Without the paths, so that a cohort that was moved keeps its fingerprint.
+    settings = {key: value for key, value in asdict(spec).items() if key not in ("table", "root")}
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
     digest.update(table.to_csv(index=False).encode())
     for study in studies:
         for name, source in study.sources.items():
@@ -242,10 +247,10 @@ def _fingerprint(spec: CohortSpec, table: pd.DataFrame, studies: Sequence[Study]
 
 
 def adapt_modalities(cohort: Cohort, modalities: Mapping[str, Modality]) -> list[str]:
-    """Let plugins choose the settings that were left out, from the training studies.
+    """Let plugins derive unset settings from the training studies.
 
     Returns:
-        Sentences that say what a modality leaves out of its sources, and why.
+        One sentence per part of a source that a modality leaves out, with the reason.
     """
     studies = cohort.split("train")
     return [
@@ -256,7 +261,7 @@ def adapt_modalities(cohort: Cohort, modalities: Mapping[str, Modality]) -> list
 
 
 def readable_raws(studies: Sequence[Study], name: str, modality: Modality) -> Iterator[Any]:
-    """Decode one modality of those studies that have it; broken sources are left out, for the caller to count."""
+    """Decode one modality of the studies that have it; broken sources are skipped, for the caller to count."""
     for study in studies:
         if name in study.sources:
             try:

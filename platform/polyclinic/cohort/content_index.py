@@ -1,4 +1,4 @@
-"""What files hold, by SHA-256: each file is read once for it, however often it is asked."""
+"""SHA-256 of files, cached so that an unchanged file is hashed only once."""
 
 import hashlib
 import os
@@ -12,54 +12,53 @@ from typing import NamedTuple
 from polyclinic.files.digest import file_sha256
 from polyclinic.modality import ArrayRow, Modality, Source, UnreadableSource
 
-_AT_ONCE = 256
-_TIMEOUT = 60.0
+_BATCH_SIZE = 256
+_LOCK_SECONDS = 60.0
 
 
 class _Mark(NamedTuple):
-    """Where a file is, as a hash, and what the file system says that changes whenever its content does."""
+    """Hash of a file's path, and file-system metadata that changes whenever its content does."""
 
     place: str
     stamp: str
 
 
 class ContentIndex:
-    """SHA-256 of files, remembered by place, inode, size, and times of change.
+    """Cache of SHA-256 digests, keyed by path and validated by inode, size, mtime and ctime.
 
-    The time at which the inode changed is among them, because copying tools put the time of modification back.
-    Several processes may share one. It keeps hashes of paths, never paths. Where its folder cannot be written, it
-    recalls what is there and remembers nothing new.
+    The ctime is included because copying tools restore the mtime. Several processes may share an index. It stores
+    hashes of paths, never the paths. An index in a read-only folder returns its entries but stores no new ones.
 
     Args:
-        folder: where ``content.sqlite`` is kept; created when missing. Remembered in memory alone when absent.
-        workers: files read at once.
+        folder: folder of ``content.sqlite``, created when missing; None keeps the digests in memory.
+        workers: number of files that are read in parallel.
     """
 
     def __init__(self, folder: Path | None = None, *, workers: int = 4) -> None:
         self._workers = workers
         self._path = None if folder is None else folder / "content.sqlite"
-        self._known: dict[str, tuple[str, str]] = {}
+        self._in_memory: dict[str, tuple[str, str]] = {}
 
     def digests(self, files: Iterable[Path]) -> dict[Path, str]:
-        """SHA-256 of each file, in hexadecimal; a file that cannot be read is left out."""
+        """Return the SHA-256 of each file in hexadecimal; unreadable files are omitted."""
         distinct = list(dict.fromkeys(files))
         if not distinct:
             return {}
         found: dict[Path, str] = {}
         with ThreadPoolExecutor(self._workers) as pool:
-            for several in _batches(distinct):
-                marks = {path: mark for path, mark in zip(several, pool.map(_mark, several), strict=True) if mark}
-                known = self._recall([mark.place for mark in marks.values()])
-                new = [path for path, mark in marks.items() if known.get(mark.place, ("", ""))[0] != mark.stamp]
+            for batch in _batches(distinct):
+                marks = {path: mark for path, mark in zip(batch, pool.map(_mark, batch), strict=True) if mark}
+                cached = self._recall([mark.place for mark in marks.values()])
+                new = [path for path, mark in marks.items() if cached.get(mark.place, ("", ""))[0] != mark.stamp]
                 read = {path: digest for path, digest in zip(new, pool.map(_sha256, new), strict=True) if digest}
                 self._remember({marks[path].place: (marks[path].stamp, digest) for path, digest in read.items()})
                 unchanged = marks.keys() - set(new)
-                found |= {path: known[marks[path].place][1] for path in several if path in unchanged} | read
+                found |= {path: cached[marks[path].place][1] for path in batch if path in unchanged} | read
         return found
 
     def _recall(self, places: Sequence[str]) -> dict[str, tuple[str, str]]:
         if self._path is None:
-            return {place: self._known[place] for place in places if place in self._known}
+            return {place: self._in_memory[place] for place in places if place in self._in_memory}
         marks = ", ".join("?" * len(places))
         try:
             if not self._path.is_file():
@@ -75,7 +74,7 @@ class ContentIndex:
 
     def _remember(self, entries: Mapping[str, tuple[str, str]]) -> None:
         if self._path is None or not entries:
-            self._known.update(entries)
+            self._in_memory.update(entries)
             return
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,10 +89,10 @@ class ContentIndex:
             self._discard(self._path)
 
     def _connect(self, path: Path) -> sqlite3.Connection:
-        return sqlite3.connect(path, timeout=_TIMEOUT)
+        return sqlite3.connect(path, timeout=_LOCK_SECONDS)
 
     def _discard(self, path: Path) -> None:
-        """Remove a database that is none: all that is lost is the time to read the files again."""
+        """Remove a corrupt database; the only cost is hashing the files again."""
         try:
             path.unlink(missing_ok=True)
         except OSError:
@@ -101,7 +100,7 @@ class ContentIndex:
 
 
 def _batches(files: Sequence[Path]) -> Iterator[Sequence[Path]]:
-    return (files[start : start + _AT_ONCE] for start in range(0, len(files), _AT_ONCE))
+    return (files[start : start + _BATCH_SIZE] for start in range(0, len(files), _BATCH_SIZE))
 
 
 def _mark(path: Path) -> _Mark | None:
@@ -109,7 +108,7 @@ def _mark(path: Path) -> _Mark | None:
         stat = path.stat()
     except OSError:
         return None
-    # Not resolved, which costs a look at every folder above each file; the inode tells what a link points to.
+    # Resolving would stat every parent folder; the inode already identifies the target of a link.
     place = hashlib.sha256(os.path.abspath(path).encode(errors="surrogateescape")).hexdigest()  # noqa: PTH100
     return _Mark(place, f"{stat.st_ino} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}")
 
@@ -122,15 +121,15 @@ def _sha256(path: Path) -> str | None:
 
 
 def source_digest(source: Source, modality: Modality, digests: Mapping[Path, str]) -> str:
-    """One SHA-256 over everything that ``read`` would see of a source.
+    """Return one SHA-256 over everything that ``Modality.read`` uses of a source.
 
     Args:
-        source: of a study.
-        modality: that reads it.
-        digests: of its files.
+        source: source of a study.
+        modality: plugin that reads the source.
+        digests: SHA-256 of the files of the source.
 
     Raises:
-        UnreadableSource: one of its files could not be read.
+        UnreadableSource: a file of the source has no digest.
     """
     digest = hashlib.sha256()
     for file in modality.files(source):

@@ -1,4 +1,4 @@
-"""CSV files read strictly: rows as long as their header, closed quotation marks, a known encoding."""
+"""Strict CSV reader: rows as long as the header, closed quotation marks, valid encoding."""
 
 import bz2
 import codecs
@@ -16,46 +16,46 @@ from typing import Any, NamedTuple, cast
 import pandas as pd
 
 DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
-"""What reading a file raises that is damaged or is not what its first bytes say."""
+"""Exceptions raised on reading a file that is damaged or does not match its magic bytes."""
 
-_ROWS_AT_ONCE = 50_000
-_LONGEST_CELL = 50_000_000
-_LEAST_COLUMNS = 4
-_HEAD = 4096
-_SEARCHED = 1 << 26
-_MARKS = (
+_BATCH_ROWS = 50_000
+_MAX_CELL = 50_000_000
+_MIN_COLUMNS = 4
+_HEAD_BYTES = 4096
+_MAX_SEARCHED_BYTES = 1 << 26
+_BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
 )  # fmt: skip
-# Western text has accented letters one or two at a time; words of another alphabet have runs of them.
+# Western text has one or two accented letters in a row; words in another alphabet have longer runs of high bytes.
 _FOREIGN_RUN = re.compile(rb"[\x80-\xff]{3}")
 _TABS = re.compile(r"\.(?:tsv|tab)(?:\.|$)", re.IGNORECASE)
 
 
 class _Row(NamedTuple):
-    """Cells, and the line of the file that they start in."""
+    """Cells of a row, and the line of the file in which it starts."""
 
     line: int
     cells: list[str]
 
 
 def read_csv(path: Path, *, encoding: str, wanted: Collection[str]) -> pd.DataFrame:
-    """Every cell as text.
+    """Read a table with every cell as text.
 
-    The file may be compressed (gzip, bzip2, xz, or a zip of one file), which its first bytes tell. Cells are separated
-    by commas, or by tabulators where the name ends in ``.tsv`` or ``.tab``. A column without a name is called
-    ``Unnamed: 0`` by its place.
+    The file may be compressed (gzip, bzip2, xz, or a zip of one file), which is detected by its magic bytes. The
+    delimiter is a comma, or a tab where the name ends in ``.tsv`` or ``.tab``. A column without a name is called
+    ``Unnamed: 0``, with its index.
 
     Args:
-        path: of the file.
-        encoding: of its text, unless a byte order mark says otherwise.
-        wanted: columns of which the header must have at least one, or it is taken for a row of cells.
+        path: CSV file.
+        encoding: encoding of the text; a byte order mark takes precedence.
+        wanted: columns of which the header must have at least one.
 
     Raises:
-        ValueError: the file is not such a table; a row is longer or shorter than the header; two columns have one
-            name; a quotation mark is not closed; or the text is not in its encoding.
+        ValueError: the header has no wanted column; a row is longer or shorter than the header; two columns have the
+            same name; a quotation mark is not closed; or the text does not match its encoding.
     """
-    previous = csv.field_size_limit(_LONGEST_CELL)
+    previous = csv.field_size_limit(_MAX_CELL)
     try:
         with _opened(path) as stream:
             text = io.TextIOWrapper(stream, encoding=_encoding(path.name, stream, encoding), newline="")
@@ -70,15 +70,15 @@ def read_csv(path: Path, *, encoding: str, wanted: Collection[str]) -> pd.DataFr
 
 
 def refuse_repeated(name: str, columns: Sequence[str]) -> None:
-    """Refuse a table in which two columns have one name."""
+    """Raise ValueError if two columns have the same name."""
     if repeated := [column for place, column in enumerate(columns) if column in columns[:place]]:
         raise ValueError(
-            f"{name} has {columns.count(repeated[0])} columns called {repeated[0]!r}; rename them, or leave one"
+            f"{name} has {columns.count(repeated[0])} columns called {repeated[0]!r}; rename them, or keep only one"
         )
 
 
 def _opened(path: Path) -> io.BufferedReader:
-    """The bytes of a table, decompressed."""
+    """Open a file for reading, decompressed."""
     with path.open("rb") as stream:
         head = stream.read(6)
     for magic, opener in _COMPRESSED.items():
@@ -99,31 +99,33 @@ _COMPRESSED: dict[bytes, Callable[[Path], Any]] = {
 }  # fmt: skip
 
 
-def _encoding(name: str, stream: io.BufferedReader, asked: str) -> str:
-    head = stream.peek(_HEAD)[:_HEAD]
-    for mark, encoding in _MARKS:
+def _encoding(name: str, stream: io.BufferedReader, requested: str) -> str:
+    head = stream.peek(_HEAD_BYTES)[:_HEAD_BYTES]
+    for mark, encoding in _BYTE_ORDER_MARKS:
         if head.startswith(mark):
             return encoding
     try:
-        known = codecs.lookup(asked).name
-        "".encode(known)
+        encoding = codecs.lookup(requested).name
+        "".encode(encoding)  # raises LookupError for codecs that are not of text, such as zlib
     except LookupError:
         raise ValueError(
-            f"got encoding {asked!r}, expected one that Python knows; set `encoding`, such as cp1252"
+            f"got encoding {requested!r}, expected one that Python supports; set `encoding`, such as cp1252"
         ) from None
-    if known in ("utf-16", "utf-32"):
-        raise ValueError(f"{name} has no byte order mark, which {known} needs; set `encoding`, such as {known}-le")
-    if b"\0" in head and not known.startswith(("utf-16", "utf-32")):
+    if encoding in ("utf-16", "utf-32"):
+        raise ValueError(
+            f"{name} has no byte order mark, which {encoding} needs; set `encoding`, such as {encoding}-le"
+        )
+    if b"\0" in head and not encoding.startswith(("utf-16", "utf-32")):
         order = "be" if head.startswith(b"\0") else "le"
         raise ValueError(f"{name} holds zero bytes, as UTF-16 text does; set `encoding`, such as utf-16-{order}")
-    return known
+    return encoding
 
 
-def _undecodable(path: Path, asked: str) -> str:
-    """Where a text leaves its encoding, and another one only where that is likely."""
+def _undecodable(path: Path, requested: str) -> str:
+    """Return an error message with the first undecodable line, and cp1252 as a hint where it is likely."""
     with _opened(path) as stream:
-        encoding = _encoding(path.name, stream, asked)
-        content = stream.read(_SEARCHED)
+        encoding = _encoding(path.name, stream, requested)
+        content = stream.read(_MAX_SEARCHED_BYTES)
     try:
         content.decode(encoding)
     except UnicodeDecodeError as error:
@@ -148,31 +150,31 @@ def _rows(name: str, text: io.TextIOWrapper, delimiter: str) -> Iterator[_Row]:
     try:
         for cells in reader:
             if reader.line_num > line:
-                _refuse_swallowed(name, line, cells, delimiter)
+                _refuse_swallowed_rows(name, line, cells, delimiter)
             if len(cells) > 1 or (cells and cells[0].strip()):
                 yield _Row(line, cells)
             line = reader.line_num + 1
     except csv.Error as error:
         raise ValueError(
-            f"{name} has a quotation mark that is not closed, or not where its cell ends, in the row that starts in "
-            f"line {line} ({error}, line {reader.line_num}); inside a quoted cell write it twice"
+            f"{name} has a quotation mark that is not closed, or not at the end of its cell, in the row that starts in "
+            f"line {line} ({error}, line {reader.line_num}); double quotation marks inside a quoted cell"
         ) from None
 
 
-def _refuse_swallowed(name: str, line: int, cells: Sequence[str], delimiter: str) -> None:
-    """Refuse a quoted cell that holds whole rows: its quotation mark was closed by that of a later one.
+def _refuse_swallowed_rows(name: str, line: int, cells: Sequence[str], delimiter: str) -> None:
+    """Refuse a quoted cell that contains complete rows: it was closed only by a quotation mark of a later row.
 
-    A line of prose has a space behind its commas, a row of a table has none.
+    Prose has a space after its commas; a row of a table does not.
     """
-    if len(cells) < _LEAST_COLUMNS:
+    if len(cells) < _MIN_COLUMNS:
         return
     for cell in cells:
         for place, inner in enumerate(cell.splitlines()):
             parts = inner.split(delimiter)
             if place and len(parts) == len(cells) and not any(part.startswith(" ") for part in parts):
                 raise ValueError(
-                    f"{name} has a quoted cell in the row that starts in line {line}, and in it a row of as many "
-                    "cells as the header; close the quotation mark where its cell ends"
+                    f"{name} has a quoted cell in the row that starts in line {line} which contains a row of as many "
+                    "cells as the header; close the quotation mark at the end of its cell"
                 )
 
 
@@ -181,10 +183,10 @@ def _header(name: str, cells: Sequence[str], wanted: Collection[str]) -> list[st
     if not header:
         raise ValueError(f"{name} is empty; expected a header and one row per study")
     if not set(wanted) & set(header):
-        # Its cells are not shown: without a header they are those of a patient.
+        # The message omits the cells: without a header they belong to a patient.
         raise ValueError(
-            f"{name} has none of the columns that are needed in its first line of {len(header)} cells; "
-            f"expected a header such as {sorted(wanted)[:3]} whose names are separated by commas (tabulators in .tsv)"
+            f"{name} has none of the required columns in its first line of {len(header)} cells; "
+            f"expected a header such as {sorted(wanted)[:3]} whose names are separated by commas (tabs in .tsv)"
         )
     refuse_repeated(name, header)
     return header
@@ -194,13 +196,13 @@ def _batches(name: str, header: Sequence[str], rows: Iterator[_Row]) -> Iterator
     batch: list[list[str]] = []
     for row in rows:
         if len(row.cells) != len(header):
-            behind = len(row.cells) == len(header) + 1 and not row.cells[-1].strip()
+            is_trailing = len(row.cells) == len(header) + 1 and not row.cells[-1].strip()
             raise ValueError(
                 f"{name} has {len(row.cells)} cells in line {row.line}, expected {len(header)} as in its header; "
-                + ("remove the delimiter behind the last cell, or name its column" if behind else "correct the row")
+                + ("remove the delimiter after the last cell, or name its column" if is_trailing else "correct the row")
             )
         batch.append(row.cells)
-        if len(batch) == _ROWS_AT_ONCE:
+        if len(batch) == _BATCH_ROWS:
             yield batch
             batch = []
     if batch:

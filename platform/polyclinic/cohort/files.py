@@ -1,4 +1,4 @@
-"""Files of a cohort's table: templates of paths, and the one file that a row means."""
+"""Find the files that a cohort's table refers to, by path or by template."""
 
 import fnmatch
 import glob
@@ -13,34 +13,34 @@ from string import Formatter
 
 _WILDCARD = re.compile(r"[*?\[]")
 _EXTENSION = re.compile(r"(?:\.[^.]*)?(?:\.(?:gz|bz2|xz|zst))?$", re.IGNORECASE)
-_NEVER = frozenset({"thumbs.db", "desktop.ini", ".ds_store"})
+_DESKTOP_FILES = frozenset({"thumbs.db", "desktop.ini", ".ds_store"})
 
 _Form = Callable[[str], str]
-"""What two names must have in common to be taken for the same."""
+"""Normal form of a name: two names match when their forms are equal."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Template:
-    """A path with columns in braces, such as ``images/{id}.*``.
+    """Path with columns in braces, such as ``images/{id}.*``.
 
     Attributes:
-        pieces: literal text and the column that follows it; None at the end.
+        pieces: pairs of literal text and the column that follows it, None at the end.
     """
 
     pieces: tuple[tuple[str, str | None], ...]
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Columns in the order of the template."""
+        """Names of the columns, in the order of the template."""
         return tuple(column for _, column in self.pieces if column is not None)
 
     @property
     def has_wildcard(self) -> bool:
-        """Whether it is a pattern, by its own text: signs in cells stand for themselves."""
+        """Whether the literal text has a wildcard; wildcard characters in cells are taken literally."""
         return any(_WILDCARD.search(literal) for literal, _ in self.pieces)
 
     def fill(self, row: Mapping[str, str]) -> str | None:
-        """The path of one row, with its cells escaped where the template is a pattern; None where a cell is empty."""
+        """Fill the template from a row, escaping cells if it has a wildcard; return None where a cell is empty."""
         if not all(row[column] for column in self.columns):
             return None
         escape = glob.escape if self.has_wildcard else str
@@ -48,41 +48,41 @@ class Template:
 
 
 def read_template(text: str, setting: str) -> Template:
-    """The template that a setting holds.
+    """Parse the template of a setting.
 
     Raises:
-        ValueError: a brace that is not closed or not opened, a field without a column, or one with a format.
+        ValueError: unbalanced braces, a field without a column, or a field with a format.
     """
     try:
         parsed = list(Formatter().parse(text))
     except ValueError as error:
         raise ValueError(
-            f"got a brace that does not match in `{setting}` ({error}); write columns as {{name}}, and a brace of the "
-            "path twice"
+            f"got unbalanced braces in `{setting}` ({error}); write columns as {{name}}, and double a literal brace of "
+            "the path"
         ) from None
     for _, column, form, conversion in parsed:
         if column is not None and (not column or column.isdecimal()):
             raise ValueError(f"got {{{column}}} in `{setting}`, expected the name of a column between the braces")
         if form or conversion:
             raise ValueError(
-                f"got a format behind {column!r} in `{setting}`, expected {{{column}}} alone: cells are text, which "
-                "has no number format; write the cells as the files are named, leading zeros included"
+                f"got a format after {column!r} in `{setting}`, expected {{{column}}}: cells are text, which has no "
+                "number format; write the cells as the files are named, including leading zeros"
             )
     return Template(pieces=tuple((literal, column) for literal, column, _, _ in parsed))
 
 
 class Ambiguous(Exception):
-    """Several files match; the argument is how many."""
+    """Raised where several files match; the argument is their number."""
 
 
 class FileFinder:
-    """Finds files below a folder; each folder is listed once.
+    """Find files below a folder, listing each folder once.
 
-    A name is taken exactly, else with its extension in another case or in another Unicode form, where that is one
-    file. A wildcard matches neither hidden files nor those that a desktop leaves (``Thumbs.db``, ``._x``).
+    A name is matched exactly, else in another Unicode form, else with its extension in another case. Wildcards match
+    neither hidden files nor those that desktops leave behind (``Thumbs.db``, ``._x``).
 
     Args:
-        root: that relative paths start from.
+        root: base folder of relative paths.
     """
 
     def __init__(self, root: Path) -> None:
@@ -90,11 +90,11 @@ class FileFinder:
         self._listings: dict[Path, _Listing] = {}
 
     def find(self, path: str, *, pattern: bool) -> Path | None:
-        """The one file that a path means.
+        """Return the only file that matches a path; None where no file does.
 
         Args:
-            path: relative to the root, or absolute.
-            pattern: whether ``*``, ``?``, ``[...]`` and ``**`` in it are wildcards.
+            path: path relative to the root, or absolute.
+            pattern: whether ``*``, ``?``, ``[...]`` and ``**`` in the path are wildcards.
 
         Raises:
             Ambiguous: several files match.
@@ -110,7 +110,7 @@ class FileFinder:
         return None
 
     def near(self, path: str, *, pattern: bool) -> list[Path]:
-        """Files that match but for the case of letters."""
+        """Return the files that match when the case of letters is ignored."""
         return sorted(self._walk(path, _folded, pattern=pattern))
 
     def _walk(self, path: str, same: _Form, *, pattern: bool) -> Iterator[Path]:
@@ -136,7 +136,7 @@ class FileFinder:
                 yield folder / name
 
     def _tree(self, folder: Path) -> Iterator[Path]:
-        """The folder and all visible ones below it."""
+        """Yield the folder and all visible folders below it, without following links."""
         yield folder
         for name in self._listing(folder).folders.visible():
             if not (folder / name).is_symlink():
@@ -149,7 +149,7 @@ class FileFinder:
 
 
 class _Listing:
-    """Names of the files and of the folders in one folder."""
+    """Names of the files and folders in one folder; both empty where it cannot be read."""
 
     def __init__(self, folder: Path) -> None:
         files: list[str] = []
@@ -164,7 +164,7 @@ class _Listing:
 
 
 class _Names:
-    """Names that are looked up in several forms, each sorted once so that a prefix is found without a scan."""
+    """Names for lookup in several forms; each form is sorted once, so that a prefix is found by bisection."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = names
@@ -194,11 +194,11 @@ def _is_file(path: Path) -> bool:
 
 
 def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name.casefold() in _NEVER
+    return name.startswith(".") or name.casefold() in _DESKTOP_FILES
 
 
 def _asks_for_hidden(part: str, name: str) -> bool:
-    return part.startswith(".") and not name.startswith("._") and name.casefold() not in _NEVER
+    return part.startswith(".") and not name.startswith("._") and name.casefold() not in _DESKTOP_FILES
 
 
 def _exact(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Label columns of a table as numbers, and the cells that could not be understood."""
+"""Parse the label columns of a table to numbers."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -10,18 +10,18 @@ from jaxtyping import Float
 
 from polyclinic.cohort.cells import CellNames, canonical_id, read_number
 
-_SHOWN = 40
+_MAX_SHOWN_LENGTH = 40
 _BOOLEANS = {"true": 1.0, "false": 0.0}
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelColumn:
-    """One label of every study.
+    """Values of one label for every study.
 
     Attributes:
-        numbers: NaN where it is unknown.
-        unnamed: cells that ``values`` does not name and that are unknown for it, with the number of studies that have
-            each. Cells of a single patient are counted under the empty text, as they may identify one.
+        numbers: values, NaN where unknown.
+        unnamed: number of studies per cell text that ``values`` does not list, and that counts as unknown. Texts
+            of a single patient are counted under the empty text, as they may identify the patient.
     """
 
     numbers: Float[np.ndarray, " N"]
@@ -31,21 +31,21 @@ class LabelColumn:
 def read_label(
     name: str, entry: Mapping[str, Any], cells: Sequence[str], *, studies: Sequence[str], patients: Sequence[str]
 ) -> LabelColumn:
-    """The numbers of one label.
+    """Parse the cells of one label.
 
     Cells are matched to ``values``, ``classes`` and ``levels`` as text, then as numbers and booleans (``1.0`` is
-    ``1``, ``True`` is ``true``). A number that the ``values`` of a quantity do not name stays as it is. A finding
+    ``1``, ``True`` is ``true``). A number that the ``values`` of a quantity do not list is kept. A finding
     without ``values`` may be a boolean.
 
     Args:
-        name: of the label.
-        entry: of the cohort file.
-        cells: of its column.
-        studies: id of each row.
-        patients: of each row, whose ids no message repeats.
+        name: name of the label.
+        entry: entry of the label in the cohort file.
+        cells: cells of its column.
+        studies: study id of each row.
+        patients: patient id of each row, never repeated in a message.
 
     Raises:
-        ValueError: a cell that is neither blank nor understood; or cells of which ``values`` names none.
+        ValueError: a cell is neither blank nor valid, or ``values`` lists none of the cells.
     """
     reader = _Reader(name, entry)
     distinct = {cell: reader.number(cell) for cell in dict.fromkeys(cells) if cell}
@@ -59,17 +59,17 @@ def read_label(
             raise ValueError(f"study {studies[rows[0]]!r} has {shown} as label {name!r}, {problem}")
     if holders and len(holders) == len(distinct):
         raise ValueError(
-            f"`labels.{name}.values` names none of the {len(distinct)} different cells of column {entry['column']!r}; "
-            "write its keys as the cells are written"
+            f"`labels.{name}.values` lists none of the {len(distinct)} different cells of column {entry['column']!r}; "
+            "spell its keys as in the cells"
         )
-    known = {cell: float("nan") if number is None else number for cell, number in distinct.items()}
+    values = {cell: float("nan") if number is None else number for cell, number in distinct.items()}
     return LabelColumn(
-        numbers=np.array([known.get(cell, float("nan")) for cell in cells]), unnamed=_unnamed(holders, patients)
+        numbers=np.array([values.get(cell, float("nan")) for cell in cells]), unnamed=_unnamed(holders, patients)
     )
 
 
 class _Reader:
-    """Reads the distinct cells of one label."""
+    """Parser of the distinct cells of one label."""
 
     def __init__(self, name: str, entry: Mapping[str, Any]) -> None:
         self._name, self._column, self._is_finding = name, entry["column"], "unit" not in entry
@@ -78,14 +78,14 @@ class _Reader:
         names = self._listed or list(self._values or ())
         self._names = CellNames(names)
         self._numbers = list(range(len(names))) if self._listed else list((self._values or {}).values())
-        self._passes = self._values is None or not self._is_finding
+        self._accepts_numbers = self._values is None or not self._is_finding
 
     def number(self, cell: str) -> float | None:
-        """What a cell means; None where it is not understood."""
+        """Return the value of a cell; None where it is not valid."""
         place = self._names.place(cell)
         if place is not None:
             return float(self._numbers[place])
-        if self._listed or not self._passes:
+        if self._listed or not self._accepts_numbers:
             return None
         if self._is_finding and cell.lower() in _BOOLEANS:
             return _BOOLEANS[cell.lower()]
@@ -93,7 +93,7 @@ class _Reader:
         return None if number is None else float(number)
 
     def problem(self, cell: str) -> str:
-        """Why a cell that is not understood stops the cohort; empty where it counts as unknown."""
+        """Return why a cell that is not valid is an error; empty where it counts as unknown."""
         column = f"in column {self._column!r}"
         if self._listed:
             return (
@@ -101,26 +101,26 @@ class _Reader:
                 f"`labels.{self._name}`"
             )
         if (near := self._names.near(cell)) is not None:
-            return f"while `labels.{self._name}.values` names {near!r}; write both alike, or name both"
+            return f"while `labels.{self._name}.values` lists {near!r}; spell both alike, or list both"
         if self._values is not None:
             return ""
         return (
             f"expected a finite number in plain digits, or blank, {column}; correct the cell, list it in `missing` if "
-            f"it means no value, or set `labels.{self._name}.values` to say what its texts mean"
+            f"it means no value, or set `labels.{self._name}.values` to map its texts to numbers"
         )
 
 
 def _unnamed(holders: Mapping[str, Sequence[int]], patients: Sequence[str]) -> dict[str, int]:
     counts: dict[str, int] = defaultdict(int)
     for cell, rows in holders.items():
-        shared = len({patients[row] for row in rows}) > 1 and len(cell) <= _SHOWN
+        shared = len({patients[row] for row in rows}) > 1 and len(cell) <= _MAX_SHOWN_LENGTH
         counts[cell if shared else ""] += len(rows)
     return dict(counts)
 
 
 def _shown(cell: str, patient: str) -> str:
-    """A cell for a message, unless it may be text about the patient or the patient's id."""
-    if len(cell) > _SHOWN:
+    """Quote a cell for a message, or describe it where it may hold text about the patient or the patient's id."""
+    if len(cell) > _MAX_SHOWN_LENGTH:
         return f"a text of {len(cell)} characters"
     same = canonical_id(patient) in canonical_id(cell) and len(patient) > 1
     return "the id of its patient" if same else repr(cell)

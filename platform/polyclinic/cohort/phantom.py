@@ -1,4 +1,4 @@
-"""A cohort of latent patients, each modality written by its plugin in its own file format."""
+"""Write a synthetic cohort: latent patients, rendered by each plugin in its file format."""
 
 import zlib
 from collections.abc import Mapping, Sequence
@@ -17,32 +17,32 @@ from polyclinic.modality.physiology import FINDINGS, Patient
 from polyclinic.system.processes import worker_pool
 
 _SPLIT_SHARES = (("train", 0.65), ("val", 0.1), ("test", 0.25))
-_VISITS = (0.45, 0.3, 0.15, 0.1)
-_MISSING = (0.28, 0.15, 0.12, 0.2, 0.1)
-_CHUNK = 25
+_VISIT_PROBABILITIES = (0.45, 0.3, 0.15, 0.1)
+_MISSING_PROBABILITIES = (0.28, 0.15, 0.12, 0.2, 0.1)
+_CHUNK_SIZE = 25
 
 
 def write_phantom_cohort(
     out: Path, *, studies: int, seed: int, modalities: Mapping[str, Modality], workers: int = 2
 ) -> Path:
-    """Write a synthetic cohort: one folder per modality, ``cohort.csv``, ``cohort.yaml``, and ``phantom.yaml`` that
-    says how it was made.
+    """Write a synthetic cohort: one folder per modality, ``cohort.csv``, ``cohort.yaml``, and its origin in
+    ``phantom.yaml``.
 
     Each patient has one to four visits and one split. Each modality is missing at random in 10 to 30 % of the
-    studies, never all of them. The same seed writes the same studies, whatever ``workers`` is.
+    studies, and every study has at least one. The same seed writes the same studies for any number of ``workers``.
 
     Args:
-        out: a folder that does not exist yet; it appears only when everything is written.
-        studies: number of studies N, at least 20.
-        seed: of everything random.
-        modalities: who writes what, by name.
-        workers: processes that write.
+        out: folder that must not exist; it appears only when everything is written.
+        studies: number of studies, at least 20.
+        seed: seed of all random draws.
+        modalities: plugins that write the sources, by name.
+        workers: number of writing processes.
 
     Returns:
         The path of ``cohort.yaml``.
 
     Raises:
-        ValueError: ``out`` exists, or too few studies.
+        ValueError: ``out`` exists, or ``studies`` is below 20.
     """
     if studies < 20:
         raise ValueError(f"got {studies} studies, expected at least 20; set `--studies`")
@@ -61,21 +61,22 @@ def write_phantom_cohort(
 
 
 def _visits(studies: int, seed: int) -> list[tuple[int, str, Physiology]]:
-    """Patient number, split and physiology of every study; splits are dealt over patients in turn."""
+    """Draw patient number, split and physiology of every study; the split depends on the patient number alone."""
     rng = np.random.default_rng([seed, 0])
     found: list[tuple[int, str, Physiology]] = []
     number = 0
     while len(found) < studies:
         patient = Patient(np.random.default_rng([seed, 1, number]))
         split = _split_at(number)
-        count = min(1 + int(rng.choice(len(_VISITS), p=_VISITS)), studies - len(found))
+        count = 1 + int(rng.choice(len(_VISIT_PROBABILITIES), p=_VISIT_PROBABILITIES))
+        count = min(count, studies - len(found))
         found += [(number, split, patient.visit(np.random.default_rng([seed, 2, number, i]))) for i in range(count)]
         number += 1
     return found
 
 
 def _split_at(number: int) -> str:
-    """The golden ratio spreads the shares evenly over any run of patient numbers."""
+    """Return the split of a patient number; the golden ratio spreads the shares evenly over consecutive numbers."""
     place, edge = (0.5 + number * 0.6180339887498949) % 1, 0.0
     for split, share in _SPLIT_SHARES:
         edge += share
@@ -96,7 +97,7 @@ def _write_all(
     if workers <= 1:
         return [work(entry) for entry in track(numbered, description="writing studies", transient=True)]
     with worker_pool(workers, modalities.values()) as pool:
-        results = pool.map(work, numbered, chunksize=_CHUNK)
+        results = pool.map(work, numbered, chunksize=_CHUNK_SIZE)
         return list(track(results, description="writing studies", total=len(numbered), transient=True))
 
 
@@ -106,7 +107,10 @@ def _write_study(
     index, (patient, split, physiology) = entry
     study = f"S{index:06d}"
     rng = np.random.default_rng([seed, 3, index])
-    missing = {name: rng.random() < _MISSING[place % len(_MISSING)] for place, name in enumerate(modalities)}
+    missing = {
+        name: rng.random() < _MISSING_PROBABILITIES[place % len(_MISSING_PROBABILITIES)]
+        for place, name in enumerate(modalities)
+    }
     if all(missing.values()):
         missing = dict.fromkeys(missing, False)
     row: dict[str, object] = {"study_id": study, "patient_id": f"P{patient:06d}", "split": split}
@@ -114,8 +118,9 @@ def _write_study(
     for name, modality in modalities.items():
         source = ""
         if not missing[name]:
-            own = np.random.default_rng([seed, 4, index, zlib.crc32(name.encode())])
-            source = modality.phantom(physiology, own, out / name / study).relative_to(out).as_posix()
+            # A generator per modality, so that adding a plugin does not change the sources of the others.
+            source_rng = np.random.default_rng([seed, 4, index, zlib.crc32(name.encode())])
+            source = modality.phantom(physiology, source_rng, out / name / study).relative_to(out).as_posix()
         row[name] = source
     return row | {finding: int(found) for finding, found in physiology.findings().items()}
 
@@ -138,10 +143,10 @@ def _spec(modalities: Mapping[str, Modality], seed: int) -> dict[str, object]:
 
 
 def default_modalities(names: Sequence[str] | None = None) -> dict[str, Modality]:
-    """Installed plugins with their default settings, all of them or those named.
+    """Return installed plugins with their default settings: all of them, or those in ``names``.
 
     Raises:
-        ValueError: a name that no installed distribution registers.
+        ValueError: no installed distribution registers a name.
     """
     installed = installed_modalities()
     wanted = sorted(installed) if names is None else list(names)

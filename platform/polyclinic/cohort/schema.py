@@ -1,4 +1,4 @@
-"""The schema of ``cohort.yaml``: modalities, splits, and label columns with their targets."""
+"""Schema of ``cohort.yaml``: modalities, splits, and label columns with their targets."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,22 +12,22 @@ from polyclinic.files.yaml_loader import load_yaml
 
 Kind = Literal["finding", "class", "level", "quantity"]
 
-_NAMES_OF: dict[str, Kind] = {"classes": "class", "levels": "level"}
+_KIND_OF_KEY: dict[str, Kind] = {"classes": "class", "levels": "level"}
 _TARGET_KEYS = {"column", "values", "classes", "levels", "unit"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """One label column, as numbers.
+    """Numeric target of one label column.
 
     Attributes:
-        name: of the label.
-        kind: ``finding``: 0 absent, 1 present, -1 uncertain. ``class`` and ``level``: the place in ``names``, where
-            levels have an order. ``quantity``: a number.
-        names: of the classes or levels.
-        unit: of a quantity.
-        center: of a quantity: its mean over the training studies.
-        scale: of a quantity: its standard deviation over the training studies.
+        name: name of the label.
+        kind: ``finding``: 0 absent, 1 present, -1 uncertain. ``class`` and ``level``: the index in ``names``; levels
+            are ordered. ``quantity``: a number.
+        names: names of the classes or levels.
+        unit: unit of a quantity.
+        center: mean of a quantity over the training studies.
+        scale: standard deviation of a quantity over the training studies.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Target:
 
 
 def read_targets(labels: Mapping[str, Mapping[str, Any]]) -> tuple[Target, ...]:
-    """The targets that the ``labels`` of a ``cohort.yaml`` describe.
+    """Return the targets described by the ``labels`` of a ``cohort.yaml``.
 
     Raises:
         ValueError: unknown keys, more than one kind, or classes or levels that are not two or more distinct texts.
@@ -54,9 +54,9 @@ def _target(name: str, entry: Mapping[str, Any]) -> Target:
             "or a list of columns"
         )
     if not isinstance(entry["column"], str):
-        raise ValueError(f"got labels.{name}.column = {entry['column']!r}, expected one text; set it")
+        raise ValueError(f"got labels.{name}.column = {entry['column']!r}, expected a text; set it")
     if "values" in entry:
-        _refuse_same(f"labels.{name}.values", list(entry["values"]))
+        _refuse_equivalent(f"labels.{name}.values", list(entry["values"]))
     kinds = [key for key in ("classes", "levels", "unit") if key in entry]
     if len(kinds) > 1 or ("values" in entry and kinds and kinds != ["unit"]):
         raise ValueError(f"got labels.{name} with {sorted(set(entry) - {'column'})}, expected one of them; remove some")
@@ -65,16 +65,17 @@ def _target(name: str, entry: Mapping[str, Any]) -> Target:
     if kinds == ["unit"]:
         return Target(name=name, kind="quantity", unit=str(entry["unit"]))
     names = entry[kinds[0]]
-    if not isinstance(names, list) or len(names) < 2 or not all(isinstance(one, str) and one.strip() for one in names):
+    are_texts = isinstance(names, list) and all(isinstance(text, str) and text.strip() for text in names)
+    if not are_texts or len(names) < 2:
         raise ValueError(
-            f"got labels.{name}.{kinds[0]} = {names!r}, expected a list of two or more different texts, as the cells "
-            "have them; set it"
+            f"got labels.{name}.{kinds[0]} = {names!r}, expected a list of two or more different texts, spelled as in "
+            "the cells; set it"
         )
-    _refuse_same(f"labels.{name}.{kinds[0]}", names)
-    return Target(name=name, kind=_NAMES_OF[kinds[0]], names=tuple(names))
+    _refuse_equivalent(f"labels.{name}.{kinds[0]}", names)
+    return Target(name=name, kind=_KIND_OF_KEY[kinds[0]], names=tuple(names))
 
 
-def _refuse_same(setting: str, names: Sequence[str]) -> None:
+def _refuse_equivalent(setting: str, names: Sequence[str]) -> None:
     try:
         CellNames(names)
     except ValueError as error:
@@ -86,9 +87,9 @@ _KEYS = {
     "groups",
 }  # fmt: skip
 _REQUIRED = ("table", "study_id", "patient_id", "split", "modalities")
-_TEXTS = ("table", "root", "encoding", "population", "study_id")
-_LISTS = ("missing", "groups")
-_BLANK = ("", "~", "null", "Null", "NULL")
+_TEXT_KEYS = ("table", "root", "encoding", "population", "study_id")
+_LIST_KEYS = ("missing", "groups")
+_YAML_NULLS = ("", "~", "null", "Null", "NULL")
 _SOURCE_KINDS = ({"path"}, {"path", "row"}, {"text"}, {"columns"})
 
 
@@ -97,24 +98,24 @@ class CohortSpec:
     """The parsed ``cohort.yaml``.
 
     Attributes:
-        table: CSV or Parquet file, one row per study.
-        root: folder that relative source paths start from; the table's folder unless set.
-        encoding: of a CSV table, unless it begins with a byte order mark.
-        missing: cells that mean *no value*, beside the empty cell; numbers match numbers in columns of values
-            (``-999`` is ``-999.0``), and text elsewhere.
-        study_id: column, unique per row.
-        patient_id: column, or ``{column, pattern}`` whose first group of the regular expression is the patient.
-        population: name of the register in which patient ids are unique, such as ``mimic-iv``: cohorts of one
-            population share patients, and what one run saw is compared with what another is tested on.
+        table: CSV or Parquet file with one row per study.
+        root: base folder of relative source paths; the table's folder unless set.
+        study_id: column with an id that is unique per row.
+        patient_id: column, or ``{column, pattern}``: the first group of the regular expression is the patient.
         split: column of ``train``, ``val``, ``test``, or shares such as ``{train: 0.7, val: 0.1, test: 0.2,
-            seed: 0}`` by which patients are assigned through a hash of their id.
-        modalities: per name one of ``{path: column or template}``, ``{text: column}``, ``{columns: [...]}``, or for
-            array files of many studies ``{path: column, row: column}``. A template such as ``images/{id}.*`` is filled
-            from the row; a study with an empty cell or without a matching file lacks it.
+            seed: 0}``, by which patients are assigned through a hash of their id.
+        modalities: source of each modality: ``{path: column or template}``, ``{text: column}``, ``{columns: [...]}``,
+            or ``{path: column, row: column}`` for array files of many studies. A template such as ``images/{id}.*`` is
+            filled from the row; the modality is missing for a study with an empty cell or without a matching file.
+        encoding: encoding of a CSV table; a byte order mark takes precedence.
+        population: name of the register in which patient ids are unique, such as ``mimic-iv``: cohorts of one
+            population share patients, and are compared for leakage.
+        missing: cells that mean *no value*, besides the empty cell; numbers are compared as numbers in columns of
+            values (``-999`` is ``-999.0``), and as text elsewhere.
         labels: label name to ``{column}`` and at most one kind: a finding (cells 0, 1, -1 for uncertain) unless
-            ``classes`` or, in order, ``levels`` list what cells say, or ``unit`` makes it a quantity. ``values`` maps
-            cell text to a number, or to ``null`` for unknown; other cells of a finding are unknown and counted, and
-            numbers of a quantity stay. Without it cells are numbers.
+            ``classes`` or the ordered ``levels`` list the cell texts, or ``unit`` makes it a quantity. ``values`` maps
+            cell text to a number, or to ``null`` for unknown; unlisted cells of a finding count as unknown, and
+            unlisted numbers of a quantity are kept. Without ``values``, cells are numbers.
         groups: columns for subgroup analysis.
     """
 
@@ -135,7 +136,8 @@ def read_spec(path: Path) -> CohortSpec:
     """Read and validate a ``cohort.yaml``.
 
     Raises:
-        ValueError: not a readable YAML mapping, a key missing or unknown, or a modality without one source.
+        ValueError: the file is not a readable YAML mapping, a key is missing or unknown, or a modality does not have
+            exactly one source.
     """
     if not path.is_file():
         raise ValueError(f"cohort file {path.name!r} does not exist; set `--data.cohort` to a cohort.yaml")
@@ -144,11 +146,11 @@ def read_spec(path: Path) -> CohortSpec:
         raise ValueError(f"{path.name} holds {type(raw).__name__}, expected a mapping with keys {sorted(_KEYS)}")
     if unknown := sorted(set(raw) - _KEYS):
         raise ValueError(f"{path.name} has unknown keys {unknown}; expected {sorted(_KEYS)}")
-    raw = {key: value for key, value in raw.items() if value not in _BLANK}
+    raw = {key: value for key, value in raw.items() if value not in _YAML_NULLS}
     if absent := [key for key in _REQUIRED if not raw.get(key)]:
         raise ValueError(f"{path.name} lacks {absent}; set them")
-    texts = {key: _text(key, raw[key]) for key in _TEXTS if key in raw}
-    lists = {key: _texts(key, raw[key]) for key in _LISTS if key in raw}
+    texts = {key: _text(key, raw[key]) for key in _TEXT_KEYS if key in raw}
+    lists = {key: _texts(key, raw[key]) for key in _LIST_KEYS if key in raw}
     table = path.parent / texts["table"]
     return CohortSpec(
         table=table,
@@ -166,7 +168,7 @@ def read_spec(path: Path) -> CohortSpec:
 
 
 def wanted_columns(spec: CohortSpec) -> dict[str, list[str]]:
-    """The columns that each setting names."""
+    """Return the columns that each setting names."""
     wanted = {"study_id": [spec.study_id], "patient_id": [spec.patient_id["column"]], "groups": list(spec.groups)}
     if isinstance(spec.split, str):
         wanted["split"] = [spec.split]
@@ -186,22 +188,22 @@ def wanted_columns(spec: CohortSpec) -> dict[str, list[str]]:
 
 def _text(setting: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"got {setting} = {value!r}, expected one text; set `{setting}`")
+        raise ValueError(f"got {setting} = {value!r}, expected a text; set `{setting}`")
     return value.strip()
 
 
 def _texts(setting: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise ValueError(f"got {setting} = {value!r}, expected a list such as [{value}]; set `{setting}`")
-    return tuple(_text(setting, one) for one in value)
+    return tuple(_text(setting, text) for text in value)
 
 
 def _number(setting: str, value: Any) -> float:
-    """A number as YAML writes it, whole ones as ``int``."""
+    """Parse a YAML number, integers as ``int``."""
     number = read_number(value.strip()) if isinstance(value, str) else None
     if number is None:
         raise ValueError(f"got {setting} = {value!r}, expected a number; set `{setting}`")
-    return float(number) if any(sign in value for sign in ".eE") else int(number)
+    return float(number) if any(character in value for character in ".eE") else int(number)
 
 
 def _patient(value: Any) -> Mapping[str, str]:
@@ -226,8 +228,8 @@ def _split(value: Any) -> str | Mapping[str, float]:
         return _text("split", value)
     numbers = {name: _number(f"split.{name}", share) for name, share in value.items()}
     shares = {name: share for name, share in numbers.items() if name != "seed"}
-    known = set(shares) <= {"train", "val", "test"} and "train" in shares
-    if not known or abs(sum(shares.values()) - 1) > 1e-6 or min(shares.values()) < 0:
+    are_splits = set(shares) <= {"train", "val", "test"} and "train" in shares
+    if not are_splits or abs(sum(shares.values()) - 1) > 1e-6 or min(shares.values()) < 0:
         raise ValueError(f"got split {value}, expected shares of train, val and test that sum to 1, and a seed")
     return {name: float(share) for name, share in numbers.items()}
 
@@ -245,10 +247,10 @@ def _source(name: str, value: Any) -> Mapping[str, Any]:
             "{path: ..., row: ...}"
         )
     return {
-        kind: list(_texts(f"modalities.{name}.{kind}", one))
+        kind: list(_texts(f"modalities.{name}.{kind}", entry))
         if kind == "columns"
-        else _text(f"modalities.{name}.{kind}", one)
-        for kind, one in value.items()
+        else _text(f"modalities.{name}.{kind}", entry)
+        for kind, entry in value.items()
     }
 
 
@@ -256,14 +258,14 @@ def _labels(value: Any) -> Mapping[str, Mapping[str, Any]]:
     if isinstance(value, list):
         return {name: {"column": name} for name in _texts("labels", value)}
     if not isinstance(value, dict):
-        raise ValueError(f"got labels = {value!r}, expected a list of columns, or a mapping from names; set `labels`")
+        raise ValueError(f"got labels = {value!r}, expected a list of columns, or a mapping by name; set `labels`")
     labels = {name: _label(name, entry) for name, entry in value.items()}
     read_targets(labels)
     return labels
 
 
 def _label(name: str, entry: Any) -> Any:
-    """The entry of one label with the numbers of its `values` as numbers; ``read_targets`` refuses the rest."""
+    """Return the entry of a label with its `values` parsed to numbers; ``read_targets`` validates the rest."""
     if not isinstance(entry, dict):
         raise ValueError(f"got labels.{name} = {entry!r}, expected a mapping such as {{column: {name}}}; set it")
     if "values" not in entry:
@@ -271,10 +273,10 @@ def _label(name: str, entry: Any) -> Any:
     values, setting = entry["values"], f"labels.{name}.values"
     if not isinstance(values, dict) or not values:
         raise ValueError(f"got {setting} = {values!r}, expected a mapping such as {{positive: 1, negative: 0}}; set it")
-    return entry | {"values": {cell: _meaning(setting, number) for cell, number in values.items()}}
+    return entry | {"values": {cell: _label_value(setting, number) for cell, number in values.items()}}
 
 
-def _meaning(setting: str, value: Any) -> float:
-    if value in (*_BLANK, ".nan"):
+def _label_value(setting: str, value: Any) -> float:
+    if value in (*_YAML_NULLS, ".nan"):
         return float("nan")
     return {"true": 1, "false": 0}[value] if value in ("true", "false") else _number(setting, value)

@@ -1,4 +1,4 @@
-"""The sources of a row of the table: files, rows of array files, texts and cells."""
+"""Find the sources of a row of the table: files, rows of array files, texts and cells."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -8,14 +8,14 @@ from polyclinic.cohort.files import Ambiguous, FileFinder, read_template
 from polyclinic.cohort.schema import CohortSpec
 from polyclinic.modality import ArrayRow, Source
 
-_NAMED = 5
+_MAX_NAMED_STUDIES = 5
 
 
 class SourceReader:
-    """Finds the sources of one row after the other, and remembers what it did not find.
+    """Find the sources of each row, and collect the studies whose files are missing.
 
     Args:
-        spec: of the cohort.
+        spec: specification of the cohort.
     """
 
     def __init__(self, spec: CohortSpec) -> None:
@@ -27,27 +27,27 @@ class SourceReader:
             if "{" in entry.get("path", "")
         }
         self._found: set[Path] = set()
-        self._lost: dict[str, list[str]] = defaultdict(list)
+        self._missing: dict[str, list[str]] = defaultdict(list)
         self._unmatched: dict[str, list[tuple[str, str]]] = defaultdict(list)
 
     def read(self, row: Mapping[str, str], study: str) -> dict[str, Source]:
-        """Sources by modality, of those that the row has.
+        """Return the sources of a row by modality, without missing modalities.
 
         Raises:
-            ValueError: several files match a template, or an array row that is not a number.
+            ValueError: several files match a template, or an array row is not a number.
         """
         found = {name: self._source(name, row, study) for name in self._spec.modalities}
         return {name: source for name, source in found.items() if source is not None}
 
-    def refuse_lost(self) -> None:
-        """Stop where a file that the table names does not exist, or exists under a name of other case.
+    def refuse_missing(self) -> None:
+        """Refuse files of the rows read so far that do not exist, or exist only under a name in another case.
 
         Raises:
-            ValueError: naming the studies and the setting.
+            ValueError: a file is missing; the message names the studies and the setting.
         """
-        for name, lost in self._lost.items():
+        for name, missing in self._missing.items():
             raise ValueError(
-                f"the {name} source of {len(lost)} studies does not exist (studies {lost[:_NAMED]}); "
+                f"the {name} source of {len(missing)} studies does not exist (studies {missing[:_MAX_NAMED_STUDIES]}); "
                 f"correct the column of `modalities.{name}.path`, or `root`"
             )
         for name, unmatched in self._unmatched.items():
@@ -56,7 +56,8 @@ class SourceReader:
             if near:
                 raise ValueError(
                     f"the {name} files of {len(near)} studies differ from `modalities.{name}.path` in the case of "
-                    f"letters (studies {near[:_NAMED]}); write the cells and the template as the files are named"
+                    f"letters (studies {near[:_MAX_NAMED_STUDIES]}); write the cells and the template as the files are "
+                    "named"
                 )
 
     def _source(self, name: str, row: Mapping[str, str], study: str) -> Source | None:
@@ -73,13 +74,13 @@ class SourceReader:
         return _array_row(file, row[entry["row"]], name, study) if "row" in entry else file
 
     def _named(self, name: str, row: Mapping[str, str], study: str) -> Path | None:
-        """The file that a column names."""
+        """Return the file named in a column, whether it exists or not; None for an empty cell."""
         cell = row[self._spec.modalities[name]["path"]]
         if not cell:
             return None
         file = self._find(name, cell, study, pattern=False)
         if file is None or not file.is_file():
-            self._lost[name].append(study)
+            self._missing[name].append(study)
         return file or self._spec.root / cell
 
     def _templated(self, name: str, row: Mapping[str, str], study: str) -> Path | None:
@@ -91,7 +92,7 @@ class SourceReader:
         if file is None:
             self._unmatched[name].append((study, path))
         elif not file.is_file():
-            self._lost[name].append(study)
+            self._missing[name].append(study)
         return file
 
     def _find(self, name: str, path: str, study: str, *, pattern: bool) -> Path | None:
@@ -103,9 +104,9 @@ class SourceReader:
             ) from None
 
 
-def _array_row(file: Path, place: str, name: str, study: str) -> ArrayRow:
-    if not (place.isascii() and place.isdecimal()):
+def _array_row(file: Path, row: str, name: str, study: str) -> ArrayRow:
+    if not (row.isascii() and row.isdecimal()):
         raise ValueError(
-            f"study {study!r} has {place!r} in the column of `modalities.{name}.row`, expected a row number from 0"
+            f"study {study!r} has {row!r} in the column of `modalities.{name}.row`, expected a row number from 0"
         )
-    return ArrayRow(file, int(place))
+    return ArrayRow(file, int(row))

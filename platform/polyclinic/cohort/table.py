@@ -1,4 +1,4 @@
-"""The table of a cohort as text: CSV or Parquet, read whole or refused."""
+"""Read the table of a cohort, CSV or Parquet, as text."""
 
 from pathlib import Path
 
@@ -13,13 +13,12 @@ from polyclinic.cohort.schema import CohortSpec, wanted_columns
 
 
 def read_table(spec: CohortSpec) -> pd.DataFrame:
-    """Every cell as text without surrounding spaces, what means *no value* as the empty string.
+    """Read every cell as text without surrounding spaces; missing values are the empty string.
 
-    A Parquet file is known by its content, whatever its name; an index that has a name is a column of it. For CSV see
-    ``read_csv``.
+    A Parquet file is detected by its content, not its name; a named index becomes a column. For CSV see ``read_csv``.
 
     Raises:
-        ValueError: the file is not such a table, has no rows, or has two columns of one name.
+        ValueError: the file is not a readable table, has no rows, or has two columns with the same name.
     """
     name = spec.table.name
     if not spec.table.is_file():
@@ -34,7 +33,7 @@ def read_table(spec: CohortSpec) -> pd.DataFrame:
             table = read_csv(spec.table, encoding=spec.encoding, wanted=wanted)
     except (pa.ArrowException, *DAMAGED) as error:
         raise ValueError(
-            f"{name} cannot be read as a table ({type(error).__name__}); set `table` to a whole CSV or Parquet file"
+            f"{name} cannot be read as a table ({type(error).__name__}); set `table` to a complete CSV or Parquet file"
         ) from None
     if table.empty:
         raise ValueError(f"{name} has no rows; set `table` to a table with one row per study")
@@ -44,7 +43,7 @@ def read_table(spec: CohortSpec) -> pd.DataFrame:
 
 def _read_parquet(path: Path) -> pd.DataFrame:
     refuse_repeated(path.name, [column.name.strip() for column in pq.read_schema(path)])
-    # Arrow's own types, as pandas' turn the whole numbers of a column with blanks into decimal ones.
+    # Arrow types, as pandas types turn the integers of a column with missing values into floats.
     table = pd.read_parquet(path, dtype_backend="pyarrow")
     levels = [str(level) for level in table.index.names if level is not None]
     table = table.reset_index(names=levels) if levels and len(levels) == table.index.nlevels else table
@@ -57,7 +56,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
 
 def _missing(spec: CohortSpec, table: pd.DataFrame) -> pd.DataFrame:
-    """Cells that `missing` lists: as text everywhere, and as numbers in columns of values, where ids stay text."""
+    """Mask the cells that `missing` lists: by text everywhere, and by number in columns of values, but not of ids."""
     missing = table.isin(spec.missing)
     numbers = {number for text in spec.missing if (number := read_number(text)) is not None}
     values = {column for source in spec.modalities.values() for column in source.get("columns", ())}

@@ -1,4 +1,4 @@
-"""Events linked to anchors by windows of time, by DuckDB: out of core, and no row passes through Python."""
+"""Link events to anchors by time windows in DuckDB: out of core, with no row passing through Python."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ PICKS = ("earliest", "latest", "all")
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """Which events belong to an anchor, such as an admission.
+    """Time window around an anchor, such as an admission.
 
     Attributes:
-        lower: hours from the anchor to the first moment; negative ahead of it.
-        upper: hours from the anchor to the last moment, which belongs to the window.
-        after_lower: whether the first moment itself is outside.
-        pick: ``earliest``, ``latest`` or ``all`` of the events inside; of events at one time the one with the smallest
-            id counts as the earliest, and the one with the largest as the latest.
+        lower: start in hours relative to the anchor; negative before it.
+        upper: end in hours relative to the anchor, inclusive.
+        after_lower: whether the start is exclusive.
+        pick: ``earliest``, ``latest`` or ``all`` of the events in the window; events at the same time are ordered by
+            their id.
 
     Raises:
-        ValueError: a window that ends before it begins, or another pick.
+        ValueError: the window ends before it starts, or ``pick`` is unknown.
     """
 
     lower: float
@@ -35,14 +35,14 @@ class Window:
 
 @dataclass(frozen=True, kw_only=True)
 class Events:
-    """A table or view of the connection, one row per event, and what its columns are.
+    """Table or view with one row per event, and the names of its columns.
 
     Attributes:
-        table: its name.
-        id: unique per row.
-        patient: on which events meet anchors.
-        time: of the event.
-        available: when its result was known; None where that is not recorded.
+        table: table or view of the connection.
+        id: column that is unique per row.
+        patient: column by which events are joined to anchors.
+        time: column with the time of the event.
+        available: column with the time at which the result was available; None where that is not recorded.
     """
 
     table: str
@@ -54,7 +54,7 @@ class Events:
 
 @dataclass(frozen=True, kw_only=True)
 class Anchors:
-    """A table or view of the connection, one row per anchor; see ``Events``."""
+    """Table or view with one row per anchor; its attributes are as in ``Events``."""
 
     table: str
     id: str
@@ -65,17 +65,17 @@ class Anchors:
 def link(
     connection: duckdb.DuckDBPyConnection, anchors: Anchors, events: Events, window: Window, *, strict: bool = False
 ) -> duckdb.DuckDBPyRelation:
-    """The events of each anchor: its id as ``anchor_id``, then the columns of the event.
+    """Return the events of each anchor: its id as ``anchor_id``, then the columns of the event.
 
     Args:
-        connection: that holds both tables.
-        anchors: what events are linked to.
-        events: of the patients.
-        window: around the anchor's time.
-        strict: leave out events whose result was not known at the anchor's time.
+        connection: connection with both tables.
+        anchors: anchors to link events to.
+        events: events of the patients.
+        window: time window around the anchor.
+        strict: whether to omit events whose result was not available at the time of the anchor.
 
     Raises:
-        ValueError: ``strict`` without a column that says when results were known.
+        ValueError: ``strict`` is set, but the events have no ``available`` column.
     """
     query = f"""
         SELECT a.{_quoted(anchors.id)} AS anchor_id, e.*
@@ -102,29 +102,32 @@ def link_items(
     items: Sequence[int],
     strict: bool = False,
 ) -> duckdb.DuckDBPyRelation:
-    """One row for each anchor with any event: ``anchor_id``, then the value of each item, null where there is none.
+    """Return one row per anchor with any event: ``anchor_id``, then the value of each item, or null.
 
     Args:
-        connection: that holds both tables.
-        anchors: what events are linked to.
-        events: such as laboratory results; those without a value do not count.
-        window: around the anchor's time; it picks one event of each item.
-        item: column that says what was measured.
-        value: column of the number.
-        items: that become columns, in this order.
-        strict: leave out events whose result was not known at the anchor's time.
+        connection: connection with both tables.
+        anchors: anchors to link events to.
+        events: events such as laboratory results; those without a value are ignored.
+        window: time window around the anchor, which picks one event per item.
+        item: column that identifies the measured quantity.
+        value: column of the measured number.
+        items: items that become columns, in this order.
+        strict: whether to omit events whose result was not available at the time of the anchor.
 
     Raises:
-        ValueError: a window that picks all, no item, or ``strict`` without a column for it.
+        ValueError: the window picks all events, ``items`` is empty, or ``strict`` is set without an ``available``
+            column.
     """
     if window.pick == "all" or not items:
         raise ValueError(
             f"got pick {window.pick!r} and {len(items)} items, expected one event of each item; set `pick`"
         )
     choose = "arg_min" if window.pick == "earliest" else "arg_max"
-    wanted = ", ".join(str(int(one)) for one in items)
-    columns = ", ".join(f"any_value(value) FILTER (item = {int(one)}) AS {_quoted(str(one))}" for one in items)
-    # One value of each item first: fifty conditional minima over all events take ten times as long.
+    wanted = ", ".join(str(int(item_id)) for item_id in items)
+    columns = ", ".join(
+        f"any_value(value) FILTER (item = {int(item_id)}) AS {_quoted(str(item_id))}" for item_id in items
+    )
+    # Reduce to one value per item before the pivot: fifty conditional minima over all events take ten times as long.
     return connection.sql(f"""
         SELECT anchor_id, {columns} FROM (
             SELECT a.{_quoted(anchors.id)} AS anchor_id, e.{_quoted(item)} AS item,

@@ -1,4 +1,4 @@
-"""From files to batches."""
+"""Load the studies of a cohort: from files to batches."""
 
 from polyclinic.cohort import Target
 from polyclinic.data.batch import Batch, BrokenSource, Sample, collate

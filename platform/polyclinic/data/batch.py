@@ -1,4 +1,4 @@
-"""A batch of studies, each with the modalities it has."""
+"""Batches of studies with missing modalities."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from polyclinic.modality import Item, Modality
 
 
 class BrokenSource(NamedTuple):
-    """A source that could not be read: whose, of what, and why."""
+    """A source that could not be read: its study, its modality and the reason."""
 
     study_id: str
     modality: str
@@ -21,7 +21,7 @@ class BrokenSource(NamedTuple):
 
 @dataclass(kw_only=True)
 class Sample:
-    """One study as the dataset gives it."""
+    """One study, as the dataset returns it."""
 
     study_id: str
     patient_id: str
@@ -32,15 +32,15 @@ class Sample:
 
 @dataclass(kw_only=True)
 class Batch:
-    """``B`` studies.
+    """A batch of ``B`` studies.
 
     Attributes:
-        inputs: per modality the collated tensors of those studies that have it, in batch order; a modality that
-            no study has is left out.
-        present: per modality which of the ``B`` studies have it.
-        labels: NaN where unknown.
-        study_ids: one per study.
-        patient_ids: one per study.
+        inputs: collated tensors per modality, of the studies that have it, in batch order; a modality that no study
+            has is omitted.
+        present: mask per modality, True for the studies that have it.
+        labels: label values, NaN where unknown.
+        study_ids: one id per study.
+        patient_ids: one id per study.
         broken: sources of these studies that could not be read; they count as not present.
     """
 
@@ -55,20 +55,20 @@ class Batch:
         return len(self.study_ids)
 
     def select(self, rows: Bool[Tensor, " B"]) -> "Batch":
-        """Some of the studies."""
+        """Return the batch of the selected studies."""
         chosen = rows.nonzero()[:, 0].tolist()
-        kept = {self.study_ids[row] for row in chosen}
+        chosen_ids = {self.study_ids[row] for row in chosen}
         return Batch(
             inputs={
                 name: {key: value[rows[self.present[name]]] for key, value in tensors.items()}
                 for name, tensors in self.inputs.items()
                 if bool((rows & self.present[name]).any())
             },
-            present={name: there[rows] for name, there in self.present.items()},
+            present={name: mask[rows] for name, mask in self.present.items()},
             labels=self.labels[rows],
             study_ids=[self.study_ids[row] for row in chosen],
             patient_ids=[self.patient_ids[row] for row in chosen],
-            broken=tuple(entry for entry in self.broken if entry.study_id in kept),
+            broken=tuple(source for source in self.broken if source.study_id in chosen_ids),
         )
 
     def to(self, device: torch.device, non_blocking: bool = False) -> "Batch":
@@ -101,7 +101,7 @@ class Batch:
 
 
 def collate(samples: Sequence[Sample], modalities: Mapping[str, Modality]) -> Batch:
-    """Put samples together; each modality collates only the studies that have it."""
+    """Combine samples into a batch; each modality collates only the studies that have it."""
     inputs, present = {}, {}
     for name, modality in modalities.items():
         items = [sample.items[name] for sample in samples if name in sample.items]

@@ -1,4 +1,4 @@
-"""Studies of one split as samples."""
+"""The dataset of one split, its sampler and its loader."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -13,18 +13,18 @@ from polyclinic.data.cache import PreparedModality
 from polyclinic.modality import Item, Modality, UnreadableSource
 
 SampleIndex = tuple[int, int, int]
-"""Epoch, index and view of a sample: with them, augmentation is the same in any worker, rank or resumed run."""
+"""Epoch, study and view of a sample. They seed its augmentation, so that no worker, rank or restart changes it."""
 
 
 class StudyDataset(Dataset):
     """Reads, prepares and, for training, augments the modalities of a study.
 
     Args:
-        studies: of one split.
-        modalities: fitted plugins; other modalities of the cohort are left unread.
-        prepared: items already prepared, by modality; what is not among them is read from its source.
-        augment: whether to vary items randomly.
-        seed: of the augmentation.
+        studies: studies of one split.
+        modalities: fitted plugins by name; other modalities of the cohort are not read.
+        prepared: prepared items by modality; a missing item is read from its source.
+        augment: whether to augment items at random.
+        seed: seed of the augmentation.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class StudyDataset(Dataset):
         self._studies, self._modalities, self._prepared = studies, modalities, prepared
         self._augment, self._seed = augment, seed
         study_ids = [study.study_id for study in studies]
-        self._places = {name: one.places(study_ids) for name, one in prepared.items()}
+        self._places = {name: items.places(study_ids) for name, items in prepared.items()}
 
     def __len__(self) -> int:
         return len(self._studies)
@@ -77,18 +77,18 @@ class StudyDataset(Dataset):
 
 
 class StudySampler(Sampler[SampleIndex]):
-    """Gives each rank its share of the studies, as places.
+    """Yields the sample indices of one rank's share of the studies.
 
-    Training shuffles by epoch and drops what does not divide by the ranks, so that all ranks take equally many
-    steps; otherwise every study is seen exactly once, and ranks may differ by one.
+    In training, each epoch is shuffled and the remainder of N divided by the ranks is dropped, so that all ranks take
+    the same number of steps. Otherwise every study is used exactly once, and ranks may differ by one study.
 
     Args:
         length: number of studies N.
-        shuffle: whether this is for training.
-        seed: of the shuffling, the same on every rank.
-        rank: this process.
+        shuffle: whether the sampler is for training.
+        seed: seed of the shuffling, the same on every rank.
+        rank: index of this process.
         world: number of processes.
-        views: how often each study comes, one view after the other.
+        views: consecutive samples of each study.
     """
 
     def __init__(self, *, length: int, shuffle: bool, seed: int, rank: int, world: int, views: int = 1) -> None:
@@ -97,7 +97,7 @@ class StudySampler(Sampler[SampleIndex]):
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch; the trainer calls this."""
+        """Set the epoch; the trainer calls this."""
         self._epoch = epoch
 
     def __len__(self) -> int:
@@ -117,13 +117,13 @@ class StudySampler(Sampler[SampleIndex]):
 
 
 class StudyBatches(BatchSampler):
-    """Batches of places, from the batch on at which training stands: what was trained on is not read again.
+    """Batches of sample indices, without those of the epoch that are already done, so that they are not read again.
 
     Args:
-        sampler: of places, in the order of its epoch.
-        batch_size: places per batch.
-        drop_last: whether an incomplete last batch is left out.
-        start: batches of this epoch that are done; asked when the first batch is.
+        sampler: sample indices in the order of their epoch.
+        batch_size: samples per batch.
+        drop_last: whether an incomplete last batch is dropped.
+        start: function that returns the number of batches done; called when the first batch is requested.
     """
 
     def __init__(
@@ -137,21 +137,21 @@ class StudyBatches(BatchSampler):
 
 
 class StudyLoader(DataLoader):
-    """A loader whose workers start with the first batch that is taken, not with the iterator.
+    """A loader whose workers start at the first batch, not when the iterator is created.
 
-    Lightning makes the iterator before it knows the epoch and the batch at which a resumed run goes on, and before
-    it reads the checkpoint where a schedule asks for the number of steps.
+    Lightning creates the iterator before it knows the epoch and the batch at which a run resumes. If a schedule needs
+    the number of steps, this is even before it reads the checkpoint.
     """
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        return self._once_asked()
+        return self._start_lazily()
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing: where an epoch goes on follows from the trainer's own count of batches, which is saved anyway."""
+        """Return an empty state; the trainer saves the number of batches done."""
         return {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Nothing to take up; that this exists tells Lightning that the loader can go on in the middle."""
+        """Do nothing; the method marks the loader as stateful, so that Lightning can resume within an epoch."""
 
-    def _once_asked(self) -> Iterator[Any]:
+    def _start_lazily(self) -> Iterator[Any]:
         yield from super().__iter__()

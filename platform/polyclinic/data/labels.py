@@ -1,4 +1,4 @@
-"""Labels as numbers: policies for uncertain and blank values, and subsets of the labelled patients."""
+"""Label policies for uncertain and blank values, and fractions of the labelled patients."""
 
 import hashlib
 import math
@@ -12,25 +12,26 @@ from jaxtyping import Bool, Float
 from polyclinic.cohort import Study, Target
 
 UNCERTAIN = -1.0
-"""How a cohort writes a finding that its source mentions as possible."""
+"""Value in a cohort of a finding that its source mentions as possible."""
 
 _MEANINGS = ("ignore", "zero", "one", "soft")
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelPolicy:
-    """What -1 and blank of a finding count as (Irvin et al. 2019, section 4: U-Ignore, U-Zeros, U-Ones).
+    """Meaning of -1 and blank findings (Irvin et al. 2019, section 4: U-Ignore, U-Zeros, U-Ones).
 
-    Blank classes, levels and quantities are unknown whatever the policy.
+    Blank classes, levels and quantities are always unknown.
 
     Attributes:
-        uncertain: ``ignore`` (unknown), ``zero``, ``one``, or ``soft``: ``soft_value`` while training and unknown in
-            any evaluation, as no study has half a finding. ``refuse`` stops a run that meets an uncertain label.
-        blank: one of the same, but for ``refuse``.
-        soft_value: probability that a soft label stands for.
+        uncertain: ``ignore`` (unknown), ``zero``, ``one``, ``soft`` or ``refuse``. ``soft`` is ``soft_value`` in
+            training and unknown in evaluation, as no study has half a finding; ``refuse`` stops the run at an
+            uncertain label.
+        blank: any of these except ``refuse``.
+        soft_value: probability of a soft label.
 
     Raises:
-        ValueError: another word, or a probability outside (0, 1).
+        ValueError: a meaning is unknown, or the probability is outside (0, 1).
     """
 
     uncertain: str = "refuse"
@@ -45,14 +46,17 @@ class LabelPolicy:
             )
 
     def apply(self, studies: Sequence[Study], targets: Sequence[Target], *, training: bool) -> list[Study]:
-        """The studies with labels as this policy reads them: of a finding 0, 1, NaN, or the soft value.
+        """Return the studies with the policy applied: a finding is then 0, 1, NaN or the soft value.
 
         Raises:
-            ValueError: an uncertain label that is refused, a finding with another number than 0, 1 and -1, or infinity.
+            ValueError: a label is uncertain under ``refuse``, a finding is not 0, 1 or -1, or a label is infinite.
         """
         labels = np.array([study.labels for study in studies], dtype=np.float64).reshape(len(studies), len(targets))
-        if endless := [target.name for target, column in zip(targets, labels.T, strict=True) if np.isinf(column).any()]:
-            raise ValueError(f"label {endless[0]!r} holds an infinite number, expected finite ones; correct its column")
+        infinite = [target.name for target, column in zip(targets, labels.T, strict=True) if np.isinf(column).any()]
+        if infinite:
+            raise ValueError(
+                f"label {infinite[0]!r} is infinite in a study, expected finite numbers; correct its column"
+            )
         for column, target in enumerate(targets):
             if target.kind == "finding":
                 labels[:, column] = self._finding(labels[:, column], target.name, training=training)
@@ -63,8 +67,8 @@ class LabelPolicy:
         other = values[~blank & ~uncertain & (values != 0) & (values != 1)]
         if len(other):
             raise ValueError(
-                f"label {name!r} holds {float(other[0]):g}, expected 0, 1, -1 or blank of a finding; set `unit`, "
-                f"`classes`, `levels` or `values` in `labels.{name}` of the cohort file"
+                f"label {name!r} is {float(other[0]):g} in a study, expected 0, 1, -1 or blank for a finding; set "
+                f"`unit`, `classes`, `levels` or `values` in `labels.{name}` of the cohort file"
             )
         if self.uncertain == "refuse" and uncertain.any():
             raise ValueError(
@@ -78,13 +82,13 @@ class LabelPolicy:
 
 
 def patient_fraction(patient_ids: Sequence[str], fraction: float) -> Bool[np.ndarray, " N"]:
-    """Which studies are of the first ``ceil(fraction * P)`` of P patients, in the order of SHA-256 of their ids.
+    """Select the studies of the first ``ceil(fraction * P)`` of P patients, ordered by the SHA-256 of their ids.
 
-    The order depends on nothing but the ids: every run gets the same patients, and those of a smaller fraction are
-    among those of a larger one.
+    The order depends only on the ids: every run selects the same patients, and a smaller fraction is a subset of a
+    larger one.
 
     Args:
-        patient_ids: one per study.
+        patient_ids: one id per study.
         fraction: share of the patients.
 
     Raises:
@@ -93,6 +97,6 @@ def patient_fraction(patient_ids: Sequence[str], fraction: float) -> Bool[np.nda
     if not 0 < fraction <= 1:
         raise ValueError(f"got fraction {fraction}, expected a share above 0 and at most 1; set it, such as 0.01")
     patients = sorted(set(patient_ids), key=lambda patient: (hashlib.sha256(patient.encode()).digest(), patient))
-    # As the decimal that was written: 0.07 of 100 patients are 7, where its binary neighbour gives 7.000000000000001.
+    # Exact arithmetic on the decimal as written: in floating point, 0.07 of 100 patients is 7.000000000000001.
     chosen = set(patients[: math.ceil(Fraction(str(fraction)) * len(patients))])
     return np.array([patient in chosen for patient in patient_ids], dtype=bool)

@@ -1,1 +1,1 @@
-"""What a hospital runs: the bundle, the scorer, the service and its page."""
+"""Deployment: the bundle, the scorer, the service and its page."""

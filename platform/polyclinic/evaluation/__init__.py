@@ -1,4 +1,4 @@
-"""How good a model is: pure functions over scores, labels and patients, and the commands that use them."""
+"""Evaluation of models: metrics, retrieval, probes, explanations and reports."""
 
 from polyclinic.evaluation.explain import DeletionCurve, DeletionReport, deletion_curve, deletion_report
 from polyclinic.evaluation.metrics.agreement import AgreementResult, agreement_report

@@ -1,8 +1,9 @@
-"""Embeddings of the studies of a split, and of prompts, from a restored contrastive task."""
+"""Embeddings of a split by a restored checkpoint, each study encoded once."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from rich.progress import track
@@ -14,60 +15,87 @@ from polyclinic.training.restore import Restored
 
 
 @dataclass(frozen=True, kw_only=True)
-class Embedded:
-    """``N`` studies of a split.
+class EmbeddedSplit:
+    """``N`` studies of a split, encoded once.
 
     Attributes:
-        embeddings: per modality, unnormalised; zeros where a study lacks it.
-        present: per modality, which studies have it.
-        labels: NaN where unknown.
+        embeddings: unnormalised embeddings per modality; arbitrary values where a study lacks it.
+        present: mask per modality of the studies that have it.
+        labels: labels of the cohort, one column per target; NaN where unknown.
+        outcomes: 1, 0 or NaN (unknown) per finding of a scorer; no columns without a scorer.
+        study_ids: identifiers of the studies.
+        patient_ids: identifiers of their patients.
+        groups: value of each study per group column.
+        batches: encoded batches of the complete split; empty unless they are kept.
     """
 
-    embeddings: dict[str, Float[Tensor, "N d"]]
-    present: dict[str, Bool[Tensor, " N"]]
+    embeddings: Mapping[str, Float[Tensor, "N _"]]
+    present: Mapping[str, Bool[Tensor, " N"]]
     labels: Float[Tensor, "N C"]
-    study_ids: list[str]
-    patient_ids: list[str]
+    outcomes: Float[np.ndarray, "N F"]
+    study_ids: Sequence[str]
+    patient_ids: Sequence[str]
+    groups: Mapping[str, Sequence[str]]
+    batches: Sequence[Batch]
 
-    def select(self, rows: Bool[Tensor, " N"]) -> "Embedded":
-        """The studies where ``rows`` is True."""
+    def select(self, rows: Bool[Tensor, " N"]) -> "EmbeddedSplit":
+        """Return the studies where ``rows`` is True."""
         chosen = rows.nonzero()[:, 0].tolist()
-        return Embedded(
+        return replace(
+            self,
             embeddings={name: value[rows] for name, value in self.embeddings.items()},
             present={name: value[rows] for name, value in self.present.items()},
             labels=self.labels[rows],
-            study_ids=[self.study_ids[index] for index in chosen],
-            patient_ids=[self.patient_ids[index] for index in chosen],
+            outcomes=self.outcomes[rows.numpy()],
+            study_ids=[self.study_ids[row] for row in chosen],
+            patient_ids=[self.patient_ids[row] for row in chosen],
+            groups={column: [values[row] for row in chosen] for column, values in self.groups.items()},
         )
 
 
-@torch.inference_mode()
-def embed_split(restored: Restored, split: str) -> Embedded:
+def embed_split(
+    restored: Restored,
+    split: str,
+    encode: Callable[[Batch], Mapping[str, Tensor]] | None = None,
+    *,
+    keep_batches: bool = False,
+) -> EmbeddedSplit:
     """Embed every study of a split once, in order.
 
+    Args:
+        restored: restored checkpoint.
+        split: name of the split.
+        encode: function from a batch to embeddings per modality; the contrastive task by default.
+        keep_batches: whether to keep the encoded batches in memory.
+
     Raises:
-        ValueError: the checkpoint is of another task, or the split is empty.
+        ValueError: the checkpoint is not contrastive and ``encode`` is not given, the split is empty, or too many
+            sources are broken.
     """
-    task = restored.task_of(ContrastivePretraining)
-    batches, embedded = [], []
-    for batch in split_batches(restored, split):
-        batches.append(batch)
-        embedded.append(task(batch))
-    return Embedded(
-        embeddings={name: torch.cat([one[name] for one in embedded]) for name in embedded[0]},
-        present={name: torch.cat([batch.present[name] for batch in batches]) for name in batches[0].present},
+    encode = restored.task_of(ContrastivePretraining) if encode is None else encode
+    batches = split_batches(restored, split)
+    with torch.inference_mode():
+        embeddings = _concatenate([encode(batch) for batch in batches])
+    study_ids = [study_id for batch in batches for study_id in batch.study_ids]
+    groups = {study.study_id: study.groups for study in restored.data.cohort.split(split)}
+    return EmbeddedSplit(
+        embeddings=embeddings,
+        present=_concatenate([batch.present for batch in batches]),
         labels=torch.cat([batch.labels for batch in batches]),
-        study_ids=[study for batch in batches for study in batch.study_ids],
-        patient_ids=[patient for batch in batches for patient in batch.patient_ids],
+        outcomes=np.empty((len(study_ids), 0)),
+        study_ids=study_ids,
+        patient_ids=[patient_id for batch in batches for patient_id in batch.patient_ids],
+        groups={column: [groups[study_id][column] for study_id in study_ids] for column in next(iter(groups.values()))},
+        batches=batches if keep_batches else (),
     )
 
 
 @torch.inference_mode()
 def embed_texts(restored: Restored, modality: str, texts: Sequence[str]) -> Float[Tensor, "C d"]:
-    """Embed sentences as if each were the whole source of a modality.
+    """Embed sentences, each as a complete source of a modality.
 
     Raises:
-        ValueError: the model has no such modality.
+        ValueError: the checkpoint does not have the modality.
     """
     task = restored.task_of(ContrastivePretraining)
     if modality not in restored.data.modalities:
@@ -82,15 +110,20 @@ def embed_texts(restored: Restored, modality: str, texts: Sequence[str]) -> Floa
 
 
 def split_batches(restored: Restored, split: str) -> list[Batch]:
-    """All studies of a split, in order.
+    """Return all studies of a split, in order.
 
     Raises:
-        ValueError: there are none, or too many sources are broken.
+        ValueError: the split is empty, or too many sources are broken.
     """
     restored.data.setup("predict")
     loader = restored.data.loader(split)
     if not len(loader):
         raise ValueError(f"the cohort has no study in split {split!r}; set `--split`")
+    # In training Lightning calls this hook, which counts the broken sources.
     batches = [restored.data.on_before_batch_transfer(batch, 0) for batch in track(loader, "reading", transient=True)]
     restored.data.quarantine.refuse_too_many()
     return batches
+
+
+def _concatenate(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

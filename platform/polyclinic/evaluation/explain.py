@@ -1,4 +1,4 @@
-"""Whether an explanation means something: a score must fall when the tokens it names are taken away."""
+"""The deletion test of explanations: a score must fall when the most relevant tokens are deleted."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -117,8 +117,8 @@ def deletion_report(
     Args:
         curves: of the batches, at equal shares.
         patient_ids: of all their studies, in order.
-        resamples: of patients.
-        seed: of the resamples.
+        resamples: number of resamples of patients.
+        seed: seed of the resamples.
 
     Raises:
         ValueError: no curve, curves at different shares, or another number of patients than of studies.
@@ -129,8 +129,8 @@ def deletion_report(
             "more at the same; set `shares` alike"
         )
     scores = {order: np.concatenate([curve.scores[order] for curve in curves]) for order in curves[0].scores}
-    whole = DeletionCurve(shares=curves[0].shares, scores=scores)
-    advantages = whole.advantages()
+    joined = DeletionCurve(shares=curves[0].shares, scores=scores)
+    advantages = joined.advantages()
     if len(advantages) != len(patient_ids):
         raise ValueError(
             f"got {len(patient_ids)} patients for {len(advantages)} studies, expected one for each; set `patient_ids`"
@@ -138,9 +138,9 @@ def deletion_report(
     known = ~np.isnan(advantages)
     means = {order: _mean(one, known) for order, one in scores.items()}
     # The mean of the areas is the area of the mean.
-    areas = {order: float(np.trapezoid(curve, np.array(whole.shares))) for order, curve in means.items()}
+    areas = {order: float(np.trapezoid(curve, np.array(joined.shares))) for order, curve in means.items()}
     return DeletionReport(
-        shares=whole.shares,
+        shares=joined.shares,
         curves=means,
         areas=areas,
         advantage=areas[AT_RANDOM] - areas[MOST_FIRST],

@@ -1,8 +1,8 @@
-"""Scores of findings from any subset of the modalities, from prompts or from a trained head alike."""
+"""Scores of findings from any subset of the modalities, by prompts or by a trained head."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from polyclinic.data import Batch
-from polyclinic.evaluation.embedding import embed_texts, split_batches
+from polyclinic.evaluation.embedding import EmbeddedSplit, embed_split, embed_texts
 from polyclinic.evaluation.metrics.agreement import binary_columns
 from polyclinic.evaluation.zeroshot import finding_scores, prompt_spread
 from polyclinic.nn.relevance import Score
@@ -19,88 +19,51 @@ from polyclinic.tasks import ContrastivePretraining, Downstream
 from polyclinic.training.restore import Restored
 
 
-@dataclass(frozen=True, kw_only=True)
-class Scorable:
-    """``N`` studies of a split, encoded once.
-
-    Attributes:
-        features: per modality, with any numbers where a study lacks it.
-        present: per modality, which studies have it.
-        outcomes: per finding of the scorer: 1, 0, NaN where unknown.
-        labels: of the cohort, one column per target.
-        groups: per group column, what each study is.
-        batches: what was encoded, of all studies of the split.
-    """
-
-    features: Mapping[str, Float[Tensor, "N _"]]
-    present: Mapping[str, Bool[Tensor, " N"]]
-    outcomes: Float[np.ndarray, "N F"]
-    labels: Float[Tensor, "N C"]
-    study_ids: Sequence[str]
-    patient_ids: Sequence[str]
-    groups: Mapping[str, Sequence[str]]
-    batches: Sequence[Batch]
-
-    def select(self, rows: Bool[Tensor, " N"]) -> "Scorable":
-        """The studies where ``rows`` is True."""
-        chosen = rows.nonzero()[:, 0].tolist()
-        return replace(
-            self,
-            features={name: value[rows] for name, value in self.features.items()},
-            present={name: value[rows] for name, value in self.present.items()},
-            outcomes=self.outcomes[rows.numpy()],
-            labels=self.labels[rows],
-            study_ids=[self.study_ids[row] for row in chosen],
-            patient_ids=[self.patient_ids[row] for row in chosen],
-            groups={column: [values[row] for row in chosen] for column, values in self.groups.items()},
-        )
-
-
 class Scorer(ABC):
-    """A restored checkpoint as something that scores findings.
+    """A restored checkpoint that scores findings.
 
     Attributes:
-        findings: what is scored, in order.
-        modalities: that may speak.
+        findings: scored findings, in order.
+        modalities: input modalities.
     """
 
     findings: tuple[str, ...]
     modalities: tuple[str, ...]
 
     @abstractmethod
-    def read(self, split: str) -> Scorable:
-        """Encode a split.
+    def read(self, split: str) -> EmbeddedSplit:
+        """Encode a split, with the outcomes of ``findings`` and its batches.
 
         Raises:
-            ValueError: it has no study, or too many sources are broken.
+            ValueError: the split is empty, or too many sources are broken.
         """
 
     @abstractmethod
-    def scores(self, studies: Scorable, modalities: Collection[str]) -> Float[np.ndarray, "N F"]:
-        """Log-odds from some of the modalities; a study without any of them gets what the model says of nothing."""
+    def scores(self, studies: EmbeddedSplit, modalities: Collection[str]) -> Float[np.ndarray, "N F"]:
+        """Return log-odds from some of the modalities; a study without any gets the model's score for no input."""
 
     @abstractmethod
     def score_of(self, batch: Batch, modality: str, finding: str) -> Score:
-        """How the finding's score follows from the pooled vectors of one modality, all others held fixed.
+        """Return a finding's score as a function of the pooled vectors of one modality, all others held fixed.
 
         Args:
-            batch: of studies that all have the modality.
-            modality: whose vectors the function takes.
+            batch: studies that all have the modality.
+            modality: modality whose vectors the function takes.
             finding: one of ``findings``.
         """
 
 
 class ZeroShotScorer(Scorer):
-    """Scores from prompts.
+    """Zero-shot scores from prompts.
 
     Args:
-        restored: of a contrastive run.
-        prompts: whose modality does not speak itself.
-        query: modalities that may speak; all but the prompts' own unless given.
+        restored: restored checkpoint of a contrastive run.
+        prompts: prompt file, whose modality is not an input modality.
+        query: input modalities; all but the prompt modality by default.
 
     Raises:
-        ValueError: prompts for a finding that is no label of the cohort, or for a modality that is not there; or
-            another modality in the query.
+        ValueError: a prompted finding is not a label of the cohort, the checkpoint does not have the prompt modality,
+            or the query has an unknown modality.
     """
 
     def __init__(self, restored: Restored, prompts: PromptFile, query: Sequence[str] | None = None) -> None:
@@ -108,32 +71,29 @@ class ZeroShotScorer(Scorer):
         known = restored.data.labels
         if unknown := [name for name in prompts.findings if name not in known]:
             raise ValueError(
-                f"prompts for {unknown[0]!r}, which is no label of the cohort; its labels are {list(known)}"
+                f"got prompts for {unknown[0]!r}, expected one of the cohort's labels {list(known)}; edit `--prompts`"
             )
         self.restored, self.prompts = restored, prompts
         self.findings = tuple(prompts.findings)
         self.texts = embed_texts(restored, prompts.modality, prompts.texts())
         self.modalities = chosen_query([name for name in restored.data.modalities if name != prompts.modality], query)
 
-    def read(self, split: str) -> Scorable:
+    def read(self, split: str) -> EmbeddedSplit:
         """Embed a split."""
-        batches = split_batches(self.restored, split)
-        with torch.inference_mode():
-            features = _joined([self.task(batch) for batch in batches])
-        labels = torch.cat([batch.labels for batch in batches])
+        studies = embed_split(self.restored, split, keep_batches=True)
         columns = [self.restored.data.labels.index(name) for name in self.findings]
-        return _scorable(self.restored, split, batches, features, labels, labels[:, columns].double().numpy())
+        return replace(studies, outcomes=studies.labels[:, columns].double().numpy())
 
-    def scores(self, studies: Scorable, modalities: Collection[str]) -> Float[np.ndarray, "N F"]:
-        """Scores by the objective and the score rule of the prompt file."""
+    def scores(self, studies: EmbeddedSplit, modalities: Collection[str]) -> Float[np.ndarray, "N F"]:
+        """Score findings by the objective and the score rule of the prompt file."""
         if not any(name in modalities for name in self.modalities):
             return np.zeros((len(studies.study_ids), len(self.findings)))
         scores, rule = self._text_scores(studies, modalities), self.prompts.score_rule
         columns = self.prompts.columns().values()
         return np.stack([finding_scores(scores[:, yes], scores[:, no], rule) for yes, no in columns], axis=1)
 
-    def spreads(self, studies: Scorable) -> dict[str, float]:
-        """By finding, how far its AUROC moves with the wording; see ``prompt_spread``."""
+    def spreads(self, studies: EmbeddedSplit) -> dict[str, float]:
+        """Return the spread of each finding's AUROC over wordings; see ``prompt_spread``."""
         scores = self._text_scores(studies, self.modalities)
         return {
             name: prompt_spread(scores[:, yes], scores[:, no], studies.outcomes[:, place])
@@ -141,7 +101,7 @@ class ZeroShotScorer(Scorer):
         }
 
     def score_of(self, batch: Batch, modality: str, finding: str) -> Score:
-        """The finding's score, differentiably."""
+        """Return the finding's score as a differentiable function."""
         with torch.no_grad():
             fixed = {name: value for name, value in self.task(batch).items() if name in self.modalities}
         yes, no = self.prompts.columns()[finding]
@@ -153,28 +113,28 @@ class ZeroShotScorer(Scorer):
 
         return score
 
-    def _text_scores(self, studies: Scorable, modalities: Collection[str]) -> Float[Tensor, "N T"]:
-        query = {name: studies.features[name] for name in self.modalities if name in modalities}
+    def _text_scores(self, studies: EmbeddedSplit, modalities: Collection[str]) -> Float[Tensor, "N T"]:
+        query = {name: studies.embeddings[name] for name in self.modalities if name in modalities}
         with torch.inference_mode():
             return self.task.objective.score(query, self.texts, studies.present)
 
 
 class TrainedScorer(Scorer):
-    """Scores of a head: of findings, and of each class against the others.
+    """Scores of a trained head, for findings and for each class against the others.
 
     Args:
-        restored: of a downstream run.
-        query: modalities that may speak; all of them unless given.
+        restored: restored checkpoint of a downstream run.
+        query: input modalities; all by default.
 
     Raises:
-        ValueError: it learned neither findings nor classes; or another modality in the query.
+        ValueError: the head has neither findings nor classes, or the query has an unknown modality.
     """
 
     def __init__(self, restored: Restored, query: Sequence[str] | None = None) -> None:
         self.task, self.restored = restored.task_of(Downstream), restored
         self.targets = restored.data.targets
-        nothing = np.zeros((0, len(self.targets)))
-        names = binary_columns(np.zeros((0, self.task.targets.outputs)), nothing, self.targets).names
+        no_labels = np.zeros((0, len(self.targets)))
+        names = binary_columns(np.zeros((0, self.task.targets.outputs)), no_labels, self.targets).names
         if not names:
             raise ValueError(
                 f"got a checkpoint of {[target.name for target in self.targets]}, expected findings or classes; use "
@@ -183,28 +143,24 @@ class TrainedScorer(Scorer):
         self.findings = tuple(names)
         self.modalities = chosen_query(list(restored.data.modalities), query)
 
-    def read(self, split: str) -> Scorable:
-        """Encode a split."""
-        batches = split_batches(self.restored, split)
-        with torch.inference_mode():
-            features = _joined([self.task.features(batch) for batch in batches])
-        labels = torch.cat([batch.labels for batch in batches])
-        nothing = np.zeros((len(labels), self.task.targets.outputs))
-        outcomes = binary_columns(nothing, labels, self.targets).labels
-        return _scorable(self.restored, split, batches, features, labels, outcomes)
+    def read(self, split: str) -> EmbeddedSplit:
+        """Encode a split with the encoders and projections of the head."""
+        studies = embed_split(self.restored, split, self.task.features, keep_batches=True)
+        no_outputs = np.zeros((len(studies.labels), self.task.targets.outputs))
+        return replace(studies, outcomes=binary_columns(no_outputs, studies.labels, self.targets).labels)
 
-    def readings(self, studies: Scorable, modalities: Collection[str]) -> Float[Tensor, "N K"]:
-        """All readings of the head, of levels and quantities too."""
+    def readings(self, studies: EmbeddedSplit, modalities: Collection[str]) -> Float[Tensor, "N K"]:
+        """Return all outputs of the head, including levels and quantities."""
         shown = [name for name in self.modalities if name in modalities]
         with torch.inference_mode():
-            return self.task.fuse(studies.features, only(studies.present, shown))
+            return self.task.fuse(studies.embeddings, only(studies.present, shown))
 
-    def scores(self, studies: Scorable, modalities: Collection[str]) -> Float[np.ndarray, "N F"]:
-        """Log-odds by the head."""
+    def scores(self, studies: EmbeddedSplit, modalities: Collection[str]) -> Float[np.ndarray, "N F"]:
+        """Return the log-odds of the head."""
         return binary_columns(self.readings(studies, modalities), studies.labels, self.targets).scores
 
     def score_of(self, batch: Batch, modality: str, finding: str) -> Score:
-        """The finding's log-odds, differentiably."""
+        """Return the finding's log-odds as a differentiable function."""
         with torch.no_grad():
             fixed = self.task.features(batch)
         place, present = self.task.targets.columns.index(finding), only(batch.present, self.modalities)
@@ -216,10 +172,10 @@ class TrainedScorer(Scorer):
 
 
 def chosen_query(known: Sequence[str], query: Sequence[str] | None) -> tuple[str, ...]:
-    """The modalities that speak: those asked for, or all that are known.
+    """Return the input modalities: the query, or all known modalities.
 
     Raises:
-        ValueError: none, or one that is not known.
+        ValueError: the query is empty or has an unknown modality.
     """
     if query is not None and (not query or not set(query) <= set(known)):
         raise ValueError(f"got query {list(query)}, expected some of {list(known)}; set `--query`")
@@ -227,32 +183,5 @@ def chosen_query(known: Sequence[str], query: Sequence[str] | None) -> tuple[str
 
 
 def only(present: Mapping[str, Bool[Tensor, " N"]], names: Collection[str]) -> dict[str, Bool[Tensor, " N"]]:
-    """Which studies have each modality, when all but some are hidden."""
+    """Return the masks of available modalities after hiding all but ``names``."""
     return {name: rows if name in names else torch.zeros_like(rows) for name, rows in present.items()}
-
-
-def _joined(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-
-
-def _scorable(
-    restored: Restored,
-    split: str,
-    batches: Sequence[Batch],
-    features: Mapping[str, Tensor],
-    labels: Tensor,
-    outcomes: Float[np.ndarray, "N F"],
-) -> Scorable:
-    of_study = {study.study_id: study.groups for study in restored.data.cohort.split(split)}
-    study_ids = [study for batch in batches for study in batch.study_ids]
-    columns = next(iter(of_study.values())).keys()
-    return Scorable(
-        features=features,
-        present=_joined([batch.present for batch in batches]),
-        outcomes=outcomes,
-        labels=labels,
-        study_ids=study_ids,
-        patient_ids=[patient for batch in batches for patient in batch.patient_ids],
-        groups={column: [of_study[study][column] for study in study_ids] for column in columns},
-        batches=batches,
-    )

@@ -23,7 +23,7 @@ _METHODS = {"linear": "Linear probe", "neighbours": "Nearest neighbours"}
 
 
 def print_zero_shot(report: ZeroShotReport, console: Console, *, title: str = "Zero-shot") -> None:
-    """Print one row per finding and the mean; a dash stands for what is undefined."""
+    """Print one row per finding and the mean; a dash means undefined."""
     title = f"{title}: {report.studies:,} studies of {report.patients:,} patients"
     table = Table("finding", title=title, caption=_caption(report.resamples, report.seed))
     for heading in ("AUROC", "95 % CI", "accuracy", "studies", "positive", "undefined", "spread"):

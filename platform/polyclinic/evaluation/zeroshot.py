@@ -1,4 +1,4 @@
-"""Zero-shot classification of findings: each stands for itself, by its own prompts (Tiu et al. 2022)."""
+"""Zero-shot classification of each finding by its own prompts (Tiu et al. 2022)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ from polyclinic.prompts import finding_score
 
 @dataclass(frozen=True, kw_only=True)
 class FindingResult:
-    """How well one finding was recognised.
+    """Zero-shot results of one finding.
 
     Attributes:
         auroc: NaN when one of the classes is absent.
@@ -36,8 +36,8 @@ class FindingResult:
         accuracy: share of the known studies whose score is above 0 where the finding is present, and only there; the
             prompts alone set that threshold.
         accuracy_ci95: score interval over patients.
-        n: studies whose label is known.
-        n_positive: of these, studies with the finding.
+        n: number of studies with a known label.
+        n_positive: number of these with the finding.
         undefined_resamples: resamples of a single class, left out of the interval of the mean.
         prompt_spread: from ``prompt_spread``; None when it was not measured.
     """
@@ -96,7 +96,7 @@ def prompt_spread(positive: Float[Array, "N P"], negative: Float[Array, "N Q"], 
     A single pair scores the same under every rule. NaN when the AUROC is undefined, 0 for one pair.
 
     Raises:
-        ValueError: scores that are not finite, or labels other than 0, 1 and NaN.
+        ValueError: scores are not finite, or labels are other than 0, 1 and NaN.
     """
     present, absent = checked_scores(positive), checked_scores(negative)
     truth = np.repeat(checked_labels(labels)[:, None], absent.shape[1], axis=1)
@@ -118,10 +118,10 @@ def zero_shot_report(
     Args:
         scores: one column per finding, from ``finding_scores``.
         labels: 0, 1, or NaN where unknown.
-        patient_ids: one per study.
-        findings: names of the columns.
+        patient_ids: patient id of each study.
+        findings: names of the score columns.
         resamples: of the patients; all findings share them.
-        seed: of the resamples.
+        seed: seed of the resamples.
         spreads: one ``prompt_spread`` per finding.
 
     Raises:
@@ -178,7 +178,7 @@ def _check_lengths(
         raise ValueError(f"got {len(patient_ids)} patient ids for {len(scores)} studies; give `patient_ids` per study")
     if len(findings) != scores.shape[1] or len(set(findings)) != len(findings):
         raise ValueError(
-            f"got findings {list(findings)} for {scores.shape[1]} score columns; give `findings` one name of its own "
+            f"got findings {list(findings)} for {scores.shape[1]} score columns; give `findings` one unique name "
             "per column"
         )
     if spreads is not None and len(spreads) != len(findings):

@@ -1,1 +1,1 @@
-"""From a checkpoint and its evaluation to a bundle."""
+"""Export a checkpoint and its evaluation as a bundle."""

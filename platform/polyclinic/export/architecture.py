@@ -1,4 +1,4 @@
-"""The architecture of a checkpoint, told so that it can be built where none of its files are."""
+"""A portable description of a checkpoint's architecture, from which the model is built without its files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,15 +11,15 @@ from polyclinic.training.restore import Restored
 
 
 def describe_architecture(restored: Restored, names: tuple[str, ...], weights: str) -> Architecture:
-    """What builds the part of a model that encodes some modalities.
+    """Describe the part of a model that encodes some modalities.
 
     Args:
-        restored: of a contrastive run.
-        names: of the modalities.
-        weights: how matrices are stored.
+        restored: restored checkpoint of a contrastive run.
+        names: names of the modalities.
+        weights: storage format of the matrices.
 
     Raises:
-        ValueError: a plugin that is not installed, or a setting that names a file.
+        ValueError: a plugin is not installed, or a setting is a file path.
     """
     model = restored.settings
     modalities = {
@@ -32,8 +32,8 @@ def describe_architecture(restored: Restored, names: tuple[str, ...], weights: s
         for name, spec in (model.get("encoders") or {}).items()
         if name in names
     }
-    for told in (modalities, encoders, model["objective"]):
-        _refuse_paths(told)
+    for settings in (modalities, encoders, model["objective"]):
+        _refuse_paths(settings)
     return Architecture(
         modalities=modalities,
         encoders=encoders,
@@ -51,16 +51,16 @@ def _portable(restored: Restored, name: str, spec: Mapping[str, Any]) -> dict[st
     return encoder.portable(spec.get("init_args") or {})
 
 
-def _refuse_paths(told: Any) -> None:
-    """A setting that names a file cannot travel, and may name a patient."""
-    if isinstance(told, Path) or (isinstance(told, str) and "/" in told and Path(told).is_absolute()):
+def _refuse_paths(settings: Any) -> None:
+    """Refuse file paths, which do not exist on another machine and may contain patient names."""
+    if isinstance(settings, Path) or (isinstance(settings, str) and "/" in settings and Path(settings).is_absolute()):
         raise ValueError(
             "got a setting that names a file, which a bundle cannot hold; override `portable` of its plugin or encoder "
             "so that it is left out"
         )
-    if isinstance(told, Mapping):
-        for value in told.values():
+    if isinstance(settings, Mapping):
+        for value in settings.values():
             _refuse_paths(value)
-    elif isinstance(told, list | tuple):
-        for value in told:
+    elif isinstance(settings, list | tuple):
+        for value in settings:
             _refuse_paths(value)

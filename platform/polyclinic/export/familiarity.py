@@ -1,4 +1,4 @@
-"""Where the training studies lie, so that others can be told from them; nothing of a single patient is kept."""
+"""OOD references: mean and covariance of training embeddings, without data of single patients."""
 
 from collections.abc import Iterable
 
@@ -12,12 +12,12 @@ from polyclinic.deploy.bundle.load import OODReference
 from polyclinic.tasks import ContrastivePretraining
 
 RARE = 0.01
-_FEWEST = 10
+_MIN_STUDIES = 10
 
 
 @torch.inference_mode()
 def pooled_vectors(task: ContrastivePretraining, batches: Iterable[Batch], names: tuple[str, ...]) -> dict[str, Tensor]:
-    """What the encoders make of the studies of some batches, before projection, by modality."""
+    """Encode batches into pooled vectors by modality, before projection."""
     found: dict[str, list[Tensor]] = {name: [] for name in names}
     for batch in batches:
         for name in names:
@@ -27,27 +27,27 @@ def pooled_vectors(task: ContrastivePretraining, batches: Iterable[Batch], names
 
 
 def learn_ood_reference(train: dict[str, Tensor], validation: dict[str, Tensor]) -> dict[str, OODReference]:
-    """Mean and shrunk covariance (Ledoit and Wolf 2004) of each modality, and the distance that is rare.
+    """Fit mean, shrunk covariance (Ledoit and Wolf 2004) and distance limit for each modality.
 
     Args:
         train: pooled vectors of training studies.
-        validation: of validation studies, one in a hundred of which lies beyond the limit; those of training count
-            where there are too few.
+        validation: pooled vectors of validation studies; 1 % of them lie beyond the limit. If there are too few,
+            those of training are used.
 
     Raises:
-        ValueError: a modality that hardly any training study has.
+        ValueError: too few training studies have a modality.
     """
-    familiar = {}
+    references = {}
     for name, vectors in train.items():
-        if len(vectors) < _FEWEST:
+        if len(vectors) < _MIN_STUDIES:
             raise ValueError(
-                f"the training split has {len(vectors)} studies with {name!r}, expected at least {_FEWEST}, by which "
-                "unlike ones are told; leave it out of `--query`"
+                f"the training split has {len(vectors)} studies with {name!r}, expected at least {_MIN_STUDIES} for an "
+                "OOD reference; leave it out of `--query`"
             )
         fitted = LedoitWolf().fit(vectors.numpy())
         whitening = torch.from_numpy(np.linalg.cholesky(fitted.precision_))
-        one = OODReference(mean=torch.from_numpy(fitted.location_), whitening=whitening, limit=float("inf"))
-        seen = validation[name] if len(validation[name]) >= _FEWEST else vectors
-        limit = float(torch.quantile(one.distance(seen), 1 - RARE))
-        familiar[name] = OODReference(mean=one.mean, whitening=whitening, limit=limit)
-    return familiar
+        unlimited = OODReference(mean=torch.from_numpy(fitted.location_), whitening=whitening, limit=float("inf"))
+        calibration = validation[name] if len(validation[name]) >= _MIN_STUDIES else vectors
+        limit = float(torch.quantile(unlimited.distance(calibration), 1 - RARE))
+        references[name] = OODReference(mean=unlimited.mean, whitening=whitening, limit=limit)
+    return references

@@ -1,4 +1,4 @@
-"""The model card of a bundle, with the licences of the distributions that it needs."""
+"""The model card of a bundle, and the licences of the distributions that it requires."""
 
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
@@ -11,46 +11,47 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from packaging.requirements import Requirement
 
 from polyclinic.deploy.bundle import BundleContent, DecisionRule, subset_key
+from polyclinic.evaluation.embedding import EmbeddedSplit
 from polyclinic.evaluation.metrics.intervals import Estimate, patient_resamples
 from polyclinic.evaluation.metrics.operating import Threshold, operating_points
 from polyclinic.evaluation.metrics.subgroups import Gap, SubgroupReport, subgroup_report
-from polyclinic.evaluation.scorers import Scorable, Scorer
+from polyclinic.evaluation.scorers import Scorer
 from polyclinic.evaluation.zeroshot import FindingResult, zero_shot_report
 
 _ROOT = "polyclinic"
-_LONGEST = 60
+_MAX_LICENCE_CHARACTERS = 60
 
 
 def licence_list(of_bundle: str) -> str:
-    """A page in Markdown: the bundle's own licence, then every installed distribution that ``polyclinic`` needs."""
+    """Render the licences of the bundle and of every installed distribution that ``polyclinic`` requires."""
     lines = [
         "# Licences",
         "",
         f"This bundle: {of_bundle}",
         "",
-        "It runs with these distributions, none of which is inside:",
+        "It requires these distributions, which are not included:",
         "",
         "| distribution | version | licence |",
         "|---|---|---|",
     ]
-    lines += [f"| {one.name} | {one.version} | {licence_of(one)} |" for one in _needed()]
+    lines += [f"| {required.name} | {required.version} | {licence_of(required)} |" for required in _required()]
     return "\n".join(lines) + "\n"
 
 
-def licence_of(found: Any) -> str:
-    """As the distribution states it: an expression, else a classifier, else the first line of its licence field."""
-    told = found.metadata
-    if expression := told.get("License-Expression"):
+def licence_of(package: Any) -> str:
+    """Return the stated licence: an SPDX expression, else classifiers, else the first line of the licence field."""
+    metadata = package.metadata
+    if expression := metadata.get("License-Expression"):
         return str(expression)
-    stated = [one.rpartition(" :: ")[2] for one in told.get_all("Classifier") or () if one.startswith("License ::")]
-    if stated:
+    classifiers = metadata.get_all("Classifier") or ()
+    if stated := [line.rpartition(" :: ")[2] for line in classifiers if line.startswith("License ::")]:
         return ", ".join(dict.fromkeys(stated))
-    first = str(told.get("License") or "").strip().splitlines()[:1]
-    return first[0][:_LONGEST] if first else "not stated"
+    first = str(metadata.get("License") or "").strip().splitlines()[:1]
+    return first[0][:_MAX_LICENCE_CHARACTERS] if first else "not stated"
 
 
-def _needed() -> list[Any]:
-    """Distributions: ``polyclinic`` and what it requires here, directly or not, by name."""
+def _required() -> list[Any]:
+    """Return ``polyclinic`` and its installed direct and indirect requirements, by name."""
     found: dict[str, Any] = {}
     waiting = [_ROOT]
     while waiting:
@@ -62,9 +63,9 @@ def _needed() -> list[Any]:
         except PackageNotFoundError:
             continue
         waiting += [
-            one.name.lower().replace("_", "-")
-            for one in map(Requirement, found[name].requires or ())
-            if one.marker is None or one.marker.evaluate({"extra": ""})
+            requirement.name.lower().replace("_", "-")
+            for requirement in map(Requirement, found[name].requires or ())
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""})
         ]
     return [found[name] for name in sorted(found)]
 
@@ -75,13 +76,14 @@ _UNKNOWN = "-"
 
 @dataclass(frozen=True, kw_only=True)
 class Performance:
-    """One finding on the test split.
+    """Performance of one finding on the test split.
 
     Attributes:
-        result: with all modalities that a study has.
-        sensitivity: at the validation threshold, of studies with every modality; None without a threshold.
-        specificity: likewise.
-        subgroups: AUROC and more by group.
+        result: result with all modalities that a study has.
+        sensitivity: sensitivity at the validation threshold, over studies with every input modality; None without a
+            threshold.
+        specificity: specificity under the same conditions.
+        subgroups: metrics by group.
     """
 
     result: FindingResult
@@ -92,7 +94,7 @@ class Performance:
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """The size of a split, and the share of its studies that have each modality."""
+    """Size of a split, and the share of its studies that have each modality."""
 
     name: str
     studies: int
@@ -102,14 +104,14 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True)
 class CardFacts:
-    """What the card says besides the bundle's content.
+    """Facts on the card that are not part of the bundle's content.
 
     Attributes:
-        split: that was reported.
-        population: of the cohort; empty where it does not say.
-        splits: of the cohort.
-        overlap: statements on studies that were seen before.
-        resamples: of patients.
+        split: name of the reported split.
+        population: population of the cohort; empty if not stated.
+        splits: splits of the cohort.
+        overlap: statements on overlap with the training exposure.
+        resamples: number of resamples of patients.
     """
 
     split: str
@@ -121,22 +123,22 @@ class CardFacts:
 
 def measure(
     scorer: Scorer,
-    test: Scorable,
+    test: EmbeddedSplit,
     rules: dict[str, dict[str, DecisionRule]],
     *,
     minimum: int,
     resamples: int,
     seed: int,
 ) -> tuple[Performance, ...]:
-    """Performance of every finding on a split that chose nothing.
+    """Measure every finding on a split that was not used for training or calibration.
 
     Args:
-        scorer: of the findings.
-        test: the split.
-        rules: with the thresholds.
-        minimum: studies that a subgroup needs.
-        resamples: of patients.
-        seed: of these.
+        scorer: scorer of the findings.
+        test: reported split.
+        rules: decision rules by subset and finding.
+        minimum: minimum number of studies in a subgroup.
+        resamples: number of resamples of patients.
+        seed: seed of the resamples.
     """
     weights = patient_resamples(test.patient_ids, resamples, seed)
     scores = scorer.scores(test, scorer.modalities)
@@ -144,39 +146,39 @@ def measure(
         scores=scores, labels=test.outcomes, patient_ids=test.patient_ids, findings=scorer.findings,
         resamples=resamples, seed=seed,
     )  # fmt: skip
-    whole = np.stack([test.present[name].numpy() for name in scorer.modalities]).all(axis=0)
+    complete = np.stack([test.present[name].numpy() for name in scorer.modalities]).all(axis=0)
     of_all = rules[subset_key(scorer.modalities, list(scorer.modalities))]
     measured = []
     for place, result in enumerate(report.findings):
-        own, labels = scores[:, place], test.outcomes[:, place]
-        rates = _rates(of_all[result.name], own, np.where(whole, labels, np.nan), weights)
+        column, labels = scores[:, place], test.outcomes[:, place]
+        rates = _rates(of_all[result.name], column, np.where(complete, labels, np.nan), weights)
         subgroups = subgroup_report(
-            log_odds=own, labels=labels, groups=test.groups, threshold=0.0, weights=weights, minimum=minimum
+            log_odds=column, labels=labels, groups=test.groups, threshold=0.0, weights=weights, minimum=minimum
         )
         measured.append(Performance(result=result, sensitivity=rates[0], specificity=rates[1], subgroups=subgroups))
     return tuple(measured)
 
 
 def notes(performance: tuple[Performance, ...], content: BundleContent) -> list[str]:
-    """What the numbers warn of."""
-    told = []
-    for one in performance:
-        name = one.result.name
-        if not one.result.ci95.low > 0.5:
-            told.append(f"{name} is not told apart from chance on the test split.")
-        silent = [key for key, of in content.rules.items() if of[name].problem is not None]
-        if silent:
-            told.append(f"{name}: the scorer abstains when only these speak: {'; '.join(silent)}.")
-        for column, groups in one.subgroups.columns.items():
+    """Return warnings about findings at chance level, abstention and subgroup gaps."""
+    warnings = []
+    for finding in performance:
+        name = finding.result.name
+        if not finding.result.ci95.low > 0.5:
+            warnings.append(f"{name}: AUROC is not significantly above chance on the test split.")
+        undecided = [key for key, rules in content.rules.items() if rules[name].problem is not None]
+        if undecided:
+            warnings.append(f"{name}: the scorer abstains if these are the only inputs: {'; '.join(undecided)}.")
+        for column, groups in finding.subgroups.columns.items():
             gap = groups.gaps.get("auroc")
             if isinstance(gap, Gap) and gap.difference.ci95.low > 0:
                 less = f"{gap.difference.value:.3f} lower for {column} {gap.lowest} than for {gap.highest}"
-                told.append(f"{name}: AUROC is {less}.")
-    return told
+                warnings.append(f"{name}: AUROC is {less}.")
+    return warnings
 
 
-def render(content: BundleContent, performance: tuple[Performance, ...], told: CardFacts) -> str:
-    """The card, in Markdown."""
+def render(content: BundleContent, performance: tuple[Performance, ...], facts: CardFacts) -> str:
+    """Render the card as Markdown."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=False, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, keep_trailing_newline=True,
@@ -184,8 +186,8 @@ def render(content: BundleContent, performance: tuple[Performance, ...], told: C
     environment.filters |= {"estimate": _estimate, "triple": _triple}
     return environment.get_template(_TEMPLATE).render(
         content=content,
-        data=told,
-        performance=[_row(one) for one in performance],
+        data=facts,
+        performance=[_row(finding) for finding in performance],
         alone=[key for key in content.rules if key in content.query],
         subgroups=_columns(performance),
         notes=notes(performance, content),
@@ -203,19 +205,20 @@ def _rates(
     return point.sensitivity, point.specificity
 
 
-def _row(one: Performance) -> dict[str, Any]:
+def _row(finding: Performance) -> dict[str, Any]:
+    result = finding.result
     return {
-        "name": one.result.name,
-        "auroc": Estimate(one.result.auroc, one.result.ci95),
-        "n": one.result.n,
-        "n_positive": one.result.n_positive,
-        "sensitivity": one.sensitivity,
-        "specificity": one.specificity,
+        "name": result.name,
+        "auroc": Estimate(result.auroc, result.ci95),
+        "n": result.n,
+        "n_positive": result.n_positive,
+        "sensitivity": finding.sensitivity,
+        "specificity": finding.specificity,
     }
 
 
 def _columns(performance: tuple[Performance, ...]) -> list[dict[str, Any]]:
-    """AUROC by finding and group, a table per group column."""
+    """Return AUROC by finding and group, one table per group column."""
     columns = performance[0].subgroups.columns
     return [
         {
@@ -223,10 +226,10 @@ def _columns(performance: tuple[Performance, ...]) -> list[dict[str, Any]]:
             "groups": [group.name for group in column.groups],
             "rows": [
                 {
-                    "finding": one.result.name,
-                    "estimates": [group.metrics["auroc"] for group in one.subgroups.columns[name].groups],
+                    "finding": finding.result.name,
+                    "estimates": [group.metrics["auroc"] for group in finding.subgroups.columns[name].groups],
                 }
-                for one in performance
+                for finding in performance
             ],
         }
         for name, column in columns.items()

@@ -1,4 +1,4 @@
-"""Files and folders that get their name when they are complete, so that nobody reads half of one."""
+"""Atomic writes: files and folders get their final name only once they are complete."""
 
 import os
 import shutil
@@ -11,16 +11,16 @@ PARTIAL = ".partial"
 
 @contextmanager
 def atomic_file(path: Path, *, shared: bool = False) -> Iterator[Path]:
-    """Yield a path to write to, and rename what was written when the block ends without an error.
+    """Yield a temporary path, and rename it to ``path`` when the block ends without an error.
 
-    Folders that lead to the file are made. After an error nothing is left but what was there before.
+    Missing parent folders are created. After an error, an earlier file at ``path`` is unchanged.
 
     Args:
-        path: of the file; one that exists is replaced.
+        path: file to write; an existing one is replaced.
         shared: whether other processes may write the same file at the same time.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     writer = f".{os.getpid()}" if shared else ""
     partial = _nearest_folder(path) / f".{path.name}{writer}{PARTIAL}"
@@ -36,17 +36,17 @@ def atomic_file(path: Path, *, shared: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path, *, mode: int = 0o777) -> Iterator[Path]:
-    """Yield an empty folder to write to, and rename it when the block ends without an error.
+    """Yield an empty temporary folder, and rename it to ``path`` when the block ends without an error.
 
-    Folders that lead to it are made. After an error nothing is left. Where a process was killed, the next one removes
-    what it had written.
+    Missing parent folders are created. After an error nothing remains; the remains of a killed process are removed by
+    the next write to the same path.
 
     Args:
-        path: of the folder, which is not there yet, or empty.
-        mode: its permissions, of which the umask takes some.
+        path: folder to write, missing or empty.
+        mode: permissions of the folder, before the umask.
 
     Raises:
-        OSError: it cannot be written, or something is in the folder.
+        OSError: the folder cannot be written, or is not empty.
     """
     partial = _nearest_folder(path) / f".{path.name}{PARTIAL}"
     shutil.rmtree(partial, ignore_errors=True)
@@ -62,5 +62,5 @@ def atomic_folder(path: Path, *, mode: int = 0o777) -> Iterator[Path]:
 
 
 def _nearest_folder(path: Path) -> Path:
-    """The folder above a path that is there already: on the file system of the path, so that a rename is atomic."""
+    """Return the closest existing parent: it is on the file system of the path, so that the rename is atomic."""
     return next(parent for parent in path.absolute().parents if parent.is_dir())

@@ -1,4 +1,4 @@
-"""One YAML loader for cohorts, prompts, search spaces and experiments: keys are text, and none stands twice."""
+"""YAML loader for cohorts, prompts, search spaces and experiments: text keys, without duplicates."""
 
 import re
 from typing import Any
@@ -7,9 +7,9 @@ import jsonargparse
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-_DEEPEST = 100
-_MOST_NODES = 1_000_000
-"""Values after every alias is expanded: a few lines of aliases of aliases stand for billions."""
+_MAX_DEPTH = 100
+_MAX_NODES = 1_000_000
+"""Limit on values after alias expansion: a few lines of nested aliases can expand to billions ("billion laughs")."""
 
 _MERGE = ("tag:yaml.org,2002:merge", re.compile(r"^(?:<<)$"))
 # YAML 1.2 numbers with an exponent, such as 1e-4, which YAML 1.1 reads as text.
@@ -20,11 +20,11 @@ _FLOAT = re.compile(
 
 
 class YamlProblem(yaml.YAMLError):
-    """What is wrong with a YAML text, as the second half of a sentence: ``names 'labels' twice (lines 3 and 9)``."""
+    """A fault of a YAML text, worded to follow the file name: ``names 'labels' twice (lines 3 and 9)``."""
 
 
 class _Loader(yaml.CSafeLoader):
-    """Typed values under keys that stay as they are written."""
+    """Loader with typed values and text keys: ``1:`` and ``no:`` stay text."""
 
     def construct_mapping(self, node: MappingNode, deep: bool = False) -> dict[Any, Any]:
         self.flatten_mapping(node)
@@ -32,7 +32,7 @@ class _Loader(yaml.CSafeLoader):
 
 
 class _TextLoader(_Loader):
-    """Every plain value as it is written, too: ``no``, ``1.0`` and ``null`` are text."""
+    """Loader that keeps plain values as text, too: ``no``, ``1.0`` and ``null``."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -44,16 +44,16 @@ _TextLoader.yaml_implicit_resolvers = {"<": [_MERGE]}
 
 
 def load_yaml(content: str | bytes, *, name: str, as_text: bool = False) -> Any:
-    """The content of a YAML file.
+    """Parse one YAML document.
 
     Args:
-        content: of the file.
-        name: of the file, for messages.
-        as_text: whether plain scalars stay text as they are written, instead of becoming numbers, booleans and None.
+        content: text or bytes of the file.
+        name: file name, for messages.
+        as_text: whether plain scalars stay text instead of becoming numbers, booleans and None.
 
     Raises:
-        ValueError: not one YAML document, a key that stands twice in one mapping or is not a scalar, nesting deeper
-            than 100, or aliases that contain themselves or stand for more than a million values.
+        ValueError: the content is not one YAML document, a key occurs twice in one mapping or is not a scalar, nesting
+            exceeds 100 levels, or aliases are recursive or expand to more than a million values.
     """
     try:
         return _load(content, _TextLoader if as_text else _Loader)
@@ -67,7 +67,7 @@ def load_yaml(content: str | bytes, *, name: str, as_text: bool = False) -> Any:
 
 
 def register_loader() -> None:
-    """Have every parser of jsonargparse read YAML by the same rules."""
+    """Make every jsonargparse parser read YAML by the same rules."""
     jsonargparse.set_loader("yaml", _load_argument, exceptions=(yaml.YAMLError,))
 
 
@@ -76,8 +76,8 @@ def _load_argument(text: str) -> Any:
         value = _load(text, _Loader)
     except ValueError as error:
         raise YamlProblem(str(error)) from None
-    # `name:` and `{a, b}` are words of a command line, not mappings without values.
-    empty = isinstance(value, dict) and bool(value) and all(one is None for one in value.values())
+    # On a command line, `name:` and `{a, b}` are words, not mappings without values.
+    empty = isinstance(value, dict) and bool(value) and all(entry is None for entry in value.values())
     return text if empty and re.fullmatch(r"[^:\n]*:|\{[^:{}]*\}", text.strip()) else value
 
 
@@ -95,32 +95,32 @@ def _load(content: str | bytes, loader: type[_Loader]) -> Any:
 
 
 def _refuse_deep(content: str | bytes) -> None:
-    """By events, which need no stack: libyaml ends the process on a nesting that is deep enough."""
+    """Check the depth on the event stream, which does not recurse: libyaml crashes on very deep nesting."""
     depth = 0
     for event in yaml.parse(content, Loader=yaml.CSafeLoader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > _DEEPEST:
+        if depth > _MAX_DEPTH:
             line = f" in line {event.start_mark.line + 1}" if event.start_mark else ""
-            raise YamlProblem(f"is nested deeper than {_DEEPEST} levels{line}")
+            raise YamlProblem(f"is nested deeper than {_MAX_DEPTH} levels{line}")
 
 
 class _Nodes:
-    """Counts the values of a document with its aliases expanded, and refuses keys that stand twice."""
+    """Count the values of a document after alias expansion, and refuse duplicate keys."""
 
     def __init__(self) -> None:
         self._counted: dict[int, int] = {}
         self._open: set[int] = set()
 
     def count(self, node: Node) -> int:
-        """Values that a node stands for."""
+        """Return the number of values that a node expands to."""
         if id(node) in self._open:
             raise YamlProblem(f"has an alias in line {node.start_mark.line + 1} that contains itself")
         if id(node) not in self._counted:
             self._open.add(id(node))
             self._counted[id(node)] = total = 1 + sum(map(self.count, _children(node)))
             self._open.discard(id(node))
-            if total > _MOST_NODES:
-                raise YamlProblem(f"has aliases that stand for more than {_MOST_NODES:,} values")
+            if total > _MAX_NODES:
+                raise YamlProblem(f"has aliases that expand to more than {_MAX_NODES:,} values")
         return self._counted[id(node)]
 
 
@@ -135,11 +135,11 @@ def _children(node: Node) -> list[Node]:
         if not isinstance(key, ScalarNode):
             raise YamlProblem(f"has a list or a mapping as a key in line {line}, expected a text")
         if (first := lines.get((_kind(key), key.value))) is not None:
-            raise YamlProblem(f"names {key.value!r} twice (lines {first} and {line}); leave one of them")
+            raise YamlProblem(f"names {key.value!r} twice (lines {first} and {line}); keep one of them")
         lines[_kind(key), key.value] = line
     return [value for _, value in node.value]
 
 
 def _kind(key: ScalarNode) -> str:
-    """Quoted, ``<<`` is a text like any other."""
+    """Distinguish merge keys from text keys: a quoted ``<<`` is text."""
     return "merge" if key.tag == _MERGE[0] else "text"

@@ -1,4 +1,4 @@
-"""The contract that a modality plugin fulfils, with what a plugin needs to fulfil it."""
+"""The plugin contract of a modality, and the types and functions that plugins use."""
 
 from polyclinic.modality.contract import (
     ENTRY_POINTS,

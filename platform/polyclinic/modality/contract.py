@@ -1,4 +1,4 @@
-"""The contract a modality plugin fulfils, and how installed plugins are found."""
+"""The contract of modality plugins, and the lookup of those that are installed."""
 
 import inspect
 from abc import ABC, abstractmethod
@@ -22,38 +22,39 @@ from polyclinic.privacy.identity import Identity
 ENTRY_POINTS = "polyclinic.modalities"
 
 HEAT = "#D55E00"
-"""The colour of relevance, on grey and on the blue of signals told apart with any colour vision."""
+"""Colour of relevance, distinct from grey and from the blue of signals with any colour vision."""
 
 
 @dataclass(frozen=True)
 class ArrayRow:
-    """One row of an array file that holds many studies."""
+    """A row of an array file that holds many studies."""
 
     file: Path
     row: int
 
 
 Source: TypeAlias = Path | ArrayRow | str | Mapping[str, str]
-"""Where one study keeps one modality: a file, a row of one, inline text, or cells of the cohort's table by column."""
+"""Location of one modality of one study: a file, a row of an array file, inline text, or cohort cells by column."""
 
 Item: TypeAlias = dict[str, Tensor]
-"""One study's prepared tensors, without a batch dimension."""
+"""Prepared tensors of one study, without a batch dimension."""
 
 
 class UnreadableSource(ValueError):
-    """A source that cannot be decoded. The message names no path and no patient."""
+    """Raised for a source that cannot be decoded. The message names no path and no patient."""
 
 
 class Modality(ABC):
-    """One kind of hospital data, from the stored file to an encoder.
+    """A kind of hospital data, from the stored file to an encoder.
 
-    A study goes through ``read``, ``prepare``, while training ``augment``, and ``collate``. ``read`` and
-    ``prepare`` are deterministic, so that what they return can be stored; everything random is in ``augment``.
-    Every constructor argument is kept as an attribute of the same name.
+    A study goes through ``read``, ``prepare``, ``augment`` (in training only) and ``collate``. ``read`` and
+    ``prepare`` are deterministic, so that their results can be cached; all randomness is in ``augment``. Every
+    constructor argument is stored as an attribute of the same name.
 
     Attributes:
-        suffixes: how names of its files end, in small letters with the dot, "" for names without any; what is dropped
-            on the page without a word is offered to the plugins whose endings fit. Nothing else is decided by a name.
+        suffixes: file name endings in lower case with the dot, "" for names without one. A file that is dropped on the
+            service page without a modality is offered to the plugins with a matching ending; a file name decides
+            nothing else.
         encoders: full paths of further encoders in the plugin's package that a bundle or a checkpoint may name. Those
             that the top-level package exports need not be listed.
     """
@@ -63,17 +64,17 @@ class Modality(ABC):
 
     @abstractmethod
     def read(self, source: Source) -> Any:
-        """Decode what the hospital stored, in physical units and at its own size.
+        """Decode a source, in physical units and at its original size.
 
         Raises:
-            UnreadableSource: the source is broken, truncated or of a kind this plugin does not read.
+            UnreadableSource: the source is broken, truncated or of a kind that this plugin does not read.
                 Nothing is ever guessed or replaced by zeros.
         """
 
     def files(self, source: Source) -> tuple[Path, ...]:
-        """Every file that ``read`` opens for a source, the one that holds the measurement last; none for inline data.
+        """Return every file that ``read`` opens for a source, the one with the measurement last; none for inline data.
 
-        What a study holds is known by the content of these files, so a plugin whose sources have companions names them.
+        Fingerprints hash the content of these files, so a plugin whose sources have companion files lists them too.
         """
         if isinstance(source, ArrayRow):
             return (source.file,)
@@ -81,50 +82,50 @@ class Modality(ABC):
 
     @classmethod
     def decoders(cls) -> dict[str, tuple[str, str]]:
-        """What decodes each stored format, for ``polyclinic doctor``.
+        """List the decoder of each stored format, for ``polyclinic doctor``.
 
         Returns:
-            By format, the distribution that decodes it, and its version and licence here; the second is empty where
-            it is not installed. Nothing at all where a plugin needs no package but its own.
+            By format, the distribution that decodes it, and the version and licence that are installed, as one string
+            that is empty where it is not installed. Empty where the plugin needs no further package.
         """
         return {}
 
     def adapt(self, sources: Sequence[Source]) -> dict[str, str]:
-        """Choose settings that were left out from what a cohort holds, before anything is read or fitted.
+        """Derive settings that were not given from a cohort, before anything is read or fitted.
 
         Args:
-            sources: of the training studies.
+            sources: sources of the training studies.
 
         Returns:
-            What the plugin leaves out of a source, such as a column, each with the reason; nothing by default.
+            Parts of a source that the plugin leaves out, such as columns, each with the reason; empty by default.
         """
         return {}
 
     def notes(self, raw: Any) -> tuple[str, ...]:
-        """Sentences about one decoded source that whoever reads its score must know, such as what was not used."""
+        """Return sentences that a reader of the score of a decoded source must know, such as what was not used."""
         return ()
 
     @abstractmethod
     def describe(self, raw: Any) -> Mapping[str, float | str]:
-        """Facts about one decoded source (rate, bit depth, share of NaN, truncated or not).
+        """Return facts about a decoded source (rate, bit depth, share of NaN, truncated or not).
 
-        Numbers are averaged and strings counted over a cohort, in ``cohort check``, which asks before ``fit`` too.
+        ``cohort check`` averages numbers and counts strings over a cohort. It may call this before ``fit``.
         """
 
     @abstractmethod
     def fit(self, raws: Iterable[Any]) -> None:
-        """Learn what must be learned from the readable sources of the training split.
+        """Fit the plugin's statistics on the readable sources of the training split.
 
-        A plugin with nothing to learn leaves ``raws`` unread.
+        A plugin without statistics does not iterate over ``raws``.
         """
 
     @abstractmethod
     def state(self) -> dict[str, Any]:
-        """What ``fit`` learned, as plain JSON values; it travels in checkpoints and bundles."""
+        """Return what ``fit`` learned as plain JSON values, which checkpoints and bundles store."""
 
     @abstractmethod
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Take over what another instance returned from ``state``."""
+        """Restore what another instance returned from ``state``."""
 
     @abstractmethod
     def prepare(self, raw: Any) -> Item:
@@ -132,20 +133,20 @@ class Modality(ABC):
 
     @abstractmethod
     def augment(self, item: Item, rng: np.random.Generator) -> Item:
-        """Return a randomly varied copy; draws every parameter from ``rng`` first, then applies them."""
+        """Return a randomly varied copy. All parameters are drawn from ``rng`` before any is applied."""
 
     @abstractmethod
     def collate(self, items: Sequence[Item]) -> dict[str, Tensor]:
-        """Stack, padding where sizes differ, the items of the studies that have this modality."""
+        """Stack the items of the studies that have this modality, with padding where sizes differ."""
 
     @abstractmethod
     def phantom(self, physiology: Physiology, rng: np.random.Generator, path: Path) -> Path:
-        """Write one synthetic study in this modality's native format.
+        """Write a synthetic study in the native format of this modality.
 
         Args:
-            physiology: the latent patient to render.
-            rng: source of everything the physiology leaves open (noise, posture, wording).
-            path: where to write, without a suffix; its folder exists.
+            physiology: latent patient to render.
+            rng: generator of everything that the physiology leaves open (noise, posture, wording).
+            path: output path without a suffix, in an existing folder.
 
         Returns:
             The file that a cohort names as the source.
@@ -156,104 +157,105 @@ class Modality(ABC):
         """Build the shared transformer over this modality's tokens; ``size`` is a key of ``nn.SIZES``."""
 
     def portable(self) -> dict[str, Any]:
-        """Constructor arguments, as plain JSON, that with ``state`` make the same plugin where no other file is.
+        """Return constructor arguments, as plain JSON, that with ``state`` rebuild the plugin without any other file.
 
-        A plugin with a setting that names a file puts what it read there into ``state``, and leaves it out here.
+        A plugin with a setting that names a file stores its content in ``state`` and leaves the setting out here.
         """
         return settings(self)
 
 
 class Imputable(ABC):
-    """What a modality adds so that what a masked autoencoder filled in can be looked at and kept."""
+    """Mixin of modalities whose predictions by a masked autoencoder can be drawn and written."""
 
     @abstractmethod
     def draw(self, study: Item, axes: Axes) -> None:
-        """Draw one row of collated inputs; what ``Reconstruction.hide`` made blank stays blank."""
+        """Draw one row of collated inputs; values that ``Reconstruction.hide`` blanked stay blank."""
 
     @abstractmethod
     def write_synthetic(self, study: Item, path: Path) -> Path:
-        """Write one row of predicted inputs in the modality's own units; the file says inside that it is synthetic.
+        """Write one row of predicted inputs in the units of the modality, into a file that states it is synthetic.
 
         Args:
-            study: a row of what ``Reconstruction.fill`` gave.
-            path: where to write, without a suffix; its folder exists.
+            study: a row of the result of ``Reconstruction.fill``.
+            path: output path without a suffix, in an existing folder.
         """
 
 
 class Explainable(ABC):
-    """What a modality adds so that people can look at what a score comes from."""
+    """Mixin of modalities that can draw the relevance of their inputs to a score."""
 
     @abstractmethod
     def draw_relevance(self, study: Item, relevance: Float[Tensor, " T"], axes: Axes) -> None:
-        """Draw one row of collated inputs, and where its relevance lies.
+        """Draw one row of collated inputs and its relevance.
 
         Args:
-            study: a row of what ``collate`` gave.
-            relevance: of the tokens that an encoder of this modality makes of it, 0 or more, in any unit.
-            axes: to draw on.
+            study: a row of the result of ``collate``.
+            relevance: relevance of each token of an encoder of this modality, 0 or more, in any unit.
+            axes: axes to draw on.
 
         Raises:
-            ValueError: another number of tokens than the study has, or one that is negative or not finite.
+            ValueError: the number of tokens differs from the study's, or a value is negative or not finite.
         """
 
 
 class Viewable(ABC):
-    """What a modality adds so that a page can show its studies, and where a score comes from.
+    """Mixin of modalities whose studies, and their relevance to a score, can be shown on the service page.
 
     Attributes:
-        title: what people call the modality; empty for its name in the configuration.
+        title: display name of the modality; empty for its name in the configuration.
     """
 
     title: ClassVar[str] = ""
 
     @abstractmethod
     def view(self, raw: Any) -> View:
-        """Show a decoded source as a person would want to see it, with nothing of its header.
+        """Show a decoded source as a clinician would want to see it, without anything of its header.
 
         Args:
-            raw: what ``read`` gave; asked before ``fit`` too.
+            raw: a result of ``read``; the plugin may not be fitted yet.
         """
 
     @abstractmethod
     def locate(self, raw: Any, item: Item, relevance: Float[Tensor, " T"]) -> Located:
-        """Bring the relevance of tokens into the frame of ``view(raw)``.
+        """Map the relevance of tokens into the frame of ``view(raw)``.
 
         Args:
-            raw: what ``read`` gave.
-            item: what ``prepare`` made of it.
-            relevance: of the tokens that an encoder of this modality makes of the item, 0 or more, in any unit.
+            raw: a result of ``read``.
+            item: the result of ``prepare`` for it.
+            relevance: relevance of each token of an encoder of this modality, 0 or more, in any unit.
 
         Raises:
-            ValueError: another number of tokens than the study has, or one that is negative or not finite.
+            ValueError: the number of tokens differs from the study's, or a value is negative or not finite.
         """
 
 
 class Inspectable(ABC):
-    """What a modality adds so that ``cohort check`` says more of its sources than their facts."""
+    """Mixin of modalities whose sources ``cohort check`` inspects for issues."""
 
     @abstractmethod
     def issues(self, source: Source, raw: Any) -> Iterable[Issue]:
-        """Look a decoded source over.
+        """Find the issues of a decoded source.
 
         Args:
-            source: which ``read`` accepted, to look at what decoding leaves out, such as a header.
-            raw: what ``read`` made of it.
+            source: a source that ``read`` accepted, for what decoding leaves out, such as a header.
+            raw: the result of ``read`` for it.
         """
 
     def stored_as(self, source: Source) -> str:
-        """How a source that ``read`` refuses is encoded, such as its transfer syntax; empty where nothing tells."""
+        """Return the encoding of a source that ``read`` refuses, such as its transfer syntax; empty where unknown."""
         return ""
 
     def sample(self) -> int:
-        """How many decoded training sources ``fit`` needs before ``describe`` can tell everything."""
+        """Return the number of decoded training sources that ``fit`` needs before ``describe`` is complete."""
         return 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cleaned:
-    """A source without what names its patient, and how much was removed or exchanged, by kind.
+    """A de-identified source, with the number of removed or replaced values by kind.
 
-    A file, a text, or cells by column; of a file that ``read`` needs beside others, the one that a cohort names.
+    The source is a file, a text, or cells by column; of several files that belong together, the one that a cohort
+    names.
     """
 
     source: Source
@@ -261,14 +263,14 @@ class Cleaned:
 
 
 class Deidentifiable(ABC):
-    """What a modality adds so that its sources can leave the hospital."""
+    """Mixin of modalities whose sources can be de-identified, so that they may leave the hospital."""
 
     def names(self, source: Source) -> Iterable[str]:
-        """Names and numbers by which a source calls its patient, to be looked for in other sources of that patient."""
+        """Return the names and numbers of the patient in a source, to be removed from the patient's other sources."""
         return ()
 
     def use_name_tagger(self, folder: Path) -> bool:
-        """Find names in running text by a local token classifier as well, from now on; whether the plugin reads text.
+        """Also find names in running text with a local token classifier; return whether the plugin reads text.
 
         Raises:
             ValueError: the folder does not hold such a model.
@@ -277,13 +279,13 @@ class Deidentifiable(ABC):
 
     @abstractmethod
     def deidentify(self, source: Source, out: Path, identity: Identity, *, suspects: bool) -> Cleaned:
-        """Write a source anew without what names its patient; ``read`` decodes what was written to the same values.
+        """Write a copy of a source without identifiers of its patient, which ``read`` decodes to the same values.
 
         Args:
-            source: of a study.
-            out: where to write, without a suffix; its folder exists. No file gets a name that does not start like it.
-            identity: of the patient.
-            suspects: whether to let pass what cannot be removed and only seems to name somebody.
+            source: source of a study.
+            out: output path without a suffix, in an existing folder; the name of every written file starts with it.
+            identity: identity of the patient.
+            suspects: whether to accept a source with suspected identifiers that cannot be removed.
 
         Raises:
             UnreadableSource: ``read`` refuses the source, or something that may name the patient cannot be removed.
@@ -291,13 +293,13 @@ class Deidentifiable(ABC):
 
 
 class Redactable(Deidentifiable):
-    """What a modality adds whose sources may hold words that are drawn in an image, and that can be blacked out."""
+    """Mixin of modalities whose images may hold burned-in text that can be blacked out."""
 
     @abstractmethod
     def redact(self, source: Source, out: Path, identity: Identity) -> Cleaned:
-        """Write what ``deidentify`` writes, with the words that are found blacked out; ``read`` finds none afterwards.
+        """Write a de-identified copy with burned-in words blacked out, in which ``read`` finds none.
 
-        For arguments see ``deidentify``.
+        For the arguments see ``deidentify``.
 
         Raises:
             UnreadableSource: ``read`` refuses the source, or something that may name the patient cannot be removed.
@@ -305,22 +307,22 @@ class Redactable(Deidentifiable):
 
 
 def relative_relevance(relevance: Float[Tensor, " T"]) -> Float[np.ndarray, " T"]:
-    """Relevance as a share of the largest, for drawing; zeros where no token has any.
+    """Scale relevance to the largest value, for drawing; zeros where no token has any.
 
     Raises:
-        ValueError: a token's relevance is negative or not finite.
+        ValueError: the relevance of a token is negative or not finite.
     """
     values = relevance.detach().cpu().double().numpy()
     if wrong := int((~np.isfinite(values) | (values < 0)).sum()):
         raise ValueError(
             f"got {wrong} of {len(values)} tokens with a relevance that is negative or not finite, expected 0 or more; "
-            "give a row of what `token_relevance` returned"
+            "pass a row of the result of `token_relevance`"
         )
     return values / max(values.max(initial=0.0), np.finfo(np.float64).tiny)
 
 
 def settings(modality: Modality) -> dict[str, Any]:
-    """The constructor arguments that a plugin was built with, by name."""
+    """Return the constructor arguments of a plugin, by name."""
     return {name: getattr(modality, name) for name in inspect.signature(type(modality)).parameters}
 
 

@@ -1,4 +1,4 @@
-"""What a person should know of a source before it is used, by kind and element, never by value."""
+"""Issues of sources that a person should review, described by kind and element, never by value."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ Severity: TypeAlias = Literal["error", "warning", "note"]
 
 @dataclass(frozen=True, kw_only=True)
 class Issue:
-    """Something about a readable source that a person should know before training on it.
+    """A finding about a readable source that a person should review before training on it.
 
     Attributes:
         severity: ``error`` where results would be wrong, ``warning`` where they may be or where a patient may be named,
-            ``note`` for what is only told.
-        code: of what kind, in words joined by hyphens such as ``flat-lead``.
-        message: one sentence; what it quotes never names a patient nor a place.
-        tolerated: share of the readable sources that may have this as a mere note.
+            ``note`` for information.
+        code: kind of issue, in words joined by hyphens such as ``flat-lead``.
+        message: one sentence, which never quotes the name of a patient or a place.
+        tolerated: share of the readable sources up to which this is only a note.
     """
 
     severity: Severity
@@ -27,21 +27,21 @@ class Issue:
     tolerated: float = 0.0
 
 
-# PS3.15 table E.1-1, as far as a person is named or can be reached by it.
+# Elements of PS3.15 table E.1-1 that name a person or are contact details.
 _NAMING = (
     *("PatientName", "PatientBirthName", "OtherPatientNames", "PatientMotherBirthName", "ResponsiblePerson"),
     *("PatientBirthDate", "PatientAddress", "PatientTelephoneNumbers"),
 )
-# A hospital's register leads from these to a person; in research data they are often pseudonyms.
+# A hospital's register links these to a person; in research data they are often pseudonyms.
 _NUMBERING = ("PatientID", "OtherPatientIDs", "AccessionNumber")
 _FREE = ("PatientComments", "ImageComments", "AdditionalPatientHistory")
 
 
 def dicom_issues(value_of: Callable[[str], object]) -> Iterator[Issue]:
-    """Report the elements of a DICOM header that name a patient or lead to one.
+    """Report the elements of a DICOM header that name a patient or can be linked to one.
 
     Args:
-        value_of: returns the value of an element by its keyword, None where it is absent.
+        value_of: function from a keyword to the value of its element, None where it is absent.
     """
     named = _identifying(value_of, _NAMING)
     free = {keyword: identifying_fields(str(value_of(keyword))) for keyword in _FREE}

@@ -1,9 +1,9 @@
-"""The latent patient behind a phantom study, and the findings that follow from it.
+"""The latent patient behind a phantom study, and its findings.
 
 Ten processes have a severity from 0 to 1. Each is drawn through a Gaussian copula: three hidden causes (heart
-failure, infection, kidney disease) make processes of one patient go together, and part of every process is
+failure, infection, kidney disease) correlate the processes of one patient, and part of every process is
 shared by all studies of the patient. A finding is present exactly when its severity is at least ``PRESENT``;
-absent processes keep a severity below ``ABSENT``, never exactly zero. What each plugin makes of a process:
+absent processes have a severity below ``ABSENT``, never exactly zero. The plugins render a process as follows:
 
 ================  ===================  =======================  ======================  ===================
 process           X-ray                ECG                      audio                   laboratory
@@ -20,13 +20,13 @@ renal_impairment                       peaked T wave                            
 anaemia                                faster rate                                      haemoglobin down
 ================  ===================  =======================  ======================  ===================
 
-Two further traits are no disease: ``heart_lie`` (+1 a horizontal heart, -1 a vertical one) is seen on the X-ray
-alone, ``electrical_axis`` (+1 leftward, -1 rightward) on the ECG alone. They agree in 65 % of patients, each is
-+1 in half of them, and *axis discordance* is their exclusive-or. It is independent of either trait, so that no
-single modality tells anything about it: it is visible only jointly.
+Two further traits are not diseases: ``heart_lie`` (+1 a horizontal heart, -1 a vertical one) is visible on the X-ray
+only, ``electrical_axis`` (+1 leftward, -1 rightward) on the ECG only. They agree in 65 % of patients, each is
++1 in half of them, and *axis discordance* is their exclusive-or. It is independent of each trait, so that no
+single modality carries information about it: it is visible only jointly.
 
-The report states a random part of the findings, positive and negative, in varied wording. It describes lie and axis,
-too, as readers of radiographs and electrocardiograms do: each tower learns its trait from the report by itself, and
+The report states a random part of the findings, positive and negative, in varied wording. It also describes lie and
+axis, as readers of radiographs and electrocardiograms do: each tower learns its trait from the report alone, and
 their exclusive-or needs both.
 """
 
@@ -65,15 +65,15 @@ SITES = MappingProxyType({"north": 0.6, "south": 0.4})
 
 @dataclass(frozen=True, kw_only=True)
 class Physiology:
-    """One patient at one visit. Severities run from 0 to 1; see the module's table for what they do.
+    """The latent state of a patient at one visit. Severities are from 0 to 1; the table of the module lists effects.
 
     Attributes:
         age: years.
         sex: ``"F"`` or ``"M"``.
-        site: a key of ``SITES``.
+        site: hospital, a key of ``SITES``.
         habitus: body size as a standard score; a large chest lowers ECG voltage.
         heart_rate: beats per minute.
-        side: -1 when one-sided disease is in the patient's right lung, +1 in the left.
+        side: lung of one-sided disease, -1 for the patient's right one and +1 for the left.
         heart_lie: +1 horizontal, -1 vertical (X-ray only).
         electrical_axis: +1 leftward, -1 rightward (ECG only).
     """
@@ -98,16 +98,16 @@ class Physiology:
     anaemia: float
 
     def findings(self) -> dict[str, bool]:
-        """Which findings this study shows, by name, in the order of ``FINDINGS``."""
+        """Return the presence of each finding, by name, in the order of ``FINDINGS``."""
         found = {finding: getattr(self, process) >= PRESENT for process, (finding, *_) in _PROCESSES.items()}
         return {**found, JOINT_FINDING: self.heart_lie != self.electrical_axis}
 
 
 class Patient:
-    """Draws the visits of one latent patient.
+    """A latent patient, from whom visits are drawn.
 
     Args:
-        rng: source of the patient's lasting traits; visits take their own.
+        rng: generator of the lasting traits; each visit takes another one.
     """
 
     def __init__(self, rng: np.random.Generator) -> None:
@@ -123,7 +123,7 @@ class Patient:
         }
 
     def visit(self, rng: np.random.Generator) -> Physiology:
-        """Draw one study: lasting traits as they are, processes partly anew."""
+        """Draw a study: traits are constant, and each process has a constant and a new part."""
         fixed = np.array([share for _, _, share, _ in _PROCESSES.values()])
         scores = np.sqrt(fixed) * self._lasting + np.sqrt(1 - fixed) * _copula(rng)
         severity = {
@@ -136,15 +136,16 @@ class Patient:
 
 
 def as_record(physiology: Physiology) -> dict[str, Any]:
-    """The latent values as a flat mapping, for tests and teaching; a cohort never carries them."""
+    """Return the latent values as a flat mapping, for tests and teaching; a cohort never holds them."""
     return asdict(physiology)
 
 
 def _copula(rng: np.random.Generator) -> np.ndarray:
-    """Standard normal scores, one per process, correlated through the three hidden causes."""
+    """Draw standard normal scores, one per process, correlated through the three hidden causes."""
     loadings = np.array([loading for *_, loading in _PROCESSES.values()])
-    own = np.sqrt(1 - (loadings**2).sum(axis=1))
-    return np.asarray(loadings @ rng.normal(size=loadings.shape[1]) + own * rng.normal(size=len(loadings)))
+    # The residual brings the variance of every score to 1.
+    residual = np.sqrt(1 - (loadings**2).sum(axis=1))
+    return np.asarray(loadings @ rng.normal(size=loadings.shape[1]) + residual * rng.normal(size=len(loadings)))
 
 
 def _severity(rank: float, prevalence: float) -> float:

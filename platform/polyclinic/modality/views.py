@@ -1,6 +1,6 @@
-"""What people see of a study: pictures, traces, rows and words, as data that any page can draw.
+"""Views of a study for people: pictures, traces, rows and words, as data that any page can draw.
 
-Relevance comes along in the frame of the view that it belongs to, as a share of the largest.
+Relevance is given in the frame of its view, as a share of the largest value.
 """
 
 import base64
@@ -15,19 +15,19 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 LONGEST_SIDE = 1024
-"""Pixels of a picture's longer side, at most: more do not fit a screen beside anything else."""
+"""Most pixels of the longer side of a picture: more do not fit on a screen beside other views."""
 
 _HUNDREDTHS, _THOUSANDTHS = 2, 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """What one side of a picture means.
+    """The scale of one side of a picture.
 
     Attributes:
-        name: of the quantity.
-        unit: of the numbers.
-        ticks: where a number stands, as a share of the side from the left or from the bottom, and the number.
+        name: name of the quantity.
+        unit: unit of the numbers.
+        ticks: pairs of a position, as a share of the side from the left or the bottom, and the number there.
     """
 
     name: str
@@ -37,16 +37,16 @@ class Axis:
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """Pixels in grey.
+    """A greyscale picture.
 
     Attributes:
-        grey: the top row first.
-        caption: what was done to what was stored.
-        across: of the lower side; None where a place means nothing but itself.
-        up: of the left side.
+        grey: pixels, the top row first.
+        caption: processing of the stored pixels.
+        across: scale of the lower side; None where positions have no unit.
+        up: scale of the left side.
 
     Raises:
-        ValueError: no pixel, or a side longer than ``LONGEST_SIDE``.
+        ValueError: the picture is empty, or a side is longer than ``LONGEST_SIDE``.
     """
 
     grey: UInt8[np.ndarray, "H W"]
@@ -63,7 +63,7 @@ class Picture:
             )
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values; ``png`` is the picture in base64."""
+        """Return plain JSON values; ``png`` is the picture in base64."""
         stored = BytesIO()
         Image.fromarray(self.grey).save(stored, "PNG")
         height, width = self.grey.shape
@@ -80,19 +80,19 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True)
 class Traces:
-    """Signals over the same stretch of time.
+    """Signals of several leads over the same time span.
 
     Attributes:
-        values: of each lead, in ``unit``; NaN where nothing was recorded.
-        names: of the leads.
-        unit: of the values.
+        values: samples of each lead, in ``unit``; NaN where nothing was recorded.
+        names: names of the leads.
+        unit: unit of the values.
         rate: samples per second.
-        caption: which part of the recording this is, and what was done to it.
-        paper: sides of a large square of graph paper in seconds and in ``unit``, of five small ones each way; None
-            for plain paper.
+        caption: part of the recording, and its processing.
+        paper: sides of a large square of graph paper (5 x 5 small squares) in seconds and in ``unit``; None for plain
+            paper.
 
     Raises:
-        ValueError: not one name for each lead.
+        ValueError: the numbers of names and leads differ.
     """
 
     values: Float[np.ndarray, "L T"]
@@ -109,7 +109,7 @@ class Traces:
             )
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values, in hundredths of the unit; null where nothing was recorded."""
+        """Return plain JSON values, rounded to hundredths of the unit; null where nothing was recorded."""
         return {
             "kind": "traces",
             "names": list(self.names),
@@ -123,15 +123,15 @@ class Traces:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One row of a table.
+    """A row of a table.
 
     Attributes:
-        name: of what was measured.
-        value: a number; None where it is missing, or where there is a level.
-        unit: of value and range; empty where it has none.
-        low: end of the reference range; None without one.
-        high: its other end.
-        level: of a quantity that has no number; None where it is missing.
+        name: name of the measurement.
+        value: number; None where it is missing, or where there is a level.
+        unit: unit of the value and the range; empty without one.
+        low: lower end of the reference range; None without one.
+        high: upper end of the reference range; None without one.
+        level: category of a measurement without a number; None where it is missing.
     """
 
     name: str
@@ -147,15 +147,15 @@ class Rows:
     """A table of numbers and levels.
 
     Attributes:
-        entries: in the order of the columns.
-        caption: where the reference ranges are from.
+        entries: rows, in the order of the columns of the source.
+        caption: origin of the reference ranges.
     """
 
     entries: tuple[Entry, ...]
     caption: str
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values, with four digits that count."""
+        """Return plain JSON values, with four significant digits."""
         numbers = ("value", "low", "high")
         entries = [
             {key: _four_digits(value) if key in numbers else value for key, value in asdict(entry).items()}
@@ -166,18 +166,18 @@ class Rows:
 
 @dataclass(frozen=True, kw_only=True)
 class Words:
-    """A text.
+    """A text as a sequence of words.
 
     Attributes:
-        words: with the white space ahead of each; joined they are the text.
-        caption: which part of the report this is.
+        words: words, each with the white space before it; joined they are the text.
+        caption: part of the report.
     """
 
     words: tuple[str, ...]
     caption: str
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain JSON values."""
         return {"kind": "words", "words": list(self.words), "caption": self.caption}
 
 
@@ -186,37 +186,37 @@ View: TypeAlias = Picture | Traces | Rows | Words
 
 @dataclass(frozen=True, kw_only=True)
 class OnPicture:
-    """Relevance of equal parts of a picture.
+    """Relevance of the cells of a regular grid over a picture.
 
     Attributes:
-        strength: the top row first.
-        across: where the first column starts and the last one ends, as shares of the picture's width; what lies
-            outside is not seen.
+        strength: relevance of the cells, the top row first.
+        across: start of the first column and end of the last one, as shares of the width of the picture; what is
+            outside 0 to 1 is cut off.
     """
 
     strength: Float[np.ndarray, "R C"]
     across: tuple[float, float] = (0.0, 1.0)
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain JSON values."""
         rows = [_rounded(row, _THOUSANDTHS) for row in self.strength]
         return {"kind": "grid", "strength": rows, "across": list(self.across)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class OnTraces:
-    """Relevance of equal stretches of time.
+    """Relevance of equal time intervals of traces.
 
     Attributes:
-        strength: of all leads together (one row) or of each.
-        seconds: when the first stretch starts and the last one ends, from the first sample that is seen.
+        strength: relevance of all leads together (one row) or of each lead.
+        seconds: start of the first interval and end of the last one, from the first sample that is shown.
     """
 
     strength: Float[np.ndarray, "R n"]
     seconds: tuple[float, float]
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain JSON values."""
         rows = [_rounded(row, _THOUSANDTHS) for row in self.strength]
         return {"kind": "stretches", "strength": rows, "seconds": list(self.seconds)}
 
@@ -228,7 +228,7 @@ class OnRows:
     strength: Float[np.ndarray, " R"]
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain JSON values."""
         return {"kind": "rows", "strength": _rounded(self.strength, _THOUSANDTHS)}
 
 
@@ -239,16 +239,16 @@ class OnWords:
     strength: Float[np.ndarray, " W"]
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain JSON values."""
         return {"kind": "words", "strength": _rounded(self.strength, _THOUSANDTHS)}
 
 
 Located: TypeAlias = OnPicture | OnTraces | OnRows | OnWords
-"""Relevance in the frame of a view: of a picture, of traces, of rows, of words."""
+"""Relevance in the frame of a view."""
 
 
 def _rounded(values: Iterable[float], digits: int) -> list[float | None]:
-    """Numbers as plain JSON takes them, without a negative zero."""
+    """Round numbers for JSON: None where not finite, and no negative zero."""
     return [round(float(value), digits) + 0.0 if math.isfinite(value) else None for value in values]
 
 

@@ -1,1 +1,1 @@
-"""Models without their training, built from a closed table of classes."""
+"""Models for inference, built from a closed table of classes."""

@@ -1,7 +1,7 @@
-"""Build objects from the configuration of a bundle or a checkpoint, by a closed table and the types of settings.
+"""Build objects from the configuration of a bundle or checkpoint, with a closed table of classes and typed settings.
 
-No parser that imports is used: every class is looked up in a ``ClassTable``, and every setting is compared with the
-annotations of the class's constructor before the first object is made.
+No parser that imports modules is used: every class is looked up in a ``ClassTable``, and every setting is checked
+against the annotations of the constructor before the first object is built.
 """
 
 import inspect
@@ -23,10 +23,10 @@ from polyclinic.models.class_table import ClassTable, shown
 CLASS, SETTINGS = "class_path", "init_args"
 _NOT_TEXT = {"base64_codec", "bz2_codec", "hex_codec", "quopri_codec", "rot_13", "uu_codec", "zlib_codec"}
 
-_DEEPEST, _MOST_VALUES, _LONGEST_TEXT = 16, 50_000, 20_000
-_LARGEST_INTEGER, _LARGEST_NUMBER = 2**31 - 1, 1e9
-_FINITE = 1e300
-_LARGEST: Mapping[str, float] = {
+MAX_DEPTH, MAX_VALUES, MAX_TEXT_LENGTH = 16, 50_000, 20_000
+MAX_INTEGER, MAX_NUMBER = 2**31 - 1, 1e9
+MAX_FINITE = 1e300
+MAX_BY_NAME: Mapping[str, float] = {
     "batch_size": 1 << 20, "chosen": 4096, "depth": 256, "embedding": 1 << 16, "heads": 1024, "hidden": 1 << 16,
     "kernel": 4096, "levels": 1 << 16, "longest": 256, "max_seconds": 1e6, "max_tokens": 1 << 16, "mels": 1024,
     "num_workers": 1024, "numeric": 1 << 16, "patch": 1 << 14, "pool": 1 << 16, "rank": 4096, "rate": 1e6,
@@ -34,18 +34,18 @@ _LARGEST: Mapping[str, float] = {
     "stages": 256, "state": 1 << 16, "tile": 1 << 24, "views": 4096, "vocabulary_size": 1 << 21, "width": 1 << 16,
     "window": 1 << 16,
 }  # fmt: skip
-"""Bounds of the sizes that settings of these names give; joint_width has that of its last word."""
+"""Bounds of settings by name; other names have the bound of their last word, such as ``joint_width`` of ``width``."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A class whose settings were checked.
+    """A class with checked settings.
 
     Attributes:
-        cls: to be built.
-        arguments: by name; plans and lists of plans among them.
-        where: its place in the configuration, for messages.
-        deferred: whether the result takes further arguments, as a setting of type ``Callable`` does.
+        cls: class to build.
+        arguments: arguments by name, which may include plans and lists of plans.
+        where: place in the configuration, for messages.
+        deferred: whether to build a partial function that takes more arguments, for a setting of type ``Callable``.
     """
 
     cls: type
@@ -54,15 +54,15 @@ class Plan:
     deferred: bool = False
 
     def make(self, **given: Any) -> Any:
-        """Build the object and all that is inside.
+        """Build the object with all nested objects.
 
         Args:
-            given: arguments that are objects already.
+            given: additional arguments that are already objects.
 
         Raises:
-            ValueError: the class does not take its settings.
+            ValueError: the constructor refuses the settings.
         """
-        arguments = {name: _made(value) for name, value in self.arguments.items()}
+        arguments = {name: _build(value) for name, value in self.arguments.items()}
         if self.deferred:
             return partial(self.cls, **arguments)
         try:
@@ -76,31 +76,30 @@ class Builder:
     """Checks configurations against a table of classes.
 
     Attributes:
-        table: of the classes that may be named.
-        files: whether settings may name files.
+        table: table of the allowed classes.
+        files: whether settings may refer to files.
     """
 
     table: ClassTable
     files: bool
 
     def plan(self, spec: object, kind: type, where: str, *, given: AbstractSet[str] = frozenset()) -> Plan:
-        """Check a class and its settings, and all classes inside; nothing is built.
+        """Check a class with its settings and nested classes, without building objects.
 
         Args:
-            spec: ``class_path`` and ``init_args``.
-            kind: of which the class must be.
-            where: its place in the configuration, for messages.
-            given: settings that will be objects.
+            spec: mapping of ``class_path`` and ``init_args``.
+            kind: required base class.
+            where: place in the configuration, for messages.
+            given: names of the settings that ``Plan.make`` will get as objects.
 
         Raises:
-            ValueError: a class that is not declared here, a setting that the class does not have, lacks, or that is
-                of another type or out of range.
+            ValueError: a class is not declared, or a setting is unknown, missing, of another type or out of range.
         """
         check_plain(spec, where)
         return self._class(spec, kind, where, given=given)
 
     def plan_settings(self, cls: type, settings: object, where: str, *, given: AbstractSet[str] = frozenset()) -> Plan:
-        """Check the settings of a class that is known; see ``plan``."""
+        """Check the settings of a given class; see ``plan``."""
         check_plain(settings, where)
         return self._settings(cls, settings, where, given=given)
 
@@ -110,26 +109,27 @@ class Builder:
         if isinstance(spec, str):
             spec = {CLASS: spec}
         if not isinstance(spec, Mapping) or CLASS not in spec or not {*spec} <= {CLASS, SETTINGS}:
-            raise ValueError(f"{where} is {shown(spec)}, expected {CLASS} and {SETTINGS} alone; correct it")
+            raise ValueError(f"{where} is {shown(spec)}, expected only {CLASS} and {SETTINGS}; correct it")
         cls = self.table.find(spec[CLASS], kind, where)
         settings = spec.get(SETTINGS)
         return self._settings(cls, {} if settings is None else settings, where, given=given)
 
     def _settings(self, cls: type, settings: object, where: str, *, given: AbstractSet[str] = frozenset()) -> Plan:
-        known = _parameters(cls, where)
+        parameters = _parameters(cls, where)
         if not isinstance(settings, Mapping):
             raise ValueError(f"{where} has settings {shown(settings)}, expected a mapping by name; correct them")
-        taken = {name for name in known if name not in given}
-        if unknown := [name for name in settings if name not in taken]:
+        accepted = {name for name in parameters if name not in given}
+        if unknown := [name for name in settings if name not in accepted]:
             raise ValueError(
                 f"{where}: {cls.__name__} cannot be built here: it has no setting {shown(unknown[0])}; use the version "
                 "that wrote it"
             )
-        missing = [name for name in taken if name not in settings and known[name].default is inspect.Parameter.empty]
+        required = {name for name in accepted if parameters[name].default is inspect.Parameter.empty}
+        missing = [name for name in accepted if name in required and name not in settings]
         if missing:
             raise ValueError(f"{where}: {cls.__name__} lacks setting {missing[0]!r}; set it")
         arguments = {
-            name: self._value(value, known[name].annotation, f"{where}.{name}") for name, value in settings.items()
+            name: self._value(value, parameters[name].annotation, f"{where}.{name}") for name, value in settings.items()
         }
         for name, value in arguments.items():
             _refuse_out_of_range(name, value, f"{where}.{name}")
@@ -164,7 +164,7 @@ class Builder:
             return float(value)
         if annotation is Path and isinstance(value, str):
             if not self.files:
-                raise ValueError(f"{where} names a file, expected null; a bundle holds no other file than its own")
+                raise ValueError(f"{where} names a file, expected null; a bundle cannot refer to other files")
             return Path(value)
         wanted = getattr(annotation, "__name__", str(annotation))
         raise ValueError(f"{where} is {shown(value)}, expected {wanted}; correct it")
@@ -197,7 +197,7 @@ class Builder:
         return origin(entries) if origin in (tuple, set, frozenset) else entries
 
     def _deferred(self, value: object, inner: Sequence[Any], where: str) -> Plan:
-        """A class in the place of a function that returns one of its kind; the function's arguments come later."""
+        """Check a class for a setting of type ``Callable``, which is called with its first arguments later."""
         arguments, kind = inner
         if not inspect.isclass(kind) or not issubclass(kind, self.table.kinds):
             raise ValueError(f"{where} is {shown(value)}, which a file cannot set; leave it out")
@@ -209,26 +209,26 @@ class Builder:
         return Plan(planned.cls, planned.arguments, where, deferred=True)
 
 
-def check_plain(value: object, where: str, *, most: int = _MOST_VALUES, longest: int = _LONGEST_TEXT) -> None:
-    """Refuse what no file of ours holds, before anything is done with it.
+def check_plain(value: object, where: str, *, most: int = MAX_VALUES, longest: int = MAX_TEXT_LENGTH) -> None:
+    """Refuse values that a valid file never contains, before they are processed.
 
     Args:
-        value: as a file gave it.
-        where: its place in the file, for messages.
-        most: number of values inside.
-        longest: characters of a text.
+        value: parsed value of a file.
+        where: place in the file, for messages.
+        most: largest number of nested values.
+        longest: largest number of characters of a text.
 
     Raises:
-        ValueError: other values than plain ones, keys that are not text, numbers that are not finite, or too deep, too
-            long or too many.
+        ValueError: a value is not plain, a key is not text, a number is not finite, or there are too many levels,
+            values or characters.
     """
     left = most
     stack: list[tuple[object, int]] = [(value, 0)]
     while stack:
         entry, depth = stack.pop()
         left -= 1
-        if depth > _DEEPEST or left < 0:
-            raise ValueError(f"{where} is too deep or too long, expected {_DEEPEST} levels and {most} values")
+        if depth > MAX_DEPTH or left < 0:
+            raise ValueError(f"{where} is too deep or too long, expected {MAX_DEPTH} levels and {most} values")
         if isinstance(entry, Mapping):
             stack += [(inner, depth + 1) for pair in entry.items() for inner in pair]
             if any(not isinstance(key, str) for key in entry):
@@ -238,7 +238,7 @@ def check_plain(value: object, where: str, *, most: int = _MOST_VALUES, longest:
         elif isinstance(entry, str):
             if len(entry) > longest or "\0" in entry:
                 raise ValueError(f"{where} has a text of {len(entry)} characters, expected fewer and none of them NUL")
-        elif isinstance(entry, int | float) and not abs(entry) < _FINITE:
+        elif isinstance(entry, int | float) and not abs(entry) < MAX_FINITE:
             raise ValueError(f"{where} holds {shown(entry)}, expected finite numbers; correct it")
         elif not isinstance(entry, int | float | types.NoneType):
             raise ValueError(f"{where} holds a {type(entry).__name__}, expected plain values; correct it")
@@ -246,12 +246,12 @@ def check_plain(value: object, where: str, *, most: int = _MOST_VALUES, longest:
 
 @contextmanager
 def largest_model(values: int) -> Iterator[None]:
-    """Stop the construction of a model that has more weights than will be loaded into it, before they take memory.
+    """Stop the construction of a model with far more weights than its file stores, before it uses the memory.
 
     Args:
-        values: that the file has.
+        values: number of values that the file stores.
     """
-    left = _ROOM * values + _SPARE
+    left = SIZE_FACTOR * values + SIZE_MARGIN
 
     def count(module: object, name: str, value: Any) -> None:
         nonlocal left
@@ -270,30 +270,30 @@ def largest_model(values: int) -> Iterator[None]:
             hook.remove()
 
 
-_LONGEST_LINE = 300
-_ROOM, _SPARE = 4, 50_000_000
-"""Some libraries make parts that are dropped or replaced before weights are loaded."""
+MAX_LINE_LENGTH = 300
+SIZE_FACTOR, SIZE_MARGIN = 4, 50_000_000
+"""Bound on the values of a model relative to its file; some libraries build parts that they drop before loading."""
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, cut where it is long, or the error's kind."""
+    """Return the first line of an error message, truncated, or the type of the error."""
     lines = str(error).strip().splitlines()
     line = lines[0] if lines else type(error).__name__
-    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}..."
+    return line if len(line) <= MAX_LINE_LENGTH else f"{line[:MAX_LINE_LENGTH]}..."
 
 
-def _made(value: Any) -> Any:
+def _build(value: Any) -> Any:
     if isinstance(value, Plan):
         return value.make()
     if isinstance(value, dict):
-        return {name: _made(entry) for name, entry in value.items()}
+        return {name: _build(entry) for name, entry in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(_made(entry) for entry in value)
+        return type(value)(_build(entry) for entry in value)
     return value
 
 
 def _parameters(cls: type, where: str) -> dict[str, inspect.Parameter]:
-    """The parameters of a constructor by name, their annotations resolved."""
+    """Return the parameters of a constructor by name, with resolved annotations."""
     signature = inspect.signature(cls)
     try:
         hints = get_type_hints(cls.__init__)  # type: ignore[misc]
@@ -307,10 +307,10 @@ def _parameters(cls: type, where: str) -> dict[str, inspect.Parameter]:
 
 
 def _refuse_out_of_range(name: str, value: object, where: str) -> None:
-    """Compare the numbers of a setting with what its name allows, and an encoding with the known ones.
+    """Refuse numbers above the bound of their setting, and unknown text encodings.
 
     Raises:
-        ValueError: one of them is out of range.
+        ValueError: a number is out of range, or an encoding is unknown.
     """
     if isinstance(value, Mapping):
         value = list(value.values())
@@ -318,8 +318,8 @@ def _refuse_out_of_range(name: str, value: object, where: str) -> None:
         for entry in value:
             _refuse_out_of_range(name, entry, where)
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        usual = _LARGEST_INTEGER if isinstance(value, int) else _LARGEST_NUMBER
-        bound = _LARGEST.get(name, _LARGEST.get(name.rpartition("_")[2], usual))
+        default = MAX_INTEGER if isinstance(value, int) else MAX_NUMBER
+        bound = MAX_BY_NAME.get(name, MAX_BY_NAME.get(name.rpartition("_")[2], default))
         if not -bound <= value <= bound:
             raise ValueError(f"{where} is {shown(value)}, expected at most {bound:g} in magnitude; correct it")
     elif name == "encoding" and isinstance(value, str) and not _is_text_encoding(value):
@@ -327,10 +327,10 @@ def _refuse_out_of_range(name: str, value: object, where: str) -> None:
 
 
 def _is_text_encoding(name: str) -> bool:
-    """Whether Python knows a text encoding, without importing the module that a codec of this name would be in."""
+    """Return whether Python has a text encoding, without importing a codec module of this name."""
     normal = normalize_encoding(name).lower()
-    known = aliases.get(normal, normal)
-    return known in {*aliases.values(), "utf_8_sig"} - _NOT_TEXT
+    codec = aliases.get(normal, normal)
+    return codec in {*aliases.values(), "utf_8_sig"} - _NOT_TEXT
 
 
 def _one_of(value: object, choices: Sequence[object], where: str) -> object:

@@ -1,4 +1,4 @@
-"""The closed table of classes that a configuration from a bundle or a checkpoint may name."""
+"""The closed table of classes that the configuration of a bundle or checkpoint may use."""
 
 import inspect
 import sys
@@ -8,35 +8,35 @@ from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any
 
-from polyclinic import nn, objectives
+from polyclinic import MODULE_OF, nn, objectives
 from polyclinic.modality import ENTRY_POINTS, Modality
 from polyclinic.nn import Adapter, Encoder, Fusion, Tokenizer, Transformer
 from polyclinic.objectives import Objective, Term
 from polyclinic.system.old_names import OLD_NAMES
 
 KINDS: tuple[type, ...] = (Adapter, Encoder, Fusion, Modality, Objective, Term, Tokenizer, Transformer)
-"""Base classes of what a bundle is built of."""
+"""Base classes of the components of a bundle."""
 
 MODULES: tuple[ModuleType, ...] = (nn, objectives)
-"""Packages of the platform whose exports of these kinds may be named."""
+"""Packages of the platform whose exports of these kinds may be used."""
 
 _IMPORTED_ON_DEMAND = ("polyclinic.nn.lora.Lora",)
-"""Classes of the platform that no package exports, because importing them takes seconds."""
+"""Classes of the platform that packages do not export, because importing them takes seconds."""
 
-_SHOWN = 80
+MAX_SHOWN_CHARACTERS = 80
 
 
 class ClassTable:
-    """Looks classes up by their full path; no other module is imported than those of installed plugins.
+    """Looks up classes by their full path, and imports no modules except those of installed plugins.
 
     A plugin declares the classes of these kinds that its top-level package exports, and the paths in
     ``Modality.encoders``.
 
     Args:
-        modules: whose exports may be named.
-        kinds: base classes of what may be named.
-        loaded: whether classes of these kinds may be named, too, that this process has already imported; their bare
-            names are then understood as well.
+        modules: modules whose exports may be used.
+        kinds: base classes of allowed classes.
+        loaded: whether to allow all classes of these kinds that this process has already imported, also by their bare
+            names.
     """
 
     def __init__(
@@ -47,17 +47,17 @@ class ClassTable:
         self._packages: set[str] = set()
 
     def find(self, name: object, kind: type, where: str) -> type:
-        """The concrete class of a path.
+        """Return the concrete class of a path.
 
         Args:
-            name: the full path.
-            kind: of which the class must be.
-            where: its place in the configuration, for messages.
+            name: full path of the class.
+            kind: required base class.
+            where: place in the configuration, for messages.
 
         Raises:
-            ValueError: no string, a class that is not declared here, or one of another kind.
+            ValueError: the name is not a string, or its class is not declared, abstract, or of another kind.
         """
-        found = self._lookup(OLD_NAMES.get(name, name)) if isinstance(name, str) else None
+        found = self._lookup(_current_path(name)) if isinstance(name, str) else None
         if found is None or inspect.isabstract(found):
             raise ValueError(
                 f"{where} names class {shown(name)}, expected the full path of a class that Polyclinic or an installed "
@@ -83,7 +83,7 @@ class ClassTable:
         return self._already_imported(name) if self._loaded else None
 
     def _of_plugin(self, package: str) -> dict[str, type]:
-        """What the top-level package of a plugin exports; nothing where no plugin has this package."""
+        """Return the classes that plugins of a top-level package declare; none if no plugin has this package."""
         plugins = self._plugins(package)
         declared = {path: cls for plugin in plugins for path, cls in self._paths(plugin, plugin.__module__)}
         return declared | dict(self._exports(sys.modules[package])) if plugins else {}
@@ -102,18 +102,29 @@ class ClassTable:
         yield f"{cls.__module__}.{cls.__qualname__}", cls
 
     def _already_imported(self, name: str) -> type | None:
-        """A class in memory by its path, its exported path, or its bare name where that names one class alone."""
+        """Return an imported class by its path, its exported path, or its bare name if that is unique."""
         module, _, attribute = name.rpartition(".")
-        known = {cls for kind in self.kinds for cls in _subclasses(kind)}
+        imported = {cls for kind in self.kinds for cls in _subclasses(kind)}
         if module:
-            named = getattr(sys.modules.get(module), attribute, None)
-            return named if inspect.isclass(named) and named in known else None
-        same: list[type] = [cls for cls in known if cls.__name__ == attribute and not inspect.isabstract(cls)]
-        return same[0] if len(same) == 1 else None
+            found = getattr(sys.modules.get(module), attribute, None)
+            return found if inspect.isclass(found) and found in imported else None
+        matches: list[type] = [cls for cls in imported if cls.__name__ == attribute and not inspect.isabstract(cls)]
+        return matches[0] if len(matches) == 1 else None
+
+
+def _current_path(name: str) -> str:
+    """Return the path in this release of a class that has a public or an old name."""
+    package, _, attribute = name.rpartition(".")
+    if package == "polyclinic" and attribute in MODULE_OF:
+        return f"polyclinic.{MODULE_OF[attribute]}.{attribute}"
+    return OLD_NAMES.get(name, name)
 
 
 def modality_points() -> list[Any]:
-    """The entry points of the registered plugins, not imported; a library may replace the class of ``EntryPoint``."""
+    """Return the entry points of the registered plugins, without importing them.
+
+    The type is ``Any`` because a library may replace the class ``EntryPoint``.
+    """
     return sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name)
 
 
@@ -121,7 +132,7 @@ def load_plugin(point: Any) -> type[Modality]:
     """Import a registered plugin.
 
     Raises:
-        ValueError: it cannot be imported.
+        ValueError: the plugin cannot be imported.
     """
     try:
         plugin: type[Modality] = point.load()
@@ -133,16 +144,16 @@ def load_plugin(point: Any) -> type[Modality]:
 
 
 def shown(value: object) -> str:
-    """A value of a file for a message: quoted, no control characters, and not too long."""
+    """Format a value of a file for a message: quoted, truncated, and without control characters."""
     try:
         text = repr(value)
     except ValueError:  # an integer of thousands of digits
         text = type(value).__name__
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}..."
 
 
 def _imported(name: str) -> type:
-    """A class whose path the installed distribution declares."""
+    """Import a class whose path an installed distribution declares."""
     module, _, attribute = name.rpartition(".")
     found: type = getattr(import_module(module), attribute)
     return found

@@ -1,4 +1,4 @@
-"""The towers of a model: one encoder per modality, and what projects each to a shared width."""
+"""The towers of a model: one encoder per modality, with its projection to a shared width."""
 
 from collections.abc import Mapping
 
@@ -9,10 +9,10 @@ from polyclinic.nn import Encoder, IdentityHead, Projection
 def build_encoders(
     modalities: Mapping[str, Modality], *, size: str, given: Mapping[str, Encoder] | None
 ) -> dict[str, Encoder]:
-    """The encoders given, and each other modality's default encoder of a size.
+    """Return the given encoders, and default encoders of a size for the other modalities.
 
     Raises:
-        ValueError: an encoder for a modality that is not configured.
+        ValueError: an encoder is given for a modality that is not configured.
     """
     given = given or {}
     if unknown := [name for name in given if name not in modalities]:
@@ -25,10 +25,10 @@ def build_encoders(
 def build_heads(
     encoders: Mapping[str, Encoder], *, embedding: int | None, hidden: int, neutral: float
 ) -> dict[str, Projection | IdentityHead]:
-    """A projection to a shared width for each encoder, or none for those that have it already.
+    """Build the projection of each encoder to a shared width, or identity heads if ``embedding`` is None.
 
     Raises:
-        ValueError: no projection is wanted, and the encoders differ in width.
+        ValueError: ``embedding`` is None, and the encoders differ in width or ``hidden`` is set.
     """
     widths = {name: encoder.width for name, encoder in encoders.items()}
     if embedding is not None:

@@ -1,4 +1,4 @@
-"""A contrastive model without anything that trains it."""
+"""The contrastive model for inference."""
 
 from collections.abc import Mapping
 
@@ -11,12 +11,12 @@ from polyclinic.objectives import Objective
 
 
 class ZeroShotModel(nn.Module):
-    """Encoders, their projections, and the objective that scores; its weights have the names that training gave them.
+    """Encoders, their projections, and the objective that scores, with the weight names of the training task.
 
     Args:
-        encoders: by modality.
-        heads: by modality.
-        objective: with the scoring rule.
+        encoders: encoders by modality.
+        heads: projections by modality.
+        objective: objective with the scoring rule.
     """
 
     def __init__(
@@ -31,23 +31,23 @@ class ZeroShotModel(nn.Module):
         self.objective = objective
 
     def encoder(self, name: str) -> Encoder:
-        """The encoder of a modality."""
+        """Return the encoder of a modality."""
         found = self.encoders[name]
         assert isinstance(found, Encoder)
         return found
 
     def forward(self, name: str, inputs: dict[str, Tensor]) -> tuple[Float[Tensor, "b D"], Float[Tensor, "b d"]]:
-        """Pooled vectors of one modality's studies, and their embeddings."""
+        """Return the pooled vectors of one modality's studies, and their embeddings."""
         pooled: Tensor = self.encoders[name](inputs).pooled
         return pooled, self.heads[name](pooled)
 
 
 def weights_of(state: Mapping[str, Tensor], names: tuple[str, ...]) -> dict[str, Tensor]:
-    """The part of a task's weights that scores these modalities."""
+    """Select the weights of a task that are needed to score these modalities."""
     prefixes = ("objective.", *(f"{part}.{name}." for name in names for part in ("encoders", "heads")))
     return {key: value for key, value in state.items() if key.startswith(prefixes)}
 
 
 def in_precision(inputs: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
-    """Inputs with their fractions in a precision; whole numbers and masks as they are."""
+    """Convert floating-point inputs to a precision; integers and masks are unchanged."""
     return {key: value.to(dtype) if value.is_floating_point() else value for key, value in inputs.items()}

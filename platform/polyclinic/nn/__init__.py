@@ -1,4 +1,4 @@
-"""Blocks that every modality shares."""
+"""Network blocks shared by all modalities."""
 
 from polyclinic.nn.adapters import Adapter, Frozen
 from polyclinic.nn.encoder import (

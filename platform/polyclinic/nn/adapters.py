@@ -1,4 +1,4 @@
-"""How much of a pretrained encoder a head may change."""
+"""Adapters: the selection of the weights of a pretrained encoder that are trained."""
 
 from abc import ABC, abstractmethod
 
@@ -6,16 +6,16 @@ from torch import nn
 
 
 class Adapter(ABC):
-    """Prepares a pretrained encoder, once its weights are there, for training with a head."""
+    """Prepares an encoder with pretrained weights for supervised training."""
 
     @abstractmethod
     def adapt(self, encoder: nn.Module) -> None:
-        """Change the encoder in place; parameters that shall not train get ``requires_grad`` False."""
+        """Change the encoder in place; parameters that are not trained get ``requires_grad`` False."""
 
 
 class Frozen(Adapter):
-    """Leaves an encoder as it was pretrained: a linear probe, or a fusion of what frozen encoders say."""
+    """Freezes an encoder, for a linear probe or a fusion of frozen encoders."""
 
     def adapt(self, encoder: nn.Module) -> None:
-        """Freeze every parameter and every statistic."""
+        """Freeze all parameters and running statistics."""
         encoder.requires_grad_(False).eval()

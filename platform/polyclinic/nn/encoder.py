@@ -1,4 +1,4 @@
-"""What every encoder returns, and the transformer encoder that all modalities share."""
+"""The interface of encoders, and the transformer encoder that all modalities share."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -13,13 +13,13 @@ from polyclinic.nn.transformer import Transformer, Visible
 
 
 class WeightAccount(NamedTuple):
-    """Every name of either side, once.
+    """Names of the weights of a model and of the source they were loaded from, each once.
 
     Attributes:
         source: name of the file or folder, without its path.
-        loaded: of both sides, taken over.
-        new: of this model only, left as it was initialised.
-        dropped: of the source only, not used.
+        loaded: weights loaded from the source.
+        new: weights of the model only, which remain at their initial values.
+        dropped: weights of the source only, which are not used.
     """
 
     source: str
@@ -32,9 +32,9 @@ class Tokens(NamedTuple):
     """Embedded tokens, before any mixing between them.
 
     Attributes:
-        values: token embeddings, positions not yet added.
-        positions: position embeddings, added by the encoder; ``T`` tokens of width ``D``.
-        padding: True where a token is absent (padding, a missing lead) and must not be attended to.
+        values: embeddings of ``T`` tokens of width ``D``, without positions.
+        positions: position embeddings, which the encoder adds.
+        padding: True where a token is absent (padding, a missing lead) and must be masked in attention.
     """
 
     values: Float[Tensor, "B T D"]
@@ -54,8 +54,8 @@ class Encoder(nn.Module, ABC):
     """Maps one modality's collated inputs to ``Encoded``.
 
     Attributes:
-        width: of tokens and pooled vectors, D.
-        account: of the weights that it was built from; None where it starts at random.
+        width: width of tokens and pooled vectors, D.
+        account: account of the pretrained weights; None for random initial weights.
     """
 
     width: int
@@ -67,41 +67,41 @@ class Encoder(nn.Module, ABC):
 
     @classmethod
     def portable(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Constructor arguments that build the same architecture where the files that ``settings`` name are not.
+        """Return constructor arguments for the same architecture that need none of the files in ``settings``.
 
-        Weights travel by themselves. What is returned is plain JSON.
+        The arguments are plain JSON; weights are stored separately.
         """
         return dict(settings)
 
 
 class MaskableEncoder(Encoder):
-    """An encoder that can leave tokens out, so that masked pretraining computes visible ones only.
+    """An encoder that can omit tokens, so that masked pretraining computes visible ones only.
 
     Attributes:
-        readout: prefix of the names of the weights that make one vector of the tokens.
+        readout: prefix of the names of the weights that pool the tokens.
     """
 
     readout: str
 
     @abstractmethod
     def tokenize(self, inputs: dict[str, Tensor]) -> Tokens:
-        """Embed a batch of ``B`` studies, each token by itself: none tells anything of another."""
+        """Embed a batch of ``B`` studies, each token independently of the others."""
 
     @abstractmethod
     def encode(self, tokens: Tokens, hidden: Bool[Tensor, "B T"]) -> Visible:
-        """Encode the tokens that are neither padding nor hidden; what is hidden influences nothing."""
+        """Encode the tokens that are neither padding nor hidden; hidden tokens have no influence."""
 
     @abstractmethod
     def reconstruction(self, width: int) -> Reconstruction:
-        """Build this modality's part of a decoder of a width.
+        """Build this modality's part of a decoder of the given width.
 
         Raises:
-            ValueError: tokens of this encoder tell of each other, or say nothing of what they hide.
+            ValueError: the tokens depend on each other, or have no reconstruction.
         """
 
     @abstractmethod
     def drop_readout(self) -> None:
-        """Remove the readout, which masked pretraining would leave untrained."""
+        """Remove the readout, which masked pretraining does not train."""
 
 
 class Tokenizer(nn.Module, ABC):
@@ -112,20 +112,20 @@ class Tokenizer(nn.Module, ABC):
         """Embed a batch of ``B`` studies, without mixing tokens."""
 
     def reconstruction(self, width: int) -> Reconstruction:
-        """Build what masked pretraining needs of this modality, for a decoder of a width; see ``Reconstruction``.
+        """Build this modality's part of a decoder of the given width; see ``Reconstruction``.
 
         Raises:
-            ValueError: this tokenizer has no such thing.
+            ValueError: this tokenizer has no reconstruction.
         """
-        raise ValueError(f"{type(self).__name__} does not say what its tokens hide; write its `reconstruction`")
+        raise ValueError(f"{type(self).__name__} does not define what its tokens hide; write its `reconstruction`")
 
 
 class TransformerEncoder(MaskableEncoder):
-    """A plugin's tokenizer followed by the shared transformer trunk and the statistics of real tokens.
+    """A plugin's tokenizer, followed by the shared transformer trunk and statistics pooling.
 
     Args:
-        tokenizer: turns the modality's inputs into ``Tokens`` of width ``trunk.width``.
-        trunk: mixes the tokens.
+        tokenizer: module from the modality's inputs to ``Tokens`` of width ``trunk.width``.
+        trunk: transformer over the tokens.
     """
 
     readout = "pool."
@@ -149,13 +149,13 @@ class TransformerEncoder(MaskableEncoder):
         return tokens
 
     def encode(self, tokens: Tokens, hidden: Bool[Tensor, "B T"]) -> Visible:
-        """Mix the tokens that are neither padding nor hidden."""
+        """Encode the tokens that are neither padding nor hidden."""
         return self.trunk.visible(tokens.values + tokens.positions, tokens.padding | hidden)
 
     def reconstruction(self, width: int) -> Reconstruction:
-        """Ask the tokenizer."""
+        """Build the tokenizer's reconstruction."""
         return self.tokenizer.reconstruction(width)
 
     def drop_readout(self) -> None:
-        """Pool by a mean, which has no weights."""
+        """Replace the pooling by a mean, which has no weights."""
         self.pool = MeanPooling()

@@ -1,4 +1,4 @@
-"""From an encoder's width to the shared embedding space, or to a head."""
+"""Heads from the width of an encoder to the shared embedding space or to a fusion."""
 
 import torch
 import torch.nn.functional as F
@@ -11,16 +11,16 @@ _MOMENTUM = 0.05
 
 
 class StudyNorm(nn.BatchNorm1d):
-    """BatchNorm over the studies of all ranks that also takes a single one, or none, while training.
+    """BatchNorm over the studies of all ranks, which accepts a single study, or none, in training.
 
-    Ranks that train together normalise as one process with the studies of all of them would. Each must call this
-    equally often, with no row where it has none (``encode_batch`` does), or the others wait.
+    Ranks normalise as one process with all studies would. All ranks must call this equally often, without rows if they
+    have none (as in ``encode_batch``); otherwise the others wait.
 
     Args:
-        width: of the vectors, D.
+        width: width of the vectors, D.
 
     Attributes:
-        outputs: D.
+        outputs: width of the result, D.
     """
 
     def __init__(self, width: int) -> None:
@@ -33,29 +33,33 @@ class StudyNorm(nn.BatchNorm1d):
             return self._over_ranks(pooled)
         if len(pooled) > 1:
             return super().forward(pooled)
-        return self._by_what_was_learned(pooled)
+        return self._by_running_statistics(pooled)
 
-    def _by_what_was_learned(self, pooled: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
-        """Statistics of a single study are no statistics."""
+    def _by_running_statistics(self, pooled: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+        """Normalise by the running statistics, as the variance of a single study is not defined."""
         return F.batch_norm(pooled, self.running_mean, self.running_var, self.weight, self.bias, training=False)
 
     def _over_ranks(self, pooled: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
-        """Merge the ranks' counts, means and squared deviations (Chan et al. 1983), which a plain sum would round."""
+        """Normalise by the merged statistics of all ranks.
+
+        The counts, means and squared deviations of the ranks are merged (Chan et al. 1983); plain sums of squares
+        would lose precision by cancellation.
+        """
         exact = pooled.to(torch.promote_types(pooled.dtype, torch.float32))
         mean = exact.sum(dim=0) / max(1, len(exact))
-        own = torch.cat([exact.new_tensor([len(exact)]), mean, torch.square(exact - mean).sum(dim=0)])
-        counts, means, squares = stack_with_gradient(own).split([1, self.outputs, self.outputs], dim=1)
+        local = torch.cat([exact.new_tensor([len(exact)]), mean, torch.square(exact - mean).sum(dim=0)])
+        counts, means, squares = stack_with_gradient(local).split([1, self.outputs, self.outputs], dim=1)
         total = counts.sum()
         if total <= 1:
-            return self._by_what_was_learned(pooled)
+            return self._by_running_statistics(pooled)
         center = (counts * means).sum(dim=0) / total
         squared = (squares + counts * torch.square(means - center)).sum(dim=0)
-        self._learn(center.detach(), squared.detach() / (total - 1))
+        self._update(center.detach(), squared.detach() / (total - 1))
         normal = (exact - center) * torch.rsqrt(squared / total + self.eps)
         return torch.addcmul(self.bias, normal, self.weight).to(pooled.dtype)
 
     @torch.no_grad()
-    def _learn(self, mean: Float[Tensor, " D"], variance: Float[Tensor, " D"]) -> None:
+    def _update(self, mean: Float[Tensor, " D"], variance: Float[Tensor, " D"]) -> None:
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
@@ -65,13 +69,13 @@ class StudyNorm(nn.BatchNorm1d):
 
 
 class IdentityHead(nn.Identity):
-    """In place of a projection, for encoders that end in the shared width themselves.
+    """The identity in place of a projection, for encoders that already have the shared width.
 
     Args:
-        width: of the vectors, d.
+        width: width of the vectors, d.
 
     Attributes:
-        outputs: d.
+        outputs: width of the result, d.
     """
 
     def __init__(self, width: int) -> None:
@@ -82,20 +86,19 @@ class IdentityHead(nn.Identity):
 class Projection(nn.Module):
     """BatchNorm, then a linear map or a two-layer perceptron (Chen et al. 2020, section 4.2).
 
-    The studies of a fresh encoder look almost alike; BatchNorm brings out what differs between them, without which
-    the first half of a short training is lost. Embeddings then start around ``neutral`` with about unit deviation.
-    For a product of modalities the neutral value is one: every interaction between modalities, of any order, is in
-    the score from the start at a size that gradients can feel. Around zero, a product of three starts where its
-    gradient vanishes.
+    The vectors of an untrained encoder are almost equal; BatchNorm amplifies their differences, without which the
+    first half of a short training is lost. Embeddings then start around ``neutral`` with about unit deviation. For a
+    product of modalities the neutral value is one: interactions of every order contribute to the initial score and
+    have sizeable gradients. Around zero, the gradient of a product of three vanishes.
 
     Args:
         width: encoder width D.
         embedding: shared width d.
-        hidden: width between two layers; 0 for one linear map.
+        hidden: hidden width; 0 for one linear map.
         neutral: initial bias of the last layer.
 
     Attributes:
-        outputs: d.
+        outputs: width of the result, d.
     """
 
     def __init__(self, *, width: int, embedding: int, hidden: int = 0, neutral: float = 0.0) -> None:
@@ -109,6 +112,6 @@ class Projection(nn.Module):
         self.layers = nn.Sequential(*first, last)
 
     def forward(self, pooled: Float[Tensor, "B D"]) -> Float[Tensor, "B d"]:
-        """Project; normalisation of the embedding belongs to the objective."""
+        """Project to the embedding space; the objective normalises the embeddings."""
         projected: Tensor = self.layers(self.norm(pooled))
         return projected

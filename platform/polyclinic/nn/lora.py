@@ -1,4 +1,4 @@
-"""Low-rank adaptation; a module of its own, as peft takes seconds to import."""
+"""Low-rank adaptation, in a separate module because peft takes seconds to import."""
 
 from collections.abc import Sequence
 
@@ -9,13 +9,13 @@ from polyclinic.nn.adapters import Adapter
 
 
 class Lora(Adapter):
-    """Freezes an encoder and adds a low-rank change to some of its linear maps (Hu et al. 2022, equation 3), by peft.
+    """Freezes an encoder and adds low-rank updates to some of its linear maps, by peft (Hu et al. 2022, equation 3).
 
     Args:
-        rank: of each change.
-        alpha: its scale is ``alpha / rank``.
-        dropout: of its input.
-        modules: last parts of the names of the linear maps; every linear map of the transformer blocks unless set.
+        rank: rank of the updates.
+        alpha: numerator of their scale, ``alpha / rank``.
+        dropout: dropout probability of their inputs.
+        modules: last parts of the names of the linear maps; all linear maps of the transformer blocks unless set.
     """
 
     def __init__(
@@ -23,16 +23,16 @@ class Lora(Adapter):
     ) -> None:
         if rank < 1 or alpha <= 0 or not 0 <= dropout < 1:
             raise ValueError(
-                f"got rank {rank}, alpha {alpha} and dropout {dropout}, expected rank of at least 1, alpha above 0 "
+                f"got rank {rank}, alpha {alpha} and dropout {dropout}, expected a rank of at least 1, alpha above 0 "
                 "and dropout in [0, 1); set them in `model.adapter`"
             )
         self.rank, self.alpha, self.dropout, self.modules = rank, alpha, dropout, modules
 
     def adapt(self, encoder: nn.Module) -> None:
-        """Freeze the encoder and add what will be trained.
+        """Freeze the encoder and add the trained updates.
 
         Raises:
-            ValueError: the encoder has no linear map of these names.
+            ValueError: the encoder has no linear map with one of these names.
         """
         found = self._linear_maps(encoder)
         if not found:

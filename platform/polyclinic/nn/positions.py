@@ -1,4 +1,4 @@
-"""Positions of tokens, and the strides of the convolutions that make them."""
+"""Position embeddings of tokens, and the strides of convolutional stems."""
 
 from collections.abc import Sequence
 
@@ -8,13 +8,13 @@ from torch import Tensor
 
 
 def sine_positions(length: int, width: int, *, slowest: float = 10_000.0) -> Float[Tensor, "T D"]:
-    """Embed 0..length-1: half the width holds sines, half cosines, of geometrically spaced frequencies.
+    """Embed positions 0 to length-1 by sines (first half of the width) and cosines of geometric frequencies.
 
     Args:
         length: number of positions T.
-        width: of the embeddings, D.
-        slowest: how many times slower the last frequency turns than the first, at one radian a position. Short
-            sequences are told apart better where it is their length.
+        width: width of the embeddings, D.
+        slowest: bound on the ratio of the first frequency, one radian per position, to the last. Positions of short
+            sequences differ more if it is about their length.
 
     Raises:
         ValueError: ``width`` is odd.
@@ -27,13 +27,13 @@ def sine_positions(length: int, width: int, *, slowest: float = 10_000.0) -> Flo
 
 
 def grid_positions(rows: int, columns: int, width: int, *, slowest: float = 10_000.0) -> Float[Tensor, "T D"]:
-    """Embed a grid in row-major order: the first half of the width holds the row, the second the column.
+    """Embed a grid in row-major order: the row in the first half of the width, the column in the second.
 
     Args:
-        rows: of the grid.
-        columns: of the grid.
-        width: of the embeddings, D.
-        slowest: see ``sine_positions``.
+        rows: number of rows.
+        columns: number of columns.
+        width: width of the embeddings, D.
+        slowest: range of the frequencies; see ``sine_positions``.
 
     Raises:
         ValueError: ``width`` is not a multiple of four.
@@ -44,11 +44,11 @@ def grid_positions(rows: int, columns: int, width: int, *, slowest: float = 10_0
 
 
 def stem_strides(patch: int, allowed: Sequence[int]) -> list[int]:
-    """Split a patch into strides, smallest first, whose product it is.
+    """Factorise a patch size into the strides of a stem, smallest first.
 
     Args:
         patch: samples or pixels per token.
-        allowed: prime strides that the stem's kernel does not skip over, in rising order.
+        allowed: prime strides within the kernel size of the stem, in increasing order.
 
     Raises:
         ValueError: ``patch`` has another prime factor.

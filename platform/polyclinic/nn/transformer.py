@@ -1,4 +1,4 @@
-"""The pre-norm transformer trunk that serves every modality (Xiong et al. 2020; Dosovitskiy et al. 2021)."""
+"""The pre-norm transformer trunk of all modalities (Xiong et al. 2020; Dosovitskiy et al. 2021)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +13,11 @@ from polyclinic.nn.masked.masking import gather_tokens, places_of
 
 
 class Visible(NamedTuple):
-    """Encoded tokens of a subset, and where they stand among the T tokens of their modality.
+    """The encoded visible tokens of a modality, and their places among its T tokens.
 
     Attributes:
-        tokens: of width D.
-        places: from 0 to T-1; -1 where a token is padding.
+        tokens: encoded tokens of width D.
+        places: places from 0 to T-1; -1 for padding.
         padding: True where a token is absent.
     """
 
@@ -42,7 +42,7 @@ SIZES = {
     "small": Size(384, 12, 6),
     "base": Size(768, 12, 12),
 }
-"""``tiny``, ``small`` and ``base`` are the sizes of vision transformers; the other ones train on a laptop."""
+"""``tiny``, ``small`` and ``base`` are the sizes of vision transformers; smaller ones train on a laptop."""
 
 
 class Attention(nn.Module):
@@ -53,15 +53,15 @@ class Attention(nn.Module):
         if width % heads:
             raise ValueError(f"got width {width} with {heads} heads; width must be a multiple of heads")
         self.heads = heads
-        self.kept: list[Tensor] | None = None
+        self.recorded: list[Tensor] | None = None
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
     def start_alike(self) -> None:
-        """Give keys the weights of queries, so that attention starts among tokens that look and stand alike.
+        """Initialise keys with the weights of queries, so that similar tokens and positions attend to each other.
 
-        After Trockman and Kolter (2023), "Mimetic initialization of self-attention layers": little data finds this
-        structure late by itself.
+        After Trockman and Kolter (2023), "Mimetic initialization of self-attention layers": from little data, training
+        finds this structure late.
         """
         query, key, _ = self.qkv.weight.data.chunk(3)
         nn.init.normal_(query, std=query.shape[1] ** -0.5)
@@ -71,36 +71,35 @@ class Attention(nn.Module):
         """Attend from every token to every visible one."""
         batch, length, width = x.shape
         q, k, v = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        if self.kept is None:
+        if self.recorded is None:
             mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
         else:
             weights = _attention_weights(q, k, visible)
-            self.kept.append(weights)
+            self.recorded.append(weights)
             mixed = weights @ v
         return self.out(mixed.transpose(1, 2).reshape(batch, length, width))
 
 
 @contextmanager
 def keep_attention(module: nn.Module) -> Iterator[list[Float[Tensor, "B H T T"]]]:
-    """Let every ``Attention`` inside a module add its weights to a list, in the order of computation.
+    """Record the weights of every ``Attention`` inside a module in a list, in the order of computation.
 
-    Row i holds how much token i takes from each token, and sums to one. Weights are written out, which takes memory
-    for T x T numbers, and are part of the graph: gradients reach them. Values differ from the ordinary ones, which
-    are back after the block, by rounding alone.
+    Row i contains the weights with which token i attends to each token, and sums to one. The weights are T x T numbers
+    in memory, and are part of the autograd graph. Outputs differ from those without recording only by rounding.
 
     Args:
-        module: an encoder, a trunk.
+        module: encoder or trunk.
     """
-    layers = [one for one in module.modules() if isinstance(one, Attention)]
-    before = [layer.kept for layer in layers]
-    kept: list[Tensor] = []
+    layers = [layer for layer in module.modules() if isinstance(layer, Attention)]
+    before = [layer.recorded for layer in layers]
+    recorded: list[Tensor] = []
     for layer in layers:
-        layer.kept = kept
+        layer.recorded = recorded
     try:
-        yield kept
+        yield recorded
     finally:
         for layer, earlier in zip(layers, before, strict=True):
-            layer.kept = earlier
+            layer.recorded = earlier
 
 
 def _attention_weights(
@@ -110,15 +109,15 @@ def _attention_weights(
     return torch.softmax(logits if visible is None else logits.masked_fill(~visible, -torch.inf), dim=3)
 
 
-def start_silent(*last: nn.Module) -> None:
-    """Let residual branches add nothing at first, by zeros in their last layers (Zhang et al. 2019, "Fixup")."""
+def zero_initialise(*last: nn.Module) -> None:
+    """Zero the last layers of residual branches, so that they start as identity (Zhang et al. 2019, "Fixup")."""
     for layer in last:
         for parameter in layer.parameters():
             nn.init.zeros_(parameter)
 
 
 class Block(nn.Module):
-    """Attention, then a two-layer perceptron, each behind a LayerNorm and beside a residual."""
+    """A residual block: attention, then a two-layer perceptron, each after a LayerNorm."""
 
     def __init__(self, *, width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -135,10 +134,10 @@ class Block(nn.Module):
 
 
 class Neighbours(nn.Module):
-    """A convolution over neighbouring tokens behind a LayerNorm and beside a residual.
+    """A residual convolution over neighbouring tokens, after a LayerNorm.
 
-    It gives a shallow trunk what attention with absolute positions learns late: which tokens stand side by side, as
-    "no" and "effusion" do (compare the conditional positions of Chu et al. 2021).
+    It gives a shallow trunk what attention with absolute positions learns late: adjacency of tokens, as of "no" and
+    "effusion" (compare the conditional positions of Chu et al. 2021).
     """
 
     def __init__(self, *, width: int, reach: int) -> None:
@@ -149,7 +148,7 @@ class Neighbours(nn.Module):
         self.convolution = nn.Conv1d(width, width, reach, padding=reach // 2)
 
     def forward(self, x: Float[Tensor, "B T D"], padding: Bool[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
-        """Mix each token with those around it; padding counts as zero, as beyond the ends."""
+        """Mix each token with its neighbours; padding counts as zero, as beyond the ends."""
         clean = self.norm(x).masked_fill(padding[:, :, None], 0.0)
         return x + F.gelu(self.convolution(clean.transpose(1, 2)).transpose(1, 2))
 
@@ -161,9 +160,8 @@ class Transformer(nn.Module):
         width: token width D.
         depth: number of blocks.
         heads: attention heads; divides ``width``.
-        dropout: share of each residual branch's outputs set to zero while training.
-        neighbours: tokens that a convolution ahead of the blocks spans, an odd number, for tokens in a line; 0 for
-            none.
+        dropout: dropout probability of the residual branches.
+        neighbours: odd kernel size of a convolution ahead of the blocks, for tokens in a sequence; 0 for none.
     """
 
     def __init__(self, *, width: int, depth: int, heads: int, dropout: float = 0.0, neighbours: int = 0) -> None:
@@ -178,26 +176,26 @@ class Transformer(nn.Module):
         """Build one of the named ``SIZES``.
 
         Raises:
-            ValueError: the name is not known.
+            ValueError: the name is unknown.
         """
         if size not in SIZES:
             raise ValueError(f"got encoder size {size!r}, expected one of {sorted(SIZES)}; set `size`")
         return cls(**SIZES[size]._asdict(), dropout=dropout, neighbours=neighbours)
 
     def forward(self, x: Float[Tensor, "B T D"], padding: Bool[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
-        """Mix tokens; what is at padded positions influences no other token."""
-        return self._attended(self._joined(x, padding), padding)
+        """Encode tokens; padding has no influence on other tokens."""
+        return self._attend(self._mix_neighbours(x, padding), padding)
 
     def visible(self, x: Float[Tensor, "B T D"], absent: Bool[Tensor, "B T"]) -> Visible:
-        """Mix the tokens that are not absent, and compute attention and perceptrons of no other."""
+        """Encode the tokens that are not absent; attention and perceptrons compute no others."""
         places, padding = places_of(~absent)
-        chosen = gather_tokens(self._joined(x, absent), places)
-        return Visible(self._attended(chosen, padding), places.masked_fill(padding, -1), padding)
+        visible = gather_tokens(self._mix_neighbours(x, absent), places)
+        return Visible(self._attend(visible, padding), places.masked_fill(padding, -1), padding)
 
-    def _joined(self, x: Float[Tensor, "B T D"], padding: Bool[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
+    def _mix_neighbours(self, x: Float[Tensor, "B T D"], padding: Bool[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
         return x if self.neighbours is None else torch.as_tensor(self.neighbours(x, padding))
 
-    def _attended(self, x: Float[Tensor, "B T D"], padding: Bool[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
+    def _attend(self, x: Float[Tensor, "B T D"], padding: Bool[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
         visible = attendable(padding)
         for block in self.blocks:
             x = block(x, visible)
@@ -205,8 +203,8 @@ class Transformer(nn.Module):
 
 
 def attendable(padding: Bool[Tensor, "B T"]) -> Bool[Tensor, "B 1 1 T"] | None:
-    """The attention mask of a batch; None where nothing is padded, for which attention has faster ways."""
+    """Return the attention mask of a batch; None without padding, which has faster attention kernels."""
     if not bool(padding.any()):
         return None
-    # A row of nothing but padding would be a softmax over nothing: let it see itself.
+    # A softmax over a row of padding is NaN; such a row attends to its padding instead.
     return (~padding | padding.all(dim=1, keepdim=True))[:, None, None, :]

@@ -1,4 +1,4 @@
-"""Contrastive losses and their scoring rules, terms that add to them, and gathering across ranks."""
+"""Contrastive objectives with their scoring rules, additional loss terms, and gathering across ranks."""
 
 from polyclinic.objectives.alignment_uniformity import AlignmentUniformity
 from polyclinic.objectives.clip import Clip

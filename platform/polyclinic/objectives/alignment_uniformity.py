@@ -1,4 +1,4 @@
-"""The regulariser that closes the contrastive gap (Fahim et al. 2024, "It's not a modality gap")."""
+"""Regularisation that closes the contrastive gap (Fahim et al. 2024, "It's not a modality gap")."""
 
 from itertools import combinations
 
@@ -11,14 +11,14 @@ from polyclinic.objectives.term import Term
 
 
 class AlignmentUniformity(Term):
-    """Alignment of each pair of modalities plus the mean of both uniformities (CUA), over unit vectors.
+    """Alignment of a pair of modalities plus the mean of their uniformities (CUA), over unit vectors.
 
-    With ``cross`` also the uniformity between different studies of the two modalities (CUAXU). Averaged over pairs,
-    each over the studies that have both.
+    With ``cross``, the uniformity between different studies of the two modalities is added (CUAXU). The term is the
+    mean over pairs, each over the studies that have both modalities.
 
     Args:
-        weight: beside the objective; 1 as in the paper.
-        cross: whether uniformity across modalities is added.
+        weight: weight relative to the objective; 1 as in the paper.
+        cross: whether to add the uniformity across modalities.
     """
 
     def __init__(self, *, weight: float = 1.0, cross: bool = False) -> None:
@@ -26,7 +26,7 @@ class AlignmentUniformity(Term):
         self.cross = cross
 
     def forward(self, studies: EmbeddingBatch) -> Float[Tensor, ""]:
-        """Mean over the pairs that at least two studies have."""
+        """Average over the pairs that at least two studies have."""
         losses = []
         for pair in combinations(studies.embeddings, 2):
             both = studies.only(pair).complete()

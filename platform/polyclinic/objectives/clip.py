@@ -1,4 +1,4 @@
-"""Symmetric InfoNCE of every pair of modalities (Radford et al. 2021, "Learning transferable visual models")."""
+"""Symmetric InfoNCE over pairs of modalities (Radford et al. 2021, "Learning transferable visual models")."""
 
 from collections.abc import Mapping
 
@@ -14,8 +14,8 @@ class Clip(PairwiseObjective):
     """``-1/2n sum_i [log softmax_j(s x_i y_j)_i + log softmax_j(s x_j y_i)_i]``, over pairs of modalities.
 
     Args:
-        weights: by pair, such as ``{"xray+report": 1.0}``; all pairs alike when absent.
-        initial_scale: of the cosines; 1/0.07 as in the paper.
+        weights: weights by pair, such as ``{"xray+report": 1.0}``; all pairs equally when unset.
+        initial_scale: initial factor on the cosines; 1/0.07 as in the paper.
         max_scale: upper bound of the learned scale; 100 as in the paper.
         learnable_scale: whether the scale is trained.
     """

@@ -1,4 +1,4 @@
-"""Log-sum-exps of the cube of all triples, tile by tile, in memory that grows with N times the tile."""
+"""Log-sum-exps over the cube of all triples, tile by tile; memory grows with N times the tile, not with N^3."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -22,23 +22,23 @@ def cube_logsumexps(
     groups: Int[Tensor, " N"] | None = None,
     first: int = 0,
 ) -> Sums:
-    """Log-sum-exps of ``L[i, j, k] = sum_d x[i, d] y[j, d] z[k, d]`` over each pair of its axes.
+    """Return the log-sum-exps of ``L[i, j, k] = sum_d x[i, d] y[j, d] z[k, d]`` over each pair of its axes.
 
-    One pass serves all three anchors, where the published code builds the cube once for each. The backward pass
-    computes each tile again and then takes two products with it: 8 n N^2 d operations forward and backward.
+    One pass over the cube serves all three anchors; the published code builds the cube once per anchor. The backward
+    pass recomputes each tile and multiplies it twice: 8 n N^2 d operations, forward and backward together.
 
     Args:
-        x: rows ``first`` to ``first + n`` of the first modality: all of them, or one rank's share.
-        y: the second modality.
-        z: the third.
-        tile: pairs (i, j) worked on at a time; memory is that of ``2 * tile`` rows of N logits and of d products.
-        groups: studies of one group are no negatives of each other: a triple that lies wholly in one group is left
-            out, unless i, j and k are the same study.
-        first: place of the first row of ``x`` among the N.
+        x: rows ``first`` to ``first + n`` of the first modality: all N, or the share of one rank.
+        y: embeddings of the second modality.
+        z: embeddings of the third modality.
+        tile: pairs (i, j) per tile; memory holds ``2 * tile`` rows of N logits and of d products.
+        groups: group of each study. Studies of one group are not negatives of each other: a triple within one group
+            is masked, unless i, j and k are the same study.
+        first: index of the first row of ``x`` among the N.
 
     Returns:
-        Over (j, k) for each row of ``x``, over (i, k) for each of ``y`` and over (i, j) for each of ``z``, the last
-        two over the given rows of ``x`` only.
+        The log-sum-exps over (j, k) for each row of ``x``, over (i, k) for each row of ``y`` and over (i, j) for each
+        row of ``z``. The last two include only the given rows of ``x``.
     """
     sums: Sums = _CubeLogSumExps.apply(x, y, z, tile, groups, first)
     return sums
@@ -52,16 +52,17 @@ def shared_cube_logsumexps(
     tile: int,
     groups: Int[Tensor, " N"] | None = None,
 ) -> tuple[Float[Tensor, " N"], ...]:
-    """``cube_logsumexps`` of studies that every rank holds, each rank working on its slab of the first axis only."""
-    first, last = (len(x) * place // world_size() for place in (rank(), rank() + 1))
+    """Return ``cube_logsumexps`` of studies that every rank holds; each rank computes one slab of the first axis."""
+    first, last = (len(x) * index // world_size() for index in (rank(), rank() + 1))
     over_x, over_y, over_z = cube_logsumexps(x[first:last], y, z, tile=tile, groups=groups, first=first)
+    # Rows of other ranks are -inf, the identity of log-sum-exp, so that one log-sum-exp over ranks merges all slabs.
     before, after = (x.new_full((size,), -torch.inf) for size in (first, len(x) - last))
     partial = torch.stack([torch.cat([before, over_x, after]), over_y, over_z])
     return stack_with_gradient(partial).logsumexp(dim=0).unbind()
 
 
 class _CubeLogSumExps(torch.autograd.Function):
-    """The passes over the tiles."""
+    """Forward and backward passes over the tiles of the cube."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor, z: Tensor, tile: int, groups: Tensor | None, first: int) -> Sums:
@@ -79,9 +80,23 @@ class _CubeLogSumExps(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
-        """Softmax of each anchor over the cube, weighed by its upstream gradient, against the inputs."""
+        """Multiply the gradient of the logits with the inputs, tile by tile.
+
+        With X, Y and Z the three log-sum-exps and a, b and c their upstream gradients, the gradient of a logit is the
+        sum of the softmax of each anchor, weighted by its upstream gradient::
+
+            W[i, j, k] = a[i] exp(L[i, j, k] - X[i]) + b[j] exp(L[i, j, k] - Y[j]) + c[k] exp(L[i, j, k] - Z[k])
+
+        A tile fixes X[i] and Y[j] per row, so that its first two terms share one exponential per logit, with the shift
+        ``s[i, j] = min(X[i], Y[j])``::
+
+            exp(L[i, j, k] - s[i, j]) * (a[i] exp(s[i, j] - X[i]) + b[j] exp(s[i, j] - Y[j]))
+
+        No exponential can overflow: a log-sum-exp is at least as large as each of its logits, hence ``L <= s``, and
+        ``s`` is at most X[i] and Y[j].
+        """
         x, y, z, groups, *sums = ctx.saved_tensors
-        # An axis whose every triple is left out has no share in anything; any finite value keeps it from NaN.
+        # The log-sum-exp is -inf where every triple is masked; a finite value makes its softmax 0 instead of NaN.
         over_x, over_y, over_z = (over.clamp_min(torch.finfo(over.dtype).min) for over in sums)
         from_x, from_y, from_z = upstream
         grad_x, grad_y, grad_z = (torch.zeros_like(value) for value in (x, y, z))
@@ -94,15 +109,17 @@ class _CubeLogSumExps(torch.autograd.Function):
             share = from_x[rows, None] * (shift - row).exp_() + from_y[columns] * (shift - column).exp_()
             weight.addcmul_(logits.sub_(shift.view(-1, 1)).exp_(), share.view(-1, 1))
             grad_z.addmm_(weight.T, products)
-            back = torch.mm(weight, z, out=products).view(*shift.shape, -1)
-            grad_x[rows] += (back * y[columns]).sum(dim=1)
-            for row_index, one in enumerate(back, start=rows.start):
-                grad_y[columns].addcmul_(one, x[row_index])
+            # sum_k W[i, j, k] z[k] is the gradient of the product x[i] * y[j]; it overwrites the products in place.
+            grad_products = torch.mm(weight, z, out=products).view(*shift.shape, -1)
+            grad_x[rows] += (grad_products * y[columns]).sum(dim=1)
+            # Row by row: a sum over i in one expression would need another buffer of the size of the products.
+            for row_index, grad_row in enumerate(grad_products, start=rows.start):
+                grad_y[columns].addcmul_(grad_row, x[row_index])
         return grad_x, grad_y, grad_z, None, None, None
 
 
 class _Tiles:
-    """Iterates over blocks of pairs (i, j), with their products [t, d] and logits [t, N] in buffers used again."""
+    """Iterates over blocks of t pairs (i, j), with their products [t, d] and logits [t, N] in reused buffers."""
 
     def __init__(self, x: Tensor, y: Tensor, z: Tensor, tile: int, groups: Tensor | None, first: int) -> None:
         self.x, self.y, self.z, self.groups, self.first = x, y, z, groups, first
@@ -124,14 +141,15 @@ class _Tiles:
         torch.mul(self.x[rows, None], self.y[columns], out=products.view(*shape, -1))
         logits = torch.mm(products, self.z.T, out=self.logits[:pairs])
         if self.groups is not None:
-            self._leave_out(logits.view(*shape, -1), rows, columns, self.groups)
+            self._mask_groups(logits.view(*shape, -1), rows, columns, self.groups)
         return products, logits
 
-    def _leave_out(self, logits: Tensor, rows: slice, columns: slice, groups: Tensor) -> None:
+    def _mask_groups(self, logits: Tensor, rows: slice, columns: slice, groups: Tensor) -> None:
+        """Mask the triples within one group, except a study's positive triple; few pairs share a group."""
         studies = torch.arange(len(groups), device=groups.device)
         anchors = studies[self.first :][rows]
         same = groups[anchors][:, None] == groups[columns]
         i, j = same.nonzero(as_tuple=True)
-        alike = groups[anchors[i]][:, None] == groups
-        own = (anchors[i] == studies[columns][j])[:, None] & (anchors[i][:, None] == studies)
-        logits[i, j] = logits[i, j].masked_fill(alike & ~own, -torch.inf)
+        in_group = groups[anchors[i]][:, None] == groups
+        positive = (anchors[i] == studies[columns][j])[:, None] & (anchors[i][:, None] == studies)
+        logits[i, j] = logits[i, j].masked_fill(in_group & ~positive, -torch.inf)

@@ -14,14 +14,14 @@ from polyclinic.objectives.pairwise import PairwiseObjective
 class Cwcl(PairwiseObjective):
     """``-1/n sum_i 1/W_i sum_j w_ij log softmax_j(s p_i q_j)`` with ``w_ij = (1 + q_i q_j) / 2``.
 
-    Studies that the teacher finds alike are positives of each other to the degree that it does: a second pneumonia
-    is not as wrong as a fracture. The other direction is InfoNCE, and the two are averaged. Pairs without the teacher
-    are symmetric InfoNCE.
+    Studies are positives of each other to the degree that their teacher embeddings are similar: a second pneumonia is
+    not as wrong as a fracture. The other direction is InfoNCE, and the two are averaged. Pairs without the teacher use
+    symmetric InfoNCE.
 
     Args:
-        teacher: the modality whose embeddings ``q`` give the weights; no gradient passes through the weights.
-        weights: by pair, such as ``{"xray+report": 1.0}``; all pairs alike when absent.
-        initial_scale: of the cosines.
+        teacher: modality whose embeddings ``q`` define the weights, which get no gradient.
+        weights: weights by pair, such as ``{"xray+report": 1.0}``; all pairs equally when unset.
+        initial_scale: initial factor on the cosines.
         max_scale: upper bound of the learned scale.
         learnable_scale: whether the scale is trained.
     """
@@ -39,22 +39,25 @@ class Cwcl(PairwiseObjective):
             weights=weights, initial_scale=initial_scale, max_scale=max_scale, learnable_scale=learnable_scale
         )
         self.teacher = teacher
-        self.named |= {teacher}
+        self.referenced_modalities |= {teacher}
 
     def _pair_loss(
         self, x: Float[Tensor, "n d"], y: Float[Tensor, "n d"], groups: Groups | None, pair: tuple[str, str]
     ) -> Float[Tensor, ""]:
         if self.teacher not in pair:
             return info_nce(self.scale() * x @ y.T, groups)
-        taught, teacher = (x, y) if pair[1] == self.teacher else (y, x)
-        return _one_way(self.scale() * taught @ teacher.T, teacher.detach(), groups)
+        student, teacher = (x, y) if pair[1] == self.teacher else (y, x)
+        return _weighted_loss(self.scale() * student @ teacher.T, teacher.detach(), groups)
 
 
-def _one_way(logits: Float[Tensor, "n n"], teacher: Float[Tensor, "n d"], groups: Groups | None) -> Float[Tensor, ""]:
+def _weighted_loss(
+    logits: Float[Tensor, "n n"], teacher: Float[Tensor, "n d"], groups: Groups | None
+) -> Float[Tensor, ""]:
     weight = (1 + teacher @ teacher.T) / 2
     if groups is not None:
-        left_out = same_group(groups)
-        weight, logits = weight.masked_fill(left_out, 0.0), logits.masked_fill(left_out, -1e9)
-    taught = -(weight * F.log_softmax(logits, dim=1)).sum(dim=1) / weight.sum(dim=1)
-    back = -F.log_softmax(logits, dim=0).diagonal()
-    return (taught.mean() + back.mean()) / 2
+        mask = same_group(groups)
+        # Finite, because a weight of 0 times a log-softmax of -inf is NaN.
+        weight, logits = weight.masked_fill(mask, 0.0), logits.masked_fill(mask, -1e9)
+    weighted = -(weight * F.log_softmax(logits, dim=1)).sum(dim=1) / weight.sum(dim=1)
+    reverse = -F.log_softmax(logits, dim=0).diagonal()
+    return (weighted.mean() + reverse.mean()) / 2

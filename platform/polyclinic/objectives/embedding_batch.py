@@ -1,4 +1,4 @@
-"""What an objective contrasts: the embeddings of some studies, which of them are real, and which belong together."""
+"""The embeddings of a batch, with the masks of present modalities and the groups of studies."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,29 +16,30 @@ Groups = Int[Tensor, " N"]
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddingBatch:
-    """``N`` studies, of one rank or of all.
+    """The embeddings of ``N`` studies, of one rank or of all.
 
     Attributes:
-        embeddings: per modality ``N`` unnormalised vectors in single precision or better.
-        present: per modality which rows are real; the others hold anything finite.
-        groups: studies of equal number belong together: one patient, one diagnosis, two views of one study. They are
-            no negatives of each other, and positives for the objectives that say so. None when each stands alone.
-        joined: whether every rank holds these same studies, so that ranks may share the work.
+        embeddings: ``N`` unnormalised vectors per modality, in single precision or better.
+        present: mask per modality, True for the studies that have it; the other rows are arbitrary but finite.
+        groups: group number of each study, such as one patient, one diagnosis or the views of one study. Studies of
+            one group are not negatives of each other, and some objectives treat them as positives. None when each
+            study is a group.
+        gathered: whether every rank holds these same studies, so that ranks may share the work.
     """
 
     embeddings: Embeddings
     present: Present
     groups: Groups | None
-    joined: bool = False
+    gathered: bool = False
 
     @classmethod
     def of(
         cls, embeddings: Embeddings, present: Present | None = None, groups: Groups | None = None
     ) -> "EmbeddingBatch":
-        """Check what a caller gives; every row is real when ``present`` is None.
+        """Validate embeddings and build a batch of them; all rows are present when ``present`` is None.
 
         Raises:
-            ValueError: fewer than two modalities, or shapes that differ.
+            ValueError: there are fewer than two modalities, the shapes differ, or ``present`` lacks a modality.
         """
         if len(embeddings) < 2:
             raise ValueError(f"got modalities {list(embeddings)}, expected at least two; set `data.modalities`")
@@ -50,7 +51,7 @@ class EmbeddingBatch:
 
     @staticmethod
     def rows(embeddings: Embeddings, present: Present | None) -> Present:
-        """Which rows are real: all of them when ``present`` is None."""
+        """Return the mask of each modality; all rows are present when ``present`` is None."""
         if present is None:
             return {name: value.new_ones(len(value), dtype=torch.bool) for name, value in embeddings.items()}
         if unknown := [name for name in embeddings if name not in present]:
@@ -61,12 +62,12 @@ class EmbeddingBatch:
         return len(next(iter(self.embeddings.values())))
 
     def only(self, names: Sequence[str]) -> "EmbeddingBatch":
-        """Some of the modalities."""
+        """Return the batch of the given modalities."""
         chosen = {name: self.embeddings[name] for name in names}
         return replace(self, embeddings=chosen, present={name: self.present[name] for name in names})
 
     def complete(self) -> "EmbeddingBatch":
-        """The studies that have every modality."""
+        """Return the studies that have every modality."""
         rows = torch.stack(list(self.present.values())).all(dim=0)
         return replace(
             self,
@@ -76,13 +77,13 @@ class EmbeddingBatch:
         )
 
     def mates(self) -> Int[Tensor, " N"]:
-        """How many other studies belong together with each."""
+        """Count the other studies in the group of each study."""
         if self.groups is None:
             return torch.zeros(len(self), dtype=torch.int64)
         return same_group(self.groups).sum(dim=1)
 
     def refuse_non_finite(self) -> None:
-        """Stop before a broken batch reaches a weight.
+        """Refuse embeddings that are not finite, before they reach a weight.
 
         Raises:
             ValueError: an embedding is NaN or infinite.
@@ -96,15 +97,15 @@ class EmbeddingBatch:
                 )
 
     def zero_loss(self) -> Float[Tensor, ""]:
-        """Zero with a gradient path to every embedding, so that an empty batch trains like any other."""
+        """Return zero with a gradient path to every embedding, so that a batch without a loss can train."""
         return torch.stack([value.sum() * 0.0 for value in self.embeddings.values()]).sum()
 
 
 def gather_embeddings(studies: EmbeddingBatch) -> EmbeddingBatch:
-    """Join the studies of all ranks, in order of rank; ranks may hold different numbers of them.
+    """Gather the studies of all ranks, in order of rank; ranks may hold different numbers of studies.
 
-    Every rank computes the loss of the joined batch. Each names the same modalities in the same order; one that no
-    study of a rank has comes as rows that are not present.
+    Every rank then computes the loss of the global batch. All ranks need the same modalities in the same order; a
+    modality that no study of a rank has is passed as rows that are not present.
     """
     if world_size() == 1:
         return studies
@@ -112,16 +113,17 @@ def gather_embeddings(studies: EmbeddingBatch) -> EmbeddingBatch:
     flags = [studies.present[name].long() for name in names]
     groups = [] if studies.groups is None else [studies.groups]
     values = rows_with_gradient(torch.stack(list(studies.embeddings.values()), dim=1))
-    facts = rows_without_gradient(torch.stack([*flags, *groups], dim=1))
+    # Masks and groups share one integer tensor, and with it one collective call.
+    integers = rows_without_gradient(torch.stack([*flags, *groups], dim=1))
     return EmbeddingBatch(
         embeddings={name: values[:, column] for column, name in enumerate(names)},
-        present={name: facts[:, column].bool() for column, name in enumerate(names)},
-        groups=facts[:, -1] if groups else None,
-        joined=True,
+        present={name: integers[:, column].bool() for column, name in enumerate(names)},
+        groups=integers[:, -1] if groups else None,
+        gathered=True,
     )
 
 
 def same_group(groups: Groups) -> Bool[Tensor, "N N"]:
-    """Which pairs of different studies belong together."""
+    """Return the mask of pairs of different studies in one group."""
     same = groups[:, None] == groups
     return same & ~torch.eye(len(groups), dtype=torch.bool, device=groups.device)

@@ -1,4 +1,4 @@
-"""Functions and the temperature that several objectives share."""
+"""Shared functions of the objectives: normalisations, InfoNCE, diagnostics, and the learned scale."""
 
 from collections.abc import Callable
 
@@ -18,8 +18,9 @@ def l2(x: Float[Tensor, "N d"]) -> Float[Tensor, "N d"]:
 
 
 def rms(x: Float[Tensor, "N d"]) -> Float[Tensor, "N d"]:
-    """Scale every row to unit root mean square, so that a mean of products over d stays within [-1, 1] for two
-    modalities and near 1 for any number of them that agree.
+    """Scale every row to unit root mean square.
+
+    The mean over d of a product of modalities is then within [-1, 1] for two, and near 1 for any number that agree.
     """
     return x / x.square().mean(dim=-1, keepdim=True).clamp_min(_EPSILON**2).sqrt()
 
@@ -30,7 +31,7 @@ def layer(x: Float[Tensor, "N d"]) -> Float[Tensor, "N d"]:
 
 
 def none(x: Float[Tensor, "N d"]) -> Float[Tensor, "N d"]:
-    """Leave the vectors of encoders that end in a normalisation of their own as they are."""
+    """Return the vectors unchanged, for encoders that end in a normalisation."""
     return x
 
 
@@ -38,12 +39,13 @@ NORMALIZATIONS: dict[str, Callable[[Tensor], Tensor]] = {"rms": rms, "l2": l2, "
 
 
 def info_nce(logits: Float[Tensor, "n n"], groups: Groups | None = None) -> Float[Tensor, ""]:
-    """Cross-entropy of the diagonal in each row and each column, halved (Oord et al. 2018, equation 4; Radford et al.
-    2021, figure 3).
+    """Return the mean of the cross-entropies of the diagonal, over rows and over columns.
+
+    Source: Oord et al. 2018, equation 4; Radford et al. 2021, figure 3.
 
     Args:
-        logits: of row i with column j.
-        groups: pairs of one group off the diagonal are left out.
+        logits: logits of row i and column j.
+        groups: group of each study; pairs of different studies in one group are masked.
     """
     if groups is not None:
         logits = logits.masked_fill(same_group(groups), -torch.inf)
@@ -52,17 +54,17 @@ def info_nce(logits: Float[Tensor, "n n"], groups: Groups | None = None) -> Floa
 
 
 def modality_gap(x: Float[Tensor, "N d"], y: Float[Tensor, "M d"]) -> Float[Tensor, ""]:
-    """Distance between the centres of two modalities' unit vectors (Liang et al. 2022, "Mind the gap", section 2)."""
+    """Return the distance between the means of two modalities' unit vectors (Liang et al. 2022, section 2)."""
     return (l2(x).mean(dim=0) - l2(y).mean(dim=0)).norm()
 
 
 def alignment(x: Float[Tensor, "N d"], y: Float[Tensor, "N d"]) -> Float[Tensor, ""]:
-    """Mean squared distance of the unit vectors of each study (Wang and Isola 2020, section 4.1, alpha 2)."""
+    """Return the mean squared distance of each study's unit vectors (Wang and Isola 2020, section 4.1, alpha 2)."""
     return (l2(x) - l2(y)).square().sum(dim=1).mean()
 
 
 def uniformity(x: Float[Tensor, "N d"]) -> Float[Tensor, ""]:
-    """``log mean_{i != j} exp(-2 |x_i - x_j|^2)`` over unit vectors (Wang and Isola 2020, section 4.1, t 2)."""
+    """Return ``log mean_{i != j} exp(-2 |x_i - x_j|^2)`` of unit vectors (Wang and Isola 2020, section 4.1, t 2)."""
     unit = l2(x)
     squared = 2 - 2 * unit @ unit.T
     other = ~torch.eye(len(x), dtype=torch.bool, device=x.device)
@@ -70,16 +72,16 @@ def uniformity(x: Float[Tensor, "N d"]) -> Float[Tensor, ""]:
 
 
 def cross_uniformity(x: Float[Tensor, "N d"], y: Float[Tensor, "N d"]) -> Float[Tensor, ""]:
-    """``uniformity`` between the vectors of different studies in two modalities."""
+    """Return the ``uniformity`` between the vectors of different studies in two modalities."""
     squared = 2 - 2 * l2(x) @ l2(y).T
     other = ~torch.eye(len(x), dtype=torch.bool, device=x.device)
     return (-2 * squared[other]).exp().mean().log()
 
 
 def effective_rank(x: Float[Tensor, "N d"]) -> Float[Tensor, ""]:
-    """Exponential of the entropy of the centred vectors' normalised singular values (Roy and Vetterli 2007).
+    """Return the exponential of the entropy of the normalised singular values (Roy and Vetterli 2007).
 
-    One where all vectors lie on a line, d where they fill the space; one, too, where they do not differ.
+    Vectors are centred first. The rank is 1 if all vectors are on a line or equal, and d if they fill the space.
     """
     unit = l2(x)
     values = torch.linalg.svdvals(unit - unit.mean(dim=0))
@@ -88,15 +90,15 @@ def effective_rank(x: Float[Tensor, "N d"]) -> Float[Tensor, ""]:
 
 
 class Scale(nn.Module):
-    """A learned positive factor on the logits, kept as its logarithm and clamped.
+    """A learned positive factor on the logits, parametrised by its logarithm and clamped.
 
     Args:
-        initial: value at the start.
+        initial: initial value.
         largest: upper bound, so that logits cannot overflow.
-        learnable: whether it is trained.
+        learnable: whether the factor is trained.
 
     Raises:
-        ValueError: not ``0 < initial <= largest``.
+        ValueError: ``0 < initial <= largest`` does not hold.
     """
 
     def __init__(self, *, initial: float, largest: float, learnable: bool = True) -> None:
@@ -109,5 +111,5 @@ class Scale(nn.Module):
         self.log = nn.Parameter(torch.tensor(initial).log(), requires_grad=learnable)
 
     def forward(self) -> Float[Tensor, ""]:
-        """The current factor."""
+        """Return the current factor."""
         return self.log.exp().clamp(max=self.largest)

@@ -14,27 +14,27 @@ from polyclinic.objectives.pairwise import PairwiseObjective
 
 
 class MixupContrast(PairwiseObjective):
-    """A mixture of two studies in one modality belongs to both of them in the other, by their shares.
+    """Contrast in which a mixture of two studies in one modality has both as positives in the other.
 
     With ``m_i = u_i x_i + (1 - u_i) x_p(i)``, ``u ~ Beta(alpha, alpha)`` and a permutation p, the loss is the
     cross-entropy of ``softmax_j(s m_i y_j)`` with a target of ``u_i`` on i and ``1 - u_i`` on p(i), averaged with
-    the same for mixtures of y. Steps that do not mix are symmetric InfoNCE, and so is evaluation. After ``soft_after``
-    steps the targets become soft: ``softmax_j(s (x_i x_j + y_i y_j) / 2)``, without gradient, for the rows and columns
-    of ``s x y``. Each pair of modalities is taken where the paper goes round a cycle; up to three modalities that is
-    the same.
+    the same loss for mixtures of y. Steps without mixing, and evaluation, use symmetric InfoNCE. After ``soft_after``
+    steps the targets are soft: ``softmax_j(s (x_i x_j + y_i y_j) / 2)``, without gradient, for the rows and columns
+    of ``s x y``. The loss uses every pair of modalities and the paper uses a cycle of them, which is the same for up
+    to three modalities.
 
     Args:
-        alpha: of the Beta distribution; 0.15 as in the paper.
-        share: of the steps that mix; 0.5 as in the paper.
-        soft_after: training steps after which targets are soft; never when absent. The paper takes a third of all.
-        soft_scale: of the soft part; 8 (1/0.125) as in the paper.
-        weights: by pair, such as ``{"xray+report": 1.0}``; all pairs alike when absent.
-        initial_scale: of the cosines; 10 (1/0.1) as in the paper, which keeps it fixed.
+        alpha: parameter of the Beta distribution; 0.15 as in the paper.
+        share: share of the steps that mix; 0.5 as in the paper.
+        soft_after: training steps after which targets are soft; never when unset. The paper uses a third of all steps.
+        soft_scale: factor on the cosines with soft targets; 8 (1/0.125) as in the paper.
+        weights: weights by pair, such as ``{"xray+report": 1.0}``; all pairs equally when unset.
+        initial_scale: initial factor on the cosines; 10 (1/0.1) as in the paper, where it is fixed.
         max_scale: upper bound of a learned scale.
         learnable_scale: whether the scale is trained.
 
     Raises:
-        ValueError: ``alpha`` or ``soft_scale`` not positive, or ``share`` outside [0, 1].
+        ValueError: ``alpha`` or ``soft_scale`` is not positive, or ``share`` is outside [0, 1].
     """
 
     draws: Tensor
@@ -82,11 +82,12 @@ class MixupContrast(PairwiseObjective):
         self, x: Float[Tensor, "n d"], y: Float[Tensor, "n d"], groups: Groups | None, rng: np.random.Generator
     ) -> Float[Tensor, ""]:
         partner = torch.as_tensor(rng.permutation(len(x)), device=x.device)
-        own = torch.as_tensor(rng.beta(self.alpha, self.alpha, size=(len(x), 1)), dtype=x.dtype, device=x.device)
-        target = own * torch.eye(len(x), dtype=x.dtype, device=x.device)
-        target = target.scatter_add(1, partner[:, None], 1 - own)
-        logits = self.scale() * l2(own * x + (1 - own) * x[partner]) @ y.T
+        share = torch.as_tensor(rng.beta(self.alpha, self.alpha, size=(len(x), 1)), dtype=x.dtype, device=x.device)
+        target = share * torch.eye(len(x), dtype=x.dtype, device=x.device)
+        target = target.scatter_add(1, partner[:, None], 1 - share)
+        logits = self.scale() * l2(share * x + (1 - share) * x[partner]) @ y.T
         if groups is not None:
+            # Finite, because a target of 0 times a log-softmax of -inf is NaN.
             logits = logits.masked_fill(same_group(groups) & (target == 0), -1e9)
         return F.cross_entropy(logits, target)
 

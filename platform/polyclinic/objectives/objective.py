@@ -1,4 +1,4 @@
-"""What every training objective does: a loss over embeddings, and the scoring rule that belongs to it."""
+"""The base class of objectives: a loss over embeddings with its scoring rule."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -14,42 +14,43 @@ from polyclinic.objectives.functional import Scale
 class Objective(nn.Module, ABC):
     """A contrastive objective over the embeddings of any number of modalities.
 
-    It owns its temperature and its normalisation, because how a model is trained decides how it must be scored:
+    An objective includes its temperature and normalisation, because a model must be scored as it was trained:
     zero-shot classification, retrieval and deployment all call ``score``.
 
     Attributes:
-        scale: the factor on the logits, the inverse of the temperature.
-        neutral: the value of an embedding's dimension that leaves the scores of other modalities as they are.
-        named: modalities that the settings name, for the task to check.
+        scale: factor on the logits, the inverse of the temperature.
+        neutral: identity value: an embedding with this value in every dimension does not change the scores of other
+            modalities.
+        referenced_modalities: modalities in the settings, for the task to validate.
     """
 
     scale: Scale
     neutral: float
-    named: frozenset[str] = frozenset()
+    referenced_modalities: frozenset[str] = frozenset()
 
     def forward(
         self, embeddings: Embeddings, present: Present | None = None, groups: Groups | None = None
     ) -> Float[Tensor, ""]:
-        """The loss of one batch, joined over all ranks.
+        """Return the loss of a batch, gathered over all ranks.
 
         Args:
-            embeddings: per modality ``N`` unnormalised vectors; rows of absent studies hold anything finite.
-            present: per modality which rows are real; all of them when absent.
-            groups: studies of equal number are no negatives of each other; see ``EmbeddingBatch``.
+            embeddings: ``N`` unnormalised vectors per modality; rows of missing modalities are arbitrary but finite.
+            present: mask per modality, True for the studies that have it; all studies when None.
+            groups: group of each study; see ``EmbeddingBatch``.
 
         Returns:
-            The loss; zero, still tied to the graph, when no term has enough studies.
+            The loss; zero with a gradient path if no part of it has enough studies.
 
         Raises:
-            ValueError: fewer than two modalities, widths that differ, or values that are not finite.
+            ValueError: there are fewer than two modalities, the widths differ, or a value is not finite.
         """
         return self.loss(gather_embeddings(EmbeddingBatch.of(embeddings, present, groups)))
 
     def loss(self, studies: EmbeddingBatch) -> Float[Tensor, ""]:
-        """The loss of studies that were gathered already, for tasks that apply it to several subsets.
+        """Return the loss of gathered studies, for tasks that apply the objective to several subsets.
 
         Raises:
-            ValueError: values that are not finite.
+            ValueError: an embedding is not finite.
         """
         studies.refuse_non_finite()
         with torch.autocast(self.scale.log.device.type, enabled=False):
@@ -57,27 +58,27 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def _loss(self, studies: EmbeddingBatch) -> Float[Tensor, ""]:
-        """The loss of all ranks' studies, in the precision of their embeddings."""
+        """Return the loss of the studies of all ranks, in the precision of their embeddings."""
 
     @abstractmethod
     def score(
         self, query: Embeddings, candidates: Float[Tensor, "C d"], present: Present | None = None
     ) -> Float[Tensor, "N C"]:
-        """How well each candidate of one further modality fits each query of one or more modalities.
+        """Score candidates of one modality for queries of one or more other modalities.
 
         Args:
-            query: per modality ``N`` unnormalised vectors.
-            candidates: unnormalised vectors of the modality asked for.
-            present: per modality which query rows are real; absent ones do not count.
+            query: ``N`` unnormalised vectors per modality.
+            candidates: unnormalised vectors of the candidates' modality.
+            present: mask per query modality, True for the studies that have it; the other rows have no effect.
 
         Returns:
-            Scores in units of logits; a study without any query modality scores zero everywhere.
+            Scores in units of logits; zero for a study without a query modality.
         """
 
     @abstractmethod
     def negatives(self, studies: EmbeddingBatch) -> float:
-        """How many negatives an anchor meets on average: those that enter the loss, over all ranks."""
+        """Return the mean number of negatives per anchor in the loss, over all ranks."""
 
-    def readings(self, studies: EmbeddingBatch) -> Mapping[str, float]:
-        """Further numbers worth logging at validation."""
+    def diagnostics(self, studies: EmbeddingBatch) -> Mapping[str, float]:
+        """Return additional numbers to log at validation."""
         return {}

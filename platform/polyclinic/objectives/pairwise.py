@@ -1,4 +1,4 @@
-"""What the objectives over pairs of modalities share: which pairs, and the mean cosine as score."""
+"""The base class of objectives over pairs of modalities, which score by the mean cosine."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -12,21 +12,21 @@ from polyclinic.objectives.embedding_batch import EmbeddingBatch, Embeddings, Gr
 from polyclinic.objectives.functional import Scale, l2
 from polyclinic.objectives.objective import Objective
 
-_JOINT = "+"
+PAIR_SEPARATOR = "+"
 
 
 class PairwiseObjective(Objective):
     """A weighted mean over pairs of modalities, each over the studies that have both.
 
     Args:
-        weights: by pair, such as ``{"xray+report": 1.0}``, in either order; pairs that are not named are not
-            contrasted. All pairs alike when absent.
-        initial_scale: of the cosines.
+        weights: weights by pair, such as ``{"xray+report": 1.0}``, in any order; pairs that are not listed are not
+            contrasted. All pairs equally when unset.
+        initial_scale: initial factor on the cosines.
         max_scale: upper bound of the learned scale.
         learnable_scale: whether the scale is trained.
 
     Raises:
-        ValueError: a pair that does not name two modalities, a weight that is not positive, or scales out of order.
+        ValueError: a pair is not two modalities, a weight is not positive, or the initial scale is out of range.
     """
 
     neutral = 0.0
@@ -41,29 +41,29 @@ class PairwiseObjective(Objective):
     ) -> None:
         super().__init__()
         self.weights = None if weights is None else dict(_pair_weight(pair, weights[pair]) for pair in weights)
-        self.named = frozenset().union(*(self.weights or ()))
+        self.referenced_modalities = frozenset().union(*(self.weights or ()))
         self.scale = Scale(initial=initial_scale, largest=max_scale, learnable=learnable_scale)
 
     @abstractmethod
     def _pair_loss(
         self, x: Float[Tensor, "n d"], y: Float[Tensor, "n d"], groups: Groups | None, pair: tuple[str, str]
     ) -> Float[Tensor, ""]:
-        """The loss of one pair over unit vectors of the studies that have both, at least two."""
+        """Return the loss of a pair, over the unit vectors of the studies that have both modalities (two or more)."""
 
     def _loss(self, studies: EmbeddingBatch) -> Float[Tensor, ""]:
         total, weight = studies.zero_loss() + 0.0 * self.scale(), 0.0
-        for pair, own_weight in self._pairs(studies):
+        for pair, pair_weight in self._pairs(studies):
             both = studies.only(pair).complete()
             if len(both) >= 2:
                 x, y = (l2(both.embeddings[name]) for name in pair)
-                total = total + own_weight * self._pair_loss(x, y, both.groups, pair)
-                weight += own_weight
+                total = total + pair_weight * self._pair_loss(x, y, both.groups, pair)
+                weight += pair_weight
         return total / max(weight, torch.finfo(total.dtype).tiny)
 
     def score(
         self, query: Embeddings, candidates: Float[Tensor, "C d"], present: Present | None = None
     ) -> Float[Tensor, "N C"]:
-        """The mean scaled cosine over the query modalities that a study has."""
+        """Return the scaled cosine, averaged over the query modalities that a study has."""
         total = candidates.new_zeros(len(next(iter(query.values()))), len(candidates))
         count = candidates.new_zeros(len(total), 1)
         for name, value in query.items():
@@ -73,7 +73,7 @@ class PairwiseObjective(Objective):
         return self.scale() * total / count.clamp_min(1.0)
 
     def negatives(self, studies: EmbeddingBatch) -> float:
-        """Of each anchor in each pair that is contrasted: the other studies, less those of its group."""
+        """Return the mean number of other studies per anchor, without those of its group, over contrasted pairs."""
         counts = []
         for pair, _ in self._pairs(studies):
             both = studies.only(pair).complete()
@@ -89,10 +89,10 @@ class PairwiseObjective(Objective):
 
 
 def _pair_weight(pair: str, weight: float) -> tuple[frozenset[str], float]:
-    names = frozenset(name.strip() for name in pair.split(_JOINT))
+    names = frozenset(name.strip() for name in pair.split(PAIR_SEPARATOR))
     if len(names) != 2 or "" in names or not weight > 0:
         raise ValueError(
             f"got weight {weight} for pair {pair!r}, expected a positive number for two modalities joined by "
-            f"{_JOINT!r}; set `objective.weights`, such as {{xray+report: 1.0}}"
+            f"{PAIR_SEPARATOR!r}; set `objective.weights`, such as {{xray+report: 1.0}}"
         )
     return names, weight

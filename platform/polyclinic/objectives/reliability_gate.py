@@ -1,4 +1,4 @@
-"""A learned weight per modality and study, so that one bad modality cannot corrupt the product."""
+"""A learned gate per modality and study, so that one poor modality cannot corrupt the product."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,19 +13,19 @@ from polyclinic.objectives.objective import Objective
 
 
 class ReliabilityGate(Objective):
-    """Replaces each embedding by ``g z + (1 - g) null`` before an objective sees it, in training and in scoring.
+    """Replaces each embedding by ``g z + (1 - g) null`` ahead of another objective, in training and in scoring.
 
     ``z`` is RMS-normalised, ``g = softmax([w z + b, 0])_0`` is the weight of the modality against a NULL option, and
-    ``null`` is a learned vector per modality that starts at the objective's neutral value: with ``g = 0`` the
-    modality leaves a product as it is and says nothing about a sum. Gates start at 0.88, nearly open.
+    ``null`` is a learned vector per modality that starts at the objective's neutral value: with ``g = 0`` the modality
+    does not change a product or a sum over modalities. Gates start at 0.88, almost open.
 
     Args:
-        objective: what contrasts and scores the gated embeddings.
-        modalities: which are gated; leave out the one that candidates come from, as ``score`` does not gate them.
+        objective: objective that contrasts and scores the gated embeddings.
+        modalities: gated modalities; omit the candidates' modality, as ``score`` does not gate candidates.
         embedding: width d of the embeddings.
 
     Raises:
-        ValueError: no modality.
+        ValueError: there is no modality.
     """
 
     def __init__(self, *, objective: Objective, modalities: Sequence[str], embedding: int) -> None:
@@ -34,19 +34,19 @@ class ReliabilityGate(Objective):
             raise ValueError(f"got modalities {modalities!r}, expected a list of names; set `objective.modalities`")
         self.objective = objective
         self.neutral = objective.neutral
-        self.named = objective.named | frozenset(modalities)
-        self.judges = nn.ModuleDict({name: _judge(embedding) for name in modalities})
+        self.referenced_modalities = objective.referenced_modalities | frozenset(modalities)
+        self.judges = nn.ModuleDict({name: _gate_layer(embedding) for name in modalities})
         self.nulls = nn.ParameterDict(
             {name: nn.Parameter(torch.full((embedding,), objective.neutral)) for name in modalities}
         )
 
     @property
     def scale(self) -> Scale:  # type: ignore[override]
-        """The objective's."""
+        """The scale of the wrapped objective."""
         return self.objective.scale
 
     def gates(self, embeddings: Embeddings) -> dict[str, Float[Tensor, " N"]]:
-        """The weight from 0 to 1 of each gated modality in each study."""
+        """Return the gate of each gated modality in each study, from 0 to 1."""
         return {
             name: self.judges[name](rms(value)).sigmoid()[:, 0]
             for name, value in embeddings.items()
@@ -59,22 +59,22 @@ class ReliabilityGate(Objective):
     def score(
         self, query: Embeddings, candidates: Float[Tensor, "C d"], present: Present | None = None
     ) -> Float[Tensor, "N C"]:
-        """The objective's, of gated queries."""
+        """Return the scores of the wrapped objective for gated queries."""
         return self.objective.score(self._gated(query), candidates, present)
 
     def negatives(self, studies: EmbeddingBatch) -> float:
-        """The objective's."""
+        """Return the number of negatives of the wrapped objective."""
         return self.objective.negatives(studies)
 
     @torch.no_grad()
-    def readings(self, studies: EmbeddingBatch) -> Mapping[str, float]:
-        """The objective's, and the mean gate of each modality over the studies that have it."""
+    def diagnostics(self, studies: EmbeddingBatch) -> Mapping[str, float]:
+        """Return the wrapped objective's diagnostics, and each modality's mean gate over the studies that have it."""
         means = {
             f"gate/{name}": float(gate[studies.present[name]].mean())
             for name, gate in self.gates(studies.embeddings).items()
             if bool(studies.present[name].any())
         }
-        return {**self.objective.readings(studies), **means}
+        return {**self.objective.diagnostics(studies), **means}
 
     def _gated(self, embeddings: Embeddings) -> dict[str, Tensor]:
         gates = self.gates(embeddings)
@@ -86,8 +86,8 @@ class ReliabilityGate(Objective):
         }
 
 
-def _judge(width: int) -> nn.Linear:
-    judge = nn.Linear(width, 1)
-    nn.init.zeros_(judge.weight)
-    nn.init.constant_(judge.bias, 2.0)
-    return judge
+def _gate_layer(width: int) -> nn.Linear:
+    layer = nn.Linear(width, 1)
+    nn.init.zeros_(layer.weight)
+    nn.init.constant_(layer.bias, 2.0)
+    return layer

@@ -1,4 +1,4 @@
-"""The sigmoid loss (Zhai et al. 2023, "Sigmoid loss for language image pre-training", algorithm 1)."""
+"""The sigmoid loss over pairs (Zhai et al. 2023, "Sigmoid loss for language image pre-training", algorithm 1)."""
 
 from collections.abc import Mapping
 
@@ -12,15 +12,15 @@ from polyclinic.objectives.pairwise import PairwiseObjective
 
 
 class Siglip(PairwiseObjective):
-    """``-1/n sum_ij log sigmoid(t_ij (s x_i y_j + b))`` with ``t_ij`` 1 for one study and -1 for two.
+    """``-1/n sum_ij log sigmoid(t_ij (s x_i y_j + b))`` with ``t_ij`` 1 for ``i = j`` and -1 otherwise.
 
-    Each pair is judged by itself, so that no softmax couples the batch. The bias starts where nearly every pair is a
-    negative one, as it is; it is the same for all candidates and no part of ``score``.
+    Each pair is a binary classification, so that no softmax couples the batch. The initial bias predicts that a pair
+    is negative, as most are. It is equal for all candidates, and ``score`` omits it.
 
     Args:
-        weights: by pair, such as ``{"xray+report": 1.0}``; all pairs alike when absent.
-        initial_scale: of the cosines; 10 as in the paper.
-        initial_bias: of the logits; -10 as in the paper.
+        weights: weights by pair, such as ``{"xray+report": 1.0}``; all pairs equally when unset.
+        initial_scale: initial factor on the cosines; 10 as in the paper.
+        initial_bias: initial bias of the logits; -10 as in the paper.
         max_scale: upper bound of the learned scale.
         learnable_scale: whether scale and bias are trained.
     """

@@ -16,12 +16,12 @@ _EPSILON = 1e-8
 class SimilarityMatching(PairwiseObjective):
     """``sum over both directions of 1/n sum_ij p_ij log(p_ij / (q_ij + eps))``, with p the softmax of scaled cosines.
 
-    ``q`` shares each row out over the studies of its group: several studies of one patient, or all with one finding,
-    are positives alike. Without groups each study is its own only positive.
+    ``q`` is uniform over the studies of a row's group: all studies of one patient, or with one finding, are equal
+    positives. Without groups, the only positive of a study is itself.
 
     Args:
-        weights: by pair, such as ``{"xray+report": 1.0}``; all pairs alike when absent.
-        initial_scale: of the cosines; 50 as in the paper, which keeps it fixed.
+        weights: weights by pair, such as ``{"xray+report": 1.0}``; all pairs equally when unset.
+        initial_scale: initial factor on the cosines; 50 as in the paper, where it is fixed.
         max_scale: upper bound of a learned scale.
         learnable_scale: whether the scale is trained.
     """
@@ -41,8 +41,8 @@ class SimilarityMatching(PairwiseObjective):
     def _pair_loss(
         self, x: Float[Tensor, "n d"], y: Float[Tensor, "n d"], groups: Groups | None, pair: tuple[str, str]
     ) -> Float[Tensor, ""]:
-        each = torch.arange(len(x), device=x.device) if groups is None else groups
-        match = (each[:, None] == each).to(x.dtype)
+        numbers = torch.arange(len(x), device=x.device) if groups is None else groups
+        match = (numbers[:, None] == numbers).to(x.dtype)
         target = torch.log(match / match.sum(dim=1, keepdim=True) + _EPSILON)
         logits = self.scale() * x @ y.T
         return _divergence(logits, target) + _divergence(logits.T, target)

@@ -1,4 +1,4 @@
-"""Terms that add to an objective's loss and leave its scores as they are."""
+"""Terms that add to the loss of an objective without changing its scores."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -13,10 +13,10 @@ from polyclinic.objectives.objective import Objective
 
 
 class Term(nn.Module, ABC):
-    """A loss over the embeddings of some studies that is not trained by itself.
+    """A loss over embeddings that is added to an objective, and has no scoring rule.
 
     Args:
-        weight: of the term beside the objective.
+        weight: weight relative to the objective.
 
     Raises:
         ValueError: ``weight`` is not positive.
@@ -25,31 +25,31 @@ class Term(nn.Module, ABC):
     def __init__(self, *, weight: float) -> None:
         super().__init__()
         if not weight > 0:
-            raise ValueError(f"got weight {weight}, expected a positive number; set `weight`, or leave the term out")
+            raise ValueError(f"got weight {weight}, expected a positive number; set `weight`, or remove the term")
         self.weight = weight
 
     @abstractmethod
     def forward(self, studies: EmbeddingBatch) -> Float[Tensor, ""]:
-        """The unweighted loss; zero, still tied to the graph, where too few studies are there."""
+        """Return the unweighted loss; zero with a gradient path if there are too few studies."""
 
 
 class WithTerms(Objective):
-    """An objective plus weighted terms; scores, scale and negatives are the objective's.
+    """An objective plus weighted terms; scores, scale and negatives are those of the objective.
 
     Args:
-        objective: the loss that scores.
-        terms: by any name, under which each is logged.
+        objective: objective that scores.
+        terms: additional terms, by the name to log them under.
     """
 
     def __init__(self, *, objective: Objective, terms: dict[str, Term]) -> None:
         super().__init__()
         self.objective = objective
         self.terms = nn.ModuleDict(terms)
-        self.neutral, self.named = objective.neutral, objective.named
+        self.neutral, self.referenced_modalities = objective.neutral, objective.referenced_modalities
 
     @property
     def scale(self) -> Scale:  # type: ignore[override]
-        """The objective's."""
+        """The scale of the wrapped objective."""
         return self.objective.scale
 
     def _loss(self, studies: EmbeddingBatch) -> Float[Tensor, ""]:
@@ -58,14 +58,15 @@ class WithTerms(Objective):
     def score(
         self, query: Embeddings, candidates: Float[Tensor, "C d"], present: Present | None = None
     ) -> Float[Tensor, "N C"]:
-        """The objective's."""
+        """Return the scores of the wrapped objective."""
         return self.objective.score(query, candidates, present)
 
     def negatives(self, studies: EmbeddingBatch) -> float:
-        """The objective's."""
+        """Return the number of negatives of the wrapped objective."""
         return self.objective.negatives(studies)
 
     @torch.no_grad()
-    def readings(self, studies: EmbeddingBatch) -> Mapping[str, float]:
-        """The objective's, and each term's value."""
-        return {**self.objective.readings(studies), **{name: float(term(studies)) for name, term in self.terms.items()}}
+    def diagnostics(self, studies: EmbeddingBatch) -> Mapping[str, float]:
+        """Return the wrapped objective's diagnostics, and the value of each term."""
+        values = {name: float(term(studies)) for name, term in self.terms.items()}
+        return {**self.objective.diagnostics(studies), **values}

@@ -1,1 +1,1 @@
-"""Finding and replacing what identifies a patient in texts, dates and DICOM elements."""
+"""Find and replace identifiers of patients in texts, dates and DICOM elements."""

@@ -1,4 +1,4 @@
-"""Ages over 89, which become 90 (45 CFR 164.514(b)(2)(i)(C)), and columns that hold ages or births."""
+"""Cap ages over 89 at 90 (45 CFR 164.514(b)(2)(i)(C)), and recognise columns of ages or births."""
 
 import re
 import unicodedata
@@ -57,7 +57,7 @@ _WRITTEN = [(message, re.compile(rf"(?<![^\W_]){pattern}", re.IGNORECASE)) for m
 
 
 def age_spans(text: str) -> Iterator[Span]:
-    """Ages over 89 in numbers and words, each with the 90 that it becomes."""
+    """Yield ages over 89 in numbers and words, each with its replacement by 90."""
     numbers = windows(_OLD, text)
     for pattern in _AGES:
         for match in matches(pattern, text, numbers):
@@ -100,13 +100,13 @@ def _words(name: str) -> list[str]:
 
 
 def holds_age(name: str) -> bool:
-    """Whether a column is one of ages by its name, in any case: ``age_years``, ``PatientAge``, ``Alter``."""
+    """Return whether a column holds ages by its name, in any case: ``age_years``, ``PatientAge``, ``Alter``."""
     words = _words(name)
     return any(_COLUMN_AGE.fullmatch(word) or word in ("aged", "ages") for word in (*words, _plain(name).lower()))
 
 
 def holds_birth(name: str, cells: Iterable[str]) -> bool:
-    """Whether a column holds dates or years of birth: by its name, or as its years are too early for anything else."""
+    """Return whether a column holds dates or years of birth, by its name or because its years are too early."""
     filled = [cell.strip() for cell in cells if cell.strip()]
     plain = _plain(name).lower()
     if _COLUMN_BIRTH.search(" ".join([plain, *_words(name)])) and not _NOT_WHEN_BORN.search(plain):
@@ -125,11 +125,11 @@ def _float(cell: str) -> float | None:
 
 
 def capped_age(name: str, cell: str) -> str | None:
-    """What the cell of a column of ages becomes where it is of somebody over 89; None where it may stay.
+    """Return the replacement of an age over 89; None where the cell may stay.
 
     Args:
-        name: of the column; it may name a unit, such as months.
-        cell: a number as any program writes it, with a unit or without, or a band such as ``95-99`` or ``>90``.
+        name: name of the column, which may include a unit, such as months.
+        cell: number in any notation, with or without a unit, or a band such as ``95-99`` or ``>90``.
     """
     numbers = [float(found.replace(",", ".")) for found in _NUMBER.findall(_split_unit(cell.lower()))]
     if not numbers:
@@ -144,12 +144,12 @@ def capped_age(name: str, cell: str) -> str | None:
 
 
 def _split_unit(cell: str) -> str:
-    """``101y`` as a number and its unit."""
+    """Separate a number from its unit, as in ``101y``."""
     return re.sub(r"(?<=\d)(?=[a-df-zäöü])", " ", cell)
 
 
 def _scale(text: str) -> float:
-    """How many of the unit that a text names are a year; 0 where it names none."""
+    """Return the number of units per year for the unit in a text; 0 where it has none."""
     for word in _words(re.sub(r"(?<=\d)([mwd])$", r" \1", text.lower())):
         for unit, count in _PER_YEAR.items():
             if word.startswith(unit) and len(word) <= len(unit) + 2:

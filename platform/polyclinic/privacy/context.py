@@ -1,6 +1,6 @@
-"""Names that no header gives, by what stands around them: titles, labels, signatures, verbs, given names.
+"""Find names that no header gives by their context: titles, labels, signatures, verbs, given names.
 
-No model is used here. A surname that stands alone, with nothing around it that shows a person, is not found.
+No model is used here. A surname alone, without context that shows a person, is not found.
 """
 
 import re
@@ -43,7 +43,7 @@ _WITH_DEGREE = re.compile(
 
 
 def context_spans(text: str) -> Iterator[Span]:
-    """Names by their surroundings, the surest first."""
+    """Yield names by their context, the most certain rule first."""
     style = _style(text)
     for kind, pattern in _INTRODUCED:
         for match in pattern.finditer(text):
@@ -56,7 +56,7 @@ def context_spans(text: str) -> Iterator[Span]:
 
 
 def _style(text: str) -> str:
-    """How a text is written: ``upper`` or ``lower`` where it has no other letters, else ``mixed``."""
+    """Return the case of a text: ``upper`` or ``lower`` where it has no other letters, else ``mixed``."""
     letters = [sign for sign in text if sign.isalpha()]
     if len(letters) > 3 and all(sign.isupper() for sign in letters):
         return "upper"
@@ -64,7 +64,7 @@ def _style(text: str) -> str:
 
 
 def _people(text: str, match: re.Match[str], kind: str, style: str) -> Iterator[Span]:
-    """Who is introduced; several after a title in the plural, as in ``Drs A and B``."""
+    """Yield the people after an introduction; several after a plural title, as in ``Drs A and B``."""
     if match[0].strip() in ("MR", "MS", "FR", "PR", "SR") and style != "upper":
         return
     start = match.end()
@@ -83,14 +83,14 @@ def _people(text: str, match: re.Match[str], kind: str, style: str) -> Iterator[
 
 
 def _person(text: str, start: int, style: str, *, eponyms: bool = True, comma: bool = False) -> int | None:
-    """Where a name that starts at a place ends; None where there is none.
+    """Return the end of a name that starts at a position; None where there is none.
 
     Args:
-        text: to read.
-        start: place of the first letter.
-        style: from ``_style``.
-        eponyms: whether one may be a person here; after ``M.`` or *selon* it is a disease or a method.
-        comma: whether a first name may follow behind a comma.
+        text: text to search.
+        start: position of the first letter.
+        style: result of ``_style``.
+        eponyms: whether an eponym may be a person here; after ``M.`` or *selon* it is a disease or a method.
+        comma: whether a first name may follow after a comma.
     """
     place, end, count = start, None, 0
     while count < (_MOST_WORDS if style == "mixed" else 2):
@@ -119,7 +119,7 @@ def _after(text: str, place: int) -> int:
 
 
 def _is_name(word: str, style: str) -> bool:
-    """Whether a word may be a name: written with a capital where others are not, and none that is known as another."""
+    """Return whether a word may be a name: capitalised in a text with mixed case, and not a known other word."""
     if style == "mixed" and not (word[0].isupper() or word[:2] in ("d'", "d’", "l'")):  # noqa: RUF001
         return False
     if style == "mixed" and word.isupper() and 1 < len(word) < 4:
@@ -138,7 +138,7 @@ def _is_another_word(word: str) -> bool:
 
 
 def _given(text: str, style: str) -> Iterator[Span]:
-    """People by a frequent given name."""
+    """Yield people by a frequent given name."""
     if style != "mixed":
         return
     for word in _WORD.finditer(text):
@@ -152,7 +152,7 @@ def _given(text: str, style: str) -> Iterator[Span]:
 
 
 def _subjects(text: str, style: str) -> Iterator[Span]:
-    """People at the beginning of a sentence who do what only people do."""
+    """Yield people at the beginning of a sentence, before a verb that only people take."""
     if style != "mixed":
         return
     for match in _SENTENCE.finditer(text):

@@ -1,7 +1,7 @@
-"""Dates in running text, moved by a number of days in the form that they are written in.
+"""Shift dates in running text by a number of days, in the format that they are written in.
 
-English, German, French, Spanish and Italian names of months and weekdays are known. What is like a date and cannot be
-moved is left out.
+English, German, French, Spanish and Italian names of months and weekdays are recognised. Text that looks like a date
+and cannot be shifted is removed.
 """
 
 import re
@@ -33,7 +33,7 @@ _START, _END = r"(?<![\d/])(?<!\d[.,])", r"(?!\d|/\d|\.\d)"
 _OF = r"(?:of[ ](?:the[ ])?|day[ ]of[ ]|de(?:l)?[ ](?:año[ ])?|di[ ]|d['\u2019])?"
 _LOOSE = rf"(?:[\s,./\u00a0]|{_DASH}){{0,3}}{_OF}"
 _WORDY = rf"[\s,.]{{1,3}}{_OF}"
-# What stands behind numbers that are no date, and ahead of those that number something else.
+# Units after numbers that are not dates, and words before numbers of versions and sections.
 _NO_UNIT = r"(?!\s?(?:[mc]?m|ml|m?g|µg|ug|kg|l|mmol|mmhg|hz|bpm|ms|x|h|uhr)\b|\s?%|:\d)"
 _NOT_NUMBERED = "".join(rf"(?<!\b{word}[ ])" for word in ("version", "release", "section", "kapitel", "chapter", "v"))
 _ON = (
@@ -84,7 +84,7 @@ _WHOLE = (
 _DIGIT, _MONTHS = re.compile(r"\d"), re.compile(rf"(?:{MONTH})(?![^\W\d_])|\b(?:{ROMAN})\b", re.IGNORECASE)
 _MOVED = [re.compile(pattern.replace("brief", "year2"), re.IGNORECASE) for pattern in _WHOLE]
 
-# Without a year nothing can be moved; "may", "mar" and "set" are words too, and two numbers are too often a grade.
+# A date without a year cannot be shifted; "may", "mar" and "set" are words too, and two numbers are often a grade.
 _SAFE = r"(?-i:(?!(?:may|march|mar|set|mars|mag|ott|gen|ago|sett)\b))"
 _BARE = r"(?P<date>[0-3]?\d/(?:0[1-9]|1[0-2])(?![\d/])|[0-3]?\d\.[01]?\d\.(?!\d))"
 _NO_AMOUNT = r"(?![.,]\d|\d|[ \t]?(?:[mcg]|/)|[ ]?(?:ie|iu|i\.e|e|u|k|x|kcal|unit|einheit|leuk|thromb|zell|cell))"
@@ -109,14 +109,17 @@ _LEFT_OUT = [re.compile(pattern, re.IGNORECASE | re.MULTILINE) for pattern in _P
 _TO = r"\s?(?:[-\u2010-\u2015&+]|/|\b(?:bis(?:[ ]zum)?|und|to|and|or|until|through|till|au|et|al|y|e|a)\b)\s?"
 _LIST = rf"(?:{_TO}|,\s?)"
 _ARTICLE = r"(?:(?:the|den|dem|le|el|il)[ ])?"
-# What may stand ahead of a date that shares its month or its year.
+# Days before a date that share its month or its year.
 _AHEAD_NUMBER = (
     r"(?<![\d/.,])(?<!\d-)(?P<first>[0-3]?\d)(?:(?P<sep>[./])(?:(?P<second>[0-3]?\d)(?P=sep)?)?)?{}" + _ARTICLE + "$"
 )
 _AHEAD_NAME = rf"(?<![\d/.,])(?<!\d-)(?P<day>[0-3]?\d){_SUFFIX}\.?(?:[ ](?:de[ ])?{_NAME})?{{}}{_ARTICLE}$"
 _AHEAD_MONTH = rf"(?<![^\W_]){_NAME}[ ](?P<day>[0-3]?\d){_SUFFIX}{{}}$"
 _AHEAD = {
-    joint: [re.compile(one.replace("{}", between), re.IGNORECASE) for one in (_AHEAD_MONTH, _AHEAD_NAME, _AHEAD_NUMBER)]
+    joint: [
+        re.compile(pattern.replace("{}", between), re.IGNORECASE)
+        for pattern in (_AHEAD_MONTH, _AHEAD_NAME, _AHEAD_NUMBER)
+    ]
     for joint, between in (("first", _TO), ("more", _LIST))
 }
 _WEEKDAY_AHEAD = re.compile(rf"(?<![^\W_])(?P<weekday>{WEEKDAY})\.?,?\s{{1,2}}{_ARTICLE}$", re.IGNORECASE)
@@ -126,7 +129,7 @@ _FARTHEST, _MOST_AHEAD = 40, 4
 
 @dataclass(frozen=True)
 class _Moving:
-    """How the dates of one text move."""
+    """The shift of the dates of a text."""
 
     text: str
     days: int
@@ -137,14 +140,15 @@ class _Moving:
 
 
 def date_spans(text: str, days: int) -> Iterator[Span]:
-    """Every date with what it becomes, the most exact first; weekdays beside it and ranges that end with it move too.
+    """Yield every date with its replacement, the most exact first, and with its weekday and the range that it ends.
 
-    In ``3/5/2024`` and ``3-5-2024`` the month is first, in ``3.5.2024`` the day, unless that is no date; intervals hold
-    either way but for a month that is a day. A day without a year, and a year after a preposition, become a gap.
+    In ``3/5/2024`` and ``3-5-2024`` the month is first, in ``3.5.2024`` the day, unless that is not a date; intervals
+    are preserved except where day and month are confused. A day without a year, and a year after a preposition, become
+    a gap.
 
     Args:
-        text: to look at.
-        days: by which to move, usually negative.
+        text: text to search.
+        days: shift in days, usually negative.
     """
     moving = _Moving(text, days, language_of(text))
     numbers, months = windows(_DIGIT, text), windows(_MONTHS, text)
@@ -157,7 +161,7 @@ def date_spans(text: str, days: int) -> Iterator[Span]:
 
 
 def _moved(match: re.Match[str], moving: _Moving) -> Iterator[Span]:
-    """The match with its numbers and names exchanged, everything between them as it was, and what depends on it."""
+    """Yield the replacement of a date, with the text between its parts unchanged, and of its weekday and range."""
     parts = {group: part for group, part in match.groupdict().items() if part is not None}
     start, end = match.span("date") if "date" in parts else match.span()
     year_at = "year" if "year" in parts else "year2"
@@ -165,13 +169,13 @@ def _moved(match: re.Match[str], moving: _Moving) -> Iterator[Span]:
     try:
         before = date(_year(parts[year_at]), _month(parts[month_at]), int(parts[day_at]) if day_at else 1)
         after = moving.moved(before)
-        message = _said(parts, after, moving, year_at, day_at, month_at)
+        replacements = _written(parts, after, moving, year_at, day_at, month_at)
         if "last" in parts:
-            message |= _last_said(parts, moving.moved(before.replace(day=int(parts["last"]))), after, moving)
+            replacements |= _written_last(parts, moving.moved(before.replace(day=int(parts["last"]))), after, moving)
     except (ValueError, OverflowError):
         yield Span(start, end, DATE)
         return
-    yield Span(start, end, DATE, _exchanged(match, start, end, message))
+    yield Span(start, end, DATE, _exchanged(match, start, end, replacements))
     if day_at:
         like = parts.get("name", "")
         yield from _ahead(start, before, moving, month_first=(day_at, month_at) == ("second", "first"), like=like)
@@ -181,43 +185,43 @@ def _moved(match: re.Match[str], moving: _Moving) -> Iterator[Span]:
             )
 
 
-def _exchanged(match: re.Match[str], start: int, end: int, message: dict[str, str]) -> str:
+def _exchanged(match: re.Match[str], start: int, end: int, replacements: dict[str, str]) -> str:
     text, place, pieces = match.string, start, list[str]()
-    for group in sorted(message, key=match.start):
-        pieces += [text[place : match.start(group)], message[group]]
+    for group in sorted(replacements, key=match.start):
+        pieces += [text[place : match.start(group)], replacements[group]]
         place = match.end(group)
     return "".join([*pieces, text[place:end]])
 
 
-def _said(
+def _written(
     parts: dict[str, str], found: date, moving: _Moving, year_at: str, day_at: str, month_at: str
 ) -> dict[str, str]:
-    """What the groups of a match become."""
-    message = {year_at: f"{found.year % 100:02d}" if len(parts[year_at]) == 2 else f"{found.year:04d}"}
-    message[month_at] = (
+    """Return the replacement of each group of a match."""
+    replacements = {year_at: f"{found.year % 100:02d}" if len(parts[year_at]) == 2 else f"{found.year:04d}"}
+    replacements[month_at] = (
         _name(parts, found, moving) if month_at == "name" else _padded(found.month, parts[month_at], day_at)
     )
     if day_at:
-        message[day_at] = _day(found.day, parts[day_at], parts[month_at])
+        replacements[day_at] = _day(found.day, parts[day_at], parts[month_at])
     if "suffix" in parts:
-        message["suffix"] = _suffix(found.day, parts["suffix"])
-    return message
+        replacements["suffix"] = _suffix(found.day, parts["suffix"])
+    return replacements
 
 
-def _last_said(parts: dict[str, str], found: date, first: date, moving: _Moving) -> dict[str, str]:
-    """What the last day of a range becomes, as in ``January 12-14, 2021``."""
+def _written_last(parts: dict[str, str], found: date, first: date, moving: _Moving) -> dict[str, str]:
+    """Return the replacement of the last day of a range, as in ``January 12-14, 2021``."""
     day = _day(found.day, parts["last"], "")
-    message = {"last": day if found.month == first.month else f"{_name(parts, found, moving)} {day}"}
-    return message | ({"suffix2": _suffix(found.day, parts["suffix2"])} if "suffix2" in parts else {})
+    replacements = {"last": day if found.month == first.month else f"{_name(parts, found, moving)} {day}"}
+    return replacements | ({"suffix2": _suffix(found.day, parts["suffix2"])} if "suffix2" in parts else {})
 
 
 def _day(day: int, like: str, month: str) -> str:
-    """Padded where the day was, or where that of a number may be told by its month."""
+    """Format a day: with a leading zero if the day had one, or if day and month both have two digits."""
     return f"{day:02d}" if like[0] == "0" or (len(like) == 2 and len(month) == 2 and month.isdecimal()) else f"{day}"
 
 
 def _suffix(day: int, like: str) -> str:
-    """The ending of an ordinal number, as that of another day would show which one it was."""
+    """Return the ordinal suffix of a day, as the original one would reveal the original day."""
     if like.lower() not in ("st", "nd", "rd", "th"):
         return like if day == 1 else ""
     ending = "th" if day in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(day % 10, "th")
@@ -234,7 +238,7 @@ def _name(parts: dict[str, str], found: date, moving: _Moving) -> str:
 
 
 def _places(parts: dict[str, str], text: str) -> tuple[str, str]:
-    """Which groups are the day, empty where there is none, and the month."""
+    """Return the names of the groups of the day, empty where there is none, and of the month."""
     if "first" in parts:
         by_day = parts.get("sep") in (".", "_") or "sep" not in parts
         day_first = int(parts["second"]) <= 12 if by_day else int(parts["first"]) > 12
@@ -251,7 +255,7 @@ def _month(written: str) -> int:
 
 
 def _ahead(start: int, before: date, moving: _Moving, *, month_first: bool, like: str) -> Iterator[Span]:
-    """Days ahead of a date that share its month or year (``12.-14. Januar 2021``), and the weekday ahead of both."""
+    """Yield days before a date that share its month or year (``12.-14. Januar 2021``), and the weekday before both."""
     for count in range(_MOST_AHEAD):
         found = _joined(moving.text, start, "more" if count else "first")
         if found is None:
@@ -261,9 +265,10 @@ def _ahead(start: int, before: date, moving: _Moving, *, month_first: bool, like
         try:
             month = _month(parts[month_at]) if month_at else before.month
             earlier = date(before.year - (month > before.month), month, int(parts[day_at]))
-            message = _day_said(parts, moving.moved(earlier), moving.moved(before), moving, day_at, month_at, like)
-            stretch = (min(found.start(group) for group in message), start)
-            yield Span(*stretch, DATE, _exchanged(found, *stretch, message))
+            shown = moving.moved(before)
+            replacements = _written_day(parts, moving.moved(earlier), shown, moving, day_at, month_at, like)
+            stretch = (min(found.start(group) for group in replacements), start)
+            yield Span(*stretch, DATE, _exchanged(found, *stretch, replacements))
         except (ValueError, OverflowError):
             break
         start, before = stretch[0], earlier
@@ -271,12 +276,12 @@ def _ahead(start: int, before: date, moving: _Moving, *, month_first: bool, like
     if weekday := _WEEKDAY_AHEAD.search(moving.text[window:start]):
         name = weekday["weekday"]
         if len(name) > 2 or name[0].isupper():
-            said_day = weekday_like(moving.moved(before).weekday(), name, moving.language)
-            yield Span(window + weekday.start("weekday"), window + weekday.end("weekday"), DATE, said_day)
+            new_name = weekday_like(moving.moved(before).weekday(), name, moving.language)
+            yield Span(window + weekday.start("weekday"), window + weekday.end("weekday"), DATE, new_name)
 
 
 def _joined(text: str, start: int, joint: str) -> re.Match[str] | None:
-    """What ends right ahead of a place and is joined to what stands there; its places are those of the whole text."""
+    """Return the match of a day that ends right before a position; its positions are those of the full text."""
     for pattern in _AHEAD[joint]:
         for found in pattern.finditer(text, max(0, start - _FARTHEST), start):
             return found
@@ -291,29 +296,29 @@ def _places_ahead(parts: dict[str, str], *, month_first: bool) -> tuple[str, str
     return ("second", "first") if month_first else ("first", "second")
 
 
-def _day_said(
+def _written_day(
     parts: dict[str, str], found: date, shown: date, moving: _Moving, day_at: str, month_at: str, like: str
 ) -> dict[str, str]:
-    """What a day ahead of a date becomes; where it lacks a month and needs one now, the month joins it.
+    """Return the replacement of a day before a date, with a month where the shift moves it to another one.
 
     Args:
-        parts: groups of the day as it stands in the text.
-        found: what it becomes.
-        shown: what the date behind it becomes.
-        moving: of the text.
+        parts: groups of the day in the text.
+        found: shifted day.
+        shown: shifted date after it.
+        moving: shift of the text.
         day_at: group of the day.
         month_at: group of the month, empty where there is none.
-        like: name of the month behind it, empty where that is a number.
+        like: name of the month after it, empty where that is a number.
     """
-    message = {day_at: _day(found.day, parts[day_at], parts.get(month_at, ""))}
+    replacements = {day_at: _day(found.day, parts[day_at], parts.get(month_at, ""))}
     if "suffix" in parts:
-        message["suffix"] = _suffix(found.day, parts["suffix"])
+        replacements["suffix"] = _suffix(found.day, parts["suffix"])
     if month_at:
         name = month_at == "name"
-        message[month_at] = (
+        replacements[month_at] = (
             month_like(found.month, parts["name"], moving.language, short=False) if name else f"{found.month:02d}"
         )
     elif (found.month, found.year) != (shown.month, shown.year):
         month = f" {month_like(found.month, like, moving.language, short=False)}" if like else f"/{found.month:02d}"
-        message[day_at] += f".{found.month:02d}" if parts.get("sep") == "." and not like else month
-    return message
+        replacements[day_at] += f".{found.month:02d}" if parts.get("sep") == "." and not like else month
+    return replacements

@@ -1,9 +1,9 @@
-"""DICOM headers rebuilt from a closed list of elements, on the datasets of a plugin.
+"""Rebuild DICOM headers from an allowlist of elements, on the datasets of a plugin.
 
-The Basic Application Level Confidentiality Profile (PS3.15 annex E) lists what has to go, so that whatever its table
-does not know stays. Here the list says what may stay, and each value has to pass a rule: no free text, no private
-element, no overlay, curve, icon, annotation or structured content leaves, wherever in a file it stands. Nothing is
-decoded here: the datasets and what the standard registers come from the caller.
+The Basic Application Level Confidentiality Profile (PS3.15 annex E) lists what to remove, so that elements outside its
+table remain. Here the list names what may remain, and each value has to pass a rule: no free text, private element,
+overlay, curve, icon, annotation or structured content leaves, wherever it is in a file. Nothing is decoded here: the
+caller provides the datasets and the registered terms of the standard.
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ METHODS = {
     "113107": "Retain Longitudinal Temporal Information Modified Dates Option",
     "113108": "Retain Patient Characteristics Option",
 }
-"""What was done, by code of CID 7050."""
+"""De-identification methods, by code of CID 7050."""
 
 _NAMES = (
     *("PatientName", "PatientBirthName", "OtherPatientNames", "PatientMotherBirthName", "ResponsiblePerson"),
@@ -32,26 +32,26 @@ _NAMES = (
 
 
 def dicom_names(value_of: Callable[[str], object]) -> Iterator[str]:
-    """Names and numbers by which a header calls its patient and the people around, for texts of the same patient.
+    """Yield the names and numbers of a patient and of people around them in a header.
 
     Args:
-        value_of: gives the value of an element by its keyword, None where it is absent.
+        value_of: function from a keyword to the value of its element, None where it is absent.
     """
     for keyword in _NAMES:
         value: Any = value_of(keyword)
         several = value if hasattr(value, "append") else [value]
-        yield from (str(one) for one in several if value is not None and not names_nobody(str(one)))
+        yield from (str(name) for name in several if value is not None and not names_nobody(str(name)))
 
 
 def nested_names(dataset: Any) -> Iterator[str]:
-    """What ``dicom_names`` yields of a dataset and of all items in it, and every other name of a person.
+    """Yield ``dicom_names`` of a dataset and of all its nested items, and every other person name.
 
     Args:
-        dataset: of pydicom; an element that cannot be decoded is passed over.
+        dataset: pydicom dataset; elements that cannot be decoded are skipped.
     """
     yield from dicom_names(lambda keyword: _decoded(dataset, keyword).value if keyword in dataset else None)
     for tag in list(dataset.keys()):
-        # What is stored as anything else is not decoded; without explicit VRs that is not known before.
+        # Other VRs are not decoded; without explicit VRs every element has to be.
         element = _decoded(dataset, tag) if dataset.get_item(tag).VR in (None, "SQ", "PN") else _NOTHING
         if element.VR == "SQ":
             for item in element.value:
@@ -61,7 +61,7 @@ def nested_names(dataset: Any) -> Iterator[str]:
 
 
 class _Undecoded(NamedTuple):
-    """An element that has no value."""
+    """A stand-in for an element that cannot be decoded."""
 
     VR: str = ""
     keyword: str = ""
@@ -74,29 +74,29 @@ _NOTHING: Any = _Undecoded()
 def _decoded(dataset: Any, key: Any) -> Any:
     try:
         return dataset[key]
-    except Exception:  # a value that its VR does not allow
+    except Exception:  # The VR does not allow the value.
         return _NOTHING
 
 
 def clean_dicom(dataset: Any, *, identity: Identity, standard: DicomStandard) -> tuple[Any, Counter[str]]:
-    """Rebuild a dataset from the elements that may leave, and record in it what was done.
+    """Rebuild a dataset from the elements that may leave, and record the methods in it.
 
-    Dates move by the patient's days while times stay, birth dates are emptied, ages over 89 become 90, and UIDs are
-    mapped. Pixels are left out, for the caller to write as it decoded them; what is burned into them is not looked at.
+    Dates are shifted by the days of the patient and times are unchanged, birth dates are emptied, ages over 89 become
+    90, and UIDs are mapped. Pixels are left out, for the caller to write as decoded; burned-in text is not checked.
 
     Args:
-        dataset: of pydicom, without its file meta information; it is left as it is.
-        identity: of the patient.
-        standard: what the caller's library knows.
+        dataset: pydicom dataset without its file meta information; it is not changed.
+        identity: identity of the patient.
+        standard: the standard, as the caller's library knows it.
 
     Returns:
-        The new dataset, and how many elements each rule changed or removed.
+        The new dataset, and the number of elements that each rule changed or removed.
     """
     little = getattr(dataset, "original_encoding", (None, None))[1]
     cleaning = Cleaning(identity=identity, standard=standard, big_endian=little is False)
     clean = rebuilt(dataset, ELEMENTS, cleaning)
     clean.PatientName = clean.PatientID = identity.patient_id
-    # What a conforming object must have, but may leave empty.
+    # A conforming object must have these elements, but may leave them empty.
     clean.PatientBirthDate = clean.StudyID = clean.AccessionNumber = clean.ReferringPhysicianName = ""
     clean.PatientIdentityRemoved = "YES"
     clean.LongitudinalTemporalInformationModified = "MODIFIED"

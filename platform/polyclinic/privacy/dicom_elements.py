@@ -1,7 +1,7 @@
 """The closed list of DICOM elements that may leave, each with the rule that its value has to pass.
 
-Whatever a model or a reader of the plugins needs stands here; whatever else a file holds is not copied. No free text is
-on the list: a description, a comment, a station or a device may name a person or a place.
+The list holds the elements that a model or a reader of the plugins needs; no other element is copied. It holds no free
+text: a description, a comment, a station or a device may name a person or a place.
 """
 
 from collections.abc import Mapping
@@ -182,4 +182,4 @@ ELEMENTS: Mapping[str, Rule] = {
     **_DISPLAY,
     "WaveformSequence": items(_MULTIPLEX_GROUP),
 }
-"""By keyword. Pixel data are not on it: a plugin writes them as it decoded them."""
+"""Rules by keyword. Pixel data are not among them: a plugin writes them as decoded."""

@@ -1,4 +1,4 @@
-"""DICOM datasets rebuilt from a closed list of elements, and the rules of its sequences."""
+"""Rebuild DICOM datasets from an allowlist of elements; rules of its sequences."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,12 +12,12 @@ _LUT_TYPES = terms("HU, OD, US, MGML, Z_EFF, ED, EDW, HU_MOD, PCT")
 
 
 def rebuilt(dataset: Any, elements: Mapping[str, Rule], cleaning: Cleaning) -> Any:
-    """A new dataset of the listed elements alone, each with the values that its rule returns.
+    """Return a new dataset of only the listed elements, each with the values that its rule returns.
 
     Args:
-        dataset: of pydicom; it is left as it is.
+        dataset: pydicom dataset; it is not changed.
         elements: rules by keyword.
-        cleaning: counts what is left out and why.
+        cleaning: state of the de-identification, which counts removed elements by reason.
     """
     clean = cleaning.standard.item()
     for tag in list(dataset.keys()):
@@ -27,17 +27,17 @@ def rebuilt(dataset: Any, elements: Mapping[str, Rule], cleaning: Cleaning) -> A
             continue
         try:
             found = _values(dataset[tag].value)
-            kept = elements[keyword](found, cleaning) if found else []
-            if kept:
-                setattr(clean, keyword, kept[0] if len(kept) == 1 and not hasattr(kept[0], "keys") else kept)
-        except Exception:  # a value that its VR does not allow, in a file or in what is made of it
-            kept, found = [], [None]
-        cleaning.removed["values that fail their check"] += bool(found) and not kept
+            passed = elements[keyword](found, cleaning) if found else []
+            if passed:
+                setattr(clean, keyword, passed[0] if len(passed) == 1 and not hasattr(passed[0], "keys") else passed)
+        except Exception:  # The VR does not allow the value, either the stored or the new one.
+            passed, found = [], [None]
+        cleaning.removed["values that fail their check"] += bool(found) and not passed
     return clean
 
 
 def _kind(group: int, keyword: str) -> str:
-    """Which rule removes an element that is not on the list."""
+    """Return the name of the rule that removes an element outside the list."""
     if group % 2:
         return "private elements"
     if group & 0xFF00 in (0x5000, 0x6000):
@@ -52,7 +52,7 @@ def _values(value: Any) -> list[Any]:
 
 
 def items(elements: Mapping[str, Rule]) -> Rule:
-    """Items of a sequence, each rebuilt from a list of its own elements."""
+    """Make a rule that rebuilds each item of a sequence from a list of elements."""
 
     def rule(values: Sequence[Any], cleaning: Cleaning) -> list[Any]:
         return [rebuilt(item, elements, cleaning) for item in values]
@@ -61,7 +61,7 @@ def items(elements: Mapping[str, Rule]) -> Rule:
 
 
 def codes(known: Mapping[tuple[str, str], str]) -> Rule:
-    """Items of coded concepts, with the meaning that the list gives them and nothing else; others are left out."""
+    """Make a rule that accepts listed coded concepts, with the meanings of the list; others are removed."""
 
     def rule(values: Sequence[Any], cleaning: Cleaning) -> list[Any]:
         found = [(str(item.get("CodingSchemeDesignator")), str(item.get("CodeValue"))) for item in values]
@@ -72,14 +72,14 @@ def codes(known: Mapping[tuple[str, str], str]) -> Rule:
 
 
 def coded(cleaning: Cleaning, scheme: str, value: str, meaning: str) -> Any:
-    """An item of a code sequence (PS3.3 table 8.8-1)."""
+    """Make an item of a code sequence (PS3.3 table 8.8-1)."""
     item = cleaning.standard.item()
     item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
     return item
 
 
 def channel_source(values: Sequence[Any], cleaning: Cleaning) -> list[Any]:
-    """Which lead a channel shows: by a registered code of CID 3001, or by the name that the plugin gives it."""
+    """Code the lead of a channel, by a registered code of CID 3001 or by the plugin's name for it."""
     item = values[0]
     scheme, value = str(item.get("CodingSchemeDesignator")), str(item.get("CodeValue"))
     name = cleaning.standard.label(str(item.get("CodeMeaning", "")))
@@ -89,13 +89,13 @@ def channel_source(values: Sequence[Any], cleaning: Cleaning) -> list[Any]:
 
 
 def lookup_tables(values: Sequence[Any], cleaning: Cleaning) -> list[Any]:
-    """Lookup tables (PS3.3 C.11.1.1), their entries as little-endian bytes, as many as their descriptor says."""
+    """Rebuild lookup tables (PS3.3 C.11.1.1), with the number of little-endian entries of their descriptor."""
     found = [_lookup_table(item, cleaning) for item in values]
     return found if all(found) else []
 
 
 def _lookup_table(item: Any, cleaning: Cleaning) -> Any:
-    """A lookup table without its explanation; None where it is not one."""
+    """Rebuild a lookup table without its explanation; None where it is not valid."""
     if not ("LUTDescriptor" in item and "LUTData" in item):
         return None
     descriptor = [int(value) for value in item.LUTDescriptor]

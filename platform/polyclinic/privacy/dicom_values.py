@@ -1,4 +1,4 @@
-"""Checks of DICOM values: each rule returns the values that may leave, and none where one of them fails (PS3.5 6.2)."""
+"""Rules of DICOM values: each returns the values that may leave, and none where one of them fails (PS3.5 6.2)."""
 
 import math
 import re
@@ -21,13 +21,13 @@ _DIGITS = 6
 
 @dataclass(frozen=True, kw_only=True)
 class DicomStandard:
-    """What a plugin's DICOM library knows of the standard.
+    """The DICOM standard, as the library of a plugin knows it.
 
     Attributes:
-        item: makes an empty dataset.
-        keyword: gives the keyword of a tag, empty where the standard has none.
+        item: factory of an empty dataset.
+        keyword: function from a tag to its keyword, empty where the standard has none.
         sop_classes: registered SOP class UIDs.
-        label: gives the name under which a channel may be written, empty for one that is not known.
+        label: function from the text of a channel to its standard name, empty for an unknown channel.
     """
 
     item: Callable[[], Any]
@@ -38,7 +38,7 @@ class DicomStandard:
 
 @dataclass(frozen=True, kw_only=True)
 class Cleaning:
-    """One dataset on its way out: whose it is, and how often each rule changed or removed something."""
+    """The state of de-identifying a dataset: the identity, and the number of changes and removals by rule."""
 
     identity: Identity
     standard: DicomStandard
@@ -47,11 +47,11 @@ class Cleaning:
 
 
 Rule: TypeAlias = Callable[[Sequence[Any], Cleaning], list[Any]]
-"""From all values of an element to those that may leave; none where the element is to be removed."""
+"""Function from all values of an element to those that may leave; empty where the element is removed."""
 
 
 def terms(allowed: str) -> Rule:
-    """Defined terms, separated by commas; what follows the first unknown value is left out."""
+    """Make a rule for defined terms, separated by commas; the first unknown value and those after it are removed."""
     known = {term.strip() for term in allowed.split(",")}
 
     def rule(values: Sequence[Any], cleaning: Cleaning) -> list[Any]:
@@ -63,13 +63,13 @@ def terms(allowed: str) -> Rule:
 
 
 def number(low: float, high: float, *, most: int = 1, exact: bool = False) -> Rule:
-    """Finite numbers in a range that no register's number fits into.
+    """Make a rule for finite numbers in a range that is too narrow for record numbers.
 
     Args:
         low: smallest value.
         high: largest value.
-        most: how many values the element may have.
-        exact: whether the pixels or samples depend on every digit; otherwise six of them are kept.
+        most: largest number of values.
+        exact: whether pixels or samples depend on every digit; otherwise six significant digits remain.
     """
 
     def rule(values: Sequence[Any], cleaning: Cleaning) -> list[Any]:
@@ -77,31 +77,31 @@ def number(low: float, high: float, *, most: int = 1, exact: bool = False) -> Ru
             found = [float(str(value).replace(",", ".")) for value in values]
         except ValueError:
             return []
-        if len(found) > most or not all(math.isfinite(one) and low <= one <= high for one in found):
+        if len(found) > most or not all(math.isfinite(value) and low <= value <= high for value in found):
             return []
-        return [_written(one if exact else float(f"{one:.{_DIGITS}g}")) for one in found]
+        return [_written(value if exact else float(f"{value:.{_DIGITS}g}")) for value in found]
 
     return rule
 
 
 def _written(value: float) -> float | int | str:
-    """The shortest decimal string that is the same number; a whole number as one, which every VR of numbers takes."""
+    """Return a whole number as an integer, which every VR of numbers accepts, and any other number unchanged."""
     return int(value) if value == int(value) else value
 
 
 def whole(low: int, high: int, *, most: int = 1) -> Rule:
-    """Whole numbers in a range."""
+    """Make a rule for whole numbers in a range."""
     inner = number(low, high, most=most, exact=True)
 
     def rule(values: Sequence[Any], cleaning: Cleaning) -> list[Any]:
         found = inner(values, cleaning)
-        return found if all(isinstance(one, int) for one in found) else []
+        return found if all(isinstance(value, int) for value in found) else []
 
     return rule
 
 
 def day(values: Sequence[Any], cleaning: Cleaning) -> list[Any]:
-    """A DA, moved by the patient's days."""
+    """Shift a date (DA) by the days of the patient."""
     match = _DATE.fullmatch(str(values[0]).strip())
     moved = _moved(match, cleaning.identity) if match and len(values) == 1 else ""
     cleaning.removed["dates"] += bool(moved)
@@ -109,7 +109,7 @@ def day(values: Sequence[Any], cleaning: Cleaning) -> list[Any]:
 
 
 def day_and_time(values: Sequence[Any], cleaning: Cleaning) -> list[Any]:
-    """A DT, moved by the patient's days; its time is cut to milliseconds."""
+    """Shift a date and time (DT) by the days of the patient; the time is cut to milliseconds."""
     text = str(values[0]).strip()
     match = _DATE.match(text)
     moved = _moved(match, cleaning.identity) if match and len(values) == 1 else ""
@@ -123,7 +123,7 @@ def day_and_time(values: Sequence[Any], cleaning: Cleaning) -> list[Any]:
 
 
 def time(values: Sequence[Any], cleaning: Cleaning) -> list[Any]:
-    """A TM as it is, cut to milliseconds."""
+    """Return a time (TM), cut to milliseconds."""
     match = _TIME.fullmatch(str(values[0]).strip())
     return ["".join(filter(None, match.groups()))] if match and len(values) == 1 else []
 
@@ -133,12 +133,12 @@ def _moved(match: re.Match[str], identity: Identity) -> str:
         moved = identity.moved(date(*map(int, match.groups())))
     except ValueError:
         return ""
-    # Before the Gregorian calendar a year is a filler, or counted otherwise.
+    # A year before the Gregorian calendar is a filler, or counted differently.
     return f"{moved:%Y%m%d}" if moved and int(match[1]) > 1582 else ""
 
 
 def age(values: Sequence[Any], cleaning: Cleaning) -> list[Any]:
-    """An AS; more than 90 years become 90 (45 CFR 164.514(b)(2))."""
+    """Cap an age (AS) at 90 years (45 CFR 164.514(b)(2))."""
     match = _AGE.fullmatch(str(values[0]).strip().upper())
     if match is None or len(values) > 1:
         return []
@@ -148,39 +148,39 @@ def age(values: Sequence[Any], cleaning: Cleaning) -> list[Any]:
 
 
 def uid(values: Sequence[Any], cleaning: Cleaning) -> list[Any]:
-    """A UID of an instance, mapped by the key."""
+    """Map the UIDs of instances with the key."""
     cleaning.removed["UIDs"] += len(values)
     return [cleaning.identity.uid(str(value)) for value in values]
 
 
 def sop_class(values: Sequence[Any], cleaning: Cleaning) -> list[Any]:
-    """A registered SOP class; any other UID is mapped, as its root may be that of a hospital."""
+    """Return a registered SOP class; any other UID is mapped, as its root may be that of a hospital."""
     if len(values) == 1 and str(values[0]) in cleaning.standard.sop_classes:
         return [str(values[0])]
     return uid(values, cleaning)
 
 
 def orientation(values: Sequence[Any], cleaning: Cleaning) -> list[Any]:
-    """Directions of rows and columns (PS3.3 C.7.6.1.1.1)."""
+    """Return the directions of rows and columns (PS3.3 C.7.6.1.1.1)."""
     found = [str(value).strip().upper() for value in values]
     return found if len(found) == 2 and all(map(_ORIENTATION.fullmatch, found)) else []
 
 
 def label(values: Sequence[Any], cleaning: Cleaning) -> list[Any]:
-    """The name of a channel, as the plugin writes it."""
+    """Return the standard name of a channel."""
     found = [cleaning.standard.label(str(value)) for value in values]
     return found if len(found) == 1 and found[0] else []
 
 
 def padding(values: Sequence[Any], cleaning: Cleaning) -> list[Any]:
-    """One stored sample, as a number or as the bytes that some writers leave."""
+    """Return one stored sample, as a number or as the bytes that some writers store."""
     if isinstance(values[0], bytes):
         return list(values) if len(values) == 1 and len(values[0]) <= 4 else []
     return whole(-65_536, 65_535)(values, cleaning)
 
 
 def sample_padding(values: Sequence[Any], cleaning: Cleaning) -> list[Any]:
-    """One stored sample of a waveform as bytes, which its VR wants."""
+    """Return one stored sample of a waveform as bytes, which its VR requires."""
     return [value if isinstance(value, bytes) else _two_bytes(value) for value in padding(values, cleaning)]
 
 
@@ -189,5 +189,5 @@ def _two_bytes(value: int) -> bytes:
 
 
 def samples(values: Sequence[Any], cleaning: Cleaning) -> list[Any]:
-    """Bytes of which the plugin keeps what the header declares."""
+    """Return the sample bytes, of which the plugin writes as many as the header declares."""
     return list(values) if isinstance(values[0], bytes) else []

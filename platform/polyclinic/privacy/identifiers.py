@@ -1,4 +1,4 @@
-"""What in a header or a text is likely to name a patient; found by its label, and never repeated."""
+"""Likely identifiers of a patient in a header or a text, found by their labels and reported without their values."""
 
 import re
 
@@ -34,13 +34,13 @@ _SHAPES: dict[str, re.Pattern[str]] = {
 
 
 def names_nobody(value: str) -> bool:
-    """Whether the value of an identifying field is blank, a filler (``___``, ``n/a``), a pseudonym or a hash."""
+    """Return whether an identifying field is blank or holds a filler (``___``, ``n/a``), a pseudonym or a hash."""
     text = value.strip()
     return bool(_NO_VALUE.fullmatch(text) or _HASH.fullmatch(text) or _PSEUDONYM.search(text))
 
 
 def identifying_fields(text: str) -> list[str]:
-    """Kinds of identifiers that a text seems to hold, such as ``date of birth``; never their values.
+    """Return the kinds of identifiers that a text seems to hold, such as ``date of birth``, never their values.
 
     Looks for labels with a value (``Name: ...``, ``MRN 123``) and for shapes (``DOE^JOHN``, an e-mail address, a US
     social security number). A name in running text is missed; so is any label that is not English.

@@ -1,4 +1,4 @@
-"""What a patient becomes: ids, UIDs and dates that a secret key of the hospital decides."""
+"""Pseudonyms of a patient: ids, UIDs and shifted dates, derived from a secret key of the hospital."""
 
 import hashlib
 import hmac
@@ -19,10 +19,11 @@ _STEP = 1 << 24
 
 
 def read_key(path: Path) -> bytes:
-    """Read a secret key; white space at its ends is no part of it.
+    """Read a secret key, without white space at its ends.
 
     Raises:
-        ValueError: no such file, one that others than its owner may read, or fewer than 32 bytes or 8 different ones.
+        ValueError: the file is missing or readable by others than its owner, or has fewer than 32 bytes or 8 different
+            ones.
     """
     refuse_shared(path, "key")
     try:
@@ -40,18 +41,18 @@ def read_key(path: Path) -> bytes:
 
 
 def mapped(key: bytes, kind: str, value: str) -> str:
-    """Sixteen hexadecimal digits for a value, always the same for one key and kind (HMAC-SHA-256, RFC 2104)."""
+    """Return a pseudonym of 16 hexadecimal digits, a function of key, kind and value (HMAC-SHA-256, RFC 2104)."""
     return _digest(key, kind, value).hex()[:16]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """One patient on the way out.
+    """The identity of a patient during de-identification.
 
     Attributes:
-        key: secret; who has it can find out which patient an id stands for by trying.
+        key: secret key; with it, the patient of a pseudonym can be found by trying all ids.
         patient: id in the hospital.
-        names: by which texts may call the patient, or people around them: as headers and columns write them.
+        names: names of the patient and of people around them, as headers and columns write them.
     """
 
     key: bytes = field(repr=False)
@@ -59,52 +60,52 @@ class Identity:
     names: tuple[str, ...] = field(default=(), repr=False)
 
     def mapped(self, kind: str, value: str) -> str:
-        """What ``mapped`` makes of a value with the key."""
+        """Return the pseudonym of a value under the key of this identity."""
         return mapped(self.key, kind, value)
 
     @property
     def patient_id(self) -> str:
-        """Id outside of the hospital."""
+        """Pseudonymous id of the patient outside the hospital."""
         return mapped(self.key, "patient", self.patient)
 
     @property
     def days(self) -> int:
-        """By how many days all dates of the patient move: -1 to -3650, so that intervals between them stay."""
+        """Shift of all dates of the patient in days, from -1 to -3650, which preserves intervals."""
         drawn = int.from_bytes(_digest(self.key, "days", self.patient)[:8], "big")
         return -1 - drawn % _LONGEST_SHIFT
 
     def moved(self, day: date) -> date | None:
-        """A day, moved; None where there is no such day."""
+        """Return a shifted date; None where it is out of range."""
         try:
             return day + timedelta(self.days)
         except OverflowError:
             return None
 
     def uid(self, uid: str) -> str:
-        """A DICOM UID that stands for another one everywhere (PS3.5 B.2: derived from a UUID)."""
+        """Return the replacement of a DICOM UID, the same in all files (PS3.5 B.2: derived from a UUID)."""
         return f"2.25.{UUID(bytes=_digest(self.key, 'uid', uid)[:16], version=4).int}"
 
     def text(self, text: str, tagger: Tagger | None = None) -> tuple[str, Counter[str]]:
-        """What ``scrubbed`` makes of a text, and how much each rule exchanged."""
+        """Return a text after ``scrubbed``, and the number of replacements by rule."""
         return scrubbed(text, names=self.names, days=self.days, tagger=tagger)
 
     def is_named_in(self, text: str) -> bool:
-        """Whether a text holds a known name."""
+        """Return whether a text holds a known name."""
         return next(name_spans(text, self.names), None) is not None
 
     def is_in(self, content: bytes) -> bool:
-        """Whether bytes hold a whole known name or number that is too long to be there by chance."""
+        """Return whether bytes hold a complete known name or number that is too long to occur by chance."""
         lowered = content.lower()
         return any(needle in lowered for needle in self._needles())
 
     def is_in_file(self, path: Path) -> bool:
-        """Whether a file holds one, however long it is."""
-        kept = b""
+        """Return whether a file of any size holds a complete known name or number."""
+        overlap = b""
         with path.open("rb") as stream:
             while piece := stream.read(_STEP):
-                if self.is_in(kept + piece):
+                if self.is_in(overlap + piece):
                     return True
-                kept = piece[-512:]
+                overlap = piece[-512:]
         return False
 
     def _needles(self) -> Iterator[bytes]:

@@ -1,7 +1,7 @@
-"""Words by which a name is recognised where no header gives it: given names, roles, verbs of people; and what is none.
+"""Words to recognise names that no header gives: given names, roles, verbs of people; and words that are not names.
 
-Frequent given names of English-, German-, French-, Spanish- and Italian-speaking countries, without those that are
-ordinary words too. All in small letters without diacritics.
+Given names are frequent ones of English-, German-, French-, Spanish- and Italian-speaking countries, without those that
+are ordinary words too. All words are in lower case without diacritics.
 """
 
 from polyclinic.privacy.words import words

@@ -78,7 +78,7 @@ def _plain(name: str) -> str:
 
 
 def _numbers(names: dict[str, tuple[str, ...]]) -> dict[str, dict[str, int]]:
-    """The place of a name, counted from 0, by the name without accents and by language."""
+    """Return the index of each name from 0, by the name without accents and by language."""
     found: dict[str, dict[str, int]] = {}
     for language, several in names.items():
         for place, forms in enumerate(several):
@@ -96,34 +96,34 @@ def _either(names: dict[str, tuple[str, ...]]) -> str:
 _MONTH_PLACES, _WEEKDAY_PLACES = _numbers(_MONTHS), _numbers(_WEEKDAYS)
 
 MONTH = _either(_MONTHS)
-"""A pattern of every name of a month."""
+"""Pattern of all names of months."""
 WEEKDAY = _either(_WEEKDAYS)
-"""A pattern of every name of a weekday."""
+"""Pattern of all names of weekdays."""
 ROMAN = "|".join(sorted(_ROMAN, key=len, reverse=True))
-"""A pattern of the months as Roman numbers."""
+"""Pattern of months as Roman numerals."""
 
 
 def language_of(text: str) -> str:
-    """The language of most frequent words of a text: en, de, fr, es or it; en where there are none."""
+    """Return the language of a text by its frequent words: en, de, fr, es or it; en where there are none."""
     words = Counter(re.findall(r"[^\W\d_]+", text[:20_000].lower()))
     return max(_FREQUENT, key=lambda language: sum(words[word] for word in _FREQUENT[language].split()))
 
 
 def month_number(name: str) -> int:
-    """From 1 to 12."""
+    """Return the number of a month, from 1 to 12."""
     if name.upper() in _ROMAN:
         return 1 + _ROMAN.index(name.upper())
     return 1 + next(iter(_MONTH_PLACES[_plain(name)].values()))
 
 
 def month_like(month: int, like: str, language: str, *, short: bool) -> str:
-    """The name of a month (1 to 12), in the language, the length and the case of another one.
+    """Return the name of a month in the language, the length and the case of a given name.
 
     Args:
-        month: to name.
-        like: a name as it stands in the text.
-        language: to prefer where several languages have that name.
-        short: whether to abbreviate where a name is its own abbreviation, as *May* is.
+        month: number of the month, 1 to 12.
+        like: name of a month in the text.
+        language: preferred language where several have that name.
+        short: whether to abbreviate where ``like`` is both long and short, as *May* is.
     """
     if like.upper() in _ROMAN:
         return _ROMAN[month - 1]
@@ -131,7 +131,7 @@ def month_like(month: int, like: str, language: str, *, short: bool) -> str:
 
 
 def weekday_like(weekday: int, like: str, language: str) -> str:
-    """The name of a weekday (0 is Monday), in the language, the length and the case of another one."""
+    """Return the name of a weekday (0 is Monday) in the language, the length and the case of a given name."""
     return _like(weekday, like, language, _WEEKDAYS, _WEEKDAY_PLACES, short=False)
 
 
@@ -156,4 +156,4 @@ def _like(
 
 
 def _first_of(wanted: Iterable[str], found: Sequence[str] | dict[str, int]) -> str:
-    return next(one for one in wanted if one in found)
+    return next(language for language in wanted if language in found)

@@ -1,7 +1,7 @@
-"""Known names in running text, however they are written there.
+"""Find known names in running text, in any spelling.
 
-Names and text are folded in the same way (case, diacritics, ``ae`` for ``ä``, apostrophes, character sets that were
-mixed up), and compared word by word, so that every match keeps its place in the text as it stands.
+Names and text are folded in the same way (case, diacritics, ``ae`` for ``ä``, apostrophes, wrong character sets) and
+compared word by word, so that every match has a position in the original text.
 """
 
 import re
@@ -37,7 +37,7 @@ _UNSPACED = re.compile("[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff]")
 _WILD = re.compile("\ufffd+|\\?")
 _POSSESSIVE = re.compile(rf"[{_APOSTROPHES}]s?$", re.IGNORECASE)
 
-# Letters with two spellings, and letters that no decomposition takes apart.
+# Letters with two spellings, and letters without a Unicode decomposition.
 _SPELLINGS = {
     **{"ä": ("a", "ae"), "ö": ("o", "oe"), "ü": ("u", "ue"), "ø": ("o", "oe"), "å": ("a", "aa")},
     **{"æ": ("ae", "a"), "œ": ("oe", "o"), "đ": ("d", "dj"), "þ": ("th", "p"), "ð": ("d", "th")},
@@ -53,7 +53,7 @@ _SPELLINGS = {
     **dict.fromkeys(_APOSTROPHES, ("",)),
 }
 _UMLAUT = re.compile("(?<=[aou])e")
-# Read as one of these while it was stored as another one.
+# Character sets of wrongly decoded text: the one that it was stored in, and the one that it was read as.
 _STORED = ("utf-8", "latin-1", "cp1252", "cp1250", "iso8859-2", "iso8859-9", "cp1251", "koi8-r", "iso8859-5")
 _STORED_TOO = ("iso8859-7", "cp850", "cp437", "mac-roman")
 _READ = ("latin-1", "cp1252", "utf-8")
@@ -61,7 +61,7 @@ _UTF_8_READ_WRONG = re.compile("[\u00c2-\u00f4](?=[^\x00-\x7f])")
 
 
 class Token(NamedTuple):
-    """A word of a text: its letters once its character set is repaired, and its place in the text."""
+    """A word with its character set repaired, and its position in the original text."""
 
     word: str
     start: int
@@ -69,7 +69,7 @@ class Token(NamedTuple):
 
 
 def tokens_of(text: str) -> list[Token]:
-    """The words of a text; UTF-8 that was read as Latin-1 or cp1252 is read anew."""
+    """Return the words of a text, after repairing UTF-8 that was read as Latin-1 or cp1252."""
     repaired, starts = _repaired(text)
     if starts is not None:
         again, places = _repaired(repaired)
@@ -81,7 +81,7 @@ def tokens_of(text: str) -> list[Token]:
 
 
 def _repaired(text: str) -> tuple[str, list[int] | None]:
-    """The text with its wrongly read characters, and where each one starts; None where all stay in their places."""
+    """Return the text with repaired characters and their original positions; None where nothing changes."""
     if not _UTF_8_READ_WRONG.search(text):
         return text, None
     signs, starts, place, changed = list[str](), list[int](), 0, False
@@ -95,7 +95,7 @@ def _repaired(text: str) -> tuple[str, list[int] | None]:
 
 
 def _read_anew(text: str, place: int) -> tuple[str, int]:
-    """The character at a place and how many it stands for: ``Ã¼`` is one ``ü``."""
+    """Return the repaired character at a position and its original length: ``Ã¼`` is one ``ü``."""
     for length in (2, 3, 4):
         stretch = text[place : place + length]
         for first in {stretch[0], stretch[0].upper() if stretch[0] in "ãå" else stretch[0]}:
@@ -109,7 +109,7 @@ def _read_anew(text: str, place: int) -> tuple[str, int]:
 
 
 def _byte(sign: str) -> bytes:
-    """Of cp1252, whose five gaps are read as Latin-1."""
+    """Encode a character in cp1252, whose five gaps are read as Latin-1."""
     try:
         return sign.encode("cp1252")
     except UnicodeEncodeError:
@@ -118,18 +118,20 @@ def _byte(sign: str) -> bytes:
 
 @lru_cache(maxsize=1 << 16)
 def folded(word: str) -> frozenset[str]:
-    """All spellings of a word in small letters without diacritics: ``Müller`` is ``muller`` and ``mueller``."""
+    """Return all spellings of a word in lower case without diacritics: ``Müller`` is ``muller`` and ``mueller``."""
     spellings = [_letters(sign) for sign in unicodedata.normalize("NFC", word).casefold()]
     several = [place for place, choice in enumerate(spellings) if len(choice) > 1]
     if 2 ** len(several) > _MOST_SPELLINGS:
         found = {"".join(choice[min(i, len(choice) - 1)] for choice in spellings) for i in (0, 1)}
     else:
         found = {"".join(choice) for choice in product(*spellings)}
-    return frozenset(one for plain in found for one in (plain, _UMLAUT.sub("", plain)) if _is_told_apart(one, plain))
+    return frozenset(
+        form for plain in found for form in (plain, _UMLAUT.sub("", plain)) if _is_distinctive(form, plain)
+    )
 
 
-def _is_told_apart(collapsed: str, plain: str) -> bool:
-    """Without its ``e`` a short word is another one: *Doe* is not *do*."""
+def _is_distinctive(collapsed: str, plain: str) -> bool:
+    """Return False for a short word without its ``e``, which is another word: *Doe* is not *do*."""
     return collapsed == plain or len(collapsed) > _SHORT_NAME
 
 
@@ -144,29 +146,29 @@ def _letters(sign: str) -> tuple[str, ...]:
 
 
 def misread(name: str) -> set[str]:
-    """A name, and what its bytes are in another character set: the right one, or one that it was read in wrongly."""
+    """Return a name and its forms after decoding its bytes in another character set, rightly or wrongly."""
     found = {name}
     if name.isascii():
         return found
     for stored in (*_STORED, *_STORED_TOO):
         for read in _READ:
-            for one, other in ((stored, read), (read, stored)):
+            for source, target in ((stored, read), (read, stored)):
                 try:
-                    found.add(name.encode(one).decode(other))
+                    found.add(name.encode(source).decode(target))
                 except UnicodeError:
                     continue
-    return {one for one in found if "\ufffd" not in one or "\ufffd" in name}
+    return {form for form in found if "\ufffd" not in form or "\ufffd" in name}
 
 
 @dataclass(frozen=True, kw_only=True)
 class KnownNames:
-    """Names of one patient and the people around, ready to be looked for.
+    """Names of a patient and of people around them, prepared for the search.
 
     Attributes:
-        strong: folded words that are removed in any case.
+        strong: folded words that are always removed.
         weak: folded words that are ordinary words too, or too short.
-        split: beginnings of ``strong``, by which words that a text takes apart are found.
-        wild: patterns of words of which a letter was lost.
+        split: beginnings of ``strong``, to find names that a text splits into several words.
+        wild: patterns of words with a lost letter.
         whole: patterns of numbers, and of names in scripts without spaces.
     """
 
@@ -177,7 +179,7 @@ class KnownNames:
     whole: tuple[re.Pattern[str], ...]
 
     def spans(self, text: str) -> tuple[list[Span], list[Span]]:
-        """Where the names stand: surely, and where only capitals show that an ordinary word is a name."""
+        """Return the certain spans of names, and those where only capitals show that an ordinary word is a name."""
         numbers = [Span(*match.span(), KNOWN) for pattern in self.whole for match in pattern.finditer(text)]
         if not (self.strong or self.weak or self.wild):
             return numbers, []
@@ -214,7 +216,7 @@ class KnownNames:
         )
 
     def _taken_apart(self, text: str, tokens: Sequence[Token], place: int) -> Iterator[int]:
-        """Of how many words from a place on together are one name, as ``Mc Donald`` is."""
+        """Yield the numbers of words from a position on that form one name together, as in ``Mc Donald``."""
         if not any(form[:1] in self.split or form[:2] in self.split for form in folded(tokens[place].word)):
             return
         joined = tokens[place].word
@@ -233,7 +235,7 @@ class KnownNames:
 
 
 def _readings(word: str) -> list[str]:
-    """A word, and what is left without a possessive or what an apostrophe or a question mark sets apart."""
+    """Return a word, its form without a possessive, and its parts at apostrophes and question marks."""
     readings = [word]
     if any(sign in word for sign in _APOSTROPHES):
         pieces = re.split(f"[{_APOSTROPHES}]", word)
@@ -246,7 +248,7 @@ def _readings(word: str) -> list[str]:
 
 
 def _runs(text: str, tokens: Sequence[Token], strength: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Stretches of neighbouring words that are names, parts of one at their ends, and whatever joins them."""
+    """Yield runs of neighbouring words that are names, with the words that join them."""
     start = 0
     while start < len(tokens):
         end = start + 1
@@ -266,7 +268,7 @@ def _runs(text: str, tokens: Sequence[Token], strength: Sequence[int]) -> Iterat
 
 
 def _may_begin(word: str, strength: int) -> bool:
-    """A name, or a part of one that is written as such: with a capital, or *von* where it belongs to the name."""
+    """Return whether a run may begin with a word: a name, or a part of one with a capital or a particle like *von*."""
     return strength == _NAME or (strength == _PART and (word[0].isupper() or bool(folded(word) & BRIDGES)))
 
 
@@ -275,7 +277,7 @@ def _may_end(word: str, strength: int) -> bool:
 
 
 def _is_name_here(text: str, run: Sequence[Token]) -> bool:
-    """Whether ordinary or short words are names: two together, or one with a capital where none is expected."""
+    """Return whether ordinary or short words are names: two together, or one with an unexpected capital."""
     words = [_POSSESSIVE.sub("", token.word) for token in run]
     real = [word for word in words if not folded(word) & (PARTICLES | TITLES) and len(word) > 1]
     if len(real) > 1 and len({min(folded(word)) for word in real}) > 1:
@@ -296,7 +298,7 @@ def _starts_sentence(text: str, place: int) -> bool:
 
 @lru_cache(maxsize=256)
 def known_names(names: tuple[str, ...]) -> KnownNames:
-    """Prepare names and numbers as headers and columns write them; what has a digit is looked for whole."""
+    """Prepare names and numbers as headers and columns write them; those with a digit only match completely."""
     words, compounds, wild, whole = set[str](), set[str](), set[str](), set[str]()
     # One person in several scripts: PS3.5 section 6.2.1.
     for part in {part.strip() for name in names for part in name.split("=")}:
@@ -306,9 +308,9 @@ def known_names(names: tuple[str, ...]) -> KnownNames:
         if _UNSPACED.search(part):
             whole |= _unspaced_patterns(part)
             continue
-        kept = [word for word in _SPLIT.split(part) if word and not any(map(str.isdigit, word))]
-        compounds |= _compounds(part, kept)
-        for word in {form for one in kept for form in misread(one)}:
+        parts = [word for word in _SPLIT.split(part) if word and not any(map(str.isdigit, word))]
+        compounds |= _compounds(part, parts)
+        for word in {form for piece in parts for form in misread(piece)}:
             if _WILD.search(word):
                 wild |= folded(word)
             elif word.translate(_NO_APOSTROPHES).isalpha():
@@ -328,16 +330,16 @@ def known_names(names: tuple[str, ...]) -> KnownNames:
 
 
 def _compounds(name: str, words: Sequence[str]) -> set[str]:
-    """Neighbouring words of a name written as one, either way round."""
-    pairs = [(one, other) for one, other in pairwise(words) if min(len(one), len(other)) > 1]
-    joined = {one + other for pair in pairs for one, other in (pair, pair[::-1])}
+    """Return neighbouring words of a name joined into one, in both orders."""
+    pairs = [(first, second) for first, second in pairwise(words) if min(len(first), len(second)) > 1]
+    joined = {first + second for pair in pairs for first, second in (pair, pair[::-1])}
     if len(words) > 2:
-        joined |= {"".join(words), *("".join(part for part in _SPLIT.split(one)) for one in name.split("^"))}
-    return {one for one in joined if len(one) > _LONG_COMPOUND}
+        joined |= {"".join(words), *("".join(_SPLIT.split(component)) for component in name.split("^"))}
+    return {compound for compound in joined if len(compound) > _LONG_COMPOUND}
 
 
 def _number_pattern(number: str) -> str:
-    """A number in any grouping, with or without zeros ahead of it; empty where it is too short to be looked for."""
+    """Return a pattern of a number in any grouping, with or without leading zeros; empty for a short one."""
     parts = re.findall(r"[^\W_]+", number)
     if sum(map(len, parts)) < _SHORT_NUMBER:
         return ""
@@ -352,7 +354,7 @@ def _grouped(parts: Sequence[str]) -> str:
 
 
 def _unspaced_patterns(name: str) -> set[str]:
-    """Of a name in a script without spaces, whose parts a text may write together, either way round."""
+    """Return patterns of a name in a script without spaces, whose parts may be joined, in both orders."""
     parts = tuple(map(re.escape, filter(None, re.split(r"[\s^,._・·-]+", unicodedata.normalize("NFC", name)))))
     if len("".join(parts)) < 2:
         return set()
@@ -361,7 +363,7 @@ def _unspaced_patterns(name: str) -> set[str]:
 
 @lru_cache(maxsize=1 << 12)
 def _wild_pattern(form: str) -> re.Pattern[str] | None:
-    """Of a folded word with lost letters, each of which was one or two; None where too few are left."""
+    """Return a pattern of a folded word with gaps of one or two lost letters; None where too few letters are left."""
     real = sum(sign != "\ufffd" for sign in form)
     if real < _SHORT_NAME or real * 2 < len(form):
         return None
@@ -369,9 +371,9 @@ def _wild_pattern(form: str) -> re.Pattern[str] | None:
 
 
 def name_spans(text: str, names: Iterable[str]) -> Iterator[Span]:
-    """Where known names stand, in any case, order and spelling, with initials and particles.
+    """Yield the spans of known names in any case, order and spelling, with initials and particles.
 
-    Names that are ordinary or short words (*May*, *Long*, *An*) count where capitals or a neighbour show it.
+    Names that are also ordinary or short words (*May*, *Long*, *An*) count where capitals or a neighbour show a name.
     """
     for spans in known_names(tuple(names)).spans(text):
         yield from spans

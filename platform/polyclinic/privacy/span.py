@@ -1,15 +1,15 @@
-"""A stretch of text that may not leave, and what stands there instead."""
+"""Spans of identifying text, and their replacements."""
 
 import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 GAP = "___"
-"""As public collections write it; a label in front of it names nobody any more."""
+"""Replacement of an identifier, as public collections write it; ``identifiers`` takes it for a blank value."""
 
 
 class Span(NamedTuple):
-    """From ``start`` to ``end``: a ``kind`` of identifier, and its ``replacement``."""
+    """A span from ``start`` to ``end``: the ``kind`` of identifier, and its ``replacement``."""
 
     start: int
     end: int
@@ -21,7 +21,7 @@ _AROUND = 50
 
 
 def windows(mark: re.Pattern[str], text: str) -> list[tuple[int, int]]:
-    """Stretches around whatever every match of some patterns holds, as looking everywhere costs ten times as much."""
+    """Return merged windows around the matches of a cheap pattern; searching the full text takes ten times as long."""
     found = list[tuple[int, int]]()
     for match in mark.finditer(text):
         start, end = max(0, match.start() - _AROUND), min(len(text), match.end() + _AROUND)
@@ -33,6 +33,6 @@ def windows(mark: re.Pattern[str], text: str) -> list[tuple[int, int]]:
 
 
 def matches(pattern: re.Pattern[str], text: str, within: Sequence[tuple[int, int]]) -> Iterator[re.Match[str]]:
-    """The matches of a pattern inside of stretches of a text."""
+    """Yield the matches of a pattern inside windows of a text."""
     for start, end in within:
         yield from pattern.finditer(text, start, end)

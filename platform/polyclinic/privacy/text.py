@@ -1,7 +1,7 @@
 """Find and replace identifying spans of a text.
 
-Each stretch is counted under the rule that found it. A name that no header, no column of the cohort and no label gives,
-and that nothing around shows to be one, is found by a model alone (see ``Tagger``); so are villages and employers.
+Each span is counted under the rule that found it. A name that is in no header, column of the cohort or label, and that
+its context does not reveal, is found only by a model (see ``Tagger``); so are villages and employers.
 """
 
 import re
@@ -19,7 +19,7 @@ from polyclinic.privacy.span import GAP, Span
 
 TAGGED, REPEATED = "name by model", "repeated name"
 Tagger: TypeAlias = Callable[[str], Iterable[tuple[int, int]]]
-"""Where a text names people: places of their first letter and behind their last."""
+"""Function from a text to the start and end positions of the names in it."""
 
 _NEXT_LABELS = frozenset(
     (
@@ -83,33 +83,33 @@ _OTHERS = {
 
 
 def _compiled(kinds: Mapping[str, Sequence[str]]) -> list[tuple[str, re.Pattern[str]]]:
-    return [(kind, re.compile(one, re.IGNORECASE)) for kind, several in kinds.items() for one in several]
+    return [(kind, re.compile(pattern, re.IGNORECASE)) for kind, patterns in kinds.items() for pattern in patterns]
 
 
 _LINKS, _PATTERNS = _compiled(_ADDRESSES), _compiled(_OTHERS)
 
 
 def scrubbed(text: str, *, names: Sequence[str], days: int, tagger: Tagger | None = None) -> tuple[str, Counter[str]]:
-    """Text without identifiers, dates moved, ages over 89 made 90 (45 CFR 164.514(b)(2)).
+    """Remove identifiers from a text, shift its dates, and cap ages over 89 at 90 (45 CFR 164.514(b)(2)).
 
     Args:
-        text: of one patient.
-        names: known names and numbers of that patient, as they are written in headers.
-        days: by which dates move.
-        tagger: finds names by a model, if there is one.
+        text: text about one patient.
+        names: known names and numbers of the patient, as headers write them.
+        days: shift of dates in days.
+        tagger: model that finds names; None for rules only.
 
     Returns:
-        The text, and how many stretches each rule exchanged.
+        The text, and the number of replaced spans by rule.
     """
     text = unicodedata.normalize("NFC", text)
-    kept = found_spans(text, names=names, days=days, tagger=tagger)
-    for span in reversed(kept):
+    spans = found_spans(text, names=names, days=days, tagger=tagger)
+    for span in reversed(spans):
         text = text[: span.start] + span.replacement + text[span.end :]
-    return text, Counter(span.kind for span in kept)
+    return text, Counter(span.kind for span in spans)
 
 
 def found_spans(text: str, *, names: Sequence[str] = (), days: int = 0, tagger: Tagger | None = None) -> list[Span]:
-    """What ``scrubbed`` exchanges in a text of composed characters, in its order and without overlaps."""
+    """Return the spans that ``scrubbed`` replaces in an NFC text, in order and without overlaps."""
     sure, unsure = known_names(tuple(names)).spans(text)
     people = [*_labelled(text), *context_spans(text)]
     people += [Span(start, end, TAGGED) for start, end in (tagger(text) if tagger else ())]
@@ -128,7 +128,7 @@ def found_spans(text: str, *, names: Sequence[str] = (), days: int = 0, tagger: 
 
 
 def _apart(found: Iterable[Span], length: int) -> list[Span]:
-    """The spans in the order of the text, the earlier found first; of one that overlaps, what is left is a gap."""
+    """Return spans in the order of the text; the rest of one that overlaps an earlier found one becomes a gap."""
     taken, kept = bytearray(length), list[Span]()
     for span in found:
         if not any(taken[span.start : span.end]):
@@ -147,12 +147,12 @@ def _apart(found: Iterable[Span], length: int) -> list[Span]:
 
 
 def labelled_names(text: str) -> list[str]:
-    """Names that a text gives by a label such as ``Patient name: ...``, a title or a signature."""
+    """Return names that a text gives by a label such as ``Patient name: ...``, a title or a signature."""
     return _names_of(text, [*_labelled(text), *context_spans(text)])
 
 
 def _names_of(text: str, people: Iterable[Span]) -> list[str]:
-    """The names in some spans, without words in small letters beside others with a capital."""
+    """Return the names in spans, without lower-case words next to capitalised ones."""
     names = dict[str, None]()
     for span in people:
         if "name" in span.kind:
@@ -163,7 +163,7 @@ def _names_of(text: str, people: Iterable[Span]) -> list[str]:
 
 
 def _labelled(text: str) -> Iterator[Span]:
-    """What stands behind a label, as far as it seems to go."""
+    """Yield the value after each label, up to its likely end."""
     for kind, pattern in LABELS.items():
         for match in pattern.finditer(text):
             for group in range(1, len(match.groups()) + 1):
@@ -177,7 +177,7 @@ def _labelled(text: str) -> Iterator[Span]:
 
 
 def _reach(value: str, most: int | None) -> int:
-    """Characters that belong to a label: until the next label, a wide space, or enough words."""
+    """Return the length of the value of a label: up to the next label, a wide space, or the largest number of words."""
     value = value.partition("  ")[0].partition("\t")[0]
     end = 0
     for count, word in enumerate(_TOKEN.finditer(value)):

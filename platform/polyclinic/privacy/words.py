@@ -1,8 +1,8 @@
-"""Words that are not names by themselves, or that are also ordinary words; all in small letters without diacritics."""
+"""Words that are not names alone, or that are also ordinary words; all in lower case without diacritics."""
 
 
 def words(*lines: str) -> frozenset[str]:
-    """The words of some lines."""
+    """Return the words of several lines as a set."""
     return frozenset(word for line in lines for word in line.split())
 
 
@@ -57,7 +57,7 @@ NOUNS = words(
     "leber darm magen galle milz nerv muskel sehne knochen hirn fieber husten schmerz schall spiegel winkel schatten",
     "befund arzt kranke sonde naht narbe",
 )
-"""German nouns of medicine, which every text writes with a capital."""
+"""German nouns of medicine, which are always capitalised."""
 
 ACRONYMS = words(
     "ct mr ap pa la ra lv rv lad rca lcx ed er or icu ng iv im po bp hr ef st qt pr ecg ekg mi pe dvt us pet ai as ms",
@@ -65,4 +65,4 @@ ACRONYMS = words(
     "rbc sob svc ivc tia tlc tpn uti wbc bmi bal bnp bun crp csf cva dic dob eeg emg esr ga hcg hit hiv ica ii iii vi",
     "sa sv tr ts ar pfo asd vsd ava avr avl avf ant lat sup inf max min med",
 )
-"""Abbreviations in capitals that are also short names."""
+"""Upper-case abbreviations that are also short names."""

@@ -1,4 +1,4 @@
-"""A bundle as a model of MLflow: written, logged, registered and loaded."""
+"""The MLflow flavour of a bundle: save, log, register and load it."""
 
 import tempfile
 from collections.abc import Mapping
@@ -27,18 +27,18 @@ FLAVOUR = "polyclinic"
 LOADER = "polyclinic.registry.pyfunc"
 DIGEST, CHECKPOINT = "polyclinic.bundle", "polyclinic.checkpoint"
 _BUNDLE, _MLMODEL, _REQUIREMENTS, _PYTHON = "bundle", "MLmodel", "requirements.txt", "python_env.yaml"
-_INSTALLED = ("polyclinic", "torch")
+_PINNED_PACKAGES = ("polyclinic", "torch")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Registered:
-    """Where a bundle is in the registry.
+    """A registered version of a bundle.
 
     Attributes:
-        name: of the registered model.
-        version: of it, from 1.
-        run_id: of the run that it belongs to.
-        new: whether it was not there before.
+        name: name of the registered model.
+        version: version of the model, from 1.
+        run_id: MLflow id of the run to which the version belongs.
+        new: whether this call registered the version.
     """
 
     name: str
@@ -48,30 +48,30 @@ class Registered:
 
     @property
     def uri(self) -> str:
-        """By which MLflow loads it."""
+        """The URI for MLflow."""
         return f"models:/{self.name}/{self.version}"
 
 
 def save_bundle(folder: Path, path: Path, *, run_id: str | None = None, model_id: str | None = None) -> Bundle:
-    """Write a bundle as a model folder of MLflow, which holds no pickle and no code.
+    """Write a bundle as an MLflow model folder without pickles and code.
 
     Args:
-        folder: of ``polyclinic bundle export``.
+        folder: folder from ``polyclinic bundle export``.
         path: a new folder.
-        run_id: of the run that it belongs to.
-        model_id: that the tracking server gave it.
+        run_id: MLflow id of the run to which the model belongs.
+        model_id: model id from the tracking server.
 
     Raises:
-        ValueError: the bundle is not whole.
+        ValueError: the bundle is incomplete or damaged.
     """
     bundle = load_bundle(folder)
     copytree(folder, path / _BUNDLE)
-    # Written by hand: MLflow's helpers ask pip, which asks the network, and import every flavour that MLflow has.
-    needed = [f"{name}=={version(name).partition('+')[0]}" for name in _INSTALLED] + [f"mlflow=={VERSION}"]
-    (path / _REQUIREMENTS).write_text("".join(f"{one}\n" for one in needed), encoding="utf-8")
+    # Written directly: MLflow's helpers call pip, which needs the network, and import every flavour of MLflow.
+    requirements = [f"{name}=={version(name).partition('+')[0]}" for name in _PINNED_PACKAGES] + [f"mlflow=={VERSION}"]
+    (path / _REQUIREMENTS).write_text("".join(f"{line}\n" for line in requirements), encoding="utf-8")
     python = {"python": python_version(), "dependencies": [f"-r {_REQUIREMENTS}"]}
     (path / _PYTHON).write_text(yaml.safe_dump(python), encoding="utf-8")
-    model = Model(run_id=run_id, model_id=model_id, metadata=_told(bundle))
+    model = Model(run_id=run_id, model_id=model_id, metadata=_tags(bundle))
     model.add_flavor(
         "python_function",
         loader_module=LOADER,
@@ -87,20 +87,20 @@ def save_bundle(folder: Path, path: Path, *, run_id: str | None = None, model_id
 def log_bundle(
     folder: Path, *, registered_name: str, client: MlflowClient, experiment_id: str, name: str = "bundle"
 ) -> Registered:
-    """Log a bundle into the run that trained it, or into a new one, and register a version of it.
+    """Log a bundle to the run that trained it, or to a new run, and register a version.
 
     Args:
-        folder: of ``polyclinic bundle export``.
-        registered_name: of the model in the registry; made on first use.
-        client: of a tracking store with a registry.
-        experiment_id: of a new run, where the store does not have the run that trained the bundle.
-        name: of the logged model in its run.
+        folder: folder from ``polyclinic bundle export``.
+        registered_name: name of the model in the registry; created on first use.
+        client: client of a tracking store with a registry.
+        experiment_id: experiment of the new run, if the store does not have the training run.
+        name: name of the logged model in its run.
 
     Returns:
-        The version; one that is there already where it holds the same bundle.
+        The new version, or the existing version of the same bundle.
 
     Raises:
-        ValueError: the bundle is not whole.
+        ValueError: the bundle is incomplete or damaged.
         MlflowException: the store refuses.
     """
     bundle = load_bundle(folder)
@@ -109,7 +109,7 @@ def log_bundle(
     trained = _run_that_trained(client, bundle)
     run = trained or client.create_run(experiment_id, run_name=f"bundle {bundle.content.name}")
     try:
-        model = _log(client, folder, name, run, _told(bundle))
+        model = _log(client, folder, name, run, _tags(bundle))
         registered = _register(client, registered_name, model, bundle)
     except BaseException:
         if trained is None:
@@ -121,19 +121,21 @@ def log_bundle(
 
 
 def load_model(uri: str) -> Bundle:
-    """The bundle behind a model of MLflow, checked against its checksums.
+    """Load the bundle of an MLflow model and verify its checksums.
 
     Args:
-        uri: such as ``models:/NAME/1``, looked up where MLflow is set to, or a folder.
+        uri: a model URI such as ``models:/NAME/1`` in the configured registry, or a folder.
 
     Raises:
-        ValueError: the model holds no bundle, or one that is not whole.
+        ValueError: the model does not contain a bundle, or the bundle is incomplete or damaged.
     """
     with tempfile.TemporaryDirectory() as folder:
         local = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder))
         flavour = Model.load(str(local)).flavors.get(FLAVOUR)
         if flavour is None or flavour.get("bundle") != _BUNDLE:
-            raise ValueError(f"the model has no flavour {FLAVOUR!r}; set it to one of `polyclinic bundle register`")
+            raise ValueError(
+                f"the model has no flavour {FLAVOUR!r}; set the URI to a model of `polyclinic bundle register`"
+            )
         return load_bundle(local / _BUNDLE)
 
 
@@ -158,29 +160,29 @@ def _register(client: MlflowClient, name: str, model: LoggedModel, bundle: Bundl
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    made = client.create_model_version(
+    created = client.create_model_version(
         name,
-        model.artifact_location,  # "models:/..." would be looked up at the address of the process, not of the client
+        model.artifact_location,  # "models:/..." would be resolved by the registry of the process, not of the client
         run_id=model.source_run_id,
         model_id=model.model_id,
-        tags=_told(bundle),
+        tags=_tags(bundle),
         description=f"{bundle.content.intended_use} {bundle.content.not_a_device}",
     )
-    return Registered(name=name, version=int(made.version), run_id=model.source_run_id, new=True)
+    return Registered(name=name, version=int(created.version), run_id=model.source_run_id, new=True)
 
 
 def _registered(client: MlflowClient, name: str, digest: str) -> Registered | None:
-    """The newest version that holds this bundle already."""
+    """Return the newest registered version of this bundle."""
     found = client.search_model_versions(f"name = '{name}'")
-    same = [one for one in found if one.tags.get(DIGEST) == digest]
+    same = [version for version in found if version.tags.get(DIGEST) == digest]
     if not same:
         return None
-    newest = max(same, key=lambda one: int(one.version))
+    newest = max(same, key=lambda version: int(version.version))
     return Registered(name=name, version=int(newest.version), run_id=newest.run_id or None, new=False)
 
 
 def _run_that_trained(client: MlflowClient, bundle: Bundle) -> Run | None:
-    """None where this store does not have it, or not any more."""
+    """Return the training run; None if the store does not have it or it was deleted."""
     if (run_id := bundle.content.origin.run_id) is None:
         return None
     try:
@@ -192,5 +194,5 @@ def _run_that_trained(client: MlflowClient, bundle: Bundle) -> Run | None:
     return run if run.info.lifecycle_stage == "active" else None
 
 
-def _told(bundle: Bundle) -> dict[str, str]:
+def _tags(bundle: Bundle) -> dict[str, str]:
     return {DIGEST: bundle.digest, CHECKPOINT: bundle.content.origin.checkpoint_sha256}

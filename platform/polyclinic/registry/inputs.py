@@ -1,4 +1,4 @@
-"""Studies as MLflow hands them over: files, bytes, base64 in JSON, rows of a table."""
+"""Convert MLflow inputs to studies: files, bytes, base64 in JSON, rows of a table."""
 
 import base64
 import binascii
@@ -16,24 +16,24 @@ import pandas as pd
 from polyclinic.modality import Modality, Source, UnreadableSource
 
 BASE64 = "b64"
-_IN_MEMORY = Path("/dev/shm")
-_UNNAMED = "file"
-_LONGEST_NAME = 255
+_MEMORY_FOLDER = Path("/dev/shm")
+_DEFAULT_FILE_NAME = "file"
+_MAX_NAME_BYTES = 255
 
 
 def is_one(data: Any) -> bool:
-    """Whether this is a study, and not a sequence or a table of them."""
+    """Return whether the data are a single study, not a sequence or a table of studies."""
     return isinstance(data, Mapping)
 
 
 def rows_of(data: Any) -> list[dict[str, Any]]:
-    """Studies by modality, without what they lack.
+    """Return studies as mappings by modality, without missing modalities.
 
     Args:
-        data: one study, a sequence of them, or a table with a column per modality.
+        data: a study, a sequence of studies, or a table with a column per modality.
 
     Raises:
-        ValueError: something else.
+        ValueError: the data have another form.
     """
     if isinstance(data, pd.DataFrame):
         data = data.to_dict("records")
@@ -52,20 +52,20 @@ def rows_of(data: Any) -> list[dict[str, Any]]:
 
 @contextmanager
 def as_sources(given: Mapping[str, Any], modalities: Mapping[str, Modality]) -> Iterator[dict[str, Source]]:
-    """Sources that plugins read; content that came as bytes lies in a private folder in memory meanwhile.
+    """Yield sources that plugins can read; bytes are written to a private folder in memory meanwhile.
 
     Args:
-        given: by modality, a path, the content of its file as bytes or as ``{"b64": ...}``, several files as a mapping
-            from name to content, a text, or cells by column. A string is a text and never a path: over HTTP, whoever
-            asks must not choose what the server opens.
-        modalities: of the bundle.
+        given: by modality, a path, the content of a file as bytes or as ``{"b64": ...}``, several files as a mapping
+            from name to content, a text, or cells by column. A string is a text and never a path: an HTTP client must
+            not choose which files the server opens.
+        modalities: plugins of the bundle.
 
     Raises:
-        ValueError: a modality that the bundle does not have, or content of another form.
+        ValueError: the bundle does not have a modality, or content has another form.
     """
     if unknown := sorted(set(given) - set(modalities)):
         raise ValueError(f"got modality {unknown[0]!r}, the bundle has {list(modalities)}; leave it out")
-    home = _IN_MEMORY if os.access(_IN_MEMORY, os.W_OK) else None
+    home = _MEMORY_FOLDER if os.access(_MEMORY_FOLDER, os.W_OK) else None
     with tempfile.TemporaryDirectory(dir=home, prefix="polyclinic-") as folder:
         yield {
             name: _source(name, value, modalities[name], Path(folder) / str(place))
@@ -77,23 +77,23 @@ def _source(name: str, value: Any, plugin: Modality, folder: Path) -> Source:
     if isinstance(value, Path | str):
         return value
     if (content := _content(value, name)) is not None:
-        return _written({_UNNAMED: content}, name, folder)[0]
+        return _written({_DEFAULT_FILE_NAME: content}, name, folder)[0]
     if not isinstance(value, Mapping) or not value:
         raise ValueError(
             f"{name}: got {type(value).__name__}, expected a path, bytes, {{{BASE64!r}: ...}}, files by name, a text "
             "or cells by column"
         )
-    contents = {str(file): _content(one, name) for file, one in value.items()}
+    contents = {str(file): _content(content, name) for file, content in value.items()}
     files = {file: content for file, content in contents.items() if content is not None}
     if not files:
         return {str(column): "" if _is_blank(cell) else str(cell) for column, cell in value.items()}
     if len(files) < len(contents):
-        raise ValueError(f"{name}: got files and cells in one mapping, expected either; give one of both")
+        raise ValueError(f"{name}: got files and cells in one mapping, expected only one kind; send files or cells")
     return _leading(_written(files, name, folder), plugin, name)
 
 
 def _content(value: Any, name: str) -> bytes | None:
-    """The bytes of a file; None where the value is none."""
+    """Return the bytes of a file; None if the value is not file content."""
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value)
     if not isinstance(value, Mapping) or set(value) != {BASE64}:
@@ -101,31 +101,31 @@ def _content(value: Any, name: str) -> bytes | None:
     try:
         return base64.b64decode(value[BASE64], validate=True)
     except (binascii.Error, TypeError, ValueError):
-        raise ValueError(f"{name}: {BASE64!r} is not base64; send the file's content encoded by it") from None
+        raise ValueError(f"{name}: {BASE64!r} is not base64; send the file's content base64-encoded") from None
 
 
 def _written(files: Mapping[str, bytes], name: str, folder: Path) -> list[Path]:
     folder.mkdir()
     for file, content in files.items():
-        if file in ("", ".", "..") or any(sign in file for sign in "/\\\0") or len(file.encode()) > _LONGEST_NAME:
-            raise ValueError(f"{name}: got a file name that is too long or has a folder in it; send a plain one")
+        if file in ("", ".", "..") or any(sign in file for sign in "/\\\0") or len(file.encode()) > _MAX_NAME_BYTES:
+            raise ValueError(f"{name}: got a file name that is too long or includes a folder; send a plain file name")
         (folder / file).write_bytes(content)
     return [folder / file for file in files]
 
 
 def _leading(paths: Sequence[Path], plugin: Modality, name: str) -> Path:
-    """The one of several files that leads to all others, as a WFDB header leads to its signals."""
+    """Return the file that references all others, as a WFDB header references its signals."""
     for path in paths:
         try:
             if set(paths) <= set(plugin.files(path)):
                 return path
         except UnreadableSource:
             continue
-    raise ValueError(f"{name}: got {len(paths)} files, of which none names all others; give the files of one study")
+    raise ValueError(f"{name}: got {len(paths)} files, of which none names all others; send the files of one study")
 
 
 def _unpacked(value: Any) -> Any:
-    """MLflow wraps what stands under ``inputs`` in arrays without dimensions."""
+    """Unwrap a value of ``inputs``, which MLflow wraps in an array without dimensions."""
     return value.item() if isinstance(value, np.ndarray | np.generic) and value.ndim == 0 else value
 
 

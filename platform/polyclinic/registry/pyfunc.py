@@ -1,4 +1,4 @@
-"""What ``mlflow.pyfunc.load_model`` runs for a bundle. Imports nothing of MLflow."""
+"""The loader of ``mlflow.pyfunc.load_model`` for a bundle; does not import MLflow."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,17 +7,17 @@ from typing import Any
 
 from polyclinic.deploy.bundle import Bundle, load_bundle
 from polyclinic.deploy.scoring import StudyScorer
-from polyclinic.deploy.scoring.reading import StudyReading, read_study, silent
+from polyclinic.deploy.scoring.reading import StudyReading, read_study, why_unused
 from polyclinic.registry.inputs import as_sources, is_one, rows_of
 
-_AT_ONCE = 32
+_BATCH_SIZE = 32
 
 
 class ScoringModel:
-    """A bundle behind MLflow's ``predict``; it gives what ``polyclinic score --json`` writes.
+    """A bundle with MLflow's ``predict``; returns the same JSON as ``polyclinic score --json``.
 
     Args:
-        bundle: loaded.
+        bundle: loaded bundle.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -25,22 +25,23 @@ class ScoringModel:
         self._scorer = StudyScorer(bundle)
 
     def predict(self, data: Any) -> dict[str, Any] | list[dict[str, Any]]:
-        """Score one study, or several at once.
+        """Score one study or several studies.
 
         Args:
-            data: a mapping from modality to its file, see ``as_sources``; or a list or a table of them.
+            data: a mapping from modality to source, see ``as_sources``; or a list or a table of studies.
 
         Returns:
-            For a mapping its scores, otherwise a list of scores; of a study in the list that cannot be scored, a
-            sentence under ``problem``.
+            Scores for a mapping, otherwise a list of scores; the reason under ``problem`` for a study in the list that
+            cannot be scored.
 
         Raises:
-            ValueError: a mapping that cannot be scored, or data of another form.
+            ValueError: a mapping cannot be scored, or the data have another form.
         """
         rows = rows_of(data)
         if is_one(data):
             return self._one(rows[0])
-        return [told for start in range(0, len(rows), _AT_ONCE) for told in self._many(rows[start : start + _AT_ONCE])]
+        starts = range(0, len(rows), _BATCH_SIZE)
+        return [scores for start in starts for scores in self._many(rows[start : start + _BATCH_SIZE])]
 
     def _one(self, row: Mapping[str, Any]) -> dict[str, Any]:
         study = self._read(row)
@@ -60,29 +61,32 @@ class ScoringModel:
                 read.append((study, row))
             else:
                 refused[place] = "; ".join(study.problems.values()) or f"it has none of {self.bundle.query}"
-        told = iter(self._scored([study for study, _ in read], [row for _, row in read]))
+        scored = iter(self._scored([study for study, _ in read], [row for _, row in read]))
         for place in range(len(rows)):
-            yield {"problem": refused[place]} if place in refused else next(told)
+            yield {"problem": refused[place]} if place in refused else next(scored)
 
     def _read(self, row: Mapping[str, Any]) -> StudyReading:
         with as_sources(row, self.bundle.modalities) as sources:
             return read_study(self.bundle, sources)
 
     def _scored(self, studies: Sequence[StudyReading], rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        told = []
+        results = []
         items, problems = [study.items for study in studies], [study.problems for study in studies]
         scored = self._scorer.score(items, problems) if studies else []
         for scores, study, row in zip(scored, studies, rows, strict=True):
             plain: dict[str, Any] = json.loads(json.dumps(scores.as_json(), allow_nan=False))
-            plain["notes"] += [*study.notes, *(note for name in row if (note := silent(self.bundle, name)) is not None)]
-            told.append(plain)
-        return told
+            plain["notes"] += [
+                *study.notes,
+                *(note for name in row if (note := why_unused(self.bundle, name)) is not None),
+            ]
+            results.append(plain)
+        return results
 
 
 def _load_pyfunc(path: str) -> ScoringModel:
-    """MLflow's door: every byte is checked against the checksums of the bundle, and nothing is unpickled.
+    """Load a bundle for MLflow: check every file against its checksum, and unpickle nothing.
 
     Args:
-        path: of the bundle inside the model.
+        path: folder of the bundle inside the model.
     """
     return ScoringModel(load_bundle(Path(path)))

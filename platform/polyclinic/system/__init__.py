@@ -1,1 +1,1 @@
-"""The import path, worker processes, the terminal and the permissions of files."""
+"""Import path, worker processes, terminal output and file permissions."""

@@ -1,14 +1,14 @@
-"""Which folders the program and the processes that it starts import from.
+"""Isolation of the import path of this program and of its child processes.
 
-They import from the installation, and from folders that the operator named: never from the working folder, from a
-bundle, or from what happens to lie in ``PYTHONPATH``. Python itself puts the working folder first for ``python -m`` and
-``python -c``, and reads an empty or relative entry of ``PYTHONPATH`` as the working folder.
+Code is imported from the installation and from folders that the operator lists, never from the working folder, a
+bundle or relative entries of ``PYTHONPATH``. Python puts the working folder first for ``python -m`` and ``python -c``,
+and reads an empty or relative entry of ``PYTHONPATH`` as the working folder.
 
-Two ways of starting are supported where the working folder is not trusted: the command ``polyclinic``, and
-``python -P -m polyclinic``. Without ``-P``, Python has imported ``polyclinic`` and a few modules of its own library
-(``runpy`` and what it imports) before the first line of this module runs, and it looked in the working folder first.
+In an untrusted working folder, start the command ``polyclinic`` or ``python -P -m polyclinic``. Without ``-P``, Python
+has already imported ``polyclinic`` and parts of the standard library (``runpy`` and its imports), with the working
+folder first, before the first line of this module runs.
 
-This module may import nothing that is not loaded when Python has started.
+For the same reason this module imports only modules that are loaded when Python starts.
 """
 
 import os
@@ -16,20 +16,20 @@ import site
 import sys
 
 OWN_FOLDERS = "POLYCLINIC_PATH"
-"""Environment variable: folders with classes of the operator, behind all others, separated as in ``PYTHONPATH``."""
+"""Environment variable with the operator's class folders, searched last, separated as in ``PYTHONPATH``."""
 
 SAFE_PATH = "PYTHONSAFEPATH"
-"""Environment variable of Python (3.11 and later): processes leave the working folder out of their path."""
+"""Environment variable of Python 3.11 and later that keeps the working folder out of ``sys.path``."""
 
 
 def isolate() -> None:
-    """Take the folders that nobody named out of ``sys.path``, for this process and for those that it starts.
+    """Remove untrusted folders from ``sys.path``, for this process and its children.
 
-    ``PYTHONPATH`` keeps its absolute entries, without the working folder and without folders that hold a bundle. A
-    second call changes nothing.
+    ``PYTHONPATH`` keeps its absolute entries, except the working folder and folders that hold a bundle. The function
+    is idempotent.
 
     Raises:
-        SystemExit: Python was told to ignore its environment, by which the processes started here are made safe.
+        SystemExit: Python ignores environment variables (``-E``), which the isolation of child processes needs.
     """
     if not sys.flags.safe_path:
         if sys.flags.ignore_environment:
@@ -39,8 +39,8 @@ def isolate() -> None:
     os.environ[SAFE_PATH] = "1"
     sys.path[:] = [entry for entry in sys.path if os.path.isabs(entry) or _is_hook(entry)]
     _filter_pythonpath()
-    own = [os.path.abspath(entry) for entry in os.environ.get(OWN_FOLDERS, "").split(os.pathsep) if entry]
-    sys.path += [entry for entry in own if entry not in sys.path]
+    listed = [os.path.abspath(entry) for entry in os.environ.get(OWN_FOLDERS, "").split(os.pathsep) if entry]
+    sys.path += [entry for entry in listed if entry not in sys.path]
 
 
 def _filter_pythonpath() -> None:
@@ -48,26 +48,28 @@ def _filter_pythonpath() -> None:
     if not given:
         return
     entries = given.split(os.pathsep)
-    kept = [one for one in entries if os.path.isabs(one) and not _is_working_folder(one) and not _is_bundle(one)]
-    if kept:
-        os.environ["PYTHONPATH"] = os.pathsep.join(kept)
-    dropped = {os.path.abspath(entry) for entry in entries if entry not in kept}
-    dropped -= {os.path.abspath(entry) for entry in kept} | {os.path.dirname(os.path.abspath(os.__file__))}
+    trusted = [
+        entry for entry in entries if os.path.isabs(entry) and not _is_working_folder(entry) and not _is_bundle(entry)
+    ]
+    if trusted:
+        os.environ["PYTHONPATH"] = os.pathsep.join(trusted)
+    dropped = {os.path.abspath(entry) for entry in entries if entry not in trusted}
+    dropped -= {os.path.abspath(entry) for entry in trusted} | {os.path.dirname(os.path.abspath(os.__file__))}
     if dropped & set(sys.path):
         sys.path[:] = [entry for entry in sys.path if entry not in dropped]
-        # Some of them may be folders of the installation too, which Python does not list twice.
+        # A dropped folder may belong to the installation too; Python lists each folder only once, so add it again.
         site.addsitepackages(site.addusersitepackages({os.path.normcase(entry) for entry in sys.path}))
 
 
 def _is_working_folder(entry: str) -> bool:
     try:
         return entry == "" or os.path.samefile(entry, os.curdir)
-    except OSError:  # either of them is gone
+    except OSError:  # the entry or the working folder no longer exists
         return False
 
 
 def _is_hook(entry: str) -> bool:
-    """Whether setuptools put it there for a package that is installed as editable."""
+    """Return whether setuptools added the entry for an editable install."""
     return entry.startswith("__editable__.") and not os.path.exists(entry)
 
 

@@ -1,4 +1,4 @@
-"""Full names that classes had in the release before, for configurations that still use them."""
+"""Class paths of the previous release, which configurations may still use."""
 
 import warnings
 from collections.abc import Callable
@@ -12,18 +12,18 @@ OLD_NAMES = {
     "polyclinic.tasks.CompileEncoders": "polyclinic.training.CompileEncoders",
     "polyclinic.tasks.ShardedEncoders": "polyclinic.training.ShardedEncoders",
 }
-"""Old to new, for configurations, checkpoints and bundles; an entry is removed one release after it was written."""
+"""New class paths by old ones, for configurations, checkpoints and bundles; an entry stays for one release."""
 
 
 def forward_old_names(package: str) -> Callable[[str], Any]:
-    """A ``__getattr__`` for a package whose classes have moved.
+    """Build the module-level ``__getattr__`` of a package whose classes were moved or renamed.
 
     Args:
-        package: its full name.
+        package: full name of the package.
 
     Returns:
-        A function that returns the class of an old name with a ``FutureWarning``, and otherwise raises
-        ``AttributeError``.
+        A function that returns the class of an old name with a ``FutureWarning``, and raises ``AttributeError`` for
+        any other name.
     """
 
     def find(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Where the processes come from that read, write and clean studies."""
+"""Worker processes that read, write and de-identify studies."""
 
 import multiprocessing
 import os
@@ -10,16 +10,15 @@ from multiprocessing.context import ForkServerContext
 
 
 def worker_context(plugins: Iterable[object] = ()) -> ForkServerContext:
-    """A context whose processes are forked from one that has imported the libraries of the plugins already.
+    """Return a fork-server context whose server has already imported the plugins' libraries.
 
-    Importing torch and the decoders takes seconds of a core, which each spawned process would pay again. The process
-    that is forked computes nothing: a fork of this one might inherit a locked OpenMP pool from torch.
+    Importing torch and the decoders takes seconds of a core, which each spawned process would repeat. The fork server
+    computes nothing: a fork of this process might inherit a locked OpenMP pool from torch.
 
     Args:
-        plugins: objects that are sent to the processes.
+        plugins: objects that are sent to the workers.
     """
-    # It lets the interruption of a terminal through where it is started, so that it has to be there before a caller
-    # holds that back.
+    # Starting the tracker unblocks SIGINT, so start it before a caller blocks that signal.
     resource_tracker.ensure_running()
     context = multiprocessing.get_context("forkserver")
     modules = {type(plugin).__module__ for plugin in plugins} - {"__main__"}
@@ -28,13 +27,13 @@ def worker_context(plugins: Iterable[object] = ()) -> ForkServerContext:
 
 
 def worker_pool(workers: int, plugins: Iterable[object] = ()) -> ProcessPoolExecutor:
-    """A pool of such processes; the files that they make have the permissions that this process gives its own.
+    """Return a pool of worker processes that create files with this process's umask.
 
     Args:
         workers: number of processes.
-        plugins: objects that are sent to the processes.
+        plugins: objects that are sent to the workers.
     """
-    # The process that they are forked from may be older than the mask.
+    # The fork server may have started before the umask was set, so pass it on; os.umask can only be read by setting it.
     mask = os.umask(0o077)
     os.umask(mask)
     context = worker_context(plugins)

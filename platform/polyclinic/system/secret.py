@@ -1,18 +1,18 @@
-"""Files that hold keys and tokens."""
+"""Permissions of files that hold keys and tokens."""
 
 import stat
 from pathlib import Path
 
 
 def refuse_shared(path: Path, what: str) -> None:
-    """Stop where others than its owner may use a file that holds a secret.
+    """Refuse a secret file that its group or others can access.
 
     Args:
-        path: of the file; where it cannot be looked at, whoever reads it next reports why.
-        what: it holds, such as ``token``.
+        path: secret file; if it cannot be inspected, reading it later reports the cause.
+        what: content of the file for the message, such as ``token``.
 
     Raises:
-        ValueError: its permissions give something to the group or to others.
+        ValueError: the file's mode grants any permission to the group or to others.
     """
     try:
         mode = path.stat().st_mode
@@ -21,5 +21,5 @@ def refuse_shared(path: Path, what: str) -> None:
     if stat.S_ISREG(mode) and mode & 0o077:
         raise ValueError(
             f"got a {what} in a file of mode {stat.S_IMODE(mode):03o}, expected 600, which only its owner can read; "
-            "run `chmod 600` on the file, and make a new one where others may have read it"
+            "run `chmod 600` on the file, and replace the secret if others may have read it"
         )

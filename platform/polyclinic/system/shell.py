@@ -1,4 +1,4 @@
-"""Commands that are printed for the user to paste."""
+"""Shell commands that are printed for the user to paste."""
 
 import shlex
 from pathlib import Path
@@ -7,16 +7,16 @@ from rich.console import Console
 
 
 def command_line(*words: object) -> str:
-    """The words as one line for a shell, each quoted where a shell would read it as something else.
+    """Join words into one shell command, quoted where needed.
 
-    A path that looks like an option gets its folder. Control characters, which a terminal would obey, are written as
-    bytes in the quotes of bash, ksh and zsh.
+    A path that looks like an option is prefixed with ``./``. Control characters, which a terminal would interpret, are
+    written as bytes in the ``$'...'`` quotes of bash, ksh and zsh.
     """
     return " ".join(map(_quoted, words))
 
 
 def print_next(*words: object) -> None:
-    """Print the command that usually follows, ready to be pasted."""
+    """Print the usual next command, ready to be pasted."""
     Console(highlight=False).print(f"next: {command_line(*words)}", soft_wrap=True, markup=False)
 
 
@@ -24,8 +24,10 @@ def _quoted(word: object) -> str:
     text = f"./{word}" if isinstance(word, Path) and str(word).startswith("-") else str(word)
     if text.isprintable():
         return shlex.quote(text)
-    return "$'" + "".join(one if one.isprintable() and one not in "\\'" else _bytes(one) for one in text) + "'"
+    return "$'" + "".join(map(_escape, text)) + "'"
 
 
-def _bytes(character: str) -> str:
+def _escape(character: str) -> str:
+    if character.isprintable() and character not in "\\'":
+        return character
     return "".join(f"\\x{byte:02x}" for byte in character.encode(errors="surrogateescape"))

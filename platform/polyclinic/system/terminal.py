@@ -1,4 +1,4 @@
-"""Text of files on a terminal: nothing in it moves the cursor, changes colours or turns the direction of writing."""
+"""Terminal output of text from files, without cursor movement, colour codes or changes of text direction."""
 
 import re
 from collections.abc import Iterator
@@ -12,21 +12,21 @@ _UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffc"
     "\U000e0000-\U000e007f]"
 )
-"""Controls but tab and newline, and characters that are invisible or change the direction of text."""
+"""Control characters except tab and newline, and characters that are invisible or change the text direction."""
 
 
 def printable(text: str) -> str:
-    r"""The text with each character that a terminal would obey, or not show, written as an escape such as ``\x1b``."""
+    r"""Replace characters that a terminal would interpret, or not show, with escapes such as ``\x1b``."""
     return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 class Console(rich.console.Console):
     """rich's console for text that may come from a file: no markup, no emoji codes, no control characters.
 
-    Styles are given by the program, as ``style=`` or a ``Text``.
+    Pass styles as ``style=`` or as a ``Text``.
 
     Args:
-        settings: of rich's console.
+        settings: keyword arguments of rich's console.
     """
 
     def __init__(self, **settings: Any) -> None:
@@ -36,7 +36,7 @@ class Console(rich.console.Console):
 
 class _Printable(RenderHook):
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
-        return [_Clean(one) for one in renderables]
+        return [_Clean(renderable) for renderable in renderables]
 
 
 class _Clean:

@@ -1,4 +1,4 @@
-"""LightningModules: they wire encoders, heads and objectives."""
+"""Tasks: LightningModules that combine encoders, heads and objectives."""
 
 from polyclinic.system.old_names import forward_old_names
 from polyclinic.tasks.contrastive import ContrastivePretraining

@@ -26,28 +26,30 @@ class ContrastivePretraining(L.LightningModule):
     """Aligns the modalities of a study with an objective.
 
     Args:
-        modalities: by name; linked from ``data.modalities`` by the command line.
-        objective: the loss, and the scoring rule later on.
-        encoders: by modality, in place of the default ones.
-        size: of the default encoders, a key of ``nn.SIZES``.
-        embedding: shared width d; null where the encoders end in it themselves, and nothing is projected.
+        modalities: plugins by name; linked from ``data.modalities`` by the command line.
+        objective: contrastive loss with its scoring rule.
+        encoders: encoders by modality, in place of the default ones.
+        size: size of the default encoders, a key of ``nn.SIZES``.
+        embedding: shared width d; null for encoders that have this width, without projection.
         hidden: hidden width of the projection heads; 0 for linear ones.
-        subsets: subsets of the modalities, of two or more each, on which every step also applies the objective: those
-            that will be queried later. One that is listed twice weighs twice.
-        random_subsets: how many more subsets each step draws at random. With an objective over whole tuples, subsets
-            are what lets a subset be scored later, and lets a study with some modalities missing train on those it
-            has.
-        hub: a modality that every random subset contains, such as the one that prompts are written in; none
-            unless set.
-        same: which studies are no negatives of each other (and positives for the objectives and terms that say so):
-            views of one ``study``, studies of one ``patient``, or studies with equal ``labels``; none unless set.
-        micro_batch: studies that an encoder sees at a time, for batches larger than memory: activations are computed
-            again in the backward pass, gradients are those of the whole batch; all at once when 0. An encoder that
-            normalises over its batch would see the smaller one.
+        subsets: subsets of two modalities or more on which each step also applies the objective, such as those that
+            queries will use. A subset that is listed twice has twice the weight.
+        random_subsets: number of additional subsets that each step draws at random. With an objective over complete
+            tuples, only subsets allow scores from some of the modalities, and training on studies with missing ones.
+        hub: modality in every random subset, such as that of the prompts; none unless set.
+        same: studies that form a group, are not negatives of each other, and are positives for some objectives and
+            terms: views of one ``study``, studies of one ``patient``, or studies with equal ``labels``; none unless
+            set.
+        micro_batch: studies per encoder call, for batches larger than memory; the complete batch when 0. The backward
+            pass recomputes activations, and gradients are those of the complete batch. An encoder with batch
+            normalisation sees the micro-batch only.
         lr: peak learning rate.
-        weight_decay: of matrices.
+        weight_decay: weight decay of matrices.
         warmup: share of all steps in which the learning rate rises.
-        seed: of the subsets.
+        seed: seed of the random subsets.
+
+    Raises:
+        ValueError: there are fewer than two modalities, a setting refers to an unknown modality, or is out of range.
     """
 
     def __init__(
@@ -76,7 +78,7 @@ class ContrastivePretraining(L.LightningModule):
         built = build_encoders(modalities, size=size, given=encoders)
         self.encoders = nn.ModuleDict(built)
         self.heads = nn.ModuleDict(build_heads(built, embedding=embedding, hidden=hidden, neutral=objective.neutral))
-        _check_names(modalities, hub=hub, subsets=subsets, named=objective.named)
+        _check_names(modalities, hub=hub, subsets=subsets, referenced=objective.referenced_modalities)
         if same not in (None, *SAME) or micro_batch < 0:
             raise ValueError(
                 f"got same {same!r} and micro_batch {micro_batch}, expected same null or one of {SAME} and "
@@ -87,31 +89,31 @@ class ContrastivePretraining(L.LightningModule):
         self.same, self.micro_batch = same, micro_batch
         self.lr, self.weight_decay, self.warmup = lr, weight_decay, warmup
         self.diagnostics = Diagnostics()
-        self._counted = -1
+        self._last_counted_epoch = -1
 
     def forward(self, batch: Batch) -> dict[str, Float[Tensor, "B d"]]:
-        """Unnormalised embeddings per modality; zeros where a study lacks it."""
+        """Return unnormalised embeddings per modality; zeros where a study lacks it."""
         return encode_batch(self.encoders, self.heads, batch, at_once=self.micro_batch)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
-        """The objective on all modalities, on the fixed subsets and on this step's random ones, averaged."""
+        """Return the mean of the objective over all modalities, the fixed subsets and the random subsets."""
         with naming_studies(batch):
             studies = gather_embeddings(EmbeddingBatch.of(self(batch), batch.present, batch_groups(batch, self.same)))
             chosen = Counter([tuple(studies.embeddings), *self._draw_subsets(list(studies.embeddings))]) + self.subsets
             losses = [weight * self.objective.loss(studies.only(names)) for names, weight in chosen.items()]
-        # Where no two modalities meet in the batch, the temperature gets a gradient all the same: of zero.
+        # The temperature needs a gradient (of zero) even if no study of the batch has two modalities.
         loss: Tensor = sum(losses, start=zero_dependency([self.objective], losses[0].device)) / chosen.total()
         refuse_non_finite(loss, batch)
         self.log("train/loss", loss, batch_size=len(batch))
         self.log("train/scale", self.objective.scale(), batch_size=len(batch))
-        if self._counted != self.current_epoch:
-            # Not by the batch's number: a resumed epoch begins with another one.
-            self._counted = self.current_epoch
+        if self._last_counted_epoch != self.current_epoch:
+            # Not `batch_idx == 0`, which a resumed epoch may skip.
+            self._last_counted_epoch = self.current_epoch
             self.log("train/negatives", self.objective.negatives(studies), batch_size=len(batch))
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """The objective on all pairs and on all modalities of this rank's studies, without anything random."""
+        """Log the objective over all modalities and over all pairs of this rank's studies, without random subsets."""
         studies = EmbeddingBatch.of(self(batch), batch.present, batch_groups(batch, self.same))
         pairs = [self.objective.loss(studies.only(pair)) for pair in combinations(studies.embeddings, 2)]
         self.log("val/loss", self.objective.loss(studies), batch_size=len(batch), sync_dist=True)
@@ -120,30 +122,30 @@ class ContrastivePretraining(L.LightningModule):
         self.diagnostics.add(studies)
 
     def on_validation_epoch_end(self) -> None:
-        """How the embeddings of all ranks lie, and what the objective tells of itself."""
+        """Log the diagnostics of the embeddings of all ranks, and those of the objective."""
         studies = self.diagnostics.take()
-        readings = {**self.diagnostics.measure(studies), **self.objective.readings(studies)}
-        for name, value in readings.items():
+        diagnostics = {**self.diagnostics.measure(studies), **self.objective.diagnostics(studies)}
+        for name, value in diagnostics.items():
             self.log(f"val/{name}", value, sync_dist=True)
         self.log("val/scale", self.objective.scale(), sync_dist=True)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Float[Tensor, "B d"]]:
-        """The embeddings."""
-        embedded: dict[str, Tensor] = self(batch)
-        return embedded
+        """Return the embeddings of a batch."""
+        embeddings: dict[str, Tensor] = self(batch)
+        return embeddings
 
     def configure_optimizers(self) -> Any:
-        """AdamW, warm-up and cosine."""
+        """Return AdamW with a warm-up and cosine schedule."""
         return adamw_cosine(self, lr=self.lr, weight_decay=self.weight_decay, warmup=self.warmup)
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Over the gradients of all ranks' shares."""
+        """Clip the gradients, including sharded ones."""
         clip_gradients(self, optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def _draw_subsets(self, names: list[str]) -> list[tuple[str, ...]]:
-        """The same on every rank, because they follow from the step alone."""
+        """Draw subsets that depend only on the seed and the step, and are the same on every rank."""
         if len(names) == 2:
             return []
         rng = np.random.default_rng([self.seed, self.global_step])
@@ -154,9 +156,9 @@ class ContrastivePretraining(L.LightningModule):
 
 
 def _check_names(
-    modalities: Mapping[str, Modality], *, hub: str | None, subsets: Sequence[Sequence[str]], named: frozenset[str]
+    modalities: Mapping[str, Modality], *, hub: str | None, subsets: Sequence[Sequence[str]], referenced: frozenset[str]
 ) -> None:
-    if unknown := sorted(named - set(modalities)):
+    if unknown := sorted(referenced - set(modalities)):
         raise ValueError(f"`model.objective` names {unknown}, expected some of {list(modalities)}; correct it")
     if hub is not None and hub not in modalities:
         raise ValueError(f"got hub {hub!r}, expected one of {list(modalities)} or null; set `model.hub`")

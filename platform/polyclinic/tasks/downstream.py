@@ -1,4 +1,4 @@
-"""Supervised training of encoders and a head on the cohort's labels."""
+"""Supervised training of encoders and a fusion on the labels of a cohort."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -21,23 +21,26 @@ from polyclinic.tasks.validation import Predictions
 
 
 class Downstream(L.LightningModule):
-    """Predicts findings, classes, levels and quantities from any of the modalities, fused.
+    """Predicts findings, classes, levels and quantities by fusion of the modalities that a study has.
 
-    Unknown labels (NaN) do not count.
+    Unknown labels (NaN) are ignored.
 
     Args:
-        modalities: by name; linked from ``data.modalities`` by the command line.
-        targets: the label columns; linked from the cohort by the command line.
-        fusion: makes one prediction of the features of all modalities; called with their widths and the number of
-            outputs.
-        encoders: by modality, in place of the default ones.
-        size: of the default encoders, a key of ``nn.SIZES``.
-        adapter: how much of the encoders is trained (``Frozen``, ``polyclinic.nn.lora.Lora``); all unless set.
-        layer_decay: factor of the learning rate from each block of an encoder to the one before it.
-        modality_dropout: probability with which training hides a modality of a study, never its last one.
+        modalities: plugins by name; linked from ``data.modalities`` by the command line.
+        targets: label columns; linked from the cohort by the command line.
+        fusion: constructor of the fusion, called with the widths of the features and the number of outputs.
+        encoders: encoders by modality, in place of the default ones.
+        size: size of the default encoders, a key of ``nn.SIZES``.
+        adapter: selection of the trained weights of the encoders (``Frozen``, ``polyclinic.nn.lora.Lora``); all weights
+            unless set.
+        layer_decay: factor of the learning rate from each block of an encoder to the previous one.
+        modality_dropout: probability of dropping a modality of a study in training, never its last one.
         lr: peak learning rate.
-        weight_decay: of matrices.
+        weight_decay: weight decay of matrices.
         warmup: share of all steps in which the learning rate rises.
+
+    Raises:
+        ValueError: a setting is out of range, or a label cannot be learned.
     """
 
     def __init__(
@@ -71,36 +74,36 @@ class Downstream(L.LightningModule):
         layer_scales(built, layer_decay)
 
     def configure_model(self) -> None:
-        """Freeze or adapt the encoders, whose weights are there by now."""
+        """Freeze or adapt the encoders; pretrained weights are loaded before this hook."""
         if self.adapter is not None and not self._adapted:
             for encoder in self.encoders.values():
                 self.adapter.adapt(encoder)
         self._adapted = True
 
     def features(self, batch: Batch) -> dict[str, Float[Tensor, "B _"]]:
-        """What each modality says by itself; zeros where a study lacks it."""
+        """Return normalised features per modality; zeros where a study lacks it."""
         return encode_batch(self.encoders, self.heads, batch)
 
     def forward(self, batch: Batch) -> Float[Tensor, "B K"]:
-        """The outputs, as ``targets`` reads them: a log-odds for each finding, and so on."""
+        """Return the readings of a batch, such as the log-odds of findings; see ``Targets.readings``."""
         return self.fuse(self.features(batch), batch.present)
 
     def fuse(
         self, features: Mapping[str, Float[Tensor, "B _"]], present: Mapping[str, Bool[Tensor, " B"]]
     ) -> Float[Tensor, "B K"]:
-        """The readings of some of the modalities of a batch, chosen by ``present``."""
+        """Return the readings from the features of the modalities in ``present``."""
         outputs: Tensor = self.fusion(features, present).outputs
         return self.targets.readings(outputs)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
-        """The mean loss of all readouts over the known labels."""
+        """Return the mean loss over the readouts of the fusion, each over the known labels."""
         with naming_studies(batch):
-            fused = self.fusion(self.features(batch), self._some(batch.present))
-        whole = torch.ones(len(batch), dtype=torch.bool, device=batch.labels.device)
-        parts = fused.earlier or (Readout(fused.outputs, whole),)
+            fused = self.fusion(self.features(batch), self._drop_modalities(batch.present))
+        all_rows = torch.ones(len(batch), dtype=torch.bool, device=batch.labels.device)
+        readouts = fused.earlier or (Readout(fused.outputs, all_rows),)
         losses = [
             mean_over_ranks(self.targets.loss(outputs, batch.labels.masked_fill(~rows[:, None], torch.nan)))
-            for outputs, rows in parts
+            for outputs, rows in readouts
         ]
         loss = torch.stack(losses).mean() + fused.penalty
         refuse_non_finite(loss, batch)
@@ -108,37 +111,38 @@ class Downstream(L.LightningModule):
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Keep what was predicted."""
+        """Collect the outputs and labels of a batch."""
         self._predictions.add(self.fusion(self.features(batch), batch.present).outputs, batch.labels)
 
     def on_validation_epoch_end(self) -> None:
-        """Loss and macro AUROC over the studies of all ranks, each counted once."""
+        """Log the loss and the macro AUROC over the studies of all ranks."""
         for name, value in self._predictions.measure(self.targets).items():
             self.log(f"val/{name}", value, sync_dist=True)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, "B K"]:
-        """The readings."""
+        """Return the readings of a batch."""
         readings: Tensor = self(batch)
         return readings
 
     def configure_optimizers(self) -> Any:
-        """AdamW, warm-up and cosine."""
+        """Return AdamW with a warm-up and cosine schedule, and layer-wise learning rates."""
         scales = {f"encoders.{name}": scale for name, scale in layer_scales(self.encoders, self.layer_decay).items()}
         return adamw_cosine(self, lr=self.lr, weight_decay=self.weight_decay, warmup=self.warmup, scales=scales)
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Over the gradients of all ranks' shares."""
+        """Clip the gradients, including sharded ones."""
         clip_gradients(self, optimizer, gradient_clip_val, gradient_clip_algorithm)
 
-    def _some(self, present: Mapping[str, Bool[Tensor, " B"]]) -> Mapping[str, Bool[Tensor, " B"]]:
-        """What is left of the modalities after dropout."""
+    def _drop_modalities(self, present: Mapping[str, Bool[Tensor, " B"]]) -> Mapping[str, Bool[Tensor, " B"]]:
+        """Return the masks after modality dropout."""
         if not self.modality_dropout:
             return present
-        there = torch.stack(list(present.values()))
-        chance = torch.rand(there.shape, device=there.device)
-        kept = there & (chance >= self.modality_dropout)
-        last = chance.masked_fill(~there, -1.0).argmax(dim=0)
-        kept |= there & torch.zeros_like(there).scatter(0, last[None], value=True)
-        return dict(zip(present, kept, strict=True))
+        before = torch.stack(list(present.values()))
+        draws = torch.rand(before.shape, device=before.device)
+        after = before & (draws >= self.modality_dropout)
+        # Each study keeps the modality with its largest draw, so that none becomes empty.
+        largest = draws.masked_fill(~before, -1.0).argmax(dim=0)
+        after |= before & torch.zeros_like(before).scatter(0, largest[None], value=True)
+        return dict(zip(present, after, strict=True))

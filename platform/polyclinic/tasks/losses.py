@@ -1,4 +1,4 @@
-"""Loss averages over ranks, the check for non-finite losses, and patient groups."""
+"""Averages of losses over ranks, the check for non-finite losses, and groups of studies."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,15 +14,15 @@ from polyclinic.distributed import sum_without_gradient, world_size
 
 
 class Summed(NamedTuple):
-    """A sum of losses and the number of its terms."""
+    """The sum of some losses, and their number."""
 
     total: Float[Tensor, ""]
     terms: Int[Tensor, ""]
 
 
 def mean_over_ranks(loss: Summed) -> Float[Tensor, ""]:
-    """The mean as one process with the entries of all ranks would take it; zero, with a graph, over none."""
-    # Distributed training averages gradients over ranks, where one process would sum.
+    """Return the mean over the terms of all ranks, as one process would; zero with a gradient path without terms."""
+    # Distributed training averages gradients over ranks, where one process would sum them.
     return loss.total * world_size() / sum_without_gradient(loss.terms).clamp_min(1)
 
 
@@ -33,28 +33,28 @@ def mean_over_modalities(
     *,
     ranks: bool = True,
 ) -> Float[Tensor, ""]:
-    """The weighted mean of each modality's mean, as one process with the entries of all ranks would take it.
+    """Return the weighted mean of the modalities' means over the tokens of all ranks, as one process would.
 
     Args:
-        losses: of the tokens of this rank, by modality; modalities may differ between ranks.
-        weights: of every modality of the run; one without a token on any rank does not count.
-        zero: what to start from, with the graph of whatever must get a gradient.
-        ranks: whether all ranks take the mean together, as they do while training; alone when False, since one may
-            have a batch more to validate on than another.
+        losses: token losses of this rank, by modality; modalities may differ between ranks.
+        weights: weights of all modalities of the run; a modality without a token on any rank is omitted.
+        zero: start value of the sum, with a gradient path to all parameters that need a gradient.
+        ranks: whether to average over all ranks, as in training. Validation averages on each rank, because ranks may
+            have different numbers of batches.
     """
     counts = torch.tensor([float(len(losses[name])) if name in losses else 0.0 for name in weights])
     totals = (sum_without_gradient(counts.to(zero.device)) if ranks else counts).tolist()
     shares = {name: weight / total for (name, weight), total in zip(weights.items(), totals, strict=True) if total}
     norm = sum(weights[name] for name in shares)
     terms = [shares[name] * losses[name].sum() for name in losses if name in shares]
-    # Distributed training averages gradients over ranks, where one process would sum.
+    # Distributed training averages gradients over ranks, where one process would sum them.
     world = world_size() if ranks else 1
     return sum(terms, start=zero) * (world / norm if norm else 1.0)
 
 
 @contextmanager
 def naming_studies(batch: Batch) -> Iterator[None]:
-    """Add the batch's study ids to an error that its values raise."""
+    """Add the study ids of the batch to a ``ValueError`` raised inside."""
     try:
         yield
     except ValueError as error:
@@ -62,10 +62,10 @@ def naming_studies(batch: Batch) -> Iterator[None]:
 
 
 def refuse_non_finite(loss: Tensor, batch: Batch) -> None:
-    """Stop where a loss is no number.
+    """Refuse a loss that is not finite.
 
     Raises:
-        ValueError: it is NaN or infinite.
+        ValueError: the loss is NaN or infinite.
     """
     if not torch.isfinite(loss):
         with naming_studies(batch):
@@ -79,15 +79,15 @@ SAME = ("study", "patient", "labels")
 
 
 def batch_groups(batch: Batch, same: str | None) -> Int[Tensor, " B"] | None:
-    """Equal numbers for studies that belong together; the same number on every rank.
+    """Return the group number of each study, which is the same on every rank; None without groups.
 
     Args:
-        batch: with its ids and labels.
-        same: ``study`` for views of one study, ``patient`` for studies of one patient, ``labels`` for studies with
-            equal labels, all of them known; None when each study stands alone.
+        batch: batch with its ids and labels.
+        same: ``study`` to group the views of a study, ``patient`` the studies of a patient, ``labels`` the studies
+            with equal and completely known labels; None for no groups.
 
     Raises:
-        ValueError: a study is in the batch more than once, and ``same`` is None.
+        ValueError: a study occurs in the batch more than once, and ``same`` is None.
     """
     if same is None:
         if len(set(batch.study_ids)) < len(batch.study_ids):
@@ -104,9 +104,9 @@ def _keys(batch: Batch, same: str) -> Iterable[str]:
         return batch.study_ids
     if same == "patient":
         return batch.patient_ids
-    unknown = batch.labels.isnan().any(dim=1).tolist()
-    pairs = zip(batch.study_ids, batch.labels.tolist(), unknown, strict=True)
-    return (study if blank else repr(labels) for study, labels, blank in pairs)
+    incomplete = batch.labels.isnan().any(dim=1).tolist()
+    rows = zip(batch.study_ids, batch.labels.tolist(), incomplete, strict=True)
+    return (study if is_incomplete else repr(labels) for study, labels, is_incomplete in rows)
 
 
 def _number(key: str) -> int:

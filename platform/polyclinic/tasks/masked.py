@@ -1,4 +1,4 @@
-"""Masked-autoencoder pretraining of one modality, or of several together."""
+"""Masked-autoencoder pretraining of one modality, or of several jointly."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -20,37 +20,37 @@ from polyclinic.tasks.optimizer import adamw_cosine, clip_gradients
 
 
 class MaskedPretraining(L.LightningModule):
-    """Hides tokens and predicts what they hid, computing no more than the visible ones in the encoders.
+    """Hides tokens and predicts their content; the encoders compute the visible tokens only.
 
-    One modality: He et al. (2022), "Masked autoencoders are scalable vision learners". Several: each has an encoder of
-    its own, a joint encoder mixes the visible tokens of all, and each decoder attends to them (after Bachmann et al.
-    2022, "MultiMAE"). A modality that a study lacks takes no place and is in no loss.
+    One modality: He et al. (2022), "Masked autoencoders are scalable vision learners". Several modalities: each has an
+    encoder, a joint encoder mixes the visible tokens of all, and each decoder attends to them (after Bachmann et al.
+    2022, "MultiMAE"). A missing modality has no tokens and no loss.
 
     Args:
-        modalities: by name; linked from ``data.modalities`` by the command line.
-        encoders: by modality, in place of the default ones.
-        size: of the default encoders, a key of ``nn.SIZES``.
-        ratios: share of a modality's tokens to hide; what is not named hides what its plugin thinks right.
-        budget: visible tokens of a study, shared out among its modalities by Dirichlet draws around what ``ratios``
-            would leave; 0 hides by ``ratios`` alone.
-        concentration: of these draws; the larger, the closer to ``ratios``.
-        whole: share of the steps in which, instead, each study hides one of its modalities whole and shows all else,
-            which is what predicting a missing one will ask.
-        joint_width: width of the joint encoder, which only several modalities have.
-        joint_depth: its blocks.
-        joint_heads: its attention heads.
-        read_depths: after how many of its blocks a modality is decoded; after the last unless named.
+        modalities: plugins by name; linked from ``data.modalities`` by the command line.
+        encoders: encoders by modality, in place of the default ones.
+        size: size of the default encoders, a key of ``nn.SIZES``.
+        ratios: share of the tokens to hide, by modality; the plugin's default unless set.
+        budget: visible tokens per study, divided among its modalities by Dirichlet draws around the shares that
+            ``ratios`` leave visible; 0 to use only ``ratios``.
+        concentration: concentration of these draws; larger values stay closer to ``ratios``.
+        whole: share of the steps in which each study instead hides one modality completely and no other token, as in
+            the imputation of a missing modality.
+        joint_width: width of the joint encoder, which exists for several modalities only.
+        joint_depth: number of blocks of the joint encoder.
+        joint_heads: attention heads of the joint encoder.
+        read_depths: number of joint blocks before a modality is decoded; all blocks unless set.
         decoder_width: width of the decoders.
-        decoder_depth: their blocks.
-        decoder_heads: their attention heads.
-        weights: of each modality's loss, 1 unless named.
+        decoder_depth: number of blocks of the decoders.
+        decoder_heads: attention heads of the decoders.
+        weights: weights of the losses by modality; 1 unless set.
         lr: peak learning rate.
-        weight_decay: of matrices.
+        weight_decay: weight decay of matrices.
         warmup: share of all steps in which the learning rate rises.
-        seed: of the masks.
+        seed: seed of the masks.
 
     Raises:
-        ValueError: an encoder that cannot leave tokens out, or a setting out of range.
+        ValueError: an encoder cannot omit tokens, or a setting is out of range.
     """
 
     def __init__(
@@ -83,9 +83,9 @@ class MaskedPretraining(L.LightningModule):
             encoders=built, joint_width=joint_width, joint_depth=joint_depth, joint_heads=joint_heads,
             read_depths=read_depths or {}, width=decoder_width, depth=decoder_depth, heads=decoder_heads,
         )  # fmt: skip
-        usual = {name: self.decoders.reconstruction(name).ratio for name in built}
+        default_ratios = {name: self.decoders.reconstruction(name).ratio for name in built}
         self.masks = Masks(
-            ratios=by_modality(usual, ratios, "ratios"),
+            ratios=by_modality(default_ratios, ratios, "ratios"),
             budget=budget,
             concentration=concentration,
             whole=whole,
@@ -95,11 +95,11 @@ class MaskedPretraining(L.LightningModule):
         self.lr, self.weight_decay, self.warmup = lr, weight_decay, warmup
 
     def forward(self, batch: Batch, hidden: Mapping[str, Bool[Tensor, "_ _"]]) -> dict[str, Float[Tensor, "_ _"]]:
-        """Predict, for each modality that the batch has, what its hidden tokens hide."""
+        """Predict the content of the hidden tokens of each modality in the batch."""
         return self._predict(batch, hidden)[0]
 
     def draw_masks(self, batch: Batch, step: int = 0) -> dict[str, Bool[Tensor, "_ _"]]:
-        """Which tokens a training step, counted from 1, hides; evaluation is step 0."""
+        """Draw the hidden tokens of a training step, counted from 1; evaluation is step 0."""
         units = {name: self.decoders.reconstruction(name).units(inputs) for name, inputs in batch.inputs.items()}
         return self.masks.draw(units, batch.present, batch.study_ids, step)
 
@@ -109,20 +109,20 @@ class MaskedPretraining(L.LightningModule):
         hidden: Mapping[str, Bool[Tensor, "_ _"]],
         predicted: Mapping[str, Float[Tensor, "_ _"]],
     ) -> dict[str, Float[Tensor, " _"]]:
-        """The loss of each hidden token, by modality."""
-        told = {}
+        """Return the loss of each hidden token, by modality."""
+        losses = {}
         for name, values in predicted.items():
             reconstruction = self.decoders.reconstruction(name)
-            told[name] = reconstruction.loss(values, reconstruction.targets(batch.inputs[name], hidden[name]))
-        return told
+            losses[name] = reconstruction.loss(values, reconstruction.targets(batch.inputs[name], hidden[name]))
+        return losses
 
     @torch.no_grad()
     def impute(self, batch: Batch, wanted: Collection[str]) -> dict[str, dict[str, Tensor]]:
-        """Predict modalities for the studies that lack them and have another; see ``MaskedDecoders.impute``."""
+        """Impute modalities for the studies that lack them and have another; see ``MaskedDecoders.impute``."""
         return self.decoders.impute(self._visible(self._tokens(batch.inputs), {}), batch.present, wanted)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
-        """The mean loss of each modality over the hidden tokens of all ranks, averaged over modalities."""
+        """Return the mean loss of each modality over the hidden tokens of all ranks, averaged over modalities."""
         losses, zero = self._step("train", batch, self.global_step + 1)
         absent = [encoder for name, encoder in self.encoders.items() if name not in batch.inputs]
         idle = zero_dependency([*absent, *self.decoders.idle(batch.inputs)], batch.labels.device)
@@ -132,21 +132,21 @@ class MaskedPretraining(L.LightningModule):
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """The loss of each modality under masks that stay the same."""
+        """Log the loss of each modality on the validation split, with masks that do not change."""
         self._evaluate("val", batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Likewise."""
+        """Same as ``validation_step``, on the test split."""
         self._evaluate("test", batch)
 
     def configure_optimizers(self) -> Any:
-        """AdamW, warm-up and cosine."""
+        """Return AdamW with a warm-up and cosine schedule."""
         return adamw_cosine(self, lr=self.lr, weight_decay=self.weight_decay, warmup=self.warmup)
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Over the gradients of all ranks' shares."""
+        """Clip the gradients, including sharded ones."""
         clip_gradients(self, optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def _encoder(self, name: str) -> MaskableEncoder:
@@ -158,23 +158,23 @@ class MaskedPretraining(L.LightningModule):
         return {name: self._encoder(name).tokenize(inputs[name]) for name in self.encoders if name in inputs}
 
     def _visible(self, tokens: Mapping[str, Tokens], hidden: Mapping[str, Bool[Tensor, "_ _"]]) -> dict[str, Visible]:
-        nothing = {name: torch.zeros_like(one.padding) for name, one in tokens.items()}
-        return {name: self._encoder(name).encode(one, hidden.get(name, nothing[name])) for name, one in tokens.items()}
+        none = {name: torch.zeros_like(each.padding) for name, each in tokens.items()}
+        return {name: self._encoder(name).encode(each, hidden.get(name, none[name])) for name, each in tokens.items()}
 
     def _predict(
         self, batch: Batch, hidden: Mapping[str, Bool[Tensor, "_ _"]]
     ) -> tuple[dict[str, Float[Tensor, "_ _"]], Float[Tensor, ""]]:
-        """The predictions, and a zero with the graph of encoders that ran for other ranks alone."""
-        lent = dummy_inputs(self.encoders, batch.inputs, batch.labels.device)
-        tokens = self._tokens({**batch.inputs, **{name: one.study for name, one in lent.items()}})
+        """Return the predictions, and a zero with a gradient path to the encoders of dummy forward passes."""
+        dummies = dummy_inputs(self.encoders, batch.inputs, batch.labels.device)
+        tokens = self._tokens({**batch.inputs, **{name: dummy.study for name, dummy in dummies.items()}})
         visible = self._visible(tokens, hidden)
-        spare = [visible.pop(name).tokens[:0].sum() for name in lent]
+        zeros = [visible.pop(name).tokens[:0].sum() for name in dummies]
         padding = {name: tokens[name].padding for name in visible}
         predicted: dict[str, Tensor] = self.decoders(visible, batch.present, batch.inputs, padding, hidden)
-        return predicted, sum(spare, start=batch.labels.new_zeros(()))
+        return predicted, sum(zeros, start=batch.labels.new_zeros(()))
 
     def _step(self, stage: str, batch: Batch, step: int) -> tuple[dict[str, Float[Tensor, " _"]], Float[Tensor, ""]]:
-        """The losses under a step's masks, their means logged by modality, and the zero of ``_predict``."""
+        """Log the mean loss of each modality; return the losses, and the zero of ``_predict``."""
         hidden = self.draw_masks(batch, step)
         with naming_studies(batch):
             predicted, zero = self._predict(batch, hidden)

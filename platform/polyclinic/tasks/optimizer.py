@@ -15,21 +15,21 @@ from polyclinic.distributed import sum_without_gradient
 
 
 def layer_scales(encoders: Mapping[str, nn.Module] | nn.ModuleDict, decay: float) -> dict[str, float]:
-    """By which factor the learning rate of each parameter of each encoder is lower (Bao et al. 2022, BEiT, 4.1).
+    """Return the layer-wise factors of the learning rate of encoder parameters (Bao et al. 2022, BEiT, 4.1).
 
-    The last block and what follows it have factor 1, each block before it ``decay`` times that of the next, and what
-    comes before the blocks once more. Blocks are the longest ``nn.ModuleList`` or ``nn.Sequential`` whose members
-    have parameters; where a module stands in an encoder follows from the order in which it was registered.
+    The factor is 1 for the last block and later modules, ``decay`` times that of the next block for each earlier
+    block, and once more for modules ahead of the blocks. Blocks are the longest ``nn.ModuleList`` or
+    ``nn.Sequential`` whose members have parameters; the order of modules is that of their registration.
 
     Args:
-        encoders: by name.
-        decay: above 0, at most 1.
+        encoders: encoders by name.
+        decay: factor per block, above 0 and at most 1.
 
     Returns:
         Factors by the parameter's name, ``NAME.PARAMETER``.
 
     Raises:
-        ValueError: a decay out of range.
+        ValueError: ``decay`` is out of range.
     """
     if not 0 < decay <= 1:
         raise ValueError(f"got layer_decay {decay}, expected above 0 and at most 1; set `model.layer_decay`")
@@ -41,13 +41,13 @@ def layer_scales(encoders: Mapping[str, nn.Module] | nn.ModuleDict, decay: float
 
 
 def blocks_of(encoder: nn.Module) -> list[nn.Module]:
-    """The blocks of an encoder, in order; none where it has no such list."""
+    """Return the blocks of an encoder, in order; an empty list if it has none."""
     prefix, blocks = _longest(encoder)
     return list(encoder.get_submodule(prefix[:-1]).children()) if blocks else []
 
 
 def _depths(encoder: nn.Module) -> dict[str, int]:
-    """How many blocks follow the one that each parameter is in."""
+    """Return the number of blocks that follow the block of each parameter."""
     prefix, blocks = _longest(encoder)
     started = False
     depths = {}
@@ -80,23 +80,22 @@ def adamw_cosine(
     warmup: float,
     scales: Mapping[str, float] = MappingProxyType({}),
 ) -> Any:
-    """The optimizer and schedule of a task, in Lightning's form.
+    """Return the optimizer and schedule of a task, in Lightning's format.
 
     Args:
-        module: attached to a trainer that knows its number of steps.
+        module: task with a trainer whose number of steps is known.
         lr: peak learning rate.
-        weight_decay: applied to matrices only; norms, biases, embeddings of one dimension and temperatures are
-            left out.
+        weight_decay: weight decay of matrices; parameters with fewer than two dimensions have none.
         warmup: share of all steps in which the rate rises linearly.
-        scales: factors of the rate by the parameter's name; 1 unless named.
+        scales: factors of the rate by the parameter's name; 1 unless listed.
 
     Raises:
-        ValueError: a rate that is not positive, a warm-up outside [0, 1), or a BatchNorm that ranks would wait in.
+        ValueError: the rate is not positive, the warm-up is outside [0, 1), or there is a ``SyncBatchNorm``.
     """
     if any(isinstance(part, nn.SyncBatchNorm) for part in module.modules()):
         raise ValueError(
-            "got `trainer.sync_batchnorm` true, under which a rank without a modality leaves the others waiting; set "
-            "it to false: heads normalise over the studies of all ranks by themselves"
+            "got `trainer.sync_batchnorm` true, with which ranks wait forever for a rank without a modality; set "
+            "it to false: heads already normalise over the studies of all ranks"
         )
     if lr <= 0 or not 0 <= warmup < 1:
         raise ValueError(f"got lr {lr} and warmup {warmup}; expected `model.lr` > 0 and 0 <= `model.warmup` < 1")
@@ -104,25 +103,26 @@ def adamw_cosine(
     kind = _ShardedAdamW if sharded else AdamW
     optimizer = kind(_groups(module, lr, weight_decay, scales), lr=lr, fused=True)
     total = max(1, int(module.trainer.estimated_stepping_batches))
-    first = max(1, round(warmup * total))
+    warmup_steps = max(1, round(warmup * total))
 
     def factor(step: int) -> float:
-        # A rate finder changes the module's rate after this schedule was made from it.
-        found = getattr(module, "lr", lr) / lr
-        if step < first:
-            return found * (step + 1) / first
-        return found * 0.5 * (1 + math.cos(math.pi * min(1.0, (step - first) / max(1, total - first))))
+        # A learning-rate finder changes the rate of the module after this schedule has been built.
+        change = getattr(module, "lr", lr) / lr
+        if step < warmup_steps:
+            return change * (step + 1) / warmup_steps
+        progress = min(1.0, (step - warmup_steps) / max(1, total - warmup_steps))
+        return change * 0.5 * (1 + math.cos(math.pi * progress))
 
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
 
 
 def clip_gradients(module: L.LightningModule, optimizer: Optimizer, limit: float | None, algorithm: str | None) -> None:
-    """Clip as Lightning does, also where some gradients are shared out over ranks and others are whole.
+    """Clip gradients as Lightning does, including a mix of sharded and full gradients.
 
     Args:
-        module: attached to a trainer.
-        optimizer: of the parameters.
-        limit: largest norm of all gradients together, or largest value; None or 0 for none.
+        module: task with a trainer.
+        optimizer: optimizer of the parameters.
+        limit: largest norm over all gradients, or largest value; None or 0 for no limit.
         algorithm: ``norm`` or ``value``; ``norm`` unless set.
     """
     gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
@@ -134,18 +134,19 @@ def clip_gradients(module: L.LightningModule, optimizer: Optimizer, limit: float
         for gradient in local:
             gradient.clamp_(-limit, limit)
         return
-    shares = [one for one, gradient in zip(local, gradients, strict=True) if isinstance(gradient, DTensor)]
-    wholes = [gradient for gradient in gradients if not isinstance(gradient, DTensor)]
-    squares = sum_without_gradient(nn.utils.get_total_norm(shares).square()) + nn.utils.get_total_norm(wholes).square()
+    shards = [shard for shard, gradient in zip(local, gradients, strict=True) if isinstance(gradient, DTensor)]
+    full = [gradient for gradient in gradients if not isinstance(gradient, DTensor)]
+    # The shards of all ranks are summed; every rank holds the full gradients, which count once.
+    squares = sum_without_gradient(nn.utils.get_total_norm(shards).square()) + nn.utils.get_total_norm(full).square()
     scale = (limit / (squares.sqrt() + 1e-6)).clamp(max=1.0)
     for gradient in local:
         gradient.mul_(scale)
 
 
 class _ShardedAdamW(AdamW):
-    """AdamW over this rank's shares and over whole parameters alike, which torch would not step together.
+    """AdamW over sharded and full parameters in one group, which torch does not support.
 
-    The steps are elementwise: a share needs nothing of the others.
+    A step is elementwise, so that each rank can update its local shards alone.
     """
 
     def _init_group(self, group: dict[str, Any], *lists: list[Any]) -> bool:

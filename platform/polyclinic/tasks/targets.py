@@ -1,4 +1,4 @@
-"""Losses and readings of a head's outputs, one slice of them per label column."""
+"""Losses and readings of the outputs of a head, with a slice of outputs per label column."""
 
 from collections.abc import Sequence
 
@@ -12,34 +12,34 @@ from polyclinic.tasks.losses import Summed
 
 
 class Targets(nn.Module):
-    """What the outputs of a head mean.
+    """Meaning of the outputs of a head, and their loss.
 
-    A finding has one output, its log-odds; a class as many as it has names; a level one score, which K-1 ordered
-    thresholds cut (CORAL: Cao, Mirjalili and Raschka 2020, section 3.2); a quantity one, in deviations from the mean
-    of the training studies.
+    A finding has one output, its log-odds; a class has one output per name; a level has one score, compared with K-1
+    ordered thresholds (CORAL: Cao, Mirjalili and Raschka 2020, section 3.2); a quantity has one output, in standard
+    deviations from the mean of the training studies.
 
     Args:
-        targets: the label columns.
+        targets: label columns.
 
     Raises:
-        ValueError: there are none, or a quantity does not vary in training.
+        ValueError: there are no targets, or a quantity has one value in training.
     """
 
     def __init__(self, targets: Sequence[Target]) -> None:
         super().__init__()
         if not targets:
             raise ValueError("got no label to learn; set `labels` in the cohort file, or `data.labels`")
-        if still := [target.name for target in targets if target.kind == "quantity" and target.scale == 0]:
+        if constant := [target.name for target in targets if target.kind == "quantity" and target.scale == 0]:
             raise ValueError(
-                f"label {still[0]!r} has one value in training, expected at least two; leave it out of `data.labels`"
+                f"label {constant[0]!r} has one value in training, expected at least two; remove it from `data.labels`"
             )
         self.targets = tuple(targets)
         sizes = [len(target.names) if target.kind == "class" else 1 for target in targets]
         self.outputs = sum(sizes)
-        self._slices = [slice(sum(sizes[:place]), sum(sizes[: place + 1])) for place in range(len(sizes))]
-        levels = {str(place): target for place, target in enumerate(targets) if target.kind == "level"}
+        self._slices = [slice(sum(sizes[:column]), sum(sizes[: column + 1])) for column in range(len(sizes))]
+        levels = {str(column): target for column, target in enumerate(targets) if target.kind == "level"}
         self.steps = nn.ParameterDict(
-            {place: nn.Parameter(torch.zeros(len(one.names) - 1)) for place, one in levels.items()}
+            {column: nn.Parameter(torch.zeros(len(target.names) - 1)) for column, target in levels.items()}
         )
         self.center: Tensor
         self.scale: Tensor
@@ -48,60 +48,62 @@ class Targets(nn.Module):
 
     @property
     def findings(self) -> list[int]:
-        """The places of the findings among the label columns."""
-        return [place for place, target in enumerate(self.targets) if target.kind == "finding"]
+        """Indices of the findings among the label columns."""
+        return [column for column, target in enumerate(self.targets) if target.kind == "finding"]
 
     @property
     def finding_outputs(self) -> list[int]:
-        """The places of their log-odds among the outputs."""
-        return [self._slices[place].start for place in self.findings]
+        """Indices of the findings' log-odds among the outputs."""
+        return [self._slices[column].start for column in self.findings]
 
     @property
     def columns(self) -> list[str]:
-        """Names of what ``readings`` gives."""
-        return [
-            name
-            for target in self.targets
-            for name in ([f"{target.name}={one}" for one in target.names] if target.kind == "class" else [target.name])
-        ]
+        """Names of the columns of ``readings``."""
+        names = []
+        for target in self.targets:
+            names += [f"{target.name}={name}" for name in target.names] if target.kind == "class" else [target.name]
+        return names
 
     def loss(self, outputs: Float[Tensor, "B K"], labels: Float[Tensor, "B C"]) -> Summed:
-        """Sum over the labels that are not NaN, with a graph also when there are none, and their number."""
+        """Return the sum of the losses of known labels, with a gradient path even without any, and their number."""
         known = ~labels.isnan()
-        each = torch.stack([self._each(place, outputs, labels[:, place]) for place in range(len(self.targets))], dim=1)
-        return Summed((each * known).sum(), known.sum())
+        losses = [self._loss(column, outputs, labels[:, column]) for column in range(len(self.targets))]
+        return Summed((torch.stack(losses, dim=1) * known).sum(), known.sum())
 
     def readings(self, outputs: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
-        """Log-odds of findings and of each class, expected levels, and quantities in their own units."""
-        return torch.cat([self._reading(place, outputs[:, at]) for place, at in enumerate(self._slices)], dim=1)
+        """Return log-odds of findings and of each class, expected levels, and quantities in their units."""
+        return torch.cat([self._reading(column, outputs[:, at]) for column, at in enumerate(self._slices)], dim=1)
 
-    def _each(self, place: int, outputs: Float[Tensor, "B K"], labels: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
-        kind, own, known = self.targets[place].kind, outputs[:, self._slices[place]], labels.nan_to_num()
+    def _loss(self, column: int, outputs: Float[Tensor, "B K"], labels: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+        """Return the loss of a label column; unknown labels count as 0 and are masked by the caller."""
+        kind, output, filled = self.targets[column].kind, outputs[:, self._slices[column]], labels.nan_to_num()
         if kind == "class":
-            return F.cross_entropy(own, known.long(), reduction="none")
+            return F.cross_entropy(output, filled.long(), reduction="none")
         if kind == "level":
-            return self._level_loss(own + self._thresholds(place), known)
+            return self._level_loss(output + self._thresholds(column), filled)
         if kind == "quantity":
-            return torch.square(own[:, 0] - (known - self.center[place]) / self.scale[place])
-        return F.binary_cross_entropy_with_logits(own[:, 0], known, reduction="none")
+            return torch.square(output[:, 0] - (filled - self.center[column]) / self.scale[column])
+        return F.binary_cross_entropy_with_logits(output[:, 0], filled, reduction="none")
 
     @staticmethod
     def _level_loss(logits: Float[Tensor, "B L"], levels: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
         above = levels[:, None] > torch.arange(logits.shape[1], device=logits.device)
         return F.binary_cross_entropy_with_logits(logits, above.to(logits.dtype), reduction="none").sum(dim=1)
 
-    def _thresholds(self, place: int) -> Float[Tensor, " L"]:
-        """Falling, so that a higher level is never likelier than a lower one."""
-        steps = self.steps[str(place)]
+    def _thresholds(self, column: int) -> Float[Tensor, " L"]:
+        """Return decreasing thresholds, so that P(level > k) never rises with k."""
+        steps = self.steps[str(column)]
         return torch.cat([steps[:1], steps[:1] - torch.cumsum(F.softplus(steps[1:]), dim=0)])
 
-    def _reading(self, place: int, own: Float[Tensor, "B k"]) -> Float[Tensor, "B k"]:
-        kind = self.targets[place].kind
+    def _reading(self, column: int, output: Float[Tensor, "B k"]) -> Float[Tensor, "B k"]:
+        kind = self.targets[column].kind
         if kind == "class":
-            others = own[:, None, :].masked_fill(torch.eye(own.shape[1], device=own.device).bool(), -torch.inf)
-            return own - others.logsumexp(dim=2)
+            # Log-odds of a class against all others: its logit minus their log-sum-exp.
+            diagonal = torch.eye(output.shape[1], device=output.device).bool()
+            others = output[:, None, :].masked_fill(diagonal, -torch.inf)
+            return output - others.logsumexp(dim=2)
         if kind == "level":
-            return torch.sigmoid(own + self._thresholds(place)).sum(dim=1, keepdim=True)
+            return torch.sigmoid(output + self._thresholds(column)).sum(dim=1, keepdim=True)
         if kind == "quantity":
-            return own * self.scale[place] + self.center[place]
-        return own
+            return output * self.scale[column] + self.center[column]
+        return output

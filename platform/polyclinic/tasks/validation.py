@@ -22,28 +22,29 @@ class Predictions:
         self._labels: list[Tensor] = []
 
     def add(self, outputs: Float[Tensor, "B K"], labels: Float[Tensor, "B C"]) -> None:
-        """Keep a batch, without its graph."""
+        """Collect a batch, without its graph."""
         self._outputs.append(outputs.detach().float())
         self._labels.append(labels)
 
     def measure(self, targets: Targets) -> dict[str, float]:
-        """Loss, and the mean AUROC of the findings of which both classes are there; the next epoch starts anew."""
-        none = (
+        """Return the loss, and the mean AUROC of the findings with both classes; then start a new epoch."""
+        # An empty first part gives a shape to a rank without a batch.
+        empty_parts = (
             torch.zeros(0, count, device=targets.center.device) for count in (targets.outputs, len(targets.targets))
         )
         outputs, labels = (
             rows_without_gradient(torch.cat([empty, *parts]))
-            for empty, parts in zip(none, (self._outputs, self._labels), strict=True)
+            for empty, parts in zip(empty_parts, (self._outputs, self._labels), strict=True)
         )
         self._outputs, self._labels = [], []
         loss = targets.loss(outputs, labels)
-        told = {"loss": float(loss.total / loss.terms.clamp_min(1))}
+        metrics = {"loss": float(loss.total / loss.terms.clamp_min(1))}
         scores = targets.readings(outputs)[:, targets.finding_outputs].cpu().numpy()
         truth = labels[:, targets.findings].cpu().numpy()
         aurocs = [_auroc(score, label) for score, label in zip(scores.T, truth.T, strict=True)]
         if defined := [value for value in aurocs if value == value]:
-            told["auroc"] = float(np.mean(defined))
-        return told
+            metrics["auroc"] = float(np.mean(defined))
+        return metrics
 
 
 def _auroc(scores: Float[np.ndarray, " N"], labels: Float[np.ndarray, " N"]) -> float:
@@ -53,15 +54,15 @@ def _auroc(scores: Float[np.ndarray, " N"], labels: Float[np.ndarray, " N"]) -> 
     return float(roc_auc_score(labels[known], scores[known]))
 
 
-_MOST = 2048
-"""Studies per rank that are measured: distances are between all pairs of them."""
+MAX_STUDIES = 2048
+"""Studies per rank to measure, as the diagnostics need the distances between all pairs of them."""
 
 
 class Diagnostics:
-    """Collects the first studies of a validation epoch and measures them at its end.
+    """Collects the first studies of a validation epoch, and measures them at its end.
 
     Attributes:
-        latest: this rank's first batch of the latest validation, for a picture; None before any.
+        latest: this rank's first batch of the latest validation, for a plot; None before the first validation.
     """
 
     def __init__(self) -> None:
@@ -69,41 +70,41 @@ class Diagnostics:
         self._parts: list[EmbeddingBatch] = []
 
     def add(self, studies: EmbeddingBatch) -> None:
-        """Keep a batch, without its graph."""
-        if sum(map(len, self._parts)) < _MOST:
+        """Collect a batch, without its graph."""
+        if sum(map(len, self._parts)) < MAX_STUDIES:
             self._parts.append(studies)
 
     def take(self) -> EmbeddingBatch:
-        """The studies collected on all ranks; the next epoch starts anew."""
+        """Return the collected studies of all ranks, and start a new epoch."""
         parts, self._parts = self._parts, []
         first = parts[0]
         self.latest = first
-        joined = EmbeddingBatch(
+        studies = EmbeddingBatch(
             embeddings={name: torch.cat([part.embeddings[name] for part in parts]) for name in first.embeddings},
             present={name: torch.cat([part.present[name] for part in parts]) for name in first.present},
             groups=None
             if first.groups is None
             else torch.cat([part.groups for part in parts if part.groups is not None]),
         )
-        return gather_embeddings(joined)
+        return gather_embeddings(studies)
 
     @staticmethod
     def measure(studies: EmbeddingBatch) -> dict[str, float]:
-        """Uniformity and effective rank by modality, gap and alignment by pair; none where too few studies are."""
-        told: dict[str, float] = {}
+        """Return uniformity and effective rank by modality, and gap and alignment by pair, over two studies or more."""
+        diagnostics: dict[str, float] = {}
         for name in studies.embeddings:
             (value,) = studies.only([name]).complete().embeddings.values()
             if len(value) >= 2:
-                told |= {
+                diagnostics |= {
                     f"uniformity/{name}": float(uniformity(value)),
                     f"effective_rank/{name}": float(effective_rank(value)),
                 }
-        for one, other in combinations(studies.embeddings, 2):
-            both = studies.only([one, other]).complete()
+        for first, second in combinations(studies.embeddings, 2):
+            both = studies.only([first, second]).complete()
             if len(both) >= 2:
                 x, y = both.embeddings.values()
-                told |= {
-                    f"modality_gap/{one}-{other}": float(modality_gap(x, y)),
-                    f"alignment/{one}-{other}": float(alignment(x, y)),
+                diagnostics |= {
+                    f"modality_gap/{first}-{second}": float(modality_gap(x, y)),
+                    f"alignment/{first}-{second}": float(alignment(x, y)),
                 }
-        return told
+        return diagnostics

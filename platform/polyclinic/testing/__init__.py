@@ -1,4 +1,4 @@
-"""What a plugin author needs to test a plugin."""
+"""Tests that plugin authors run against their plugins."""
 
 from polyclinic.testing.conformance import ModalityConformance
 

@@ -1,4 +1,4 @@
-"""What every modality plugin must do, as a pytest class that a plugin's own tests subclass.
+"""The conformance tests of modality plugins: a pytest class that the tests of a plugin subclass.
 
 from polyclinic.testing import ModalityConformance
 
@@ -48,7 +48,10 @@ _LOCATED: dict[type[View], type[Located]] = {Picture: OnPicture, Traces: OnTrace
 
 
 class ModalityConformance(ABC):
-    """The battery; a subclass says how to build the modality and may lend sample files of its own."""
+    """Test a plugin against the contract; a subclass builds the modality and may override ``sources``.
+
+    A test that does not apply to the plugin is skipped with its reason.
+    """
 
     @abstractmethod
     def modality(self) -> Modality:
@@ -56,19 +59,19 @@ class ModalityConformance(ABC):
 
     @pytest.fixture
     def sources(self, tmp_path: Path) -> list[Source]:
-        """Readable sources; the phantom's unless a subclass gives its own."""
+        """Provide readable sources: phantoms, unless a subclass overrides this fixture."""
         return [_phantom(self.modality(), seed, tmp_path / f"study{seed}") for seed in range(_STUDIES)]
 
     @pytest.fixture
     def fitted(self, sources: list[Source]) -> Modality:
-        """An instance fitted on the sources."""
+        """Fit a modality on the sources."""
         modality = self.modality()
         modality.fit(modality.read(source) for source in sources)
         return modality
 
     @pytest.fixture
     def items(self, fitted: Modality, sources: list[Source]) -> list[Item]:
-        """The prepared sources."""
+        """Prepare the sources."""
         return [fitted.prepare(fitted.read(source)) for source in sources]
 
     def test_phantom_is_the_same_for_the_same_seed(self, tmp_path: Path) -> None:
@@ -79,8 +82,8 @@ class ModalityConformance(ABC):
         _assert_same(reader.read(first), reader.read(second))
 
     def test_settings_are_kept_under_their_own_names(self) -> None:
-        kept = settings(self.modality())
-        assert json.dumps(kept, default=str) == json.dumps(settings(self.modality()), default=str)
+        first, second = (settings(self.modality()) for _ in range(2))
+        assert json.dumps(first, default=str) == json.dumps(second, default=str)
 
     def test_items_are_tensors_without_batch_dimension(self, fitted: Modality, items: list[Item]) -> None:
         for item in items:
@@ -132,22 +135,16 @@ class ModalityConformance(ABC):
         assert not unused, f"no gradient reached {unused}"
 
     def test_what_is_hidden_influences_nothing_that_is_visible(self, fitted: Modality, items: list[Item]) -> None:
-        masked = _masked(fitted, items)
-        if masked is None:
-            return
-        encoder, reconstruction, inputs, hidden = masked
+        encoder, reconstruction, inputs, hidden = _masked(fitted, items)
         targets = reconstruction.targets(inputs, hidden)
         other = reconstruction.fill(inputs, hidden, torch.randn_like(targets) - targets.nan_to_num())
-        seen = [encoder.encode(encoder.tokenize(one), hidden) for one in (inputs, other)]
-        assert seen[0].tokens.shape[1] < encoder.tokenize(inputs).values.shape[1]
-        there = ~seen[0].padding
-        torch.testing.assert_close(seen[0].tokens[there], seen[1].tokens[there], rtol=1e-4, atol=1e-4)
+        encoded, changed = (encoder.encode(encoder.tokenize(batch), hidden) for batch in (inputs, other))
+        assert encoded.tokens.shape[1] < encoder.tokenize(inputs).values.shape[1]
+        real = ~encoded.padding
+        torch.testing.assert_close(encoded.tokens[real], changed.tokens[real], rtol=1e-4, atol=1e-4)
 
     def test_true_predictions_restore_the_inputs_at_no_loss(self, fitted: Modality, items: list[Item]) -> None:
-        masked = _masked(fitted, items)
-        if masked is None:
-            return
-        _, reconstruction, inputs, hidden = masked
+        _, reconstruction, inputs, hidden = _masked(fitted, items)
         targets = reconstruction.targets(inputs, hidden)
         assert len(targets) == int(hidden.sum()) > 0
         filled = reconstruction.fill(inputs, hidden, targets.nan_to_num())
@@ -162,10 +159,7 @@ class ModalityConformance(ABC):
         assert (loss >= 0).all()
 
     def test_the_best_constant_beats_other_constants(self, fitted: Modality, items: list[Item]) -> None:
-        masked = _masked(fitted, items)
-        if masked is None:
-            return
-        _, reconstruction, inputs, hidden = masked
+        _, reconstruction, inputs, hidden = _masked(fitted, items)
         everything = reconstruction.units(inputs).expand_as(hidden) >= 0
         targets, places = reconstruction.targets(inputs, everything), everything.nonzero()[:, 1]
         sums, counts = (torch.zeros(hidden.shape[1], targets.shape[1]) for _ in range(2))
@@ -179,15 +173,14 @@ class ModalityConformance(ABC):
     def test_predictions_of_an_absent_study_say_that_they_are_synthetic(
         self, fitted: Modality, items: list[Item], tmp_path: Path
     ) -> None:
-        masked = _masked(fitted, items)
-        if masked is None or not isinstance(fitted, Imputable):
-            return
-        encoder, reconstruction, inputs, hidden = masked
+        if not isinstance(fitted, Imputable):
+            pytest.skip(f"{type(fitted).__name__} is not Imputable")
+        encoder, reconstruction, inputs, hidden = _masked(fitted, items)
         fitted.draw({key: value[0] for key, value in reconstruction.hide(inputs, hidden).items()}, Figure().subplots())
         try:
             blank = reconstruction.blank(2)
-        except ValueError:
-            return
+        except ValueError as error:
+            pytest.skip(f"an absent study of {type(fitted).__name__} cannot be imputed: {error}")
         everything = reconstruction.units(blank).expand(2, -1) >= 0
         assert encoder.tokenize(blank).values.shape[1] == everything.shape[1]
         decoded = torch.randn(int(everything.sum()), _DECODER)
@@ -202,7 +195,7 @@ class ModalityConformance(ABC):
         self, fitted: Modality, items: list[Item]
     ) -> None:
         if not isinstance(fitted, Explainable):
-            return
+            pytest.skip(f"{type(fitted).__name__} is not Explainable")
         inputs = fitted.collate(items)
         padding = fitted.default_encoder("nano").eval()(inputs).padding
         for index in (0, int(padding.sum(dim=1).argmax())):
@@ -211,7 +204,7 @@ class ModalityConformance(ABC):
             real = (~padding[index]).nonzero()[:, 0]
             nothing = torch.zeros(padding.shape[1])
             first, last = (nothing.index_fill(0, place, 0.2) for place in (real[:1], real[-1:]))
-            pictures = [_relevance_picture(fitted, study, one) for one in (nothing, first, last, 7 * last)]
+            pictures = [_relevance_picture(fitted, study, values) for values in (nothing, first, last, 7 * last)]
             assert not np.array_equal(pictures[0], pictures[1])
             assert not np.array_equal(pictures[1], pictures[2])
             np.testing.assert_array_equal(pictures[2], pictures[3])
@@ -223,14 +216,14 @@ class ModalityConformance(ABC):
         self, fitted: Modality, sources: list[Source]
     ) -> None:
         if not isinstance(fitted, Viewable):
-            return
+            pytest.skip(f"{type(fitted).__name__} is not Viewable")
         raw = fitted.read(sources[0])
         before = copy.deepcopy(raw)
         view = fitted.view(raw)
         assert type(view) in _LOCATED
-        told = json.dumps(view.as_json(), allow_nan=False)
-        assert told == json.dumps(fitted.view(raw).as_json(), allow_nan=False)
-        assert "study0" not in told
+        payload = json.dumps(view.as_json(), allow_nan=False)
+        assert payload == json.dumps(fitted.view(raw).as_json(), allow_nan=False)
+        assert "study0" not in payload
         _assert_same(raw, before)
         unfitted = self.modality()
         assert isinstance(unfitted, Viewable)
@@ -240,17 +233,17 @@ class ModalityConformance(ABC):
         self, fitted: Modality, sources: list[Source]
     ) -> None:
         if not isinstance(fitted, Viewable):
-            return
+            pytest.skip(f"{type(fitted).__name__} is not Viewable")
         raw = fitted.read(sources[0])
         item, view = fitted.prepare(raw), fitted.view(raw)
         padding = fitted.default_encoder("nano").eval()(fitted.collate([item])).padding[0]
         real = (~padding).nonzero()[:, 0]
         nothing = torch.zeros(len(padding))
         first, last = (nothing.index_fill(0, place, 0.2) for place in (real[:1], real[-1:]))
-        found = [fitted.locate(raw, item, one) for one in (nothing, first, last, 7 * last)]
-        for located, most in zip(found, (0.0, 1.0, 1.0, 1.0), strict=True):
+        found = [fitted.locate(raw, item, values) for values in (nothing, first, last, 7 * last)]
+        for located, largest in zip(found, (0.0, 1.0, 1.0, 1.0), strict=True):
             assert type(located) is _LOCATED[type(view)]
-            assert float(located.strength.max()) == most
+            assert float(located.strength.max()) == largest
             json.dumps(located.as_json(), allow_nan=False)
             _assert_fits(view, located.strength)
         assert not np.array_equal(found[1].strength, found[2].strength)
@@ -260,7 +253,7 @@ class ModalityConformance(ABC):
 
     def test_empty_file_is_unreadable_by_name_only(self, sources: list[Source], tmp_path: Path) -> None:
         if not isinstance(sources[0], Path):
-            return
+            pytest.skip("the sources are not files")
         empty = tmp_path / f"doe_john{sources[0].suffix}"
         empty.touch()
         with pytest.raises(UnreadableSource) as caught:
@@ -275,15 +268,18 @@ class ModalityConformance(ABC):
 
 def _masked(
     modality: Modality, items: list[Item]
-) -> tuple[MaskableEncoder, Reconstruction, dict[str, torch.Tensor], torch.Tensor] | None:
-    """The default encoder, what its tokens hide, inputs and a mask; None for one that cannot be masked and says so."""
+) -> tuple[MaskableEncoder, Reconstruction, dict[str, torch.Tensor], torch.Tensor]:
+    """Return the default encoder, its reconstruction, inputs and a mask of half of the units.
+
+    Skips the test where the encoder cannot be masked, or refuses to.
+    """
     encoder = modality.default_encoder("nano").eval()
     if not isinstance(encoder, MaskableEncoder):
-        return None
+        pytest.skip(f"{type(encoder).__name__} is not a MaskableEncoder")
     try:
         reconstruction = encoder.reconstruction(_DECODER)
-    except ValueError:
-        return None
+    except ValueError as error:
+        pytest.skip(f"{type(encoder).__name__} cannot be masked: {error}")
     inputs = modality.collate(items)
     units = reconstruction.units(inputs).expand(len(items), -1)
     assert units.max() < units.shape[1]
@@ -302,7 +298,7 @@ def _relevance_picture(modality: Explainable, study: Item, relevance: torch.Tens
 
 
 def _assert_fits(view: View, strength: np.ndarray) -> None:
-    """One strength for each lead or for all of them, for each row, for each word."""
+    """Assert the number of strengths: one for each lead or one for all, one for each row, one for each word."""
     if isinstance(view, Traces):
         assert strength.shape[0] in (1, len(view.names))
     elif isinstance(view, Rows | Words):
@@ -314,18 +310,18 @@ def _phantom(modality: Modality, seed: int, path: Path) -> Path:
     return modality.phantom(patient.visit(np.random.default_rng(seed)), np.random.default_rng(seed), path)
 
 
-def _assert_same(one: Any, other: Any) -> None:
-    """Equal to the bit, through containers and dataclasses."""
-    if isinstance(one, torch.Tensor):
-        torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
-    elif isinstance(one, np.ndarray):
-        np.testing.assert_array_equal(one, other)
-    elif isinstance(one, dict):
-        assert one.keys() == other.keys()
-        for key in one:
-            _assert_same(one[key], other[key])
-    elif hasattr(one, "__dataclass_fields__"):
-        for name in one.__dataclass_fields__:
-            _assert_same(getattr(one, name), getattr(other, name))
+def _assert_same(actual: Any, expected: Any) -> None:
+    """Assert that two values are equal bit for bit, through containers and dataclasses."""
+    if isinstance(actual, torch.Tensor):
+        torch.testing.assert_close(actual, expected, rtol=0, atol=0, equal_nan=True)
+    elif isinstance(actual, np.ndarray):
+        np.testing.assert_array_equal(actual, expected)
+    elif isinstance(actual, dict):
+        assert actual.keys() == expected.keys()
+        for key in actual:
+            _assert_same(actual[key], expected[key])
+    elif hasattr(actual, "__dataclass_fields__"):
+        for name in actual.__dataclass_fields__:
+            _assert_same(getattr(actual, name), getattr(expected, name))
     else:
-        assert one == other
+        assert actual == expected

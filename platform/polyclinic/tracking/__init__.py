@@ -1,10 +1,10 @@
-"""MLflow: the run's life cycle, its configuration and its figures."""
+"""MLflow tracking: life cycle, configuration, artifacts and figures of a run."""
 
 from polyclinic.tracking.sanitize import silence_telemetry
 
 silence_telemetry()
 
-# Below the call, because importing any of these imports mlflow.
+# After the call, because each of these imports mlflow.
 from polyclinic.tracking.config import RunRecord  # noqa: E402
 from polyclinic.tracking.environment import commit_of  # noqa: E402
 from polyclinic.tracking.figures import modality_gap, roc_curves, similarity_grid, similarity_matrix  # noqa: E402

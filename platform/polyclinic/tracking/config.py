@@ -1,4 +1,4 @@
-"""The resolved configuration and the environment, kept with the run they belong to."""
+"""Record of the resolved configuration and the environment in the run."""
 
 import json
 import tempfile
@@ -17,8 +17,8 @@ from polyclinic.tracking.logger import RunLogger
 from polyclinic.tracking.record import is_tracked, log_text
 from polyclinic.tracking.uri import without_password
 
-_CLASSES = {"objective": "model.objective"}
-_VALUES = {
+_CLASS_KEYS = {"objective": "model.objective"}
+_VALUE_KEYS = {
     "seed": ("seed_everything",),
     "max_epochs": ("trainer.max_epochs",),
     "batch_size": ("data.batch_size",),
@@ -28,19 +28,19 @@ _VALUES = {
 
 
 class RunRecord(SaveConfigCallback):
-    """Keeps ``config.yaml`` and ``environment.json`` as artifacts of the run, and a few settings as its parameters.
+    """Record ``config.yaml`` and ``environment.json`` as artifacts of the run, and a few settings as its parameters.
 
-    ``polyclinic fit -c config.yaml`` repeats the run. Without an MLflow logger the two files go to the logger's
-    own folder, or to a new one under the trainer's ``default_root_dir``. It also gives every rank the run id of
-    rank zero. Meant for ``LightningCLI(save_config_callback=RunRecord)``.
+    ``polyclinic fit -c config.yaml`` repeats the run. Without an MLflow logger, both files are written to the log
+    folder of the logger, or to a new folder under the trainer's ``default_root_dir``. The callback also passes the run
+    id of rank zero to all ranks. Use it as ``LightningCLI(save_config_callback=RunRecord)``.
 
     Args:
-        parser: of the command that runs.
-        config: as parsed, defaults included.
+        parser: parser of the running command.
+        config: parsed configuration, defaults included.
         config_filename: name of the artifact.
-        overwrite: of the file in the log folder, with ``save_to_log_dir``.
-        multifile: of the file in the log folder, with ``save_to_log_dir``.
-        save_to_log_dir: whether Lightning's own file is written too; runs of one folder share it.
+        overwrite: whether ``save_to_log_dir`` replaces an existing file.
+        multifile: whether ``save_to_log_dir`` writes one file per configuration file.
+        save_to_log_dir: whether Lightning's file is written too; runs with one log folder share it.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class RunRecord(SaveConfigCallback):
         super().__init__(parser, config, config_filename, overwrite, multifile, save_to_log_dir)
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Save on rank zero, then share the ids of its run."""
+        """Save the files on rank zero, then share the ids of its run."""
         super().setup(trainer, pl_module, stage)
         for logger in trainer.loggers:
             if isinstance(logger, RunLogger):
@@ -63,23 +63,25 @@ class RunRecord(SaveConfigCallback):
                 logger.adopt(experiment_id=experiment_id, run_id=run_id)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Name the checkpoints in the run."""
+        """Record the paths of the checkpoints in the run."""
         self._name_checkpoints(trainer)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Name those of a run that fails as well."""
+        """Record the paths of the checkpoints of a failed run."""
         self._name_checkpoints(trainer)
 
     def _name_checkpoints(self, trainer: L.Trainer) -> None:
-        named = [("last", getattr(one, "path", None)) for one in trainer.checkpoint_callbacks]
-        named += [("best", getattr(one, "best_model_path", None)) for one in trainer.checkpoint_callbacks]
+        checkpoints = [("last", getattr(callback, "path", None)) for callback in trainer.checkpoint_callbacks]
+        checkpoints += [
+            ("best", getattr(callback, "best_model_path", None)) for callback in trainer.checkpoint_callbacks
+        ]
         for logger in trainer.loggers:
-            for kind, path in named:
+            for kind, path in checkpoints:
                 if path and isinstance(logger, RunLogger):
                     logger.name_checkpoint(kind, Path(path))
 
     def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Write both files to every MLflow run, or to a folder when there is none; rank zero only."""
+        """Write both files to every MLflow run, or to a folder without MLflow; rank zero only."""
         text = without_password(self.parser.dump(self.config, skip_unset=False))
         environment = json.dumps(describe_environment(Path.cwd()), indent=2) + "\n"
         files = {self.config_filename: text, "environment.json": environment}
@@ -95,18 +97,18 @@ class RunRecord(SaveConfigCallback):
 
 
 def main_settings(config: Mapping[str, Any]) -> dict[str, str | int | float | bool]:
-    """The few settings by which runs are compared: objective, seed, epochs, batch size, rate, width, cohort file.
+    """Return the settings for run comparison: objective, seed, epochs, batch size, learning rate, width, cohort file.
 
     Args:
-        config: a resolved configuration as plain values; what it lacks is left out.
+        config: resolved configuration as plain values; missing settings are omitted.
     """
-    found = {name: _first(config, keys) for name, keys in _VALUES.items()}
-    for name, key in _CLASSES.items():
-        chosen = _setting(config, key)
-        found[name] = str(chosen["class_path"]).rpartition(".")[2] if _has_class(chosen) else None
+    settings = {name: _first(config, keys) for name, keys in _VALUE_KEYS.items()}
+    for name, key in _CLASS_KEYS.items():
+        entry = _setting(config, key)
+        settings[name] = str(entry["class_path"]).rpartition(".")[2] if _has_class(entry) else None
     cohort = _setting(config, "data.cohort")
-    found["cohort"] = None if cohort is None else Path(str(cohort)).name
-    return {name: value for name, value in found.items() if isinstance(value, str | int | float | bool)}
+    settings["cohort"] = None if cohort is None else Path(str(cohort)).name
+    return {name: value for name, value in settings.items() if isinstance(value, str | int | float | bool)}
 
 
 def _first(config: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
@@ -114,7 +116,7 @@ def _first(config: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
 
 
 def _setting(config: Any, key: str) -> Any:
-    """The value under a dotted key, whether or not the parts on the way are written as a class."""
+    """Return the value under a dotted key; ``class_path`` entries on the way are entered through ``init_args``."""
     for part in key.split("."):
         if _has_class(config):
             config = config.get("init_args")
@@ -129,9 +131,9 @@ def _has_class(value: Any) -> bool:
 
 
 def _folder_without_mlflow(trainer: L.Trainer) -> Path:
-    """The logger's own folder, or a new one that no other run shares."""
-    if own := getattr(trainer.logger, "log_dir", None):
-        folder = Path(own)
+    """Return the log folder of the logger, or create a unique folder."""
+    if log_dir := getattr(trainer.logger, "log_dir", None):
+        folder = Path(log_dir)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
     root = Path(trainer.default_root_dir)

@@ -1,4 +1,4 @@
-"""What a run tells MLflow, as values that can wait in a file until the server answers."""
+"""Entries that a run logs to MLflow, serialisable so that they can wait in a file while the server is away."""
 
 import base64
 import json
@@ -13,8 +13,8 @@ from typing import Any, TypeAlias, TypeVar
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
 
-_BATCH = 100
-_METRIC_BATCH = 1000
+_MAX_BATCH = 100
+_MAX_METRIC_BATCH = 1000
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -22,24 +22,24 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Metrics:
-    """Numbers of one or more steps, each with its name, value, time in milliseconds and step."""
+    """Metric values, each with name, value, time in milliseconds and step."""
 
     values: tuple[tuple[str, float, int, int], ...]
 
     def send(self, client: MlflowClient, run_id: str) -> None:
-        """Log them; MLflow's database leaves out those that it already holds."""
-        for batch in batches(self.values, _METRIC_BATCH):
+        """Log the metrics; MLflow's database ignores those that it already holds."""
+        for batch in batches(self.values, _MAX_METRIC_BATCH):
             client.log_batch(run_id, metrics=[Metric(*value) for value in batch])
 
 
 @dataclass(frozen=True)
 class Params:
-    """Settings, as texts."""
+    """Parameters of a run, as text."""
 
     values: dict[str, str]
 
     def send(self, client: MlflowClient, run_id: str) -> None:
-        """Log the new ones; one that differs from what the run holds becomes the tag ``param_drift.<key>``."""
+        """Log new parameters; one that differs from the run's value becomes the tag ``param_drift.<key>``."""
         held = client.get_run(run_id).data.params
         drifted = {key: value for key, value in self.values.items() if held.get(key, value) != value}
         for batch in batches(item for item in self.values.items() if item[0] not in held):
@@ -51,30 +51,30 @@ class Params:
 
 @dataclass(frozen=True)
 class Tags:
-    """Tags, in place of earlier ones of the same names."""
+    """Tags of a run; they replace earlier tags of the same names."""
 
     values: dict[str, str]
 
     def send(self, client: MlflowClient, run_id: str) -> None:
-        """Set them."""
+        """Set the tags in the run."""
         for batch in batches(self.values.items()):
             client.log_batch(run_id, tags=[RunTag(*item) for item in batch])
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A small file: its name, which may hold folders, and its content in base 64."""
+    """A small file: its name, which may include folders, and its content in base 64."""
 
     name: str
     content: str
 
     @classmethod
     def of(cls, name: str, content: bytes) -> "Artifact":
-        """From bytes."""
+        """Build an artifact from bytes."""
         return cls(name, base64.b64encode(content).decode("ascii"))
 
     def send(self, client: MlflowClient, run_id: str) -> None:
-        """Upload it."""
+        """Upload the file to the run."""
         path = PurePosixPath(self.name)
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, path.name)
@@ -92,20 +92,20 @@ class CohortInput:
     profile: str
 
     def send(self, client: MlflowClient, run_id: str) -> None:
-        """Name it; MLflow leaves out what it already holds."""
+        """Log the dataset; MLflow ignores one that it already holds."""
         dataset = Dataset(self.name, self.digest, "polyclinic-cohort", self.source, profile=self.profile)
         client.log_inputs(run_id, datasets=[DatasetInput(dataset)])
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How and when, in milliseconds, the run ended."""
+    """End of a run: status, and time in milliseconds."""
 
     status: str
     time: int
 
     def send(self, client: MlflowClient, run_id: str) -> None:
-        """End it."""
+        """Set the final status and end time of the run."""
         client.set_terminated(run_id, self.status, end_time=self.time)
 
 
@@ -114,29 +114,29 @@ _KINDS: dict[str, type[Any]] = {cls.__name__: cls for cls in (Params, Tags, Arti
 
 
 def to_line(entry: Entry) -> str:
-    """One line of JSON, line break included."""
+    """Serialise an entry as one line of JSON, line break included."""
     return json.dumps({"kind": type(entry).__name__, **asdict(entry)}) + "\n"
 
 
 def from_line(line: str) -> Entry:
-    """The entry that ``to_line`` wrote.
+    """Parse an entry that ``to_line`` wrote.
 
     Raises:
-        ValueError: the line is cut, as after a kill.
+        ValueError: the line is truncated, as after a kill.
     """
     try:
-        told: dict[str, Any] = json.loads(line)
+        fields: dict[str, Any] = json.loads(line)
     except json.JSONDecodeError:
-        raise ValueError(f"got a line of {len(line)} characters that is cut, expected one entry as JSON") from None
-    kind = told.pop("kind")
+        raise ValueError(f"got a truncated line of {len(line)} characters, expected one entry as JSON") from None
+    kind = fields.pop("kind")
     if kind == Metrics.__name__:
-        return Metrics(tuple((name, value, time, step) for name, value, time, step in told["values"]))
-    entry: Entry = _KINDS[kind](**told)
+        return Metrics(tuple((name, value, time, step) for name, value, time, step in fields["values"]))
+    entry: Entry = _KINDS[kind](**fields)
     return entry
 
 
 def joined(entries: Iterable[Entry]) -> Iterator[Entry]:
-    """The same in fewer requests: neighbouring metrics become one entry."""
+    """Merge adjacent metrics into one entry, for fewer requests."""
     metrics: list[tuple[str, float, int, int]] = []
     for entry in entries:
         if isinstance(entry, Metrics):
@@ -150,8 +150,8 @@ def joined(entries: Iterable[Entry]) -> Iterator[Entry]:
         yield Metrics(tuple(metrics))
 
 
-def batches(entries: Iterable[T], size: int = _BATCH) -> Iterator[list[T]]:
-    """In lists of what MLflow takes in one request."""
+def batches(entries: Iterable[T], size: int = _MAX_BATCH) -> Iterator[list[T]]:
+    """Split entries into lists that fit in one MLflow request."""
     remaining = iter(entries)
     while batch := list(islice(remaining, size)):
         yield batch

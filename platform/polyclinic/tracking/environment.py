@@ -1,4 +1,4 @@
-"""The environment of a run: versions, source code, command line and hardware."""
+"""Environment of a run: versions, source code, command line and hardware."""
 
 import os
 import platform
@@ -24,16 +24,16 @@ _DISTRIBUTIONS = (
     "scikit-learn", "torchmetrics", "monai", "transformers", "timm", "peft", "tokenizers", "safetensors", "pydicom",
     "wfdb", "soundfile",
 )  # fmt: skip
-_CODE = ("*.py", "*.yaml", "*.yml", "*.toml")
-_LONGEST_DIFF = 500_000
-_UNAIDED = ("--no-ext-diff", "--no-textconv", "--ignore-submodules=dirty")
+_CODE_PATTERNS = ("*.py", "*.yaml", "*.yml", "*.toml")
+_MAX_DIFF_CHARACTERS = 500_000
+_NO_HELPERS = ("--no-ext-diff", "--no-textconv", "--ignore-submodules=dirty")
 
 
 def describe_environment(folder: Path) -> dict[str, Any]:
-    """Facts for a repeat of the run, as plain JSON values.
+    """Return the facts needed to repeat the run, as plain JSON values.
 
     Args:
-        folder: whose git checkout is recorded, if it is in one.
+        folder: folder whose git checkout is recorded, if it is in one.
     """
     return {
         "python": platform.python_version(),
@@ -47,18 +47,19 @@ def describe_environment(folder: Path) -> dict[str, Any]:
 
 
 def describe_checkout(folder: Path) -> dict[str, Any] | None:
-    """Commit, whether anything differs from it, and the difference in code and configuration; None outside git.
+    """Return the commit, whether the checkout is dirty, and the diff of code and configuration; None outside git.
 
-    Other files are left out of the difference, because a tracked table may hold patients.
+    The diff omits other files, because a tracked table may hold patient data.
     """
     if _git(folder, "rev-parse", "--show-toplevel") is None:
         return None
     commit = _git(folder, "rev-parse", "--verify", "HEAD")
     diff = without_password(
-        _git(folder, "diff", *_UNAIDED, "HEAD", "--", *(f":(top,glob)**/{one}" for one in _CODE)) or ""
+        _git(folder, "diff", *_NO_HELPERS, "HEAD", "--", *(f":(top,glob)**/{pattern}" for pattern in _CODE_PATTERNS))
+        or ""
     )
-    if len(diff) > _LONGEST_DIFF:
-        diff = f"left out: {len(diff)} characters; commit the work to make the run repeatable"
+    if len(diff) > _MAX_DIFF_CHARACTERS:
+        diff = f"omitted: {len(diff)} characters; commit the work to make the run repeatable"
     return {
         "commit": commit.strip() if commit else None,
         "dirty": bool(_git(folder, "status", "--porcelain", "--ignore-submodules=dirty")),
@@ -67,7 +68,7 @@ def describe_checkout(folder: Path) -> dict[str, Any] | None:
 
 
 def commit_of(folder: Path) -> str | None:
-    """The commit of a checkout, with "+" where anything differs from it; None outside git or before the first one."""
+    """Return the commit of a checkout, with "+" if it is dirty; None outside git or before the first commit."""
     checkout = describe_checkout(folder)
     if checkout is None or checkout["commit"] is None:
         return None
@@ -75,24 +76,24 @@ def commit_of(folder: Path) -> str | None:
 
 
 def _versions(distributions: Sequence[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
+    versions: dict[str, str] = {}
     for name in distributions:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def _shortened(word: str) -> str:
-    """A word of the command line without the user's home folder and without passwords."""
+    """Return a command-line word without the home folder and without passwords."""
     return without_password(word).replace(str(Path.home()), "~")
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """What git prints, or None where it fails or is not installed.
+    """Return the output of git, or None if it fails or is not installed.
 
-    The configuration of a checkout may name programs that git runs to look at it. None of them is run.
+    A checkout's configuration may name programs for git to run (filters, hooks, file monitors); all are disabled.
     """
     listed = _run_git(folder, {}, "config", "--name-only", "--get-regexp", r"^filter\.")
     filters = [name for name in (listed or "").splitlines() if name.endswith((".clean", ".process", ".required"))]
@@ -101,44 +102,44 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 def _run_git(folder: Path, settings: Mapping[str, str], *arguments: str) -> str | None:
-    """With settings in the environment, as a name in a word of the command line could hold its end."""
+    """Run git with settings in its environment: as ``-c name=value``, a name with "=" would be cut."""
     program = shutil.which("git")
     if program is None:
         return None
-    known = {**os.environ, "GIT_CONFIG_COUNT": str(len(settings))}
-    for place, (name, value) in enumerate(settings.items()):
-        known |= {f"GIT_CONFIG_KEY_{place}": name, f"GIT_CONFIG_VALUE_{place}": value}
+    environment = {**os.environ, "GIT_CONFIG_COUNT": str(len(settings))}
+    for index, (name, value) in enumerate(settings.items()):
+        environment |= {f"GIT_CONFIG_KEY_{index}": name, f"GIT_CONFIG_VALUE_{index}": value}
     words = [program, "-C", str(folder), *arguments]
     try:
-        done = subprocess.run(words, capture_output=True, text=True, errors="replace", timeout=30, env=known)
+        done = subprocess.run(words, capture_output=True, text=True, errors="replace", timeout=30, env=environment)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None
 
 
 def system_sampler() -> Callable[[], Metrics]:
-    """A function that measures processor, memory and, where NVML is installed, GPUs; its steps count from zero."""
+    """Return a function that samples processor, memory and, with NVML, GPUs; its steps count from zero."""
     monitors: list[BaseMetricsMonitor] = []
     for kind in (CPUMonitor, GPUMonitor):
         try:
             monitors.append(kind())
-        except (ImportError, RuntimeError):  # no NVML, or no GPU behind it
+        except (ImportError, RuntimeError):  # no NVML or no GPU
             continue
-    taken = 0
+    step = 0
 
     def sample() -> Metrics:
-        nonlocal taken
-        values = _measured(monitors, taken)
-        taken += 1
+        nonlocal step
+        values = _measure(monitors, step)
+        step += 1
         return values
 
     return sample
 
 
-def _measured(monitors: Sequence[BaseMetricsMonitor], step: int) -> Metrics:
-    now, found = int(time() * 1000), {}
+def _measure(monitors: Sequence[BaseMetricsMonitor], step: int) -> Metrics:
+    now, values = int(time() * 1000), {}
     for monitor in monitors:
         monitor.collect_metrics()
-        found.update(monitor.aggregate_metrics())
+        values.update(monitor.aggregate_metrics())
         monitor.clear_metrics()
-    return Metrics(tuple((f"system/{name}", float(value), now, step) for name, value in found.items()))
+    return Metrics(tuple((f"system/{name}", float(value), now, step) for name, value in values.items()))

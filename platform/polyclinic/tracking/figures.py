@@ -1,7 +1,7 @@
-"""Figures of a run, drawn without pyplot and hence without any state between them.
+"""Figures of a run, drawn without pyplot and therefore without global state.
 
-Colours are those of Okabe and Ito (2008, "Color Universal Design"), told apart by colour-blind readers; the heat
-map is cividis (Nuñez et al. 2018, PLoS ONE 13(7)).
+Colours are those of Okabe and Ito (2008, "Color Universal Design"), which colour-blind readers can distinguish; the
+heat map is cividis (Nuñez et al. 2018, PLoS ONE 13(7)).
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,20 +18,20 @@ from matplotlib.ticker import PercentFormatter
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _DASHES = ("-", "--", "-.", ":")
-_MOST_NAMES = 40
-_MOST_NUMBERS = 12
-_SHOWN_POINTS = 1000
+_MAX_TICK_LABELS = 40
+_MAX_ANNOTATED_ROWS = 12
+_MAX_POINTS = 1000
 
 
 def similarity_matrix(scores: Float[np.ndarray, "N N"], names: Sequence[str]) -> Figure:
-    """Scores of N queries (rows) against N candidates (columns), matching pairs on the diagonal.
+    """Draw the scores of N queries (rows) against N candidates (columns), with matching pairs on the diagonal.
 
     Args:
-        scores: as the objective gives them, without unit.
-        names: of the N studies or classes; drawn up to 40.
+        scores: scores of the objective, without unit.
+        names: names of the N studies or classes; drawn for up to 40.
 
     Raises:
-        ValueError: as many names as rows are needed, and at least one.
+        ValueError: there are no rows, or the numbers of names and rows differ.
     """
     count = len(scores)
     if count == 0 or len(names) != count:
@@ -42,11 +42,11 @@ def similarity_matrix(scores: Float[np.ndarray, "N N"], names: Sequence[str]) ->
     figure.colorbar(image, ax=axes, label="score", shrink=0.85)
     axes.set(xlabel="candidate", ylabel="query")
     axes.set_title(_diagonal_summary(scores))
-    if count <= _MOST_NAMES:
-        size = 8 if count <= _MOST_NAMES // 2 else 7
+    if count <= _MAX_TICK_LABELS:
+        size = 8 if count <= _MAX_TICK_LABELS // 2 else 7
         axes.set_xticks(range(count), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=size)
         axes.set_yticks(range(count), names, fontsize=size)
-    if count <= _MOST_NUMBERS:
+    if count <= _MAX_ANNOTATED_ROWS:
         _write_numbers(axes, scores)
     return figure
 
@@ -54,14 +54,13 @@ def similarity_matrix(scores: Float[np.ndarray, "N N"], names: Sequence[str]) ->
 def roc_curves(
     curves: Mapping[str, tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"], float]],
 ) -> Figure:
-    """Receiver operating characteristic of each finding, the best one first in the legend.
+    """Draw the receiver operating characteristic of each finding, in descending order of AUROC.
 
     Args:
-        curves: by finding, the false-positive rates, the true-positive rates and the area under the curve, all
-            in [0, 1].
+        curves: false-positive rates, true-positive rates and area under the curve by finding, all in [0, 1].
 
     Raises:
-        ValueError: no curve is given.
+        ValueError: there are no curves.
     """
     if not curves:
         raise ValueError("got no curves, expected at least one finding; pass `curves` with one entry per finding")
@@ -84,70 +83,74 @@ def roc_curves(
 def similarity_grid(
     pairs: Mapping[tuple[str, str], Float[np.ndarray, "_ _"]], joint: Mapping[str, Float[np.ndarray, "_ _"]]
 ) -> Figure:
-    """Which modality finds the studies of which: a square of the same few studies for each pair of modalities.
+    """Draw cross-modal retrieval as one square of the same few studies for each pair of modalities.
 
-    A square has queries as rows and candidates as columns, those of one study on its diagonal. Its colour is the share
-    of the other candidates of that query which a candidate scores above, ties half; the number over it is the mean of
-    its diagonal, 0.5 by chance and 1 where every query scores its own study highest.
+    A square has queries as rows, candidates as columns and matching studies on its diagonal. The colour of a cell is
+    the share of the query's other candidates with a lower score, ties counted half. The number above a square is the
+    mean of its diagonal: 0.5 by chance, 1 if every query scores its study highest.
 
     Args:
-        pairs: scores, by the modality of the queries and that of the candidates.
-        joint: scores, by the modality of the candidates, for queries of all others; framed, and may be empty.
+        pairs: scores by (query modality, candidate modality).
+        joint: scores by candidate modality for queries of all other modalities; framed, may be empty.
 
     Raises:
-        ValueError: no pair, or a square of fewer than two studies.
+        ValueError: there is no pair, or a square has fewer than two studies.
     """
     shapes = [scores.shape for scores in [*pairs.values(), *joint.values()]]
     if not pairs or min(min(shape) for shape in shapes) < 2:
         raise ValueError(f"got {shapes}, expected one pair or more, each with two studies or more")
     squares = dict(pairs) | {(name, name): scores for name, scores in joint.items()}
     names = dict.fromkeys(name for query, candidate in pairs for name in (candidate, query))
-    down, across = ([name for name in names if name in {key[side] for key in squares}] for side in (0, 1))
-    figure, axes = _canvas(width=max(5.0, 1.6 * len(across) + 2.2), height=1.6 * len(down) + 1.6)
+    row_names, column_names = ([name for name in names if name in {key[side] for key in squares}] for side in (0, 1))
+    figure, axes = _canvas(width=max(5.0, 1.6 * len(column_names) + 2.2), height=1.6 * len(row_names) + 1.6)
     for (query, candidate), scores in squares.items():
-        image = _draw_square(axes, down.index(query), across.index(candidate), _above(scores), query == candidate)
-    axes.set(xlim=(0, len(across)), ylim=(len(down), 0), aspect="equal", xlabel="candidates", ylabel="queries")
-    axes.set_xticks([place + 0.5 for place in range(len(across))], across)
-    axes.set_yticks([place + 0.56 for place in range(len(down))], down)
+        image = _draw_square(
+            axes, row_names.index(query), column_names.index(candidate), _share_below(scores), query == candidate
+        )
+    axes.set(
+        xlim=(0, len(column_names)), ylim=(len(row_names), 0), aspect="equal", xlabel="candidates", ylabel="queries"
+    )
+    axes.set_xticks([place + 0.5 for place in range(len(column_names))], column_names)
+    axes.set_yticks([place + 0.56 for place in range(len(row_names))], row_names)
     axes.tick_params(length=0)
     axes.spines[["left", "bottom"]].set_visible(False)
     figure.colorbar(image, ax=axes, label="other candidates below", shrink=0.5, format=PercentFormatter(1.0))
-    told = "Which modality finds the studies of which\nOwn studies on the diagonals, with their mean; chance 0.50"
-    told += "\nFramed: queries of all other modalities together" * bool(joint)
-    figure.suptitle(told, fontsize=9, x=0.02, ha="left")
+    title = "Retrieval between modalities\nMatching studies on the diagonals, with their mean; chance 0.50"
+    title += "\nFramed: queries of all other modalities together" * bool(joint)
+    figure.suptitle(title, fontsize=9, x=0.02, ha="left")
     return figure
 
 
-def _draw_square(axes: Axes, row: int, column: int, above: Float[np.ndarray, "N N"], is_joint: bool) -> AxesImage:
+def _draw_square(axes: Axes, row: int, column: int, below: Float[np.ndarray, "N N"], is_joint: bool) -> AxesImage:
     left, right, top, bottom = column + 0.07, column + 0.93, row + 0.13, row + 0.99
     image = axes.imshow(
-        above, cmap="cividis", vmin=0, vmax=1, extent=(left, right, bottom, top), interpolation="nearest"
+        below, cmap="cividis", vmin=0, vmax=1, extent=(left, right, bottom, top), interpolation="nearest"
     )
     if is_joint:
         axes.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=_COLOURS[1], lw=2))
-    axes.text(column + 0.5, row + 0.11, f"{np.diag(above).mean():.2f}", ha="center", va="bottom", fontsize=9)
+    axes.text(column + 0.5, row + 0.11, f"{np.diag(below).mean():.2f}", ha="center", va="bottom", fontsize=9)
     return image
 
 
-def _above(scores: Float[np.ndarray, "N N"]) -> Float[np.ndarray, "N N"]:
-    """Of each candidate, the share of the query's other candidates that it scores above, ties half."""
+def _share_below(scores: Float[np.ndarray, "N N"]) -> Float[np.ndarray, "N N"]:
+    """Return for each candidate the share of the query's other candidates with a lower score, ties counted half."""
     value, others = scores[:, :, None], scores[:, None, :]
-    # A candidate ties with itself, which the last term takes back.
+    # Each candidate ties with itself; subtract that half.
     return ((value > others).sum(axis=2) + 0.5 * (value == others).sum(axis=2) - 0.5) / (len(scores) - 1)
 
 
 def modality_gap(embeddings: Mapping[str, Float[np.ndarray, "_ d"]]) -> Figure:
-    """Where each modality's embeddings lie, and how far apart their centres are.
+    """Draw the embeddings of each modality and the distances of their centroids.
 
-    Embeddings are scaled to unit length and projected on their two first principal components; the gap of two
-    modalities is the distance of their centroids before the projection (Liang et al. 2022, "Mind the gap",
-    NeurIPS, section 2), 0 for none and 2 at most.
+    Embeddings are scaled to unit length and projected on their first two principal components. The gap between two
+    modalities is the distance of their centroids before the projection (Liang et al. 2022, "Mind the gap", NeurIPS,
+    section 2), from 0 to 2.
 
     Args:
-        embeddings: by modality, one row per study; at most 1,000 evenly spaced rows are drawn.
+        embeddings: one row per study, by modality; at most 1,000 evenly spaced rows are drawn.
 
     Raises:
-        ValueError: fewer than two modalities, an empty one, or fewer than two dimensions.
+        ValueError: there are fewer than two modalities, a modality is empty, or rows have fewer than two dimensions.
     """
     if len(embeddings) < 2 or any(rows.shape[0] == 0 or rows.shape[1] < 2 for rows in embeddings.values()):
         shapes = {name: rows.shape for name, rows in embeddings.items()}
@@ -158,9 +161,9 @@ def modality_gap(embeddings: Mapping[str, Float[np.ndarray, "_ d"]]) -> Figure:
     figure, axes = _canvas(width=8.5, height=5.5)
     for index, (name, rows) in enumerate(unit.items()):
         _scatter(axes, index, name, (rows - mean) @ components.T, (centres[name] - mean) @ components.T)
-    for one, other in combinations(unit, 2):
-        gap = float(np.linalg.norm(centres[one] - centres[other]))
-        axes.plot([], [], " ", label=f"gap {one} - {other}: {gap:.2f}")
+    for first, second in combinations(unit, 2):
+        gap = float(np.linalg.norm(centres[first] - centres[second]))
+        axes.plot([], [], " ", label=f"gap {first} - {second}: {gap:.2f}")
     axes.set(xlabel=f"component 1 ({shares[0]:.0%} of variance)", ylabel=f"component 2 ({shares[1]:.0%} of variance)")
     axes.set_title("Embeddings by modality, centroids outlined")
     axes.set_aspect("equal", adjustable="datalim")
@@ -198,7 +201,7 @@ def _unit_rows(rows: Float[np.ndarray, "N d"]) -> Float[np.ndarray, "N d"]:
 def _two_components(
     rows: Float[np.ndarray, "N d"],
 ) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, "2 d"], Float[np.ndarray, "2"]]:
-    """Mean, the two first principal directions and their shares of the variance."""
+    """Return the mean, the first two principal directions and their shares of the variance."""
     mean = rows.mean(axis=0)
     variances, directions = np.linalg.eigh(np.cov(rows - mean, rowvar=False, bias=True))
     shares = variances[::-1][:2] / max(variances.sum(), np.finfo(rows.dtype).tiny)
@@ -209,7 +212,7 @@ def _scatter(
     axes: Axes, index: int, name: str, points: Float[np.ndarray, "N 2"], centre: Float[np.ndarray, "2"]
 ) -> None:
     colour, marker = _COLOURS[index % len(_COLOURS)], _MARKERS[index % len(_MARKERS)]
-    shown = points[:: -(-len(points) // _SHOWN_POINTS)]
+    shown = points[:: -(-len(points) // _MAX_POINTS)]
     axes.scatter(
         shown[:, 0],
         shown[:, 1],

@@ -1,4 +1,4 @@
-"""The status of MLflow runs, and the upkeep of runs that a crash left open or unsent."""
+"""Status of MLflow runs, and the clean-up of runs that a crash left open or unsent."""
 
 import os
 import signal
@@ -23,13 +23,13 @@ RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 
 
 def run_status(status: str, cause: BaseException | None) -> RunStatus:
-    """Translate what Lightning tells a logger at the end.
+    """Translate the final status that Lightning passes to a logger.
 
     Args:
-        status: ``success``; ``finished``, which Lightning says of a job of SLURM that saves itself to be queued again;
-            anything else is a failure.
-        cause: the exception being handled. Lightning says ``failed`` for Ctrl-C and SIGTERM too; only the
-            exception tells them from an error.
+        status: ``success``; ``finished``, which Lightning passes for a SLURM job that is requeued; anything else is a
+            failure.
+        cause: exception being handled. Lightning passes ``failed`` for Ctrl-C and SIGTERM too; only the exception
+            distinguishes them from an error.
     """
     if status == "success":
         return "FINISHED"
@@ -39,10 +39,10 @@ def run_status(status: str, cause: BaseException | None) -> RunStatus:
 
 @contextmanager
 def ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end a run in order at any time, and not only once Lightning listens for it.
+    """Make SIGTERM end a run cleanly at any time, not only after Lightning has installed its handler.
 
-    Lightning does so when its loops start. Before that, while files are prepared, the signal would end the process at
-    once and leave the run running for ever.
+    Lightning installs it when its loops start. Before that, while files are prepared, the signal would end the
+    process at once and leave the MLflow run in state RUNNING.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -50,7 +50,7 @@ def ended_by_sigterm() -> Iterator[None]:
     owner = os.getpid()
 
     def end(number: int, frame: FrameType | None) -> None:
-        if os.getpid() != owner:
+        if os.getpid() != owner:  # a forked worker inherits the handler, but has no run to end
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGTERM)
         elif signal.getsignal(signal.SIGTERM) is end:
@@ -64,37 +64,37 @@ def ended_by_sigterm() -> Iterator[None]:
 
 
 def exit_of(end: SystemExit) -> BaseException:
-    """What an end that Lightning turned into an exit should be: SIGTERM leaves with 0 there, Ctrl-C with 1."""
+    """Restore the exit that Lightning replaced: it turns SIGTERM into exit code 0, and Ctrl-C into 1."""
     if isinstance(end, SIGTERMException):
         return SystemExit(128 + signal.SIGTERM)
     return KeyboardInterrupt() if isinstance(end.__context__, KeyboardInterrupt) else end
 
 
-_MOST_RUNS = 1000
-_CURVES = 5
+_MAX_RUNS = 1000
+_MAX_CURVES = 5
 
 
 def send_left(client: MlflowClient, out: Path, *, address: str, resumed: str | None = None) -> list[Spool]:
-    """Send the entries that closed runs, and runs of gone processes, left under ``out`` for this address.
+    """Send the entries for this address that closed runs, and runs of dead processes, left under ``out``.
 
     Args:
-        client: of MLflow.
+        client: MLflow client.
         out: folder of the runs.
-        address: of MLflow, without a password; entries for another one keep waiting.
-        resumed: run that goes on in this process, of which an earlier end no longer holds.
+        address: address of MLflow, without a password; entries for another address keep waiting.
+        resumed: run that this process continues; an earlier end of it is dropped.
 
     Returns:
-        The files that were sent, which are removed.
+        The spool files that were sent and removed.
 
     Raises:
-        Exception: MLflow is away, or its database is locked; what was not sent keeps waiting.
+        Exception: MLflow is away, or its database is locked; unsent entries keep waiting.
     """
     sent = []
     for spool in left_spools(out):
         try:
             header = spool.header
             process, run_id, meant_for = dict(header["process"]), str(header["run_id"]), header["address"]
-        except (OSError, ValueError, KeyError, TypeError):  # another start was faster, or the first line was cut
+        except (OSError, ValueError, KeyError, TypeError):  # another process sent it, or the header is truncated
             continue
         if meant_for != address or not (spool.is_released or is_gone(process)):
             continue
@@ -104,31 +104,31 @@ def send_left(client: MlflowClient, out: Path, *, address: str, resumed: str | N
 
 
 def reap(client: MlflowClient, experiment_id: str, *, by: str) -> list[str]:
-    """End the runs of an experiment that say RUNNING while their process, on this host, is gone.
+    """End the RUNNING runs of an experiment whose process on this host no longer exists.
 
-    Each becomes KILLED at the time of its last metric, with the tag ``polyclinic.reaped``. A run of another host is
-    left as it is, and so is one whose process cannot be told from a living one.
+    Each becomes KILLED at the time of its last metric, with the tag ``polyclinic.reaped``. Runs of other hosts are
+    unchanged, and so are runs whose process may still be alive.
 
     Args:
-        client: of MLflow.
-        experiment_id: whose runs are looked at.
-        by: the run that starts, which the tag names.
+        client: MLflow client.
+        experiment_id: experiment whose runs are checked.
+        by: run that starts, for the text of the tag.
 
     Returns:
-        The ids of the runs that were ended.
+        The ids of the ended runs.
     """
-    found = client.search_runs(
+    running = client.search_runs(
         [experiment_id],
         filter_string=f"attributes.status = 'RUNNING' and tags.`{HOST}` = '{host_id()}'",
-        max_results=_MOST_RUNS,
+        max_results=_MAX_RUNS,
     )
-    gone = [run.info.run_id for run in found if run.info.run_id != by and is_gone(run.data.tags)]
-    # Asked again, because another start may have resumed one meanwhile.
-    still = [run for run in map(client.get_run, gone) if run.info.status == "RUNNING" and is_gone(run.data.tags)]
-    for run in still:
+    gone = [run.info.run_id for run in running if run.info.run_id != by and is_gone(run.data.tags)]
+    # Fetched again, because another process may have resumed a run meanwhile.
+    dead = [run for run in map(client.get_run, gone) if run.info.status == "RUNNING" and is_gone(run.data.tags)]
+    for run in dead:
         client.set_tag(run.info.run_id, "polyclinic.reaped", f"its process was gone when run {by} started")
-        client.set_terminated(run.info.run_id, "KILLED", end_time=_last_sign(client, run))
-    return [run.info.run_id for run in still]
+        client.set_terminated(run.info.run_id, "KILLED", end_time=_last_activity(client, run))
+    return [run.info.run_id for run in dead]
 
 
 def _sender(client: MlflowClient, run_id: str, *, resumed: str | None) -> Callable[[Entry], None]:
@@ -139,8 +139,8 @@ def _sender(client: MlflowClient, run_id: str, *, resumed: str | None) -> Callab
     return send
 
 
-def _last_sign(client: MlflowClient, run: Run) -> int:
-    """Milliseconds of the last metric among a few curves; of the start where nothing was logged."""
-    names = list(run.data.metrics)[:_CURVES]
+def _last_activity(client: MlflowClient, run: Run) -> int:
+    """Return the time in ms of the last metric of a few curves, or of the start if nothing was logged."""
+    names = list(run.data.metrics)[:_MAX_CURVES]
     times = [point.timestamp for name in names for point in client.get_metric_history(run.info.run_id, name)]
     return max([*times, run.info.start_time or int(time() * 1000)])

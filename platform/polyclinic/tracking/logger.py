@@ -1,4 +1,4 @@
-"""One MLflow run per training run."""
+"""Lightning logger that opens one MLflow run per training run."""
 
 import logging
 import sys
@@ -26,31 +26,31 @@ from polyclinic.tracking.sanitize import MetricNames, clean_name
 from polyclinic.tracking.store import artifact_location, open_store
 from polyclinic.tracking.uri import resolve_uri, without_password
 
-_LONGEST_PARAM = 250
-_SECURE_SECONDS = 1.0
+_MAX_PARAM_CHARACTERS = 250
+_SECURE_TIMEOUT = 1.0
 _log = logging.getLogger(__name__)
 
 
 class RunLogger(Logger):
-    """Logs to MLflow, by default to a SQLite file that needs no server.
+    """Log to MLflow, by default to a SQLite file that needs no server.
 
-    Nothing is opened or written before the run starts, and only rank zero talks to MLflow. Checkpoints go to
-    ``<out>/<experiment id>/<run id>/checkpoints``. Once the run is open, a thread of its own sends what is logged:
-    when MLflow is away or its database locked, training goes on, the entries wait in ``spool-*.jsonl`` beside the
-    checkpoints, and what has not arrived ``patience`` seconds after the end is sent by the next start or by
+    Nothing is opened or written before the run starts, and only rank zero connects to MLflow. Checkpoints go to
+    ``<out>/<experiment id>/<run id>/checkpoints``. A background thread sends the logged entries. While MLflow is away
+    or its database is locked, training continues and the entries wait in ``spool-*.jsonl`` beside the checkpoints.
+    Entries that have not arrived ``patience`` seconds after the end are sent by the next start or by
     ``polyclinic tracking send``.
 
     Args:
-        experiment: name of the MLflow experiment; created when missing.
-        out: folder for checkpoints, and for ``mlflow.db`` and ``mlartifacts`` when no other address is given.
-        tracking_uri: address of the MLflow store; when absent the environment's MLFLOW_TRACKING_URI at the time of
-            construction, and without that ``sqlite:///<out>/mlflow.db``. A password in it is used and kept nowhere.
-        run_name: shown in MLflow, which makes one up when absent.
-        run_id: an existing run to continue.
-        tags: of a new run.
-        patience: seconds that the end of the run waits for what has not arrived.
-        system_metrics: whether processor, memory and GPUs are sampled every ten seconds.
-        guest: whether a finished run is only added to: its status, process and end stay what they are.
+        experiment: name of the MLflow experiment, created if missing.
+        out: folder for checkpoints, and for ``mlflow.db`` and ``mlartifacts`` unless another address is set.
+        tracking_uri: address of the MLflow store; defaults to MLFLOW_TRACKING_URI at construction, and without it to
+            ``sqlite:///<out>/mlflow.db``. A password in it is used but not stored.
+        run_name: name of the run in MLflow, which generates one if absent.
+        run_id: existing run to continue.
+        tags: tags of a new run.
+        patience: seconds to wait at the end of the run for unsent entries.
+        system_metrics: whether to sample processor, memory and GPUs every ten seconds.
+        guest: whether to add to a finished run without changing its status, process and end time.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class RunLogger(Logger):
     ) -> None:
         super().__init__()
         if guest and run_id is None:
-            raise ValueError("got a guest without a run, expected the run that it adds to; set `run_id`")
+            raise ValueError("got `guest` without a run, expected the run to add to; set `run_id`")
         self._experiment_name, self._run_name = experiment, run_name
         self._out = out.absolute()
         self._uri = resolve_uri(given=tracking_uri, out=self._out)
@@ -82,16 +82,16 @@ class RunLogger(Logger):
         self._patience, self._system_metrics, self._guest = patience, system_metrics, guest
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what belongs to this process; a copy in another one goes on with the run."""
+        """Return the state without this process's client and outbox; a copy in another process continues the run."""
         return {**self.__dict__, "_client": None, "_outbox": None}
 
     @property
     @rank_zero_experiment
     def experiment(self) -> MlflowClient:
-        """The MLflow client, with the run started; a stand-in that does nothing on other ranks.
+        """The MLflow client, after starting the run; a placeholder without effect on other ranks.
 
         Raises:
-            ValueError: the store cannot be used; the message says why and what to set.
+            ValueError: the store cannot be used; the message states the cause and the setting to change.
         """
         if self._client is None:
             client, self._experiment_id = open_store(
@@ -106,46 +106,46 @@ class RunLogger(Logger):
 
     @property
     def tracking_uri(self) -> str:
-        """The address in use, without a password."""
+        """The tracking address without a password."""
         return without_password(self._uri)
 
     @property
     def save_dir(self) -> str:
-        """``out``; Lightning puts checkpoints below it."""
+        """The folder ``out``, below which Lightning writes checkpoints."""
         return str(self._out)
 
     @property
     def run_id(self) -> str | None:
-        """Id of the run, which is started when need be; on other ranks None until ``adopt``."""
+        """Id of the run, which is started if necessary; None on other ranks until ``adopt``."""
         _ = self.experiment
         return self._run_id
 
     @property
     def experiment_id(self) -> str | None:
-        """Id of the experiment; on other ranks None until ``adopt``."""
+        """Id of the experiment; None on other ranks until ``adopt``."""
         _ = self.experiment
         return self._experiment_id
 
     @property
     def name(self) -> str | None:
-        """Id of the experiment, as Lightning names checkpoint folders by it."""
+        """Id of the experiment, after which Lightning names checkpoint folders."""
         return self.experiment_id
 
     @property
     def version(self) -> str | None:
-        """Id of the run, as Lightning names checkpoint folders by it."""
+        """Id of the run, after which Lightning names checkpoint folders."""
         return self.run_id
 
     def adopt(self, *, experiment_id: str | None, run_id: str | None) -> None:
-        """Take over the ids that rank zero broadcast, so that every rank names the same folders."""
+        """Use the ids that rank zero broadcast, so that all ranks use the same folders."""
         self._experiment_id, self._run_id = experiment_id, run_id
 
     @rank_zero_only
     def log_hyperparams(self, params: Mapping[str, Any] | Namespace) -> None:
-        """Log a short, flat choice of settings; never raises for a value.
+        """Log a flat selection of settings; no value raises an error.
 
-        A value that is nested or longer than 250 characters becomes the tag ``param_omitted.<key>``, and one that
-        differs from what the run already holds the tag ``param_drift.<key>``; the run's config has them in full.
+        A value that is nested or longer than 250 characters becomes the tag ``param_omitted.<key>``. One that differs
+        from the run's value becomes the tag ``param_drift.<key>``. The run's config contains all values in full.
         """
         given = {clean_name(str(key)): value for key, value in _as_mapping(params).items()}
         omitted = {key: reason for key, value in given.items() if (reason := _omitted(value)) is not None}
@@ -157,7 +157,7 @@ class RunLogger(Logger):
         """Log numbers at a step.
 
         Raises:
-            ValueError: two names that MLflow would store as one, or a value that is no number.
+            ValueError: MLflow would store two of the names as one, or a value is not a number.
         """
         now = int(time() * 1000)
         names = self._metric_names
@@ -165,31 +165,31 @@ class RunLogger(Logger):
 
     @rank_zero_only
     def send(self, entry: Entry) -> None:
-        """Hand an entry to the thread that sends it, and return at once."""
+        """Queue an entry for the sending thread, and return immediately."""
         _ = self.experiment
         assert self._outbox is not None
         self._outbox.put(entry)
 
     @rank_zero_only
     def flush(self, seconds: float = 30.0) -> bool:
-        """Wait until what was logged is with MLflow; False when that takes longer, and nothing is lost by it."""
+        """Wait until MLflow has all entries; return False after a timeout, which loses nothing."""
         return self._outbox is None or self._outbox.flush(seconds)
 
     @rank_zero_only
     def secure(self) -> None:
-        """Have what was logged with MLflow or on the disk: a checkpoint that is resumed does not log it again."""
+        """Ensure that all entries are in MLflow or on disk, as a run resumed from a checkpoint does not repeat them."""
         if self._outbox is not None:
-            self._outbox.secure(_SECURE_SECONDS)
+            self._outbox.secure(_SECURE_TIMEOUT)
 
     @rank_zero_only
     def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
-        """Name the best checkpoint in the run; no weights are uploaded."""
+        """Record the path of the best checkpoint in the run; no weights are uploaded."""
         if checkpoint_callback.best_model_path:
             self.name_checkpoint("best", Path(checkpoint_callback.best_model_path))
 
     @rank_zero_only
     def name_checkpoint(self, kind: str, path: Path) -> None:
-        """Refer to a checkpoint by the tag ``checkpoint.<kind>``, a path relative to ``out``."""
+        """Record a checkpoint as the tag ``checkpoint.<kind>``, a path relative to ``out``."""
         self.send(Tags({f"checkpoint.{kind}": self._relative(path)}))
 
     @rank_zero_only
@@ -201,7 +201,7 @@ class RunLogger(Logger):
             self._outbox.put(Ended(run_status(status, sys.exception()), int(time() * 1000)))
         if not self._outbox.close(self._patience):
             _log.warning(
-                "MLflow at %s did not take everything within %g s; the rest waits beside the checkpoints of run %s, "
+                "MLflow at %s did not accept all entries within %g s; the rest waits beside the checkpoints of run %s, "
                 "and the next start or `polyclinic tracking send` sends it",
                 without_password(self._uri),
                 self._patience,
@@ -217,7 +217,7 @@ class RunLogger(Logger):
             return run
         if run.info.status == "RUNNING" and is_alive_elsewhere(run.data.tags):
             raise ValueError(
-                f"run {run_id} is still running in process {run.data.tags[PID]} of this host, expected one that has "
+                f"run {run_id} is still running in process {run.data.tags[PID]} of this host, expected a run that has "
                 "ended; wait for it or stop it, or start a new run"
             )
         Tags(process_tags()).send(client, run_id)
@@ -227,12 +227,12 @@ class RunLogger(Logger):
     def _open_outbox(self, client: MlflowClient, run: Run, *, resumed: bool) -> Outbox:
         run_id, experiment_id, address = run.info.run_id, run.info.experiment_id, without_password(self._uri)
 
-        def put_right() -> None:
+        def clean_up() -> None:
             send_left(client, self._out, address=address, resumed=None if self._guest else run_id)
             if not self._guest:
                 reap(client, experiment_id, by=run_id)
 
-        errands: list[Callable[[], None]] = [] if self._guest else [put_right]
+        errands: list[Callable[[], None]] = [] if self._guest else [clean_up]
         return Outbox(
             client=client, run_id=run_id, address=address, folder=self._out / experiment_id / run_id, errands=errands,
             sample=system_sampler() if self._system_metrics and not self._guest else None,
@@ -240,11 +240,11 @@ class RunLogger(Logger):
         )  # fmt: skip
 
     def _relative(self, path: Path) -> str:
-        """A path without the folders that lead to ``out``, which may tell more than the run should."""
+        """Return the path relative to ``out``: folders above it may contain private names."""
         return path.relative_to(self._out).as_posix() if path.is_relative_to(self._out) else path.name
 
     def _start_tags(self) -> dict[str, str]:
-        """MLflow's own tags (user, git commit), with the script's name in place of its path."""
+        """Return MLflow's tags (user, git commit), with the name of the script instead of its path."""
         tags: dict[str, str] = resolve_tags(
             {MLFLOW_SOURCE_NAME: Path(sys.argv[0]).name, **process_tags(), **self._tags}
         )
@@ -252,12 +252,12 @@ class RunLogger(Logger):
 
 
 def _warn_of_password(uri: str, *, given: str | None) -> None:
-    """Say where a password belongs; the environment is the place for that of a database."""
+    """Warn of a password in the address; only a database address in the environment may hold one."""
     is_server = uri.startswith(("http://", "https://"))
     if uri == without_password(uri) or not (is_server or given):
         return
     place = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" if is_server else "MLFLOW_TRACKING_URI"
-    _log.warning("the tracking address holds a password, which no run keeps; set %s instead", place)
+    _log.warning("the tracking address holds a password, which no run stores; set %s instead", place)
 
 
 def _as_mapping(params: Mapping[str, Any] | Namespace) -> Mapping[str, Any]:
@@ -265,8 +265,8 @@ def _as_mapping(params: Mapping[str, Any] | Namespace) -> Mapping[str, Any]:
 
 
 def _omitted(value: object) -> str | None:
-    """Why a value is no parameter, or None when it is one."""
+    """Return the reason why a value cannot be a parameter; None if it can."""
     if not isinstance(value, str | int | float | bool | None):
         return f"a {type(value).__name__}; see the run's config"
     length = len(str(value))
-    return f"{length} characters; see the run's config" if length > _LONGEST_PARAM else None
+    return f"{length} characters; see the run's config" if length > _MAX_PARAM_CHARACTERS else None

@@ -1,4 +1,4 @@
-"""Hands what a run tells to MLflow in a thread of its own, so that no training step waits for it."""
+"""Background delivery of a run's entries to MLflow, so that no training step waits for it."""
 
 import atexit
 import logging
@@ -16,36 +16,36 @@ from polyclinic.tracking.entries import Entry, Metrics, joined
 from polyclinic.tracking.spool import Spool
 from polyclinic.tracking.uri import without_password
 
-_GATHER_SECONDS = 1.0
+_BATCH_SECONDS = 1.0
 _SAMPLE_SECONDS = 10.0
-_LONGEST_PAUSE = 30.0
-_HURRIED_PAUSE = 0.25
-_EXIT_SECONDS = 5.0
-_MOST_WAITING = 100_000
-_REFUSALS = {
+_MAX_PAUSE = 30.0
+_URGENT_PAUSE = 0.25
+_EXIT_TIMEOUT = 5.0
+_MAX_WAITING = 100_000
+_PERMANENT_ERRORS = {
     "INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE", "BAD_REQUEST", "MALFORMED_REQUEST",
     "PERMISSION_DENIED", "FEATURE_DISABLED",
 }  # fmt: skip
-"""What no second try would change; anything else may be a server that is away or a database that is locked."""
+"""MLflow error codes that a retry cannot change; others may mean an absent server or a locked database."""
 
 _log = logging.getLogger(__name__)
 
 
 class Outbox:
-    """The entries of one run on their way.
+    """Queue of one run's entries, sent by a background thread.
 
-    They are gathered for a second and sent together. When MLflow does not take them they go to a file in the run's
-    folder, and the thread tries again after 1, 2, 4 and at most 30 seconds. What is still there at the end stays in
-    that file, for the next start.
+    Entries are collected for a second and sent together. If MLflow does not accept them, they move to a file in the
+    run's folder, and the thread retries after 1, 2, 4 and at most 30 seconds. Entries that are unsent at the end stay
+    in the file for the next start.
 
     Args:
-        client: of MLflow.
-        run_id: of the run.
-        address: of MLflow, without a password.
-        folder: of the run, for the file; made when it is needed.
-        errands: done first, in the thread; one that fails is left out.
-        sample: asked for further metrics every ten seconds and at the end; absent where there are none.
-        fresh: gives the part of a resumed run's metrics that it does not hold already; absent for a new run.
+        client: MLflow client.
+        run_id: id of the run.
+        address: address of MLflow, without a password.
+        folder: folder of the run for the file, created on demand.
+        errands: functions that the thread calls first; one that fails is skipped.
+        sample: source of further metrics, called every ten seconds and at the end; optional.
+        fresh: filter that drops metrics which a resumed run already has; None for a new run.
     """
 
     def __init__(
@@ -64,93 +64,93 @@ class Outbox:
         self._errands, self._sample, self._fresh = deque(errands), sample, fresh
         self._waiting: deque[Entry] = deque()
         self._sending: deque[Entry] = deque()
-        self._changed, self._hurry = Condition(), Event()
+        self._changed, self._urgent = Condition(), Event()
         self._thread: Thread | None = None
         self._deadline: float | None = None
         self._failures, self._retry_at, self._sample_at = 0, 0.0, time.monotonic() + _SAMPLE_SECONDS
 
     def put(self, entry: Entry) -> None:
-        """Take an entry; returns at once."""
+        """Queue an entry, and return immediately."""
         with self._changed:
             self._waiting.append(entry)
-            full = len(self._waiting) >= _MOST_WAITING
+            full = len(self._waiting) >= _MAX_WAITING
             self._changed.notify_all()
         if self._thread is None:
             self._thread = Thread(target=self._work, name="polyclinic-tracking", daemon=True)
             self._thread.start()
             atexit.register(self._close_at_exit)
         if full:
-            self._keep()
+            self._spill()
 
     def flush(self, seconds: float) -> bool:
-        """Wait until everything is with MLflow; False when that takes longer."""
+        """Wait until MLflow has all entries; return False after a timeout in seconds."""
         deadline = time.monotonic() + seconds
         with self._changed:
-            self._hurry.set()
+            self._urgent.set()
             self._changed.notify_all()
-            while self._left() and (rest := deadline - time.monotonic()) > 0:
-                self._changed.wait(min(rest, _GATHER_SECONDS))
-            self._hurry.clear()
-            return not self._left()
+            while self._has_unsent() and (rest := deadline - time.monotonic()) > 0:
+                self._changed.wait(min(rest, _BATCH_SECONDS))
+            self._urgent.clear()
+            return not self._has_unsent()
 
     def secure(self, seconds: float) -> None:
-        """Have everything with MLflow or, where it does not take it within so many seconds, in the file."""
+        """Send all entries; those that MLflow does not accept within the timeout in seconds go to the file."""
         if self._failures or not self.flush(seconds):
-            self._keep()
+            self._spill()
 
     def close(self, seconds: float) -> bool:
-        """Send what is left and stop; what is left after so many seconds is kept in the file, and False returned."""
+        """Send all entries and stop; after a timeout in seconds, move the rest to the file and return False."""
         if (thread := self._thread) is None:
-            return not self._left()
+            return not self._has_unsent()
         atexit.unregister(self._close_at_exit)
         with self._changed:
             self._deadline = time.monotonic() + seconds
-            self._hurry.set()
+            self._urgent.set()
             self._changed.notify_all()
         thread.join(seconds)
         with self._changed:
-            # A request that hangs changes nothing from here on: its thread is no longer this outbox's.
+            # Disown the thread: if its request hangs, it must not change this outbox later.
             self._thread, self._deadline = None, None
-            self._hurry.clear()
-        self._keep()
-        arrived = not self._left()
+            self._urgent.clear()
+        self._spill()
+        arrived = not self._has_unsent()
         self._spool.release()
         self._spool = Spool.new(self._folder)
         return arrived
 
     def _close_at_exit(self) -> None:
-        """For whoever forgets to end the run: what was logged arrives, and the run stays as it is."""
-        self.close(_EXIT_SECONDS)
+        """Send the entries of a run that was not finalized; its status stays unchanged."""
+        self.close(_EXIT_TIMEOUT)
 
-    def _left(self) -> bool:
+    def _has_unsent(self) -> bool:
         return bool(self._errands or self._waiting or self._sending or self._spool.exists())
 
-    def _is_mine(self) -> bool:
+    def _is_worker(self) -> bool:
         return self._thread is current_thread()
 
     def _work(self) -> None:
         while self._errands:
             self._attempt(self._errands[0])
             self._errands.popleft()
-        while self._is_mine():
+        while self._is_worker():
             self._sleep()
             self._add_sample()
-            if time.monotonic() >= self._retry_at or self._hurry.is_set():
+            if time.monotonic() >= self._retry_at or self._urgent.is_set():
                 self._deliver()
             else:
-                self._keep()
-            if self._deadline is not None and (not self._left() or time.monotonic() >= self._deadline):
+                self._spill()
+            if self._deadline is not None and (not self._has_unsent() or time.monotonic() >= self._deadline):
                 return
 
     def _sleep(self) -> None:
-        """Wait for something to do, then a little longer, so that it goes in one request, unless somebody waits."""
+        """Wait for entries, then a little longer to batch them into one request, unless a caller is waiting."""
         wake = self._sample_at if self._sample is not None else math.inf
         wake = min(wake, self._retry_at) if self._failures else wake
-        timeout = min(max(wake - time.monotonic(), 0), _LONGEST_PAUSE)
+        timeout = min(max(wake - time.monotonic(), 0), _MAX_PAUSE)
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._hurry.is_set(), timeout=timeout)
-        if self._hurry.wait(_GATHER_SECONDS) and self._failures:
-            time.sleep(_HURRIED_PAUSE)
+            self._changed.wait_for(lambda: self._waiting or self._urgent.is_set(), timeout=timeout)
+        if self._urgent.wait(_BATCH_SECONDS) and self._failures:
+            time.sleep(_URGENT_PAUSE)
 
     def _add_sample(self) -> None:
         ending = self._deadline is not None
@@ -160,25 +160,25 @@ class Outbox:
             self._attempt(lambda: self._waiting.appendleft(sample()))
 
     def _deliver(self) -> None:
-        """Send what waits in the file and then what waits in memory; on failure keep all of it in the file."""
+        """Send the entries in the file, then those in memory; after a failure, move all of them to the file."""
         try:
             self._spool.drain(self._send)
-            while self._is_mine() and self._take():
-                while self._is_mine() and self._sending:
+            while self._is_worker() and self._take():
+                while self._is_worker() and self._sending:
                     self._send(self._sending[0])
                     self._sending.popleft()
-        except Exception as error:  # whatever it is, a thread that died of it would lose everything behind it
-            if self._is_mine():
+        except Exception as error:  # any error: if the thread died, all later entries would be lost
+            if self._is_worker():
                 self._postpone(error)
         else:
             if self._failures:
-                _log.warning("MLflow answers again; what waited has arrived")
+                _log.warning("MLflow answers again; all waiting entries have arrived")
             self._failures = 0
         with self._changed:
             self._changed.notify_all()
 
     def _take(self) -> bool:
-        """Move what waits into fewer, larger entries; False when nothing does."""
+        """Merge the waiting entries for sending; return False if there are none."""
         with self._changed:
             self._sending.extend(joined(self._waiting))
             self._waiting.clear()
@@ -190,26 +190,25 @@ class Outbox:
         deliver(entry, self._client, self._run_id)
 
     def _postpone(self, error: Exception) -> None:
-        self._retry_at = time.monotonic() + min(2.0**self._failures, _LONGEST_PAUSE)
+        self._retry_at = time.monotonic() + min(2.0**self._failures, _MAX_PAUSE)
         self._failures += 1
         if self._failures == 1:
             _log.warning(
-                "MLflow at %s does not take what is logged (%s); training goes on, and what is logged meanwhile waits "
-                "in the run's folder",
+                "MLflow at %s does not accept entries (%s); training continues, and they wait in the run's folder",
                 self._address,
                 cause(error),
             )
-        self._keep()
+        self._spill()
 
-    def _keep(self) -> None:
-        """Move everything into the file; while that cannot be written, memory has to do."""
+    def _spill(self) -> None:
+        """Move all entries to the file; if it cannot be written, keep them in memory up to a limit."""
         with self._changed:
-            owns_sending = self._thread is None or self._is_mine()
+            owns_sending = self._thread is None or self._is_worker()
             entries = [*(self._sending if owns_sending else ()), *self._waiting]
             try:
                 self._spool.append(joined(entries), address=self._address, run_id=self._run_id)
             except OSError as error:
-                if len(self._waiting) < _MOST_WAITING:
+                if len(self._waiting) < _MAX_WAITING:
                     return
                 _log.warning("%d logged entries are lost: the run's folder cannot be written (%s)", len(entries), error)
             self._waiting.clear()
@@ -219,12 +218,12 @@ class Outbox:
     def _attempt(self, errand: Callable[[], None]) -> None:
         try:
             errand()
-        except Exception as error:  # an errand is a courtesy to other runs
+        except Exception as error:  # errands serve other runs, so they must not fail this one
             _log.debug("an errand of the tracking failed (%s)", cause(error))
 
 
 def deliver(entry: Entry, client: MlflowClient, run_id: str) -> None:
-    """Send an entry; one that MLflow would refuse every time is told and given up.
+    """Send an entry; one that MLflow refuses permanently is logged and dropped.
 
     Raises:
         Exception: MLflow is away, or its database is locked.
@@ -232,11 +231,11 @@ def deliver(entry: Entry, client: MlflowClient, run_id: str) -> None:
     try:
         entry.send(client, run_id)
     except MlflowException as error:
-        if error.error_code not in _REFUSALS:
+        if error.error_code not in _PERMANENT_ERRORS:
             raise
-        _log.warning("MLflow refuses %s for good (%s); they are lost", type(entry).__name__.lower(), cause(error))
+        _log.warning("MLflow refuses %s permanently (%s); they are lost", type(entry).__name__.lower(), cause(error))
 
 
 def cause(error: BaseException) -> str:
-    """What an error says, in one line without passwords."""
+    """Return the message of an error in one line, without passwords."""
     return " ".join(without_password(str(error)).split())

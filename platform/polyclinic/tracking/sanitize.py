@@ -1,4 +1,4 @@
-"""Names and values as MLflow stores them, without anything private."""
+"""Metric names that MLflow accepts, and the switches for telemetry."""
 
 import os
 import re
@@ -7,10 +7,10 @@ _REFUSED = re.compile(r"[^A-Za-z0-9_\-./ ]+")
 
 
 def clean_name(name: str) -> str:
-    """The name without the characters that MLflow refuses.
+    """Return the name without the characters that MLflow refuses.
 
     Raises:
-        ValueError: nothing is left.
+        ValueError: no character remains.
     """
     cleaned = _REFUSED.sub("", name)
     if not cleaned:
@@ -19,16 +19,16 @@ def clean_name(name: str) -> str:
 
 
 class MetricNames:
-    """Cleans the metric names of one run and refuses two that would become one series."""
+    """Stored metric names of one run; two names that would share a series are refused."""
 
     def __init__(self) -> None:
         self._origins: dict[str, str] = {}
 
     def clean(self, name: str) -> str:
-        """The stored name of a metric.
+        """Return the stored name of a metric.
 
         Raises:
-            ValueError: another metric of this run is already stored under it, or nothing of the name is left.
+            ValueError: another metric of this run has the same stored name, or no character remains.
         """
         cleaned = clean_name(name)
         origin = self._origins.setdefault(cleaned, name)
@@ -46,8 +46,8 @@ _SWITCHES = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "HF_HUB
 def silence_telemetry() -> None:
     """Turn off the telemetry of MLflow and of the Hugging Face hub, for this process and its children.
 
-    Must run before ``mlflow`` is imported, because its client starts with the import. A variable that is already
-    set is left as the user wants it.
+    Call it before ``mlflow`` is imported, because the import starts its telemetry client. Variables that the user has
+    set are unchanged.
     """
     for name, value in _SWITCHES.items():
         os.environ.setdefault(name, value)

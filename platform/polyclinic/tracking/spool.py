@@ -1,4 +1,4 @@
-"""Entries that MLflow did not take, in a file beside the checkpoints until it does."""
+"""Spool files beside the checkpoints, for entries that MLflow has not accepted yet."""
 
 import json
 import os
@@ -15,16 +15,16 @@ from filelock import FileLock, Timeout
 from polyclinic.tracking.entries import Entry, from_line, joined, to_line
 from polyclinic.tracking.process import process_tags
 
-_CHUNK = 500
+_MAX_CHUNK = 500
 _PATTERN = "spool-*.jsonl"
-_RELEASED = ".left.jsonl"
+_RELEASED_SUFFIX = ".left.jsonl"
 
 
 class Spool:
-    """A file of entries of one run; it exists only while something waits.
+    """File of waiting entries of one run; it exists only while entries wait.
 
     Args:
-        path: of the file.
+        path: path of the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -33,15 +33,15 @@ class Spool:
 
     @classmethod
     def new(cls, folder: Path) -> "Spool":
-        """A spool of this process in a run's folder; nothing is written yet."""
+        """Return a new spool of this process in a run's folder, without writing it."""
         return cls(folder / f"spool-{uuid4().hex[:12]}.jsonl")
 
     @property
     def header(self) -> dict[str, Any]:
-        """Address, run and process that the entries are of.
+        """Address, run and process of the entries.
 
         Raises:
-            ValueError: the first line is cut.
+            ValueError: the first line is truncated.
         """
         with self.path.open("rb") as file:
             header: dict[str, Any] = json.loads(file.readline())
@@ -49,27 +49,27 @@ class Spool:
 
     @property
     def is_released(self) -> bool:
-        """Whether the outbox that wrote it is closed, so that anybody may send it."""
-        return self.path.name.endswith(_RELEASED)
+        """Whether the outbox that wrote the file is closed, so that any process may send it."""
+        return self.path.name.endswith(_RELEASED_SUFFIX)
 
     def release(self) -> None:
-        """Leave the file to whoever starts next; this object has none from here on."""
+        """Release the file for the next process; this object must not be used afterwards."""
         with self._lock, suppress(FileNotFoundError):
             Path(f"{self.path}.lock").unlink(missing_ok=True)
             if self._mark.is_file():
-                # First, because what was sent must never be taken for what waits.
-                self._mark.rename(Spool(self.path.with_suffix(_RELEASED))._mark)
-            self.path.rename(self.path.with_suffix(_RELEASED))
+                # The mark first: without it, sent entries would count as waiting.
+                self._mark.rename(Spool(self.path.with_suffix(_RELEASED_SUFFIX))._mark)
+            self.path.rename(self.path.with_suffix(_RELEASED_SUFFIX))
 
     def exists(self) -> bool:
-        """Whether something waits."""
+        """Return whether entries are waiting."""
         return self.path.is_file()
 
     def append(self, entries: Iterable[Entry], *, address: str, run_id: str) -> None:
-        """Add entries behind those that wait.
+        """Append entries to the file.
 
         Raises:
-            OSError: the folder cannot be written, or the disk is full; the entries are not kept.
+            OSError: the folder cannot be written, or the disk is full; none of the entries is stored.
         """
         lines = "".join(map(to_line, entries))
         if not lines:
@@ -85,17 +85,17 @@ class Spool:
                 with self.path.open("ab") as file:
                     file.write(lines.encode())
             except OSError:
-                self._forget_behind(size)
+                self._truncate(size)
                 raise
 
     def drain(self, send: Callable[[Entry], None]) -> None:
-        """Send everything, then remove the file.
+        """Send all entries, then remove the file.
 
-        How far it came is written down after every chunk, so that what was sent is not sent again by whoever goes on.
-        Does nothing while another process drains the file.
+        A mark records the position after every chunk, so that the next process does not repeat sent entries. The
+        method has no effect while another process drains the file.
 
         Raises:
-            Exception: what ``send`` raised; the rest keeps waiting.
+            Exception: the error of ``send``; the remaining entries keep waiting.
         """
         if not self.exists():
             return
@@ -114,25 +114,25 @@ class Spool:
         return self.path.with_suffix(".sent")
 
     def _next_or_remove(self) -> tuple[list[bytes], int] | None:
-        """The next lines that were not sent, and where they end; None when there are none, and the file is removed."""
+        """Return the next unsent lines and their end position; None, after removing the file, if there are none."""
         with self._lock:
             if not self.exists():
                 return None
             with self.path.open("rb") as file:
-                # A mark that a kill left empty counts as none; MLflow leaves out what it holds already.
+                # An empty mark, left by a kill, counts as none; MLflow ignores entries that it already holds.
                 if sent := self._mark.is_file() and int(self._mark.read_text() or 0):
                     file.seek(sent)
                 else:
                     file.readline()
-                lines = list(islice(iter(file.readline, b""), _CHUNK))
+                lines = list(islice(iter(file.readline, b""), _MAX_CHUNK))
                 if lines:
                     return lines, file.tell()
             self.path.unlink()
             self._mark.unlink(missing_ok=True)
             return None
 
-    def _forget_behind(self, size: int) -> None:
-        """Take back a line that was cut by a full disk, so that the next one starts on its own."""
+    def _truncate(self, size: int) -> None:
+        """Remove a line that a full disk truncated, so that the next entry starts on a new line."""
         with suppress(OSError):
             if size:
                 os.truncate(self.path, size)
@@ -141,12 +141,12 @@ class Spool:
 
 
 def left_spools(out: Path) -> list[Spool]:
-    """Every file of waiting entries under ``<out>/<experiment id>/<run id>``."""
+    """Return all spool files under ``<out>/<experiment id>/<run id>``."""
     return [Spool(path) for path in sorted(out.glob(f"*/*/{_PATTERN}"))]
 
 
 def _readable(lines: Iterable[bytes]) -> Iterator[Entry]:
-    """A line that was cut by a kill is left out; its step is logged again by whoever resumes."""
+    """Parse lines; skip one that a kill truncated, as the resumed run logs its step again."""
     for line in lines:
         with suppress(ValueError):
             yield from_line(line.decode())

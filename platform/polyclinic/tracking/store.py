@@ -1,4 +1,4 @@
-"""Where runs are tracked: the address, its artifact folder, and a client that is ready to use."""
+"""MLflow store of a run: artifact location, database, experiment and a connected client."""
 
 import logging
 import os
@@ -22,19 +22,19 @@ from polyclinic.system.shell import command_line
 from polyclinic.tracking.uri import database_file, sqlite_uri, without_password
 
 _log = logging.getLogger(__name__)
-_KNOCK_SECONDS = 10
-_PATIENCE = {
+_PROBE_TIMEOUT = 10
+_CLIENT_SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-"""MLflow's own would hold a request for minutes, where we try again; the address it prints may hold a password."""
+"""MLflow's defaults block a request for minutes, but we retry it; the URL that it prints may contain a password."""
 
-_UNUSABLE = (MlflowException, OSError, sqlite3.Error, SQLAlchemyError, ImportError)
+_STORE_ERRORS = (MlflowException, OSError, sqlite3.Error, SQLAlchemyError, ImportError)
 
 
 def artifact_location(uri: str, *, out: Path) -> str | None:
-    """Where a new experiment keeps its artifacts, as a file URI; None leaves it to the server or file store."""
+    """Return the artifact folder of a new experiment as a file URI; None if the server or file store decides."""
     if (database := database_file(uri)) is not None:
         return (database.parent / "mlartifacts").as_uri()
     is_database = urlsplit(uri).scheme.partition("+")[0] in {"sqlite", "postgresql", "mysql", "mssql"}
@@ -42,11 +42,11 @@ def artifact_location(uri: str, *, out: Path) -> str | None:
 
 
 def open_store(uri: str, *, experiment: str, artifacts: str | None) -> tuple[MlflowClient, str]:
-    """Connect, creating the database and the experiment on first use; safe when many processes start at once.
+    """Connect, and create the database and the experiment on first use; safe for concurrent processes.
 
     Args:
-        uri: of the tracking store.
-        experiment: its name.
+        uri: address of the tracking store.
+        experiment: name of the experiment.
         artifacts: file URI for the artifacts of a new experiment.
 
     Returns:
@@ -56,17 +56,17 @@ def open_store(uri: str, *, experiment: str, artifacts: str | None) -> tuple[Mlf
         ValueError: the store cannot be reached or used, or the experiment was deleted.
     """
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
-    for name, value in _PATIENCE.items():
+    for name, value in _CLIENT_SETTINGS.items():
         os.environ.setdefault(name, value)
     database = database_file(uri)
     try:
-        with _alone(database):
+        with _database_lock(database):
             if database is not None:
-                _make_whole(database, artifacts)
-            _knock(uri, database)
+                _create_if_missing(database, artifacts)
+            _probe(uri, database)
             client = MlflowClient(uri)
             return client, _experiment_id(client, experiment, artifacts)
-    except _UNUSABLE as error:
+    except _STORE_ERRORS as error:
         cause = " ".join(without_password(str(error)).split())
         raise ValueError(
             f"cannot use MLflow tracking at {without_password(uri)}: {cause}; set MLFLOW_TRACKING_URI or "
@@ -75,8 +75,8 @@ def open_store(uri: str, *, experiment: str, artifacts: str | None) -> tuple[Mlf
 
 
 @contextmanager
-def _alone(database: Path | None) -> Iterator[None]:
-    """Hold a lock beside the database: MLflow creates its schema without one, and loses tables in the race."""
+def _database_lock(database: Path | None) -> Iterator[None]:
+    """Hold a lock file beside the database: MLflow creates its schema without one, and a race loses tables."""
     if database is None:
         yield
         return
@@ -85,19 +85,19 @@ def _alone(database: Path | None) -> Iterator[None]:
         yield
 
 
-def _make_whole(database: Path, artifacts: str | None) -> None:
-    """Make the database where there is none: MLflow cannot continue one that it was killed in making.
+def _create_if_missing(database: Path, artifacts: str | None) -> None:
+    """Create the database if it is missing; it gets its final name once all tables exist.
 
-    It gets its name when all tables are there. One that an earlier version left half made is set aside.
+    MLflow cannot repair a database whose creation was killed. One that an earlier version left incomplete is renamed.
     """
     if database.exists() and database.stat().st_size:
-        if not _is_half_made(database):
+        if not _is_incomplete(database):
             _warn_of_readers(database)
             return
         names = (database.with_name(f"{database.name}.half-made-{number}") for number in count(1))
         aside = next(path for path in names if not path.exists())
         database.rename(aside)
-        _log.warning("%s was half made by a start that was killed; it is kept as %s", database.name, aside.name)
+        _log.warning("%s was left incomplete by a start that was killed; it is now %s", database.name, aside.name)
     part = database.with_name(f"{database.name}.part")
     for left in (part, *(part.with_name(f"{part.name}-{kind}") for kind in ("journal", "wal", "shm"))):
         left.unlink(missing_ok=True)
@@ -107,32 +107,32 @@ def _make_whole(database: Path, artifacts: str | None) -> None:
 
 
 def _make_tables(database: Path, artifacts: str) -> None:
-    # Imported when it is needed, as MLflow does: it takes seconds.
+    # Imported on demand, as MLflow does: the import takes seconds.
     sqlalchemy_store = import_module("mlflow.store.tracking.sqlalchemy_store")
     sqlalchemy_store.SqlAlchemyStore(sqlite_uri(database), artifacts).engine.dispose()
 
 
-def _is_half_made(database: Path) -> bool:
-    """Whether MLflow was killed in making it: its first experiment comes last."""
+def _is_incomplete(database: Path) -> bool:
+    """Return whether the database lacks its first experiment, which MLflow creates last."""
     with closing(sqlite3.connect(database)) as connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        kept = tables & {"experiments", "registered_models"}
+        filled = tables & {"experiments", "registered_models"}
         return "experiments" in tables and not any(
-            connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() for table in kept
+            connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() for table in filled
         )
 
 
 def _warn_of_readers(database: Path) -> None:
-    """Earlier versions made the folder of the runs for everybody who can log in here."""
+    """Warn of runs that others can read: earlier versions created their folder world-readable."""
     if database.stat().st_mode & database.parent.stat().st_mode & 0o044:
         _log.warning(
-            "others can read the runs, which may tell of patients; run %s",
+            "other users can read the runs, which may contain patient data; run %s",
             command_line("chmod", "-R", "go=", database.parent),
         )
 
 
-def _knock(uri: str, database: Path | None) -> None:
-    """Fail at once where MLflow itself would retry for minutes."""
+def _probe(uri: str, database: Path | None) -> None:
+    """Fail immediately in cases in which MLflow would retry for minutes."""
     if database is not None:
         with closing(sqlite3.connect(database)) as connection:
             connection.execute("PRAGMA schema_version")
@@ -140,11 +140,11 @@ def _knock(uri: str, database: Path | None) -> None:
         parts = urlsplit(uri)
         address = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
         try:
-            urlopen(address, timeout=_KNOCK_SECONDS).close()
+            urlopen(address, timeout=_PROBE_TIMEOUT).close()
         except HTTPError as refusal:
             refusal.close()
         except URLError as error:
-            # Certificates are judged by MLflow, which has settings of its own for them.
+            # MLflow verifies certificates, with its settings for them.
             if not isinstance(error.reason, ssl.SSLError):
                 raise
 

@@ -1,4 +1,4 @@
-"""The address of MLflow, worked out without importing it."""
+"""Tracking address of MLflow, resolved without importing it."""
 
 import os
 import re
@@ -7,38 +7,38 @@ from urllib.parse import quote, unquote
 
 SQLITE = "sqlite:///"
 _SQLITE_QUOTED = "sqlite+pysqlite:///"
-"""The same; MLflow makes the folder of the other one without taking the quotes off its name."""
+"""Equivalent scheme for quoted paths: with the other, MLflow creates a folder of the percent-encoded name."""
 
-_QUOTED = str.maketrans({character: quote(character) for character in "%?#"})
+_PATH_QUOTES = str.maketrans({character: quote(character) for character in "%?#"})
 
 
 def resolve_uri(*, given: str | None, out: Path) -> str:
-    """The tracking address: ``given``, else MLFLOW_TRACKING_URI as it is set now, else SQLite in ``out``.
+    """Return ``given``, else the current MLFLOW_TRACKING_URI, else the address of a SQLite file in ``out``.
 
-    One that is given without a password, as a run keeps it, takes the password that the same address has in
-    MLFLOW_TRACKING_URI.
+    Runs store their address without the password; if ``given`` equals MLFLOW_TRACKING_URI without its password, the
+    latter is returned.
     """
-    known = os.environ.get("MLFLOW_TRACKING_URI")
-    if known and given == without_password(known):
-        return known
-    return given or known or sqlite_uri(out / "mlflow.db")
+    configured = os.environ.get("MLFLOW_TRACKING_URI")
+    if configured and given == without_password(configured):
+        return configured
+    return given or configured or sqlite_uri(out / "mlflow.db")
 
 
 def sqlite_uri(path: Path) -> str:
-    """The address of a SQLite file, in which no character of its path means anything else."""
+    """Return the address of a SQLite file, with special characters of its path quoted."""
     plain = path.absolute().as_posix()
-    quoted = plain.translate(_QUOTED)
+    quoted = plain.translate(_PATH_QUOTES)
     return f"{SQLITE if quoted == plain else _SQLITE_QUOTED}{quoted}"
 
 
 def without_password(text: str) -> str:
-    """The text with the user and the password taken out of every address in it."""
+    """Return the text without user and password in its URLs."""
     return re.sub(r"://[^/\s\"']*@", "://", text)
 
 
 def database_file(uri: str) -> Path | None:
-    """The file behind a SQLite address; None for any other."""
-    kind, found, rest = uri.partition(":///")
+    """Return the file of a SQLite address; None for any other address."""
+    scheme, separator, rest = uri.partition(":///")
     path = unquote(rest.partition("?")[0])
-    is_file = bool(found) and f"{kind}:///" in (SQLITE, _SQLITE_QUOTED) and path not in {"", ":memory:"}
+    is_file = bool(separator) and f"{scheme}:///" in (SQLITE, _SQLITE_QUOTED) and path not in {"", ":memory:"}
     return Path(path).absolute() if is_file else None

@@ -1,4 +1,4 @@
-"""What a ``.ckpt`` file says of itself, without building its model."""
+"""Read the content and provenance of a ``.ckpt`` file, without building its model."""
 
 import hashlib
 import os
@@ -11,8 +11,8 @@ import yaml
 
 from polyclinic.cohort.leakage.overlap import TrainingExposure
 
-_SHOWN = 8
-_LONGEST = 1_000_000
+_RUN_ID_CHARACTERS = 8
+_MAX_CONFIGURATION = 1_000_000
 _CHUNK = 1 << 20
 _MARK = b"sha256:"
 _SEAL = len(_MARK) + 2 * hashlib.sha256().digest_size
@@ -21,10 +21,10 @@ _END, _END_SIZE = b"PK\x05\x06", 22
 
 
 def load_checkpoint(checkpoint: Path) -> dict[str, Any]:
-    """The content of a ``.ckpt`` file.
+    """Load the content of a ``.ckpt`` file.
 
     Raises:
-        ValueError: no such file, damaged, not weights-only, or not of ``polyclinic fit``.
+        ValueError: the file is missing, damaged, not weights-only, or not from ``polyclinic fit``.
     """
     if not checkpoint.is_file():
         raise ValueError(f"checkpoint {checkpoint.name!r} does not exist; set `--checkpoint` to a .ckpt file")
@@ -40,10 +40,10 @@ def load_checkpoint(checkpoint: Path) -> dict[str, Any]:
 
 
 def seal(stream: BinaryIO) -> None:
-    """Append a SHA-256 of a checkpoint to it, as the comment of its archive, which torch and unzip skip.
+    """Append the SHA-256 of a checkpoint as the comment of its ZIP archive, which torch and unzip skip.
 
     Args:
-        stream: the archive that ``torch.save`` wrote, open for reading and writing.
+        stream: archive of ``torch.save``, open for reading and writing.
     """
     stream.seek(-_END_SIZE, os.SEEK_END)
     assert stream.read(_END_SIZE)[:4] == _END, "torch.save wrote an archive that ends in a comment"
@@ -56,10 +56,10 @@ def seal(stream: BinaryIO) -> None:
 
 
 def verify_checksum(checkpoint: Path) -> None:
-    """Compare every byte of a checkpoint with its SHA-256, or every entry with its CRC where it was written without.
+    """Verify the SHA-256 of a checkpoint, or the CRC of every entry where it was written without one.
 
     Raises:
-        ValueError: a byte was changed, or the file is not a whole archive.
+        ValueError: a byte was changed, or the archive is not complete.
     """
     with checkpoint.open("rb") as stream:
         size = stream.seek(0, os.SEEK_END)
@@ -67,13 +67,13 @@ def verify_checksum(checkpoint: Path) -> None:
         tail = stream.read()
         sealed, plain = tail[:_END_SIZE], tail[-_END_SIZE:]
         if _ends(sealed, _SEAL) and len(tail) == _END_SIZE + _SEAL:
-            whole = tail[_END_SIZE:] == _MARK + _digest(stream, size - _SEAL)
+            intact = tail[_END_SIZE:] == _MARK + _digest(stream, size - _SEAL)
         else:
-            whole = _ends(plain, 0) and _has_right_entries(stream)
-    if not whole:
+            intact = _ends(plain, 0) and _has_right_entries(stream)
+    if not intact:
         raise ValueError(
-            f"{checkpoint.name} is damaged or not a weights-only checkpoint: its content does not have its checksum; "
-            "take a copy, or another checkpoint of the run"
+            f"{checkpoint.name} is damaged or not a weights-only checkpoint: its content does not match its checksum; "
+            "use a copy, or another checkpoint of the run"
         )
 
 
@@ -91,29 +91,31 @@ def _digest(stream: BinaryIO, size: int) -> bytes:
 
 
 def _has_right_entries(stream: BinaryIO) -> bool:
-    """Whether every entry of an archive has its CRC; torch stores entries as they are."""
+    """Return whether every entry of an archive is uncompressed, as torch writes them, and matches its CRC."""
     try:
         with zipfile.ZipFile(stream) as archive:
             stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())
             return stored and archive.testzip() is None
-    except Exception:  # zipfile has half a dozen kinds of them for damaged archives
+    except Exception:  # zipfile raises many types for damaged archives.
         return False
 
 
 def provenance(content: dict[str, Any]) -> dict[str, Any]:
-    """What a checkpoint's content tells of its run; empty where it was not written by ``polyclinic fit``."""
-    told = _of_callback(content, "Provenance")
-    return told if isinstance(told, dict) else {}
+    """Return the provenance record of a checkpoint; empty where it was not written by ``polyclinic fit``."""
+    record = _callback_state(content, "Provenance")
+    return record if isinstance(record, dict) else {}
 
 
 def configuration(text: object) -> dict[str, Any]:
-    """The configuration that a run put into its checkpoints, with ``model`` and ``data``.
+    """Parse the configuration that a run stored in its checkpoints, with ``model`` and ``data``.
 
     Raises:
-        ValueError: no YAML, or no such mapping.
+        ValueError: the text is not YAML, or not such a mapping.
     """
-    if not isinstance(text, str) or len(text) > _LONGEST:
-        raise ValueError(f"got a configuration that is not a text of at most {_LONGEST} characters, expected YAML")
+    if not isinstance(text, str) or len(text) > _MAX_CONFIGURATION:
+        raise ValueError(
+            f"got a configuration that is not a text of at most {_MAX_CONFIGURATION} characters, expected YAML"
+        )
     try:
         config = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
@@ -126,17 +128,17 @@ def configuration(text: object) -> dict[str, Any]:
 
 
 def exposure_of(content: dict[str, Any]) -> TrainingExposure:
-    """The patients and contents that a checkpoint was made from; in words where it was written without them."""
-    state = _of_callback(content, "SeenRecord")
+    """Return the training exposure of a checkpoint; an unknown one, with the reason, where none was recorded."""
+    state = _callback_state(content, "SeenRecord")
     if state:
         return TrainingExposure.of(state)
-    run = str(provenance(content).get("run_id") or "without a name")[:_SHOWN]
+    run = str(provenance(content).get("run_id") or "without a name")[:_RUN_ID_CHARACTERS]
     return TrainingExposure(
         unknown=(f"the checkpoint of run {run} keeps no record of the studies that it was made from",)
     )
 
 
-def _of_callback(content: dict[str, Any], key: str) -> Any:
-    """What a callback kept; None where the checkpoint has no such callback."""
+def _callback_state(content: dict[str, Any], key: str) -> Any:
+    """Return the state of a callback; None where the checkpoint has no such callback."""
     states = content.get("callbacks")
     return states.get(key) if isinstance(states, dict) else None

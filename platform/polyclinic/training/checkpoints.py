@@ -1,4 +1,4 @@
-"""How checkpoints are written: whole or not at all, readable without pickle, and the last one whatever happens."""
+"""Checkpoint writing: atomic, readable without pickle, and a ``last.ckpt`` at regular steps and on termination."""
 
 import fcntl
 import os
@@ -23,34 +23,34 @@ _LOCK = ".training.lock"
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and renames it, so that a kill or a full disk leaves the one before whole.
+    """Writes a checkpoint to a temporary file and renames it, so that a kill or a full disk keeps the previous one.
 
-    What could not be read back without running code is refused when it is written, not when it is needed.
+    Objects that need a pickle to be read back are refused on writing.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        """Write a file.
+        """Write a checkpoint file with its checksum.
 
         Raises:
-            ValueError: it cannot be written, or holds an object that only a pickle could bring back.
+            ValueError: it cannot be written, or holds an object that needs a pickle to be read back.
         """
-        place = Path(path)
+        target = Path(path)
         try:
-            with atomic_file(place) as partial:
+            with atomic_file(target) as partial:
                 _write(checkpoint, partial)
-                _refuse_pickle(partial, place.name)
+                _refuse_pickle(partial, target.name)
         except OSError as error:
             raise ValueError(
-                f"checkpoint {place.name} could not be written ({error.strerror or type(error).__name__}), the one "
-                "before it is whole; make room, or set `trainer.logger.init_args.out` to a folder that has it, and go "
-                "on with `--ckpt_path last`"
+                f"checkpoint {target.name} could not be written ({error.strerror or type(error).__name__}), the "
+                "previous one is complete; free some space, or set `trainer.logger.init_args.out` to a folder with "
+                "more of it, and resume with `--ckpt_path last`"
             ) from None
-        _flush_folder(place.parent)
+        _flush_folder(target.parent)
 
     def load_checkpoint(
         self, path: str | Path, map_location: Callable[..., Any] | None = None, weights_only: bool | None = True
     ) -> dict[str, Any]:
-        """Read a file to the CPU, compare it with its checksum, and never run what is in it.
+        """Read a checkpoint to the CPU after verifying its checksum, without executing its content.
 
         Raises:
             ValueError: see ``polyclinic.training.checkpoint_file.load_checkpoint``.
@@ -59,16 +59,16 @@ class AtomicCheckpoints(TorchCheckpointIO):
 
 
 class LastCheckpoint(Checkpoint):
-    """Keeps ``last.ckpt``: the state after so many steps, after every epoch and at the end, whatever a metric says.
+    """Saves ``last.ckpt`` every few steps, after every epoch and at the end, regardless of any metric.
 
-    It is written between two batches, once everything that follows from the first of them is done and logged, and
-    never in the middle of an accumulated step.
+    It is written between two batches, once the validation and logging of the first are done, and never in the middle
+    of an accumulated step.
 
     Args:
-        every_n_steps: how many optimizer steps lie between two; 0 for the ends of epochs alone.
+        every_n_steps: number of optimizer steps per checkpoint; 0 for the ends of epochs only.
 
     Raises:
-        ValueError: a negative number.
+        ValueError: ``every_n_steps`` is negative.
     """
 
     def __init__(self, every_n_steps: int = 500) -> None:
@@ -82,14 +82,14 @@ class LastCheckpoint(Checkpoint):
 
     @property
     def state_key(self) -> str:
-        """A name that does not change when this module moves."""
+        """Stable checkpoint key, independent of the module path."""
         return "LastCheckpoint"
 
     def claim(self, folder: Path) -> None:
-        """Make sure that no other process trains into a folder; the claim ends with this process.
+        """Lock a folder against training by other processes; the lock ends with this process.
 
         Raises:
-            ValueError: one does.
+            ValueError: the folder is locked by another process, or cannot be written to.
         """
         if self._lock is not None:
             return
@@ -98,24 +98,25 @@ class LastCheckpoint(Checkpoint):
             lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise ValueError(
-                f"checkpoints cannot be written ({error.strerror}); set `trainer.logger.init_args.out` to a "
-                "folder that can be"
+                f"checkpoints cannot be written ({error.strerror}); set `trainer.logger.init_args.out` to a writable "
+                "folder"
             ) from None
         try:
-            # Of this process: not inherited by loader workers, which outlive a killed trainer by seconds.
+            # lockf belongs to this process, where flock would be inherited by loader workers, which outlive a killed
+            # trainer by seconds.
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(lock)
             raise ValueError(
-                "another process is training this run; wait for it, or set `--new_run true` to go on in a run of your "
-                "own from the same checkpoint"
+                "another process is training this run; wait for it, or set `--new_run true` to continue in a separate "
+                "run from the same checkpoint"
             ) from None
-        except OSError:  # A file system without locks.
+        except OSError:  # The file system has no locks.
             pass
         self._lock = lock
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Choose the folder: that of the run."""
+        """Choose the folder of the run and lock it."""
         if stage != "fit" or getattr(trainer, "fast_dev_run", False):
             return
         folder = Path(trainer.strategy.broadcast(str(_folder(trainer))))
@@ -124,57 +125,57 @@ class LastCheckpoint(Checkpoint):
             self.claim(folder)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Note where training begins, and set Lightning's counters straight after a resume."""
+        """Record the first step, and correct Lightning's counters after a resume."""
         self._saved, self._ended = trainer.global_step, False
         if self._between_batches:
-            _stand_between_batches(trainer)
+            _reset_fetched_batch(trainer)
             self._between_batches = False
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Save what the batch before led to, when it is time."""
+        """Save the state after the previous batch, when due."""
         step = trainer.global_step
         if step > self._saved and (batch_idx == 0 or (self._every and step % self._every == 0)):
             self._save(trainer, between_batches=True)
 
     def save_between_batches(self, trainer: L.Trainer) -> None:
-        """Save what all ranks have reached; called by all of them, before a batch that begins a step."""
+        """Save the current step; every rank must call it, before a batch that begins a step."""
         if trainer.global_step > self._saved:
             self._save(trainer, between_batches=True)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save the end."""
+        """Save the final state."""
         self._ended = True
         if trainer.global_step > self._saved:
             self._save(trainer)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Save what a terminated process has reached; several ranks may not have reached the same."""
+        """Save the state of a terminated process; not of several ranks, which may be at different steps."""
         loop = trainer.fit_loop.epoch_loop
         progress = loop.batch_progress.current
-        whole = progress.ready == progress.completed > 0 and not loop._should_accumulate()
-        if isinstance(exception, SIGTERMException) and whole and trainer.world_size == 1:
-            over = loop._num_ready_batches_reached()
-            if trainer.global_step > self._saved and not over:
+        step_complete = progress.ready == progress.completed > 0 and not loop._should_accumulate()
+        if isinstance(exception, SIGTERMException) and step_complete and trainer.world_size == 1:
+            epoch_over = loop._num_ready_batches_reached()
+            if trainer.global_step > self._saved and not epoch_over:
                 self._save(trainer, between_batches=True)
         self._release()
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Give the folder up."""
+        """Release the lock of the folder."""
         self._release()
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Say which epoch the weights are of: at the end Lightning has counted on."""
+        """Store the epoch of the weights: at the end Lightning has already increased its counter."""
         if self._ended:
             checkpoint["epoch"] = max(0, trainer.current_epoch - 1)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where in a loop the checkpoint was written."""
+        """Return whether the checkpoint is written between two batches."""
         return {"between_batches": self._between_batches}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Remember it until training starts."""
+        """Restore that position until training starts."""
         self._between_batches = state_dict["between_batches"]
 
     def _release(self) -> None:
@@ -182,8 +183,8 @@ class LastCheckpoint(Checkpoint):
             os.close(self._lock)
         self._lock = None
 
-    def _told(self, logger: Logger) -> str:
-        """The path below the folder of the runs, whose own place is nobody's business."""
+    def _relative_path(self, logger: Logger) -> str:
+        """Return the path relative to the folder of the runs, as absolute paths are private."""
         assert self.path is not None
         root = Path(logger.save_dir or self.path.parent).absolute()
         return self.path.relative_to(root).as_posix() if self.path.is_relative_to(root) else self.path.name
@@ -194,7 +195,7 @@ class LastCheckpoint(Checkpoint):
         for logger in trainer.loggers:
             if isinstance(logger, RunLogger):
                 logger.secure()
-            log_tags(logger, {"checkpoint.last": self._told(logger)})
+            log_tags(logger, {"checkpoint.last": self._relative_path(logger)})
         self._between_batches = between_batches
         try:
             trainer.save_checkpoint(self.path)
@@ -203,14 +204,14 @@ class LastCheckpoint(Checkpoint):
         self._saved = trainer.global_step
 
 
-def _write(checkpoint: dict[str, Any], part: Path) -> None:
-    """Write with a checksum, and flush to the disk.
+def _write(checkpoint: dict[str, Any], partial: Path) -> None:
+    """Write a checkpoint with its checksum, and flush it to the disk.
 
     Raises:
-        OSError: what the file system says, which torch hides behind errors of its own.
+        OSError: the error of the file system, which torch hides behind a RuntimeError.
     """
     try:
-        with part.open("w+b") as file:
+        with partial.open("w+b") as file:
             torch.save(checkpoint, file)
             seal(file)
             file.flush()
@@ -220,19 +221,19 @@ def _write(checkpoint: dict[str, Any], part: Path) -> None:
         raise (cause if isinstance(cause, OSError) else error) from None
 
 
-def _refuse_pickle(part: Path, name: str) -> None:
+def _refuse_pickle(partial: Path, name: str) -> None:
     try:
-        torch.load(part, map_location="cpu", weights_only=True, mmap=True)
+        torch.load(partial, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:
         reason = next((line.strip() for line in str(error).splitlines() if "GLOBAL" in line), type(error).__name__)
         raise ValueError(
-            f"checkpoint {name} would need a pickle to be read ({reason}); keep plain values and tensors alone in "
+            f"checkpoint {name} would need a pickle to be read ({reason}); keep only plain values and tensors in "
             "hyperparameters and in the states of callbacks"
         ) from None
 
 
 def _flush_folder(folder: Path) -> None:
-    """Make the rename last through a loss of power, where the file system can."""
+    """Make a rename durable against a loss of power, where the file system supports it."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -242,7 +243,7 @@ def _flush_folder(folder: Path) -> None:
 
 
 def _folder(trainer: L.Trainer) -> Path:
-    """Where Lightning's own checkpoints of the run lie."""
+    """Return the folder of Lightning's checkpoints of the run."""
     root = Path(trainer.default_root_dir)
     if trainer.loggers:
         logger = trainer.loggers[0]
@@ -251,15 +252,15 @@ def _folder(trainer: L.Trainer) -> Path:
     return (root / "checkpoints").absolute()
 
 
-def _stand_between_batches(trainer: L.Trainer) -> None:
-    """Undo what Lightning counted of the batch that was fetched when the checkpoint was written.
+def _reset_fetched_batch(trainer: L.Trainer) -> None:
+    """Reset Lightning's counters of the batch that was fetched, but not trained on, when the checkpoint was written.
 
-    It takes that batch for one that had been trained on: validation and logging would be a step ahead.
+    Lightning counts that batch as trained on, so validation and logging would be one step ahead.
     """
     loop = trainer.fit_loop.epoch_loop
     progress = loop.batch_progress
     progress.total.ready, progress.current.ready = progress.total.completed, progress.current.completed
     progress.is_last_batch = False
     loop.reset_restart_stage()
-    # The loop is about to add one, as for a checkpoint that was written before it had.
+    # The loop adds one on a restart, as if the checkpoint had been written before this step was counted.
     loop._batches_that_stepped -= 0 if loop._should_accumulate() else 1

@@ -26,12 +26,12 @@ __all__ = ["Restored", "build", "restore", "tasks"]
 Task = TypeVar("Task", bound=L.LightningModule)
 
 OWN_MODULES = "POLYCLINIC_MODULES"
-"""Environment variable: modules of the user's own, separated by commas, whose classes a checkpoint may name."""
+"""Environment variable with user modules, separated by commas, whose classes a checkpoint may name."""
 
 _MODULES = (*MODULES, data_package, tasks)
 _KINDS = (*KINDS, L.LightningModule, LabelPolicy, OrderStrategy)
 LINKED = frozenset({"modalities", "targets"})
-"""Settings of the model that ``data`` gives it."""
+"""Settings of the model that are linked to ``data``."""
 
 
 class Built(NamedTuple):
@@ -43,12 +43,12 @@ class Built(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Restored:
-    """A trained task in evaluation mode, its data module with fitted modalities, and the run it came from.
+    """A trained task in evaluation mode, its data module with fitted modalities, and its run.
 
     Attributes:
-        settings: with which the task was built, as the run resolved them.
-        trained_on: fingerprint of the cohort that the run saw.
-        seen: every study that its weights were made from.
+        settings: resolved settings of the task.
+        trained_on: fingerprint of the cohort of the run.
+        seen: training exposure of the weights.
     """
 
     task: L.LightningModule
@@ -61,16 +61,16 @@ class Restored:
 
     @property
     def encoders(self) -> nn.ModuleDict:
-        """The task's encoders, by modality."""
-        found = self.task.get_submodule("encoders")
-        assert isinstance(found, nn.ModuleDict)
-        return found
+        """Encoders of the task, by modality."""
+        encoders = self.task.get_submodule("encoders")
+        assert isinstance(encoders, nn.ModuleDict)
+        return encoders
 
     def task_of(self, kind: type[Task]) -> Task:
-        """The task, if it is of a kind.
+        """Return the task if it is an instance of a class.
 
         Raises:
-            ValueError: it is another.
+            ValueError: it is not.
         """
         if not isinstance(self.task, kind):
             raise ValueError(f"got a checkpoint of {type(self.task).__name__}, expected one of {kind.__name__}")
@@ -78,23 +78,23 @@ class Restored:
 
 
 def restore(checkpoint: Path, *, cohort: Path | None = None, trained: bool = True) -> Restored:
-    """Load a checkpoint that ``polyclinic fit`` wrote; no pickle is read, and no module is imported that it names.
+    """Load a checkpoint of ``polyclinic fit`` without reading a pickle or importing a module that it names.
 
     Args:
-        checkpoint: a ``.ckpt`` file.
-        cohort: a cohort in place of the one trained on.
-        trained: whether to take the weights, too; without them the task is as it was before training.
+        checkpoint: ``.ckpt`` file.
+        cohort: cohort to use in place of the one trained on.
+        trained: whether to load the weights, too; without them the task is as it was before training.
 
     Raises:
-        ValueError: no such file, damaged, not weights-only, without the configuration that our runs put in, or with
-            classes or settings that are not declared here.
+        ValueError: the file is missing, damaged, not weights-only or without a configuration, or names classes or
+            settings that are not declared here.
     """
     content = load_checkpoint(checkpoint)
-    told = provenance(content)
-    if "config" not in told:
+    record = provenance(content)
+    if "config" not in record:
         raise ValueError(f"{checkpoint.name} holds no configuration; expected a checkpoint of `polyclinic fit`")
     try:
-        return _restored(content, configuration(told["config"]), cohort=cohort, trained=trained)
+        return _restored(content, configuration(record["config"]), cohort=cohort, trained=trained)
     except ValueError:
         raise
     except Exception as error:
@@ -119,20 +119,20 @@ def _restored(content: dict[str, Any], config: dict[str, Any], *, cohort: Path |
     if trained:
         built.model.load_state_dict(weights, strict=True)
     built.model.eval()
-    told = provenance(content)
+    record = provenance(content)
     return Restored(
         task=built.model,
         data=built.data,
         settings=settings,
         trained_on=state["fingerprint"],
         seen=exposure_of(content),
-        run_id=told.get("run_id"),
-        tracking_uri=told.get("tracking_uri"),
+        run_id=record.get("run_id"),
+        tracking_uri=record.get("tracking_uri"),
     )
 
 
 def _class(model: Mapping[str, Any]) -> type | None:
-    """The task of a configuration, where it is one of ours."""
+    """Return the class of a configured task; None where it is not one of ``polyclinic.tasks``."""
     return getattr(tasks, str(model.get("class_path")).rpartition(".")[2], None)
 
 
@@ -140,20 +140,20 @@ def build(config: Mapping[str, Any]) -> Built:
     """Instantiate ``data`` and ``model`` of a configuration, linked as ``fit`` links them.
 
     Raises:
-        ValueError: a class that is not declared, or a setting that it does not take.
+        ValueError: a class is not declared, or does not accept a setting.
     """
-    own = builder()
-    model = own.plan(config["model"], L.LightningModule, "model", given=LINKED)
-    data: CohortDataModule = own.plan_settings(CohortDataModule, config["data"], "data").make()
-    taken = LINKED & signature(model.cls).parameters.keys()
-    return Built(data=data, model=model.make(**{name: getattr(data, name) for name in taken}))
+    classes = builder()
+    model = classes.plan(config["model"], L.LightningModule, "model", given=LINKED)
+    data: CohortDataModule = classes.plan_settings(CohortDataModule, config["data"], "data").make()
+    linked = LINKED & signature(model.cls).parameters.keys()
+    return Built(data=data, model=model.make(**{name: getattr(data, name) for name in linked}))
 
 
 def builder() -> Builder:
-    """What checks the configuration of a checkpoint.
+    """Return the builder that checks the configuration of a checkpoint.
 
-    Classes are those that Polyclinic and the installed plugins declare, and those that this process has imported
-    before, such as a program's own; the modules that ``POLYCLINIC_MODULES`` names are imported for that.
+    It accepts classes that Polyclinic and the installed plugins declare, and those that this process has already
+    imported. The modules that ``POLYCLINIC_MODULES`` names are imported first.
 
     Raises:
         ValueError: a plugin, or a module that the variable names, cannot be imported.
@@ -164,10 +164,10 @@ def builder() -> Builder:
 
 
 def _import_own_modules() -> None:
-    """Import what the user, not the checkpoint, names.
+    """Import the modules that the user names; a checkpoint cannot add to them.
 
     Raises:
-        ValueError: there is no such module.
+        ValueError: a module cannot be imported.
     """
     for name in filter(None, os.environ.get(OWN_MODULES, "").split(",")):
         try:

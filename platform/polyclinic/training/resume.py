@@ -1,4 +1,4 @@
-"""Going on with a run that stopped: which checkpoint, which run, and in which state its random numbers were."""
+"""Resume a stopped run: find its checkpoint, its MLflow run and its random states."""
 
 import os
 import random
@@ -21,53 +21,54 @@ from polyclinic.tracking.uri import without_password
 from polyclinic.training.checkpoint_file import configuration, load_checkpoint, provenance
 from polyclinic.training.checkpoints import LAST, LastCheckpoint
 
-_IDLE = ("num_workers", "prepared")
-_RESULT = ("accumulate_grad_batches", "precision", "gradient_clip_val", "gradient_clip_algorithm")
-_SHOWN = 3
+# Settings of `data` without an effect on results, and those of `trainer` with one.
+_NEUTRAL_DATA = ("num_workers", "prepared")
+_DECIDING_TRAINER = ("accumulate_grad_batches", "precision", "gradient_clip_val", "gradient_clip_algorithm")
+_MAX_LISTED = 3
 _KEY = "random_states"
 JOB = "SLURM_JOB_ID"
 
 
 class RandomStates(Callback):
-    """Saves the random numbers of every rank with a checkpoint, and takes them up before the first batch after it."""
+    """Saves the random states of all ranks in a checkpoint, and restores them before the first batch after it."""
 
     def __init__(self) -> None:
         self._loaded: list[dict[str, Any]] = []
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Gather the states of all ranks, which all save together."""
+        """Store the states of all ranks; every rank must call it."""
         states = [_states()] * trainer.world_size
         if trainer.world_size > 1:
             dist.all_gather_object(states, states[0])
         checkpoint[_KEY] = states
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keep them until everything else that starts a run has drawn from its own."""
+        """Hold the states until the start of the run has made its own draws."""
         self._loaded = checkpoint.get(_KEY, [])
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Take them up, once."""
+        """Restore the states before the first batch."""
         if self._loaded and len(self._loaded) == trainer.world_size:
-            _take_up(self._loaded[trainer.global_rank])
+            _restore_states(self._loaded[trainer.global_rank])
         elif self._loaded:
             rank_zero_warn(
-                f"the checkpoint was written by {len(self._loaded)} processes, these are {trainer.world_size}: what "
-                "is drawn from here on is not what the run would have drawn"
+                f"the checkpoint was written by {len(self._loaded)} processes, and this run has {trainer.world_size}: "
+                "its random draws will differ from those of the original run"
             )
         self._loaded = []
 
 
 def requeued(trainer: L.Trainer, config: Mapping[str, Any]) -> Path | None:
-    """What a job of SLURM goes on from that was queued again: the newest checkpoint that it wrote itself.
+    """Return the newest checkpoint that a requeued SLURM job wrote.
 
-    That is what it saved when it was preempted, or the ``last.ckpt`` of its run, where a node failed or went on for a
-    while; None for any other job, and for one that had written nothing.
+    That is the one saved at preemption, or the ``last.ckpt`` of its run, if that is newer or a node failed; None for
+    any other job, and for one without a checkpoint.
 
     Args:
-        trainer: not yet training.
-        config: of this run, as plain values.
+        trainer: trainer before training.
+        config: configuration of this run, as plain values.
     """
     job = os.environ.get(JOB)
     if job is None or not SLURMEnvironment.detect():
@@ -75,21 +76,21 @@ def requeued(trainer: L.Trainer, config: Mapping[str, Any]) -> Path | None:
     preempted = trainer._checkpoint_connector._hpc_resume_path
     if preempted is None and int(os.environ.get("SLURM_RESTART_COUNT") or 0) == 0:
         return None
-    own = [path for path in _newest(_root(trainer)) if _is_of(job, path) and not differences(path, config)]
-    written = [*own[:1], *([] if preempted is None else [Path(preempted)])]
+    lasts = [path for path in _newest(_root(trainer)) if _is_of(job, path) and not differences(path, config)]
+    written = [*lasts[:1], *([] if preempted is None else [Path(preempted)])]
     return max(written, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def found(asked: str, trainer: L.Trainer, config: Mapping[str, Any]) -> Path:
-    """The checkpoint that is measured.
+    """Return the checkpoint to evaluate.
 
     Args:
-        asked: a path, or ``last``.
-        trainer: that measures.
-        config: of this run, as plain values.
+        asked: path, or ``last``.
+        trainer: trainer of the evaluation.
+        config: configuration of this run, as plain values.
 
     Raises:
-        ValueError: ``last`` was asked for and there is none.
+        ValueError: ``asked`` is ``last`` and there is none.
     """
     if asked != "last":
         return Path(asked)
@@ -100,29 +101,29 @@ def found(asked: str, trainer: L.Trainer, config: Mapping[str, Any]) -> Path:
 
 
 def resume(asked: str, trainer: L.Trainer, config: Mapping[str, Any], *, new_run: bool) -> Path | None:
-    """Find the checkpoint to go on from, and have the trainer go on in its run.
+    """Find the checkpoint to resume from, and attach the trainer to its run.
 
     Args:
-        asked: a path, or ``last``.
-        trainer: not yet training.
-        config: of this run, as plain values.
-        new_run: whether to leave the checkpoint's run as it is.
+        asked: path, or ``last``.
+        trainer: trainer before training.
+        config: configuration of this run, as plain values.
+        new_run: whether to log to a new run and leave that of the checkpoint unchanged.
 
     Returns:
-        The checkpoint; None where ``last`` was asked for and this is the first start.
+        The checkpoint; None where ``asked`` is ``last`` and this is the first start.
 
     Raises:
-        ValueError: no such checkpoint; its run is tracked elsewhere, or is being trained.
+        ValueError: there is no such checkpoint, or its run is tracked elsewhere or being trained.
     """
     path, reason = find_last(_root(trainer), config) if asked == "last" else (Path(asked).absolute(), "")
     if path is None:
         rank_zero_info(f"starting from the beginning: {reason}")
         return None
-    told = provenance(load_checkpoint(path))
+    record = provenance(load_checkpoint(path))
     if asked != "last" and (different := differences(path, config)):
-        rank_zero_warn(f"the run goes on under another configuration: {', '.join(different)}")
+        rank_zero_warn(f"the run continues under another configuration: {', '.join(different)}")
     if not new_run:
-        _take_run_up(trainer, told)
+        _attach_run(trainer, record)
         for callback in trainer.checkpoint_callbacks:
             if isinstance(callback, LastCheckpoint) and trainer.is_global_zero:
                 callback.claim(path.parent)
@@ -130,15 +131,15 @@ def resume(asked: str, trainer: L.Trainer, config: Mapping[str, Any], *, new_run
 
 
 def refuse_changed_cohort(checkpoint: Path, cohort: Cohort, *, new_run: bool) -> None:
-    """Stop where a run would continue on other studies than it began with, which its record could not show.
+    """Refuse to continue a run on other studies than it began with, which its record could not show.
 
     Args:
-        checkpoint: from which training continues.
-        cohort: on which.
-        new_run: whether training continues in a run of its own, which records the cohort as it is now.
+        checkpoint: checkpoint to resume from.
+        cohort: cohort of the resumed training.
+        new_run: whether training continues in a new run, which records the current cohort.
 
     Raises:
-        ValueError: the cohort is another than that of the checkpoint.
+        ValueError: the cohort differs from that of the checkpoint.
     """
     data = load_checkpoint(checkpoint).get("CohortDataModule") or {}
     if data.get("fingerprint") in (None, cohort.fingerprint):
@@ -149,20 +150,20 @@ def refuse_changed_cohort(checkpoint: Path, cohort: Cohort, *, new_run: bool) ->
     if not new_run:
         raise ValueError(
             f"{changed}; restore the table and its files, or set `--new_run true` to continue from these weights in a "
-            "run of its own"
+            "separate run"
         )
-    rank_zero_warn(f"{changed}; the new run records the cohort as it is now")
+    rank_zero_warn(f"{changed}; the new run records the current cohort")
 
 
 def find_last(out: Path, config: Mapping[str, Any]) -> tuple[Path | None, str]:
-    """The newest ``last.ckpt`` of a run with the same experiment, model, data and seed.
+    """Find the newest ``last.ckpt`` of a run with the same experiment, model, data and seed.
 
     Args:
         out: folder of the runs.
-        config: of this run, as plain values.
+        config: configuration of this run, as plain values.
 
     Returns:
-        The checkpoint, or None and why there is none.
+        The checkpoint and an empty string, or None and the reason.
     """
     reason = f"no {LAST} lies below {out.name}"
     for number, path in enumerate(_newest(out)):
@@ -170,16 +171,16 @@ def find_last(out: Path, config: Mapping[str, Any]) -> tuple[Path | None, str]:
         if not different:
             return path, ""
         if number == 0:
-            reason = f"the newest {LAST} is of another configuration ({', '.join(different[:_SHOWN])})"
+            reason = f"the newest {LAST} is of another configuration ({', '.join(different[:_MAX_LISTED])})"
     return None, reason
 
 
 def differences(checkpoint: Path, config: Mapping[str, Any]) -> list[str]:
-    """The settings that decide a result and that a checkpoint's run had otherwise, as ``key: then, now``."""
-    told = provenance(load_checkpoint(checkpoint)).get("config")
-    if told is None:
+    """List the settings with an effect on results that differ from a checkpoint's, as ``key: then, now value``."""
+    text = provenance(load_checkpoint(checkpoint)).get("config")
+    if text is None:
         return ["it holds no configuration"]
-    then, now = _deciding(configuration(told)), _deciding(config)
+    then, now = _deciding(configuration(text)), _deciding(config)
     return [
         printable(f"{key}: {then.get(key)}, now {now.get(key)}")
         for key in dict.fromkeys([*then, *now])
@@ -188,7 +189,7 @@ def differences(checkpoint: Path, config: Mapping[str, Any]) -> list[str]:
 
 
 def _newest(out: Path) -> list[Path]:
-    """Every ``last.ckpt`` below a folder of runs, the newest first."""
+    """List every ``last.ckpt`` below a folder of runs, the newest first."""
     lasts = [*out.glob(f"*/*/checkpoints/{LAST}"), *out.glob(f"checkpoints/{LAST}")]
     return sorted((path for path in lasts if path.is_file()), key=lambda path: path.stat().st_mtime, reverse=True)
 
@@ -198,34 +199,34 @@ def _is_of(job: str, checkpoint: Path) -> bool:
 
 
 def _root(trainer: L.Trainer) -> Path:
-    """The folder that holds the runs."""
+    """Return the folder of the runs."""
     saved = trainer.loggers[0].save_dir if trainer.loggers else None
     return Path(saved or trainer.default_root_dir)
 
 
-def _take_run_up(trainer: L.Trainer, told: Mapping[str, Any]) -> None:
+def _attach_run(trainer: L.Trainer, record: Mapping[str, Any]) -> None:
     """Log to the run of a checkpoint.
 
     Raises:
-        ValueError: it is not at the address that this session tracks to.
+        ValueError: the run is at another tracking URI than that of this session.
     """
-    logger, run_id = trainer.logger, told.get("run_id")
+    logger, run_id = trainer.logger, record.get("run_id")
     if not isinstance(logger, RunLogger) or run_id is None:
         return
-    address = without_password(str(told.get("tracking_uri")))
+    address = without_password(str(record.get("tracking_uri")))
     if address != logger.tracking_uri:
         raise ValueError(
-            f"the checkpoint's run is at {address}, this session tracks to {logger.tracking_uri}; set "
+            f"the checkpoint's run is at {address}, but this session tracks to {logger.tracking_uri}; set "
             "MLFLOW_TRACKING_URI or `trainer.logger.init_args.tracking_uri`, or `--new_run true`"
         )
     logger.adopt(experiment_id=None, run_id=run_id)
 
 
 def _deciding(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides a result, under dotted keys."""
+    """Return the settings with an effect on results, under dotted keys."""
     trainer = config.get("trainer") or {}
     logger = trainer.get("logger")
-    data = {key: value for key, value in (config.get("data") or {}).items() if key not in _IDLE}
+    data = {key: value for key, value in (config.get("data") or {}).items() if key not in _NEUTRAL_DATA}
     experiment = (logger.get("init_args") or {}).get("experiment") if isinstance(logger, Mapping) else None
     return _flat(
         {
@@ -233,7 +234,7 @@ def _deciding(config: Mapping[str, Any]) -> dict[str, Any]:
             "seed_everything": config.get("seed_everything"),
             "model": config.get("model"),
             "data": data,
-            "trainer": {key: trainer.get(key) for key in _RESULT},
+            "trainer": {key: trainer.get(key) for key in _DECIDING_TRAINER},
         }
     )
 
@@ -246,7 +247,7 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _states() -> dict[str, Any]:
-    """Of this process, as tensors and plain values."""
+    """Return the random states of this process, as tensors and plain values."""
     name, keys, *rest = np.random.get_state(legacy=True)
     states = {
         "python": random.getstate(),
@@ -256,7 +257,7 @@ def _states() -> dict[str, Any]:
     return states | ({"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_initialized() else {})
 
 
-def _take_up(states: Mapping[str, Any]) -> None:
+def _restore_states(states: Mapping[str, Any]) -> None:
     random.setstate(states["python"])
     name, keys, *rest = states["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))

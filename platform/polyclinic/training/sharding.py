@@ -22,7 +22,7 @@ from polyclinic.tasks.optimizer import blocks_of
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Average over ranks, in one message per type of number; a parameter without a gradient gives zeros."""
+    """Average gradients over ranks, in one all-reduce per dtype; a missing gradient counts as zeros."""
     trained = [p for p in parameters if p.requires_grad]
     for dtype in dict.fromkeys(p.dtype for p in trained):
         group = [p for p in trained if p.dtype == dtype]
@@ -33,30 +33,31 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
             p.grad = part.view_as(p)
 
 
-def whole(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Gathered values on the CPU of rank zero; every rank must call it."""
-    told = {}
+def full_state(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Gather sharded values on the CPU of rank zero; every rank must call it."""
+    gathered = {}
     for name, value in state.items():
         full = value.full_tensor() if isinstance(value, DTensor) else value
         if dist.get_rank() == 0:
-            told[name] = full.cpu() if isinstance(full, Tensor) else full
-    return told
+            gathered[name] = full.cpu() if isinstance(full, Tensor) else full
+    return gathered
 
 
-def share(value: Any, held: Any) -> Any:
-    """This rank's share of a whole value, laid out as what it will replace."""
-    if not isinstance(held, DTensor) or not isinstance(value, Tensor) or value.shape != held.shape:
+def shard_like(value: Any, target: Any) -> Any:
+    """Shard a full value with the layout of the tensor that it replaces; return any other value unchanged."""
+    if not isinstance(target, DTensor) or not isinstance(value, Tensor) or value.shape != target.shape:
         return value
-    return distribute_tensor(value.to(held.device), held.device_mesh, held.placements, src_data_rank=None)
+    return distribute_tensor(value.to(target.device), target.device_mesh, target.placements, src_data_rank=None)
 
 
-def shared_moments(state: Mapping[str, Any], optimizer: Optimizer) -> dict[str, Any]:
-    """An optimizer's state numbers parameters in the order of its groups."""
-    held = [p for group in optimizer.param_groups for p in group["params"]]
+def shard_optimizer_state(state: Mapping[str, Any], optimizer: Optimizer) -> dict[str, Any]:
+    """Shard the full moments of an optimizer with the layout of its parameters."""
+    # Keys of the state are numbers of parameters, in the order of the groups.
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     keys = [key for group in state["param_groups"] for key in group["params"]]
     moments = {
-        key: {name: share(value, p) for name, value in state["state"][key].items()}
-        for key, p in zip(keys, held, strict=True)
+        key: {name: shard_like(value, p) for name, value in state["state"][key].items()}
+        for key, p in zip(keys, parameters, strict=True)
         if key in state["state"]
     }
     return {**state, "state": moments}
@@ -66,20 +67,20 @@ _PRECISIONS = ("32-true", "64-true", "bf16-mixed", "bf16-true")
 
 
 class ShardedEncoders(DDPStrategy):
-    """Trains as DDP would, while each rank keeps a share of every encoder (FSDP2; Zhao et al. 2023, "PyTorch FSDP").
+    """DDP with encoders sharded over the ranks (FSDP2; Zhao et al. 2023, "PyTorch FSDP").
 
-    An encoder's blocks are gathered one after the other as the forward and the backward pass come to them; gradients
-    and the optimizer's moments exist in shares alone. Heads, fusion, decoders and objective are small: every rank has
-    them whole, and their gradients are averaged once a step. Validation gathers the encoders whole, once, so that
-    ranks may then have different modalities and numbers of batches. A checkpoint is one file, the one that a single
-    process would write: it is read without ranks, and a run may go on from it under another strategy.
+    The forward and the backward pass gather the blocks of an encoder one after the other; its gradients and moments
+    exist only in shards. Heads, fusion, decoders and objective are small: they are replicated, and their gradients are
+    averaged once a step. Validation gathers the full encoders once, so that ranks may have different modalities and
+    numbers of batches in it. A checkpoint is the file that a single process would write: it is read without ranks, and
+    a run may resume from it under another strategy.
 
     Args:
-        process_group_backend: such as ``nccl``; by the device unless set.
-        minutes: after which a rank that waits for the others gives up.
+        process_group_backend: backend, such as ``nccl``; by the device unless set.
+        minutes: timeout of a rank that waits for the others.
 
     Raises:
-        ValueError: a precision with scaled gradients, or averaged weights, which need the weights whole in each step.
+        ValueError: the precision scales gradients, or weights are averaged, which needs full weights in each step.
     """
 
     def __init__(self, *, process_group_backend: str | None = None, minutes: float = 30.0) -> None:
@@ -87,11 +88,11 @@ class ShardedEncoders(DDPStrategy):
 
     @property
     def restore_checkpoint_after_setup(self) -> bool:
-        """A checkpoint is shared out as it is read, so shares must be there."""
+        """Always True: loading a checkpoint shards it like the parameters, so these must be sharded before."""
         return True
 
     def setup(self, trainer: L.Trainer) -> None:
-        """Refuse what cannot be shared out, then go DDP's way."""
+        """Refuse settings that sharding does not support, then set up DDP."""
         if self.precision_plugin.precision not in _PRECISIONS:
             raise ValueError(
                 f"got `trainer.precision` {self.precision_plugin.precision} with sharded encoders, expected one of "
@@ -99,11 +100,11 @@ class ShardedEncoders(DDPStrategy):
             )
         if any(isinstance(callback, WeightAveraging) for callback in getattr(trainer, "callbacks", [])):
             raise ValueError(
-                "got averaged weights with sharded encoders, which no rank has whole to average; remove the callback, "
-                "or set `trainer.strategy` to ddp"
+                "got averaged weights with sharded encoders, expected none, as no rank has full weights to average; "
+                "remove the callback, or set `trainer.strategy` to ddp"
             )
-        if self._shared_out() and trainer.state.fn != TrainerFn.FITTING:
-            # Evaluated after a fit: DDP would send whole weights around.
+        if self._is_sharded() and trainer.state.fn != TrainerFn.FITTING:
+            # In an evaluation after a fit, DDP would broadcast the full weights.
             assert self.accelerator is not None
             self.accelerator.setup(trainer)
             self.setup_precision_plugin()
@@ -111,24 +112,24 @@ class ShardedEncoders(DDPStrategy):
         super().setup(trainer)
 
     def configure_ddp(self) -> None:
-        """Share out the encoders, from the weights of rank zero."""
+        """Shard the encoders, from the weights of rank zero."""
         assert self.lightning_module is not None
-        if self._shared_out():
+        if self._is_sharded():
             return
         for value in [*self.lightning_module.parameters(), *self.lightning_module.buffers()]:
             dist.broadcast(value.detach(), src=0)
-        # What tasks make of tokens is made out of place.
+        # Tasks never change tokens in place, which the warning is about.
         warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
         for encoder in self._encoders():
             _shard(encoder, self.root_device.type)
 
     def post_backward(self, closure_loss: Tensor) -> None:
-        """Average the gradients that FSDP2 does not know of."""
+        """Average the gradients of replicated parameters, which FSDP2 does not reduce."""
         assert self.lightning_module is not None
         average_gradients(p for p in self.lightning_module.parameters() if not isinstance(p, DTensor))
 
     def teardown(self) -> None:
-        """Leave weights and moments where they are: a share on another device is no share of anything."""
+        """Tear down without moving weights and moments to the CPU, as a shard belongs to the device of its mesh."""
         assert self.cluster_environment is not None
         assert self.accelerator is not None
         self.cluster_environment.teardown()
@@ -136,55 +137,55 @@ class ShardedEncoders(DDPStrategy):
         self.accelerator.teardown()
 
     def on_validation_start(self) -> None:
-        """Gather the encoders."""
+        """Gather the full encoders."""
         self._gather()
 
     def on_validation_end(self) -> None:
-        """Keep a share again."""
+        """Shard the encoders again."""
         self._release()
 
     def on_test_start(self) -> None:
-        """Gather the encoders."""
+        """Gather the full encoders."""
         self._gather()
 
     def on_test_end(self) -> None:
-        """Keep a share again."""
+        """Shard the encoders again."""
         self._release()
 
     def on_predict_start(self) -> None:
-        """Gather the encoders."""
+        """Gather the full encoders."""
         self._gather()
 
     def on_predict_end(self) -> None:
-        """Keep a share again."""
+        """Shard the encoders again."""
         self._release()
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
-        """The whole weights, on rank zero, which writes them; nothing on the others."""
-        return whole(super().lightning_module_state_dict())
+        """Return the full weights on rank zero, which writes them; nothing on other ranks."""
+        return full_state(super().lightning_module_state_dict())
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
-        """Likewise the moments."""
-        told: dict[str, Any] = super().optimizer_state(optimizer)
-        return {**told, "state": {key: whole(moments) for key, moments in told["state"].items()}}
+        """Return the full moments on rank zero; empty ones on other ranks."""
+        sharded: dict[str, Any] = super().optimizer_state(optimizer)
+        return {**sharded, "state": {key: full_state(moments) for key, moments in sharded["state"].items()}}
 
     def load_model_state_dict(self, checkpoint: Mapping[str, Any], strict: bool = True) -> None:
-        """Take this rank's share of whole weights."""
+        """Load this rank's shards of full weights."""
         assert self.lightning_module is not None
-        held = self.lightning_module.state_dict()
-        shared = {name: share(value, held.get(name)) for name, value in checkpoint["state_dict"].items()}
-        super().load_model_state_dict({"state_dict": shared}, strict=strict)
+        current = self.lightning_module.state_dict()
+        sharded = {name: shard_like(value, current.get(name)) for name, value in checkpoint["state_dict"].items()}
+        super().load_model_state_dict({"state_dict": sharded}, strict=strict)
 
     def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
-        """Likewise of whole moments."""
+        """Load this rank's shards of full moments."""
         states = [
-            shared_moments(state, optimizer)
+            shard_optimizer_state(state, optimizer)
             for state, optimizer in zip(checkpoint["optimizer_states"], self.optimizers, strict=True)
         ]
         super().load_optimizer_state_dict({"optimizer_states": states})
 
     def _gather(self) -> None:
-        # Gathered weights are trained with later on, which those made in inference mode could not be.
+        # Tensors made in inference mode could not be trained with after the evaluation.
         with torch.inference_mode(mode=False), torch.no_grad():
             for module in [*self._encoders(), *self._blocks()]:
                 if isinstance(module, FSDPModule):
@@ -198,7 +199,7 @@ class ShardedEncoders(DDPStrategy):
             if isinstance(module, FSDPModule):
                 module.reshard()
 
-    def _shared_out(self) -> bool:
+    def _is_sharded(self) -> bool:
         return any(isinstance(encoder, FSDPModule) for encoder in self._encoders())
 
     def _encoders(self) -> list[nn.Module]:
@@ -206,7 +207,7 @@ class ShardedEncoders(DDPStrategy):
         return list(self.lightning_module.get_submodule("encoders").children())
 
     def _blocks(self) -> list[FSDPModule]:
-        """What is gathered by itself inside an encoder."""
+        """Return the modules inside encoders that FSDP gathers separately."""
         inner = [module for encoder in self._encoders() for module in list(encoder.modules())[1:]]
         return [module for module in inner if isinstance(module, FSDPModule)]
 

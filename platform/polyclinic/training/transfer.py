@@ -1,4 +1,4 @@
-"""Encoders of one run as the start of another: which weights moved, which are new, which were left behind."""
+"""Transfer of encoders from one run to another, with an account of loaded, new and dropped weights."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,19 +20,19 @@ from polyclinic.system.terminal import printable
 from polyclinic.training.checkpoint_file import exposure_of, load_checkpoint, provenance
 
 _ENCODERS = "encoders."
-_NAMED = 3
+_MAX_NAMED_WEIGHTS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Move:
-    """What a run took over from another.
+    """A transfer of encoders from a checkpoint.
 
     Attributes:
-        account: of every weight of either side.
-        sha256: of the checkpoint.
-        run_id: of the run that wrote it.
-        fingerprint: of the cohort that this run saw.
-        seen: every study that it was made from.
+        account: account of every weight of both sides.
+        sha256: hash of the checkpoint.
+        run_id: run that wrote the checkpoint.
+        fingerprint: fingerprint of the cohort of that run.
+        seen: training exposure of the checkpoint.
         changed: settings of moved modalities that differ, as ``modality.setting: then, now``.
     """
 
@@ -45,25 +45,25 @@ class Move:
 
 
 def move_encoders(checkpoint: Path, task: L.LightningModule, data: CohortDataModule) -> Move:
-    """Give a task the encoders that a checkpoint has under the same names, and the data what their modalities learned.
+    """Load the encoders that a task and a checkpoint share by name, and the fitted states of their modalities.
 
     Args:
-        checkpoint: of any task of ``polyclinic fit``.
-        task: not yet trained; its encoders, as far as the checkpoint has them, must fit to the last weight, but for
-            the readout, which masked pretraining does not have.
-        data: of the run to come, nothing fitted yet.
+        checkpoint: checkpoint of any task of ``polyclinic fit``.
+        task: untrained task. Its shared encoders must match in every weight except the readout, which masked
+            pretraining does not have.
+        data: data module of the new run, before anything is fitted.
 
     Raises:
-        ValueError: no encoder in common, or one of another architecture; nothing was moved then.
+        ValueError: there is no encoder in common, or one has another architecture; nothing was moved then.
     """
     content = load_checkpoint(checkpoint)
     theirs, ours = content["state_dict"], task.state_dict()
-    there, here = _encoder_names(theirs), _encoder_names(ours)
-    shared = [name for name in here if name in there]
+    their_names, our_names = _encoder_names(theirs), _encoder_names(ours)
+    shared = [name for name in our_names if name in their_names]
     if not shared:
         raise ValueError(
-            f"{checkpoint.name} has encoders of {there}, the model of {here}: none in common; set `--weights` to a "
-            "checkpoint of one of these modalities"
+            f"{checkpoint.name} has encoders of {their_names}, the model of {our_names}: none in common; set "
+            "`--weights` to a checkpoint of one of these modalities"
         )
     loaded = [key for name in shared for key in _matching(name, task, theirs, ours)]
     fitted = content.get(CohortDataModule.__name__, {})
@@ -87,14 +87,14 @@ def move_encoders(checkpoint: Path, task: L.LightningModule, data: CohortDataMod
 
 
 def _adopt(data: CohortDataModule, fitted: Mapping[str, Any], names: Sequence[str], checkpoint: str) -> None:
-    """Give the data what the modalities of a checkpoint learned.
+    """Restore the fitted states of the modalities of a checkpoint in a data module.
 
     Raises:
-        ValueError: it does not fit them.
+        ValueError: a state does not fit its modality.
     """
     try:
-        known = fitted.get("modalities", {})
-        data.adopt({name: known[name] for name in names if name in known})
+        states = fitted.get("modalities", {})
+        data.adopt({name: states[name] for name in names if name in states})
     except ValueError:
         raise
     except Exception as error:
@@ -120,10 +120,10 @@ def _encoder_names(state: Mapping[str, Tensor]) -> list[str]:
 def _matching(
     name: str, task: L.LightningModule, theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor]
 ) -> list[str]:
-    """The weights of one encoder that both sides have.
+    """Return the weights of an encoder that both sides have.
 
     Raises:
-        ValueError: a weight besides the readout that one side lacks, or of another shape.
+        ValueError: a weight outside the readout is missing on one side, or has another shape.
     """
     prefix = f"{_ENCODERS}{name}."
     encoder = task.get_submodule(prefix[:-1])
@@ -140,8 +140,8 @@ def _matching(
     if wrong:
         raise ValueError(
             f"the checkpoint's encoder of {name!r} is not the model's: {len(wrong)} weights differ (first "
-            f"{', '.join(wrong[:_NAMED])}); set `model.size`, `model.encoders` and `data.modalities.{name}` as they "
-            "were when it was trained"
+            f"{', '.join(wrong[:_MAX_NAMED_WEIGHTS])}); set `model.size`, `model.encoders` and "
+            f"`data.modalities.{name}` as they were when it was trained"
         )
     return both
 
@@ -157,5 +157,5 @@ def _changed(then: Mapping[str, Mapping[str, str]], data: CohortDataModule, name
 
 
 def _part(key: str) -> str:
-    """The first word of a weight's name; the modality too for encoders."""
+    """Return the first part of the name of a weight, with the modality for encoders."""
     return ".".join(key.split(".")[: 2 if key.startswith(_ENCODERS) else 1])

@@ -66,7 +66,7 @@ def test_chunks_that_no_tag_reader_knows_go_too(tmp_path: Path) -> None:
     assert SECRET.encode() not in cleaned(source, tmp_path).read_bytes()
 
 
-def test_names_are_told_by_the_tags_that_name_people(tmp_path: Path) -> None:
+def test_names_are_reported_by_the_tags_that_name_people(tmp_path: Path) -> None:
     assert {SECRET, f"Patient name: {SECRET}"} <= set(Audio().names(sound(tmp_path, "FLAC", "PCM_16")))
 
 

@@ -1,4 +1,4 @@
-"""What is told of a recording beside its facts: each issue planted and found, and none where there is none."""
+"""Issues of a recording: each one planted and found, and none where there is none."""
 
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def test_phantoms_raise_no_issue(tmp_path: Path) -> None:
         ({"title": "MRN 4711", "artist": "DOB: 03.02.1950"}, "date of birth, record number"),
     ],
 )
-def test_tags_that_identify_are_told_by_their_kind(tmp_path: Path, tags: dict[str, str], kinds: str) -> None:
+def test_tags_that_identify_are_reported_by_their_kind(tmp_path: Path, tags: dict[str, str], kinds: str) -> None:
     assert issues(written(tmp_path, sound(4), **tags)) == {
         "header-identifiers": ("warning", f"tags of the file seem to hold {kinds}")
     }
@@ -57,17 +57,17 @@ def test_other_tags_identify_nobody(tmp_path: Path) -> None:
     assert issues(written(tmp_path, sound(4), title="left lower lobe", software="recorder 3")) == {}
 
 
-def test_clipping_silence_length_and_rate_are_told(tmp_path: Path) -> None:
+def test_clipping_silence_length_and_rate_are_reported(tmp_path: Path) -> None:
     clipped = sound(4)
     clipped[:100] = 1.0
     dead = sound(8)
     dead[: 6 * 4000] = 0.1
     for samples, rate, code, severity, message in [
         (clipped, 4000, "clipped", "warning", "0.6% of the samples are at full scale"),
-        (sound(4, level=5e-4), 4000, "silent", "warning", "nothing louder than -60 dB of full scale"),
-        (dead, 4000, "silent", "warning", "75% of the recording are stretches without a sound"),
-        (sound(0.4), 4000, "very-short", "warning", "0.4 s are hardly a breath or a heart beat"),
-        (sound(81), 4000, "very-long", "note", "of 81 s only the middle 8 s are read"),
+        (sound(4, level=5e-4), 4000, "silent", "warning", "nothing is louder than -60 dB of full scale"),
+        (dead, 4000, "silent", "warning", "75% of the recording is digital silence"),
+        (sound(0.4), 4000, "very-short", "warning", "0.4 s is too short for a breath or a heartbeat"),
+        (sound(81), 4000, "very-long", "note", "only the middle 8 s of 81 s is used"),
         (sound(4, rate=2000), 2000, "low-rate", "note", "2000 Hz is below the 4000 Hz of the plugin"),
     ]:
         found = issues(written(tmp_path, samples, rate=rate))
@@ -91,7 +91,7 @@ def test_channels_in_antiphase_are_reported(tmp_path: Path, second: float, expec
         assert found["antiphase"][1].startswith("channels cancel: their mean has 2% of their level")
 
 
-def test_a_file_that_does_not_decode_is_told_by_its_container(tmp_path: Path) -> None:
+def test_a_file_that_does_not_decode_is_reported_by_its_container(tmp_path: Path) -> None:
     for head, message in [(b"RIFF", "wav"), (b"fLaC", "flac"), (b"OggS", "ogg"), (b"\xff\xfb\x90\0", "mp3"), (b"", "")]:
         (tmp_path / "x").write_bytes(head)
         assert Audio().stored_as(tmp_path / "x") == message

@@ -238,7 +238,7 @@ def test_a_real_record_comes_out_the_same_without_its_comments(tmp_path: Path) -
     same(REAL, written)
 
 
-def test_names_are_told_by_labelled_comments_and_nothing_broken_is_written(tmp_path: Path) -> None:
+def test_names_are_reported_by_labelled_comments_and_nothing_broken_is_written(tmp_path: Path) -> None:
     source = phantom(tmp_path)
     source.write_text(source.read_text() + f"# Patient name: {SECRET}\n# Reason for admission: chest pain\n")
     assert list(ECG().names(source)) == [SECRET, "JOHN"]

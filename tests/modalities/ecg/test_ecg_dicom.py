@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 
 from polyclinic.modality import UnreadableSource
 from polyclinic_ecg import ECG
-from polyclinic_ecg.inflated import MAX_INFLATED
+from polyclinic_ecg.reading.dicom_waveform import MAX_INFLATED_BYTES
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_a_deflated_waveform_reads_and_a_bomb_is_refused_while_it_unfolds(datase
     content = source.read_bytes()
     start = 144 + int.from_bytes(content[140:144], "little")
     packer = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
-    packed = b"".join(packer.compress(bytes(2**22)) for _ in range(MAX_INFLATED // 2**22 + 2)) + packer.flush()
+    packed = b"".join(packer.compress(bytes(2**22)) for _ in range(MAX_INFLATED_BYTES // 2**22 + 2)) + packer.flush()
     source.write_bytes(content[:start] + packed)
     tracemalloc.start()
     try:

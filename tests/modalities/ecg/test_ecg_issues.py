@@ -1,4 +1,4 @@
-"""What is told of an electrocardiogram beside its facts: each issue planted and found, none where none is."""
+"""Issues of an electrocardiogram: each one planted and found, none where none is."""
 
 from pathlib import Path
 
@@ -63,7 +63,9 @@ def test_phantoms_raise_no_issue_but_the_lead_that_they_miss(tmp_path: Path) -> 
         ("Patient ID: 4711, Phone: 555 123", "record number, telephone"),
     ],
 )
-def test_comments_of_a_header_that_identify_are_told_by_their_kind(tmp_path: Path, comment: str, kinds: str) -> None:
+def test_comments_of_a_header_that_identify_are_reported_by_their_kind(
+    tmp_path: Path, comment: str, kinds: str
+) -> None:
     comments = ("age: 81", comment.partition(", ")[0], *comment.split(", ")[1:])
     assert issues(record(tmp_path, comments=comments)) == {
         "header-identifiers": ("warning", f"comments of the header seem to hold {kinds}")
@@ -89,7 +91,7 @@ def test_comments_of_a_public_archive_identify_nobody(tmp_path: Path) -> None:
         ("rail", "saturated-lead", "aVR stays at its extreme value for long"),
     ],
 )
-def test_what_electrodes_and_amplifiers_do_is_told(tmp_path: Path, change: str, code: str, message: str) -> None:
+def test_what_electrodes_and_amplifiers_do_is_reported(tmp_path: Path, change: str, code: str, message: str) -> None:
     assert issues(altered(tmp_path, change)) == {code: ("warning", message)}
 
 
@@ -120,7 +122,7 @@ def test_a_dicom_waveform_is_looked_over_as_well(tmp_path: Path) -> None:
     assert "header-identifiers" not in issues(tmp_path / "ecg.dcm")
 
 
-def test_a_record_that_does_not_decode_is_told_by_its_formats(tmp_path: Path) -> None:
+def test_a_record_that_does_not_decode_is_reported_by_its_formats(tmp_path: Path) -> None:
     header = record(tmp_path)
     assert ECG().stored_as(header) == "wfdb 16"
     header.write_text(header.read_text().replace(".dat 16 ", ".dat 212 ", 2) + f"# 99 {SECRET}\n")

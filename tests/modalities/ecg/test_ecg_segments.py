@@ -146,13 +146,13 @@ def test_each_segment_is_verified(tmp_path: Path) -> None:
         ("study", "study_2 90", "study_2", "segment line"),
         ("study", "study_2 90", "study_2 -90", "segment line"),
         ("study", "study_2 90", "study_2 90 90", "segment line"),
-        ("study", "study_2 90", "study 90", "has segments itself"),
+        ("study", "study_2 90", "study 90", "consists of segments"),
         ("study", "~ 40\nstudy_2 90", "~ 130\nstudy_2 0", "without samples"),
         ("study_2", "100 90", "100 80", "segment of 80 samples; its record declares 90"),
         ("study_2", "study_2.dat", "../study_2.dat", "outside"),
         ("study_2", "3 100", "3 500", "different rate"),
         ("study_2", " V5", " V6", "does not list"),
-        ("study_2", "study_2 3", "study_2/1 3", "has segments itself"),
+        ("study_2", "study_2 3", "study_2/1 3", "consists of segments"),
     ],
 )
 def test_segments_that_contradict_their_record_are_refused(
@@ -173,7 +173,7 @@ def test_a_segment_with_a_lead_that_the_layout_does_not_list_is_refused(tmp_path
 
 def test_a_circle_of_segments_ends(tmp_path: Path) -> None:
     header = write_record(tmp_path, 1, [("study", 200)])
-    assert "has segments itself" in reason(header)
+    assert "consists of segments" in reason(header)
 
 
 def test_the_sizes_of_segments_are_refused_together_before_a_sample_is_read(

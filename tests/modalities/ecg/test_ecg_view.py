@@ -7,7 +7,7 @@ from polyclinic_ecg.recording import LEADS, Electrocardiogram
 
 
 def recording(seconds: float, rate: float, spike: float = 0.0) -> Electrocardiogram:
-    """Leads with offsets of their own, and one spike."""
+    """Leads with different offsets, and one spike."""
     rng = np.random.default_rng(0)
     signal = rng.normal(0, 0.01, (12, round(seconds * rate))).astype(np.float32)
     signal += np.arange(12, dtype=np.float32)[:, None] * 7
@@ -53,9 +53,9 @@ def test_what_was_not_recorded_stays_blank() -> None:
     raw = recording(2.0, 100.0)
     raw.signal[3] = np.nan
     raw.signal[5, 10:20] = np.nan
-    told = ECG(seconds=2, shift=0.5).view(raw).as_json()["values"]
-    assert set(told[3]) == {None}
-    assert [index for index, value in enumerate(told[5]) if value is None] == list(range(10, 20))
+    report = ECG(seconds=2, shift=0.5).view(raw).as_json()["values"]
+    assert set(report[3]) == {None}
+    assert [index for index, value in enumerate(report[5]) if value is None] == list(range(10, 20))
 
 
 def test_leads_have_stretches_of_their_own_where_they_have_tokens_of_their_own() -> None:

@@ -39,7 +39,7 @@ def test_files_are_read_in_both_encodings(tmp_path: Path, stored: bytes, encodin
         (b"Lungs\0clear", "NUL"),
         ("Lungs clear".encode("utf-16-le"), "NUL"),
         (b"\x01\x02\x03 clear", "control characters"),
-        (b"clear \x81\x8d", "another encoding than UTF-8"),
+        (b"clear \x81\x8d", "text is not UTF-8"),
         (b" \r\n\t --- \n", "no words"),
         (b"clear " * 200_000, "bytes"),
     ],

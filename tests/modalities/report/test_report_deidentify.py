@@ -47,7 +47,7 @@ def test_what_still_looks_like_an_identifier_is_refused_unless_it_may_pass(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Identity, "text", lambda self, text, tagger=None: (text, {}))
-    with pytest.raises(UnreadableSource, match=r"still seems to hold name, record number.*--keep-suspects") as told:
+    with pytest.raises(UnreadableSource, match=r"still seems to hold name, record number.*--keep-suspects") as report:
         cleaned(TEXT, tmp_path)
-    assert "DOE" not in str(told.value)
+    assert "DOE" not in str(report.value)
     assert cleaned(TEXT, tmp_path, suspects=True).source == TEXT

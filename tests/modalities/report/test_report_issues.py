@@ -1,4 +1,4 @@
-"""What is told of a report beside its facts: each issue planted and found, and none where there is none."""
+"""Issues of a report: each one planted and found, and none where there is none."""
 
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def test_phantoms_raise_no_issue(tmp_path: Path) -> None:
         ("Telephone: 555 123", "telephone"),
     ],
 )
-def test_identifiers_are_told_by_their_kind(added: str, kinds: str) -> None:
+def test_identifiers_are_reported_by_their_kind(added: str, kinds: str) -> None:
     message = f"the text seems to hold {kinds}"
     assert issues(f"{PLAIN}{added}\n") == {"identifiers": ("warning", message)}
 
@@ -74,18 +74,18 @@ def test_long_texts_of_one_piece_are_looked_over_in_linear_time(piece: str) -> N
     assert issues(text) == {}
 
 
-def test_a_report_that_is_cut_off_is_told_once_there_is_a_vocabulary() -> None:
+def test_a_report_that_is_cut_off_is_reported_once_there_is_a_vocabulary() -> None:
     plugin = Report(max_tokens=10)
     assert issues(PLAIN * 5, plugin) == {}
     plugin.fit([plugin.read(PLAIN)])
     (entry,) = plugin.issues(PLAIN * 5, plugin.read(PLAIN * 5))
     assert (entry.code, entry.severity, entry.tolerated) == ("truncated", "warning", 0.01)
-    assert entry.message.startswith(f"{plugin.describe(plugin.read(PLAIN * 5))['tokens']:g} tokens")
+    assert entry.message.startswith(f"the last of {plugin.describe(plugin.read(PLAIN * 5))['tokens']:g} tokens")
 
 
-def test_a_missing_section_and_hardly_any_words_are_told() -> None:
+def test_a_missing_section_and_hardly_any_words_are_reported() -> None:
     assert issues(PLAIN, Report(section="impression")) == {
-        "no-section": ("note", "without a heading of the section, so it is read whole")
+        "no-section": ("note", "no heading of the section, so the complete report is read")
     }
     assert issues(f"{PLAIN}IMPRESSION: see above", Report(section="impression"))["hardly-any-words"][0] == "warning"
     assert issues("FINDINGS: all is well", Report(section="findings")) == {}

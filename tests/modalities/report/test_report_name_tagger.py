@@ -74,8 +74,8 @@ def test_the_command_takes_a_folder_or_refuses_it_first(
     assert "set `--ner` to a local model folder" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
     assert main([*words, "--ner", str(folder), "--workers", "0"]) == 0
-    told = json.loads((tmp_path / "out/deidentified.json").read_text())
-    assert told["removed"]["report"] == {"name by model": 2}
+    report = json.loads((tmp_path / "out/deidentified.json").read_text())
+    assert report["removed"]["report"] == {"name by model": 2}
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_the_command_takes_a_folder_or_refuses_it_first(
         ("tokenizer.json", "without tokenizer.json"),
         ("model.safetensors", r"without \*.safetensors"),
         ("config.json", "without config.json"),
-        ("labels", "expected one of people such as PER"),
+        ("labels", "expected one of persons, such as PER"),
         ("weights", "not a token classifier"),
     ],
 )

@@ -47,27 +47,27 @@ def test_the_phrase_bank_shares_words_between_both_answers() -> None:
 
 
 def test_mentions_follow_their_rates() -> None:
-    told: dict[tuple[bool, bool], list[bool]] = {}
+    record: dict[tuple[bool, bool], list[bool]] = {}
     for seed in range(700):
         physiology = _patient(seed)
         mentions = draw_mentions(physiology, np.random.default_rng(seed))
         for finding, present in physiology.findings().items():
-            told.setdefault((finding == "axis_discordance", present), []).append(finding in mentions)
+            record.setdefault((finding == "axis_discordance", present), []).append(finding in mentions)
             assert mentions.get(finding, present) == present
     expected = {(False, True): 0.9, (False, False): 0.7, (True, True): 0.95, (True, False): 0.95}
     for key, rate in expected.items():
-        assert abs(np.mean(told[key]) - rate) < 0.05, key
+        assert abs(np.mean(record[key]) - rate) < 0.05, key
 
 
 def test_lie_and_axis_are_described_as_they_are(studies: list[tuple[Physiology, str]]) -> None:
-    told: dict[str, list[bool]] = {"heart_lie": [], "electrical_axis": []}
+    record: dict[str, list[bool]] = {"heart_lie": [], "electrical_axis": []}
     for physiology, text in studies:
         plain = " ".join(text.lower().split())
         for trait, wordings in TRAITS.items():
             value = getattr(physiology, trait)
-            told[trait].append(any(sentence.lower() in plain for sentence in wordings[value]))
+            record[trait].append(any(sentence.lower() in plain for sentence in wordings[value]))
             assert not any(sentence.lower() in plain for sentence in wordings[-value])
-    assert all(abs(np.mean(mentioned) - 0.7) < 0.1 for mentioned in told.values())
+    assert all(abs(np.mean(mentioned) - 0.7) < 0.1 for mentioned in record.values())
     assert not any(re.search(r"\bax[ei]s\b", filler) for filler in FILLERS)
 
 

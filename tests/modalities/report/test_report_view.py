@@ -64,7 +64,7 @@ def test_words_beyond_what_the_model_reads_have_no_relevance() -> None:
 def test_captions_name_the_section() -> None:
     one = Report(section="impression")
     assert one.view(one.read(TEXTS[0])).caption == "section impression, 3 words"
-    assert one.view(one.read("plain")).caption == "whole report, as it lacks the section, 1 words"
+    assert one.view(one.read("plain")).caption == "whole report, because it lacks the section, 1 words"
 
 
 def test_markers_are_no_words(tmp_path: Path) -> None:

@@ -65,9 +65,9 @@ def test_numbers_that_measure_nothing_stay_behind_and_names_are_given(tmp_path: 
 
 
 def test_text_that_is_an_error_is_refused_without_repeating_it(tmp_path: Path) -> None:
-    with pytest.raises(UnreadableSource) as told:
+    with pytest.raises(UnreadableSource) as report:
         plugin().deidentify({"age": SECRET}, tmp_path / "abc", IDENTITY, suspects=False)
-    assert "DOE" not in str(told.value)
+    assert "DOE" not in str(report.value)
 
 
 def test_levels_that_nobody_listed_leave_only_as_codes(tmp_path: Path) -> None:
@@ -77,11 +77,11 @@ def test_levels_that_nobody_listed_leave_only_as_codes(tmp_path: Path) -> None:
     ]
     tabular = Tabular()
     assert tabular.adapt(rows) == {
-        "mrn": "it looks like an identifier; name it in `numeric` or `categorical` if it is not"
+        "mrn": "it looks like an identifier; if it is not, add it to `numeric` or `categorical`"
     }
     found = tabular.deidentify(rows[0], tmp_path / "abc", IDENTITY, suspects=False)
     assert found.source == {"crp": "0", "sex": "F", "smoker": "never"}
     assert found.removed == {
-        "column 'physician': levels that may name somebody, list them in `categorical`": 1,
+        "column 'physician': its levels may name a person; list them in `categorical`": 1,
         "column 'mrn': it is not read": 1,
     }

@@ -1,4 +1,4 @@
-"""What is told of a row beside its facts: each issue planted and found, and none where there is none."""
+"""Issues of a row: each one planted and found, and none where there is none."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,26 +36,26 @@ def test_phantoms_raise_no_issue(tmp_path: Path) -> None:
             {"age": "fifty", "spo2": "97"},
             {"text_values": "missing"},
             "text-for-numbers",
-            "cells of numeric columns that hold text, see `text_values`: 1",
+            "cells of numeric columns that hold text; see `text_values`: 1",
         ),
         (
             {"age": "50", "sex": "X"},
             {},
             "unknown-levels",
-            "cells with a level that their column does not have, see `categorical`: 1",
+            "cells with a level that their column does not have; see `categorical`: 1",
         ),
         (
             {"age": "500", "spo2": "1601", "sex": "F"},
             {"plausible": {"age": [0, 120], "spo2": [0, 100]}},
             "implausible",
-            "numbers outside what is possible for their column, see `plausible`: 2",
+            "numbers outside the plausible range of their column; see `plausible`: 2",
         ),
         ({"age": "", "spo2": "", "sex": ""}, {}, "all-missing", "none of the columns has a value"),
         ({"age": "50", "patient_name": SECRET}, {}, "identifiers", "the row seems to hold name"),
         ({"age": "50", "mrn": "4711"}, {}, "identifiers", "the row seems to hold record number"),
     ],
 )
-def test_what_is_wrong_with_a_row_is_told(
+def test_what_is_wrong_with_a_row_is_reported(
     cells: Mapping[str, str], how: dict[str, Any], code: str, message: str
 ) -> None:
     found = issues(cells, **how)
@@ -72,7 +72,7 @@ def test_a_file_is_looked_over_beyond_its_configured_columns(tmp_path: Path) -> 
     (tmp_path / "row.csv").write_text(f"name,value,unit\nage,50,years\nmrn,4711,\nward,{SECRET},\n")
     assert issues(tmp_path / "row.csv") == {
         "identifiers": ("warning", "the row seems to hold name, record number"),
-        "unused-columns": ("note", "names that belong to no column: 2"),
+        "unused-columns": ("note", "names that match no configured column: 2"),
     }
     (tmp_path / "row.csv").write_text("age,spo2,sex,dob\n50,97,F,\n")
     assert set(issues(tmp_path / "row.csv")) == {"unused-columns"}

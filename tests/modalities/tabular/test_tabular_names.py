@@ -104,5 +104,5 @@ def test_columns_left_out_are_those_of_the_cohort() -> None:
     assert ours["levels"].tolist() == [2]
     assert Tabular(numeric=["LVEF"]).adapt(rows) == {}
     assert Tabular().adapt([Path("a.csv")]) == {}
-    with pytest.raises(ValueError, match="one at least"):
+    with pytest.raises(ValueError, match="at least one"):
         Tabular().adapt([{"note": f"free text {index}"} for index in range(30)])

@@ -36,7 +36,7 @@ def test_before_fit_there_are_values_without_ranges() -> None:
     plugin = Tabular(numeric=["a"])
     view = plugin.view(plugin.read({"a": "7"}))
     assert view.entries == (Entry(name="a", value=7.0),)
-    assert view.caption == "no reference ranges: nothing was learned yet"
+    assert view.caption == "no reference ranges: the scales are not fitted"
 
 
 def test_relevance_is_one_number_for_each_column() -> None:

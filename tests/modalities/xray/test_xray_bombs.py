@@ -18,7 +18,7 @@ from pydicom.encaps import encapsulate, get_frame
 
 from polyclinic.modality import UnreadableSource
 from polyclinic_xray import XRay
-from polyclinic_xray.inflated import MAX_INFLATED
+from polyclinic_xray.reading.dicom import MAX_INFLATED_BYTES
 
 COMPRESSED = (
     *("rle", "jpeg_baseline", "jpeg_lossless_sv1", "jpeg_extended_12_bit"),
@@ -66,10 +66,10 @@ def test_a_deflated_bomb_is_refused_while_it_unfolds(tmp_path: Path) -> None:
     assert 128 < meta < start
     packer = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
     header = b"\x28\x00\x00\x30OW\0\0" + struct.pack("<I", 2**32 - 2)
-    bomb = packer.compress(header) + b"".join(packer.compress(bytes(2**22)) for _ in range(MAX_INFLATED // 2**22 + 2))
-    bomb += packer.flush()
+    count = MAX_INFLATED_BYTES // 2**22 + 2
+    bomb = packer.compress(header) + b"".join(packer.compress(bytes(2**22)) for _ in range(count)) + packer.flush()
     (tmp_path / "study.dcm").write_bytes(content[:start] + bomb)
-    assert len(bomb) < MAX_INFLATED // 1000
+    assert len(bomb) < MAX_INFLATED_BYTES // 1000
     assert "deflated DICOM of more than 320,000,000 bytes" in reason(tmp_path / "study.dcm")
     assert plain.Rows == 32
 
@@ -205,7 +205,7 @@ def test_every_predictor_of_jpeg_lossless_gives_back_its_pixels(tmp_path: Path, 
     np.testing.assert_allclose(XRay(size=32, patch=8).read(path).pixels, values / 65535, atol=1e-6)
 
 
-def test_bits_above_those_stored_are_told_in_jpeg_lossless_too(tmp_path: Path) -> None:
+def test_bits_above_those_stored_are_reported_in_jpeg_lossless_too(tmp_path: Path) -> None:
     values = np.arange(1024).reshape(32, 32) * 4 | 0x8000 * (np.arange(32) % 2)
     dataset = with_frame(golden("jpeg_lossless"), lossless_frame(values, 1, bits=16))
     raw = XRay(size=32, patch=8).read(save(dataset, tmp_path))

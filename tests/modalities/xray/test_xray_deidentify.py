@@ -481,7 +481,7 @@ def test_a_raster_keeps_its_pixels_and_nothing_else(suffix: str, mode: str, tmp_
         assert len(image.getexif()) == 0
 
 
-def test_names_of_a_header_are_told_for_other_sources_and_fillers_are_not(tmp_path: Path) -> None:
+def test_names_of_a_header_are_reported_for_other_sources_and_fillers_are_not(tmp_path: Path) -> None:
     source = edited(tmp_path, lambda dataset: dataset.update({}))
     assert list(XRay().names(source)) == [pydicom.dcmread(source).PatientID] or list(XRay().names(source)) == []
 
@@ -497,7 +497,7 @@ def test_names_of_a_header_are_told_for_other_sources_and_fillers_are_not(tmp_pa
     assert list(XRay().names(raster)) == []
 
 
-def test_names_inside_items_and_in_metadata_of_rasters_are_told_too(tmp_path: Path) -> None:
+def test_names_inside_items_and_in_metadata_of_rasters_are_reported_too(tmp_path: Path) -> None:
     def name(dataset: Dataset) -> None:
         inner, outer = Dataset(), Dataset()
         inner.PersonName, inner.PatientID, outer.PatientName = "Roe^Jane", "00471147", "Quince^Peter"
@@ -532,9 +532,9 @@ def test_a_lookup_table_keeps_its_entries_and_nothing_else(tmp_path: Path) -> No
 def test_what_cannot_be_read_is_refused_with_a_reason_and_leaves_nothing(tmp_path: Path) -> None:
     broken = tmp_path / f"{SECRET}.dcm"
     broken.write_bytes(SECRET.encode() * 40)
-    with pytest.raises(UnreadableSource) as told:
+    with pytest.raises(UnreadableSource) as report:
         cleaned(broken, tmp_path)
-    assert "DOE" not in str(told.value)
+    assert "DOE" not in str(report.value)
 
     def without_class(dataset: Dataset) -> None:
         del dataset.SOPClassUID

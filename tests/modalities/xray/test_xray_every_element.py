@@ -14,8 +14,8 @@ from pydicom.dataset import Dataset
 
 from polyclinic.modality import Identity, clean_dicom
 from polyclinic.modality.physiology import Patient
+from polyclinic_dicom.write import STANDARD
 from polyclinic_xray import XRay
-from polyclinic_xray.deidentify import STANDARD
 
 IDENTITY = Identity(key=b"0123456789abcdef" * 2, patient="4711")
 PACKED = {"UL": "<L", "SL": "<l", "FL": "<f", "FD": "<d", "UV": "<Q", "SV": "<q"}

@@ -77,7 +77,7 @@ def test_every_syntax_has_an_installed_decoder_with_a_permissive_licence() -> No
         assert "GPL" not in licence
 
 
-def test_a_decoder_that_is_missing_is_told_as_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_decoder_that_is_missing_is_reported_as_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     from importlib.metadata import PackageNotFoundError  # noqa: PLC0415 - beside its only use
 
     def version(distribution: str) -> str:

@@ -1,4 +1,4 @@
-"""What is told of a radiograph beside its facts: each issue planted and found, and none where there is none."""
+"""Issues of a radiograph: each one planted and found, and none where there is none."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -90,7 +90,7 @@ def _element(keyword: str, value: object) -> pydicom.DataElement:
         ({"BurnedInAnnotation": "YES"}, "burned-in-annotation", "the header says BurnedInAnnotation YES"),
     ],
 )
-def test_a_header_that_names_a_person_is_told_by_its_elements(
+def test_a_header_that_names_a_person_is_reported_by_its_elements(
     tmp_path: Path, elements: dict[str, object], code: str, message: str
 ) -> None:
     assert issues(edited(tmp_path, _set(**elements))) == {code: ("warning", message)}
@@ -167,7 +167,7 @@ def test_public_radiographs_are_suspected_where_they_carry_words() -> None:
         assert bool(find_strokes(XRay().read(path).pixels)) == (name in worded), name
 
 
-def test_clipping_and_tiny_images_are_told(tmp_path: Path) -> None:
+def test_clipping_and_tiny_images_are_reported(tmp_path: Path) -> None:
     ramp = np.tile(np.linspace(0, 255, 200), (200, 1)).astype(np.uint8)
     for name, change, code, severity, message in [
         ("dark", np.where(ramp < 110, 0, ramp), "clipped-image", "warning", "darkest value"),
@@ -175,7 +175,7 @@ def test_clipping_and_tiny_images_are_told(tmp_path: Path) -> None:
         ("tiny", ramp[:100, ::2], "tiny-image", "warning", "100 x 100 pixels"),
     ]:
         scattered = change.copy()
-        if name in ("dark", "bright"):  # in columns of the middle, so that they are no border
+        if name in ("dark", "bright"):  # in columns of the middle, so that they are not a border
             scattered = np.roll(change, 100, axis=1)
         Image.fromarray(scattered.astype(np.uint8)).save(tmp_path / f"{name}.png")
         found = issues(tmp_path / f"{name}.png")
@@ -191,7 +191,7 @@ def test_a_black_border_of_collimation_is_no_clipping(tmp_path: Path) -> None:
     assert issues(tmp_path / "framed.png") == {}
 
 
-def test_rasters_that_name_a_person_beside_the_pixels_are_told(tmp_path: Path) -> None:
+def test_rasters_that_name_a_person_beside_the_pixels_are_reported(tmp_path: Path) -> None:
     image = Image.fromarray(np.tile(np.linspace(0, 255, 200), (200, 1)).astype(np.uint8))
     text = PngInfo()
     text.add_text("Patient Name", SECRET)
@@ -219,7 +219,7 @@ def test_rasters_that_name_a_person_beside_the_pixels_are_told(tmp_path: Path) -
     }
 
 
-def test_a_file_that_does_not_decode_is_told_by_its_transfer_syntax(tmp_path: Path) -> None:
+def test_a_file_that_does_not_decode_is_reported_by_its_transfer_syntax(tmp_path: Path) -> None:
     plugin = XRay()
     plain = phantom(tmp_path)
     assert plugin.stored_as(plain) == f"Explicit VR Little Endian ({ExplicitVRLittleEndian})"

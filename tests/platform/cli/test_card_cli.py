@@ -1,4 +1,4 @@
-"""The evaluation card: one page and one JSON, from prompts or a trained head, that tell what they cannot tell."""
+"""The evaluation card: one page and one JSON, from prompts or a trained head, with their own limits."""
 
 import json
 import re
@@ -100,7 +100,7 @@ def test_card_of_prompts(workplace: Path, phantom_cohort: Path) -> None:
     assert "test/card_macro_auroc" in client.get_run(run["mlflow_run_id"]).data.metrics
 
 
-def test_card_of_a_head_tells_what_it_cannot_tell(thin_cohort: Path) -> None:
+def test_card_of_a_head_reports_what_it_cannot_tell(thin_cohort: Path) -> None:
     checkpoint = _fit(thin_cohort, HEAD)["checkpoint"]
     other = _fit(thin_cohort, {**HEAD, "init_args": {"size": "pico"}})["checkpoint"]
     card, page = _card("out", "--checkpoint", checkpoint, "--against", other, "--studies", "[]")
@@ -178,7 +178,7 @@ def _check_score_of(scorer: Scorer, batch: Any, finding: str, expected: np.ndarr
         (["--prompts", "prompts.yaml", "--split", "val"], "got split 'val', from which thresholds"),
         (["--prompts", "prompts.yaml", "--query", "[report]"], r"got query ['report'], expected some of"),
         (["--prompts", "prompts.yaml", "--studies", "[nobody]"], "got study 'nobody', which is not in the split"),
-        (["--prompts", "unknown.yaml"], "prompts for 'plague', which is no label of the cohort"),
+        (["--prompts", "unknown.yaml"], "got prompts for 'plague', expected one of the cohort's labels"),
         (["--prompts", "prompts.yaml", "--cohort", "other/cohort.yaml"], "the cohort has no modality 'tabular'"),
         (["--prompts", "prompts.yaml", "--out", "full"], "got folder 'full', which is not empty"),
         (["--prompts", "prompts.yaml", "--alpha", "0"], "alpha 0"),

@@ -166,9 +166,9 @@ def test_bad_command_lines_get_a_sentence_and_exit_code_one(
     unknown = {"data": {"modalities": {"xray": {"class_path": "Xray"}}}}
     Path("unknown.yaml").write_text(yaml.safe_dump(unknown))
     assert main(words) == 1
-    told = capfd.readouterr().err
-    assert message in told
-    assert "object at 0x" not in told
+    record = capfd.readouterr().err
+    assert message in record
+    assert "object at 0x" not in record
     assert not Path("runs").exists()
     assert not Path("out").exists()
 
@@ -200,11 +200,11 @@ def test_check_names_the_broken_study_and_fails(
     (copy / "cohort.csv").write_text("\n".join([lines[0], *(",".join(row) for row in rows)]))
     (copy / "cohort.yaml").write_text(pulse_cohort.read_text())
     assert main(["cohort", "check", str(copy / "cohort.yaml"), "--experiment", "config.yaml"]) == 1
-    said = capsys.readouterr()
-    told = " ".join(word for word in said.out.split() if word != "│")
-    assert "expected two numbers" in told
-    assert "S000000" in told
-    assert "1 source unreadable" in said.err
+    text = capsys.readouterr()
+    record = " ".join(word for word in text.out.split() if word != "│")
+    assert "expected two numbers" in record
+    assert "S000000" in record
+    assert "1 source unreadable" in text.err
 
 
 def test_run_with_too_many_broken_files_fails_and_lists_them(workplace: Path) -> None:

@@ -41,7 +41,7 @@ LORA: dict[str, Any] = {
 
 @pytest.fixture
 def cohort(phantom_cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The phantom with an uncertain finding, a class, a level and a quantity, in a folder of its own."""
+    """The phantom with an uncertain finding, a class, a level and a quantity, in a separate folder."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(phantom_cohort.parent, tmp_path / "cohort")
     path = tmp_path / "cohort" / "cohort.yaml"

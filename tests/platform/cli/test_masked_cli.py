@@ -61,7 +61,7 @@ def test_a_run_leaves_losses_by_modality_pictures_and_reports(workplace: Path) -
         (["--data.modalities.ecg.init_args.masking", "lead"], "got masking 'lead' with tokens of all leads"),
         (
             ["--model.init_args.encoders", "{report: {class_path: NgramEncoder}}"],
-            "got encoder NgramEncoder for modality 'report', which cannot leave tokens out",
+            "got encoder NgramEncoder for modality 'report', which cannot omit tokens",
         ),
         (["--pictures.every", "-1"], "set `pictures.every`"),
     ],

@@ -29,7 +29,7 @@ PULSES = {"first": {"class_path": "pulse_plugin.Pulse"}, "second": {"class_path"
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory, pulse_cohort: Path) -> str:
-    """Of a short contrastive run over two modalities that both tell the heart rate."""
+    """Of a short contrastive run over two modalities that both hold the heart rate."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("run"))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -154,11 +154,11 @@ def test_linkage_with_unpaired_files_and_what_the_run_keeps(checkpoint: str) -> 
 def test_scores_that_tell_nothing_link_nothing_beyond_chance(checkpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ties must not be resolved by the order of the files, which is that of the studies."""
 
-    def silent(*told: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        first, second = len(told[1].study_ids), len(told[-1])
+    def silent(*record: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        first, second = len(record[1].study_ids), len(record[-1])
         return torch.zeros(first, second), torch.zeros(second, first)
 
-    monkeypatch.setattr(linkage_command, "_both_ways", silent)
+    monkeypatch.setattr(linkage_command, "_scores_both_ways", silent)
     shares = [
         evaluated("linkage", checkpoint, "first", "second", "--seed", str(seed))["curve"]["precision"][-1]
         for seed in range(4)
@@ -169,13 +169,13 @@ def test_scores_that_tell_nothing_link_nothing_beyond_chance(checkpoint: str, mo
 def test_probes_of_a_part_of_the_patients_by_either_method(checkpoint: str, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["probe", checkpoint, "first", "--findings", "[anemia]", "--cache", "kept"]
     linear = evaluated(*words)
-    assert capsys.readouterr().out.count("embedded, and kept in the cache") == 6
+    assert capsys.readouterr().out.count("embedded, and saved in the cache") == 6
     assert len(list(Path("kept").iterdir())) == 6
     assert linear["method"] == "linear"
     part = evaluated(*words, "--method", "neighbours", "--fraction", "0.5")
-    told = capsys.readouterr().out
-    assert told.count("read from the cache") == 6
-    assert "Nearest neighbours of first" in told
+    record = capsys.readouterr().out
+    assert record.count("read from the cache") == 6
+    assert "Nearest neighbours of first" in record
     assert part["method"] == "neighbours"
     assert part["training"]["patients"] == -(-linear["training"]["patients"] // 2)
     assert len(list(Path("kept").iterdir())) == 6
@@ -195,7 +195,10 @@ def test_probes_of_a_part_of_the_patients_by_either_method(checkpoint: str, caps
         (["retrieval", "second", "--texts", "2", "--vary", "second"], "expected one of the query modalities ['first']"),
         (["linkage", "first", "pet"], "got modality 'pet', the checkpoint has ['first', 'second']"),
         (["linkage", "first", "first"], "got modality 'first' twice, expected two different ones"),
-        (["linkage", "first", "second", "--split", "val"], "on which the threshold is chosen; set `--split` to test"),
+        (
+            ["linkage", "first", "second", "--split", "val"],
+            "on which the threshold is selected; set `--split` to another",
+        ),
         (["linkage", "first", "second", "--split", "testing"], "got split 'testing', expected one of"),
         (["linkage", "first", "second", "--unpaired", "1"], "got unpaired 1.0, expected a share from 0 to below 1"),
         (["linkage", "first", "second", "--precision", "0"], "got precision 0.0, expected a share above 0"),

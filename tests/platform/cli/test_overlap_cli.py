@@ -1,4 +1,4 @@
-"""A run whose weights saw a patient of its test split is refused unless told otherwise, and MLflow says so."""
+"""A run whose weights saw a patient of its test split is refused unless the user allows it, which MLflow records."""
 
 import json
 import os
@@ -55,20 +55,20 @@ def _files() -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "record"),
     [
         ({"patient": "Pa0"}, "1 of 12 studies of split val and test were seen before (b35): 1 patient;"),
         ({"content": 0}, "were seen before (b35): equal contents, 1 of first, 1 of second;"),
     ],
 )
 def test_weights_that_saw_a_test_study_are_refused_before_anything_is_written(
-    pretrained: Path, capfd: pytest.CaptureFixture[str], changes: dict[str, Any], told: str
+    pretrained: Path, capfd: pytest.CaptureFixture[str], changes: dict[str, Any], record: str
 ) -> None:
     write_config(_cohort("b", _with(B, 35, **changes)), HEAD, PULSES)
     before = _files()
     assert main(["fit", "-c", "config.yaml", "--json", "fit.json", "--weights", str(pretrained)]) == 1
     error = capfd.readouterr().err
-    assert told in error
+    assert record in error
     assert "set `--allow_overlap true`" in error
     assert "Pa0" not in error
     assert _files() == before
@@ -86,15 +86,15 @@ def test_what_was_allowed_is_said_in_mlflow_and_carried_on(
     (seen,) = exposure_of(load_checkpoint(pretrained)).cohorts
     assert _tags(result) == {"patients": "1", "contents": "2", "allowed": "true", "against": str(seen)}
     client = MlflowClient(result["tracking_uri"])
-    told = json.loads(
+    record = json.loads(
         Path(client.download_artifacts(result["mlflow_run_id"], "overlap.json", str(tmp_path))).read_text()
     )
-    assert told["shared"] == ["b24", "b35"]
-    assert told["patients_compared"] == 12
+    assert record["shared"] == ["b24", "b35"]
+    assert record["patients_compared"] == 12
     assert json.loads(
         Path(client.download_artifacts(result["mlflow_run_id"], "weights.json", str(tmp_path))).read_text()
     )
-    assert "Pa0" not in json.dumps(told)
+    assert "Pa0" not in json.dumps(record)
 
 
 def test_a_run_that_shares_nothing_says_so_too(pretrained: Path) -> None:
@@ -145,12 +145,12 @@ def test_an_evaluation_on_studies_that_were_seen_is_refused_or_says_so(
     assert report["overlap"]["allowed"] is True
     provenance = load_checkpoint(pretrained)["callbacks"]["Provenance"]
     run = {"tracking_uri": provenance["tracking_uri"], "mlflow_run_id": provenance["run_id"]}
-    told = _tags(run, "overlap.retrieval.")
-    assert (told["patients"], told["contents"], told["allowed"]) == ("2", "0", "true")
+    record = _tags(run, "overlap.retrieval.")
+    assert (record["patients"], record["contents"], record["allowed"]) == ("2", "0", "true")
     own = [word for word in words if word not in ("--cohort", str(other))]
     assert main(own) == 0
     report = json.loads(Path("report.json").read_text())
-    assert (report["overlap"]["shared"], report["overlap"]["against"]) == ([], told["against"].split(", "))
+    assert (report["overlap"]["shared"], report["overlap"]["against"]) == ([], record["against"].split(", "))
     assert _tags(run, "overlap.retrieval.")["patients"] == "0"
     assert main([*own, "--split", "train"]) == 0
     # A split that chooses may choose again: b24 to b29 are new, and so is what a's validation chose.
@@ -163,23 +163,23 @@ def test_a_checkpoint_of_before_is_unknown_for_all_that_start_from_it(
     content = load_checkpoint(pretrained)
     del content["callbacks"]["SeenRecord"]
     torch.save(content, "old.ckpt")
-    told = "whether studies were seen before is unknown: the checkpoint of run "
+    record = "whether studies were seen before is unknown: the checkpoint of run "
     write_config(_cohort("b", B), HEAD, PULSES)
     child = fit("--weights", "old.ckpt")
-    assert f"warning: {told}" in capfd.readouterr().out
+    assert f"warning: {record}" in capfd.readouterr().out
     assert _tags(child) == {"patients": "unknown", "contents": "unknown", "allowed": "false", "against": "none"}
     words = ["--resamples", "20", "--json", "report.json"]
     assert main(["evaluate", "classifier", child["checkpoint"], *words]) == 0
-    assert told in capfd.readouterr().out
-    assert told in json.loads(Path("report.json").read_text())["overlap"]["statements"][0]
+    assert record in capfd.readouterr().out
+    assert record in json.loads(Path("report.json").read_text())["overlap"]["statements"][0]
     assert _tags(child, "overlap.classifier.")["patients"] == "unknown"
     assert main(["evaluate", "retrieval", "old.ckpt", "second", "--candidates", "3", "--k", "[1]", *words]) == 0
-    assert told in capfd.readouterr().out
+    assert record in capfd.readouterr().out
 
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty:UserWarning")
 @pytest.mark.filterwarnings("ignore:The dirpath has changed:UserWarning")
-def test_a_resumed_run_goes_on_unless_its_split_changed(pretrained: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_resumed_run_continues_unless_its_split_changed(pretrained: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = _cohort("b", B)
     write_config(path, HEAD, PULSES)
     first = fit("--weights", str(pretrained))
@@ -251,14 +251,14 @@ def test_a_card_begins_with_what_was_seen_before(pretrained: Path, capfd: pytest
     other = _cohort("b", _with(rows("b", 500, val=30, test=30), 83, patient="Pa0"))
     words = ["evaluate", "card", "--checkpoint", head, "--cohort", str(other), "--out", "card", "--resamples", "20"]
     assert main(words) == 1
-    told = "1 of 60 studies of split val and test were seen before (b83): 1 patient"
-    assert told in capfd.readouterr().err
+    record = "1 of 60 studies of split val and test were seen before (b83): 1 patient"
+    assert record in capfd.readouterr().err
     assert not Path("card").exists()
     assert main([*words, "--allow_overlap", "true", "--explained", "0"]) == 0
     card = json.loads(Path("card/card.json").read_text())
-    assert card["notes"][0] == told
+    assert card["notes"][0] == record
     assert card["overlap"]["shared"] == ["b83"]
-    assert told in Path("card/card.html").read_text()
+    assert record in Path("card/card.html").read_text()
     # The other run of a comparison is asked as well.
     write_config(_cohort("c", rows("c", 900)), HEAD, PULSES)
     innocent = fit()["checkpoint"]

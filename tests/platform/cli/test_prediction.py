@@ -105,12 +105,12 @@ def test_predictions_of_studies_that_were_seen_are_refused_or_say_so(
     assert not Path("out").exists()
     assert main([*words, "--allow_overlap", "true"]) == 0
     assert "warning: 1 of 6 studies of split test were seen before (b35)" in capfd.readouterr().out
-    told = json.loads(Path("out/overlap.json").read_text())
-    assert (told["shared"], told["allowed"]) == (["b35"], True)
+    report = json.loads(Path("out/overlap.json").read_text())
+    assert (report["shared"], report["allowed"]) == (["b35"], True)
     assert len(pd.read_parquet("out/predictions.parquet")) == 6
     assert main(["predict", checkpoint, "train", "--split", "train"]) == 0
-    told = json.loads(Path("train/overlap.json").read_text())
-    assert (told["shared"], told["splits"], told["statements"]) == ([], ["train"], [])
+    report = json.loads(Path("train/overlap.json").read_text())
+    assert (report["shared"], report["splits"], report["statements"]) == ([], ["train"], [])
 
 
 def test_what_cannot_be_predicted_is_refused(

@@ -95,7 +95,7 @@ def _result(folder: Path) -> dict[str, Any]:
 def test_every_step_after_a_kill_sees_the_studies_it_would_have_seen(runs: tuple[Path, Path]) -> None:
     whole, cut = map(_seen, runs)
     # Killed after batch 14, in the middle of an accumulated step: the last whole one that is kept ended with batch 11.
-    assert [told[0] for told in cut] == [*range(1, 15), *range(12, 28)]
+    assert [report[0] for report in cut] == [*range(1, 15), *range(12, 28)]
     assert cut == [*whole[:14], *whole[11:]]
 
 
@@ -114,7 +114,7 @@ def test_one_run_holds_every_step_once(runs: tuple[Path, Path]) -> None:
     assert cut == whole
 
 
-def test_an_epoch_that_goes_on_in_its_middle_tells_its_negatives(runs: tuple[Path, Path]) -> None:
+def test_an_epoch_that_continues_in_its_middle_reports_its_negatives(runs: tuple[Path, Path]) -> None:
     steps = []
     for folder in runs:
         client = MlflowClient(f"sqlite:///{folder}/runs/mlflow.db")
@@ -146,15 +146,15 @@ def _count() -> int:
 
 
 @pytest.mark.usefixtures("_workplace")
-def test_last_goes_on_with_the_run_of_the_same_configuration_alone(capfd: pytest.CaptureFixture[str]) -> None:
+def test_last_continues_with_the_run_of_the_same_configuration_alone(capfd: pytest.CaptureFixture[str]) -> None:
     first = fit("--ckpt_path", "last")
     assert "starting from the beginning: no last.ckpt lies below runs" in capfd.readouterr().err
     further = ["--ckpt_path", "last", "--trainer.max_epochs"]
     assert fit(*further, "2")["mlflow_run_id"] == first["mlflow_run_id"]
     assert torch.load(first["last"], weights_only=True)["epoch"] == 1
     other = fit(*further, "2", "--model.init_args.lr", "0.001")
-    told = "the newest last.ckpt is of another configuration (model.init_args.lr: 0.003, now 0.001)"
-    assert told in capfd.readouterr().err
+    report = "the newest last.ckpt is of another configuration (model.init_args.lr: 0.003, now 0.001)"
+    assert report in capfd.readouterr().err
     assert other["mlflow_run_id"] != first["mlflow_run_id"]
     # The other run is newer now, and is not taken for this one.
     assert fit(*further, "3")["mlflow_run_id"] == first["mlflow_run_id"]
@@ -171,8 +171,8 @@ def test_last_is_measured_or_nothing_is(capfd: pytest.CaptureFixture[str]) -> No
     before = _count()
     words = ["validate", "-c", "config.yaml", "--ckpt_path"]
     assert main([*words, "last", "--trainer.logger.init_args.out", "elsewhere"]) == 1
-    told = "error: got `--ckpt_path last`, but no last.ckpt lies below elsewhere; set it to a checkpoint"
-    assert told in capfd.readouterr().err
+    report = "error: got `--ckpt_path last`, but no last.ckpt lies below elsewhere; set it to a checkpoint"
+    assert report in capfd.readouterr().err
     assert main([*words, "last", "--model.init_args.lr", "0.5"]) == 1
     assert "(model.init_args.lr: 0.003, now 0.5); set it to a checkpoint" in capfd.readouterr().err
     assert main([*words, "no.ckpt"]) == 1
@@ -181,7 +181,7 @@ def test_last_is_measured_or_nothing_is(capfd: pytest.CaptureFixture[str]) -> No
 
 
 @pytest.mark.usefixtures("_workplace")
-def test_a_job_that_is_queued_again_goes_on_in_its_own_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_that_is_queued_again_continues_in_its_own_run(monkeypatch: pytest.MonkeyPatch) -> None:
     job = {"JOB_ID": "7", "JOB_NAME": "x", "NTASKS": "1", "PROCID": "0", "LOCALID": "0", "NODEID": "0"}
     for name, value in job.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
@@ -232,7 +232,7 @@ def test_a_changed_cohort_is_not_continued_in_silence(pulse_cohort: Path, capfd:
     assert f"the cohort has changed since the checkpoint was written (studies: {', '.join(counts)})" in message
     assert "set `--new_run true`" in message
     assert _count() == 1
-    with pytest.warns(UserWarning, match="the new run records the cohort as it is now"):
+    with pytest.warns(UserWarning, match="the new run records the current cohort"):
         assert fit(*further, "--new_run", "true")["mlflow_run_id"] != first["mlflow_run_id"]
 
 

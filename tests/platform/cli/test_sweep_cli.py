@@ -1,4 +1,4 @@
-"""Settings chosen by trials: children of one run in MLflow, failures counted, a sweep that goes on."""
+"""Settings chosen by trials: children of one run in MLflow, failures counted, a sweep that is continued."""
 
 import json
 from pathlib import Path
@@ -36,14 +36,14 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_trials_are_children_of_the_sweep_and_it_goes_on_where_it_was(place: Path) -> None:
+def test_trials_are_children_of_the_sweep_and_it_continues_where_it_was(place: Path) -> None:
     _space(model__init_args__lr={"low": 1e-5, "high": 1e-2, "log": True}, data__batch_size={"choices": [8, 16]})
     assert _sweep("--trials", "1") == 0
     first = json.loads(Path("sweep.json").read_text())["trials"]
     assert _sweep("--trials", "2", "--trainer.max_epochs", "1") == 0
-    told = json.loads(Path("sweep.json").read_text())
-    assert told["trials"][:1] == first
-    assert len(told["trials"]) == 2
+    report = json.loads(Path("sweep.json").read_text())
+    assert report["trials"][:1] == first
+    assert len(report["trials"]) == 2
     client = MlflowClient(f"sqlite:///{place / 'runs' / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("polyclinic")
     assert experiment is not None
@@ -53,11 +53,11 @@ def test_trials_are_children_of_the_sweep_and_it_goes_on_where_it_was(place: Pat
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
     assert {run.info.run_name for run in children} == {"sweep-0", "sweep-1"}
     values = {run.info.run_name: run.data.metrics["val/loss"] for run in children}
-    assert [trial["value"] for trial in told["trials"]] == [values[f"sweep-{n}"] for n in range(2)]
+    assert [trial["value"] for trial in report["trials"]] == [values[f"sweep-{n}"] for n in range(2)]
     assert parent.info.status == "FINISHED"
     assert parent.data.metrics["best/val/loss"] == min(values.values())
     rates = {run.info.run_name: float(run.data.params["lr"]) for run in children}
-    assert [trial["model.init_args.lr"] for trial in told["trials"]] == pytest.approx(
+    assert [trial["model.init_args.lr"] for trial in report["trials"]] == pytest.approx(
         [rates[f"sweep-{n}"] for n in range(2)]
     )
 

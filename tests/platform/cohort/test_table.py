@@ -69,7 +69,7 @@ PLAIN = _csv()
     ("content", "message"),
     [
         pytest.param(
-            PLAIN.replace("\n", ",\n").replace(",\n", "\n", 1), r"7 cells in line 2, expected 6 .* delimiter behind",
+            PLAIN.replace("\n", ",\n").replace(",\n", "\n", 1), r"7 cells in line 2, expected 6 .* delimiter after",
             marks=pytest.mark.public_report(11),
         ),
         (PLAIN.replace("s3,", ""), "5 cells in line 5, expected 6"),
@@ -86,11 +86,11 @@ PLAIN = _csv()
         ),
         (
             PLAIN.replace("Text number 2", '"Text number 2').replace("number 5.", 'number 5."'),
-            "quoted cell in the row that starts in line 4, and in it a row of as many cells",
+            "quoted cell in the row that starts in line 4 which contains a row of as many cells",
         ),
         (PLAIN.replace("Text number 2.", '"Text" number 2.'), "quotation mark"),
-        (PLAIN.split("\n", 1)[1], "none of the columns that are needed in its first line of 6 cells"),
-        (_csv(delimiter=";"), "none of the columns that are needed"),
+        (PLAIN.split("\n", 1)[1], "none of the required columns in its first line of 6 cells"),
+        (_csv(delimiter=";"), "none of the required columns"),
         ("", "is empty"),
         (_csv([]), "has no rows"),
         (PLAIN.encode("utf-16-le"), "set `encoding`, such as utf-16-le"),
@@ -212,10 +212,10 @@ def test_classes_are_the_texts_that_are_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("cells", "entry", "message"),
     [
-        (["Positive", "negative"], {"values": {"positive": 1, "negative": 0}}, "'Positive' as .* names 'positive'"),
-        (["Ja", "nein"], {"values": {"positive": 1}}, "names none of the 2 different cells of column 'edema'"),
-        (["1", "0"], {"values": {"pos": 1, "neg": 0}}, "names none of the 2 different cells"),
-        (["a", "b"], {"values": {"1": 1, "1.0": 0}}, "'1' and '1.0' mean the same cell"),
+        (["Positive", "negative"], {"values": {"positive": 1, "negative": 0}}, "'Positive' as .* lists 'positive'"),
+        (["Ja", "nein"], {"values": {"positive": 1}}, "lists none of the 2 different cells of column 'edema'"),
+        (["1", "0"], {"values": {"pos": 1, "neg": 0}}, "lists none of the 2 different cells"),
+        (["a", "b"], {"values": {"1": 1, "1.0": 0}}, "'1' and '1.0' match the same cell"),
         (["a", "b"], {"values": {"a": "much"}}, r"labels.edema.values = 'much', expected a number"),
         (["a", "b"], {"values": {"a": ".inf"}}, "expected a number"),
         (["a", "b"], {"values": {}}, "expected a mapping such as"),
@@ -263,14 +263,14 @@ def test_values_of_a_quantity_leave_its_numbers(tmp_path: Path) -> None:
         ({"labels": "edema"}, "labels = 'edema', expected a list of columns"),
         ({"modalities": ["report"]}, "expected a mapping"),
         ({"modalities": {"tabular": {"columns": "age"}}}, "modalities.tabular.columns = 'age', expected a list"),
-        ({"modalities": {"report": {"text": ["text"]}}}, "expected one text"),
-        ({"study_id": ["study"]}, "study_id = .*, expected one text"),
+        ({"modalities": {"report": {"text": ["text"]}}}, "expected a text"),
+        ({"study_id": ["study"]}, "study_id = .*, expected a text"),
         ({"patient_id": {"column": "mrn", "pattern": "("}}, "not a regular expression"),
         ({"patient_id": {"column": "mrn", "pattern": "p"}}, "expected a group in it"),
         ({"split": {"train": "most"}}, "split.train = 'most', expected a number"),
-        ({"encoding": "klingon"}, "encoding 'klingon', expected one that Python knows"),
-        ({"encoding": "rot13"}, "expected one that Python knows"),
-        ({"labels": {"edema": {"column": ["edema"]}}}, "expected one text"),
+        ({"encoding": "klingon"}, "encoding 'klingon', expected one that Python supports"),
+        ({"encoding": "rot13"}, "expected one that Python supports"),
+        ({"labels": {"edema": {"column": ["edema"]}}}, "expected a text"),
         ({"labels": {"edema": None}}, "got labels.edema"),
     ],
 )
@@ -294,7 +294,7 @@ def test_one_patient_under_two_ids_is_in_one_split(tmp_path: Path, other: str) -
     if other in ("1 00", "1001"):
         assert len(_read(tmp_path, _csv(rows)).studies) == 8
         return
-    with pytest.raises(ValueError, match=r"1 patients are in more than one split under ids that differ in zeros"):
+    with pytest.raises(ValueError, match=r"1 patients are in more than one split under ids that differ only in zeros"):
         _read(tmp_path, _csv(rows))
 
 
@@ -352,10 +352,10 @@ def test_templates_find_exactly_the_file(
 @pytest.mark.parametrize(
     ("path", "files", "message"),
     [
-        ("images/{acc:05d}.png", [], "format behind 'acc' in `modalities.xray.path`.*leading zeros"),
-        ("images/{acc!r}.png", [], "format behind 'acc'"),
-        ("images/{acc.png", [], "a brace that does not match in `modalities.xray.path`"),
-        ("images/{acc}}.png", [], "a brace that does not match"),
+        ("images/{acc:05d}.png", [], "format after 'acc' in `modalities.xray.path`.*leading zeros"),
+        ("images/{acc!r}.png", [], "format after 'acc'"),
+        ("images/{acc.png", [], "unbalanced braces in `modalities.xray.path`"),
+        ("images/{acc}}.png", [], "unbalanced braces"),
         ("images/{}.png", [], "expected the name of a column between the braces"),
         ("images/{0}.png", [], "expected the name of a column"),
         ("images/{acc.__class__}.png", [], "names column 'acc.__class__'"),

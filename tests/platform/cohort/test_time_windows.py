@@ -69,8 +69,8 @@ def _expected(window: Window, strict: bool = False) -> set[tuple[int, int]]:
 @pytest.mark.parametrize("strict", [False, True])
 def test_events_are_those_of_a_loop(connection: duckdb.DuckDBPyConnection, pick: str, strict: bool) -> None:
     for window in (Window(lower=-24, upper=24, pick=pick), Window(lower=24, upper=72, after_lower=True, pick=pick)):
-        told = link(connection, ANCHORS, EVENTS, window, strict=strict).df()
-        got = list(zip(told["anchor_id"], told["event id"], strict=True))
+        report = link(connection, ANCHORS, EVENTS, window, strict=strict).df()
+        got = list(zip(report["anchor_id"], report["event id"], strict=True))
         assert len(got) == len(set(got))
         assert set(got) == _expected(window, strict)
         # Nothing that is measured a day later is known at admission.
@@ -80,9 +80,9 @@ def test_events_are_those_of_a_loop(connection: duckdb.DuckDBPyConnection, pick:
 @pytest.mark.parametrize("pick", ["earliest", "latest"])
 def test_items_are_those_of_a_loop(connection: duckdb.DuckDBPyConnection, pick: str) -> None:
     window, items = Window(lower=-24, upper=24, pick=pick), [50912, 50802]
-    told = link_items(connection, ANCHORS, EVENTS, window, item="itemid", value="valuenum", items=items).df()
-    assert list(told.columns) == ["anchor_id", "50912", "50802"]
-    rows = told.set_index("anchor_id")
+    report = link_items(connection, ANCHORS, EVENTS, window, item="itemid", value="valuenum", items=items).df()
+    assert list(report.columns) == ["anchor_id", "50912", "50802"]
+    rows = report.set_index("anchor_id")
     admissions, events = _tables()
     seen = 0
     for _, anchor in admissions.iterrows():

@@ -1,4 +1,4 @@
-"""A cohort to change, in a folder of its own."""
+"""A cohort to change, in a separate folder."""
 
 import shutil
 from pathlib import Path

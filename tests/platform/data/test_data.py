@@ -139,7 +139,7 @@ def test_state_travels_to_another_module(pulse_cohort: Path) -> None:
     assert other.modalities["second"].state() == fitted.modalities["second"].state()
 
 
-def test_survey_tells_mean_facts(pulse_cohort: Path) -> None:
+def test_survey_reports_mean_facts(pulse_cohort: Path) -> None:
     assert 50 < _module(pulse_cohort).facts["first/rate"] < 110
 
 

@@ -44,9 +44,9 @@ def test_uncertain_labels_stop_a_run_that_does_not_name_a_policy() -> None:
         ValueError, match=r"'edema' is -1 \(uncertain\) in 2 studies; set `data.label_policy.uncertain`"
     ):
         LabelPolicy().apply(_studies([-1.0, 1.0, -1.0]), TARGETS, training=False)
-    with pytest.raises(ValueError, match=r"'edema' holds 3, expected 0, 1, -1 or blank"):
+    with pytest.raises(ValueError, match=r"'edema' is 3 in a study, expected 0, 1, -1 or blank"):
         LabelPolicy().apply(_studies([3.0]), TARGETS, training=True)
-    with pytest.raises(ValueError, match=r"label 'edema' holds an infinite number"):
+    with pytest.raises(ValueError, match=r"label 'edema' is infinite in a study"):
         LabelPolicy().apply(_studies([float("inf")]), TARGETS, training=True)
     with pytest.raises(ValueError, match=r"set `data\.label_policy`"):
         LabelPolicy(soft_value=1.0)
@@ -126,7 +126,7 @@ def test_a_label_that_no_training_study_knows_stops_a_run(labelled: Path) -> Non
     data = _data(labelled)
     data.refuse_unknown_labels()
     (warning,) = data.label_warnings()
-    assert "cells of label 'grade' are not named in `labels.grade.values` and count as unknown" in warning
+    assert "cells of label 'grade' are not listed in `labels.grade.values` and count as unknown" in warning
     table.write_text("\n".join(kept))
     with pytest.raises(ValueError, match=r"label 'grade' is unknown in all \d+ training studies.*; \d+ cells are not"):
         _data(labelled).refuse_unknown_labels()

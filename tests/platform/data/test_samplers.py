@@ -146,7 +146,7 @@ def test_loader_takes_the_order_in_training_alone(pulse_cohort: Path) -> None:
             lambda: StratifiedOrder(by="site", shares={"large": 1.0}).draw(
                 STUDIES, global_batch_size=4, rng=np.random.default_rng()
             ),
-            r"got shares of \['large'\], expected one of each kind .*\['large', 'rare', 'small'\]",
+            r"got shares of \['large'\], expected a share for each stratum .*\['large', 'rare', 'small'\]",
         ),
         (lambda: StratifiedOrder(by="site", shares={"large": 0.0}), "not all 0"),
         (lambda: StratifiedOrder(by="site", shares={"large": -1.0, "small": 2.0}), "0 or more"),

@@ -242,7 +242,7 @@ def test_no_script_or_page_of_the_kit_names_a_host() -> None:
 
 
 @pytest.mark.slow
-def test_what_cannot_be_gathered_is_told_and_leaves_what_was_there(gathered: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_gathered_is_reported_and_leaves_what_was_there(gathered: Path, tmp_path: Path) -> None:
     before = (gathered / "SHA256SUMS").read_bytes()
     have = str(gathered / "wheels")
     damaged = Path(shutil.copytree(gathered / "bundle", tmp_path / "damaged"))
@@ -305,11 +305,11 @@ try:
             headers={"Authorization": f"Bearer {token}"}, timeout=60,
         )
     page = requests.get("http://127.0.0.1:8123/", timeout=10)
-    told = {"status": answer.status_code, "answer": answer.json(), "page": page.status_code}
+    result = {"status": answer.status_code, "answer": answer.json(), "page": page.status_code}
 finally:
     service.terminate()
     service.wait(timeout=120)
-print(json.dumps({**told, "code": service.returncode}))
+print(json.dumps({**result, "code": service.returncode}))
 """
 
 
@@ -321,10 +321,10 @@ def test_the_service_scores_the_same_where_nothing_but_loopback_is_there(
     words = [sys.executable, "-c", _SERVED, str(bundle_folder), str(study_files["xray"]), str(audit)]
     done = _run(*unplugged(*words, python=sys.executable, loopback=True))
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert (told["status"], told["page"], told["code"]) == (200, 200, 0)
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert (report["status"], report["page"], report["code"]) == (200, 200, 0)
     expected = {one["name"]: one["score"] for one in json.loads(scores.read_text())["findings"]}
-    assert {one["name"]: one["score"] for one in told["answer"]["findings"]} == pytest.approx(expected, abs=1e-6)
+    assert {one["name"]: one["score"] for one in report["answer"]["findings"]} == pytest.approx(expected, abs=1e-6)
     assert main(["audit", str(audit), "--find", str(study_files["xray"])]) == 0
 
 
@@ -345,7 +345,7 @@ def test_the_whole_kit_is_installed_and_scores_with_no_interface(
     assert made.returncode == 0, made.stderr
     done = _install(roomy / "airgap", roomy / "home")
     assert done.returncode == 0, done.stderr
-    assert "whole: bundle" in done.stdout
+    assert "verified: bundle" in done.stdout
     words = [word for name, path in study_files.items() for word in (f"--{name}", str(path))]
     assert main(["score", str(bundle_folder), *words, "--json", str(roomy / "here.json")]) == 0
     polyclinic, bundle = str(roomy / "home" / "bin" / "polyclinic"), str(roomy / "airgap" / "bundle")
@@ -354,7 +354,7 @@ def test_the_whole_kit_is_installed_and_scores_with_no_interface(
     assert done.returncode == 0, done.stderr
     here, there = (json.loads((roomy / f"{name}.json").read_text()) for name in ("here", "there"))
     assert there["bundle"] == here["bundle"]
-    scores = [{one["name"]: one["score"] for one in told["findings"]} for told in (here, there)]
+    scores = [{one["name"]: one["score"] for one in report["findings"]} for report in (here, there)]
     assert scores[1] == pytest.approx(scores[0], abs=1e-6)
     python = str(roomy / "home" / "bin" / "python")
     served = [python, "-c", _SERVED, bundle, str(study_files["xray"]), str(roomy / "audit.jsonl")]

@@ -106,8 +106,8 @@ def test_ties_are_broken_anew_so_that_no_place_is_favoured() -> None:
 
 def test_padding_is_neither_counted_nor_deleted_whatever_its_relevance() -> None:
     encoder, inputs, relevance, score = case([8, 4])
-    told = relevance.masked_fill(inputs["padding"], 99.0)
-    curve = deletion_curve(encoder, inputs, told, score, rng=np.random.default_rng(0), shares=SHARES)
+    record = relevance.masked_fill(inputs["padding"], 99.0)
+    curve = deletion_curve(encoder, inputs, record, score, rng=np.random.default_rng(0), shares=SHARES)
     alone = {name: value[1:, :4] for name, value in inputs.items()}
     single = deletion_curve(encoder, alone, relevance[1:, :4], score, rng=np.random.default_rng(1), shares=SHARES)
     for order in (MOST_FIRST, LEAST_FIRST):

@@ -128,7 +128,7 @@ def test_findings_do_not_compete() -> None:
     ("change", "message"),
     [
         ({"patient_ids": ["a"]}, "1 patient ids for 120 studies"),
-        ({"findings": ["edema", "edema", "effusion"]}, "one name of its own"),
+        ({"findings": ["edema", "edema", "effusion"]}, "one unique name"),
         ({"spreads": [0.1]}, "1 spreads for 3 findings"),
     ],
 )

@@ -23,11 +23,11 @@ from polyclinic.modality.views import (
 
 def test_a_picture_is_a_png_of_its_very_pixels() -> None:
     grey = np.arange(6 * 4, dtype=np.uint8).reshape(6, 4)
-    told = Picture(grey=grey, caption="as it is", up=Axis(name="depth", unit="cm", ticks=((0.5, 3.0),))).as_json()
-    stored = Image.open(BytesIO(base64.b64decode(told.pop("png"))))
+    report = Picture(grey=grey, caption="as it is", up=Axis(name="depth", unit="cm", ticks=((0.5, 3.0),))).as_json()
+    stored = Image.open(BytesIO(base64.b64decode(report.pop("png"))))
     assert (stored.format, stored.mode) == ("PNG", "L")
     np.testing.assert_array_equal(np.asarray(stored), grey)
-    assert told == {
+    assert report == {
         "kind": "picture",
         "height": 6,
         "width": 4,
@@ -43,7 +43,7 @@ def test_a_picture_that_no_screen_shows_is_refused(shape: tuple[int, int]) -> No
         Picture(grey=np.zeros(shape, np.uint8), caption="")
 
 
-def test_traces_are_told_in_hundredths_and_what_was_not_recorded_as_null() -> None:
+def test_traces_are_reported_in_hundredths_and_what_was_not_recorded_as_null() -> None:
     values = np.array([[0.123, -0.001, np.nan], [np.inf, 1e-9, -2.0]])
     traces = Traces(values=values, names=("a", "b"), unit="mV", rate=250, caption="all of it", paper=(0.2, 0.5))
     assert json.loads(json.dumps(traces.as_json(), allow_nan=False)) == {
@@ -69,9 +69,9 @@ def test_rows_keep_four_digits_that_count_and_say_what_is_missing() -> None:
         Entry(name="none"),
         Entry(name="sex", level="F"),
     )
-    told = Rows(entries=entries, caption="from somewhere").as_json()
+    report = Rows(entries=entries, caption="from somewhere").as_json()
     empty = {"unit": "", "value": None, "low": None, "high": None, "level": None}
-    assert told == {
+    assert report == {
         "kind": "rows",
         "entries": [
             {**empty, "name": "tiny", "unit": "g", "value": 0.0001235, "low": 1235000.0},
@@ -83,11 +83,11 @@ def test_rows_keep_four_digits_that_count_and_say_what_is_missing() -> None:
 
 
 def test_words_are_the_text_when_joined() -> None:
-    told = Words(words=("No", "\n\neffusion."), caption="all").as_json()
-    assert told == {"kind": "words", "words": ["No", "\n\neffusion."], "caption": "all"}
+    report = Words(words=("No", "\n\neffusion."), caption="all").as_json()
+    assert report == {"kind": "words", "words": ["No", "\n\neffusion."], "caption": "all"}
 
 
-def test_relevance_is_told_by_kind_in_thousandths() -> None:
+def test_relevance_is_reported_by_kind_in_thousandths() -> None:
     strength = np.array([[1 / 3, 1.0]])
     assert OnPicture(strength=strength, across=(0.0, 1.5)).as_json() == {
         "kind": "grid",

@@ -6,33 +6,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from objective_family import objective_family
 from polyclinic.objectives import (
-    AlignmentUniformity,
-    Clip,
     Cwcl,
-    IntraModal,
-    MixupContrast,
     Objective,
-    ReliabilityGate,
-    Siglip,
-    SimilarityMatching,
-    Symile,
-    WithTerms,
 )
 
 N, D = 7, 5
-FAMILY = [
-    Symile(),
-    Symile(negatives="shuffled"),
-    Clip(),
-    Siglip(),
-    Cwcl(teacher="b"),
-    SimilarityMatching(initial_scale=5.0),
-    MixupContrast(share=1.0),
-    WithTerms(objective=Symile(), terms={"spread": AlignmentUniformity(), "views": IntraModal()}),
-    ReliabilityGate(objective=Symile(), modalities=["a", "b"], embedding=D),
-]
-every_objective = pytest.mark.parametrize("objective", FAMILY, ids=lambda one: type(one).__name__)
+FAMILY = {name: build() for name, build in objective_family(D).items()}
+every_objective = pytest.mark.parametrize("objective", FAMILY.values(), ids=FAMILY)
 
 
 def _embeddings(names: str = "abc") -> dict[str, Tensor]:
@@ -93,9 +75,9 @@ def test_bad_embeddings_are_named(objective: Objective) -> None:
         objective(broken)
 
 
-@pytest.mark.parametrize("objective", [one for one in FAMILY if not isinstance(one, Cwcl)])
+@pytest.mark.parametrize("objective", [objective for objective in FAMILY.values() if not isinstance(objective, Cwcl)])
 def test_duplicates_of_a_study_are_no_negatives(objective: Objective) -> None:
-    """The same report under two study ids, told apart by nothing. Cwcl takes it for a positive by itself."""
+    """The same report under two study ids, with equal content. Cwcl treats it as a positive without groups."""
     objective = copy.deepcopy(objective).double().eval()
     generator = torch.Generator().manual_seed(0)
     once = 3 * torch.randn(2, D, generator=generator, dtype=torch.float64)

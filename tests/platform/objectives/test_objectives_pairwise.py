@@ -23,7 +23,7 @@ def _embeddings(names: str) -> dict[str, Tensor]:
 
 
 def _kept(i: int, groups: Tensor | None) -> list[int]:
-    """The study itself and those that are no mates of it."""
+    """The study itself and those of other groups."""
     return [j for j in range(N) if j == i or groups is None or groups[i] != groups[j]]
 
 

@@ -10,19 +10,10 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mlflow_servers import free_port
+from objective_family import objective_family
 from polyclinic.objectives import (
-    AlignmentUniformity,
-    Clip,
-    Cwcl,
     EmbeddingBatch,
-    IntraModal,
-    MixupContrast,
     Objective,
-    ReliabilityGate,
-    Siglip,
-    SimilarityMatching,
-    Symile,
-    WithTerms,
     gather_embeddings,
 )
 from ranks import run_ranks
@@ -32,18 +23,7 @@ pytestmark = pytest.mark.processes
 NAMES, WIDTH, D = ("a", "b", "c"), 4, 6
 SIZES = (5, 3)
 GROUPS = torch.tensor([0, 1, 2, 0, 3, 4, 2, 5])
-FAMILY = {
-    "symile": lambda: Symile(tile=5),
-    "symile-triples": lambda: Symile(triples=[NAMES], tile=64),
-    "symile-shuffled": lambda: Symile(negatives="shuffled", shuffles=2),
-    "clip": Clip,
-    "siglip": Siglip,
-    "cwcl": lambda: Cwcl(teacher="c"),
-    "similarity-matching": lambda: SimilarityMatching(learnable_scale=True),
-    "mixup": lambda: MixupContrast(share=1.0, learnable_scale=True),
-    "terms": lambda: WithTerms(objective=Clip(), terms={"u": AlignmentUniformity(), "v": IntraModal()}),
-    "gate": lambda: ReliabilityGate(objective=Symile(), modalities=["a", "b"], embedding=D),
-}
+FAMILY = objective_family(D)
 
 
 class Towers(nn.Module):
@@ -107,22 +87,22 @@ def _rank(rank: int, port: int, out: Path) -> None:
     dist.init_process_group("gloo", rank=rank, world_size=2)
     assert dist.get_world_size() == 2
     rows = slice(0, SIZES[0]) if rank == 0 else slice(SIZES[0], sum(SIZES))
-    told = {}
+    report = {}
     for kind in FAMILY:
         for absent in (False, True):
             for groups in (None, GROUPS):
                 key = f"{kind} absent={absent} groups={groups is not None}"
-                told[key] = _gradients(DistributedDataParallel(_towers(kind)), rows, absent, groups)
+                report[key] = _gradients(DistributedDataParallel(_towers(kind)), rows, absent, groups)
     inputs, present = _batch(absent=True)
-    told["alone"] = {kind: _alone(kind, rows) for kind in FAMILY}
+    report["alone"] = {kind: _alone(kind, rows) for kind in FAMILY}
     mine = {name: value[rows] for name, value in inputs.items()}
     joined = gather_embeddings(
         EmbeddingBatch.of(mine, {name: value[rows] for name, value in present.items()}, GROUPS[rows])
     )
-    told["joined"] = {**joined.embeddings, **{f"{name}?": value for name, value in joined.present.items()}}
-    told["joined"]["groups"] = joined.groups
-    told["negatives"] = {kind: torch.tensor(_towers(kind).objective.negatives(joined)) for kind in FAMILY}
-    torch.save(told, out / f"{rank}.pt")
+    report["joined"] = {**joined.embeddings, **{f"{name}?": value for name, value in joined.present.items()}}
+    report["joined"]["groups"] = joined.groups
+    report["negatives"] = {kind: torch.tensor(_towers(kind).objective.negatives(joined)) for kind in FAMILY}
+    torch.save(report, out / f"{rank}.pt")
     dist.destroy_process_group()
 
 

@@ -80,7 +80,7 @@ def test_terms_add_to_the_loss_and_not_to_the_score() -> None:
     studies = EmbeddingBatch.of(e)
     torch.testing.assert_close(both(e), inner(e) + 0.25 * term(studies))
     assert torch.equal(both.score({"a": e["a"]}, e["c"]), inner.score({"a": e["a"]}, e["c"]))
-    assert both.readings(studies) == {"spread": pytest.approx(float(term(studies).detach()))}
+    assert both.diagnostics(studies) == {"spread": pytest.approx(float(term(studies).detach()))}
     assert both.scale is inner.scale
     assert both.negatives(studies) == N - 1
 
@@ -103,11 +103,11 @@ def test_gate_mixes_towards_the_neutral_vector() -> None:
     with torch.no_grad():
         gate.judges["a"].bias.fill_(1e3)
     torch.testing.assert_close(gate(e), inner(e))
-    assert gate.readings(EmbeddingBatch.of(e)) == {"gate/a": 1.0}
+    assert gate.diagnostics(EmbeddingBatch.of(e)) == {"gate/a": 1.0}
 
 
 def test_gate_learns_which_modality_is_noise() -> None:
-    """a is noise in every other study, and says so in its first dimension; b knows nothing."""
+    """a is noise in every other study, marked in its first dimension; b has no information."""
     generator = torch.Generator().manual_seed(0)
     truth, noise = (1 + 0.7 * torch.randn(64, 7, generator=generator) for _ in range(2))
     broken = torch.arange(64) % 2 == 0

@@ -40,7 +40,7 @@ def test_people_are_found_in_every_disguise() -> None:
     assert search.found(b"nobody at all 20240305 and 0123456789012") == set()
 
 
-def test_a_day_of_birth_counts_in_files_of_its_own_person(tmp_path: Path) -> None:
+def test_a_day_of_birth_counts_in_files_alone_person(tmp_path: Path) -> None:
     person, other = people(2)
     search = Searcher([person, other])
     (tmp_path / "mine.txt").write_text(f"{other.birth:%Y%m%d}")

@@ -120,7 +120,7 @@ def test_dates_move_in_the_form_they_are_written_in(text: str, expected: str) ->
 )
 @settings(max_examples=150, deadline=None)
 def test_intervals_stay_in_every_form(first: date, second: date, days: int, form: str) -> None:
-    # May is its own abbreviation, so that a reader cannot tell which form it is in.
+    # May is its own abbreviation, so that its form cannot be recognised.
     moved = clean(f"{first:{form}} and {second:{form}}", days=days).split(" and ")
     read = [_parsed(text, form) for text in moved]
     assert read == [first + timedelta(days), second + timedelta(days)]

@@ -47,8 +47,8 @@ def scored(made: Path, bundle_folder: Path, study_files: dict[str, Path]) -> dic
     """What ``polyclinic score`` says of the study."""
     words = [word for name, path in study_files.items() for word in (f"--{name}", str(path))]
     assert main(["score", str(bundle_folder), *words, "--json", str(made / "scores.json")]) == 0
-    told: dict[str, Any] = json.loads((made / "scores.json").read_text())
-    return told
+    record: dict[str, Any] = json.loads((made / "scores.json").read_text())
+    return record
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def model(bundle_folder: Path) -> ScoringModel:
 
 
 def _fresh(script: str, *words: str, **environment: str) -> str:
-    """Run in a process of its own, which may talk to this machine only."""
+    """Run in a separate process, which may reach this machine only."""
     known = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
     done = subprocess.run([sys.executable, "-c", _REFUSING + script, *words], capture_output=True, text=True, env=known)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -89,7 +89,7 @@ def test_it_is_logged_into_the_run_that_trained_it_and_scores_as_polyclinic_scor
     uri = f"sqlite:///{made / 'runs' / 'mlflow.db'}"
     words = [str(bundle_folder), "--name", "chest 1.x", "--out", str(made / "runs")]
     message = _fresh(_REGISTER, "", "", *words)
-    assert message.index("registered: chest 1.x, version 1") < message.index("there already: chest 1.x, version 1")
+    assert message.index("registered: chest 1.x, version 1") < message.index("already registered: chest 1.x, version 1")
     client, bundle = MlflowClient(uri), load_bundle(bundle_folder)
     (version,) = client.search_model_versions("name = 'chest 1.x'")
     assert version.run_id == bundle.content.origin.run_id
@@ -105,8 +105,8 @@ def test_it_is_logged_into_the_run_that_trained_it_and_scores_as_polyclinic_scor
         ["MLmodel", "python_env.yaml", "requirements.txt", *(path.name for path in bundle_folder.iterdir())]
     )
     given = json.dumps({name: str(path) for name, path in study_files.items()})
-    told = json.loads(_fresh(_PREDICT, "models:/chest 1.x/1", given, MLFLOW_TRACKING_URI=uri))
-    assert told == scored
+    record = json.loads(_fresh(_PREDICT, "models:/chest 1.x/1", given, MLFLOW_TRACKING_URI=uri))
+    assert record == scored
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     assert load_model("models:/chest 1.x/1").digest == bundle.digest
     client.delete_run(run.info.run_id)
@@ -126,14 +126,14 @@ def test_a_server_with_users_takes_and_gives_it_too(
         given = json.dumps({name: str(path) for name, path in study_files.items()})
         words = ["models:/chest/1", given, str(bundle_folder), "--name", "chest"]
         message = _fresh(_REGISTER + _PREDICT, *words, MLFLOW_TRACKING_URI=address, **user)
-    assert message.index("registered: chest, version 1") < message.index("there already: chest, version 1")
+    assert message.index("registered: chest, version 1") < message.index("already registered: chest, version 1")
     assert PASSWORD not in message
     assert json.loads(message.splitlines()[-1]) == scored
 
 
 @pytest.fixture
 def served(bundle_folder: Path, tmp_path: Path) -> Iterator[Any]:
-    """``mlflow models serve`` in a network of its own; asks it one thing."""
+    """Start ``mlflow models serve`` in a network namespace and send one request."""
     save_bundle(bundle_folder, tmp_path / "model")
     port = free_port()
     known = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
@@ -170,8 +170,8 @@ def _b64(path: Path) -> dict[str, str]:
     return {"b64": base64.b64encode(path.read_bytes()).decode()}
 
 
-def _used(told: dict[str, Any]) -> list[str]:
-    return sorted(name for name, use in told["modalities"].items() if use["used"])
+def _used(record: dict[str, Any]) -> list[str]:
+    return sorted(name for name, use in record["modalities"].items() if use["used"])
 
 
 def _as_json(files: dict[str, Path]) -> dict[str, Any]:
@@ -188,8 +188,8 @@ def test_mlflow_serves_it_and_what_it_is_sent_is_never_taken_for_a_path(
     many = served({"dataframe_records": [study, {"xray": study["xray"]}, {"report": "no words of a signal"}]})
     assert [_used(one) for one in many[:2]] == [["ecg", "tabular", "xray"], ["xray"]]
     assert many[2] == {"problem": "it has none of ['ecg', 'tabular', 'xray']"}
-    told = served({"inputs": {"xray": str(study_files["xray"])}})
-    assert told.startswith("ValueError: xray: got inline data, expected a DICOM")
+    record = served({"inputs": {"xray": str(study_files["xray"])}})
+    assert record.startswith("ValueError: xray: got inline data, expected a DICOM")
     assert served({"instances": [study]}).startswith("ValueError: got arrays of studies")
 
 
@@ -220,28 +220,28 @@ def test_every_way_to_give_a_file_gives_the_same_scores(
     assert by_cells["findings"] == model.predict({"tabular": content["tabular"]})["findings"]
 
 
-def test_many_studies_are_scored_as_each_alone_and_one_that_cannot_be_is_told(
+def test_many_studies_are_scored_as_each_alone_and_one_that_cannot_be_is_reported(
     model: ScoringModel, study_files: dict[str, Path]
 ) -> None:
     xray, whole = {"xray": study_files["xray"]}, dict(study_files)
     broken = {"xray": b"DICM", "ecg": study_files["ecg"]}
     rows: list[dict[str, Any]] = [xray, whole, broken, {"xray": b""}, {}, {"mri": b"1"}] * 12
-    told = model.predict(rows)
-    assert isinstance(told, list)
-    assert len(told) == len(rows)
+    record = model.predict(rows)
+    assert isinstance(record, list)
+    assert len(record) == len(rows)
     for place, row in enumerate((xray, whole)):
         alone = model.predict(row)
-        for one in told[place::6]:
+        for one in record[place::6]:
             assert [finding["name"] for finding in one["findings"]] == [one["name"] for one in alone["findings"]]
             for got, expected in zip(one["findings"], alone["findings"], strict=True):
                 assert got["score"] == pytest.approx(expected["score"], abs=1e-9)
-    assert told[2]["modalities"]["xray"]["used"] is False
-    assert told[2]["modalities"]["xray"]["problem"]
-    assert "problem" in told[3]
-    assert told[4] == {"problem": "it has none of ['ecg', 'tabular', 'xray']"}
-    assert told[5]["problem"].startswith("got modality 'mri', the bundle has")
+    assert record[2]["modalities"]["xray"]["used"] is False
+    assert record[2]["modalities"]["xray"]["problem"]
+    assert "problem" in record[3]
+    assert record[4] == {"problem": "it has none of ['ecg', 'tabular', 'xray']"}
+    assert record[5]["problem"].startswith("got modality 'mri', the bundle has")
     table = model.predict(pd.DataFrame([xray, whole]))
-    assert [_used(one) for one in table] == [_used(one) for one in told[:2]] == [["xray"], ["ecg", "tabular", "xray"]]
+    assert [_used(one) for one in table] == [_used(one) for one in record[:2]] == [["xray"], ["ecg", "tabular", "xray"]]
     assert model.predict([]) == []
 
 
@@ -253,11 +253,11 @@ def test_many_studies_are_scored_as_each_alone_and_one_that_cannot_be_is_told(
         ({"xray": 7}, "xray: got int, expected a path"),
         ({"xray": {}}, "xray: got dict, expected a path"),
         ({"xray": {"a": b"1", "b": "2"}}, "xray: got files and cells in one mapping"),
-        ({"xray": {"../a": b"1"}}, "xray: got a file name that is too long or has a folder in it"),
-        ({"xray": {"..": b"1"}}, "xray: got a file name that is too long or has a folder in it"),
-        ({"xray": {"": b"1"}}, "xray: got a file name that is too long or has a folder in it"),
-        ({"xray": {"a\0": b"1"}}, "xray: got a file name that is too long or has a folder in it"),
-        ({"xray": {"ä" * 200: b"1"}}, "xray: got a file name that is too long or has a folder in it"),
+        ({"xray": {"../a": b"1"}}, "xray: got a file name that is too long or includes a folder"),
+        ({"xray": {"..": b"1"}}, "xray: got a file name that is too long or includes a folder"),
+        ({"xray": {"": b"1"}}, "xray: got a file name that is too long or includes a folder"),
+        ({"xray": {"a\0": b"1"}}, "xray: got a file name that is too long or includes a folder"),
+        ({"xray": {"ä" * 200: b"1"}}, "xray: got a file name that is too long or includes a folder"),
         ({"xray": {"a": b"1", "b": b"2"}}, "xray: got 2 files, of which none names all others"),
         ({"ecg": {"a.hea": b"a 1 100 100\n../b.dat 16\n", "b.dat": b"0" * 200}}, "ecg: "),
         ({"xray": b""}, "xray: "),
@@ -268,7 +268,7 @@ def test_many_studies_are_scored_as_each_alone_and_one_that_cannot_be_is_told(
         (7, "got int, expected a mapping of modalities"),
     ],
 )
-def test_what_cannot_be_scored_is_told_and_leaves_no_file(model: ScoringModel, study: Any, sentence: str) -> None:
+def test_what_cannot_be_scored_is_reported_and_leaves_no_file(model: ScoringModel, study: Any, sentence: str) -> None:
     before = set(Path("/dev/shm").glob("polyclinic-*"))
     with pytest.raises(ValueError, match=f"^{re.escape(sentence)}"):
         model.predict(study)
@@ -310,7 +310,7 @@ def test_what_cannot_be_registered_leaves_nothing_in_the_registry(
 
     monkeypatch.setattr(MlflowClient, "log_model_artifacts", refuse)
     assert main(["bundle", "register", str(bundle_folder), "--name", "chest"]) == 1
-    assert "did not take the bundle (disk full); register it again" in capsys.readouterr().err
+    assert "did not accept the bundle (disk full); register it again" in capsys.readouterr().err
     client = MlflowClient(f"sqlite:///{Path('runs/mlflow.db').absolute()}")
     assert client.search_registered_models() == []
     (run,) = client.search_runs([client.get_experiment_by_name("polyclinic").experiment_id])

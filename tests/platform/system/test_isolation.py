@@ -121,10 +121,10 @@ def test_a_checkout_runs_no_program_when_it_is_described(tmp_path: Path) -> None
     with (repository / ".git" / "config").open("a") as stream:
         stream.write(config)
     (repository / "a.py").write_text("a = 2\n")
-    told = describe_checkout(repository)
-    assert told is not None
-    assert told["dirty"]
-    assert "+a = 2" in told["diff"]
+    report = describe_checkout(repository)
+    assert report is not None
+    assert report["dirty"]
+    assert "+a = 2" in report["diff"]
     assert not mark.exists()
     subprocess.run([*git, "status"], cwd=repository, capture_output=True)
     assert mark.exists(), "the checkout is hostile"

@@ -211,21 +211,21 @@ def test_rate_rises_then_falls_and_temperature_does_not_decay(pulse_cohort: Path
     assert free["weight_decay"] == 0 < decayed["weight_decay"]
 
 
-def test_validation_tells_how_embeddings_lie(pulse_cohort: Path, tmp_path: Path) -> None:
+def test_validation_reports_how_embeddings_lie(pulse_cohort: Path, tmp_path: Path) -> None:
     data = CohortDataModule(cohort=pulse_cohort, modalities={n: Pulse() for n in NAMES}, batch_size=8, views=2)
     trainer = L.Trainer(
         max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu",
         enable_model_summary=False, use_distributed_sampler=False, default_root_dir=tmp_path,
     )  # fmt: skip
     trainer.fit(_task(same="study"), datamodule=data)
-    told = trainer.callback_metrics
-    assert float(told["train/negatives"]) in range(2, 15, 2)
-    assert {name for name in told if name.startswith("val/")} == {
+    report = trainer.callback_metrics
+    assert float(report["train/negatives"]) in range(2, 15, 2)
+    assert {name for name in report if name.startswith("val/")} == {
         "val/loss", "val/pair_loss", "val/scale", "val/negatives", "val/modality_gap/first-second",
         "val/alignment/first-second",
         "val/uniformity/first", "val/uniformity/second", "val/effective_rank/first", "val/effective_rank/second",
     }  # fmt: skip
-    assert 1 <= told["val/effective_rank/first"] <= 8
+    assert 1 <= report["val/effective_rank/first"] <= 8
 
 
 def test_training_lowers_the_loss(pulse_cohort: Path, tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ def test_earlier_blocks_learn_slower() -> None:
 
 def test_dropout_hides_modalities_and_never_the_last() -> None:
     task, batch = _task(modality_dropout=0.5), _batch(400)
-    kept = task._some(batch.present)
+    kept = task._drop_modalities(batch.present)
     both = batch.present["first"] & batch.present["second"]
     for name in NAMES:
         assert not bool((kept[name] & ~batch.present[name]).any())
@@ -191,7 +191,7 @@ def test_two_ranks_give_the_metrics_of_one_process_each_study_counted_once(tmp_p
 
 
 def test_a_rank_without_studies_and_one_class_give_no_auroc() -> None:
-    told = Predictions().measure(Targets(TARGETS))
-    assert told == {"loss": 0.0}
+    report = Predictions().measure(Targets(TARGETS))
+    assert report == {"loss": 0.0}
     ones = torch.ones(4, 3)
     assert set(_measured(torch.randn(4, 3), ones, [slice(None)])) == {"loss"}

@@ -49,11 +49,11 @@ class Step(torch.nn.Module):
 
 
 def _train(module: torch.nn.Module, batch: Batch) -> list[dict[str, Tensor]]:
-    told = []
+    report = []
     for _ in range(STEPS):
         module.zero_grad()
         module(batch).backward()
-        told.append(
+        report.append(
             {
                 name.removeprefix("module.task.").removeprefix("task."): p.grad.clone()
                 for name, p in module.named_parameters()
@@ -62,7 +62,7 @@ def _train(module: torch.nn.Module, batch: Batch) -> list[dict[str, Tensor]]:
         with torch.no_grad():
             for p in module.parameters():
                 p -= RATE * p.grad
-    return told
+    return report
 
 
 def _rank(rank: int, port: int, cohort: str, out: str) -> None:
@@ -71,8 +71,8 @@ def _rank(rank: int, port: int, cohort: str, out: str) -> None:
     dist.init_process_group("gloo", rank=rank, world_size=2)
     rows = torch.arange(STUDIES) < SPLIT
     batch = _batch(cohort).select(rows if rank == 0 else ~rows)
-    told = _train(DistributedDataParallel(Step(_task())), batch)
-    torch.save({"world": dist.get_world_size(), "names": list(batch.inputs), "gradients": told}, f"{out}/{rank}.pt")
+    report = _train(DistributedDataParallel(Step(_task())), batch)
+    torch.save({"world": dist.get_world_size(), "names": list(batch.inputs), "gradients": report}, f"{out}/{rank}.pt")
     dist.destroy_process_group()
 
 

@@ -59,10 +59,10 @@ trainer = L.Trainer(
 )
 trainer.fit(task, datamodule=data)
 weights = torch.cat([value.detach().flatten() for value in task.parameters()])
-told = {name: float(value) for name, value in trainer.callback_metrics.items()}
+metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
 with open(f"{out}/{trainer.global_rank}.json", "w") as file:
-    told = {"world": trainer.world_size, "steps": trainer.global_step, "syncs": syncs, "told": told}
-    json.dump({**told, "weights": weights.tolist()}, file)
+    metrics = {"world": trainer.world_size, "steps": trainer.global_step, "syncs": syncs, "metrics": metrics}
+    json.dump({**metrics, "weights": weights.tolist()}, file)
 """
 
 
@@ -77,9 +77,9 @@ def test_two_ranks_train_the_same_weights_and_tell_the_same(pulse_cohort: Path, 
     # One bucket holds all gradients: parts of a batch do not synchronise one by one.
     assert first["syncs"] == first["steps"] > 1
     # 7 studies of two views on each rank: 28 rows, of which an anchor leaves out itself and its other view.
-    assert 14 < first["told"]["train/negatives"] <= 26
-    assert first["told"]["val/effective_rank/first"] > 1
-    assert "val/spread" in first["told"]
+    assert 14 < first["metrics"]["train/negatives"] <= 26
+    assert first["metrics"]["val/effective_rank/first"] > 1
+    assert "val/spread" in first["metrics"]
 
 
 class Towers(nn.Module):

@@ -62,13 +62,13 @@ def test_averaged_weights_are_the_exponential_mean_of_the_steps(pulse_cohort: Pa
     for step in seen.steps[1:]:
         expected = {name: 0.8 * expected[name] + 0.2 * value for name, value in step.items()}
     trainer.save_checkpoint(tmp_path / "averaged.ckpt")
-    told = torch.load(tmp_path / "averaged.ckpt", weights_only=True)["state_dict"]
-    assert told.keys() == expected.keys()
+    report = torch.load(tmp_path / "averaged.ckpt", weights_only=True)["state_dict"]
+    assert report.keys() == expected.keys()
     for name, value in expected.items():
-        if told[name].is_floating_point():
-            torch.testing.assert_close(told[name], value, rtol=1e-5, atol=1e-6)
+        if report[name].is_floating_point():
+            torch.testing.assert_close(report[name], value, rtol=1e-5, atol=1e-6)
     name = "encoders.first.tokenizer.embed.weight"
-    assert not torch.allclose(told[name], seen.steps[-1][name], atol=1e-6)
+    assert not torch.allclose(report[name], seen.steps[-1][name], atol=1e-6)
 
 
 def test_a_rate_is_found_and_trained_with(pulse_cohort: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mlflow_servers import free_port
+from objective_family import objective_family
 from polyclinic.cohort import Target
 from polyclinic.data import Batch
 from polyclinic.nn import (
@@ -23,19 +24,6 @@ from polyclinic.nn import (
     SequentialFusion,
     StudyNorm,
 )
-from polyclinic.objectives import (
-    AlignmentUniformity,
-    Clip,
-    Cwcl,
-    IntraModal,
-    MixupContrast,
-    Objective,
-    ReliabilityGate,
-    Siglip,
-    SimilarityMatching,
-    Symile,
-    WithTerms,
-)
 from polyclinic.tasks import ContrastivePretraining, Downstream
 from pulse_plugin import Pulse
 from ranks import run_ranks
@@ -43,17 +31,7 @@ from ranks import run_ranks
 pytestmark = pytest.mark.processes
 
 NAMES, WIDTH, STUDIES, SPLIT = ("a", "b", "c"), 8, 12, 7
-OBJECTIVES: dict[str, Callable[[], Objective]] = {
-    "symile": Symile,
-    "symile-shuffled": lambda: Symile(negatives="shuffled", shuffles=2),
-    "clip": Clip,
-    "siglip": Siglip,
-    "cwcl": lambda: Cwcl(teacher="c"),
-    "similarity-matching": lambda: SimilarityMatching(learnable_scale=True),
-    "mixup": lambda: MixupContrast(share=1.0, learnable_scale=True),
-    "terms": lambda: WithTerms(objective=Clip(), terms={"u": AlignmentUniformity(), "v": IntraModal()}),
-    "gate": lambda: ReliabilityGate(objective=Symile(), modalities=["a", "b"], embedding=WIDTH),
-}
+OBJECTIVES = objective_family(WIDTH)
 FUSIONS: dict[str, Callable[[dict[str, int], int], Fusion]] = {
     "concatenation": ConcatenationFusion,
     "attention": partial(AttentionFusion, width=8),
@@ -121,17 +99,17 @@ def _batch(step: int, rows: slice) -> Batch:
 
 def _train(module: nn.Module, rows: slice) -> list[dict[str, Tensor]]:
     """The gradients of each step and the statistics after it, weights moving along."""
-    told = []
+    report = []
     for step in range(len(STEPS)):
         module.zero_grad()
         module(_batch(step, rows)).backward()
         found = {name: p.grad.clone() for name, p in module.named_parameters() if p.requires_grad}
         found |= {name: value.clone() for name, value in module.named_buffers() if "running" in name}
-        told.append({name.removeprefix("module."): value for name, value in found.items()})
+        report.append({name.removeprefix("module."): value for name, value in found.items()})
         with torch.no_grad():
             for p in module.parameters():
                 p -= 0.05 * p.grad
-    return told
+    return report
 
 
 def _rank(rank: int, port: int, out: Path) -> None:
@@ -140,11 +118,11 @@ def _rank(rank: int, port: int, out: Path) -> None:
     dist.init_process_group("gloo", rank=rank, world_size=2)
     assert dist.get_world_size() == 2
     rows = slice(0, SPLIT) if rank == 0 else slice(SPLIT, STUDIES)
-    told = {}
+    report = {}
     for kind in [*OBJECTIVES, *FUSIONS]:
         module = DistributedDataParallel(Step(_task(kind)), find_unused_parameters=False)
-        told[kind] = _train(module, rows)
-    torch.save(told, out / f"{rank}.pt")
+        report[kind] = _train(module, rows)
+    torch.save(report, out / f"{rank}.pt")
     dist.destroy_process_group()
 
 

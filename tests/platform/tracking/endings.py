@@ -1,4 +1,4 @@
-"""A callback that ends a run of `polyclinic fit` as it is told, for processes of their own."""
+"""A callback that ends a run of `polyclinic fit` in a chosen way, for separate processes."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ class Ends(Callback):
 
     def __init__(self, how: str) -> None:
         self.how = how
-        # Whoever starts the tests in the background has it ignored.
+        # It is ignored where tests are started in the background.
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:

@@ -51,7 +51,7 @@ def test_the_config_of_a_run_fed_back_gives_an_equal_config(empty_store: Path, t
     assert "train/loss" in curves(again[0])
 
 
-def test_the_environment_tells_the_code_and_hides_the_home_folder(empty_store: Path, tmp_path: Path) -> None:
+def test_the_environment_reports_the_code_and_hides_the_home_folder(empty_store: Path, tmp_path: Path) -> None:
     def git(*words: str) -> str:
         who = ["-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
         return subprocess.run(["git", *who, *words], check=True, capture_output=True, text=True).stdout.strip()
@@ -64,13 +64,13 @@ def test_the_environment_tells_the_code_and_hides_the_home_folder(empty_store: P
     Path("patients.csv").write_text("DOE^JANE\n")
     fit_in(tmp_path)
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    told = json.loads(artifact(uri, runs(uri)[0].info.run_id, "environment.json", tmp_path))
-    assert told["git"]["commit"] == git("rev-parse", "HEAD")
-    assert told["git"]["dirty"] is True
-    assert "+after" in told["git"]["diff"]
-    assert "DOE" not in json.dumps(told)
-    assert told["command"] == ["~/bin/polyclinic"]
-    assert {"polyclinic", "torch", "lightning", "mlflow", "numpy", "monai", "transformers"} <= set(told["packages"])
+    report = json.loads(artifact(uri, runs(uri)[0].info.run_id, "environment.json", tmp_path))
+    assert report["git"]["commit"] == git("rev-parse", "HEAD")
+    assert report["git"]["dirty"] is True
+    assert "+after" in report["git"]["diff"]
+    assert "DOE" not in json.dumps(report)
+    assert report["command"] == ["~/bin/polyclinic"]
+    assert {"polyclinic", "torch", "lightning", "mlflow", "numpy", "monai", "transformers"} <= set(report["packages"])
 
 
 def test_a_file_store_works_where_mlflow_allows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +103,7 @@ def test_an_unusable_address_ends_in_its_cause(tmp_path: Path) -> None:
         ("http://jane:secret@127.0.0.1:9/", "refused"),
         ("nonsense://here", "unsupported URI"),
     ):
-        with pytest.raises(ValueError, match=rf"^cannot use MLflow .*({cause}).* set MLFLOW_TRACKING_URI or") as told:
+        with pytest.raises(ValueError, match=rf"^cannot use MLflow .*({cause}).* set MLFLOW_TRACKING_URI or") as report:
             fit_in(tmp_path, f"--trainer.logger.tracking_uri={uri}")
-        assert "\n" not in str(told.value)
-        assert "secret" not in str(told.value)
+        assert "\n" not in str(report.value)
+        assert "secret" not in str(report.value)

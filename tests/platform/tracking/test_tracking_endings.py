@@ -36,7 +36,7 @@ CONFIG: dict[str, Any] = {
 
 
 def start(folder: Path, how: str, *words: str) -> Forked:
-    """A process of `polyclinic fit` that ends as it is told."""
+    """A process of `polyclinic fit` that ends in a chosen way."""
     known = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     paths = os.pathsep.join([str(SUPPORT), str(Path(__file__).parent)])
     command = ["fit", "-c", "config.yaml", "--trainer.callbacks+=endings.Ends", f"--trainer.callbacks.how={how}"]

@@ -197,7 +197,7 @@ def test_entries_survive_the_way_through_a_file() -> None:
     assert merged == [Metrics((("a", 1.0, 1, 1), ("a", 2.0, 2, 2))), Tags({"t": "1"}), Metrics((("a", 3.0, 3, 3),))]
 
 
-def test_a_spool_goes_on_where_sending_stopped_and_leaves_out_a_cut_line(tmp_path: Path) -> None:
+def test_a_spool_continues_where_sending_stopped_and_leaves_out_a_cut_line(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool-1.jsonl")
     spool.append((Tags({"n": str(number)}) for number in range(1200)), address="a", run_id="r")
     with spool.path.open("a") as file:

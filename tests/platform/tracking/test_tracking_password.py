@@ -25,7 +25,7 @@ def _fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "report"),
     [
         (GIVEN, KEPT),
         ("postgresql://jane:pl@nted@host/runs", "postgresql://host/runs"),
@@ -34,8 +34,8 @@ def _fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("sqlite:////home/a@b/mlflow.db", "sqlite:////home/a@b/mlflow.db"),
     ],
 )
-def test_what_is_told_of_an_address(text: str, told: str) -> None:
-    assert without_password(text) == told
+def test_what_is_reported_of_an_address(text: str, report: str) -> None:
+    assert without_password(text) == report
 
 
 def test_an_address_that_was_kept_finds_its_password_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

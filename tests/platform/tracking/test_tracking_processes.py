@@ -45,14 +45,14 @@ socket.socket.connect, socket.getaddrinfo = kept
 import lightning.pytorch as L
 from tracking_runs import fit_in
 
-class Told(L.Callback):
+class Reported(L.Callback):
     def on_train_end(self, trainer, pl_module):
         (out / f"rank-{trainer.global_rank}").write_text(f"{trainer.logger.name} {trainer.logger.version}")
 
 import __main__
-__main__.Told = Told
+__main__.Reported = Reported
 fit_in(out, "--trainer.logger.experiment=ranks", "--trainer.strategy=ddp_fork", "--trainer.devices=2",
-       "--trainer.callbacks+=__main__.Told")
+       "--trainer.callbacks+=__main__.Reported")
 """
 
 
@@ -72,14 +72,14 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str], 
 
 
 def test_no_connection_is_opened(outcome: tuple[Path, list[str], str]) -> None:
-    _, told, errors = outcome
-    assert told[0] == "true true 1"
+    _, report, errors = outcome
+    assert report[0] == "true true 1"
     assert "CONNECTS" not in errors
 
 
 def test_eight_processes_may_start_at_once_on_a_fresh_store(outcome: tuple[Path, list[str], str]) -> None:
-    out, told, _ = outcome
-    assert told[1] == " ".join("0" * 8)
+    out, report, _ = outcome
+    assert report[1] == " ".join("0" * 8)
     assert [run.info.status for run in runs(f"sqlite:///{out}/mlflow.db")] == ["FINISHED"] * 8
 
 

@@ -72,7 +72,7 @@ def test_a_database_that_an_earlier_version_left_half_made_is_set_aside(
     before = database.read_bytes()
     run = _opened(tmp_path).create_run("1")
     assert (tmp_path / "mlflow.db.half-made-1").read_bytes() == before
-    assert "mlflow.db was half made by a start that was killed; it is kept as mlflow.db.half-made-1" in caplog.text
+    assert "mlflow.db was left incomplete by a start that was killed; it is now mlflow.db.half-made-1" in caplog.text
     # One with a run in it is never set aside, whatever is wrong with it.
     damaged = tmp_path / "damaged" / "mlflow.db"
     damaged.parent.mkdir()

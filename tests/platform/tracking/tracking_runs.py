@@ -22,7 +22,7 @@ from polyclinic.tracking import RunRecord
 
 
 class Line(L.LightningModule):
-    """Fits a line, and ends as it is told."""
+    """Fits a line, and ends in a chosen way."""
 
     def __init__(self, *, lr: float = 0.1, ending: str = "well") -> None:
         super().__init__()

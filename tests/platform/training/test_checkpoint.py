@@ -49,11 +49,11 @@ import torch
 from polyclinic.training.restore import restore
 
 restored = restore(Path(sys.argv[1]))
-told = torch.load(sys.argv[2], weights_only=True)
+saved = torch.load(sys.argv[2], weights_only=True)
 with torch.no_grad():
     batches = [(batch.study_ids, restored.task(batch)) for batch in restored.data.test_dataloader()]
 found = {study: row for ids, rows in batches for study, row in zip(ids, rows, strict=True)}
-print(json.dumps([torch.equal(found[study], row) for study, row in zip(told["ids"], told["readings"], strict=True)]))
+print(json.dumps([torch.equal(found[study], row) for study, row in zip(saved["ids"], saved["readings"], strict=True)]))
 """
 
 
@@ -125,7 +125,7 @@ def test_a_flipped_bit_anywhere_is_refused_or_changes_nothing(tmp_path: Path, se
             changed = bytearray(whole)
             changed[at] ^= 1
             place.write_bytes(changed)
-            with pytest.raises(ValueError, match="does not have its checksum"):
+            with pytest.raises(ValueError, match="does not match its checksum"):
                 load_checkpoint(place)
 
 
@@ -150,13 +150,13 @@ def test_a_truncated_or_compressed_checkpoint_is_refused(tmp_path: Path, cut: in
 def test_what_only_a_pickle_could_bring_back_is_refused_when_it_is_written(tmp_path: Path, culprit: object) -> None:
     with pytest.raises(
         ValueError, match=r"^checkpoint last.ckpt would need a pickle to be read .*plain values"
-    ) as told:
+    ) as report:
         AtomicCheckpoints().save_checkpoint({"state_dict": {}, "hyper_parameters": culprit}, tmp_path / "last.ckpt")
-    assert "DOE" not in str(told.value)
+    assert "DOE" not in str(report.value)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_written_is_told_in_a_sentence(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=r"^checkpoint last.ckpt could not be written \((File exists|Not a dir)"):
         AtomicCheckpoints().save_checkpoint({"state_dict": {}}, tmp_path / "file" / "last.ckpt")
@@ -173,7 +173,7 @@ def test_two_compiled_ranks_leave_a_checkpoint_that_a_fresh_process_reads_alike(
             "accelerator": "cpu", "strategy": "ddp", "devices": 2, "max_epochs": 1, "enable_progress_bar": False,
             "callbacks": [
                 {"class_path": "resumable_task.Compiled"},
-                {"class_path": "resumable_task.Readings", "init_args": {"file": "told.pt"}},
+                {"class_path": "resumable_task.Readings", "init_args": {"file": "readings.pt"}},
             ],
         },
     }  # fmt: skip
@@ -184,7 +184,7 @@ def test_two_compiled_ranks_leave_a_checkpoint_that_a_fresh_process_reads_alike(
     content = torch.load(tmp_path / path, weights_only=True)
     assert not [key for key in content["state_dict"] if "_orig_mod" in key or key.startswith("module.")]
     assert len(content["random_states"]) == 2
-    read = _python("-c", LOADED, path, "told.pt", cwd=tmp_path)
+    read = _python("-c", LOADED, path, "readings.pt", cwd=tmp_path)
     assert read.returncode == 0, read.stderr
     same = json.loads(read.stdout.splitlines()[-1])
     assert len(same) > 3

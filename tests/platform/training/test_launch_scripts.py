@@ -1,4 +1,4 @@
-"""The scripts for several nodes: torchrun with two agents, and a job of SLURM that is preempted and goes on."""
+"""The scripts for several nodes: torchrun with two agents, and a SLURM job that is preempted and resumed."""
 
 import signal
 import subprocess
@@ -73,16 +73,16 @@ def test_two_nodes_of_torchrun_train_together(config: Path, tmp_path: Path) -> N
         subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         for _ in range(2)
     ]
-    told = [node.communicate(timeout=1000)[0].decode() for node in nodes]
-    assert [node.returncode for node in nodes] == [0, 0], told
-    assert sum("MEMBER: 2/2" in one for one in told) == 1
-    assert sum("next: polyclinic" in one for one in told) == 1
+    report = [node.communicate(timeout=1000)[0].decode() for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], report
+    assert sum("MEMBER: 2/2" in one for one in report) == 1
+    assert sum("next: polyclinic" in one for one in report) == 1
     # 120 studies, of which both nodes together take 16 a step.
     assert 4 <= int(str(_last(tmp_path)["global_step"])) <= 2 * 6
 
 
 @pytest.mark.slow
-def test_a_preempted_job_is_queued_again_and_goes_on(config: Path, tmp_path: Path) -> None:
+def test_a_preempted_job_is_queued_again_and_continues(config: Path, tmp_path: Path) -> None:
     for name, script in {"scontrol": 'echo "$@" >> requeued', "srun": 'exec "$@"'}.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / name).chmod(0o755)
@@ -106,8 +106,8 @@ def test_a_preempted_job_is_queued_again_and_goes_on(config: Path, tmp_path: Pat
     while not (tmp_path / "requeued").exists() and first.poll() is None and time.monotonic() < deadline:
         time.sleep(0.2)
     first.kill()
-    told = first.communicate()[0].decode()
-    assert (tmp_path / "requeued").read_text() == "requeue 77\n", told
+    report = first.communicate()[0].decode()
+    assert (tmp_path / "requeued").read_text() == "requeue 77\n", report
     saved = tmp_path / "runs" / "slurm" / "77" / "hpc_ckpt_1.ckpt"
     steps = torch.load(saved, weights_only=True)["global_step"]
     assert steps > 0
@@ -151,13 +151,13 @@ def _fit(config: Path, folder: Path, *words: str, **more: str) -> tuple[dict[str
 
 @pytest.mark.slow
 def test_a_compiled_run_leaves_the_checkpoint_of_any_other(config: Path, tmp_path: Path) -> None:
-    """In processes of their own: the shapes that tests check are not traced."""
+    """In separate processes: the shapes that tests check are not traced."""
     traced = tmp_path / "traced.yaml"
     callback = {"class_path": "polyclinic.training.CompileEncoders", "init_args": {"backend": "aot_eager"}}
     traced.write_text(yaml.safe_dump({"trainer": {"callbacks": [callback]}}))
-    compiled, told = _fit(config, tmp_path / "compiled", "-c", str(traced), TORCH_LOGS="graph_code")
+    compiled, report = _fit(config, tmp_path / "compiled", "-c", str(traced), TORCH_LOGS="graph_code")
     plain, silent = _fit(config, tmp_path / "plain", TORCH_LOGS="graph_code")
-    assert "TRACED GRAPH" in told
+    assert "TRACED GRAPH" in report
     assert "TRACED GRAPH" not in silent
     first, second = compiled["state_dict"], plain["state_dict"]
     assert isinstance(first, dict)

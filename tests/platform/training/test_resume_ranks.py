@@ -1,4 +1,4 @@
-"""Two ranks that are killed or told to end, and started again, are the two ranks that were left alone."""
+"""Two ranks that are killed or stopped, and started again, are the two ranks that were left alone."""
 
 import json
 from pathlib import Path
@@ -43,8 +43,8 @@ def _prepare(folder: Path, cohort: Path, strategy: Any = "ddp") -> Path:
 
 def _stopped(folder: Path, by: str, ranks: list[int]) -> list[Ended]:
     """Start two ranks, some of which get a signal after batch 14."""
-    told = {"signal_after": AFTER, "by": by, "ranks": ranks}
-    words = [f"--trainer.callbacks.init_args.{key}={value}" for key, value in told.items()]
+    report = {"signal_after": AFTER, "by": by, "ranks": ranks}
+    words = [f"--trainer.callbacks.init_args.{key}={value}" for key, value in report.items()]
     return end_ranks(start_ranks(*WORDS, "--ckpt_path=last", *words, folder=folder), folder)
 
 
@@ -65,7 +65,7 @@ def _last(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_a_rank_that_is_told_to_end_ends_both_after_the_same_saved_step(pulse_cohort: Path, tmp_path: Path) -> None:
+def test_a_rank_that_is_reported_to_end_ends_both_after_the_same_saved_step(pulse_cohort: Path, tmp_path: Path) -> None:
     folder = _prepare(tmp_path / "cut", pulse_cohort)
     ended = _stopped(folder, "SIGTERM", [1])
     assert [one.code for one in ended] == [143, 143], ended

@@ -83,7 +83,7 @@ def test_moments_and_schedule_are_written_as_one_process_writes_them(
 
 
 @pytest.mark.slow
-def test_a_run_of_one_process_goes_on_with_sharded_encoders(phantom_cohort: Path, tmp_path: Path) -> None:
+def test_a_run_of_one_process_continues_with_sharded_encoders(phantom_cohort: Path, tmp_path: Path) -> None:
     """Shares of weights and moments are those of the parameters they were made for."""
     first = tmp_path / "first"
     train("contrast", phantom_cohort, first, slice(0, STUDIES))
@@ -118,9 +118,9 @@ def test_a_checkpoint_of_sharded_encoders_says_the_same_outside(pulse_cohort: Pa
     started = start_ranks(*words, "--json", "fit.json", folder=tmp_path)
     for ended in end_ranks(started, tmp_path):
         assert ended.code == 0, ended.errors
-    told = torch.load(tmp_path / "embedded.pt", weights_only=True)
-    assert told["ranks"] == 2
-    assert told["shards"] > 0
+    report = torch.load(tmp_path / "embedded.pt", weights_only=True)
+    assert report["ranks"] == 2
+    assert report["shards"] > 0
     path = tmp_path / json.loads((tmp_path / "fit.json").read_text())["last"]
     restored = restore(path)
     task = restored.task_of(ContrastivePretraining)
@@ -128,9 +128,9 @@ def test_a_checkpoint_of_sharded_encoders_says_the_same_outside(pulse_cohort: Pa
         with torch.no_grad():
             embedded = task(batch)
         for row, study in enumerate(batch.study_ids):
-            for name, value in told["embedded"].get(study, {}).items():
+            for name, value in report["embedded"].get(study, {}).items():
                 torch.testing.assert_close(embedded[name][row], value, rtol=1e-5, atol=1e-6)
-    assert len(told["embedded"]) == 4
+    assert len(report["embedded"]) == 4
     assert not any("fsdp" in key.lower() for key in _content(path)["state_dict"])
 
 
@@ -173,7 +173,7 @@ def test_an_encoder_at_rest_draws_nothing_learns_nothing_and_wakes_as_it_was() -
 
 def test_parts_of_a_batch_give_the_gradient_of_the_whole() -> None:
     """What was so before encoders could be shared out."""
-    told = []
+    report = []
     for at_once in (0, 2):
         torch.manual_seed(0)
         task = KINDS["contrast"]().double()
@@ -184,8 +184,8 @@ def test_parts_of_a_batch_give_the_gradient_of_the_whole() -> None:
             nn.init.normal_(parameter, std=0.2)
         embedded = encode_batch(encoders, heads, pulses(1, slice(0, STUDIES)), at_once=at_once)
         sum(value.square().mean() for value in embedded.values()).backward()  # type: ignore[union-attr]
-        told.append([p.grad for p in encoders.parameters()])
-    for whole, parts in zip(*told, strict=True):
+        report.append([p.grad for p in encoders.parameters()])
+    for whole, parts in zip(*report, strict=True):
         torch.testing.assert_close(parts, whole, rtol=1e-9, atol=1e-12)
 
 

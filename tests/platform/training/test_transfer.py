@@ -49,9 +49,9 @@ def test_masked_to_contrastive_to_head(
     # A rate of almost nothing, so that what was loaded can be seen in what was saved.
     still = ("--model.init_args.lr", "1e-12", "--model.init_args.weight_decay", "0")
     contrastive = _fit(phantom_cohort, CONTRASTIVE, "--weights", masked["checkpoint"], *still)
-    said = capsys.readouterr().out
-    assert "encoders.report" in said
-    assert "loaded" in said
+    text = capsys.readouterr().out
+    assert "encoders.report" in text
+    assert "loaded" in text
     before, after = _weights(masked), _weights(contrastive)
     moved = [key for key in before if key.startswith("encoders.")]
     assert len(moved) > 30
@@ -59,16 +59,16 @@ def test_masked_to_contrastive_to_head(
         torch.testing.assert_close(before[key], after[key], rtol=0, atol=1e-6)
     client = MlflowClient(contrastive["tracking_uri"])
     path = client.download_artifacts(contrastive["mlflow_run_id"], "weights.json", str(workplace))
-    told = json.loads(Path(path).read_text())["checkpoint"]
-    account = told["account"]
+    report = json.loads(Path(path).read_text())["checkpoint"]
+    account = report["account"]
     assert set(account["loaded"]) == set(moved)
     assert set(account["loaded"]) | set(account["new"]) == set(after)
     assert set(account["loaded"]) | set(account["dropped"]) == set(before)
     assert not set(account["loaded"]) & set(account["new"])
     assert all("pool." in key for key in account["new"] if key.startswith("encoders."))
-    assert told["run_id"] == masked["mlflow_run_id"]
-    assert len(told["sha256"]) == 64
-    assert told["changed"] == []
+    assert report["run_id"] == masked["mlflow_run_id"]
+    assert len(report["sha256"]) == 64
+    assert report["changed"] == []
     head = _fit(phantom_cohort, HEAD, "--weights", contrastive["checkpoint"], *still)
     pool = "encoders.tabular.pool.mix.weight"
     torch.testing.assert_close(_weights(head)[pool], after[pool], rtol=0, atol=1e-6)
@@ -99,7 +99,7 @@ def test_what_a_modality_learned_comes_along(workplace: Path, phantom_cohort: Pa
     assert states[0] == states[1] != states[2]
 
 
-def test_a_changed_setting_is_told(workplace: Path, phantom_cohort: Path) -> None:
+def test_a_changed_setting_is_reported(workplace: Path, phantom_cohort: Path) -> None:
     only = {"tabular": BOTH["tabular"]}
     masked = _fit(phantom_cohort, MASKED, modalities=only)
     noisy = {"tabular": {"class_path": "Tabular", "init_args": {"noise": 0.5}}}

@@ -57,7 +57,7 @@ _XML = """<?xml version="1.0" encoding="utf-8"?>
 
 
 def write_openi_xml(root: Path) -> None:
-    """Write ``ecgen-radiology`` and ``NLMCXR_png``; no table tells which view an image is of."""
+    """Write ``ecgen-radiology`` and ``NLMCXR_png``; no table states the view of an image."""
     (root / "ecgen-radiology").mkdir(parents=True)
     for report in REPORTS:
         text = _XML.format(

@@ -1,1 +1,1 @@
-"""``polyclinic evaluate``."""
+"""Subcommands of ``polyclinic evaluate``."""

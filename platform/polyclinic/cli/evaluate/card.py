@@ -1,4 +1,4 @@
-"""``polyclinic evaluate card``: one page and one JSON on what a checkpoint can do."""
+"""``polyclinic evaluate card``: write an evaluation card of a checkpoint as HTML and JSON."""
 
 import time
 from collections.abc import Mapping
@@ -47,37 +47,39 @@ def card(
 ) -> None:
     """Write an evaluation card: polyclinic evaluate card --checkpoint last.ckpt --prompts prompts.yaml --out card
 
-    ``card.html`` needs nothing beside it; ``card.json`` has all of its numbers, and more.
+    ``card.html`` is self-contained; ``card.json`` has all of its numbers, and more.
 
     Args:
-        checkpoint: of a contrastive or a downstream run.
-        cohort: in place of the one trained on.
-        prompts: versioned prompt file; needed by a contrastive run.
-        out: a new or empty folder.
-        split: that is reported; thresholds, calibration and prediction sets come from ``val``.
-        query: modalities that speak; all but the prompts' own unless set.
-        against: checkpoint of another run, of the same findings, to compare with.
+        checkpoint: checkpoint of a contrastive or a downstream run.
+        cohort: cohort.yaml to use instead of the training cohort.
+        prompts: versioned prompt file, required for a contrastive run.
+        out: new or empty folder.
+        split: split to report; thresholds, calibration and prediction sets come from ``val``.
+        query: input modalities; all but the prompt modality unless set.
+        against: checkpoint of another run with the same findings, for comparison.
         alpha: share of each class that a prediction set may miss.
-        minimum: studies that a subgroup needs.
-        thresholds: probabilities at which to tell sensitivity and specificity, beside those chosen on validation.
-        explained: how many studies to explain.
-        studies: ids of those to explain, instead.
-        resamples: of patients, for the intervals.
-        seed: of everything random.
-        allow_overlap: whether to measure on studies that were seen before, too, and say so.
+        minimum: smallest number of studies of a subgroup.
+        thresholds: probabilities at which to report sensitivity and specificity, besides those selected on validation.
+        explained: number of studies to explain.
+        studies: ids of the studies to explain, instead.
+        resamples: number of bootstrap resamples of patients, for the intervals.
+        seed: random seed.
+        allow_overlap: whether to include studies from training, and report the overlap.
+
+    Raises:
+        ValueError: an input or setting is invalid, or studies overlap with training.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"got folder {out.name!r}, which is not empty; set `--out` to a new folder")
     if split == "val":
-        raise ValueError("got split 'val', from which thresholds and calibration come; set `--split` to another")
-    console = Console()
-    restored = restore(checkpoint, cohort=cohort)
+        raise ValueError("got split 'val', from which thresholds and calibration come; set `--split` to another split")
+    console, restored = Console(), restore(checkpoint, cohort=cohort)
     file = load_prompts(prompts) if prompts is not None else None
     scorer = _scorer(restored, file, query)
     overlap = check_overlap(restored, split, "val", allowed=allow_overlap)
     console.print(f"encoding the splits val and {split}")
     validation, test = scorer.read("val"), scorer.read(split)
-    theirs = _other_scores(against, cohort, file, query, scorer, split, allow_overlap)
+    other_scores = _other_scores(against, cohort, file, query, scorer, split, allow_overlap)
     settings = {
         "split": split, "resamples": resamples, "seed": seed, "alpha": alpha, "minimum": minimum,
         "against": file_sha256(against) if against is not None else None,
@@ -85,7 +87,7 @@ def card(
     console.print("measuring")
     started = time.monotonic()
     content = build_card(
-        scorer, restored.encoders, validation, test, theirs, _origin(restored, checkpoint, file, settings),
+        scorer, restored.encoders, validation, test, other_scores, _origin(restored, checkpoint, file, settings),
         split=split, alpha=alpha, minimum=minimum, stated=thresholds, resamples=resamples, seed=seed,
         explained=explained, wanted=studies,
     )  # fmt: skip
@@ -93,17 +95,16 @@ def card(
     console.print("drawing")
     figures = card_figures(content, scorer, test)
     pictures = relevance_pictures(scorer, restored.encoders, restored.data.modalities, test, content.explanations)
-    page, plain = render(content, figures, pictures), as_json(content)
-    plain["overlap"] = overlap.told()
-    plain["seconds_after_encoding"] = round(time.monotonic() - started, 1)
-    _write(out, page, plain)
+    page, record = render(content, figures, pictures), as_json(content)
+    record |= {"overlap": overlap.as_record(), "seconds_after_encoding": round(time.monotonic() - started, 1)}
+    _write(out, page, record)
     write_report(
-        restored, "card", plain, {f"{split}/card_macro_auroc": content.macro.auroc.value},
-        {f"card_{name}": one for name, one in figures.items()}, None, overlap=overlap, page=page,
+        restored, "card", record, {f"{split}/card_macro_auroc": content.macro.auroc.value},
+        {f"card_{name}": figure for name, figure in figures.items()}, None, overlap=overlap, page=page,
     )  # fmt: skip
     console.print(
         f"macro AUROC {content.macro.auroc.value:.3f} over {content.macro.used} of {content.macro.total} findings, "
-        f"{len(content.notes)} statements to know first"
+        f"{len(content.notes)} notes"
     )
     console.print(f"card: {out / 'card.html'}", soft_wrap=True)
     console.print("next: open it in a browser; it needs no network")
@@ -126,7 +127,7 @@ def _other_scores(
     split: str,
     allow_overlap: bool,
 ) -> Float[np.ndarray, "N F"] | None:
-    """Scores of another run on the same studies."""
+    """Return scores of another run on the same studies; None without one."""
     if against is None:
         return None
     restored = restore(against, cohort=cohort)
@@ -152,22 +153,23 @@ def _origin(restored: Restored, checkpoint: Path, prompts: PromptFile | None, se
         version=__version__,
         date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         label_policy=asdict(restored.data.label_policy),
-        prompts=_told(prompts),
+        prompts=_prompts_record(prompts),
         settings=dict(settings),
     )
 
 
-def _told(prompts: PromptFile | None) -> dict[str, object] | None:
+def _prompts_record(prompts: PromptFile | None) -> dict[str, object] | None:
     if prompts is None:
         return None
     return {
         "file": prompts.name, "sha256": prompts.sha256, "score_rule": prompts.score_rule,
-        "templates": prompts.templates, "findings": {name: asdict(one) for name, one in prompts.findings.items()},
+        "templates": prompts.templates,
+        "findings": {name: asdict(phrases) for name, phrases in prompts.findings.items()},
     }  # fmt: skip
 
 
-def _write(out: Path, page: str, plain: Mapping[str, object]) -> None:
-    """Both files, or neither."""
+def _write(out: Path, page: str, record: Mapping[str, object]) -> None:
+    """Write both files or, after an error, neither."""
     with atomic_folder(out) as partial:
         (partial / "card.html").write_text(page, encoding="utf-8")
-        (partial / "card.json").write_text(dumps(plain, indent=1), encoding="utf-8")
+        (partial / "card.json").write_text(dumps(record, indent=1), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""``polyclinic evaluate classifier``: how good a model trained on labels is."""
+"""``polyclinic evaluate classifier``: measure a model trained on labels."""
 
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from polyclinic.evaluation.metrics.agreement import agreement_report, binary_col
 from polyclinic.evaluation.scorers import chosen_query, only
 from polyclinic.evaluation.tables import as_json, print_agreement, print_zero_shot
 from polyclinic.evaluation.zeroshot import zero_shot_report
+from polyclinic.files.results import refuse_unwritable
 from polyclinic.system.terminal import Console
 from polyclinic.tasks import Downstream
 from polyclinic.training.restore import restore
@@ -26,30 +27,31 @@ def classifier(
     allow_overlap: bool = False,
     json: Path | None = None,
 ) -> None:
-    """Measures of a model trained on labels: polyclinic evaluate classifier last.ckpt
+    """Measure a model trained on labels: polyclinic evaluate classifier last.ckpt
 
     Args:
-        checkpoint: of a downstream run.
-        cohort: in place of the one trained on.
-        split: which studies.
-        query: modalities that are shown, the others being hidden; all of them unless set.
-        resamples: of patients, for the intervals.
-        seed: of the resamples.
-        allow_overlap: whether to measure on studies that were seen before, too, and say so.
-        json: file to write the report to.
+        checkpoint: checkpoint of a downstream run.
+        cohort: cohort.yaml to use instead of the training cohort.
+        split: split whose studies to evaluate.
+        query: input modalities; all unless set.
+        resamples: number of bootstrap resamples of patients, for the intervals.
+        seed: seed of the resamples.
+        allow_overlap: whether to include studies from training, and report the overlap.
+        json: file for the report.
     """
+    refuse_unwritable(json)
     restored = restore(checkpoint, cohort=cohort)
     task, targets, console = restored.task_of(Downstream), restored.data.targets, Console()
     query = list(chosen_query(list(restored.data.modalities), query))
     overlap = check_overlap(restored, split, allowed=allow_overlap)
     batches = split_batches(restored, split)
     with torch.inference_mode():
-        readings = torch.cat([task.fuse(task.features(batch), only(batch.present, query)) for batch in batches])
+        outputs = torch.cat([task.fuse(task.features(batch), only(batch.present, query)) for batch in batches])
     labels = torch.cat([batch.labels for batch in batches])
     patients = [patient for batch in batches for patient in batch.patient_ids]
-    scores, truth, names = binary_columns(readings, labels, targets)
+    scores, truth, names = binary_columns(outputs, labels, targets)
     agreement = agreement_report(
-        readings=readings, labels=labels, targets=targets, patient_ids=patients, resamples=resamples, seed=seed
+        readings=outputs, labels=labels, targets=targets, patient_ids=patients, resamples=resamples, seed=seed
     )
     content: dict[str, Any] = {"split": split, "query": query}
     metrics: dict[str, float] = {}
@@ -62,11 +64,11 @@ def classifier(
         metrics[f"{split}/classifier_macro_auroc"] = report.macro_auroc
     if agreement:
         print_agreement(agreement, console)
-        content["agreement"] = [as_json(one) for one in agreement]
+        content["agreement"] = [as_json(result) for result in agreement]
         metrics |= {
-            f"{split}/{name.replace(' ', '_')}/{one.name}": measure.value
-            for one in agreement
-            for name, measure in one.measures.items()
+            f"{split}/{name.replace(' ', '_')}/{result.name}": measure.value
+            for result in agreement
+            for name, measure in result.measures.items()
         }
     write_report(restored, "classifier", content, metrics, {}, json, overlap=overlap)
     console.print("next: polyclinic evaluate card --help")

@@ -1,4 +1,4 @@
-"""``polyclinic evaluate linkage``: which files of two modalities belong to one patient."""
+"""``polyclinic evaluate linkage``: match files of two modalities by patient."""
 
 import csv
 from pathlib import Path
@@ -10,7 +10,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from polyclinic.cli.report import check_overlap, write_report
-from polyclinic.evaluation.embedding import Embedded, embed_split
+from polyclinic.evaluation.embedding import EmbeddedSplit, embed_split
 from polyclinic.evaluation.retrieval.linkage import (
     Files,
     Matching,
@@ -25,12 +25,13 @@ from polyclinic.evaluation.retrieval.linkage import (
 )
 from polyclinic.evaluation.tables import as_json, print_linkage
 from polyclinic.files.atomic import atomic_file
+from polyclinic.files.results import refuse_unwritable
 from polyclinic.system.shell import print_next
 from polyclinic.system.terminal import Console
 from polyclinic.tasks import ContrastivePretraining
 from polyclinic.training.restore import Restored, restore
 
-_CHOSEN_ON = "val"
+_THRESHOLD_SPLIT = "val"
 
 
 def linkage(
@@ -49,41 +50,42 @@ def linkage(
 ) -> None:
     """Match unlabelled files of two modalities: polyclinic evaluate linkage last.ckpt xray ecg --unpaired 0.3
 
-    Each study with both gives two files without a name. They are matched one to one, and pairs are asserted that
-    score above a threshold, which is chosen on the validation split.
+    Each study with both modalities gives two anonymous files. Files are matched one to one, and pairs with scores
+    above a threshold, which is selected on the validation split, are asserted.
 
     Args:
-        checkpoint: of a contrastive run.
-        first: a modality.
-        second: another.
-        cohort: in place of the one trained on.
-        split: which studies.
-        unpaired: share of the second modality's files that are left out, so that some first ones have no counterpart.
-        precision: to reach on the validation split; the threshold of the best F1 unless set.
-        pairs: file to write the asserted pairs to, as CSV.
-        resamples: of patients, for the intervals.
-        seed: of the files left out, their order, and the resamples.
-        allow_overlap: whether to measure on studies that were seen before, too, and say so.
-        json: file to write the report to.
+        checkpoint: checkpoint of a contrastive run.
+        first: first modality.
+        second: second modality.
+        cohort: cohort.yaml to use instead of the training cohort.
+        split: split whose studies to evaluate.
+        unpaired: share of the second modality's files to omit, so that some files of the first have no counterpart.
+        precision: precision to reach on the validation split; the threshold of the best F1 unless set.
+        pairs: CSV file for the asserted pairs.
+        resamples: number of bootstrap resamples of patients, for the intervals.
+        seed: seed of the omitted files, their order, and the resamples.
+        allow_overlap: whether to include studies from training, and report the overlap.
+        json: file for the report.
     """
+    refuse_unwritable(json)
     restored = restore(checkpoint, cohort=cohort)
     _check(restored, (first, second), split, unpaired, precision)
-    overlap = check_overlap(restored, split, _CHOSEN_ON, allowed=allow_overlap)
-    chosen_on, told = (_matched(restored, name, first, second, unpaired, seed) for name in (_CHOSEN_ON, split))
+    overlap = check_overlap(restored, split, _THRESHOLD_SPLIT, allowed=allow_overlap)
+    validation, test = (_matched(restored, name, first, second, unpaired, seed) for name in (_THRESHOLD_SPLIT, split))
     report = linkage_report(
-        matching=told.matching, first=told.first, second=told.second,
-        threshold=choose_threshold(_curve(chosen_on), precision), resamples=resamples, seed=seed,
+        matching=test.matching, first=test.first, second=test.second,
+        threshold=choose_threshold(_curve(validation), precision), resamples=resamples, seed=seed,
     )  # fmt: skip
     console = Console()
     print_linkage(report, first, second, console)
     if pairs is not None:
-        _write_pairs(pairs, (first, second), told, report.threshold)
+        _write_pairs(pairs, (first, second), test, report.threshold)
     settings = {"first": first, "second": second, "split": split, "unpaired": unpaired}
     metrics = {
         f"{split}/linkage_{name}/{first}-{second}": getattr(report.by_patient, name)
         for name in ("precision", "recall", "f1")
     }
-    figures = {f"linkage_{first}-{second}": _drawn(report.curve)}
+    figures = {f"linkage_{first}-{second}": _curve_figure(report.curve)}
     content = {**as_json(report), **settings}
     write_report(restored, f"linkage_{first}-{second}", content, metrics, figures, json, overlap=overlap)
     print_next("polyclinic", "evaluate", "retrieval", checkpoint, second, "--query", f"[{first}]")
@@ -96,14 +98,14 @@ class _Matched(NamedTuple):
 
 
 def _check(restored: Restored, names: tuple[str, str], split: str, unpaired: float, precision: float | None) -> None:
-    known = list(restored.data.modalities)
+    modalities = list(restored.data.modalities)
     for name in names:
-        if name not in known:
-            raise ValueError(f"got modality {name!r}, the checkpoint has {known}; set two of them")
+        if name not in modalities:
+            raise ValueError(f"got modality {name!r}, the checkpoint has {modalities}; set two of them")
     if names[0] == names[1]:
-        raise ValueError(f"got modality {names[0]!r} twice, expected two different ones of {known}; set another")
-    if split == _CHOSEN_ON:
-        raise ValueError(f"got split {split!r}, on which the threshold is chosen; set `--split` to test")
+        raise ValueError(f"got modality {names[0]!r} twice, expected two different ones of {modalities}; set another")
+    if split == _THRESHOLD_SPLIT:
+        raise ValueError(f"got split {split!r}, on which the threshold is selected; set `--split` to another split")
     if not 0 <= unpaired < 1:
         raise ValueError(f"got unpaired {unpaired}, expected a share from 0 to below 1; set `--unpaired`")
     if precision is not None and not 0 < precision <= 1:
@@ -111,16 +113,16 @@ def _check(restored: Restored, names: tuple[str, str], split: str, unpaired: flo
 
 
 def _matched(restored: Restored, split: str, first: str, second: str, unpaired: float, seed: int) -> _Matched:
-    """Match the files of the studies that have both; the second ones come in random order."""
+    """Match the files of the studies that have both modalities, those of the second in random order."""
     studies = embed_split(restored, split)
     both = studies.present[first] & studies.present[second]
     if not both.any():
         raise ValueError(f"no study of split {split!r} has both {first!r} and {second!r}; set two others")
     studies = studies.select(both)
     count = len(studies.study_ids)
-    left_out = min(round(unpaired * count), count - 1)
-    order = np.random.default_rng(seed).permutation(count)[left_out:]
-    scores = linkage_scores(*_both_ways(restored, studies, first, second, order))
+    omitted = min(round(unpaired * count), count - 1)
+    order = np.random.default_rng(seed).permutation(count)[omitted:]
+    scores = linkage_scores(*_scores_both_ways(restored, studies, first, second, order))
     return _Matched(
         Files(studies.study_ids, studies.patient_ids),
         Files([studies.study_ids[row] for row in order], [studies.patient_ids[row] for row in order]),
@@ -129,32 +131,32 @@ def _matched(restored: Restored, split: str, first: str, second: str, unpaired: 
 
 
 @torch.inference_mode()
-def _both_ways(
-    restored: Restored, studies: Embedded, first: str, second: str, order: np.ndarray
+def _scores_both_ways(
+    restored: Restored, studies: EmbeddedSplit, first: str, second: str, order: np.ndarray
 ) -> tuple[Float[torch.Tensor, "N M"], Float[torch.Tensor, "M N"]]:
     objective = restored.task_of(ContrastivePretraining).objective
-    one, other = studies.embeddings[first], studies.embeddings[second][torch.from_numpy(order)]
-    return objective.score({first: one}, other), objective.score({second: other}, one)
+    rows, columns = studies.embeddings[first], studies.embeddings[second][torch.from_numpy(order)]
+    return objective.score({first: rows}, columns), objective.score({second: columns}, rows)
 
 
-def _curve(told: _Matched) -> PrecisionRecall:
-    right = same_patient(told.matching, told.first, told.second)
-    return precision_recall(told.matching.scores, right, common(told.first.patient_ids, told.second.patient_ids))
+def _curve(split: _Matched) -> PrecisionRecall:
+    correct = same_patient(split.matching, split.first, split.second)
+    return precision_recall(split.matching.scores, correct, common(split.first.patient_ids, split.second.patient_ids))
 
 
-def _write_pairs(path: Path, names: tuple[str, str], told: _Matched, threshold: float) -> None:
-    """One row per asserted pair, the surest first."""
-    rows, columns, scores = told.matching
+def _write_pairs(path: Path, names: tuple[str, str], split: _Matched, threshold: float) -> None:
+    """Write one row per asserted pair, in descending order of score."""
+    rows, columns, scores = split.matching
     with atomic_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow([*(f"{name}_study_id" for name in names), "score"])
-        for place in np.argsort(-scores, kind="stable"):
-            if scores[place] >= threshold:
-                ids = (told.first.study_ids[rows[place]], told.second.study_ids[columns[place]])
-                writer.writerow([*ids, repr(float(scores[place]))])
+        for pair in np.argsort(-scores, kind="stable"):
+            if scores[pair] >= threshold:
+                ids = (split.first.study_ids[rows[pair]], split.second.study_ids[columns[pair]])
+                writer.writerow([*ids, repr(float(scores[pair]))])
 
 
-def _drawn(curve: PrecisionRecall) -> Figure:
+def _curve_figure(curve: PrecisionRecall) -> Figure:
     figure = Figure(figsize=(5.5, 5), layout="constrained")
     axes = figure.add_subplot()
     axes.step(curve.recall, curve.precision, where="post", color="#0072B2")

@@ -1,4 +1,4 @@
-"""The subcommands of ``polyclinic evaluate``."""
+"""``polyclinic evaluate``: measure a checkpoint."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,7 @@ from polyclinic.cli.evaluate.zeroshot import zeroshot
 
 
 def main(argv: Sequence[str]) -> None:
-    """Run one of the evaluation's subcommands."""
+    """Run one of the ``evaluate`` subcommands."""
     commands = {
         "zeroshot": zeroshot,
         "retrieval": retrieval,
@@ -26,7 +26,7 @@ def main(argv: Sequence[str]) -> None:
         "card": card,
     }
     if list(argv[1:2]) == ["card"]:
-        # Two cohorts, two checkpoints: named, so that none is taken for another.
+        # Options only: among several paths, positional arguments are easily confused.
         auto_cli(card, args=list(argv[2:]), prog="polyclinic evaluate card", as_positional=False, exit_on_error=False)
         return
     auto_cli(dict[str, Any](commands), args=list(argv[1:]), prog="polyclinic evaluate", exit_on_error=False)

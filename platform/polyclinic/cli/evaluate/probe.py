@@ -1,4 +1,4 @@
-"""``polyclinic evaluate probe``: what a frozen encoder tells of the findings."""
+"""``polyclinic evaluate probe``: predict findings from a frozen encoder."""
 
 from dataclasses import replace
 from functools import partial
@@ -21,6 +21,7 @@ from polyclinic.evaluation.probing.probe import (
 )
 from polyclinic.evaluation.tables import as_json, print_probe
 from polyclinic.files.digest import file_sha256
+from polyclinic.files.results import refuse_unwritable
 from polyclinic.nn import Encoder
 from polyclinic.system.shell import print_next
 from polyclinic.system.terminal import Console
@@ -44,28 +45,31 @@ def probe(
     allow_overlap: bool = False,
     json: Path | None = None,
 ) -> None:
-    """What a frozen encoder tells of findings, beside random weights: polyclinic evaluate probe last.ckpt ecg
+    """Probe a frozen encoder for findings, against random weights: polyclinic evaluate probe last.ckpt ecg
 
     Args:
-        checkpoint: of any run.
-        modality: whose encoder to probe.
+        checkpoint: checkpoint of any run.
+        modality: modality whose encoder to probe.
         findings: label columns; all findings unless set.
-        cohort: in place of the one trained on.
-        split: which studies are scored; the probe is fitted on train, its one setting chosen on val.
-        deviation: see the mean and deviation of the tokens, in place of what the encoder pools.
-        method: logistic regression, or the vote of the nearest training studies.
-        fraction: share of the training patients that is seen; those of a smaller share are among those of a larger.
-        cache: folder where embeddings are kept for the next probe of the same encoder and cohort.
-        resamples: of patients, for the intervals.
-        seed: of the resamples, and of the random weights.
-        allow_overlap: whether to measure on studies that were seen before, too, and say so.
-        json: file to write the report to.
+        cohort: cohort.yaml to use instead of the training cohort.
+        split: split to score; the probe is fitted on train, and its hyperparameter is selected on val.
+        deviation: whether to probe mean and standard deviation of the tokens instead of the pooled embedding.
+        method: logistic regression, or a vote of the nearest training studies.
+        fraction: share of the training patients to use; a larger share includes the patients of a smaller one.
+        cache: folder for embeddings, reused by the next probe of the same encoder and cohort.
+        resamples: number of bootstrap resamples of patients, for the intervals.
+        seed: seed of the resamples and of the random weights.
+        allow_overlap: whether to include studies from training, and report the overlap.
+        json: file for the report.
     """
-    # Refuses a wrong fraction before anything is read.
+    refuse_unwritable(json)
+    # Called without patients to refuse an invalid fraction before the checkpoint is read.
     patient_fraction([], fraction)
     trained = restore(checkpoint, cohort=cohort)
     if modality not in trained.data.modalities:
-        raise ValueError(f"got modality {modality!r}, the checkpoint has {list(trained.data.modalities)}; set it")
+        raise ValueError(
+            f"got modality {modality!r}, the checkpoint has {list(trained.data.modalities)}; set `--modality`"
+        )
     names, columns = _columns(trained, findings)
     overlap = check_overlap(trained, split, "val", allowed=allow_overlap)
     with torch.random.fork_rng(devices=[]):
@@ -77,35 +81,35 @@ def probe(
     )  # fmt: skip
     console = Console()
     parts = [
-        _features(one, replace(origin, random_seed=random_seed), columns, fraction, cache, console)
-        for one, random_seed in ((trained, None), (random, seed))
+        _features(restored, replace(origin, random_seed=random_seed), columns, fraction, cache, console)
+        for restored, random_seed in ((trained, None), (random, seed))
     ]
     report = probe_report(
         modality, [_SCORES[method](*part) for part in parts], parts[0][-1], names, resamples=resamples, seed=seed,
         method=method,
     )  # fmt: skip
     print_probe(report, console)
-    seen = parts[0][0].patients
+    patients = parts[0][0].patients
     settings = {"split": split, "deviation": deviation, "fraction": fraction}
-    content = {**as_json(report), **settings, "training": {"studies": len(seen), "patients": len(set(seen))}}
+    content = {**as_json(report), **settings, "training": {"studies": len(patients), "patients": len(set(patients))}}
     name = "probe" if method == "linear" else method
     part = "" if fraction == 1 else f"/{fraction:g}"
     metrics = {
         f"{split}/{name}_macro_auroc/{modality}{part}": report.trained.macro_auroc,
         f"{split}/{name}_gain/{modality}{part}": report.gain,
     }
-    kept = f"{name}_{modality}{part.replace('/', '_')}"
-    write_report(trained, kept, content, metrics, {}, json, overlap=overlap)
+    report_name = f"{name}_{modality}{part.replace('/', '_')}"
+    write_report(trained, report_name, content, metrics, {}, json, overlap=overlap)
     print_next("polyclinic", "fit", "-c", "experiments/masked/transfer.yaml", "--weights", checkpoint)
 
 
 def _columns(restored: Restored, findings: list[str] | None) -> tuple[list[str], list[int]]:
-    """Names and places of the findings asked for."""
-    known = list(restored.data.labels)
-    names = [one.name for one in restored.data.targets if one.kind == "finding"] if findings is None else findings
-    if unknown := [name for name in names if name not in known]:
-        raise ValueError(f"got finding {unknown[0]!r}, the cohort has labels {known}; set `--findings`")
-    return names, [known.index(name) for name in names]
+    """Return the names and label columns of the requested findings."""
+    labels, targets = list(restored.data.labels), restored.data.targets
+    names = [target.name for target in targets if target.kind == "finding"] if findings is None else findings
+    if unknown := [name for name in names if name not in labels]:
+        raise ValueError(f"got finding {unknown[0]!r}, the cohort has labels {labels}; set `--findings`")
+    return names, [labels.index(name) for name in names]
 
 
 def _features(
@@ -116,7 +120,7 @@ def _features(
     cache: Path | None,
     console: Console,
 ) -> list[Features]:
-    """What the probe sees of a part of train, of val, and of the split that is scored."""
+    """Return the features of a fraction of train, of val, and of the scored split."""
     train, *others = (
         _embeddings(restored, replace(origin, split=split), cache, console).labelled(
             restored.data.studies(split), columns
@@ -132,8 +136,8 @@ def _embeddings(restored: Restored, origin: EmbeddingOrigin, cache: Path | None,
         return embed()
     embeddings, was_read = cached_embeddings(cache, origin, embed)
     weights = "trained" if origin.random_seed is None else "random"
-    told = "read from the cache" if was_read else "embedded, and kept in the cache"
-    console.print(f"{origin.modality}, {origin.split}, {weights} weights: {told}")
+    source = "read from the cache" if was_read else "embedded, and saved in the cache"
+    console.print(f"{origin.modality}, {origin.split}, {weights} weights: {source}")
     return embeddings
 
 

@@ -1,4 +1,4 @@
-"""``polyclinic evaluate reconstruction``: what masked pretraining fills in, beside naive guesses."""
+"""``polyclinic evaluate reconstruction``: compare a masked autoencoder with naive baselines."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ from polyclinic.cli.report import check_overlap, write_report
 from polyclinic.evaluation.embedding import split_batches
 from polyclinic.evaluation.probing.reconstruction import MODEL, mean_fills, reconstruction_report
 from polyclinic.evaluation.tables import as_json, print_reconstruction
+from polyclinic.files.results import refuse_unwritable
 from polyclinic.system.shell import print_next
 from polyclinic.system.terminal import Console
 from polyclinic.tasks import MaskedPretraining
@@ -21,17 +22,18 @@ def reconstruction(
     allow_overlap: bool = False,
     json: Path | None = None,
 ) -> None:
-    """Errors of a masked autoencoder beside naive guesses: polyclinic evaluate reconstruction last.ckpt
+    """Compare a masked autoencoder with naive baselines: polyclinic evaluate reconstruction last.ckpt
 
     Args:
-        checkpoint: of a masked run.
-        cohort: in place of the one trained on; its training split gives the mean fill.
-        split: which studies.
-        resamples: of patients, for the intervals.
-        seed: of the resamples.
-        allow_overlap: whether to measure on studies that were seen before, too, and say so.
-        json: file to write the report to.
+        checkpoint: checkpoint of a masked run.
+        cohort: cohort.yaml to use instead of the training cohort; its training split gives the mean baseline.
+        split: split whose studies to evaluate.
+        resamples: number of bootstrap resamples of patients, for the intervals.
+        seed: seed of the resamples.
+        allow_overlap: whether to include studies from training, and report the overlap.
+        json: file for the report.
     """
+    refuse_unwritable(json)
     restored = restore(checkpoint, cohort=cohort)
     task = restored.task_of(MaskedPretraining)
     overlap = check_overlap(restored, split, allowed=allow_overlap)

@@ -1,4 +1,4 @@
-"""``polyclinic evaluate retrieval``: from any modalities of a study to another of it."""
+"""``polyclinic evaluate retrieval``: retrieve one modality of a study by others."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,21 +7,23 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from polyclinic.cli.report import check_overlap, write_report
-from polyclinic.evaluation.embedding import Embedded, embed_split
+from polyclinic.evaluation.embedding import EmbeddedSplit, embed_split
 from polyclinic.evaluation.retrieval.candidates import CandidateSets, read_candidate_sets, retrieval_in_sets
 from polyclinic.evaluation.retrieval.retrieval import RetrievalResult, retrieval_report
 from polyclinic.evaluation.retrieval.variations import embed_variations, rank_spread
 from polyclinic.evaluation.tables import as_json, print_candidate_sets, print_rank_spread, print_retrieval
+from polyclinic.files.results import refuse_unwritable
 from polyclinic.system.shell import print_next
 from polyclinic.system.terminal import Console
 from polyclinic.tasks import ContrastivePretraining
 from polyclinic.tracking import modality_gap, similarity_matrix
 from polyclinic.training.restore import Restored, restore
 
-_SHOWN = 40
+_MAX_FIGURE_STUDIES = 40
 
 
 def retrieval(
@@ -41,37 +43,40 @@ def retrieval(
     allow_overlap: bool = False,
     json: Path | None = None,
 ) -> None:
-    """Find a study's own target among others': polyclinic evaluate retrieval last.ckpt xray --query '[ecg, report]'
+    """Retrieve a study's target among candidates: polyclinic evaluate retrieval last.ckpt xray --query '[ecg, report]'
 
     Args:
-        checkpoint: of a contrastive run.
-        target: the modality to retrieve.
-        cohort: in place of the one trained on.
-        split: which studies.
-        query: modalities that ask; all but the target unless set.
-        complete: only studies that have every query modality, instead of those that have any.
-        candidates: how many to choose from, the own one included; among all is reported beside it.
-        candidate_sets: given candidates in place of random ones, a Parquet or CSV table with a row for each: ``split``,
-            ``query_study``, ``candidate_study`` and ``label``, 1 for the query's own study and 0 for a distractor.
-        k: how many of the first candidates may hold the target.
-        texts: random variations of a query modality, two or more, to tell how far they move the rank; none when 0.
-        vary: the query modality that is varied; needed where there are several.
-        resamples: of patients, for the intervals.
-        seed: of the candidates, the variations and the resamples.
-        allow_overlap: whether to measure on studies that were seen before, too, and say so.
-        json: file to write the report to.
+        checkpoint: checkpoint of a contrastive run.
+        target: modality to retrieve.
+        cohort: cohort.yaml to use instead of the training cohort.
+        split: split whose studies to evaluate.
+        query: query modalities; all but the target unless set.
+        complete: whether to require all query modalities of a study, instead of any.
+        candidates: number of candidates, the matching one included; retrieval among all is reported too.
+        candidate_sets: Parquet or CSV table of fixed candidates instead of random ones, one row each: ``split``,
+            ``query_study``, ``candidate_study`` and ``label``, 1 for the query's study and 0 for a distractor.
+        k: cut-offs of the recall.
+        texts: number of random variations of a query modality, 2 or more, to measure the spread of ranks; 0 for none.
+        vary: query modality to vary; required if there are several.
+        resamples: number of bootstrap resamples of patients, for the intervals.
+        seed: seed of the candidates, the variations and the resamples.
+        allow_overlap: whether to include studies from training, and report the overlap.
+        json: file for the report.
     """
+    refuse_unwritable(json)
     restored = restore(checkpoint, cohort=cohort)
     names = _query(restored, query, besides=target)
     varied = _varied(names, texts, vary)
-    sets = None if candidate_sets is None else _given(restored, candidate_sets, split, varied)
+    sets = None if candidate_sets is None else _read_sets(restored, candidate_sets, split, varied)
     overlap = check_overlap(restored, split, allowed=allow_overlap)
     settings = {"query": names, "target": target, "split": split, "complete": complete}
-    everyone = embed_split(restored, split)
-    studies = _having(everyone, names, complete=complete)
+    split_studies = embed_split(restored, split)
+    studies = _with_query(split_studies, names, complete=complete)
     studies = studies.select(studies.present[target])
     if sets is not None:
-        content, metrics = _in_sets(restored, everyone, studies, sets, settings, resamples=resamples, seed=seed, k=k)
+        content, metrics = _in_sets(
+            restored, split_studies, studies, sets, settings, resamples=resamples, seed=seed, k=k
+        )
         write_report(restored, "candidate_sets", content, metrics, {}, json, overlap=overlap)
         print_next("polyclinic", "evaluate", "retrieval", checkpoint, target, "--split", split)
         return
@@ -85,18 +90,13 @@ def retrieval(
     spread = None
     if varied is not None:
         variations = _variations(restored, split, studies, varied, texts, seed)
-        changed = (replace(studies, embeddings={**studies.embeddings, varied: one}) for one in variations)
+        changed = (replace(studies, embeddings={**studies.embeddings, varied: rows}) for rows in variations)
         spread = rank_spread(
-            varied, (_scores(restored, one, names, studies.embeddings[target]) for one in changed),
+            varied, (_scores(restored, variation, names, studies.embeddings[target]) for variation in changed),
             studies.patient_ids, studies.present[varied], resamples=resamples, seed=seed,
         )  # fmt: skip
         print_rank_spread(spread, console)
-    figures = {
-        "similarity": similarity_matrix(scores[:_SHOWN, :_SHOWN].numpy(), studies.study_ids[:_SHOWN]),
-        "modality_gap": modality_gap(
-            {name: value[studies.present[name]].numpy() for name, value in studies.embeddings.items()}
-        ),
-    }
+    figures = _figures(scores, studies)
     content = {**as_json(report), **settings, "texts": spread and as_json(spread)}
     write_report(
         restored, "retrieval", content, _recalls(f"{split}/retrieval", report.sampled), figures, json, overlap=overlap
@@ -104,25 +104,36 @@ def retrieval(
     print_next("polyclinic", "evaluate", "linkage", checkpoint, names[0], target)
 
 
-def _given(restored: Restored, path: Path, split: str, varied: str | None) -> CandidateSets:
+def _figures(scores: Tensor, studies: EmbeddedSplit) -> dict[str, Figure]:
+    return {
+        "similarity": similarity_matrix(
+            scores[:_MAX_FIGURE_STUDIES, :_MAX_FIGURE_STUDIES].numpy(), studies.study_ids[:_MAX_FIGURE_STUDIES]
+        ),
+        "modality_gap": modality_gap(
+            {name: value[studies.present[name]].numpy() for name, value in studies.embeddings.items()}
+        ),
+    }
+
+
+def _read_sets(restored: Restored, path: Path, split: str, varied: str | None) -> CandidateSets:
     if varied is not None:
         raise ValueError(f"got candidate sets and variations of {varied}, expected one of them; remove `--texts`")
     return read_candidate_sets(path, split=split, studies=[study.study_id for study in restored.data.studies(split)])
 
 
 def _in_sets(
-    restored: Restored, everyone: Embedded, studies: Embedded, sets: CandidateSets, settings: dict[str, Any], *,
-    resamples: int, seed: int, k: Sequence[int],
+    restored: Restored, split_studies: EmbeddedSplit, studies: EmbeddedSplit, sets: CandidateSets,
+    settings: dict[str, Any], *, resamples: int, seed: int, k: Sequence[int],
 ) -> tuple[dict[str, Any], dict[str, float]]:  # fmt: skip
-    """The report of given candidates, printed and as JSON, and its metrics."""
+    """Print the report of fixed candidates, and return it as JSON with its metrics."""
     target = settings["target"]
-    having = everyone.select(everyone.present[target])
+    candidates = split_studies.select(split_studies.present[target])
     report = retrieval_in_sets(
-        scores=_scores(restored, studies, settings["query"], having.embeddings[target]).numpy(),
+        scores=_scores(restored, studies, settings["query"], candidates.embeddings[target]).numpy(),
         queries=studies.study_ids,
-        candidates=having.study_ids,
+        candidates=candidates.study_ids,
         sets=sets,
-        patients=dict(zip(everyone.study_ids, everyone.patient_ids, strict=True)),
+        patients=dict(zip(split_studies.study_ids, split_studies.patient_ids, strict=True)),
         resamples=resamples,
         seed=seed,
         k=k,
@@ -132,26 +143,27 @@ def _in_sets(
 
 
 def _query(restored: Restored, query: list[str] | None, *, besides: str) -> list[str]:
-    known = list(restored.data.modalities)
-    if besides not in known:
-        raise ValueError(f"got target {besides!r}, the checkpoint has {known}; set the target or the prompts' modality")
-    names = [name for name in known if name != besides] if query is None else query
-    if not names or besides in names or not set(names) <= set(known):
-        raise ValueError(f"got query {names}, expected some of {[n for n in known if n != besides]}; set `--query`")
+    modalities = list(restored.data.modalities)
+    if besides not in modalities:
+        raise ValueError(f"got target {besides!r}, the checkpoint has {modalities}; set the target")
+    names = [name for name in modalities if name != besides] if query is None else query
+    if not names or besides in names or not set(names) <= set(modalities):
+        others = [name for name in modalities if name != besides]
+        raise ValueError(f"got query {names}, expected some of {others}; set `--query`")
     return names
 
 
-def _having(studies: Embedded, names: Sequence[str], *, complete: bool) -> Embedded:
-    """The studies with any, or with every, query modality."""
+def _with_query(studies: EmbeddedSplit, names: Sequence[str], *, complete: bool) -> EmbeddedSplit:
+    """Select the studies with any or, if ``complete``, all query modalities."""
     present = torch.stack([studies.present[name] for name in names])
-    chosen = studies.select(present.all(dim=0) if complete else present.any(dim=0))
-    if not chosen.study_ids:
+    selected = studies.select(present.all(dim=0) if complete else present.any(dim=0))
+    if not selected.study_ids:
         raise ValueError(f"no study has the query modalities {list(names)}; set `--query`")
-    return chosen
+    return selected
 
 
 def _scores(
-    restored: Restored, studies: Embedded, names: Sequence[str], candidates: Float[Tensor, "C d"]
+    restored: Restored, studies: EmbeddedSplit, names: Sequence[str], candidates: Float[Tensor, "C d"]
 ) -> Float[Tensor, "N C"]:
     objective = restored.task_of(ContrastivePretraining).objective
     with torch.inference_mode():
@@ -159,7 +171,7 @@ def _scores(
 
 
 def _varied(names: Sequence[str], texts: int, vary: str | None) -> str | None:
-    """The query modality to vary, if any."""
+    """Return the query modality to vary, or None."""
     if texts == 0 and vary is None:
         return None
     if texts < 2:
@@ -172,9 +184,9 @@ def _varied(names: Sequence[str], texts: int, vary: str | None) -> str | None:
 
 
 def _variations(
-    restored: Restored, split: str, studies: Embedded, name: str, texts: int, seed: int
+    restored: Restored, split: str, studies: EmbeddedSplit, name: str, texts: int, seed: int
 ) -> Float[Tensor, "V N d"]:
-    """Embeddings of each variation; zeros where a study lacks the modality."""
+    """Return the embeddings of V variations, zero for studies without the modality."""
     rows = studies.present[name]
     if not rows.any():
         raise ValueError(f"no study of the split has both the target and modality {name!r}; set `--vary`")
@@ -186,6 +198,4 @@ def _variations(
 
 
 def _recalls(name: str, result: RetrievalResult) -> dict[str, float]:
-    return {
-        f"{name}_recall_at_{first}": accuracy.value for first, accuracy in result.recall.items() if accuracy is not None
-    }
+    return {f"{name}_recall_at_{k}": accuracy.value for k, accuracy in result.recall.items() if accuracy is not None}

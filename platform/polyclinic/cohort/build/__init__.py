@@ -1,4 +1,4 @@
-"""Cohorts built from public data sets as they lie on disk."""
+"""Build cohorts from public data sets in their published layout."""
 
 from polyclinic.cohort.build.build import build_cohort
 from polyclinic.cohort.build.builder import Built, CohortBuilder, Flow, installed_builders

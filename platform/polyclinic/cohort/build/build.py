@@ -1,4 +1,4 @@
-"""From a data set to ``cohort.parquet``, ``cohort.yaml`` and ``build-report.json``."""
+"""Build ``cohort.parquet``, ``cohort.yaml`` and ``build-report.json`` from a data set."""
 
 import json
 import shutil
@@ -22,34 +22,32 @@ _DATABASE = "work.duckdb"
 def build_cohort(
     builder: CohortBuilder, *, name: str, root: Path, out: Path, workers: int = 2, memory: str = "4GB"
 ) -> tuple[Path, Cohort, Flow]:
-    """Build a cohort; what an interrupted build with the same settings has found out about files is used again.
+    """Build a cohort, reusing the file checks of an interrupted build with the same settings.
 
     Args:
-        builder: of the data set.
-        name: under which it is installed.
+        builder: builder of the data set.
+        name: name under which the builder is installed.
         root: folder of the data set; nothing is written to it.
-        out: a folder that does not exist yet, outside of ``root``; it appears only when everything is written.
-        workers: threads of the queries and processes that look at files.
-        memory: most that the queries hold at once, such as ``4GB``; the rest goes to disk beside ``out``.
+        out: folder that must not exist, outside ``root``; it appears only when everything is written.
+        workers: number of query threads, and of processes that check files.
+        memory: memory limit of the queries, such as ``4GB``; larger intermediate results go to disk beside ``out``.
 
     Returns:
-        The path of ``cohort.yaml``, what it says, and the exclusions.
+        The path of ``cohort.yaml``, the cohort, and the flow of exclusions.
 
     Raises:
-        ValueError: ``root`` is no folder, ``out`` exists or lies in ``root``, another build to it is running, a table
-            is not as the layout has it, no study remains, or the cohort is not valid.
+        ValueError: ``root`` is not a folder, ``out`` exists or lies in ``root``, another build to it is running, a
+            table does not match the expected layout, no study remains, or the cohort is not valid.
     """
     if not root.is_dir():
-        raise ValueError(f"got root {root.name!r}, which is no folder; set `--root` to the folder of the data set")
+        raise ValueError(f"got root {root.name!r}, which is not a folder; set `--root` to the folder of the data set")
     root, out = root.resolve(), out.resolve()
     if out.exists():
         raise ValueError(f"folder {out.name!r} already exists; choose another `--out` or remove it")
     if out.is_relative_to(root):
         raise ValueError("`--out` lies in the data root, to which nothing is written; choose another")
     if "?" in str(out):
-        raise ValueError(
-            "`--out` has a question mark in its path, below which DuckDB writes no database; choose another"
-        )
+        raise ValueError("`--out` has a question mark in its path, which DuckDB does not support; choose another")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(out.with_name(f".{out.name}.lock"), timeout=0):
@@ -58,7 +56,7 @@ def build_cohort(
         raise ValueError(f"another build to {out.name!r} is running; wait for it, or choose another `--out`") from None
     except OSError as error:
         raise ValueError(
-            f"a file cannot be read or written: {error.strerror or type(error).__name__}; look for permissions and "
+            f"a file cannot be read or written: {error.strerror or type(error).__name__}; check permissions and disk "
             "space below `--root` and beside `--out`"
         ) from None
 
@@ -79,7 +77,7 @@ def _build(
         except duckdb.OutOfMemoryException:
             raise ValueError(f"the queries need more memory than {memory}; set `--memory` higher") from None
         except duckdb.Error as error:
-            raise ValueError(f"a table of the data set is not as its layout has it: {_told(error, data)}") from None
+            raise ValueError(f"a table does not match the layout of the data set: {_message(error, data)}") from None
         report = _report(builder, name, built, flow, data, connection)
     (result / "build-report.json").write_text(json.dumps(report, indent=1, default=str), encoding="utf-8")
     cohort = replace(read_cohort(result / "cohort.yaml"), name=out.name)
@@ -89,25 +87,25 @@ def _build(
 
 
 def _work_folder(out: Path, identity: Mapping[str, Any]) -> Path:
-    """What an interrupted build left, if it had the same settings; a new folder otherwise."""
+    """Return the work folder of an interrupted build if its settings were the same, else a new one."""
     work = out.with_name(f".{out.name}.partial")
-    told = json.dumps(identity, sort_keys=True, default=str)
-    kept = work / "identity.json"
-    if not kept.is_file() or kept.read_text(encoding="utf-8") != told:
+    content = json.dumps(identity, sort_keys=True, default=str)
+    record = work / "identity.json"
+    if not record.is_file() or record.read_text(encoding="utf-8") != content:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
-        kept.write_text(told, encoding="utf-8")
+        record.write_text(content, encoding="utf-8")
     return work
 
 
-def _told(error: duckdb.Error, data: DataRoot) -> str:
+def _message(error: duckdb.Error, data: DataRoot) -> str:
     return (isinstance(error, duckdb.ConversionException) and data.misfit()) or without_cells(error)
 
 
 def _connection(work: Path, workers: int, memory: str) -> duckdb.DuckDBPyConnection:
-    """On disk, so that what does not fit into memory goes there; tables of an interrupted build are made anew."""
-    for left in work.glob(f"{_DATABASE}*"):
-        left.unlink()
+    """Open a new database on disk, so that results larger than memory can be spilled."""
+    for file in work.glob(f"{_DATABASE}*"):
+        file.unlink()
     try:
         connection = duckdb.connect(
             str(work / _DATABASE),
@@ -121,7 +119,7 @@ def _connection(work: Path, workers: int, memory: str) -> duckdb.DuckDBPyConnect
 
 def _write(built: Built, folder: Path, connection: duckdb.DuckDBPyConnection, name: str) -> None:
     if connection.execute(f"SELECT count(*) FROM {built.table}").fetchone() == (0,):
-        raise ValueError("no study remains after the exclusions; see what they are with the settings of `--help`")
+        raise ValueError("no study remains after the exclusions; see `--help` for the settings that exclude studies")
     for stem, table in {"cohort": built.table, **built.tables}.items():
         order = " ORDER BY study_id" if stem == "cohort" else ""
         connection.execute(

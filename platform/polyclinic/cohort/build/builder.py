@@ -1,4 +1,4 @@
-"""Base class of cohort builders, and the flow diagram of included and excluded rows (CONSORT 2010)."""
+"""Base class of cohort builders, and the flow diagram of excluded rows (CONSORT 2010)."""
 
 import inspect
 from abc import ABC, abstractmethod
@@ -17,12 +17,12 @@ from polyclinic.cohort.build.data_root import DataRoot
 
 @dataclass(kw_only=True)
 class Arm:
-    """What happened to the rows of one table.
+    """Flow of the rows of one table.
 
     Attributes:
-        description: what a row is and where it came from.
-        start: rows at first.
-        events: what was excluded and what was only counted, in order: ``(kind, reason, rows)``.
+        description: description of a row and its origin.
+        start: number of rows before any exclusion.
+        events: exclusions and counts in order: ``(kind, reason, rows)``.
     """
 
     description: str
@@ -31,15 +31,15 @@ class Arm:
 
     @property
     def remain(self) -> int:
-        """Rows that were not excluded."""
+        """Number of rows after all exclusions."""
         return self.start - sum(count for kind, _, count in self.events if kind == "excluded")
 
 
 class Flow:
-    """Counts exclusions while it makes them.
+    """Apply exclusions to tables, and count the excluded rows.
 
     Args:
-        connection: that holds the tables.
+        connection: connection with the tables.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
@@ -47,21 +47,21 @@ class Flow:
         self.arms: dict[str, Arm] = {}
 
     def start(self, table: str, description: str) -> None:
-        """Begin with all rows of a table, such as ``admissions in hosp/admissions.csv.gz``."""
+        """Start the arm of a table; describe its rows, such as ``admissions in hosp/admissions.csv.gz``."""
         self.arms[table] = Arm(description=description, start=self._count(table))
 
     def exclude(self, table: str, reason: str, where: str) -> None:
-        """Delete the rows for which ``where``, a condition in SQL, is true."""
+        """Delete the rows for which the SQL condition ``where`` is true."""
         count = self._count(table, where)
         self._connection.execute(f"DELETE FROM {table} WHERE {where}")
         self.arms[table].events.append(("excluded", reason, count))
 
     def count(self, table: str, reason: str, where: str) -> None:
-        """Count how many of the remaining rows there are of a kind."""
+        """Count the remaining rows for which the SQL condition ``where`` is true."""
         self.arms[table].events.append(("counted", reason, self._count(table, where)))
 
     def as_json(self) -> list[dict[str, Any]]:
-        """The arms, in order."""
+        """Return the arms in order, as plain JSON values."""
         return [
             {
                 "description": arm.description,
@@ -73,7 +73,7 @@ class Flow:
         ]
 
     def show(self, console: Console) -> None:
-        """Print one diagram per table."""
+        """Print one flow diagram per table."""
         for arm in self.arms.values():
             console.print(Text.assemble((f"{arm.start:>10,}", "bold"), f"  {arm.description}"), soft_wrap=True)
             for kind, reason, rows in arm.events:
@@ -95,20 +95,19 @@ ENTRY_POINTS = "polyclinic.cohorts"
 
 @dataclass(frozen=True, kw_only=True)
 class Built:
-    """What a builder made of a data set.
+    """Cohort that a builder made from a data set.
 
     Attributes:
-        table: of the connection, one row per study, with ``study_id``, ``patient_id``, ``split`` (train, val or test)
-            and every column that the rest names.
-        root: folder that the paths in it start from.
+        table: table of the connection with one row per study: ``study_id``, ``patient_id``, ``split`` (train, val or
+            test) and every column that the other attributes name.
+        root: base folder of the source paths in the table.
         population: register in which patient ids are unique.
-        modalities: as in ``cohort.yaml``.
-        labels: as in ``cohort.yaml``.
-        groups: columns for subgroups.
-        plugins: settings of modalities whose defaults do not suit these columns, by modality: ``class_path`` and
-            ``init_args``.
-        tables: further tables to keep, by the name of their file.
-        notes: decisions that a reader of the cohort should know.
+        modalities: entry ``modalities`` of ``cohort.yaml``.
+        labels: entry ``labels`` of ``cohort.yaml``.
+        groups: columns for subgroup analysis.
+        plugins: ``class_path`` and ``init_args`` of modalities whose default settings do not fit the data set.
+        tables: further tables to write, by the stem of their file.
+        notes: decisions that a user of the cohort should know.
     """
 
     table: str
@@ -123,31 +122,31 @@ class Built:
 
 
 class CohortBuilder(ABC):
-    """How one public data set becomes a cohort: what a study is, where its files lie, and what is known of it.
+    """Builder of a cohort from one public data set.
 
-    Every constructor argument is an option of ``polyclinic cohort build NAME`` and is kept under its own name.
+    Every constructor argument is an option of ``polyclinic cohort build NAME``, and an attribute of the same name.
     """
 
     unverified: ClassVar[tuple[str, ...]] = ()
-    """Facts about the data set that this builder relies on and that no public source confirms."""
+    """Assumptions of this builder about the data set that no public source confirms."""
 
     @abstractmethod
     def build(self, root: DataRoot, flow: Flow) -> Built:
-        """Make the table of studies in ``root.connection``.
+        """Create the table of studies in ``root.connection``.
 
         Args:
-            root: the data set; its files are read, never written.
-            flow: where every row that is left out is counted, with the reason.
+            root: data set, which is only read.
+            flow: flow through which rows are excluded and counted.
 
         Raises:
-            ValueError: a file or a column that the layout has is not there.
+            ValueError: an expected file or column is missing.
         """
 
     def settings(self) -> dict[str, Any]:
-        """The constructor arguments, by name."""
+        """Return the constructor arguments by name."""
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
 
 def installed_builders() -> dict[str, type[CohortBuilder]]:
-    """Load every builder registered under the entry-point group ``polyclinic.cohorts``, by name."""
+    """Load every builder of the entry-point group ``polyclinic.cohorts``, by name."""
     return {point.name: point.load() for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda p: p.name)}

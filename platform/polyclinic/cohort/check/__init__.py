@@ -1,4 +1,4 @@
-"""Looking every source of a cohort over before anything is trained on it."""
+"""Check every source and label of a cohort before training."""
 
 from polyclinic.cohort.check.inspect import ModalityCheck, check_cohort
 from polyclinic.cohort.check.labels import LabelCheck, check_labels

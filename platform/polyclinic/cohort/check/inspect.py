@@ -15,12 +15,12 @@ _GRADES: dict[tuple[bool, str], tuple[Severity, str, str]] = {
     (False, "splits"): (
         "error",
         "same-measurement-across-splits",
-        "the same measurement under different patients in different splits: it is trained on and tested on",
+        "the same measurement under different patients in different splits leaks from training to testing",
     ),
     (False, "patients"): (
         "warning",
         "same-measurement-of-two-patients",
-        "the same measurement under different patients: one of them is not its patient",
+        "the same measurement under different patients: at least one of them is wrong",
     ),
     (False, "patient"): (
         "note",
@@ -39,14 +39,14 @@ _GRADES: dict[tuple[bool, str], tuple[Severity, str, str]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Duplicate:
-    """Studies with one content.
+    """Studies with the same content.
 
     Attributes:
-        code: of the issue that it is.
-        severity: how bad; a measurement is never the same by chance, words may be.
-        studies: ids, in the order of the table.
-        splits: those that they are in.
-        one_file: whether the table names one and the same file for all of them.
+        code: code of the issue.
+        severity: severity of the issue; lower for texts, which may be equal by chance.
+        studies: study ids, in the order of the table.
+        splits: splits of the studies.
+        one_file: whether the table names the same file for all of them.
     """
 
     code: str
@@ -57,7 +57,7 @@ class Duplicate:
 
 
 def find_duplicates(name: str, contents: Iterable[tuple[Study, Content]]) -> list[tuple[Duplicate, Issue]]:
-    """Groups of studies whose sources of one modality hold the same, each with the issue of its studies."""
+    """Find groups of studies with the same content in one modality, each with its issue."""
     groups: dict[bytes, list[tuple[Study, Content]]] = {}
     for study, content in contents:
         groups.setdefault(content.digest, []).append((study, content))
@@ -81,16 +81,16 @@ def _duplicate(name: str, group: list[tuple[Study, Content]]) -> tuple[Duplicate
 
 
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
-"""The worst first."""
+"""Severities, worst first."""
 
-_NAMED = 20
-_MOST_TEXTS = 30
-_OTHERS = "others"
+_MAX_NAMED_STUDIES = 20
+_MAX_DISTINCT_VALUES = 30
+_OTHER_VALUES = "others"
 
 
 @dataclass(kw_only=True)
 class Distribution:
-    """A numeric fact over the readable sources that have it."""
+    """Distribution of a numeric fact over the readable sources that have it."""
 
     min: float
     mean: float
@@ -99,7 +99,7 @@ class Distribution:
 
 @dataclass(kw_only=True)
 class Unreadable:
-    """Sources that do not decode for one reason: how they are stored, the reason, and every study id."""
+    """Sources that cannot be decoded for the same reason: their encoding, the reason, and all study ids."""
 
     stored_as: str
     reason: str
@@ -108,7 +108,7 @@ class Unreadable:
 
 @dataclass(kw_only=True)
 class Found:
-    """One kind of issue: its worst severity, what was said of the first study, how many studies, the first 20."""
+    """One kind of issue: its worst severity and message, the number of studies, and the first 20 of them."""
 
     code: str
     severity: Severity
@@ -119,16 +119,16 @@ class Found:
 
 @dataclass(kw_only=True)
 class ModalityCheck:
-    """What reading one modality of a cohort showed.
+    """Check of one modality of a cohort.
 
     Attributes:
-        present: studies that have it.
-        readable: those whose source decodes.
-        numbers: each numeric fact.
-        texts: how often each value of each text fact occurs; rare values of a fact with many are ``others``.
-        issues: of readable sources, the worst and most frequent first.
-        unreadable: by how they are stored and by reason.
-        duplicates: groups of studies with one content.
+        present: number of studies that have the modality.
+        readable: number of studies whose source can be decoded.
+        numbers: distribution of each numeric fact.
+        texts: number of sources per value of each text fact; from the 31st value on they count as ``others``.
+        issues: issues of readable sources, the worst and most frequent first.
+        unreadable: unreadable sources, grouped by encoding and reason.
+        duplicates: groups of studies with the same content.
     """
 
     present: int
@@ -141,16 +141,16 @@ class ModalityCheck:
 
     @property
     def severity(self) -> Severity | None:
-        """The worst that was found; a source that does not decode is an error."""
+        """Worst severity of the issues, where an unreadable source is an error; None where there are none."""
         found = {issue.severity for issue in self.issues} | ({"error"} if self.unreadable else set())
         return next((severity for severity in SEVERITIES if severity in found), None)
 
 
 class CheckSummary:
-    """Sums sights of one modality, in the order of the cohort's table.
+    """Accumulator of the inspections of one modality, in the order of the table.
 
     Args:
-        name: of the modality.
+        name: name of the modality.
     """
 
     def __init__(self, name: str) -> None:
@@ -162,57 +162,57 @@ class CheckSummary:
         self._unreadable: dict[tuple[str, str], list[str]] = {}
         self._contents: list[tuple[Study, Content]] = []
 
-    def add(self, study: Study, sight: Inspection) -> None:
-        """Take in what one study's source shows."""
-        if sight.unreadable:
-            self._unreadable.setdefault((sight.stored_as, sight.unreadable), []).append(study.study_id)
+    def add(self, study: Study, inspection: Inspection) -> None:
+        """Add the inspection of a study's source."""
+        if inspection.unreadable:
+            self._unreadable.setdefault((inspection.stored_as, inspection.unreadable), []).append(study.study_id)
             return
         self._readable += 1
-        for fact, value in sight.facts.items():
+        for fact, value in inspection.facts.items():
             if isinstance(value, str):
-                self._tell(fact, value)
+                self._add_text(fact, value)
             elif math.isfinite(value):
-                self._measure(fact, value)
-        for issue in sight.issues:
-            self._worry(study.study_id, issue)
-        if sight.content is not None:
-            self._contents.append((study, sight.content))
+                self._add_number(fact, value)
+        for issue in inspection.issues:
+            self._add_issue(study.study_id, issue)
+        if inspection.content is not None:
+            self._contents.append((study, inspection.content))
 
     def result(self) -> ModalityCheck:
-        """Everything that was taken in, with duplicates among it."""
+        """Return the check of all inspections, including duplicates."""
         duplicates = []
         for duplicate, issue in find_duplicates(self._name, self._contents):
             duplicates.append(duplicate)
             for study in duplicate.studies:
-                self._worry(study, issue)
+                self._add_issue(study, issue)
         unreadable = [
             Unreadable(stored_as=stored_as, reason=reason, studies=studies)
             for (stored_as, reason), studies in sorted(self._unreadable.items())
         ]
         found = [self._found(code, *entry) for code, entry in self._issues.items()]
         return ModalityCheck(
-            present=self._readable + sum(len(one.studies) for one in unreadable),
+            present=self._readable + sum(len(group.studies) for group in unreadable),
             readable=self._readable,
             numbers={
                 fact: Distribution(min=low, mean=total / count, max=high)
                 for fact, (count, total, low, high) in self._numbers.items()
             },
             texts={fact: dict(sorted(values.items())) for fact, values in sorted(self._texts.items())},
-            issues=sorted(found, key=lambda one: (SEVERITIES.index(one.severity), -one.count, one.code)),
+            issues=sorted(found, key=lambda issue: (SEVERITIES.index(issue.severity), -issue.count, issue.code)),
             unreadable=unreadable,
-            duplicates=sorted(duplicates, key=lambda one: SEVERITIES.index(one.severity)),
+            duplicates=sorted(duplicates, key=lambda duplicate: SEVERITIES.index(duplicate.severity)),
         )
 
-    def _tell(self, fact: str, value: str) -> None:
+    def _add_text(self, fact: str, value: str) -> None:
         values = self._texts.setdefault(fact, Counter())
-        values[value if value in values or len(values) < _MOST_TEXTS else _OTHERS] += 1
+        values[value if value in values or len(values) < _MAX_DISTINCT_VALUES else _OTHER_VALUES] += 1
 
-    def _measure(self, fact: str, value: float) -> None:
+    def _add_number(self, fact: str, value: float) -> None:
         count, total, low, high = self._numbers.get(fact, (0, 0.0, math.inf, -math.inf))
         self._numbers[fact] = count + 1, total + value, min(low, value), max(high, value)
 
-    def _worry(self, study: str, issue: Issue) -> None:
-        """A study counts once for each kind, however often it has it."""
+    def _add_issue(self, study: str, issue: Issue) -> None:
+        """Add an issue of a study, which counts once for each kind of issue."""
         studies, issues = self._issues.setdefault(issue.code, ([], []))
         if not studies or studies[-1] != study:
             studies.append(study)
@@ -220,51 +220,51 @@ class CheckSummary:
             issues.append(issue)
 
     def _found(self, code: str, studies: list[str], issues: list[Issue]) -> Found:
-        """The worst of one kind; what no more than the tolerated share has is a note."""
-        worst = min(issues, key=lambda one: SEVERITIES.index(one.severity))
-        mild = len(studies) <= worst.tolerated * self._readable
+        """Summarize one kind of issue; it is a note if its share of studies is tolerated."""
+        worst = min(issues, key=lambda issue: SEVERITIES.index(issue.severity))
+        is_tolerated = len(studies) <= worst.tolerated * self._readable
         return Found(
             code=code,
-            severity="note" if mild else worst.severity,
+            severity="note" if is_tolerated else worst.severity,
             message=worst.message,
             count=len(studies),
-            studies=studies[:_NAMED],
+            studies=studies[:_MAX_NAMED_STUDIES],
         )
 
 
 def check_cohort(
     cohort: Cohort, modalities: Mapping[str, Modality], *, workers: int = 2, seconds: float = 60.0
 ) -> dict[str, ModalityCheck]:
-    """Read and look over every source, in other processes, and find duplicates by content.
+    """Inspect every source in worker processes, and find duplicates by content.
 
-    Each file is decoded once. Its digest, and a header that is looked at again, come from the pages that decoding has
-    left in memory. A plugin that must learn before it can describe is fitted on as many training sources as it asks
-    for, at most; those are decoded twice. The result is the same whatever ``workers`` is.
+    Each file is decoded once; its digest and header are then read from the page cache. A plugin that must be fitted
+    before it can describe a source is fitted on a sample of training sources, which are decoded twice. The result does
+    not depend on ``workers``.
 
     Args:
-        cohort: whose sources are read.
-        modalities: plugins by name, which are copied to the reading processes.
-        workers: processes that read; 0 reads in this one, where a decoder that crashes is not survived.
-        seconds: after which a source is given up as unreadable.
+        cohort: cohort to check.
+        modalities: plugins by name, which are copied to the worker processes.
+        workers: number of processes; 0 reads in this process, which a crashing decoder takes down.
+        seconds: time limit for reading a source, after which it counts as unreadable.
 
     Raises:
         ValueError: ``workers`` or ``seconds`` out of range, or the reading processes cannot start.
     """
     entries = [(name, study) for name in modalities for study in cohort.studies if name in study.sources]
-    tallies = {name: CheckSummary(name) for name in modalities}
+    summaries = {name: CheckSummary(name) for name in modalities}
     with Readers(modalities, workers=workers, seconds=seconds) as readers:
         _fit(cohort, modalities, readers)
-        sights = readers.each([Task(name, study.sources[name]) for name, study in entries])
-        # The order of the entries, not that of being done, so that sums come out the same to the last bit.
-        for (name, study), sight in zip(
-            entries, track(sights, description="reading sources", total=len(entries), transient=True), strict=True
+        inspections = readers.each([Task(name, study.sources[name]) for name, study in entries])
+        # In the order of the entries, not of completion, so that sums are the same to the last bit.
+        for (name, study), inspection in zip(
+            entries, track(inspections, description="reading sources", total=len(entries), transient=True), strict=True
         ):
-            tallies[name].add(study, sight)
-    return {name: tally.result() for name, tally in tallies.items()}
+            summaries[name].add(study, inspection)
+    return {name: summary.result() for name, summary in summaries.items()}
 
 
 def _fit(cohort: Cohort, modalities: Mapping[str, Modality], readers: Readers) -> None:
-    """Fit those plugins that need it to describe, each on a sample spread evenly over the training split."""
+    """Fit the plugins that need it to describe a source, on a sample spread evenly over the training split."""
     for name, modality in modalities.items():
         wanted = modality.sample() if isinstance(modality, Inspectable) else 0
         train = [study for study in cohort.split("train") if name in study.sources]
@@ -274,4 +274,4 @@ def _fit(cohort: Cohort, modalities: Mapping[str, Modality], readers: Readers) -
         raws = readers.each([Task(name, study.sources[name], decode=True) for study in chosen])
         if readable := [raw for raw in raws if raw is not None]:
             modality.fit(readable)
-            readers.tell(name)
+            readers.send_state(name)

@@ -1,4 +1,4 @@
-"""How many studies know each label, and which of its cells were not understood."""
+"""Count the values of each label, and the cells that ``values`` does not list."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,21 +11,21 @@ from polyclinic.cohort.cohort import SPLITS, Cohort
 from polyclinic.cohort.schema import Target
 from polyclinic.modality import Severity
 
-_NAMED = 20
+_MAX_NAMED_STUDIES = 20
 _UNCERTAIN = -1.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelCounts:
-    """One label in one split.
+    """Counts of one label in one split.
 
     Attributes:
-        known: studies with a value, uncertain ones left out.
-        positive: of a finding, studies that have it; None for other kinds.
-        uncertain: of a finding, studies in which it is -1.
-        unknown: studies without a value.
-        names: of classes and levels, studies of each.
-        range: of a quantity, its smallest and its largest value; None where none is known.
+        known: number of studies with a value that is not uncertain.
+        positive: number of studies with the finding; None for other kinds.
+        uncertain: number of studies in which the finding is -1.
+        unknown: number of studies without a value.
+        names: number of studies of each class or level.
+        range: minimum and maximum of a quantity; None where no value is known.
     """
 
     known: int
@@ -38,14 +38,13 @@ class LabelCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelCheck:
-    """One label of a cohort.
+    """Check of one label of a cohort.
 
     Attributes:
-        kind: see ``Target``.
-        splits: counts of each.
-        unnamed: cells that count as unknown because ``values`` does not name them, with the studies that have each;
-            those of a single patient under the empty text.
-        issues: the worst first.
+        kind: kind of the label; see ``Target``.
+        splits: counts by split.
+        unnamed: number of studies per cell text that ``values`` does not list; see ``LabelColumn``.
+        issues: issues of the label.
     """
 
     kind: str
@@ -55,8 +54,9 @@ class LabelCheck:
 
     @property
     def severity(self) -> Severity | None:
-        """The worst that was found."""
-        return next((one for one in SEVERITIES if one in {found.severity for found in self.issues}), None)
+        """Worst severity of the issues; None where there are none."""
+        found = {issue.severity for issue in self.issues}
+        return next((severity for severity in SEVERITIES if severity in found), None)
 
 
 def check_labels(cohort: Cohort) -> dict[str, LabelCheck]:
@@ -72,10 +72,11 @@ def _check(cohort: Cohort, target: Target, place: int) -> LabelCheck:
     unnamed = cohort.unnamed.get(target.name, {})
     issues = []
     if not splits["train"].known:
-        message = "no training study has a known value: nothing can be learned of it"
-        issues.append(_found("label-without-training-values", message, [one.study_id for one in cohort.split("train")]))
+        message = "no training study has a known value: the label cannot be learned"
+        studies = [study.study_id for study in cohort.split("train")]
+        issues.append(_found("label-without-training-values", message, studies))
     if unnamed:
-        message = f"`labels.{target.name}.values` does not name every cell: the others count as unknown"
+        message = f"`labels.{target.name}.values` does not list every cell: the others count as unknown"
         issues.append(_found("label-cells-not-named", message, [], count=sum(unnamed.values())))
     return LabelCheck(kind=target.kind, splits=splits, unnamed=unnamed, issues=issues)
 
@@ -99,5 +100,5 @@ def _found(code: str, message: str, studies: Sequence[str], *, count: int | None
         severity="warning",
         message=message,
         count=len(studies) if count is None else count,
-        studies=list(studies[:_NAMED]),
+        studies=list(studies[:_MAX_NAMED_STUDIES]),
     )

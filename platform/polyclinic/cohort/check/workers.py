@@ -1,4 +1,4 @@
-"""Worker processes that read the sources of a cohort, and what they report of each."""
+"""Worker processes that inspect the sources of a cohort, and survive decoders that crash or hang."""
 
 import hashlib
 import os
@@ -18,17 +18,17 @@ from polyclinic.cohort.content_index import ContentIndex, source_digest
 from polyclinic.modality import ArrayRow, Inspectable, Issue, Modality, Source, UnreadableSource
 from polyclinic.system.processes import worker_context
 
-_SHORTEST = 200
-"""Bytes, or characters of inline text: less than this is the same in two studies by chance."""
+_MIN_LENGTH = 200
+"""Minimum bytes of a file or characters of a text; shorter contents are equal by chance."""
 
-_LOOKED_AT = 4096
-_CONTROLS = frozenset(range(32)) - frozenset(b"\t\n\v\f\r")
-_LONGEST_REASON = 500
+_HEAD_BYTES = 4096
+_CONTROL_BYTES = frozenset(range(32)) - frozenset(b"\t\n\v\f\r")
+_MAX_REASON_LENGTH = 500
 
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """What a source holds, as a digest; ``text`` for words, which may be the same in two studies without a mistake."""
+    """Digest of a source; ``text`` marks words, which may legitimately be the same in two studies."""
 
     digest: bytes
     text: bool
@@ -36,14 +36,14 @@ class Content:
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """One source, looked over.
+    """Result of inspecting one source.
 
     Attributes:
-        unreadable: the reason; empty for a source that decodes, and only then the rest says anything.
-        stored_as: how an unreadable source is encoded, as far as that can be told.
-        facts: what the plugin describes.
-        issues: what the plugin worries about.
-        content: to find duplicates by; None where equal contents say nothing.
+        unreadable: reason why the source cannot be decoded; empty if it can.
+        stored_as: encoding of an unreadable source, if the plugin recognises it.
+        facts: facts of a readable source, from ``Modality.describe``.
+        issues: issues of a readable source.
+        content: digest by which duplicates are found; None where equality is not meaningful.
     """
 
     unreadable: str = ""
@@ -53,8 +53,8 @@ class Inspection:
     content: Content | None = None
 
 
-def look(modality: Modality, source: Source, index: ContentIndex) -> Inspection:
-    """Read one source and say what it is; whatever goes wrong is a reason, never an exception."""
+def inspect_source(modality: Modality, source: Source, index: ContentIndex) -> Inspection:
+    """Inspect one source; any failure becomes a reason, not an exception."""
     if (file := file_of(source)) is not None and not file.is_file():
         return refused(modality, source, "file is gone since the table of the cohort was read")
     files: Sequence[Path] = ()
@@ -62,40 +62,41 @@ def look(modality: Modality, source: Source, index: ContentIndex) -> Inspection:
     try:
         files = modality.files(source)
         before = _stamps(files)
-        sight = _look(modality, source, files, index)
+        inspection = _inspect(modality, source, files, index)
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # decoders in Rust panic past Exception
-        sight = refused(modality, source, f"{type(error).__name__} while it was looked over: a fault of the plugin")
+        reason = f"{type(error).__name__} while it was inspected: a bug of the plugin"
+        inspection = refused(modality, source, reason)
     if _stamps(files) != before:
         return refused(modality, source, "file changed while it was read; check again when nothing writes to it")
-    return sight
+    return inspection
 
 
 def refused(modality: Modality, source: Source, reason: str) -> Inspection:
-    """A source that could not be read, with how it is stored if the plugin can tell."""
+    """Return the inspection of an unreadable source, with its encoding if the plugin recognises it."""
     stored_as = ""
     if isinstance(modality, Inspectable):
         try:
             stored_as = modality.stored_as(source)
         except Exception:
             stored_as = ""
-    return Inspection(unreadable=reason[:_LONGEST_REASON], stored_as=stored_as)
+    return Inspection(unreadable=reason[:_MAX_REASON_LENGTH], stored_as=stored_as)
 
 
 def decoded(modality: Modality, source: Source) -> Any:
-    """The source as the plugin reads it; None for one that it does not read."""
+    """Decode a source; return None where that fails."""
     try:
         return modality.read(source)
     except Exception:
         return None
 
 
-def _look(modality: Modality, source: Source, files: Sequence[Path], index: ContentIndex) -> Inspection:
+def _inspect(modality: Modality, source: Source, files: Sequence[Path], index: ContentIndex) -> Inspection:
     try:
         raw = modality.read(source)
-        told = modality.describe(raw).items()
-        facts = {fact: value if isinstance(value, str) else float(value) for fact, value in told}
+        described = modality.describe(raw).items()
+        facts = {fact: value if isinstance(value, str) else float(value) for fact, value in described}
         issues = _issues(modality, source, raw)
         return Inspection(facts=facts, issues=issues, content=_content(modality, source, files, index))
     except UnreadableSource as reason:
@@ -103,47 +104,46 @@ def _look(modality: Modality, source: Source, files: Sequence[Path], index: Cont
 
 
 def _issues(modality: Modality, source: Source, raw: Any) -> tuple[Issue, ...]:
-    """What the plugin worries about; a header that breaks its look is a worry too, and no reason to lose the source."""
+    """Return the issues that the plugin finds; a failure to look for them is itself an issue, not a broken source."""
     if not isinstance(modality, Inspectable):
         return ()
     try:
         return tuple(modality.issues(source, raw))
     except Exception as error:
-        said = f"{type(error).__name__} while its header and content were looked at: what they hold is not known"
-        return (Issue(severity="warning", code="not-inspected", message=said),)
+        message = f"{type(error).__name__} while its header and content were inspected: their content is unknown"
+        return (Issue(severity="warning", code="not-inspected", message=message),)
 
 
 def _stamps(files: Sequence[Path]) -> list[tuple[int, int, int] | None]:
-    found: list[tuple[int, int, int] | None] = []
+    stamps: list[tuple[int, int, int] | None] = []
     for file in files:
         try:
             stat = file.stat()
-            found.append((stat.st_size, stat.st_mtime_ns, stat.st_ino))
+            stamps.append((stat.st_size, stat.st_mtime_ns, stat.st_ino))
         except OSError:
-            found.append(None)
-    return found
+            stamps.append(None)
+    return stamps
 
 
 def _content(modality: Modality, source: Source, files: Sequence[Path], index: ContentIndex) -> Content | None:
-    """By the file of the measurement alone: a header beside it names its record, so that copies of it differ."""
+    """Digest the file of the measurement only: a separate header names its record, so that copies of it differ."""
     if isinstance(source, str):
         digest = hashlib.sha256(source.encode()).digest()
-        return Content(digest=digest, text=True) if len(source) >= _SHORTEST else None
-    if not files or files[-1].stat().st_size < _SHORTEST:
+        return Content(digest=digest, text=True) if len(source) >= _MIN_LENGTH else None
+    if not files or files[-1].stat().st_size < _MIN_LENGTH:
         return None
     if isinstance(source, ArrayRow):
         return Content(digest=bytes.fromhex(source_digest(source, modality, index.digests(files))), text=False)
     with files[-1].open("rb") as stream:
-        text = _CONTROLS.isdisjoint(stream.read(_LOOKED_AT))
+        text = _CONTROL_BYTES.isdisjoint(stream.read(_HEAD_BYTES))
     return Content(digest=bytes.fromhex(index.digests(files[-1:])[files[-1]]), text=text)
 
 
-_PATIENCE = 5.0
-_LONGEST_WAIT = 3600.0
+_JOIN_SECONDS = 5.0
 
 
 class Task(NamedTuple):
-    """One source to look over, or with ``decode`` to be handed back as it was read."""
+    """One source to inspect, or to decode and return if ``decode`` is set."""
 
     modality: str
     source: Source
@@ -151,22 +151,22 @@ class Task(NamedTuple):
 
 
 class _Learned(NamedTuple):
-    """What a plugin has learned since the processes started."""
+    """State of a plugin that was fitted after the processes started."""
 
     modality: str
     state: Mapping[str, Any]
 
 
 class Readers:
-    """Reading processes, started when there is work and ended with the context.
+    """Pool of reading processes, started on demand and ended with the context.
 
     Args:
         modalities: plugins by name; each process gets a copy.
-        workers: number of processes; 0 reads here, where a decoder that crashes or hangs is not survived.
-        seconds: after which a source is given up.
+        workers: number of processes; 0 reads in this process, which a crashing or hanging decoder takes down.
+        seconds: time limit for reading a source.
 
     Raises:
-        ValueError: a number that is out of range.
+        ValueError: a number is out of range.
     """
 
     def __init__(self, modalities: Mapping[str, Modality], *, workers: int, seconds: float) -> None:
@@ -185,14 +185,14 @@ class Readers:
         for reader in (*self._idle, *self._busy.values()):
             reader.end()
 
-    def tell(self, name: str) -> None:
-        """Let the processes know what a plugin has learned here."""
+    def send_state(self, name: str) -> None:
+        """Send the state of a plugin that was fitted here to the idle processes."""
         learned = _Learned(name, self._modalities[name].state())
         for reader in self._idle:
             reader.connection.send(learned)
 
     def each(self, tasks: Sequence[Task]) -> Iterator[Any]:
-        """A ``Inspection`` of each task, or what was decoded, in the order of the tasks whoever is done first.
+        """Yield the ``Inspection`` or the decoded source of each task, in the order of the tasks.
 
         Raises:
             ValueError: the processes cannot start.
@@ -201,13 +201,13 @@ class Readers:
             index = ContentIndex(workers=1)
             yield from (_answer(task, self._modalities, index) for task in tasks)
             return
-        waiting, done, told = deque(range(len(tasks))), dict[int, Any](), 0
-        while told < len(tasks):
+        waiting, done, yielded = deque(range(len(tasks))), dict[int, Any](), 0
+        while yielded < len(tasks):
             self._assign(tasks, waiting)
             self._collect(tasks, done)
-            while told in done:
-                yield done.pop(told)
-                told += 1
+            while yielded in done:
+                yield done.pop(yielded)
+                yielded += 1
 
     def _assign(self, tasks: Sequence[Task], waiting: deque[int]) -> None:
         while waiting and (self._idle or len(self._busy) < self._wanted):
@@ -219,7 +219,7 @@ class Readers:
                 waiting.appendleft(place)
 
     def _collect(self, tasks: Sequence[Task], done: dict[int, Any]) -> None:
-        """Take the answers that are there, and give up what has ended or takes too long."""
+        """Collect available answers, and fail the tasks of processes that have ended or exceed the time limit."""
         soonest = min(reader.deadline for reader in self._busy.values())
         ready = wait(
             list(self._busy), timeout=None if soonest == float("inf") else max(0.0, soonest - time.monotonic())
@@ -246,7 +246,7 @@ class Readers:
 
 
 class _Reader:
-    """One process, its pipe, and the task it has."""
+    """One process, its pipe, and its current task."""
 
     def __init__(self, modalities: Mapping[str, Modality]) -> None:
         context = worker_context(modalities.values())
@@ -255,7 +255,7 @@ class _Reader:
         self.deadline = float("inf")
         self._started = False
         self._process: BaseProcess = context.Process(target=_work, args=(theirs, dict(modalities)), daemon=True)
-        # The interruption of a terminal is for us: a process that is still importing would answer with a traceback.
+        # Ctrl-C is handled by the parent: a child that is still importing would print a traceback.
         unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             self._process.start()
@@ -264,18 +264,19 @@ class _Reader:
         theirs.close()
 
     def take(self, place: int, task: Task, seconds: float) -> bool:
-        """Give the process a task; False when it has ended meanwhile."""
+        """Send the process a task; return False if it has ended in the meantime."""
         self.place = place
         try:
             self.connection.send(task)
         except OSError:
             self.ended()
             return False
+        # The time limit is for reading: it does not run while the process is still importing.
         self.deadline = time.monotonic() + seconds if self._started else float("inf")
         return True
 
     def begin(self, seconds: float) -> bool:
-        """Whether the answer that came was the first one, which only says that the process reads from now on."""
+        """Return whether the message received is the first one, which announces that the process has started."""
         if self._started:
             return False
         self._started = True
@@ -283,31 +284,33 @@ class _Reader:
         return True
 
     def ended(self) -> str:
-        """Why the process ended, as the reason for which its source is unreadable."""
-        self._process.join(_PATIENCE)
+        """Return why the process ended, as the reason why its source is unreadable."""
+        self._process.join(_JOIN_SECONDS)
         code = self._process.exitcode
         self.end()
         if not self._started:
-            raise ValueError("a reading process ended at its start (its words are above); `--workers 0` reads without")
+            raise ValueError(
+                "a reading process ended at its start (see its output above); set `--workers 0` to read in this process"
+            )
         with suppress(ValueError):
             return f"its decoder ended the process ({signal.Signals(-(code or 0)).name})"
         return f"its decoder ended the process (exit code {code})"
 
     def end(self) -> None:
-        """End the process, whatever it does."""
+        """Kill the process, and close its pipe."""
         self.connection.close()
         self._process.kill()
-        self._process.join(_PATIENCE)
-        with suppress(ValueError):  # one that no signal reaches is left behind
+        self._process.join(_JOIN_SECONDS)
+        with suppress(ValueError):  # still running, as no signal reaches it
             self._process.close()
 
 
 def _work(connection: Connection, modalities: dict[str, Modality]) -> None:
-    """What a process does: say that it is there, then answer until nobody asks any more."""
-    # What a decoder written in C prints may quote the file, and breaks the progress bar.
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.dup2(nowhere, 2)
+    """Announce the start, then answer tasks until the pipe is closed."""
+    # Output of C decoders may quote the file, and breaks the progress bar.
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 1)
+    os.dup2(devnull, 2)
     index = ContentIndex(workers=1)
     with suppress(EOFError, OSError):
         connection.send(None)
@@ -321,4 +324,4 @@ def _work(connection: Connection, modalities: dict[str, Modality]) -> None:
 
 def _answer(task: Task, modalities: Mapping[str, Modality], index: ContentIndex) -> Any:
     modality = modalities[task.modality]
-    return decoded(modality, task.source) if task.decode else look(modality, task.source, index)
+    return decoded(modality, task.source) if task.decode else inspect_source(modality, task.source, index)

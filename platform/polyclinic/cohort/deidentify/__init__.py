@@ -1,1 +1,1 @@
-"""A cohort without identities: its table, its sources and its cohort file."""
+"""De-identify a cohort: its table, its sources and its cohort file."""

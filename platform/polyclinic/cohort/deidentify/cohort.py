@@ -1,4 +1,4 @@
-"""A cohort written anew without what names its patients: everything, or nothing at all."""
+"""Write a de-identified copy of a cohort, completely or not at all."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from rich.progress import track
 
 from polyclinic import __version__
 from polyclinic.cohort.cohort import Study, read_cohort
-from polyclinic.cohort.deidentify.study import Outcome, clean_study, look_at
+from polyclinic.cohort.deidentify.study import Outcome, clean_study, find_names
 from polyclinic.cohort.deidentify.table import Columns, Entry, read_columns, write_table
 from polyclinic.cohort.schema import CohortSpec, read_spec
 from polyclinic.files.atomic import atomic_folder
@@ -25,16 +25,16 @@ from polyclinic.privacy.identifiers import identifying_fields
 from polyclinic.privacy.identity import Identity, mapped
 from polyclinic.system.processes import worker_pool
 
-_CHUNK = 8
+_CHUNK_SIZE = 8
 _WORD = re.compile(r"[^\W_]{2,}")
-_LABELS = frozenset(
+_COMMON_WORDS = frozenset(
     (
         *("patient", "patients", "name", "names", "id", "mrn", "dob", "birth", "date", "number", "no", "phone"),
         *("address", "mail", "study"),
     )
 )
-"""Words of column names that also stand in front of a name where a tag has both."""
-_SEVERAL = re.compile(r"[\s^,\d]")
+"""Words of column names that also occur in tags next to a name, and identify nobody."""
+_HAS_SEVERAL_PARTS = re.compile(r"[\s^,\d]")
 
 
 def deidentify_cohort(
@@ -50,28 +50,29 @@ def deidentify_cohort(
 ) -> dict[str, Any]:
     """Write a cohort without identifiers: table, ``cohort.yaml``, one folder per modality, ``deidentified.json``.
 
-    Settings and table are checked first. Then every source is read once before anything is written: names that the
-    headers, texts and dropped columns of a patient give are looked for in all texts of that patient, and too many
-    sources that cannot be read are refused. A source that cannot be read or cleaned is left out as missing; cleaning
-    stops at the source with which too many are.
+    Settings and table are validated first. Then every source is read once before anything is written, to find the
+    names in the headers, texts and dropped columns of each patient; they are removed from all texts of that patient.
+    A source that cannot be read or cleaned is omitted, as a missing modality. Both passes stop as soon as too many
+    sources are refused.
 
     Args:
-        path: of a ``cohort.yaml``.
-        out: a folder that does not exist yet; it appears only when everything is written.
-        key: secret of the hospital; the same key gives a patient the same id, UIDs and shift of dates again.
+        path: ``cohort.yaml`` of the cohort.
+        out: folder that must not exist; it appears only when everything is written.
+        key: secret key of the hospital; the same key gives a patient the same id, UIDs and date shift again.
         modalities: plugins of the cohort by name.
-        workers: processes that clean.
-        max_refused: largest share of the sources that may be left out.
-        suspects: whether what only seems to name somebody and cannot be removed may pass.
-        redact: whether words that are drawn in an image are blacked out, instead of the image being refused.
+        workers: number of cleaning processes.
+        max_refused: maximum share of sources that may be omitted.
+        suspects: whether a text may pass that seems to name somebody but cannot be removed.
+        redact: whether words drawn in an image are blacked out, instead of refusing the image.
 
     Returns:
-        How often each rule removed or changed something, by modality (``removed``), how many names each modality and
-        the table gave (``names_found``), and what was refused and why, with mapped study ids.
+        The record that is written to ``deidentified.json``: how often each rule changed something, by modality
+        (``removed``), the number of names that each modality and the table gave (``names_found``), and the refused
+        sources with their reasons and mapped study ids.
 
     Raises:
-        ValueError: the cohort is not valid, a plugin cannot clean, too much is refused, or something cannot be written.
-            Nothing is left of what was written then.
+        ValueError: the cohort is not valid, a modality cannot be de-identified, too many sources are refused, or a
+            file cannot be written. Everything written so far is then removed.
     """
     if workers < 0 or not 0 <= max_refused <= 1:
         raise ValueError(
@@ -81,41 +82,41 @@ def deidentify_cohort(
     if out.exists():
         raise ValueError("the folder to write to already exists; choose another one or remove it")
     cohort, spec = read_cohort(path), read_spec(path)
-    plugins = _able(cohort.modalities, modalities)
+    plugins = _deidentifiable(cohort.modalities, modalities)
     columns = read_columns(spec)
-    spread = partial(_spread, workers=workers, modalities=plugins)
+    spread = partial(_run_in_order, workers=workers, modalities=plugins)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(out.with_name(f".{out.name}.lock"), timeout=0), atomic_folder(out, mode=0o700) as partial_out:
-            known, found = _looked(cohort.studies, columns, key, plugins, max_refused, spread)
-            _refuse_named_settings(spec, known.values())
+            identities, found = _find_identities(cohort.studies, columns, key, plugins, max_refused, spread)
+            _refuse_identifying_settings(spec, identities.values())
             for name in cohort.modalities:
                 (partial_out / name).mkdir(mode=0o700)
             work = partial(_clean, out=partial_out, modalities=plugins, suspects=suspects, redact=redact)
-            pairs = [(study, known[study.patient_id]) for study in cohort.studies]
-            entries = _cleaned(pairs, work, max_refused, spread)
-            account = _write(partial_out, spec, entries, columns, key, suspects=suspects, redact=redact, found=found)
+            pairs = [(study, identities[study.patient_id]) for study in cohort.studies]
+            entries = _clean_all(pairs, work, max_refused, spread)
+            record = _write(partial_out, spec, entries, columns, key, suspects=suspects, redact=redact, found=found)
     except Timeout:
         raise ValueError("another process is writing to this folder; wait for it, or choose another one") from None
     except BrokenProcessPool:
         raise ValueError(
-            "a cleaning process ended on a source; find it with `polyclinic cohort check`, and take it out of the table"
+            "a cleaning process ended on a source; find it with `polyclinic cohort check`, and remove it from the table"
         ) from None
     except OSError as error:
         raise ValueError(
-            f"a file cannot be read or written: {error.strerror or type(error).__name__}; look for permissions and "
+            f"a file cannot be read or written: {error.strerror or type(error).__name__}; check permissions and disk "
             "space beside the folder to write to"
         ) from None
-    return account
+    return record
 
 
-def _cleaned(
+def _clean_all(
     pairs: Sequence[tuple[Study, Identity]],
     work: Callable[[tuple[Study, Identity]], Outcome],
     max_refused: float,
     spread: Callable[..., Generator[Any, None, None]],
 ) -> list[Entry]:
-    """Clean study by study, up to the one with which more is refused than may be."""
+    """Clean all studies; raise ValueError as soon as too many sources are refused."""
     entries: list[Entry] = []
     reasons = Counter[str]()
     sources = sum(len(study.sources) for study, _ in pairs)
@@ -138,29 +139,29 @@ def _write(
     redact: bool,
     found: Mapping[str, int],
 ) -> dict[str, Any]:
-    """Table, cohort file and account, proved by reading them as a run will."""
+    """Write table, cohort file and record, and validate them by reading the new cohort."""
     groups = tuple(group for group in spec.groups if group not in columns.births)
     changed = write_table(out, replace(spec, groups=groups), entries)
-    told = _told(entries, columns, changed, key, suspects=suspects)
-    told |= {"names_found": dict(found), "words_blacked_out": redact}
-    (out / "deidentified.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
-    for folder in [one for one in out.iterdir() if one.is_dir() and not any(one.iterdir())]:
+    record = _as_record(entries, columns, changed, key, suspects=suspects)
+    record |= {"names_found": dict(found), "words_blacked_out": redact}
+    (out / "deidentified.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+    for folder in [path for path in out.iterdir() if path.is_dir() and not any(path.iterdir())]:
         folder.rmdir()
     read_cohort(out / "cohort.yaml")
-    return told
+    return record
 
 
-def _able(names: Sequence[str], modalities: Mapping[str, Modality]) -> dict[str, Any]:
+def _deidentifiable(names: Sequence[str], modalities: Mapping[str, Modality]) -> dict[str, Any]:
     for name in names:
         if not isinstance(modalities.get(name), Deidentifiable):
             raise ValueError(
-                f"modality {name!r} has no plugin that can de-identify it; leave it out of the cohort file, or "
+                f"modality {name!r} has no plugin that can de-identify it; remove it from the cohort file, or "
                 "make its plugin `Deidentifiable`"
             )
     return {name: modalities[name] for name in names}
 
 
-def _looked(
+def _find_identities(
     studies: Sequence[Study],
     columns: Columns,
     key: bytes,
@@ -168,31 +169,33 @@ def _looked(
     max_refused: float,
     spread: Callable[..., Generator[Any, None, None]],
 ) -> tuple[dict[str, Identity], Counter[str]]:
-    """Every patient with all names that anything gives of them, and how many each modality and the table gave."""
+    """Collect all names of each patient, and count the names that each modality and the table gave."""
     names = defaultdict[str, dict[str, None]](dict)
     counts, reasons = Counter[str](), Counter[str]()
     sources = sum(len(study.sources) for study in studies)
-    with closing(spread(partial(look_at, modalities=modalities), studies, message="looking at sources")) as found:
+    with closing(spread(partial(find_names, modalities=modalities), studies, message="reading sources")) as found:
         for place, (study, findings) in enumerate(zip(studies, found, strict=True)):
             cells = columns.names(place)
-            counts.update({name: len(several) for name, several in findings.names.items()} | {"table": len(cells)})
-            several = [name for one in findings.names.values() for name in one]
-            names[study.patient_id].update(dict.fromkeys((*several, *cells, study.study_id, study.patient_id)))
+            counts.update({name: len(listed) for name, listed in findings.names.items()} | {"table": len(cells)})
+            in_sources = [name for listed in findings.names.values() for name in listed]
+            names[study.patient_id].update(dict.fromkeys((*in_sources, *cells, study.study_id, study.patient_id)))
             reasons.update(findings.refused.values())
             _refuse_too_many(reasons, sources, max_refused, is_all=place + 1 == len(studies))
-    known = {patient: Identity(key=key, patient=patient, names=tuple(many)) for patient, many in names.items()}
-    return known, +counts
+    identities = {patient: Identity(key=key, patient=patient, names=tuple(names[patient])) for patient in names}
+    return identities, +counts
 
 
-def _refuse_named_settings(spec: CohortSpec, patients: Iterable[Identity]) -> None:
-    """Names that the cohort file itself gives, and that are written again."""
+def _refuse_identifying_settings(spec: CohortSpec, patients: Iterable[Identity]) -> None:
+    """Refuse a cohort file that names a patient in a setting, as settings are copied to the new cohort file."""
     listed = [name for entry in spec.labels.values() for name in entry.get("classes") or entry.get("levels") or ()]
     units = [str(entry.get("unit", "")) for entry in spec.labels.values()]
     words = [*spec.groups, *spec.labels, *map(str, listed), *units, *spec.modalities, spec.population]
     content = "\n".join(words).encode()
-    # A single word in a name's element is as often "RADIOLOGY" as somebody.
-    whole = (replace(patient, names=tuple(filter(_SEVERAL.search, patient.names))) for patient in patients)
-    if any(map(identifying_fields, words)) or any(patient.is_in(content) for patient in whole):
+    # A single word in a name's element is as often "RADIOLOGY" as a person.
+    full_names = (
+        replace(patient, names=tuple(filter(_HAS_SEVERAL_PARTS.search, patient.names))) for patient in patients
+    )
+    if any(map(identifying_fields, words)) or any(patient.is_in(content) for patient in full_names):
         raise ValueError(
             "a group, label, class, unit or population of the cohort file holds a name or number of a patient; "
             "rename it"
@@ -211,34 +214,34 @@ def _clean(
     return clean_study(study, identity, out, modalities, suspects=suspects, redact=redact)
 
 
-def _spread(
+def _run_in_order(
     work: Callable[[Any], Any], tasks: Sequence[Any], *, workers: int, modalities: Mapping[str, Modality], message: str
 ) -> Generator[Any, None, None]:
-    """Do the tasks in their order, in other processes where there are some."""
+    """Yield the results of the tasks in order, computed in other processes if there are several workers."""
     if workers < 2:
         yield from (work(task) for task in track(tasks, description=message, transient=True))
         return
     with worker_pool(workers, modalities.values()) as pool:
-        results = pool.map(work, tasks, chunksize=_CHUNK)
+        results = pool.map(work, tasks, chunksize=_CHUNK_SIZE)
         yield from track(results, description=message, total=len(tasks), transient=True)
 
 
 def _refuse_too_many(reasons: Counter[str], sources: int, most: float, *, is_all: bool) -> None:
-    """Refuse as soon as it is certain: what is refused so far only grows."""
+    """Raise ValueError as soon as too many sources are refused; the number can only grow."""
     if reasons.total() > most * max(sources, 1) or (is_all and reasons.total() == sources):
         named = "; ".join(f"{count} times: {reason}" for reason, count in reasons.most_common(3))
         raise ValueError(
             f"{reasons.total()} of {sources} sources are refused{'' if is_all else ' already'}, more than max_refused "
-            f"= {most:.1%} allows ({named}); repair them or take them out of the table, or raise `--max-refused`"
+            f"= {most:.1%} allows ({named}); repair them, remove them from the table, or raise `--max-refused`"
         )
 
 
-def _reported(columns: Columns, entries: Sequence[Entry]) -> dict[str, Any]:
-    """Names of columns, without those in which a word stands by which somebody is called."""
-    ids = {one for study, _, _ in entries for one in (study.study_id, study.patient_id)}
+def _column_record(columns: Columns, entries: Sequence[Entry]) -> dict[str, Any]:
+    """Return the names of columns, without those that contain a word of a person's name."""
+    ids = {study_or_patient for study, _, _ in entries for study_or_patient in (study.study_id, study.patient_id)}
     names = {name for _, identity, _ in entries for name in identity.names} - ids
-    words = {word for name in names for word in _WORD.findall(name.casefold())} - _LABELS
-    report = columns.told()
+    words = {word for name in names for word in _WORD.findall(name.casefold())} - _COMMON_WORDS
+    report = columns.as_record()
     safe = {
         key: [name for name in report[key] if not words & set(_WORD.findall(name.casefold()))]
         for key in ("kept", "dropped", "groups_of_births")
@@ -246,7 +249,7 @@ def _reported(columns: Columns, entries: Sequence[Entry]) -> dict[str, Any]:
     return {**safe, "dropped_unnamed": len(columns.dropped) - len(safe["dropped"])}
 
 
-def _told(
+def _as_record(
     entries: Sequence[Entry],
     columns: Columns,
     changed: Mapping[str, int],
@@ -268,7 +271,7 @@ def _told(
         "patients": len({identity.patient_id for _, identity, _ in entries}),
         "sources": sum(len(study.sources) for study, _, _ in entries),
         "suspects_kept": suspects,
-        "columns": _reported(columns, entries),
+        "columns": _column_record(columns, entries),
         "removed": {**{name: dict(sorted(kinds.items())) for name, kinds in removed.items()}, "table": dict(changed)},
         "refused": [
             {"modality": name, "reason": reason, "studies": sorted(studies)}

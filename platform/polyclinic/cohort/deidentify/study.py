@@ -1,4 +1,4 @@
-"""One study on its way out: every source cleaned by its plugin, or refused with a reason."""
+"""De-identify the sources of one study; each is cleaned by its plugin, or refused with a reason."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from polyclinic.cohort.cohort import Study
 from polyclinic.modality import Cleaned, Deidentifiable, Redactable, Source, UnreadableSource
 from polyclinic.privacy.identity import Identity
 
-_LONGEST_REASON = 300
+_MAX_REASON_LENGTH = 300
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of a study's sources, by modality: cleaned, or the reason why not."""
+    """Cleaned sources of a study by modality, and the reasons why others were refused."""
 
     cleaned: Mapping[str, Cleaned]
     refused: Mapping[str, str]
@@ -22,17 +22,17 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """What a first look at a study's sources found, by modality: names and numbers, and why one cannot be read."""
+    """Identifying names and numbers in a study's sources by modality, and the reasons why others cannot be read."""
 
     names: Mapping[str, tuple[str, ...]]
     refused: Mapping[str, str]
 
 
-def look_at(study: Study, modalities: Mapping[str, Any]) -> Findings:
-    """Read every source of a study, and the names and numbers by which it calls people.
+def find_names(study: Study, modalities: Mapping[str, Any]) -> Findings:
+    """Read every source of a study, and find the names and numbers of people in it.
 
     Args:
-        study: of a patient.
+        study: study to read.
         modalities: plugins by name, each both a ``Modality`` and ``Deidentifiable``.
     """
     names: dict[str, tuple[str, ...]] = {}
@@ -40,13 +40,13 @@ def look_at(study: Study, modalities: Mapping[str, Any]) -> Findings:
     for name, source in study.sources.items():
         try:
             names[name] = tuple(modalities[name].names(source))
-        except Exception:  # the reason is that for which it cannot be read, if it cannot
+        except Exception:  # most likely unreadable, which is handled below
             names[name] = ()
         try:
             modalities[name].read(source)
         except UnreadableSource as reason:
-            refused[name] = str(reason)[:_LONGEST_REASON]
-        except Exception:  # the reason is worked out when it is cleaned
+            refused[name] = str(reason)[:_MAX_REASON_LENGTH]
+        except Exception:  # cleaning the source will fail, and report the reason
             continue
     return Findings(names=names, refused=refused)
 
@@ -60,15 +60,15 @@ def clean_study(
     suspects: bool,
     redact: bool = False,
 ) -> Outcome:
-    """Clean every source of a study into one folder per modality, under a name that the key decides.
+    """Clean every source of a study into one folder per modality, under the mapped study id.
 
     Args:
-        study: of a patient.
-        identity: of that patient.
-        out: has a folder for each modality.
+        study: study to clean.
+        identity: identity of its patient.
+        out: folder with a subfolder for each modality.
         modalities: plugins by name.
-        suspects: see ``Deidentifiable.deidentify``.
-        redact: whether a plugin that can black words out of an image does so.
+        suspects: whether suspected names may pass; see ``Deidentifiable.deidentify``.
+        redact: whether plugins that can do so black out words drawn in an image.
     """
     cleaned: dict[str, Cleaned] = {}
     refused: dict[str, str] = {}
@@ -79,14 +79,14 @@ def clean_study(
         except (KeyboardInterrupt, SystemExit):
             raise
         except UnreadableSource as reason:
-            refused[name] = str(reason)[:_LONGEST_REASON]
+            refused[name] = str(reason)[:_MAX_REASON_LENGTH]
         except OSError:
             raise
         except BaseException as error:  # decoders in Rust panic past Exception
-            refused[name] = f"{type(error).__name__} while it was cleaned: a fault of the plugin"
+            refused[name] = f"{type(error).__name__} while it was cleaned: a bug of the plugin"
         if name in refused:
-            for left in _written(target):
-                left.unlink()
+            for file in _written(target):
+                file.unlink()
     return Outcome(cleaned=cleaned, refused=refused)
 
 
@@ -98,10 +98,10 @@ def _cleaned(
     else:
         cleaned = modality.deidentify(source, target, identity, suspects=suspects)
     files = list(_written(target))
-    assert not isinstance(cleaned.source, Path) or cleaned.source in files, "a plugin writes where it is told to"
+    assert not isinstance(cleaned.source, Path) or cleaned.source in files, "a plugin must write to its target"
     inline = "" if isinstance(cleaned.source, Path) else str(cleaned.source)
     if identity.is_in(inline.encode()) or any(map(identity.is_in_file, files)):
-        raise UnreadableSource("a name or number of the patient is still in what was written of it")
+        raise UnreadableSource("a name or number of the patient is still in the cleaned source")
     return cleaned
 
 

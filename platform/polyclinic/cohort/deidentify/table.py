@@ -1,4 +1,4 @@
-"""The table and the cohort file that leave: ids mapped, labels as values, groups scrubbed, every other column gone."""
+"""De-identify the table and the cohort file: map ids, rewrite labels, scrub groups, and drop other columns."""
 
 import re
 from collections import Counter
@@ -17,26 +17,32 @@ from polyclinic.privacy.ages import capped_age, holds_age, holds_birth
 from polyclinic.privacy.identifiers import identifying_fields
 from polyclinic.privacy.identity import Identity
 
-# Of people, not of examinations: what stands in these columns is taken out of every text.
-_WHO = r"(?:full|first|last|given|family|middle|maiden|pat(?:ient)?s?|physicians?|doctors?|nurse|operator|radiologist)"
-_NAMING = re.compile(
-    rf"^(?:name|pid|dob)$|{_WHO}[ _-]?(?:name|id|no|num|number)|surname|forename|mrn|social[ _-]?security|accession"
+# Columns that name or number people, not examinations: their cells are removed from every text of the patient.
+_PERSON = (
+    r"(?:full|first|last|given|family|middle|maiden|pat(?:ient)?s?|physicians?|doctors?|nurse|operator|radiologist)"
+)
+_NAMING_COLUMN = re.compile(
+    rf"^(?:name|pid|dob)$|{_PERSON}[ _-]?(?:name|id|no|num|number)|surname|forename|mrn|social[ _-]?security|accession"
     r"|(?:medical|health)[ _-]?(?:record|card)|record[ _-]?(?:no|num|id)|phone|address|e-?mail|insurance|birth"
     r"|(?:^|[^a-z])(?:nhs|ssn|dob|physician|doctor|radiologist)(?:$|[^a-z])",
     re.IGNORECASE,
 )
-_LONGEST_NAME = 60
+_MAX_NAME_LENGTH = 60
 
 Entry: TypeAlias = tuple[Study, Identity, Outcome]
-"""A study, its patient, and what became of its sources."""
+"""A study, the identity of its patient, and the outcome of cleaning its sources."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """The columns of a cohort's table: those that stay, those that do not, and those that may hold names.
+    """Columns of a cohort's table, by what de-identification does with them.
 
     Attributes:
-        births: groups that do not stay because they hold dates or years of birth.
+        kept: columns that are kept.
+        dropped: columns that are dropped.
+        naming: dropped columns that may hold names.
+        births: groups that are dropped because they hold dates or years of birth.
+        cells: cells of the ``naming`` columns.
     """
 
     kept: tuple[str, ...]
@@ -46,12 +52,12 @@ class Columns:
     cells: pd.DataFrame = field(repr=False)
 
     def names(self, row: int) -> list[str]:
-        """What the columns that may hold names say of one study."""
+        """Return the cells of a row that may be names."""
         cells = [str(self.cells[column].iloc[row]) for column in self.naming]
-        return [cell for cell in cells if 0 < len(cell) <= _LONGEST_NAME]
+        return [cell for cell in cells if 0 < len(cell) <= _MAX_NAME_LENGTH]
 
-    def told(self) -> dict[str, Any]:
-        """Names of columns; of dropped ones only such as name nobody themselves."""
+    def as_record(self) -> dict[str, Any]:
+        """Return the names of the columns; dropped columns whose name identifies somebody are only counted."""
         safe = [name for name in self.dropped if not identifying_fields(name)]
         unnamed = len(self.dropped) - len(safe)
         return {
@@ -60,7 +66,11 @@ class Columns:
 
 
 def read_columns(spec: CohortSpec) -> Columns:
-    """Which columns the cohort file names, and what stands in the others."""
+    """Classify the columns of a cohort's table.
+
+    Raises:
+        ValueError: a label holds dates or years of birth.
+    """
     table = read_table(spec)
     wanted = wanted_columns(spec)
     used = {column for columns in wanted.values() for column in columns}
@@ -70,9 +80,11 @@ def read_columns(spec: CohortSpec) -> Columns:
     for name, entry in spec.labels.items():
         if not entry.get("values") and holds_birth(entry["column"], map(str, table[entry["column"]])):
             raise ValueError(
-                f"label {name!r} holds dates or years of birth, which may not leave; take it out of `labels`"
+                f"label {name!r} holds dates or years of birth, which must be removed; remove it from `labels`"
             )
-    naming = [name for name in table.columns if name not in content and (name not in used) and _NAMING.search(name)]
+    naming = [
+        name for name in table.columns if name not in content and (name not in used) and _NAMING_COLUMN.search(name)
+    ]
     return Columns(
         kept=tuple(name for name in table.columns if name in used and name not in births),
         dropped=tuple(name for name in table.columns if name not in used or name in births),
@@ -90,12 +102,12 @@ def write_table(
     """Write ``cohort.csv``, in the order of the mapped ids, and ``cohort.yaml``.
 
     Args:
-        out: where the files of the studies are.
-        spec: of the cohort that they come from.
-        studies: each with its patient and what became of its sources.
+        out: folder with the cleaned files of the studies.
+        spec: specification of the original cohort.
+        studies: studies with the identities of their patients and the outcomes of cleaning.
 
     Returns:
-        How many cells of groups and labels were removed or changed.
+        Number of cells of groups and labels that were removed or changed, by kind.
     """
     removed = Counter[str]()
     taken = {"study_id", "patient_id", "split", *spec.groups}
@@ -105,12 +117,13 @@ def write_table(
     labels = {name: _free(name, taken) for name in spec.labels}
     files = {name: _free(name, taken) for name in present if name not in cells_of}
     rows = [_row(spec, entry, out, labels, files, removed) for entry in studies]
-    order = ["study_id", "patient_id", "split", *spec.groups, *(name for many in cells_of.values() for name in many)]
+    cell_columns = [column for columns in cells_of.values() for column in columns]
+    order = ["study_id", "patient_id", "split", *spec.groups, *cell_columns]
     order = list(dict.fromkeys([*order, *labels.values(), *files.values()]))
     table = pd.DataFrame(rows, columns=order).fillna("").sort_values("study_id")
     table.to_csv(out / "cohort.csv", index=False)
-    told = _spec(spec, studies[0][1], labels, {**files, **cells_of})
-    text = yaml.safe_dump(told, sort_keys=False, allow_unicode=True)
+    new_spec = _spec(spec, studies[0][1], labels, {**files, **cells_of})
+    text = yaml.safe_dump(new_spec, sort_keys=False, allow_unicode=True)
     (out / "cohort.yaml").write_text(f"# written by: polyclinic deidentify\n{text}", encoding="utf-8")
     return +removed
 
@@ -120,7 +133,7 @@ def _cell_columns(name: str, studies: Sequence[Entry]) -> list[str]:
     for _, _, outcome in studies:
         if name in outcome.cleaned:
             source = outcome.cleaned[name].source
-            assert isinstance(source, Mapping), "what came as cells goes as cells"
+            assert isinstance(source, Mapping), "a source of cells must be cleaned to cells"
             found.update(dict.fromkeys(source))
     return list(found)
 
@@ -155,7 +168,7 @@ def _row(
 
 
 def _group(name: str, cell: str, identity: Identity, removed: Counter[str]) -> str:
-    """The cell of a group; empty where it seems to identify; ages over 89 are 90, bands of them ``90+``."""
+    """Return the cell of a group: empty where it seems identifying; ages over 89 become 90, and bands ``90+``."""
     if holds_age(name) and (capped := capped_age(name, cell)) is not None:
         removed["ages"] += capped != cell
         return capped
@@ -166,7 +179,7 @@ def _group(name: str, cell: str, identity: Identity, removed: Counter[str]) -> s
 
 
 def _label(name: str, entry: Mapping[str, Any], value: float, removed: Counter[str]) -> str:
-    """The value that the cell was read as, never the cell."""
+    """Return the parsed value of a label as text, never the original cell."""
     if value != value:
         return ""
     if listed := entry.get("classes") or entry.get("levels"):
@@ -192,13 +205,13 @@ def _spec(
         name: {"column": columns[name], **{key: entry[key] for key in ("classes", "levels", "unit") if key in entry}}
         for name, entry in spec.labels.items()
     }
-    told: dict[str, Any] = {"table": "cohort.csv", "study_id": "study_id", "patient_id": "patient_id"}
+    content: dict[str, Any] = {"table": "cohort.csv", "study_id": "study_id", "patient_id": "patient_id"}
     if spec.population:
-        # Ids of another key are of another population: they must not be compared.
-        told["population"] = f"{spec.population}-{identity.mapped('population', spec.population)[:8]}"
-    told |= {"split": "split", "modalities": modalities}
+        # Each key makes a population of its mapped ids: those of different keys must not be compared.
+        content["population"] = f"{spec.population}-{identity.mapped('population', spec.population)[:8]}"
+    content |= {"split": "split", "modalities": modalities}
     if labels:
-        told["labels"] = labels
+        content["labels"] = labels
     if spec.groups:
-        told["groups"] = list(spec.groups)
-    return told
+        content["groups"] = list(spec.groups)
+    return content

@@ -1,4 +1,4 @@
-"""Studies as keys: short hashes by which two cohorts tell that they share a patient or a file, and nothing else."""
+"""Keys of studies: short hashes that reveal only whether two cohorts share a patient or a content."""
 
 import hashlib
 import json
@@ -19,16 +19,16 @@ from polyclinic.cohort.content_index import ContentIndex
 from polyclinic.modality import ArrayRow, Modality, Source, UnreadableSource
 from polyclinic.system.terminal import Console
 
-_BYTES = 8
-_SHORT = 40
-"""Bytes of a file and characters of a text below which equal content is chance: "No acute process." has seventeen."""
+_KEY_BYTES = 8
+_MIN_LENGTH = 40
+"""Minimum bytes of a file or characters of a text; shorter ones, such as "No acute process.", are equal by chance."""
 
 _COMMON_TEXT, _COMMON_FILE = 2, 3
-"""Patients of one cohort from which on a content tells of none: a template of reports, an empty image."""
+"""Number of patients from which a shared content identifies none of them: a report template, an empty image."""
 
-_AT_ONCE = 64
-_WORTH_SHOWING = 1000
-_WORTH_KEEPING = 1 << 30
+_BATCH_FILES = 64
+_MIN_PROGRESS_FILES = 1000
+_MIN_CACHED_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,10 +36,12 @@ class StudyKeys:
     """Keys of ``N`` studies.
 
     Attributes:
-        patients: of population and patient id.
-        canonical: of population and the canonical form of the patient id, which is the same for ``00100`` and ``100``.
-        contents: by modality, of the file that holds the measurement or of the inline text; 0 where a study has none
-            that could be told from another patient's.
+        study_ids: ids of the studies.
+        splits: splits of the studies.
+        patients: keys of population and patient id.
+        canonical: keys of population and canonical patient id, which is the same for ``00100`` and ``100``.
+        contents: keys of the measurement's file or of the inline text, by modality; 0 where a study has no content
+            that identifies a patient.
     """
 
     study_ids: tuple[str, ...]
@@ -52,18 +54,19 @@ class StudyKeys:
 def study_keys(
     cohort: Cohort, modalities: Mapping[str, Modality | None], studies: Sequence[Study], *, folder: Path | None = None
 ) -> StudyKeys:
-    """Keys of some studies of a cohort; every file of theirs is read once, and remembered.
+    """Compute the keys of some studies of a cohort; each of their files is hashed once, and cached.
 
-    A content is compared when it is a file or an inline text of at least 40 bytes; cells of the table never are, as
-    many patients share an age and a sex. One that several patients of the cohort share is left out: a text of two, a
-    file of three. Two files of one measurement that differ in a single byte, such as a date, have different keys.
+    A content is a file of at least 40 bytes or an inline text of at least 40 characters; cells of the table are not
+    compared, as many patients share an age and a sex. A text that two patients of the cohort share gets no key, nor
+    a file that three share. Two files of one measurement that differ in a single byte, such as a date, have different
+    keys.
 
     Args:
-        cohort: of the studies.
-        modalities: those to compare, with the plugin that says which of its files holds the measurement; without one it
+        cohort: cohort of the studies.
+        modalities: modalities to compare, with the plugin that knows which file holds the measurement; with None it
             is the file that the cohort names.
-        studies: some of it.
-        folder: where the hashes of files are remembered; unless set, in the user's cache where there is much to read.
+        studies: studies to compute keys of.
+        folder: cache folder of the file hashes; unless set, the user's cache is used where the files are large.
     """
     entries = list(_entries(cohort, modalities, {study.study_id for study in studies}))
     digests = _digests(list(dict.fromkeys(entry.file for entry in entries if entry.file is not None)), folder)
@@ -72,14 +75,14 @@ def study_keys(
         study_ids=tuple(study.study_id for study in studies),
         splits=tuple(study.split for study in studies),
         patients=_array([_patient_key(cohort, study.patient_id) for study in studies]),
-        # Of the same kind as the keys above, so that a record without canonical ones can be compared with them.
+        # Hashed like the keys above, so that exposures recorded without canonical keys can still be compared.
         canonical=_array([_patient_key(cohort, canonical_id(study.patient_id)) for study in studies]),
         contents={name: _array([keys.get((study.study_id, name), 0) for study in studies]) for name in modalities},
     )
 
 
 class _Entry(NamedTuple):
-    """One source that may be compared: a text, or one with a file."""
+    """Source that may be compared: an inline text, or a file."""
 
     study: Study
     name: str
@@ -92,17 +95,17 @@ class _Entry(NamedTuple):
 
 
 def _entries(cohort: Cohort, modalities: Mapping[str, Modality | None], wanted: Collection[str]) -> Iterator[_Entry]:
-    """Sources long enough to be compared, and texts of every study, as only the whole cohort shows a template."""
+    """Yield sources to compare: files of wanted studies, and texts of all studies, as templates must be detected."""
     for study in cohort.studies:
         for name, source in study.sources.items():
             if name not in modalities or isinstance(source, Mapping):
                 continue
             try:
                 entry = _Entry(study, name, source, _measurement(source, modalities[name]))
-                if (entry.is_text or study.study_id in wanted) and _length(entry) >= _SHORT:
+                if (entry.is_text or study.study_id in wanted) and _length(entry) >= _MIN_LENGTH:
                     yield entry
             except (OSError, UnreadableSource):
-                # What cannot be read trains and tests nothing; the run itself counts it as broken.
+                # A broken source is neither trained nor tested on; the run counts it.
                 continue
 
 
@@ -116,7 +119,7 @@ def _length(entry: _Entry) -> int:
 
 
 def _distinct(entries: Sequence[_Entry], digests: Mapping[Path, str]) -> Iterator[tuple[_Entry, int]]:
-    """Each entry whose content tells of a patient, with its key."""
+    """Yield each entry whose content identifies a patient, with its key."""
     keyed = [(entry, key) for entry in entries if (key := _content_key(entry, digests)) is not None]
     holders = defaultdict[int, set[str]](set)
     for entry, key in keyed:
@@ -144,7 +147,7 @@ def _key(text: str) -> int:
 
 
 def _signed(digest: bytes) -> int:
-    return int.from_bytes(digest[:_BYTES], "big", signed=True)
+    return int.from_bytes(digest[:_KEY_BYTES], "big", signed=True)
 
 
 def _array(keys: Sequence[int]) -> Int64[np.ndarray, " N"]:
@@ -152,17 +155,17 @@ def _array(keys: Sequence[int]) -> Int64[np.ndarray, " N"]:
 
 
 def _digests(files: Sequence[Path], folder: Path | None) -> dict[Path, str]:
-    index = ContentIndex(folder or _own_folder(files))
-    parts = [files[start : start + _AT_ONCE] for start in range(0, len(files), _AT_ONCE)]
-    shown = track(
-        parts, "hashing files", transient=True, console=Console(stderr=True), disable=len(files) < _WORTH_SHOWING
+    index = ContentIndex(folder or _default_folder(files))
+    batches = [files[start : start + _BATCH_FILES] for start in range(0, len(files), _BATCH_FILES)]
+    tracked = track(
+        batches, "hashing files", transient=True, console=Console(stderr=True), disable=len(files) < _MIN_PROGRESS_FILES
     )
-    return {path: digest for part in shown for path, digest in index.digests(part).items()}
+    return {path: digest for batch in tracked for path, digest in index.digests(batch).items()}
 
 
-def _own_folder(files: Sequence[Path]) -> Path | None:
-    """The user's cache where there is much to read; little is read again sooner than it is looked after."""
-    if sum(path.stat().st_size for path in files) < _WORTH_KEEPING:
+def _default_folder(files: Sequence[Path]) -> Path | None:
+    """Return the user's cache where the files are large enough for caching to pay off."""
+    if sum(path.stat().st_size for path in files) < _MIN_CACHED_BYTES:
         return None
     home = os.environ.get("XDG_CACHE_HOME") or (os.environ.get("HOME") and f"{os.environ['HOME']}/.cache")
     return Path(home) / "polyclinic" if home else None

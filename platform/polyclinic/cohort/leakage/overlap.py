@@ -1,4 +1,4 @@
-"""Who was seen before: patients and contents that one run was trained on and another split holds again."""
+"""Train-test leakage: patients and contents of a split that the weights were trained or selected on."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -15,13 +15,13 @@ from polyclinic.cohort.cohort import SPLITS, Cohort
 from polyclinic.cohort.leakage.fingerprints import StudyKeys, study_keys
 from polyclinic.modality import Modality
 
-_NAMED = 5
-_SHOWN = 8
+_MAX_NAMED_STUDIES = 5
+_FINGERPRINT_LENGTH = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class KeySet:
-    """Sorted distinct keys of patients and of contents; see ``StudyKeys``."""
+    """Sorted distinct keys of patients and contents; see ``StudyKeys``."""
 
     patients: Int64[np.ndarray, " P"]
     canonical: Int64[np.ndarray, " Q"]
@@ -29,7 +29,7 @@ class KeySet:
 
     @classmethod
     def of(cls, keys: StudyKeys, rows: Bool[np.ndarray, " N"]) -> "KeySet":
-        """Of some studies."""
+        """Return the keys of the selected rows."""
         contents = [column[rows] for column in keys.contents.values()] or [np.zeros(0, dtype=np.int64)]
         found = np.unique(np.concatenate(contents))
         return cls(
@@ -39,7 +39,7 @@ class KeySet:
         )
 
     def joined(self, other: "KeySet") -> "KeySet":
-        """Of either."""
+        """Return the union of two key sets."""
         return KeySet(
             patients=np.union1d(self.patients, other.patients),
             canonical=np.union1d(self.canonical, other.canonical),
@@ -49,17 +49,17 @@ class KeySet:
 
 @dataclass(frozen=True, kw_only=True)
 class CohortExposure:
-    """What a run, or several one after the other, saw of one cohort.
+    """Training exposure to one cohort, over one run or several consecutive ones.
 
-    Whoever knows the ids of a population can tell which are among its keys: that is what they are for, so a
-    checkpoint is as confidential as the list of its patients.
+    Anyone with a list of patient ids can test which of them are among the keys, as that is their purpose; a checkpoint
+    is therefore as confidential as the list of its patients.
 
     Attributes:
-        name: of the cohort.
-        population: in which its patient ids are unique; empty where its file does not say.
-        fingerprint: of the cohort.
-        trained: on which weights were fitted.
-        selected: on which a checkpoint was chosen.
+        name: name of the cohort.
+        population: population in which its patient ids are unique; empty where its file does not state one.
+        fingerprint: fingerprint of the cohort.
+        trained: keys of the studies on which weights were fitted.
+        selected: keys of the studies on which a checkpoint was selected.
     """
 
     name: str
@@ -69,50 +69,50 @@ class CohortExposure:
     selected: KeySet
 
     def __str__(self) -> str:
-        return f"{self.name} {self.fingerprint[:_SHOWN]}"
+        return f"{self.name} {self.fingerprint[:_FINGERPRINT_LENGTH]}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingExposure:
-    """What weights were made from: every cohort of the run and of those that it started from.
+    """Training exposure of weights: every cohort of their run and of the runs that it started from.
 
     Attributes:
-        cohorts: each once.
-        unknown: parts of it that nobody recorded, in words.
+        cohorts: distinct cohorts.
+        unknown: descriptions of exposure that was not recorded.
     """
 
     cohorts: tuple[CohortExposure, ...] = ()
     unknown: tuple[str, ...] = ()
 
     def joined(self, other: "TrainingExposure") -> "TrainingExposure":
-        """What either saw."""
-        cohorts = {(one.fingerprint, one.population): one for one in self.cohorts}
-        for one in other.cohorts:
-            known = cohorts.get((one.fingerprint, one.population))
-            cohorts[one.fingerprint, one.population] = one if known is None else _merged(known, one)
+        """Return the union of two exposures."""
+        cohorts = {(cohort.fingerprint, cohort.population): cohort for cohort in self.cohorts}
+        for cohort in other.cohorts:
+            same = cohorts.get((cohort.fingerprint, cohort.population))
+            cohorts[cohort.fingerprint, cohort.population] = cohort if same is None else _merged(same, cohort)
         return TrainingExposure(
             cohorts=tuple(cohorts.values()), unknown=tuple(dict.fromkeys((*self.unknown, *other.unknown)))
         )
 
     def state(self) -> dict[str, Any]:
-        """As plain values and tensors, for a checkpoint: eight bytes per patient and per content."""
+        """Return plain values and tensors for a checkpoint: sixteen bytes per patient, eight per content."""
         return {
             "unknown": list(self.unknown),
             "cohorts": [
-                {"name": one.name, "population": one.population, "fingerprint": one.fingerprint}
-                | {use: _as_tensors(getattr(one, use)) for use in ("trained", "selected")}
-                for one in self.cohorts
+                {"name": cohort.name, "population": cohort.population, "fingerprint": cohort.fingerprint}
+                | {use: _as_tensors(getattr(cohort, use)) for use in ("trained", "selected")}
+                for cohort in self.cohorts
             ],
         }
 
     @classmethod
     def of(cls, state: Mapping[str, Any]) -> "TrainingExposure":
-        """From what ``state`` returned."""
+        """Restore an exposure from its ``state``."""
         return cls(
             unknown=tuple(state["unknown"]),
             cohorts=tuple(
-                CohortExposure(**one | {use: _from_tensors(one[use]) for use in ("trained", "selected")})
-                for one in state["cohorts"]
+                CohortExposure(**cohort | {use: _from_tensors(cohort[use]) for use in ("trained", "selected")})
+                for cohort in state["cohorts"]
             ),
         )
 
@@ -125,14 +125,14 @@ def cohort_exposure(
     selected: Collection[str],
     folder: Path | None = None,
 ) -> CohortExposure:
-    """What a run sees of a cohort.
+    """Compute the exposure of a run to its cohort.
 
     Args:
-        cohort: of the run.
-        modalities: that it reads.
-        trained: ids of the studies that it is fitted on.
-        selected: ids of those that choose its checkpoint.
-        folder: see ``study_keys``.
+        cohort: cohort of the run.
+        modalities: modalities that the run reads.
+        trained: ids of the training studies.
+        selected: ids of the studies on which the checkpoint is selected.
+        folder: cache folder; see ``study_keys``.
     """
     uses = (frozenset(trained), frozenset(selected))
     studies = [study for study in cohort.studies if any(study.study_id in use for use in uses)]
@@ -149,22 +149,22 @@ def cohort_exposure(
 
 @dataclass(frozen=True, kw_only=True)
 class Overlap:
-    """What was seen before of the studies of some splits.
+    """Overlap of some splits with the training exposure of weights.
 
     Attributes:
-        splits: that were looked at.
-        studies: how many studies these have.
-        against: the cohorts seen before, that of the run itself included.
-        shared: ids of the studies whose patient or content was seen before.
-        patients: how many patients were.
-        rewritten: how many of these under an id that is written otherwise, such as ``00100`` and ``100``.
-        patients_compared: how many could be; 0 where no cohort seen before is of a population that compares.
-        contents: by modality, how many studies have a content that was.
-        compared: by modality, how many have a content that could be.
-        unstated: whether patients alone are shared, and no cohort says of which population they are.
+        splits: splits that were compared.
+        studies: number of studies in these splits.
+        against: cohorts of the exposure, including that of the run itself.
+        shared: ids of the studies whose patient or content is in the exposure.
+        patients: number of shared patients.
+        rewritten: number of shared patients whose ids are written differently, such as ``00100`` and ``100``.
+        patients_compared: number of patients that could be compared; 0 where no cohort is of the same population.
+        contents: number of studies with a shared content, by modality.
+        compared: number of studies with a content that could be compared, by modality.
+        unstated: whether only patients are shared, and no cohort states its population.
         incomparable: cohorts whose patients could not be compared, as only one side states its population.
-        unknown: what was seen before and nobody recorded.
-        allowed: whether the user wants to go on all the same.
+        unknown: descriptions of exposure that was not recorded.
+        allowed: whether the user accepts the overlap.
     """
 
     splits: tuple[str, ...]
@@ -183,18 +183,18 @@ class Overlap:
 
     @property
     def statements(self) -> tuple[str, ...]:
-        """What a reader must know: how much is shared, and what could not be compared."""
-        told = [self._sentence] if self.shared else []
-        told += [f"whether studies were seen before is unknown: {one}" for one in self.unknown]
-        told += [
-            f"patients were not compared with those of cohort {one}, as only one of the two cohorts states its "
+        """Sentences on the extent of the overlap, and on what could not be compared."""
+        statements = [self._sentence] if self.shared else []
+        statements += [f"whether studies were seen before is unknown: {reason}" for reason in self.unknown]
+        statements += [
+            f"patients were not compared with those of cohort {cohort}, as only one of the two cohorts states its "
             "population; set `population` in both cohort files"
-            for one in self.incomparable
+            for cohort in self.incomparable
         ]
-        return tuple(told)
+        return tuple(statements)
 
     def refuse(self) -> None:
-        """Stop, unless it is allowed.
+        """Raise an error if studies are shared, unless ``allowed``.
 
         Raises:
             ValueError: a study was seen before.
@@ -202,15 +202,15 @@ class Overlap:
         if self.shared and not self.allowed:
             raise ValueError(
                 f"{self._sentence}; train on them or leave them out, or set `--allow_overlap true`, which is then "
-                "told with every figure"
+                "reported with every result"
             )
 
-    def told(self) -> dict[str, Any]:
-        """All of it as plain values."""
+    def as_record(self) -> dict[str, Any]:
+        """Return all attributes and statements as plain values."""
         return asdict(self) | {"statements": self.statements}
 
     def tags(self) -> dict[str, str]:
-        """For MLflow: counts, or ``unknown`` where nothing was found and not everything could be compared."""
+        """Return MLflow tags: counts, or ``unknown`` where nothing was found but not everything could be compared."""
         patients, contents = self.patients, sum(self.contents.values())
         return {
             "patients": str(patients) if patients or not (self.unknown or self.incomparable) else "unknown",
@@ -224,19 +224,19 @@ class Overlap:
         equal = ", ".join(f"{count} of {name}" for name, count in self.contents.items() if count)
         shares = [f"{self.patients} patient{'s' if self.patients > 1 else ''}"] if self.patients else []
         if self.rewritten:
-            shares[0] += f" ({self.rewritten} by an id that differs in zeros, spaces, case or '.0' alone)"
+            shares[0] += f" ({self.rewritten} by an id that differs only in zeros, spaces, case or '.0')"
         shares += [f"equal contents, {equal}"] if equal else []
-        more = ", ..." if len(self.shared) > _NAMED else ""
-        told = (
+        more = ", ..." if len(self.shared) > _MAX_NAMED_STUDIES else ""
+        sentence = (
             f"{len(self.shared)} of {self.studies} studies of split {' and '.join(self.splits)} were seen before "
-            f"({', '.join(self.shared[:_NAMED])}{more}): {' and '.join(shares)}"
+            f"({', '.join(self.shared[:_MAX_NAMED_STUDIES])}{more}): {' and '.join(shares)}"
         )
         if self.unstated:
-            told += (
+            sentence += (
                 "; no cohort states its population, so that equal patient ids may be chance: if they are, set "
                 "`population` in the cohort file"
             )
-        return told
+        return sentence
 
 
 def find_overlap(
@@ -250,33 +250,34 @@ def find_overlap(
     allowed: bool = False,
     folder: Path | None = None,
 ) -> Overlap:
-    """What was seen before of the splits that are about to be used.
+    """Find the overlap of the splits of a cohort with a training exposure.
 
-    A split that tests must have neither trained nor selected anything, one that chooses a checkpoint or a threshold
-    must not have trained anything.
+    A split for testing must not have been trained or selected on; a split that selects a checkpoint or a threshold
+    must not have been trained on.
 
     Args:
-        seen: what the weights were made from.
-        cohort: whose splits are used.
-        modalities: that are read.
-        tested: splits that measure.
-        chosen: splits that choose.
-        within: whether to compare with what was seen of this very cohort, too, whose split keeps the patients apart.
-        allowed: whether the user wants to go on with studies that were seen before.
-        folder: see ``study_keys``.
+        seen: training exposure of the weights.
+        cohort: cohort whose splits are used.
+        modalities: modalities that are read.
+        tested: splits for testing.
+        chosen: splits for selection.
+        within: whether to compare with this cohort, too, whose splits have no patient in common.
+        allowed: whether the user accepts an overlap.
+        folder: cache folder; see ``study_keys``.
     """
     splits = tuple(name for name in SPLITS if name in {*tested, *chosen})
-    earlier = [one for one in seen.cohorts if within or one.fingerprint != cohort.fingerprint]
-    populations = {one.population for one in earlier}
+    earlier = [exposure for exposure in seen.cohorts if within or exposure.fingerprint != cohort.fingerprint]
+    populations = {exposure.population for exposure in earlier}
     studies = [study for study in cohort.studies if study.split in splits]
     keys = study_keys(cohort, modalities if earlier else {}, studies, folder=folder)
     testing, choosing = (np.array([split in use for split in keys.splits], dtype=bool) for use in (tested, chosen))
     patients, exact = np.zeros(len(studies), dtype=bool), np.zeros(len(studies), dtype=bool)
     contents = {name: patients.copy() for name in keys.contents}
-    for one in earlier:
-        for pool, rows in ((one.trained, testing | choosing), (one.selected, testing)):
-            if one.population == cohort.population:
+    for exposure in earlier:
+        for pool, rows in ((exposure.trained, testing | choosing), (exposure.selected, testing)):
+            if exposure.population == cohort.population:
                 exact |= rows & np.isin(keys.patients, pool.patients)
+                # With the exact keys, too: an old checkpoint has no canonical ones.
                 patients |= rows & np.isin(keys.canonical, np.union1d(pool.canonical, pool.patients))
             for name, column in keys.contents.items():
                 contents[name] |= rows & np.isin(column, pool.contents)
@@ -286,28 +287,30 @@ def find_overlap(
         splits=splits,
         studies=len(studies),
         against=tuple(map(str, seen.cohorts)),
-        shared=tuple(study.study_id for study, known in zip(studies, shared, strict=True) if known),
+        shared=tuple(study.study_id for study, is_shared in zip(studies, shared, strict=True) if is_shared),
         patients=len(np.unique(keys.patients[patients])),
         rewritten=len(np.unique(keys.patients[patients & ~exact])),
         patients_compared=len(np.unique(keys.patients)) if cohort.population in populations else 0,
         contents={name: int(rows.sum()) for name, rows in contents.items()},
         compared={name: int((column != 0).sum()) for name, column in keys.contents.items()},
         unstated=bool(patients.any()) and not cohort.population and not any(rows.any() for rows in contents.values()),
-        incomparable=tuple(str(one) for one in earlier if bool(one.population) != bool(cohort.population)),
+        incomparable=tuple(
+            str(exposure) for exposure in earlier if bool(exposure.population) != bool(cohort.population)
+        ),
         unknown=seen.unknown,
         allowed=allowed,
     )
 
 
 def print_overlap(overlap: Overlap, console: Console) -> None:
-    """Print what is shared, by kind, of how many."""
+    """Print the numbers of shared and compared patients and contents, and the statements."""
     title = f"{overlap.studies} studies ({', '.join(overlap.splits)}) against {', '.join(overlap.against) or 'nothing'}"
     table = Table("", title=title)
     for heading in ("compared", "shared"):
         table.add_column(heading, justify="right")
     table.add_row("patients", str(overlap.patients_compared), str(overlap.patients))
     if overlap.rewritten:
-        table.add_row("  by an id written otherwise", "", str(overlap.rewritten))
+        table.add_row("  by an id written differently", "", str(overlap.rewritten))
     for name, count in overlap.contents.items():
         table.add_row(f"contents of {name}", str(overlap.compared[name]), str(count))
     console.print(table)
@@ -315,8 +318,8 @@ def print_overlap(overlap: Overlap, console: Console) -> None:
         console.print(statement, markup=False, soft_wrap=True)
 
 
-def _merged(one: CohortExposure, other: CohortExposure) -> CohortExposure:
-    return replace(one, trained=one.trained.joined(other.trained), selected=one.selected.joined(other.selected))
+def _merged(first: CohortExposure, second: CohortExposure) -> CohortExposure:
+    return replace(first, trained=first.trained.joined(second.trained), selected=first.selected.joined(second.selected))
 
 
 def _as_tensors(keys: KeySet) -> dict[str, torch.Tensor]:
@@ -324,6 +327,6 @@ def _as_tensors(keys: KeySet) -> dict[str, torch.Tensor]:
 
 
 def _from_tensors(state: Mapping[str, torch.Tensor]) -> KeySet:
-    """Of a checkpoint; one written before canonical keys were kept has none."""
-    none = torch.zeros(0, dtype=torch.int64)
-    return KeySet(**{name: state.get(name, none).cpu().numpy() for name in ("patients", "canonical", "contents")})
+    """Restore a key set from a checkpoint; old checkpoints have no canonical keys."""
+    empty = torch.zeros(0, dtype=torch.int64)
+    return KeySet(**{name: state.get(name, empty).cpu().numpy() for name in ("patients", "canonical", "contents")})

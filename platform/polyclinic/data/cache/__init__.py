@@ -1,4 +1,4 @@
-"""Prepared items, kept in memory-mapped shards."""
+"""The cache of prepared items, in memory-mapped shards."""
 
 from polyclinic.data.cache.items import PreparedModality, prepare_modality
 

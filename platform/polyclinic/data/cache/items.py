@@ -1,4 +1,4 @@
-"""Prepared items on disk, so that every run after the first starts without decoding a file."""
+"""The prepared items of a modality on disk, so that only the first run decodes files."""
 
 import json
 import os
@@ -22,19 +22,25 @@ from polyclinic.files.atomic import atomic_file
 from polyclinic.modality import Item, Modality, Source
 from polyclinic.system.terminal import Console
 
-_ROWS = 1 << 16
-"""More rows than a shard has."""
+MAX_SHARD_ROWS = 1 << 16
+"""Bound on the rows of a shard, far above what a shard holds."""
 
-_LOOKED_AT = 512
-_MANY_LOOKS = 4
+_MISSING = (-1, MAX_SHARD_ROWS - 1)
+"""Shard and row of a study without an item; they pack to -1."""
+
+STUDIES_PER_LOOKUP = 512
+MIN_LOOKUPS_WITH_PROGRESS = 4
 
 
 class PreparedModality:
-    """The prepared items of one modality. A pickled copy holds names of files, and opens them when it is asked.
+    """The prepared items of one modality.
+
+    A pickled copy holds the shards' paths only, and opens them on first use: workers of a loader share the memory of
+    the shards and are not sent the places of all studies.
 
     Args:
-        shards: files by ``write_shard``.
-        places: by study id, the number of the shard and the row.
+        shards: files written by ``write_shard``.
+        places: shard number and row, by study id.
     """
 
     def __init__(self, shards: Sequence[Path], places: Mapping[str, tuple[int, int]]) -> None:
@@ -46,30 +52,35 @@ class PreparedModality:
         return {"_paths": self._paths, "_places": {}, "_open": {}}
 
     def places(self, study_ids: Sequence[str]) -> Int64[np.ndarray, " N"]:
-        """Where ``item`` finds each study; -1 where there is nothing."""
-        found = [self._places.get(study_id, (-1, _ROWS - 1)) for study_id in study_ids]
-        return np.array([shard * _ROWS + row for shard, row in found], dtype=np.int64)
+        """Return the place of each study's item, for ``item``; -1 where there is none.
+
+        A place packs both numbers into one integer, ``shard * MAX_SHARD_ROWS + row``. This gives one array of eight
+        bytes per study, which forked workers share. A mapping of tuples would be copied page by page into each worker,
+        as counting references writes to it.
+        """
+        located = [self._places.get(study_id, _MISSING) for study_id in study_ids]
+        return np.array([shard * MAX_SHARD_ROWS + row for shard, row in located], dtype=np.int64)
 
     def item(self, place: int) -> Item | None:
-        """The tensors at a place; None where there is nothing, or its shard is gone.
+        """Return the tensors at a place; None where there is none, or its shard has been removed.
 
         Raises:
-            UnreadableSource: its source could not be read when it was prepared.
+            UnreadableSource: the source could not be read when it was prepared.
         """
         if place < 0:
             return None
-        number, row = divmod(place, _ROWS)
+        number, row = divmod(place, MAX_SHARD_ROWS)
         if number not in self._open:
-            self._open[number] = self._opened(self._paths[number])
+            self._open[number] = self._open_shard(self._paths[number])
         shard = self._open[number]
         return None if shard is None else shard.item(row)
 
-    def _opened(self, path: Path) -> Shard | None:
+    def _open_shard(self, path: Path) -> Shard | None:
         try:
             return Shard(path)
         except NO_SHARD:
             warnings.warn(
-                "a shard of `data.prepared` has gone while it was in use; its studies are read from their files",
+                "a shard of `data.prepared` was removed during use; its studies are read from their files",
                 stacklevel=2,
             )
             return None
@@ -78,27 +89,27 @@ class PreparedModality:
 def prepare_modality(
     folder: Path, *, name: str, modality: Modality, studies: Sequence[Study], workers: int
 ) -> PreparedModality:
-    """Find every study that has the modality in ``folder``, and prepare and write those that it lacks.
+    """Find the items of all studies that have the modality, and prepare and write the missing ones.
 
-    Items are kept by what a source holds, in a folder named by everything else that they depend on (see
-    ``identity``): any cohort finds what another one prepared, a change of either is never a stale item, and a run that
-    was killed goes on where it was. One process at a time writes; the others wait and find. Where nothing can be
-    written, studies that are missing are read from their files, which is told in a warning.
+    Items are stored by the content of their source, in a folder named by everything else that they depend on (see
+    ``identity``). Cohorts therefore share items, an item is never stale, and a killed run resumes where it stopped.
+    One process writes at a time; the others wait for it. If the folder cannot be written, the missing studies are read
+    from their files, with a warning.
 
     Args:
-        folder: of prepared items; created when missing.
-        name: of the modality.
-        modality: a fitted plugin.
-        studies: of the whole cohort.
-        workers: processes that prepare.
+        folder: folder of prepared items; created when missing.
+        name: name of the modality.
+        modality: fitted plugin.
+        studies: all studies of the cohort.
+        workers: number of processes that prepare items.
 
     Raises:
-        ValueError: ``folder`` is a file, or the plugin's code is in none.
+        ValueError: ``folder`` is a file, or the plugin's code is not in a file.
     """
     about = identity(modality)
     home = folder / short_name(about)
     sources = {study.study_id: study.sources[name] for study in studies if name in study.sources}
-    failure = _made(home)
+    failure = _make_folder(home)
     if failure:
         _warn(len(sources), len(sources), name, failure)
         return PreparedModality([], {})
@@ -108,39 +119,41 @@ def prepare_modality(
     found = shards.find(wanted)
     if len(found) < len(wanted):
         by_content = {content: sources[study] for study, content in reversed(contents.items())}
-        found, failure = _completed(
+        found, failure = _prepare_missing(
             shards, by_content, found, name=name, modality=modality, index=index, workers=workers, about=about
         )
         if lost := sum(content not in found for content in contents.values()) if failure else 0:
             _warn(lost, len(sources), name, failure)
-    return _placed(contents, found)
+    return _locate(contents, found)
 
 
-def _made(home: Path) -> str | None:
-    """Make a folder, or tell why it could not be made."""
+def _make_folder(home: Path) -> str | None:
+    """Create a folder, and return the reason when this fails."""
     try:
         home.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         home.mkdir(mode=0o700, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise ValueError("got a file, expected a folder for prepared items; set `data.prepared`") from None
     except OSError as error:
-        return None if os.path.isdir(home) else error.strerror  # noqa: PTH112 - False where nothing may be looked at
+        return None if os.path.isdir(home) else error.strerror  # noqa: PTH112 - False without permission, no error
     return None
 
 
 def _contents(sources: Mapping[str, Source], name: str, modality: Modality, index: ContentIndex) -> dict[str, bytes]:
-    """What each study's source holds; every file that has changed, or was never seen, is read for it."""
+    """Return the content hash of each study's source; new and changed files are read."""
     studies = list(sources)
-    starts = range(0, len(studies), _LOOKED_AT)
-    told = f"looking for changes of {name}"
-    found: dict[str, bytes] = {}
-    for start in track(starts, description=told, transient=True, disable=len(starts) < _MANY_LOOKS):
-        some = {study: sources[study] for study in studies[start : start + _LOOKED_AT]}
-        found |= content_of(some, modality, index)
-    return found
+    starts = range(0, len(studies), STUDIES_PER_LOOKUP)
+    description = f"looking for changes of {name}"
+    contents: dict[str, bytes] = {}
+    for start in track(
+        starts, description=description, transient=True, disable=len(starts) < MIN_LOOKUPS_WITH_PROGRESS
+    ):
+        part = {study: sources[study] for study in studies[start : start + STUDIES_PER_LOOKUP]}
+        contents |= content_of(part, modality, index)
+    return contents
 
 
-def _completed(
+def _prepare_missing(
     shards: ShardFolder,
     sources: Mapping[bytes, Source],
     found: Found,
@@ -151,9 +164,9 @@ def _completed(
     workers: int,
     about: Mapping[str, Any],
 ) -> tuple[Found, str | None]:
-    """What is found after what was missing has been prepared, and why anything could not be written."""
+    """Prepare the missing items; return all items found, and the reason when some could not be written."""
     lock = FileLock(shards.path / "lock")
-    if failure := _acquired(lock, name):
+    if failure := _acquire(lock, name):
         return found, failure
     try:
         found = shards.find(sources.keys())
@@ -165,8 +178,8 @@ def _completed(
     return shards.find(sources.keys()), failure
 
 
-def _acquired(lock: FileLock, name: str) -> str | None:
-    """Acquire a lock, or tell why it cannot be had."""
+def _acquire(lock: FileLock, name: str) -> str | None:
+    """Acquire a lock, and return the reason when this fails."""
     try:
         try:
             lock.acquire(timeout=0)
@@ -179,14 +192,14 @@ def _acquired(lock: FileLock, name: str) -> str | None:
 
 
 def _describe(home: Path, about: Mapping[str, Any]) -> None:
-    """Write down what a folder's name stands for, for those who wonder why items were prepared again."""
+    """Record the identity behind a folder's name, so that a user can see why items were prepared again."""
     path = home / "identity.json"
     if not path.is_file():
         with suppress(OSError), atomic_file(path) as partial:
             partial.write_text(json.dumps(about, indent=1, sort_keys=True, default=str), encoding="utf-8")
 
 
-def _placed(contents: Mapping[str, bytes], found: Found) -> PreparedModality:
+def _locate(contents: Mapping[str, bytes], found: Found) -> PreparedModality:
     shards = sorted({path for path, _ in found.values()})
     numbers = {path: number for number, path in enumerate(shards)}
     places = {
@@ -200,6 +213,6 @@ def _placed(contents: Mapping[str, bytes], found: Found) -> PreparedModality:
 def _warn(lost: int, total: int, name: str, reason: str | None) -> None:
     warnings.warn(
         f"{lost} of {total} studies read their {name} from the files, because the folder for prepared items cannot be "
-        f"written ({reason}); set `data.prepared` to a folder with room that you may write to",
+        f"written ({reason}); set `data.prepared` to a writable folder with free space",
         stacklevel=3,
     )

@@ -1,4 +1,4 @@
-"""Keys of the cache of prepared items: content hashes of sources, and everything that ``prepare`` depends on."""
+"""Keys of the cache: content hashes of sources, and the identity of everything else that ``prepare`` depends on."""
 
 import hashlib
 import json
@@ -7,6 +7,7 @@ import sys
 from collections.abc import Hashable, Iterable, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distributions, packages_distributions, version
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -17,21 +18,25 @@ from polyclinic.files.digest import file_sha256
 from polyclinic.modality import Modality, Source, UnreadableSource, settings
 
 _IMPORT = re.compile(rb"^[ \t]*(?:from|import)[ \t]+(\w+)", re.MULTILINE)
-_SHORT = 16
+HASH_PREFIX_LENGTH = 16
+_SHARED_PREFIX = "polyclinic_"
+"""Start of the names of packages that plugins share; they have no version that changes with their code."""
 
 
 def identity(modality: Modality) -> dict[str, Any]:
-    """Everything but the source that an item depends on.
+    """Return everything except the source that an item depends on.
 
     These are the plugin's class, settings and fitted state, every file of the packages that define the class and
-    its bases, the versions of the installed libraries that those files import, and the version of the platform. A
-    local module that a plugin imports from outside its own package is not seen.
+    its bases and of the packages named ``polyclinic_*`` that they import, the versions of the installed libraries that
+    those files import, and the version of the platform. Any other local module that a plugin imports from outside its
+    package is not seen.
 
     Raises:
-        ValueError: the class was defined where no file holds its code.
+        ValueError: the code of the class is not in a file.
     """
     kind = type(modality)
     files = {name: file for base in kind.__mro__ if not _is_ours(base) for name, file in _files(base).items()}
+    files = _with_shared(files)  # such as polyclinic_dicom
     return {
         "polyclinic": __version__,
         "plugin": f"{kind.__module__}.{kind.__qualname__}",
@@ -42,18 +47,18 @@ def identity(modality: Modality) -> dict[str, Any]:
     }
 
 
-def short_name(told: dict[str, Any]) -> str:
-    """The name of the folder in which items of one identity are kept."""
-    return f"{told['plugin'].rpartition('.')[2]}-{_digest(told)[:_SHORT]}"
+def short_name(about: dict[str, Any]) -> str:
+    """Return the name of the folder for items of an identity."""
+    return f"{about['plugin'].rpartition('.')[2]}-{_digest(about)[:HASH_PREFIX_LENGTH]}"
 
 
 @cache
 def environment() -> str:
-    """SHA-256 over the name and version of every installed distribution.
+    """Return the SHA-256 of the names and versions of all installed distributions.
 
-    A source that could not be read is tried again once this changes: what it lacked may have been a decoder.
+    When it changes, unreadable sources are tried again, as a new decoder may read them.
     """
-    return _digest(sorted(f"{one.name} {one.version}" for one in distributions()))
+    return _digest(sorted(f"{package.name} {package.version}" for package in distributions()))
 
 
 def _digest(value: Any) -> str:
@@ -61,30 +66,44 @@ def _digest(value: Any) -> str:
 
 
 def _is_ours(base: type) -> bool:
-    """Whether a class belongs to the platform, which has a version, or to Python."""
+    """Return whether a class belongs to the platform, which has a version, or to the standard library."""
     top = base.__module__.partition(".")[0]
     return top == "polyclinic" or (top in sys.stdlib_module_names and top != "__main__")
 
 
 def _files(base: type) -> dict[str, Path]:
-    """Every file of the outermost regular package of a class, or the file of its module, by its relative path."""
+    """Return the files of the outermost regular package of a class, or of its module, by relative path."""
     parts = base.__module__.split(".")
     modules: list[ModuleType | None] = [sys.modules.get(".".join(parts[: end + 1])) for end in range(len(parts))]
     for module in modules:
         if module is not None and (file := getattr(module, "__file__", None)):
-            root = Path(file).parent if hasattr(module, "__path__") else Path(file)
-            paths = [root] if root.is_file() else root.rglob("*")
-            found = {
-                path.relative_to(root.parent).as_posix(): path
-                for path in paths
-                if path.is_file() and "__pycache__" not in path.parts
-            }
+            found = _files_below(Path(file).parent if hasattr(module, "__path__") else Path(file))
             if found:
                 return found
     raise ValueError(
-        f"got a plugin {base.__qualname__} whose code is in no file, so that a change of it could not be seen; "
-        "move it to a module, or leave out `data.prepared`"
+        f"got a plugin {base.__qualname__} whose code is not in a file, so changes of it cannot be detected; "
+        "move it to a module, or remove `data.prepared`"
     )
+
+
+def _files_below(root: Path) -> dict[str, Path]:
+    """Every file of a package folder, or the one file of a module, by its path relative to the folder around it."""
+    paths = [root] if root.is_file() else root.rglob("*")
+    return {
+        path.relative_to(root.parent).as_posix(): path
+        for path in paths
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+def _with_shared(files: dict[str, Path]) -> dict[str, Path]:
+    """Add the files of every package named ``polyclinic_*`` that the files import, directly or through another."""
+    shared: dict[str, Path] = {}
+    for name in sorted(_imported(files.values())):
+        if name.startswith(_SHARED_PREFIX) and (spec := find_spec(name)) is not None and spec.origin:
+            origin = Path(spec.origin)
+            shared |= _files_below(origin.parent if spec.submodule_search_locations else origin)
+    return files if shared.keys() <= files.keys() else _with_shared(files | shared)
 
 
 def _code(files: Mapping[str, Path]) -> str:
@@ -94,12 +113,15 @@ def _code(files: Mapping[str, Path]) -> str:
     return digest.hexdigest()
 
 
-def _libraries(files: Iterable[Path]) -> dict[str, str]:
+def _imported(files: Iterable[Path]) -> set[str]:
     sources = [file.read_bytes() for file in files if file.suffix == ".py"]
-    imported = {name.decode() for source in sources for name in _IMPORT.findall(source)}
+    return {name.decode() for source in sources for name in _IMPORT.findall(source)}
+
+
+def _libraries(files: Iterable[Path]) -> dict[str, str]:
     owners = _owners()
-    named = {owner for name in imported for owner in owners.get(name, ())}
-    return {name: found for name in sorted(named) if (found := _version(name))}
+    packages = {owner for name in _imported(files) for owner in owners.get(name, ())}
+    return {name: found for name in sorted(packages) if (found := _version(name))}
 
 
 @cache
@@ -118,10 +140,10 @@ Name = TypeVar("Name", bound=Hashable)
 
 
 def content_of(sources: Mapping[Name, Source], modality: Modality, index: ContentIndex) -> dict[Name, bytes]:
-    """SHA-256 of what ``read`` would see of each source; one whose files cannot be read is left out.
+    """Return the SHA-256 of the content of each source; a source with unreadable files is omitted.
 
-    The suffixes of the files belong to it, because plugins decode by them: the same bytes are a table under one and
-    broken under another.
+    The hash includes the suffixes of the files, because plugins choose a decoder by them: the same bytes may be a
+    table under one suffix and broken under another.
     """
     files: dict[Name, tuple[Path, ...]] = {}
     for name, source in sources.items():
@@ -129,13 +151,13 @@ def content_of(sources: Mapping[Name, Source], modality: Modality, index: Conten
             files[name] = modality.files(source)
         except UnreadableSource:
             continue
-    digests = index.digests(file for several in files.values() for file in several)
-    found: dict[Name, bytes] = {}
-    for name, several in files.items():
+    digests = index.digests(file for paths in files.values() for file in paths)
+    contents: dict[Name, bytes] = {}
+    for name, paths in files.items():
         try:
             digest = source_digest(sources[name], modality, digests)
         except UnreadableSource:
             continue
-        suffixes = " ".join(file.suffix.lower() for file in several)
-        found[name] = hashlib.sha256(f"{digest} {suffixes}".encode()).digest()
-    return found
+        suffixes = " ".join(file.suffix.lower() for file in paths)
+        contents[name] = hashlib.sha256(f"{digest} {suffixes}".encode()).digest()
+    return contents

@@ -1,6 +1,6 @@
-"""One file of prepared items: an Arrow file with one record batch, a row per source content.
+"""Shards: Arrow files of prepared items, with one record batch of a row per source content.
 
-Columns: ``content`` (SHA-256), ``reason`` (why there is no item), and per tensor its bytes and its shape.
+Columns: ``content`` (SHA-256), ``reason`` (of an unreadable source), and per tensor its bytes and its shape.
 """
 
 import hashlib
@@ -21,25 +21,25 @@ from polyclinic.modality import Item, UnreadableSource
 SUFFIX = ".arrow"
 
 Row = tuple[bytes, Item | str]
-"""SHA-256 of a source's content, and its item or the reason why there is none."""
+"""SHA-256 of a source's content, and its item, or the reason why it could not be read."""
 
 NO_SHARD = (OSError, ValueError, TypeError, RuntimeError, LookupError, AttributeError)
-"""What opening a file that is no shard may raise; Arrow's own errors are among them."""
+"""Errors that opening an invalid shard may raise; Arrow's errors derive from them."""
 
 _KEY_BYTES = 32
 _ENVIRONMENT, _TENSOR, _DTYPE = b"environment", b"tensor", b"dtype"
 
 
 def write_shard(folder: Path, rows: Sequence[Row], environment: str) -> Path:
-    """Write rows to a file that is named by its own SHA-256 and appears as a whole.
+    """Write rows atomically to a file named by its SHA-256.
 
     Args:
-        folder: where to write.
-        rows: at least one.
-        environment: in which reasons hold.
+        folder: folder of the shard.
+        rows: one row or more.
+        environment: environment for which the reasons hold; see ``environment``.
 
     Raises:
-        OSError: it could not be written; nothing is left behind.
+        OSError: the file cannot be written; nothing remains of it.
     """
     content = _serialised(rows, environment)
     path = folder / (hashlib.sha256(content).hexdigest() + SUFFIX)
@@ -50,7 +50,7 @@ def write_shard(folder: Path, rows: Sequence[Row], environment: str) -> Path:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a shard still holds the bytes that were written."""
+    """Return whether a shard's checksum is that in its name."""
     try:
         return file_sha256(path) + SUFFIX == path.name
     except OSError:
@@ -62,9 +62,10 @@ class _Column:
     """One tensor of every row.
 
     Attributes:
-        values: of all rows, one after the other.
-        ends: where each row's values begin in ``values``, and where the last row's end.
-        shapes: by row; None where a row lacks this tensor.
+        name: name of the tensor.
+        values: concatenated values of all rows.
+        ends: offsets of the rows in ``values``, one more than there are rows.
+        shapes: shape in each row; None where a row lacks the tensor.
     """
 
     name: str
@@ -74,20 +75,20 @@ class _Column:
 
 
 class Shard:
-    """A shard, mapped into memory: its pages are shared by every process that reads it.
+    """A shard mapped into memory; all processes that read it share its pages.
 
-    The mapping is private, so that what a careless plugin writes into an item never reaches the file.
+    The mapping is copy-on-write: a plugin that modifies an item in place never changes the file.
 
     Args:
-        path: of a file by ``write_shard``.
+        path: file written by ``write_shard``.
 
     Raises:
-        NO_SHARD: it is no such file.
+        NO_SHARD: the file is not a shard.
     """
 
     def __init__(self, path: Path) -> None:
-        whole = torch.from_file(str(path), shared=False, size=path.stat().st_size, dtype=torch.uint8)
-        batch = pa.ipc.open_file(pa.py_buffer(whole.numpy())).get_batch(0)
+        mapped = torch.from_file(str(path), shared=False, size=path.stat().st_size, dtype=torch.uint8)
+        batch = pa.ipc.open_file(pa.py_buffer(mapped.numpy())).get_batch(0)
         batch.validate(full=True)
         self.environment: str = batch.schema.metadata[_ENVIRONMENT].decode()
         raw = batch.column(0).buffers()[1].to_pybytes()
@@ -104,10 +105,10 @@ class Shard:
         return list(_columns(self._batch))
 
     def item(self, row: int) -> Item:
-        """One row's tensors.
+        """Return the tensors of a row.
 
         Raises:
-            UnreadableSource: its source could not be read when it was prepared.
+            UnreadableSource: the source could not be read when it was prepared.
         """
         if row in self.reasons:
             raise UnreadableSource(self.reasons[row])
@@ -124,6 +125,7 @@ def _columns(batch: pa.RecordBatch) -> Iterator[_Column]:
         if field.metadata and _TENSOR in field.metadata:
             dtype = _dtype(field.metadata[_DTYPE].decode())
             _, offsets, data = batch.column(place).buffers()
+            # Arrow gives offsets in bytes; reading the buffer as uint8 and then viewing it needs no copy.
             bytes_ = torch.from_dlpack(pa.Array.from_buffers(pa.uint8(), data.size, [None, data]))
             ends = np.frombuffer(offsets, dtype=np.int64)[: batch.num_rows + 1]
             yield _Column(
@@ -148,7 +150,7 @@ def _serialised(rows: Sequence[Row], environment: str) -> pa.Buffer:
         pa.array([key for key, _ in rows], pa.binary(_KEY_BYTES)),
         pa.array([made if isinstance(made, str) else None for _, made in rows], pa.string()),
     ]
-    # By dtype as well, because nothing forbids a plugin to choose it by study.
+    # One column per name and dtype, because a plugin may return another dtype for another study.
     for name, dtype in dict.fromkeys((name, value.dtype) for item in items for name, value in item.items()):
         column = [item[name] if name in item and item[name].dtype == dtype else None for item in items]
         about = {_TENSOR: name.encode(), _DTYPE: str(dtype).removeprefix("torch.").encode()}
@@ -172,7 +174,7 @@ def _values(column: Sequence[Tensor | None]) -> pa.Array:
 
 
 def _bytes(value: Tensor | None) -> np.ndarray:
-    # A tensor without any value cannot be seen as bytes, having no last stride.
+    # torch cannot view an empty tensor as another dtype, as it has no last stride.
     if value is None or value.numel() == 0:
         return np.empty(0, np.uint8)
     return value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()

@@ -1,4 +1,4 @@
-"""Write missing items of the cache in worker processes, shard by shard."""
+"""Find cached items in the shards of a folder, and write the missing ones in worker processes."""
 
 import warnings
 from collections.abc import Mapping, Set
@@ -14,44 +14,44 @@ from polyclinic.data.cache.shard import NO_SHARD, SUFFIX, Row, Shard, is_whole, 
 from polyclinic.files.atomic import PARTIAL
 from polyclinic.modality import Modality, Source, UnreadableSource
 
-_VERIFIERS = 4
-_DAMAGED = ".damaged"
+VERIFIER_THREADS = 4
+DAMAGED_SUFFIX = ".damaged"
 
 Found = dict[bytes, tuple[Path, int]]
-"""By content, the shard and the row that hold it."""
+"""Shard and row by content."""
 
 
 class ShardFolder:
-    """Finds rows by content, in shards whose checksum was verified once by this object.
+    """Finds rows by content in the shards of a folder. The checksum of each shard is verified once per object.
 
     Args:
-        path: the folder; it may be missing.
+        path: folder of the shards; it may be missing.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._whole: set[Path] = set()
+        self._intact: set[Path] = set()
         self._damaged: set[Path] = set()
 
     def find(self, wanted: Set[bytes]) -> Found:
-        """Where each content is; one that no whole shard holds is left out.
+        """Return the shard and row of each content; a content without an intact shard is omitted.
 
-        A damaged shard is told in a warning and set aside, and what it held is no longer found.
+        A damaged shard is renamed, with a warning, and its rows are no longer found.
         """
         while True:
             found = self._look(wanted)
-            unverified = sorted({path for path, _ in found.values()} - self._whole)
-            with ThreadPoolExecutor(_VERIFIERS) as pool:
-                whole = dict(zip(unverified, pool.map(is_whole, unverified), strict=True))
-            self._whole |= {path for path, holds in whole.items() if holds}
-            damaged = [path for path, holds in whole.items() if not holds]
+            unverified = sorted({path for path, _ in found.values()} - self._intact)
+            with ThreadPoolExecutor(VERIFIER_THREADS) as pool:
+                intact = dict(zip(unverified, pool.map(is_whole, unverified), strict=True))
+            self._intact |= {path for path, verified in intact.items() if verified}
+            damaged = [path for path, verified in intact.items() if not verified]
             for path in damaged:
                 self._set_aside(path)
             if not damaged:
                 return found
 
     def _look(self, wanted: Set[bytes]) -> Found:
-        """An item before a reason, and no reason of another environment."""
+        """Look up contents without verification: items first, then reasons from the current environment."""
         items: Found = {}
         reasons: Found = {}
         for path in sorted(self.path.glob(f"*{SUFFIX}")):
@@ -75,26 +75,26 @@ class ShardFolder:
     def _set_aside(self, path: Path) -> None:
         self._damaged.add(path)
         try:
-            path.rename(path.with_suffix(_DAMAGED))
+            path.rename(path.with_suffix(DAMAGED_SUFFIX))
         except FileNotFoundError:
             return
         except OSError:
             pass
         warnings.warn(
-            f"a shard of `data.prepared` is damaged (`{self.path.name}`, {path.stem[:8]}); it is not read, and what it "
-            "held is prepared anew or read from the files",
+            f"a shard of `data.prepared` is damaged (`{self.path.name}`, {path.stem[:8]}); it is ignored, and its "
+            "items are prepared again or read from the files",
             stacklevel=2,
         )
 
 
-_MANY = 500
-"""Sources from which on it pays to start processes for preparing them."""
+MAX_SOURCES_IN_PROCESS = 500
+"""Sources up to which starting worker processes takes longer than it saves."""
 
-_FEW, _MOST = 16, 256
-"""Rows of a task. A killed run loses what a task has not written."""
+MIN_TASK_ROWS, MAX_TASK_ROWS = 16, 256
+"""Rows of a task. A killed run loses the rows that its tasks have not written."""
 
-_TASKS_PER_WORKER = 4
-_SHARD_BYTES = 64 * 2**20
+TASKS_PER_WORKER = 4
+MAX_SHARD_BYTES = 64 * 2**20
 
 
 def write_missing(
@@ -103,20 +103,20 @@ def write_missing(
     """Prepare sources and write them to shards.
 
     Args:
-        folder: where shards are; its lock is held, so that partial files in it belong to killed runs.
-        missing: sources by their content.
-        name: of the modality.
-        modality: a fitted plugin.
-        index: of what files hold; a source that changed since it was looked at is left out.
-        workers: processes, when there is enough to do.
+        folder: folder of the shards; as the caller holds its lock, partial files in it are those of killed runs.
+        missing: sources by content.
+        name: name of the modality.
+        modality: fitted plugin.
+        index: content hashes of files; a source that has changed since its lookup is skipped.
+        workers: number of worker processes, for more than ``MAX_SOURCES_IN_PROCESS`` sources.
 
     Returns:
-        Why writing stopped before the end, such as a full disk; None when everything was written.
+        The reason why writing stopped early, such as a full disk; None when everything was written.
     """
     for partial in folder.glob(f"*{PARTIAL}"):
         partial.unlink(missing_ok=True)
-    workers = workers if len(missing) > _MANY else 0
-    size = min(_MOST, max(_FEW, -(-len(missing) // (_TASKS_PER_WORKER * max(workers, 1)))))
+    workers = workers if len(missing) > MAX_SOURCES_IN_PROCESS else 0
+    size = min(MAX_TASK_ROWS, max(MIN_TASK_ROWS, -(-len(missing) // (TASKS_PER_WORKER * max(workers, 1)))))
     tasks = _Tasks(folder, missing, modality=modality, index=index, size=size)
     loader = DataLoader(tasks, batch_size=None, num_workers=workers)
     for failure in track(loader, description=f"preparing {name}", transient=True):
@@ -126,7 +126,7 @@ def write_missing(
 
 
 class _Tasks(Dataset):
-    """Runs of sources, each prepared and written where it is asked for; gives the failure to write, if any."""
+    """Tasks of consecutive sources. Indexing a task prepares and writes its items, and returns the failure, if any."""
 
     def __init__(
         self, folder: Path, sources: Mapping[bytes, Source], *, modality: Modality, index: ContentIndex, size: int
@@ -139,37 +139,37 @@ class _Tasks(Dataset):
 
     def __getitem__(self, task: int) -> str:
         rows: dict[bytes, tuple[Source, Row]] = {}
-        weight = 0
+        size = 0
         try:
             for content, source in self._sources[task * self._size : (task + 1) * self._size]:
-                made = self._made(source)
-                rows[content] = source, (content, made)
-                weight += 0 if isinstance(made, str) else sum(value.nbytes for value in made.values())
-                if weight >= _SHARD_BYTES:
+                item = self._prepare(source)
+                rows[content] = source, (content, item)
+                size += 0 if isinstance(item, str) else sum(value.nbytes for value in item.values())
+                if size >= MAX_SHARD_BYTES:
                     self._write(rows)
-                    rows, weight = {}, 0
+                    rows, size = {}, 0
             self._write(rows)
         except _CannotWrite as failure:
             return str(failure)
         return ""
 
-    def _made(self, source: Source) -> dict | str:
+    def _prepare(self, source: Source) -> dict | str:
         try:
             return self._modality.prepare(self._modality.read(source))
         except UnreadableSource as reason:
             return str(reason)
 
     def _write(self, rows: Mapping[bytes, tuple[Source, Row]]) -> None:
-        """Write those rows whose sources hold what they held before they were prepared."""
-        now = content_of({content: source for content, (source, _) in rows.items()}, self._modality, self._index)
-        kept = [row for content, (_, row) in rows.items() if now.get(content) == content]
-        if not kept:
+        """Write the rows whose sources have not changed during preparation."""
+        current = content_of({content: source for content, (source, _) in rows.items()}, self._modality, self._index)
+        unchanged = [row for content, (_, row) in rows.items() if current.get(content) == content]
+        if not unchanged:
             return
         try:
-            write_shard(self._folder, kept, environment())
+            write_shard(self._folder, unchanged, environment())
         except OSError as error:
             raise _CannotWrite(error.strerror or type(error).__name__) from None
 
 
 class _CannotWrite(Exception):
-    """A shard could not be written; the message is the reason that the system gave."""
+    """Raised when a shard cannot be written; the message is the system's reason."""

@@ -1,4 +1,4 @@
-"""The files of a bundle: checksums, and weights stored as float32, bfloat16 or int8."""
+"""Read and write the files of a bundle, with checksums, and weights as float32, bfloat16 or int8."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -16,22 +16,23 @@ WEIGHTS, CONTENT, CARD, LICENCES, SUMS = (
     "model.safetensors", "bundle.json", "MODEL_CARD.md", "LICENCES.md", "SHA256SUMS",
 )  # fmt: skip
 FILES = (WEIGHTS, CONTENT, CARD, LICENCES)
-_LONGEST_LIST = 1 << 16
+_MAX_SUMS_BYTES = 1 << 16
 _DIGEST = re.compile("[0-9a-f]{64}")
 
 
 def check_files(folder: Path) -> str:
-    """Compare every file of a bundle with the list of checksums.
+    """Verify the checksums of a bundle.
 
     Returns:
-        SHA-256 of that list, which tells one bundle from another.
+        SHA-256 of the list of checksums, which identifies the bundle.
 
     Raises:
-        ValueError: no bundle, a file that is missing, altered, linked elsewhere or that the format does not know.
+        ValueError: the folder is not a bundle, or a file is missing, altered, a link or not part of the format.
     """
     if not folder.is_dir():
         raise ValueError(
-            f"got {printable(folder.name)!r}, which is not a folder; set it to a bundle of `polyclinic bundle export`"
+            f"got {printable(folder.name)!r}, which is not a folder; set it to one written by "
+            "`polyclinic bundle export`"
         )
     sums = folder / SUMS
     if not sums.is_file() or sums.is_symlink():
@@ -44,24 +45,24 @@ def check_files(folder: Path) -> str:
                 f"got {printable(path.name)!r} in the bundle, expected {', '.join((*FILES, SUMS))} alone, as plain "
                 "files; remove it"
             )
-    for name, digest in _listed(sums).items():
+    for name, digest in _read_sums(sums).items():
         if not (folder / name).is_file():
             raise ValueError(f"{name} is missing from the bundle; fetch it again")
         if file_sha256(folder / name) != digest:
-            raise ValueError(f"{name} is not what {SUMS} says: it was altered or is damaged; fetch the bundle again")
+            raise ValueError(f"{name} does not match {SUMS}: it was altered or is damaged; fetch the bundle again")
     return file_sha256(sums)
 
 
 def write_files(folder: Path, files: Mapping[str, bytes], check: Callable[[Path], None]) -> str:
-    """Write a bundle whole, or not at all.
+    """Write a bundle atomically.
 
     Args:
-        folder: that is not there yet, or empty.
-        files: content by name.
-        check: is given the written folder before it gets its name; where it raises, nothing is left.
+        folder: new or empty folder.
+        files: content by file name.
+        check: function that checks the temporary folder before it is renamed; if it raises, nothing is left.
 
     Returns:
-        What ``check_files`` would.
+        The digest of the bundle, as ``check_files`` does.
     """
     refuse_used(folder)
     with atomic_folder(folder) as partial:
@@ -74,28 +75,28 @@ def write_files(folder: Path, files: Mapping[str, bytes], check: Callable[[Path]
 
 
 def refuse_used(folder: Path) -> None:
-    """Stop where a folder to be written holds something.
+    """Refuse to write into a folder that is in use.
 
     Raises:
-        ValueError: it does, or it is a file.
+        ValueError: the folder is a file or not empty.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"got folder {folder.name!r}, which is not empty; set `--out` to a new folder")
 
 
-def _listed(sums: Path) -> dict[str, str]:
-    """Digest by name, as ``sha256sum`` writes them: of every file of the format, once.
+def _read_sums(sums: Path) -> dict[str, str]:
+    """Read the digest of each file from a list in the format of ``sha256sum``.
 
     Raises:
-        ValueError: another line, another file, or one that is missing.
+        ValueError: a line is malformed, or a file is unknown, listed twice or missing.
     """
     listed: dict[str, str] = {}
     with sums.open("rb") as stream:
-        text = stream.read(_LONGEST_LIST).decode("utf-8", errors="replace")
+        text = stream.read(_MAX_SUMS_BYTES).decode("utf-8", errors="replace")
     for line in text.splitlines():
         digest, _, name = line.partition("  ")
         if not _DIGEST.fullmatch(digest) or not name or name in listed:
-            raise ValueError(f"{SUMS} has a line that is no checksum and plain file name; fetch the bundle again")
+            raise ValueError(f'{SUMS} has a line that is not "<sha256>  <file name>"; fetch the bundle again')
         if name not in FILES:
             raise ValueError(
                 f"{SUMS} lists {printable(name)!r}, expected only {', '.join(FILES)}; fetch the bundle again"
@@ -103,28 +104,28 @@ def _listed(sums: Path) -> dict[str, str]:
         listed[name] = digest
     for name in sorted(FILES):
         if name not in listed:
-            raise ValueError(f"{SUMS} does not list {name}; the bundle is not whole: fetch it again")
+            raise ValueError(f"{SUMS} does not list {name}, so the bundle is not complete; fetch it again")
     return listed
 
 
 WEIGHT_DTYPES = ("float32", "bfloat16", "int8")
 _SCALE = ".scale"
-_SMALL = 1024
-_LEVELS = 127
+_MIN_PACKED_SIZE = 1024
+_MAX_INT8 = 127
 
 
 def pack(state: Mapping[str, Tensor], weights: str) -> dict[str, Tensor]:
-    """Store matrices in fewer bytes; vectors, small tensors and whole numbers stay as they are.
+    """Quantise the large matrices of a state; vectors, small tensors and integers are unchanged.
 
-    ``int8`` keeps for each row of a matrix its largest magnitude over 127 and multiples of that: symmetric, one scale
+    ``int8`` stores each row of a matrix as integers times a scale, its largest magnitude over 127: symmetric, one scale
     per output (Jacob et al. 2018, section 2, without zero points).
 
     Args:
-        state: by name.
+        state: tensors by name.
         weights: one of ``WEIGHT_DTYPES``.
 
     Raises:
-        ValueError: other weights.
+        ValueError: ``weights`` is not one of ``WEIGHT_DTYPES``.
     """
     if weights not in WEIGHT_DTYPES:
         raise ValueError(f"got weights {weights!r}, expected one of {WEIGHT_DTYPES}; set `--weights`")
@@ -141,7 +142,7 @@ def pack(state: Mapping[str, Tensor], weights: str) -> dict[str, Tensor]:
 
 
 def unpack(packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What ``pack`` stored, with fractions in float32."""
+    """Return the tensors that ``pack`` stored, with float32 in place of bfloat16 and int8."""
     return {
         name: _unpacked(value, packed.get(name + _SCALE))
         for name, value in packed.items()
@@ -156,8 +157,8 @@ def _unpacked(value: Tensor, scale: Tensor | None) -> Tensor:
 
 
 def _is_large_matrix(value: Tensor) -> bool:
-    return value.is_floating_point() and value.ndim >= 2 and value.numel() >= _SMALL
+    return value.is_floating_point() and value.ndim >= 2 and value.numel() >= _MIN_PACKED_SIZE
 
 
 def _row_scales(value: Tensor) -> Float[Tensor, " R"]:
-    return value.flatten(1).abs().amax(dim=1).clamp_min(torch.finfo(torch.float32).tiny) / _LEVELS
+    return value.flatten(1).abs().amax(dim=1).clamp_min(torch.finfo(torch.float32).tiny) / _MAX_INT8

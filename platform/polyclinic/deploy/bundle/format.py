@@ -1,4 +1,4 @@
-"""The format of ``bundle.json``: its models with value ranges, decision rules, and the published JSON schema."""
+"""The format of ``bundle.json``: dataclasses with value ranges, decision rules, and the published JSON Schema."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,11 +20,11 @@ _HIDDEN = r"\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u
 """Control characters above ASCII, and those that are invisible or change the direction of text."""
 
 Name: TypeAlias = Annotated[str, Field(min_length=1, max_length=500, pattern=rf"^[^\x00-\x1f{_HIDDEN}]*$")]
-"""One line that a terminal and a page show as it is."""
+"""A line that is safe to show in a terminal and on a page."""
 
 Sentence: TypeAlias = Annotated[str, Field(min_length=1, max_length=4000, pattern=rf"^[^\x00-\x1f{_HIDDEN}]*$")]
 Text: TypeAlias = Annotated[str, Field(max_length=20_000, pattern=rf"^[^\x00-\x08\x0b-\x1f{_HIDDEN}]*$")]
-"""Of several lines."""
+"""Text of several lines, safe to show in a terminal and on a page."""
 
 Digest: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count: TypeAlias = Annotated[int, Field(ge=0, le=2**53)]
@@ -53,23 +53,23 @@ Class: TypeAlias = Annotated[dict[_OfClass, Any], Field(min_length=1)]
 
 
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-"""Every key and no other, each of its own type, numbers finite."""
+"""Exactly the declared keys, without type conversion, with finite numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecisionRule:
-    """How a finding's score is read when exactly these modalities speak; everything was learned on validation.
+    """Calibration, threshold and conformal limits of one finding and one subset of modalities, learned on validation.
 
     Attributes:
-        positives: validation studies that have these modalities and the finding.
-        negatives: those without the finding.
-        auroc: value and 95 % interval there; None where a class is absent.
-        slope: of log-odds on the score, by Platt; None without a fit.
-        intercept: likewise.
-        threshold: on the probability, at and above which the finding counts as present; None without one.
-        absent_up_to: scores up to here leave "absent" possible (split conformal); None where every score does.
-        present_from: scores from here leave "present" possible; None where every score does.
-        problem: why the evidence is too thin for a decision; None where it is not.
+        positives: number of validation studies with these modalities and the finding.
+        negatives: number of validation studies with these modalities and without the finding.
+        auroc: value and 95 % interval on these studies; None if a class is missing.
+        slope: slope of Platt scaling, from score to log-odds; None without a fit.
+        intercept: intercept of Platt scaling; None without a fit.
+        threshold: probability at and above which the finding counts as present; None without one.
+        absent_up_to: largest score whose prediction set holds "absent" (split conformal); None if all sets do.
+        present_from: smallest score whose prediction set holds "present"; None if all sets do.
+        problem: reason why the evidence does not support a decision; None if it does.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -85,48 +85,49 @@ class DecisionRule:
     problem: Text | None
 
     def probability(self, score: float) -> float | None:
-        """Calibrated; None without a fit."""
+        """Return the calibrated probability of a score; None without a fit."""
         if self.slope is None or self.intercept is None:
             return None
         return float(expit(self.slope * score + self.intercept))
 
     def possible(self, score: float) -> tuple[str, ...]:
-        """The prediction set."""
+        """Return the prediction set of a score."""
         absent = self.absent_up_to is None or score <= self.absent_up_to
         present = self.present_from is None or score >= self.present_from
-        return tuple(name for name, there in (("absent", absent), ("present", present)) if there)
+        return tuple(name for name, included in (("absent", absent), ("present", present)) if included)
 
 
 def probability_intervals(
     scores: Float[np.ndarray, " F"], draws: Float[np.ndarray, "F R 2"]
 ) -> list[tuple[float, float] | None]:
-    """Central 95 % of each finding's probability over the calibrations of resampled validation patients.
+    """Return the central 95 % interval of each probability over calibrations of resampled validation patients.
 
     Args:
-        scores: of the findings.
-        draws: slope and intercept of each resample, NaN where there was no fit.
+        scores: score of each finding.
+        draws: slope and intercept of each resample; NaN without a fit.
 
     Returns:
-        None for a finding of which more than half of the resamples could not be fitted.
+        An interval per finding; None if more than half of its resamples have no fit.
     """
-    drawn = np.sort(expit(draws[..., 0] * scores[:, None] + draws[..., 1]), axis=1)
-    known = (~np.isnan(drawn)).sum(axis=1)
-    places = (known - 1).clip(min=0)[:, None] * np.array([0.025, 0.975])
-    below = np.floor(places).astype(int)
-    above = np.minimum(below + 1, (known - 1).clip(min=0)[:, None])
-    left, right = np.take_along_axis(drawn, below, axis=1), np.take_along_axis(drawn, above, axis=1)
-    ends = left + (right - left) * (places - below)
-    enough = known >= max(1, drawn.shape[1] // 2)
-    return [(float(low), float(high)) if there else None for (low, high), there in zip(ends, enough, strict=True)]
+    # Sorted, with NaN last: quantiles by linear interpolation between the ``fitted`` first values of each row.
+    probabilities = np.sort(expit(draws[..., 0] * scores[:, None] + draws[..., 1]), axis=1)
+    fitted = (~np.isnan(probabilities)).sum(axis=1)
+    positions = (fitted - 1).clip(min=0)[:, None] * np.array([0.025, 0.975])
+    below = np.floor(positions).astype(int)
+    above = np.minimum(below + 1, (fitted - 1).clip(min=0)[:, None])
+    left, right = np.take_along_axis(probabilities, below, axis=1), np.take_along_axis(probabilities, above, axis=1)
+    ends = left + (right - left) * (positions - below)
+    enough = fitted >= max(1, probabilities.shape[1] // 2)
+    return [(float(low), float(high)) if valid else None for (low, high), valid in zip(ends, enough, strict=True)]
 
 
 FORMAT = 1
 SCHEMA = "bundle.schema.json"
-"""Beside this module: the JSON Schema of ``bundle.json``."""
+"""File beside this module: the JSON Schema of ``bundle.json``."""
 
 JOINT = "+"
-_SHOWN = 200
-_UNPRINTABLE = "holds characters that are not printed as they are, or is not of the expected form"
+_MAX_LOCATION_LENGTH = 200
+_UNPRINTABLE = "has characters that are not printed safely, or is not of the expected form"
 NOT_A_DEVICE = (
     "This is research software and not a medical device. It must not be used to diagnose, treat or triage a patient."
 )
@@ -134,17 +135,17 @@ NOT_A_DEVICE = (
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """Where a bundle comes from.
+    """Provenance of a bundle.
 
     Attributes:
-        checkpoint_sha256: of the ``.ckpt`` file.
-        run_id: of the run that trained it; None where it was not tracked.
-        trained_on: fingerprint of the cohort that it was trained on.
-        evaluated_on: fingerprint of the cohort whose splits gave calibration and performance.
+        checkpoint_sha256: SHA-256 of the ``.ckpt`` file.
+        run_id: id of the training run; None if it was not tracked.
+        trained_on: fingerprint of the training cohort.
+        evaluated_on: fingerprint of the cohort on which the bundle was calibrated and evaluated.
         cohort: name of that cohort.
-        commit: of the code that exported it, with "+" where it was changed; None outside git.
-        version: of polyclinic.
-        date: in UTC.
+        commit: commit of the code that exported the bundle, with "+" if it was modified; None outside git.
+        version: version of polyclinic.
+        date: date of the export in UTC.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -161,16 +162,16 @@ class Origin:
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """What builds the model.
+    """Description of the model, from which it is built.
 
     Attributes:
-        modalities: by name, ``plugin``, ``settings`` and ``state``.
-        encoders: by name, class and settings of those that are not the plugin's default.
-        size: of the default encoders.
-        embedding: shared width; None where encoders end in it.
-        hidden: width inside the projections; 0 for linear ones.
-        objective: class and settings.
-        weights: how matrices are stored, one of ``files.WEIGHT_DTYPES``.
+        modalities: ``plugin``, ``settings`` and ``state`` by modality.
+        encoders: class and settings of each encoder that is not the default of its plugin.
+        size: size of the default encoders.
+        embedding: width of the shared embedding space; None if encoders end in it.
+        hidden: hidden width of the projection heads; 0 for linear heads.
+        objective: class and settings of the objective.
+        weights: type of the stored matrices, one of ``files.WEIGHT_DTYPES``.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -186,14 +187,14 @@ class Architecture:
 
 @dataclass(frozen=True, kw_only=True)
 class Prompts:
-    """The prompts that were embedded.
+    """The embedded prompts.
 
     Attributes:
-        modality: whose encoder read them.
-        score_rule: see ``finding_score``.
-        sha256: of the prompt file.
-        templates: as in it.
-        findings: as in it: by name, ``positive`` and ``negative`` phrasings.
+        modality: prompt modality, whose encoder embedded the prompts.
+        score_rule: score rule, see ``finding_score``.
+        sha256: SHA-256 of the prompt file.
+        templates: templates of the prompt file.
+        findings: ``positive`` and ``negative`` phrasings of the prompt file, by finding.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -206,7 +207,7 @@ class Prompts:
 
     @classmethod
     def of(cls, file: PromptFile) -> "Prompts":
-        """Those of a prompt file."""
+        """Return the prompts of a prompt file."""
         return cls(
             modality=file.modality,
             score_rule=file.score_rule,
@@ -219,25 +220,28 @@ class Prompts:
         )
 
     def columns(self) -> dict[str, tuple[slice, slice]]:
-        """Per finding, where the embeddings of its positive and its negative sentences stand."""
+        """Return the rows of the positive and of the negative sentences in the embeddings, by finding."""
         counts = {name: (len(message["positive"]), len(message["negative"])) for name, message in self.findings.items()}
         return sentence_columns(counts, len(self.templates))
 
 
 @dataclass(frozen=True, kw_only=True)
 class BundleContent:
-    """All of it.
+    """The content of ``bundle.json``.
 
     Attributes:
-        format: of the bundle, 1.
-        name: of the bundle.
-        intended_use: in words.
-        not_a_device: in words.
-        query: modalities that may speak, in order.
-        alpha: share of each class that a prediction set may miss.
-        rules: by the modalities that speak, joined by "+" in the order of ``query``, and by finding.
-        limits: by modality, the distance beyond which a study is unlike those of the training split.
-        performance: by finding, on the test split: ``auroc`` (value, low, high), ``n`` and ``n_positive``.
+        format: version of the format, 1.
+        name: name of the bundle.
+        intended_use: statement of the intended use.
+        not_a_device: statement that the bundle is not a medical device.
+        origin: provenance of the bundle.
+        architecture: description of the model.
+        prompts: prompts of the findings.
+        query: input modalities, in order.
+        alpha: share of each class that the prediction sets may miss.
+        rules: decision rules by subset key (modalities joined by "+" in the order of ``query``), then by finding.
+        limits: distance by modality beyond which a study is out of distribution.
+        performance: ``auroc`` (value, low, high), ``n`` and ``n_positive`` on the test split, by finding.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -256,12 +260,12 @@ class BundleContent:
     performance: dict[Name, Measured]
 
     def as_bytes(self) -> bytes:
-        """The file. Paths, patients and NaN have no place in it."""
+        """Return the content of the file. It holds no paths, patients or NaN."""
         return json.dumps(asdict(self), indent=1, allow_nan=False).encode()
 
 
 def schema_text() -> str:
-    """The JSON Schema of ``bundle.json``, as it is published."""
+    """Return the published JSON Schema of ``bundle.json``."""
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **TypeAdapter(BundleContent).json_schema()}
     return json.dumps(schema, indent=1) + "\n"
 
@@ -270,13 +274,13 @@ def read_content(raw: bytes) -> BundleContent:
     """Read ``bundle.json``.
 
     Raises:
-        ValueError: not JSON, another format, or keys or values that do not belong or are out of range.
+        ValueError: the content is not JSON of this format, or a key or value is missing, unknown or out of range.
     """
     try:
         content = TypeAdapter(BundleContent).validate_json(raw)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        where = printable(".".join(map(str, first["loc"])))[:_SHOWN]
+        where = printable(".".join(map(str, first["loc"])))[:_MAX_LOCATION_LENGTH]
         message = _UNPRINTABLE if first["type"] == "string_pattern_mismatch" else printable(first["msg"])
         raise ValueError(f"{CONTENT}: {where}: {message}; use the version of polyclinic that wrote it") from None
     if content.format != FORMAT:
@@ -288,33 +292,33 @@ def read_content(raw: bytes) -> BundleContent:
 
 
 def subset_key(names: Sequence[str], query: Sequence[str]) -> str:
-    """The key of a set of modalities in ``BundleContent.rules``."""
+    """Return the key of a set of modalities in ``BundleContent.rules``."""
     return JOINT.join(name for name in query if name in names)
 
 
 def _check(content: BundleContent) -> None:
-    """What the parts say of each other."""
-    known, findings = content.architecture.modalities, set(content.prompts.findings)
+    """Check that the parts are consistent with each other."""
+    modalities, findings = content.architecture.modalities, set(content.prompts.findings)
     query = content.query
-    if len(set(query)) < len(query) or not set(query) <= set(known) or set(content.limits) != set(query):
-        raise ValueError(f"{CONTENT}: query {query} does not fit modalities {sorted(known)}; export it again")
-    if any(set(of) != findings for of in content.rules.values()) or set(content.performance) != findings:
+    if len(set(query)) < len(query) or not set(query) <= set(modalities) or set(content.limits) != set(query):
+        raise ValueError(f"{CONTENT}: query {query} does not fit modalities {sorted(modalities)}; export it again")
+    if any(set(rules) != findings for rules in content.rules.values()) or set(content.performance) != findings:
         raise ValueError(
             f"{CONTENT}: rules and performance are not of the findings {sorted(findings)}; export it again"
         )
-    every = {JOINT.join(names) for size in range(1, len(query) + 1) for names in combinations(query, size)}
-    if set(content.rules) != every or len(every) != 2 ** len(query) - 1:
+    subsets = {JOINT.join(names) for size in range(1, len(query) + 1) for names in combinations(query, size)}
+    if set(content.rules) != subsets or len(subsets) != 2 ** len(query) - 1:
         raise ValueError(
-            f"{CONTENT}: got rules for {len(content.rules)} sets of modalities, not all of those of {query}; export it "
+            f"{CONTENT}: got rules for {len(content.rules)} sets of modalities, not all subsets of {query}; export it "
             "again"
         )
-    if content.architecture.size not in SIZES or not set(content.architecture.encoders) <= set(known):
+    if content.architecture.size not in SIZES or not set(content.architecture.encoders) <= set(modalities):
         raise ValueError(
-            f"{CONTENT}: size {content.architecture.size!r} is not one of {list(SIZES)}, or an encoder is of no "
-            "modality; export it again"
+            f"{CONTENT}: size {content.architecture.size!r} is not one of {list(SIZES)}, or an encoder has an "
+            "unknown modality; export it again"
         )
     if wrong := [text for text in content.prompts.templates if text.count("{}") != 1]:
-        raise ValueError(f"{CONTENT}: template {wrong[0]!r} does not hold '{{}}' once; export it again")
+        raise ValueError(f"{CONTENT}: template {wrong[0]!r} does not contain '{{}}' exactly once; export it again")
     _check_numbers(content)
 
 
@@ -329,7 +333,7 @@ def _check_numbers(content: BundleContent) -> None:
 
 
 def _contradiction(rule: DecisionRule) -> str | None:
-    """What a rule says against itself; None where it does not."""
+    """Return the contradiction within a rule; None without one."""
     if (rule.slope is None) != (rule.intercept is None):
         return "it has one of slope and intercept, expected both or neither"
     if rule.auroc is not None and rule.auroc[1] > rule.auroc[2]:

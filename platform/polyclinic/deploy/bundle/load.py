@@ -23,31 +23,30 @@ from polyclinic.objectives import Objective
 from polyclinic.prompts import PromptFile
 
 Part = TypeVar("Part")
-_MOST_STATE, _LONGEST_STATE = 5_000_000, 64_000_000
-"""Of what a plugin learned, which may be the vocabulary of a language model."""
+_MAX_STATE_VALUES, _MAX_STATE_CHARACTERS = 5_000_000, 64_000_000
+"""Limits of the state of a plugin, which may be the vocabulary of a language model."""
 
 
 def build(kind: type[Part], spec: Mapping[str, Any], where: str) -> Part:
-    """An object of a kind from its class and settings.
+    """Build an object from its class and settings.
 
     Args:
-        kind: of which the class must be.
-        spec: ``class_path`` and ``init_args``; nested ones in the same way.
-        where: its place in the bundle, for messages.
+        kind: required base class.
+        spec: ``class_path`` and ``init_args``, which may be nested.
+        where: location in the bundle, for messages.
 
     Raises:
-        ValueError: a class that neither the platform nor an installed plugin declares, one of another kind, or
-            settings that it does not take.
+        ValueError: the class is not in the class table or not of the kind, or does not accept the settings.
     """
     made: Part = Builder(table=ClassTable(), files=False).plan(spec, kind, where).make()
     return made
 
 
 def build_modality(name: str, spec: Mapping[str, Any]) -> Modality:
-    """A plugin, with what it learned.
+    """Build a plugin, with its settings and learned state.
 
     Raises:
-        ValueError: it is not installed, or does not take its settings or its state.
+        ValueError: the plugin is not installed, or does not accept its settings or state.
     """
     installed = {point.name: point for point in modality_points()}
     where = f"modalities.{name}"
@@ -56,14 +55,14 @@ def build_modality(name: str, spec: Mapping[str, Any]) -> Modality:
             f"the bundle needs plugin {shown(spec['plugin'])} for modality {name!r}, installed are "
             f"{sorted(installed)}; install its distribution"
         )
-    check_plain(spec["state"], f"{where}.state", most=_MOST_STATE, longest=_LONGEST_STATE)
+    check_plain(spec["state"], f"{where}.state", most=_MAX_STATE_VALUES, longest=_MAX_STATE_CHARACTERS)
     plugin = load_plugin(installed[spec["plugin"]])
     made: Modality = Builder(table=ClassTable(), files=False).plan_settings(plugin, spec["settings"], where).make()
     try:
         made.load_state(spec["state"])
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as error:  # a compiled library may panic, which is not an Exception
+    except BaseException as error:  # a panic in a compiled library is not an Exception
         raise ValueError(
             f"{where} cannot be built here: its state does not fit ({first_line(error)}); use the version that wrote it"
         ) from None
@@ -71,10 +70,10 @@ def build_modality(name: str, spec: Mapping[str, Any]) -> Modality:
 
 
 def plugin_of(modality: Modality) -> str:
-    """The name under which a plugin is installed.
+    """Return the name under which a plugin is installed.
 
     Raises:
-        ValueError: it is not.
+        ValueError: no installed distribution registers the plugin.
     """
     for point in modality_points():
         if load_plugin(point) is type(modality):
@@ -85,17 +84,17 @@ def plugin_of(modality: Modality) -> str:
     )
 
 
-_STORED = (torch.float64, torch.float32, torch.int64, torch.int32, torch.int8, torch.uint8, torch.bool)
+_STORED_DTYPES = (torch.float64, torch.float32, torch.int64, torch.int32, torch.int8, torch.uint8, torch.bool)
 TEXTS, DRAWS, MEAN, WHITENING = "prompts.embeddings", "calibration.draws", "familiar.{}.mean", "familiar.{}.whitening"
 
 
 @dataclass(frozen=True, kw_only=True)
 class OODReference:
-    """Where the pooled vectors of one modality's training studies lie.
+    """Distribution of the pooled vectors of one modality in the training split.
 
     Attributes:
-        mean: of them.
-        whitening: a square root of their inverse covariance, so that whitened vectors have unit deviation.
+        mean: mean of the vectors.
+        whitening: square root of their inverse covariance; whitened vectors have unit variance.
         limit: distance that one in a hundred validation studies exceeds.
     """
 
@@ -104,7 +103,7 @@ class OODReference:
     limit: float
 
     def distance(self, pooled: Float[Tensor, "b D"]) -> Float[Tensor, " b"]:
-        """Mahalanobis distance to the mean (Lee et al. 2018, section 2.1, with one class), per dimension."""
+        """Return the Mahalanobis distance to the mean (Lee et al. 2018, section 2.1, one class) over the root of D."""
         return ((pooled - self.mean) @ self.whitening).square().mean(dim=1).sqrt()
 
 
@@ -113,14 +112,14 @@ class Bundle:
     """A loaded bundle, ready to score.
 
     Attributes:
-        digest: tells this bundle from every other.
-        content: what ``bundle.json`` says.
-        modalities: plugins with what they learned, by name.
-        model: in evaluation mode.
+        digest: SHA-256 that identifies the bundle.
+        content: content of ``bundle.json``.
+        modalities: plugins with their learned state, by name.
+        model: model in evaluation mode.
         texts: embeddings of the prompts.
-        draws: by set of modalities, in the order of ``content.rules``, by finding: slopes and intercepts of
-            calibrations of resampled patients, NaN where there was no fit.
-        familiar: by modality that may speak.
+        draws: slope and intercept per subset (in the order of ``content.rules``), finding and resample of the
+            validation patients; NaN without a fit.
+        familiar: OOD reference by input modality.
     """
 
     digest: str
@@ -133,20 +132,20 @@ class Bundle:
 
     @property
     def query(self) -> list[str]:
-        """Modalities that may speak."""
+        """Input modalities, in order."""
         return self.content.query
 
     @property
     def findings(self) -> list[str]:
-        """Findings, in order."""
+        """Names of the findings, in order."""
         return list(self.content.prompts.findings)
 
     @torch.no_grad()
     def with_prompts(self, prompts: PromptFile) -> "Bundle":
-        """This bundle with other findings, which have neither calibration nor measured performance.
+        """Return this bundle with other findings, which have neither calibration nor measured performance.
 
         Raises:
-            ValueError: the text encoder was left out of the bundle, or prompts for another modality.
+            ValueError: the bundle has no text encoder, or the prompts are for another modality.
         """
         name = self.content.prompts.modality
         if name not in self.modalities:
@@ -154,9 +153,7 @@ class Bundle:
                 "the bundle holds no text encoder, so that no prompts can be added; export it with --text_encoder true"
             )
         if prompts.modality != name:
-            raise ValueError(
-                f"got prompts for modality {prompts.modality!r}, the bundle reads {name!r}; set `modality`"
-            )
+            raise ValueError(f"got prompts for modality {prompts.modality!r}, expected {name!r}; set `modality`")
         plugin = self.modalities[name]
         inputs = plugin.collate([plugin.prepare(plugin.read(text)) for text in prompts.texts()])
         _, texts = self.model(name, in_precision(inputs, self.texts.dtype))
@@ -164,16 +161,17 @@ class Bundle:
         return replace(self, content=content, texts=texts, draws=np.zeros((0, 0, 0, 2)))
 
 
-def load_bundle(folder: Path, *, dtype: torch.dtype = torch.float64) -> Bundle:
+def load_bundle(folder: str | Path, *, dtype: torch.dtype = torch.float64) -> Bundle:
     """Check and load a bundle.
 
     Args:
-        folder: of ``polyclinic bundle export``.
-        dtype: in which to compute. In float64 a study's scores do not depend on the batch that it is in.
+        folder: folder written by ``polyclinic bundle export``.
+        dtype: precision of the computation. In float64, the scores of a study do not depend on its batch.
 
     Raises:
         ValueError: a file is missing, altered or not of this format, or a plugin is not installed.
     """
+    folder = Path(folder)
     digest = check_files(folder)
     content = read_content((folder / CONTENT).read_bytes())
     tensors = _read_tensors(folder / WEIGHTS)
@@ -184,23 +182,23 @@ def load_bundle(folder: Path, *, dtype: torch.dtype = torch.float64) -> Bundle:
     }
     _load_strictly(model, tensors)
     _check_extra(extra, content, model)
-    familiar = {name: _familiar(extra, name, content, dtype) for name in content.query}
+    familiar = {name: _ood_reference(extra, name, content, dtype) for name in content.query}
     return Bundle(
         digest=digest,
         content=content,
         modalities=modalities,
         model=model.to(dtype).eval().requires_grad_(requires_grad=False),
-        texts=_taken(extra, TEXTS).to(dtype),
-        draws=_taken(extra, DRAWS).double().numpy(),
+        texts=_required(extra, TEXTS).to(dtype),
+        draws=_required(extra, DRAWS).double().numpy(),
         familiar=familiar,
     )
 
 
 def build_model(content: BundleContent, modalities: dict[str, Modality]) -> ZeroShotModel:
-    """The model that a bundle describes, its weights still random.
+    """Build the model that a bundle describes, with random weights.
 
     Raises:
-        ValueError: a class that is not installed here, or settings that it does not take.
+        ValueError: a class is not installed, or does not accept its settings.
     """
     architecture = content.architecture
     given = {name: build(Encoder, spec, f"encoders.{name}") for name, spec in architecture.encoders.items()}  # type: ignore[type-abstract]
@@ -213,30 +211,30 @@ def build_model(content: BundleContent, modalities: dict[str, Modality]) -> Zero
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
-    """The weights, in the precision in which they are computed with.
+    """Read the unpacked tensors of a bundle.
 
     Raises:
-        ValueError: they cannot be read, or one of them is not finite or not of numbers that we store.
+        ValueError: the file cannot be read, or a tensor is not finite or of an unexpected type.
     """
     try:
         tensors = unpack(load_file(path))
     except Exception as error:
         raise ValueError(f"{WEIGHTS} cannot be read ({first_line(error)}); fetch the bundle again") from None
     for name, value in tensors.items():
-        if value.dtype not in _STORED:
+        if value.dtype not in _STORED_DTYPES:
             raise ValueError(f"{WEIGHTS} has {shown(name)} of type {value.dtype}, expected numbers; export it again")
         allowed = torch.isnan(value) if name == DRAWS else torch.zeros((), dtype=torch.bool)
-        # As they are loaded: what float32 cannot hold becomes infinite there.
+        # Checked in float32, in which values of float64 may overflow.
         if not bool((torch.isfinite(value.float()) | allowed).all()):
             raise ValueError(f"{WEIGHTS} has values in {shown(name)} that are not finite; export the bundle again")
     return tensors
 
 
 def _check_extra(extra: Mapping[str, Tensor], content: BundleContent, model: ZeroShotModel) -> None:
-    """Compare the shapes of what is not a weight of the model with what the bundle describes.
+    """Check the shapes of the tensors that are not weights of the model.
 
     Raises:
-        ValueError: a tensor is missing, has another shape, or does not belong.
+        ValueError: a tensor is missing, unknown or of an unexpected shape.
     """
     sentences = sum(len(message[side]) for message in content.prompts.findings.values() for side in message)
     widths = {name: model.encoder(name).width for name in content.query}
@@ -248,18 +246,20 @@ def _check_extra(extra: Mapping[str, Tensor], content: BundleContent, model: Zer
     for name in content.query:
         expected |= {MEAN.format(name): (widths[name],), WHITENING.format(name): (widths[name], widths[name])}
     for key, shape in expected.items():
-        found = tuple(_taken(extra, key).shape)
-        if len(found) != len(shape) or any(size not in (None, there) for size, there in zip(shape, found, strict=True)):
+        found = tuple(_required(extra, key).shape)
+        if len(found) != len(shape) or any(
+            expected_size not in (None, size) for expected_size, size in zip(shape, found, strict=True)
+        ):
             raise ValueError(f"{WEIGHTS} has {key!r} of shape {list(found)}, expected {list(shape)}; export it again")
     if unknown := sorted(set(extra) - set(expected)):
         raise ValueError(f"{WEIGHTS} has {shown(unknown[0])}, which does not belong in a bundle; export it again")
 
 
 def _sized_model(content: BundleContent, modalities: dict[str, Modality], values: int) -> ZeroShotModel:
-    """The model of a bundle; of settings that make no model, a sentence.
+    """Build the model of a bundle, within the size of its stored weights.
 
     Raises:
-        ValueError: see ``build_model``; or the model is far larger than the values that are stored.
+        ValueError: see ``build_model``; or the model is far larger than the stored weights, or cannot be built.
     """
     try:
         with largest_model(values):
@@ -268,7 +268,8 @@ def _sized_model(content: BundleContent, modalities: dict[str, Modality], values
         raise
     except Exception as error:
         raise ValueError(
-            f"{CONTENT}: its settings make no model ({type(error).__name__}: {first_line(error)}); export it again"
+            f"{CONTENT}: its settings do not give a model ({type(error).__name__}: {first_line(error)}); export it "
+            "again"
         ) from None
 
 
@@ -285,12 +286,12 @@ def _load_strictly(model: ZeroShotModel, tensors: dict[str, Tensor]) -> None:
     model.load_state_dict(tensors, strict=True)
 
 
-def _familiar(extra: dict[str, Tensor], name: str, content: BundleContent, dtype: torch.dtype) -> OODReference:
-    mean, whitening = (_taken(extra, key.format(name)).to(dtype) for key in (MEAN, WHITENING))
+def _ood_reference(extra: dict[str, Tensor], name: str, content: BundleContent, dtype: torch.dtype) -> OODReference:
+    mean, whitening = (_required(extra, key.format(name)).to(dtype) for key in (MEAN, WHITENING))
     return OODReference(mean=mean, whitening=whitening, limit=content.limits[name])
 
 
-def _taken(extra: Mapping[str, Tensor], key: str) -> Tensor:
+def _required(extra: Mapping[str, Tensor], key: str) -> Tensor:
     if key not in extra:
         raise ValueError(f"{WEIGHTS} lacks {key!r}; export the bundle again")
     return extra[key]

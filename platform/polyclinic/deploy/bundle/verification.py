@@ -1,4 +1,4 @@
-"""Whether a bundle can score: everything that loading compares, and one built-in study from file to decision."""
+"""Verify a bundle: load it with all checks, and score a synthetic study from file to decision."""
 
 import math
 import tempfile
@@ -16,15 +16,15 @@ from polyclinic.models.class_table import shown
 
 _SEED = 0
 _INLINE: tuple[Source, ...] = ({}, "no finding")
-"""For plugins whose settings are of another panel than their phantom's."""
+"""Sources for plugins whose settings, such as another laboratory panel, do not fit their phantom."""
 
 
 def verified_bundle(folder: Path, *, dtype: torch.dtype = torch.float64) -> Bundle:
-    """Load a bundle, and score a built-in study with it.
+    """Load a bundle, and score a synthetic study with it.
 
     Args:
-        folder: of ``polyclinic bundle export``.
-        dtype: in which to compute.
+        folder: folder written by ``polyclinic bundle export``.
+        dtype: precision of the computation.
 
     Raises:
         ValueError: see ``load_bundle`` and ``check_scores``.
@@ -59,10 +59,10 @@ def check_scores(bundle: Bundle) -> None:
 
 
 def _item(name: str, plugin: Modality) -> Item:
-    """A prepared phantom, or what the plugin makes of an empty source.
+    """Prepare a phantom, or an inline source if the plugin cannot read its phantom.
 
     Raises:
-        ValueError: it can prepare neither.
+        ValueError: the plugin can prepare neither.
     """
     physiology = Patient(np.random.default_rng(_SEED)).visit(np.random.default_rng(_SEED))
     problems: list[Exception] = []
@@ -77,5 +77,6 @@ def _item(name: str, plugin: Modality) -> Item:
         except Exception as error:
             problems.insert(0, error)
     raise ValueError(
-        f"{name} cannot prepare a study with what the bundle holds ({first_line(problems[0])}); export it again"
+        f"{name} cannot prepare a study with the settings and state of the bundle ({first_line(problems[0])}); export "
+        "it again"
     )

@@ -1,9 +1,9 @@
-/** Findings as sorted bars with intervals; the chosen one says what each modality adds. */
+/** Findings as sorted bars with intervals; the chosen one shows the contribution of each modality. */
 
-import { byId, element, percent, place, signed, spoken } from "./elements.js";
+import { byId, element, percent, place, signed, displayName } from "./elements.js";
 
 /**
- * Draw the bars, the likeliest finding first, those without a probability last.
+ * Draw the bars, the most likely finding first, those without a probability last.
  *
  * @param {object[]} findings of the answer
  * @param {{aurocs: object, titles: object, before: object|null, chosen: string|null, onChoose: (name: string) => void}} state
@@ -11,7 +11,7 @@ import { byId, element, percent, place, signed, spoken } from "./elements.js";
 export function drawFindings(findings, { aurocs, titles, before, chosen, onChoose }) {
   const list = byId("findings");
   const held = list.contains(document.activeElement) ? document.activeElement.dataset.finding : null;
-  const sorted = [...findings].sort((one, other) => height(other) - height(one) || one.name.localeCompare(other.name));
+  const sorted = [...findings].sort((a, b) => rank(b) - rank(a) || a.name.localeCompare(b.name));
   list.replaceChildren(
     ...sorted.map((finding) => {
       const open = finding.name === chosen;
@@ -24,16 +24,16 @@ export function drawFindings(findings, { aurocs, titles, before, chosen, onChoos
   if (held) list.querySelector(`[data-finding="${CSS.escape(held)}"]`)?.focus();
 }
 
-/** One sentence on all findings, for the line that is read aloud. */
+/** Summarise all findings for the status line, which screen readers announce. */
 export function summary(findings) {
-  const present = findings.filter((finding) => finding.decision === "present").map(({ name }) => spoken(name));
+  const present = findings.filter((finding) => finding.decision === "present").map(({ name }) => displayName(name));
   const open = findings.filter((finding) => finding.abstained).length;
-  const said = present.length ? `Above their threshold: ${present.join(", ")}.` : "None is above its threshold.";
-  return `${findings.length} findings. ${said}${open ? ` No decision on ${open}.` : ""}`;
+  const above = present.length ? `Above their threshold: ${present.join(", ")}.` : "None is above its threshold.";
+  return `${findings.length} findings. ${above}${open ? ` No decision on ${open}.` : ""}`;
 }
 
-/** Where a finding stands in the order; a bare score is below every probability. */
-const height = ({ probability, score }) => (probability === null ? -1 - 1 / (1 + Math.exp(score)) : probability);
+/** Sort key of a finding; a score without a probability ranks below every probability. */
+const rank = ({ probability, score }) => (probability === null ? -1 - 1 / (1 + Math.exp(score)) : probability);
 
 function button(finding, before, open) {
   const { name, probability, interval, threshold } = finding;
@@ -43,26 +43,26 @@ function button(finding, before, open) {
     if (interval) bar.append(place(element("span", { className: "interval" }), span(interval)));
     if (threshold !== null) bar.append(place(element("span", { className: "threshold" }), { left: threshold }));
   }
-  if (known(before?.probability)) {
+  if (isGiven(before?.probability)) {
     bar.append(place(element("span", { className: "before" }), { left: before.probability }));
   }
   return element(
     "button",
     { type: "button", className: "finding", "aria-expanded": String(open), "data-finding": name },
-    element("span", { className: "label" }, spoken(name)),
+    element("span", { className: "label" }, displayName(name)),
     element("span", { className: "number" }, number(finding)),
-    element("span", { className: `badge ${state(finding)}` }, said(finding)),
+    element("span", { className: `badge ${state(finding)}` }, decisionText(finding)),
     bar,
     interval ? element("span", { className: "range" }, element("span", { className: "unseen" }, "between "), `${percent(interval[0])} to ${percent(interval[1])}`) : null,
     before ? element("span", { className: "change" }, `${number(before)} with all modalities`) : null,
   );
 }
 
-const number = ({ probability, score }) => (known(probability) ? percent(probability) : `score ${signed(score)}`);
-const known = (value) => value !== null && value !== undefined;
+const number = ({ probability, score }) => (isGiven(probability) ? percent(probability) : `score ${signed(score)}`);
+const isGiven = (value) => value !== null && value !== undefined;
 const span = ([low, high]) => ({ left: low, width: Math.max(high - low, 0.004) });
 const state = ({ abstained, decision }) => (abstained || !decision ? "open" : decision);
-const said = ({ abstained, decision }) => (abstained || !decision ? "no decision" : decision);
+const decisionText = ({ abstained, decision }) => (abstained || !decision ? "no decision" : decision);
 
 function details(finding, auroc, titles) {
   const parts = [];
@@ -70,22 +70,22 @@ function details(finding, auroc, titles) {
   if (finding.threshold !== null) parts.push(element("p", {}, `Threshold ${percent(finding.threshold)}.`));
   const measured = performance(finding.auroc, auroc);
   if (measured) parts.push(element("p", {}, measured));
-  const shares = Object.entries(finding.contributions ?? {}).sort((one, other) => other[1] - one[1]);
+  const shares = Object.entries(finding.contributions ?? {}).sort(([, a], [, b]) => b - a);
   if (shares.length) parts.push(contributions(shares, titles));
   return element("div", { className: "details" }, ...parts);
 }
 
-/** How well the finding is told: from these modalities where that is known, else from all. */
-function performance(ofThese, ofAll) {
-  const [where, [value, low, high]] = ofThese
-    ? ["validation studies with these modalities", ofThese]
-    : ["the test split", ofAll ? [ofAll.value, ofAll.low, ofAll.high] : []];
-  if (!known(value)) return "";
-  const range = known(low) && known(high) ? ` (95 %: ${low.toFixed(2)} to ${high.toFixed(2)})` : "";
+/** AUROC of a finding: with these modalities if it is known, else on the test split with all. */
+function performance(subsetAuroc, testAuroc) {
+  const [where, [value, low, high]] = subsetAuroc
+    ? ["validation studies with these modalities", subsetAuroc]
+    : ["the test split", testAuroc ? [testAuroc.value, testAuroc.low, testAuroc.high] : []];
+  if (!isGiven(value)) return "";
+  const range = isGiven(low) && isGiven(high) ? ` (95 %: ${low.toFixed(2)} to ${high.toFixed(2)})` : "";
   return `AUROC ${value.toFixed(2)}${range} on ${where}.`;
 }
 
-/** What each modality adds to the log-odds, to the right of the middle, or takes from them, to the left. */
+/** Table of contributions to the log-odds: bars to the right of the centre are positive, to the left negative. */
 function contributions(shares, titles) {
   const most = Math.max(...shares.map(([, value]) => Math.abs(value)), 1e-9);
   const rows = shares.map(([name, value]) => {
@@ -93,13 +93,13 @@ function contributions(shares, titles) {
     const bar = element("span", { className: "share", "aria-hidden": "true" });
     const fill = element("span", { className: value < 0 ? "against" : "for" });
     bar.append(place(fill, { left: value < 0 ? 0.5 - width : 0.5, width }));
-    const label = element("th", { scope: "row" }, titles[name] ?? spoken(name));
+    const label = element("th", { scope: "row" }, titles[name] ?? displayName(name));
     return element("tr", {}, label, element("td", {}, bar), element("td", { className: "number" }, signed(value)));
   });
   return element(
     "table",
     {},
-    element("caption", {}, "What each modality adds to the log-odds"),
+    element("caption", {}, "Contribution of each modality to the log-odds"),
     element("tbody", {}, ...rows),
   );
 }

@@ -1,13 +1,13 @@
-/** One study: from dropped files to what the model says of them, and where that comes from. */
+/** The page of one study: from dropped files to scores, and their explanation. */
 
-import { byId, element, spoken } from "./elements.js";
+import { byId, element, displayName } from "./elements.js";
 import { drawFindings, summary } from "./findings.js";
 import { drawModalities } from "./modalities.js";
 import { Refused, bundle, score, setToken } from "./service.js";
 import { Study, dropped } from "./study.js";
 import { drawViews } from "./views.js";
 
-const MOST_FILES = 50; // of one study; more are a folder that was dropped by mistake
+const MAX_FILES = 50; // per study; more files are probably a folder that was dropped by mistake
 const study = new Study(() => rescore({ views: true }));
 const off = new Set();
 let about = { modalities: [], findings: [] };
@@ -31,16 +31,16 @@ async function open() {
   document.title = `${about.name}: one study`;
   byId("bundle").textContent = `${about.name} ${about.version ?? ""}`;
   if (about.not_a_device) byId("banner").textContent = about.not_a_device;
-  const takes = about.modalities.filter(speaks).map((one) => `${title(one)} (${(one.accept ?? []).join(", ")})`);
+  const takes = about.modalities.filter(isInput).map((modality) => `${title(modality)} (${(modality.accept ?? []).join(", ")})`);
   byId("accepted").textContent = takes.join(" \u00b7 ");
   byId("intended").textContent = about.intended_use ?? "";
-  const facts = { Name: about.name, Version: about.version, Made: about.created, "SHA-256": about.sha256 };
-  const known = Object.entries(facts).filter(([, value]) => value);
-  byId("facts").replaceChildren(...known.flatMap(([key, value]) => [element("dt", {}, key), element("dd", {}, value)]));
+  const facts = { Name: about.name, Version: about.version, Created: about.created, "SHA-256": about.sha256 };
+  const given = Object.entries(facts).filter(([, value]) => value);
+  byId("facts").replaceChildren(...given.flatMap(([key, value]) => [element("dt", {}, key), element("dd", {}, value)]));
   if (study.entries.length) await rescore({ views: true });
 }
 
-/** Ask anew; what is still under way is forgotten. */
+/** Score the study again; a request in progress is aborted. */
 async function rescore({ views: fresh }) {
   running.abort();
   running = new AbortController();
@@ -53,27 +53,27 @@ async function rescore({ views: fresh }) {
   if (!sent.length) {
     settle();
     busy(false);
-    say(study.entries.length ? "None of these files is of a modality that the model takes." : "No study yet.");
+    say(study.entries.length ? "The model does not accept any of these files." : "No study yet.");
     return;
   }
   const wanted = { off: [...off], chosen };
   busy(true);
   try {
-    const found = await score(sent, { views: fresh, explain: chosen, signal });
+    const scores = await score(sent, { views: fresh, explain: chosen, signal });
     if (signal.aborted) return;
     settle();
-    study.learn(sent, found.files);
-    answer = found;
+    study.learn(sent, scores.files);
+    answer = scores;
     answered = wanted;
-    if (fresh) views = found.views ?? {};
-    if (!off.size) before = Object.fromEntries(found.findings.map((one) => [one.name, one]));
+    if (fresh) views = scores.views ?? {};
+    if (!off.size) before = Object.fromEntries(scores.findings.map((finding) => [finding.name, finding]));
     draw();
-    say(`${summary(found.findings)}${chosen ? ` Shown is where ${spoken(chosen)} comes from.` : ""}`);
+    say(`${summary(scores.findings)}${chosen ? ` The views show the evidence for ${displayName(chosen)}.` : ""}`);
   } catch (error) {
     if (error.name === "AbortError") return;
-    take(answered);
+    restore(answered);
     refuse(error, () => {
-      take(wanted);
+      restore(wanted);
       rescore({ views: fresh });
     });
   } finally {
@@ -81,40 +81,40 @@ async function rescore({ views: fresh }) {
   }
 }
 
-/** Another study: nothing of the last one may stand beside it. */
+/** Clear all results, so that none is shown beside the next study. */
 function forget() {
   [answer, views, before] = [null, {}, null];
   answered = { off: [], chosen: null };
-  take(answered);
+  restore(answered);
 }
 
-/** Which modalities are left out, and which finding is explained. */
-function take(state) {
+/** Restore the switched-off modalities and the explained finding. */
+function restore(state) {
   off.clear();
   state.off.forEach((name) => off.add(name));
   chosen = state.chosen;
 }
 
 function draw() {
-  const titles = Object.fromEntries(about.modalities.map((one) => [one.name, title(one)]));
+  const titles = Object.fromEntries(about.modalities.map((modality) => [modality.name, title(modality)]));
   const aurocs = Object.fromEntries(about.findings.map(({ name, auroc }) => [name, auroc]));
-  drawModalities(about.modalities.filter(speaks), answer?.modalities, { off, switchable, onSwitch });
+  drawModalities(about.modalities.filter(isInput), answer?.modalities, { off, switchable, onSwitch });
   drawFindings(answer?.findings ?? [], { aurocs, titles, before: off.size ? before : null, chosen, onChoose });
   const shown = byId("heat").checked && chosen ? answer?.relevance : null;
-  const silent = new Set(about.modalities.filter((one) => !speaks(one)).map(({ name }) => name));
-  drawViews(views, { titles, relevance: shown ?? null, off, silent });
+  const unused = new Set(about.modalities.filter((modality) => !isInput(modality)).map(({ name }) => name));
+  drawViews(views, { titles, relevance: shown ?? null, off, unused });
   byId("results").hidden = !answer;
   byId("explained").hidden = !chosen || !answer;
-  byId("finding").textContent = chosen ? spoken(chosen) : "";
+  byId("finding").textContent = chosen ? displayName(chosen) : "";
   const notes = answer?.notes ?? [];
   byId("notes").replaceChildren(...notes.map((note) => element("li", {}, note)));
   byId("notes").hidden = !notes.length;
 }
 
-/** A modality can be left out where its files are known, and where another one stays. */
+/** Return whether a modality can be switched off: its files are known, and another modality remains. */
 function switchable(name) {
-  const speaking = Object.entries(answer?.modalities ?? {}).filter(([, use]) => use.used);
-  return speaking.length > 1 && study.sorted() && study.entries.some((entry) => entry.modality === name);
+  const used = Object.entries(answer?.modalities ?? {}).filter(([, use]) => use.used);
+  return used.length > 1 && study.sorted() && study.entries.some((entry) => entry.modality === name);
 }
 
 function onSwitch(name, on) {
@@ -128,8 +128,8 @@ function onChoose(name) {
   rescore({ views: false });
 }
 
-const speaks = (one) => one.query !== false;
-const title = (one) => one.title ?? spoken(one.name);
+const isInput = (modality) => modality.query !== false;
+const title = (modality) => modality.title ?? displayName(modality.name);
 const say = (sentence) => (byId("status").textContent = sentence);
 
 function busy(is) {
@@ -137,7 +137,7 @@ function busy(is) {
   if (is) say("Reading and scoring ...");
 }
 
-/** Say what went wrong; after a token was given, `again` is tried. */
+/** Show an error; `again` is called when the user tries again or enters a token. */
 function refuse(error, again) {
   retry = again;
   draw();
@@ -151,8 +151,8 @@ function refuse(error, again) {
 }
 
 function receive(files) {
-  if (files.length > MOST_FILES) {
-    refuse(new Refused(`Got ${files.length} files, expected those of one study: ${MOST_FILES} at most.`, false), settle);
+  if (files.length > MAX_FILES) {
+    refuse(new Refused(`Got ${files.length} files, expected those of one study: ${MAX_FILES} at most.`, false), settle);
     return;
   }
   study.add(files);

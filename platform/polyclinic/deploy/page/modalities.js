@@ -1,6 +1,6 @@
-/** Which modalities speak, how far each is trusted, and switches to ask what would be without one. */
+/** Input modalities: their use in the scores, and a switch to score without each. */
 
-import { byId, element, percent, spoken } from "./elements.js";
+import { byId, element, percent, displayName } from "./elements.js";
 
 /**
  * Draw the list.
@@ -12,31 +12,31 @@ import { byId, element, percent, spoken } from "./elements.js";
 export function drawModalities(modalities, uses, { off, switchable, onSwitch }) {
   const list = byId("modalities");
   const held = list.contains(document.activeElement) ? document.activeElement.name : null;
-  const asked = modalities.filter((one) => one.query !== false);
+  const inputs = modalities.filter((modality) => modality.query !== false);
   list.replaceChildren(
-    ...asked.map((one, index) => {
+    ...inputs.map((modality, index) => {
       const id = `use-${index}`;
-      const input = element("input", { type: "checkbox", role: "switch", name: one.name, "aria-describedby": id });
-      const use = uses?.[one.name];
-      input.checked = !off.has(one.name) && Boolean(use?.used);
-      input.disabled = !off.has(one.name) && !(use?.used && switchable(one.name));
-      input.addEventListener("change", () => onSwitch(one.name, input.checked));
-      const [said, warning] = told(use, off.has(one.name));
-      const words = element("span", { className: warning ? "warning" : "hint", id }, said);
-      return element("li", {}, element("label", {}, input, element("b", {}, one.title ?? spoken(one.name))), words);
+      const input = element("input", { type: "checkbox", role: "switch", name: modality.name, "aria-describedby": id });
+      const use = uses?.[modality.name];
+      input.checked = !off.has(modality.name) && Boolean(use?.used);
+      input.disabled = !off.has(modality.name) && !(use?.used && switchable(modality.name));
+      input.addEventListener("change", () => onSwitch(modality.name, input.checked));
+      const [description, warning] = describe(use, off.has(modality.name));
+      const words = element("span", { className: warning ? "warning" : "hint", id }, description);
+      return element("li", {}, element("label", {}, input, element("b", {}, modality.title ?? displayName(modality.name))), words);
     }),
   );
   byId("modalities-section").hidden = !uses;
   if (held) list.querySelector(`[name="${CSS.escape(held)}"]`)?.focus();
 }
 
-/** What one modality does, and whether that is a warning. */
-function told(use, off) {
+/** Return the use of a modality in words, and whether it is a warning. */
+function describe(use, off) {
   if (off) return ["switched off", false];
   if (use?.problem) return [`not readable: ${use.problem}`, true];
-  if (!use?.used) return ["not given", false];
-  const trust = use.gate === null || use.gate === undefined ? "used" : `used, trusted ${percent(use.gate)}`;
+  if (!use?.used) return ["not provided", false];
+  const trust = use.gate === null || use.gate === undefined ? "used" : `used, reliability ${percent(use.gate)}`;
   if (!use.out_of_distribution) return [trust, false];
-  const far = `distance ${use.distance?.toFixed(1)}, ordinary up to ${use.limit?.toFixed(1)}`;
+  const far = `distance ${use.distance?.toFixed(1)}, limit ${use.limit?.toFixed(1)}`;
   return [`${trust}; unlike the studies that the model was trained on (${far})`, true];
 }

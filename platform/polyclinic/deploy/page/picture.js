@@ -1,15 +1,15 @@
-/** A picture in grey, with axes where it has some, under the relevance of its parts. */
+/** Views of kind picture: a grey-scale image, with axes if it has any, and relevance drawn over it. */
 
 import { element, heat, largest, place } from "./elements.js";
 
-const STRONGEST = 0.75;
-const NINTHS = [
+const MAX_OPACITY = 0.75;
+const NINTH_NAMES = [
   ...["the upper left", "the upper middle", "the upper right"],
   ...["the middle on the left", "the middle", "the middle on the right"],
   ...["the lower left", "the lower middle", "the lower right"],
 ];
 
-/** The picture, and where on it relevance is strongest. */
+/** Return the picture, and a sentence on where relevance is strongest. */
 export function drawPicture(view, relevance) {
   const image = element("img", {
     alt: view.caption,
@@ -26,14 +26,14 @@ export function drawPicture(view, relevance) {
   return [framed, relevance ? time(relevance, view.across) : ""];
 }
 
-/** One pixel for each part, which the browser spreads smoothly over the picture. */
+/** Draw one pixel per patch, which the browser interpolates over the picture. */
 function overlay({ strength, across }) {
   const canvas = element("canvas", { className: "heat", "aria-hidden": "true" });
   [canvas.height, canvas.width] = [strength.length, strength[0].length];
   const context = canvas.getContext("2d");
   strength.forEach((row, top) =>
     row.forEach((value, left) => {
-      context.fillStyle = heat(value ?? 0, STRONGEST);
+      context.fillStyle = heat(value ?? 0, MAX_OPACITY);
       context.fillRect(left, top, 1, 1);
     }),
   );
@@ -50,7 +50,7 @@ function axis({ name, unit, ticks }, side) {
   return made;
 }
 
-/** In words, in which ninth of a picture relevance is strongest on the whole. */
+/** Name the ninth of a picture with the largest total relevance. */
 function ninth(strength) {
   const sums = Array(9).fill(0);
   strength.forEach((row, top) =>
@@ -60,14 +60,14 @@ function ninth(strength) {
     }),
   );
   const [most] = largest(sums, 1);
-  if (most === undefined) return "No part of it speaks for this finding.";
-  return `Strongest in ${NINTHS[most]} of the picture.`;
+  if (most === undefined) return "No part of it is evidence for this finding.";
+  return `Strongest in ${NINTH_NAMES[most]} of the picture.`;
 }
 
 function time({ strength, across }, axisAcross) {
   const columns = strength[0].map((_, index) => strength.reduce((sum, row) => sum + (row[index] ?? 0), 0));
   const [most] = largest(columns, 1);
-  if (most === undefined) return "No part of it speaks for this finding.";
+  if (most === undefined) return "No part of it is evidence for this finding.";
   const share = across[0] + ((most + 0.5) / columns.length) * (across[1] - across[0]);
   const ticks = axisAcross?.ticks ?? [];
   if (ticks.length < 2) return "";

@@ -1,11 +1,11 @@
-/** Values in a table, each beside its reference range. */
+/** Views of kind rows: a table of values with their reference ranges. */
 
 import { element, heat, largest, place } from "./elements.js";
 
-const STRONGEST = 0.55;
-const MARGIN = 0.25; // of the bar on either side of the range
+const MAX_OPACITY = 0.55;
+const MARGIN = 0.25; // share of the bar on each side of the reference range
 
-/** The table, and the rows of most relevance. */
+/** Return the table, and a sentence on the rows with the largest relevance. */
 export function drawRows(view, relevance) {
   const rows = view.entries.map((entry, index) => row(entry, relevance?.strength[index] ?? 0));
   const heads = ["", "Value", "Range", ""].map((text, index) =>
@@ -18,7 +18,7 @@ export function drawRows(view, relevance) {
     element("tbody", {}, ...rows),
   );
   const most = relevance ? largest(relevance.strength, 3).map((index) => view.entries[index].name) : [];
-  const where = most.length ? `Strongest in ${most.join(", ")}.` : "No value speaks for this finding.";
+  const where = most.length ? `Strongest in ${most.join(", ")}.` : "No value is evidence for this finding.";
   return [element("div", { className: "scroll flat" }, table), relevance ? where : ""];
 }
 
@@ -36,14 +36,14 @@ function row(entry, strength) {
     element("td", { className: "range" }, range),
     element("td", { className: "place" }, ranged && value !== null ? bar(value, low, high, side) : ""),
   );
-  if (strength > 0) made.style.backgroundColor = heat(strength, STRONGEST);
+  if (strength > 0) made.style.backgroundColor = heat(strength, MAX_OPACITY);
   return made;
 }
 
-/** Three digits that count, which is more than an end of a range is known to. */
+/** Round to three significant digits, more than the precision of a reference range. */
 const short = (number) => Number(number.toPrecision(3));
 
-/** The range in the middle, and a dot for the value; beyond the ends it stands at the edge. */
+/** Draw the reference range in the centre and a dot for the value, at the edge if the value is beyond the bar. */
 function bar(value, low, high, side) {
   const share = high > low ? MARGIN + ((value - low) / (high - low)) * (1 - 2 * MARGIN) : 0.5;
   const made = element("span", { className: "within", "aria-hidden": "true" });

@@ -1,13 +1,13 @@
-/** The two questions that this page asks its service; the token stays in this module's memory. */
+/** The two requests of the page to its service; the token is held in the memory of this module only. */
 
 let token = "";
 
-/** Use a token from now on; an empty one is none. */
+/** Set the token of later requests; empty for none. */
 export function setToken(given) {
   token = given;
 }
 
-/** What went wrong, as a sentence, and whether a token would help. */
+/** An error with a message for the user; `needsToken` if a valid token is required. */
 export class Refused extends Error {
   constructor(message, needsToken) {
     super(message);
@@ -15,13 +15,13 @@ export class Refused extends Error {
   }
 }
 
-/** Which model answers, and what it takes. */
+/** Fetch the description of the served bundle. */
 export const bundle = () => ask("v1/bundle", {});
 
 /**
  * Score one study.
  *
- * @param {{file: File, modality: string}[]} files with an empty modality where the service is to find out
+ * @param {{file: File, modality: string}[]} files the modality is empty if the service is to assign it
  * @param {{views: boolean, explain: string|null, signal: AbortSignal}} wanted
  */
 export function score(files, { views, explain, signal }) {
@@ -43,6 +43,6 @@ async function ask(address, request) {
   }
   const content = await answer.json().catch(() => null);
   if (answer.ok && content !== null) return content;
-  const said = content?.error?.message ?? `The service answered with status ${answer.status} and no reason.`;
-  throw new Refused(said, answer.status === 401);
+  const message = content?.error?.message ?? `The service answered with status ${answer.status} without a reason.`;
+  throw new Refused(message, answer.status === 401);
 }

@@ -1,10 +1,10 @@
-/** The files of the study, and which modality each of them is. */
+/** The files of a study, and the modality of each. */
 
-import { byId, element, spoken } from "./elements.js";
+import { byId, element, displayName } from "./elements.js";
 
 const AUTOMATIC = "";
 
-/** Files by the order in which they came; `onChange` is told whenever another study is to be scored. */
+/** Files in the order in which they were added; `onChange` is called when the study has to be scored again. */
 export class Study {
   constructor(onChange) {
     this.entries = [];
@@ -12,9 +12,9 @@ export class Study {
     this.onChange = onChange;
   }
 
-  /** Add files; one of the same name takes the place of the other. */
+  /** Add files; a file replaces an earlier one of the same name. */
   add(files) {
-    for (const file of files.filter((one) => !one.name.startsWith("."))) {
+    for (const file of files.filter(({ name }) => !name.startsWith("."))) {
       const old = this.entries.findIndex((entry) => entry.file.name === file.name);
       const entry = { file, ...this.kind(file.name) };
       if (old < 0) this.entries.push(entry);
@@ -23,41 +23,41 @@ export class Study {
     if (files.length) this.changed();
   }
 
-  /** Start again with none. */
+  /** Remove all files. */
   clear() {
     this.entries = [];
     this.changed();
     byId("chosen").focus();
   }
 
-  /** What to send: without the modalities that are switched off, and without files of no modality. */
+  /** Return the files to send: not of switched-off modalities, and not those that fit no modality. */
   sent(off) {
-    return this.entries.filter((entry) => !off.has(entry.modality) && (entry.modality || !entry.told));
+    return this.entries.filter((entry) => !off.has(entry.modality) && (entry.modality || !entry.assigned));
   }
 
-  /** Keep what the service found out about the files that it was to sort. */
+  /** Store the modalities that the service assigned to the files sent without one. */
   learn(sent, sorted) {
     const asked = sent.filter((entry) => entry.modality === AUTOMATIC);
     asked.forEach((entry, index) => {
       entry.modality = sorted?.[index] ?? AUTOMATIC;
-      entry.told ||= Boolean(sorted);
+      entry.assigned ||= Boolean(sorted);
     });
     this.draw();
   }
 
-  /** Whether each file is known to be of one modality, or of none. */
+  /** Return whether every file has a modality or is known to fit none. */
   sorted() {
-    return this.entries.every((entry) => entry.modality !== AUTOMATIC || entry.told);
+    return this.entries.every((entry) => entry.modality !== AUTOMATIC || entry.assigned);
   }
 
-  /** The one modality that takes files with such a name; where several do, or it has no ending, the service tells. */
+  /** Find the modality that accepts a file name; if several do, or the name has no ending, the service assigns one. */
   kind(name) {
     const takes = this.modalities.filter(({ accept }) => accept?.some((end) => name.toLowerCase().endsWith(end)));
-    const nobody = this.modalities.length > 0 && !takes.length && name.includes(".");
-    return { modality: takes.length === 1 ? takes[0].name : AUTOMATIC, told: nobody };
+    const fitsNone = this.modalities.length > 0 && !takes.length && name.includes(".");
+    return { modality: takes.length === 1 ? takes[0].name : AUTOMATIC, assigned: fitsNone };
   }
 
-  /** The bundle is known by now, so that files that came before it can be sorted. */
+  /** Set the modalities of the bundle, and assign the files that were added before. */
   meet(modalities) {
     this.modalities = modalities;
     for (const entry of this.entries) {
@@ -83,12 +83,12 @@ export class Study {
   item(entry, index) {
     const name = entry.file.name;
     const choice = element("select", { "aria-label": `Modality of ${name}`, "data-entry": `choice ${index}` });
-    const known = this.modalities.map((one) => [one.name, one.title ?? spoken(one.name)]);
-    for (const [value, text] of [[AUTOMATIC, entry.told ? "no modality" : "found out"], ...known]) {
+    const choices = this.modalities.map(({ name, title }) => [name, title ?? displayName(name)]);
+    for (const [value, text] of [[AUTOMATIC, entry.assigned ? "no modality" : "automatic"], ...choices]) {
       choice.append(element("option", { value, selected: value === entry.modality }, text));
     }
     choice.addEventListener("change", () => {
-      Object.assign(entry, { modality: choice.value, told: false });
+      Object.assign(entry, { modality: choice.value, assigned: false });
       this.changed();
     });
     const remove = element(
@@ -97,14 +97,14 @@ export class Study {
       "\u00d7",
     );
     remove.addEventListener("click", () => {
-      this.entries = this.entries.filter((one) => one !== entry);
+      this.entries = this.entries.filter((other) => other !== entry);
       this.changed();
     });
     return element("li", {}, element("span", { className: "name", title: name }, name), choice, remove);
   }
 }
 
-/** Files of a drop, those in folders too. */
+/** Return the dropped files, including those in folders. */
 export async function dropped(transfer) {
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   if (!entries.some((entry) => entry.isDirectory)) return [...transfer.files];
@@ -116,9 +116,9 @@ async function filesOf(entry) {
   const reader = entry.createReader();
   const all = [];
   for (;;) {
-    const some = await new Promise((found, failed) => reader.readEntries(found, failed));
-    if (!some.length) break;
-    all.push(...some);
+    const batch = await new Promise((found, failed) => reader.readEntries(found, failed));
+    if (!batch.length) break;
+    all.push(...batch);
   }
   return (await Promise.all(all.map(filesOf))).flat();
 }

@@ -1,28 +1,28 @@
-/** Signals on graph paper, each lead on a line of its own, in front of the relevance of stretches. */
+/** Views of kind traces: signals on graph paper, one lead per line, over the relevance of time segments. */
 
 import { colour, element, heat, largest } from "./elements.js";
 
-const STRONGEST = 0.6;
+const MAX_OPACITY = 0.6;
 const SMALL_SQUARES = 5;
-const LEAD_SQUARES = 3.2; // large squares from one lead to the next
-const ABOVE = 2; // large squares over the first lead, for its peaks
-const NARROWEST = 720; // below, the drawing is scrolled and stays readable
+const LEAD_SQUARES = 3.2; // large squares between leads
+const TOP_SQUARES = 2; // large squares above the first lead, for its peaks
+const MIN_WIDTH = 720; // in a narrower window the drawing scrolls, so that it remains readable
 const drawings = new Set();
 
-/** The leads, where relevance is strongest, and what to add to the caption. */
+/** Return the drawing, a sentence on where relevance is strongest, and an addition to the caption. */
 export function drawTraces(view, relevance) {
   const canvas = element("canvas", { role: "img", "aria-label": `${view.names.join(", ")}: ${view.caption}` });
   const box = element(
     "div",
-    { className: "scroll", tabIndex: 0, role: "region", "aria-label": "Signals, may be scrolled sideways" },
+    { className: "scroll", tabIndex: 0, role: "region", "aria-label": "Signals, scroll sideways" },
     canvas,
   );
   drawings.add({ canvas, view, relevance });
   requestAnimationFrame(redraw);
-  return [box, said(relevance, view), speed(view)];
+  return [box, strongest(relevance, view), speed(view)];
 }
 
-/** Draw again what is on the page; what has left it is forgotten. */
+/** Redraw the drawings on the page, and drop those that were removed from it. */
 function redraw() {
   for (const drawing of drawings) {
     if (drawing.canvas.isConnected) draw(drawing);
@@ -33,12 +33,12 @@ addEventListener("resize", redraw);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
 
 function draw({ canvas, view, relevance }) {
-  const width = Math.max(NARROWEST, canvas.parentElement.clientWidth);
+  const width = Math.max(MIN_WIDTH, canvas.parentElement.clientWidth);
   const paper = view.paper ?? plain(view);
   const seconds = view.values[0].length / view.rate;
   const square = width / Math.ceil(seconds / paper.seconds);
   const apart = LEAD_SQUARES * square;
-  const height = Math.ceil((view.names.length * LEAD_SQUARES + ABOVE + 0.6) * square);
+  const height = Math.ceil((view.names.length * LEAD_SQUARES + TOP_SQUARES + 0.6) * square);
   const scale = Math.min(devicePixelRatio || 1, 2);
   [canvas.width, canvas.height] = [width * scale, height * scale];
   [canvas.style.width, canvas.style.height] = [`${width}px`, `${height}px`];
@@ -48,13 +48,13 @@ function draw({ canvas, view, relevance }) {
   sheet(context, frame);
   if (relevance) bands(context, frame, relevance, view.names.length);
   view.values.forEach((lead, index) => {
-    const top = ABOVE * square + index * apart;
+    const top = TOP_SQUARES * square + index * apart;
     trace(context, frame, lead, view.rate, top + 0.45 * apart);
     label(context, view.names[index], top);
   });
 }
 
-/** Squares for signals that say none: a second wide, and high enough for the largest swing. */
+/** Choose squares for signals without a paper: a power of ten in seconds, and the largest amplitude per lead. */
 function plain(view) {
   const most = Math.max(...view.values.flat().map((value) => Math.abs(value ?? 0)), 1e-9);
   const seconds = view.values[0].length / view.rate;
@@ -81,10 +81,10 @@ function bands(context, { height, square, apart, perSecond }, { strength, second
   const [begin, end] = seconds;
   strength.forEach((row, index) => {
     const step = ((end - begin) / row.length) * perSecond;
-    const [top, high] = strength.length === leads ? [ABOVE * square + index * apart, apart] : [0, height];
+    const [top, high] = strength.length === leads ? [TOP_SQUARES * square + index * apart, apart] : [0, height];
     row.forEach((value, place) => {
       if (!value) return;
-      context.fillStyle = heat(value, STRONGEST);
+      context.fillStyle = heat(value, MAX_OPACITY);
       context.fillRect(begin * perSecond + place * step, top, step, high);
     });
   });
@@ -115,17 +115,17 @@ function label(context, name, top) {
   context.fillText(name, 6, top + 15);
 }
 
-/** How fast the paper runs, where squares are those of real paper: five millimetres. */
+/** Format the paper speed and gain; large squares are 5 mm, as on real paper. */
 function speed({ paper, unit }) {
   if (!paper) return "";
   return `, ${+(5 / paper.seconds).toFixed(1)} mm/s, ${+(5 / paper.unit).toFixed(1)} mm/${unit}`;
 }
 
-function said(relevance, view) {
+function strongest(relevance, view) {
   if (!relevance) return "";
   const all = relevance.strength.flat();
   const [most] = largest(all, 1);
-  if (most === undefined) return "No part of it speaks for this finding.";
+  if (most === undefined) return "No part of it is evidence for this finding.";
   const columns = relevance.strength[0].length;
   const [begin, end] = relevance.seconds;
   const when = begin + (((most % columns) + 0.5) / columns) * (end - begin);

@@ -1,20 +1,23 @@
-"""From files to prepared items."""
+"""Read the sources of one study, and score them."""
 
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 from polyclinic.deploy.bundle import Bundle
-from polyclinic.deploy.scoring.scorer import Study
+from polyclinic.deploy.scoring.scorer import Study, StudyScorer
+from polyclinic.deploy.scoring.scores import StudyScores
 from polyclinic.modality import Item, Source, UnreadableSource
 
 
 class StudyReading(NamedTuple):
-    """One study as it was read.
+    """The result of reading one study.
 
     Attributes:
-        items: prepared, by modality.
-        problems: by modality, why a source could not be read.
-        notes: what of the sources was not used, in sentences.
+        items: prepared items by modality.
+        problems: reason by unreadable modality.
+        notes: unused contents of the sources, as sentences.
     """
 
     items: Study
@@ -22,22 +25,44 @@ class StudyReading(NamedTuple):
     notes: list[str]
 
 
-def read_study(bundle: Bundle, sources: Mapping[str, Source]) -> StudyReading:
-    """Decode and prepare what one study has.
+def score(bundle: Bundle, files: Mapping[str, str | Path]) -> StudyScores:
+    """Score one study.
 
     Args:
-        bundle: whose plugins read.
-        sources: by modality.
+        bundle: loaded bundle.
+        files: path by modality.
 
     Raises:
-        ValueError: a modality that the bundle does not know.
+        ValueError: a file is missing or unreadable, or the bundle does not have a modality.
+    """
+    paths = {name: Path(file) for name, file in files.items()}
+    if missing := [name for name, path in paths.items() if not path.exists()]:
+        raise ValueError(f"the file of {missing[0]} does not exist; set `--{missing[0]}`")
+    study, problems, notes = read_study(bundle, paths)
+    if problems:
+        name, reason = next(iter(problems.items()))
+        raise ValueError(f"{name}: {reason}")
+    notes += [note for name in paths if (note := why_unused(bundle, name)) is not None]
+    scores = StudyScorer(bundle).score([study])[0]
+    return replace(scores, notes=(*scores.notes, *notes))
+
+
+def read_study(bundle: Bundle, sources: Mapping[str, Source]) -> StudyReading:
+    """Decode and prepare the sources of one study.
+
+    Args:
+        bundle: bundle with the plugins that read the sources.
+        sources: sources by modality.
+
+    Raises:
+        ValueError: the bundle does not have a modality.
     """
     items: dict[str, Item] = {}
     problems: dict[str, str] = {}
     notes: list[str] = []
     for name, source in sources.items():
         if name not in bundle.modalities:
-            raise ValueError(f"got modality {name!r}, the bundle has {list(bundle.modalities)}; leave it out")
+            raise ValueError(f"got modality {name!r}, the bundle has {list(bundle.modalities)}; omit it")
         plugin = bundle.modalities[name]
         try:
             raw = plugin.read(source)
@@ -48,10 +73,10 @@ def read_study(bundle: Bundle, sources: Mapping[str, Source]) -> StudyReading:
     return StudyReading(items, problems, notes)
 
 
-def silent(bundle: Bundle, name: str) -> str | None:
-    """Why a modality of the bundle does not speak; None where it does."""
+def why_unused(bundle: Bundle, name: str) -> str | None:
+    """Return why a modality of the bundle is not an input modality; None if it is."""
     if name in bundle.query:
         return None
     if name == bundle.content.prompts.modality:
-        return f"{name} is what the prompts are written in; it does not speak"
-    return f"{name} was left out of the query when the bundle was exported"
+        return f"{name} is the prompt modality, so it is not used as input"
+    return f"{name} was excluded from the input modalities when the bundle was exported"

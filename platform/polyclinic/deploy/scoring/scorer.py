@@ -20,22 +20,23 @@ from polyclinic.prompts import finding_score
 
 
 def coalitions(players: int) -> Bool[Tensor, "S M"]:
-    """Every set of players, the empty one first: row ``s`` holds player ``m`` where bit ``m`` of ``s`` is set."""
+    """Return every subset of players: row ``s`` contains player ``m`` if bit ``m`` of ``s`` is set; row 0 is empty."""
     numbers = torch.arange(2**players)
     return (numbers[:, None] >> torch.arange(players)) % 2 == 1
 
 
 def shapley_weights(players: int) -> Float[Tensor, "M S"]:
-    """What takes the values of all coalitions to each player's share (Shapley 1953, equation 12)."""
+    """Return the matrix that maps the values of all coalitions to Shapley values (Shapley 1953, equation 12)."""
     weights = torch.zeros(players, 2**players, dtype=torch.float64)
     for player in range(players):
-        others = [one for one in range(players) if one != player]
+        others = [other for other in range(players) if other != player]
         for size in range(players):
-            share = factorial(size) * factorial(players - size - 1) / factorial(players)
-            for some in combinations(others, size):
-                without = sum(1 << one for one in some)
-                weights[player, without | 1 << player] += share
-                weights[player, without] -= share
+            weight = factorial(size) * factorial(players - size - 1) / factorial(players)
+            for members in combinations(others, size):
+                # Rows of ``coalitions``: the members as bits, without and with the player.
+                without = sum(1 << member for member in members)
+                weights[player, without | 1 << player] += weight
+                weights[player, without] -= weight
     return weights
 
 
@@ -45,12 +46,12 @@ Study = Mapping[str, Item]
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What the encoders make of ``N`` studies; zeros where one lacks a modality.
+    """Encoder outputs of ``N`` studies, with zeros for missing modalities.
 
     Attributes:
-        embeddings: by modality.
-        present: by modality.
-        distances: by modality, from the training studies.
+        embeddings: embeddings by modality.
+        present: mask of the studies that have the modality, by modality.
+        distances: distance to the training studies, by modality.
     """
 
     embeddings: dict[str, Float[Tensor, "N d"]]
@@ -59,10 +60,10 @@ class Evidence:
 
 
 class StudyScorer:
-    """Scores studies with a bundle; the scores of one do not depend on the others.
+    """Score studies with a bundle; the scores of a study do not depend on the others of its batch.
 
     Args:
-        bundle: loaded.
+        bundle: loaded bundle.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -70,18 +71,18 @@ class StudyScorer:
         self._coalitions = coalitions(len(bundle.query))
         self._shares = shapley_weights(len(bundle.query))
         self._columns = bundle.content.prompts.columns()
-        self._places = {key: place for place, key in enumerate(bundle.content.rules)}
+        self._rule_indices = {key: index for index, key in enumerate(bundle.content.rules)}
 
     @torch.inference_mode()
     def score(self, studies: Sequence[Study], problems: Sequence[Mapping[str, str]] | None = None) -> list[StudyScores]:
         """Score each study by the modalities it has.
 
         Args:
-            studies: prepared items; modalities that do not speak are left aside.
-            problems: per study and modality, why a source could not be read.
+            studies: prepared items; modalities that are not input modalities are ignored.
+            problems: reason by unreadable modality, per study.
 
         Raises:
-            ValueError: a study without any modality that may speak.
+            ValueError: a study has no input modality.
         """
         for study in studies:
             if not any(name in study for name in self.bundle.query):
@@ -92,14 +93,14 @@ class StudyScorer:
         evidence = self.encode(*self._collated(studies))
         values = self._values(evidence)
         gates = self._gates(evidence)
-        told = problems or [{}] * len(studies)
-        return [self._told(row, evidence, values[row], gates, told[row]) for row in range(len(studies))]
+        problems = problems or [{}] * len(studies)
+        return [self._study_scores(row, evidence, values[row], gates, problems[row]) for row in range(len(studies))]
 
     def relevance(self, study: Study, finding: str) -> dict[str, Float[Tensor, " T"]]:
-        """How much each token of each modality raises the finding's score, all other modalities held fixed.
+        """Return how much each token raises the score of a finding, by modality, with the other modalities held fixed.
 
         Raises:
-            ValueError: a finding that the bundle does not have; or nothing leads from the tokens to the score.
+            ValueError: the bundle does not have the finding, or no gradient leads from the score to the tokens.
         """
         if finding not in self._columns:
             raise ValueError(f"got finding {finding!r}, expected one of {self.bundle.findings}; set `explain`")
@@ -124,52 +125,53 @@ class StudyScorer:
         present = {name: torch.tensor([name in study for study in studies]) for name in self.bundle.query}
         inputs = {
             name: self._inputs(name, [study[name] for study in studies if name in study])
-            for name, there in present.items()
-            if there.any()
+            for name, mask in present.items()
+            if mask.any()
         }
         return inputs, present
 
     def encode(self, inputs: Mapping[str, dict[str, Tensor]], present: Mapping[str, Bool[Tensor, " N"]]) -> Evidence:
-        """Encode collated inputs of ``N`` studies; ``inputs`` has rows for those that ``present`` says only."""
+        """Encode collated inputs of ``N`` studies; ``inputs`` has rows only for those with the modality."""
         embeddings, distances = {}, {}
-        width, kind = self.bundle.texts.shape[1], self.bundle.texts.dtype
+        width, dtype = self.bundle.texts.shape[1], self.bundle.texts.dtype
         for name in self.bundle.query:
-            there = present[name]
-            embeddings[name] = torch.zeros(len(there), width, dtype=kind)
-            distances[name] = torch.zeros(len(there), dtype=kind)
-            if there.any():
-                pooled, embedded = self.bundle.model(name, in_precision(inputs[name], kind))
-                embeddings[name][there] = embedded
-                distances[name][there] = self.bundle.familiar[name].distance(pooled)
-        shown = {name: present[name] for name in self.bundle.query}
-        return Evidence(embeddings=embeddings, present=shown, distances=distances)
+            mask = present[name]
+            embeddings[name] = torch.zeros(len(mask), width, dtype=dtype)
+            distances[name] = torch.zeros(len(mask), dtype=dtype)
+            if mask.any():
+                pooled, embedded = self.bundle.model(name, in_precision(inputs[name], dtype))
+                embeddings[name][mask] = embedded
+                distances[name][mask] = self.bundle.familiar[name].distance(pooled)
+        masks = {name: present[name] for name in self.bundle.query}
+        return Evidence(embeddings=embeddings, present=masks, distances=distances)
 
     @torch.inference_mode()
     def log_odds(
         self, inputs: Mapping[str, dict[str, Tensor]], present: Mapping[str, Bool[Tensor, " N"]]
     ) -> Float[Tensor, "N F"]:
-        """Scores alone, of collated inputs."""
+        """Return only the scores of collated inputs."""
         return self._values(self.encode(inputs, present))[:, -1]
 
     def _values(self, evidence: Evidence) -> Float[Tensor, "N S F"]:
-        """Every finding's score from every set of modalities, as far as a study has them; 0 from none."""
+        """Return the scores from each of the ``S`` coalitions, without missing modalities; 0 from none."""
         count, sets = len(next(iter(evidence.present.values()))), len(self._coalitions)
+        # Row ``n * S + s`` is study ``n`` with the modalities of coalition ``s`` alone.
         query = {name: value.repeat_interleave(sets, dim=0) for name, value in evidence.embeddings.items()}
-        shown = {
-            name: (evidence.present[name][:, None] & self._coalitions[None, :, place]).flatten()
-            for place, name in enumerate(self.bundle.query)
+        present = {
+            name: (evidence.present[name][:, None] & self._coalitions[None, :, index]).flatten()
+            for index, name in enumerate(self.bundle.query)
         }
-        scores = self.bundle.model.objective.score(query, self.bundle.texts, shown)
+        scores = self.bundle.model.objective.score(query, self.bundle.texts, present)
         rule = self.bundle.content.prompts.score_rule
         columns = [finding_score(scores[:, yes], scores[:, no], rule) for yes, no in self._columns.values()]
-        some = torch.stack(list(shown.values())).any(dim=0)
-        return (torch.stack(columns, dim=1) * some[:, None]).unflatten(0, (count, sets))
+        nonempty = torch.stack(list(present.values())).any(dim=0)
+        return (torch.stack(columns, dim=1) * nonempty[:, None]).unflatten(0, (count, sets))
 
     def _gates(self, evidence: Evidence) -> dict[str, Float[Tensor, " N"]]:
         objective = self.bundle.model.objective
         return objective.gates(evidence.embeddings) if isinstance(objective, ReliabilityGate) else {}
 
-    def _told(
+    def _study_scores(
         self,
         row: int,
         evidence: Evidence,
@@ -182,10 +184,10 @@ class StudyScorer:
             for name in self.bundle.query
         }
         used = [name for name, use in uses.items() if use.used]
-        strange = [name for name, use in uses.items() if use.out_of_distribution]
-        findings = self._findings(used, strange, values)
+        unfamiliar = [name for name, use in uses.items() if use.out_of_distribution]
+        findings = self._findings(used, unfamiliar, values)
         return StudyScores(
-            bundle=self.bundle.digest, modalities=uses, findings=tuple(findings), notes=tuple(_notes(uses, strange))
+            bundle=self.bundle.digest, modalities=uses, findings=tuple(findings), notes=tuple(_notes(uses, unfamiliar))
         )
 
     def _use(self, name: str, evidence: Evidence, row: int, gate: float | None, problem: str | None) -> ModalityUse:
@@ -201,24 +203,27 @@ class StudyScorer:
         )
 
     def _findings(
-        self, used: Sequence[str], strange: Sequence[str], values: Float[Tensor, "S F"]
+        self, used: Sequence[str], unfamiliar: Sequence[str], values: Float[Tensor, "S F"]
     ) -> Iterator[FindingScore]:
         key, scores = subset_key(used, self.bundle.query), values[-1].double().numpy()
         rules: Mapping[str, DecisionRule | None] = self.bundle.content.rules.get(
             key, dict.fromkeys(self.bundle.findings)
         )
-        known = key in self._places
         intervals = (
-            probability_intervals(scores, self.bundle.draws[self._places[key]]) if known else [None] * len(scores)
+            probability_intervals(scores, self.bundle.draws[self._rule_indices[key]])
+            if key in self._rule_indices
+            else [None] * len(scores)
         )
         shares = (self._shares.to(values.dtype) @ values).T.tolist()
-        for place, (name, rule) in enumerate(rules.items()):
-            score = float(scores[place])
-            of_modality = {
-                one: share for one, share in zip(self.bundle.query, shares[place], strict=True) if one in used
+        for index, (name, rule) in enumerate(rules.items()):
+            score = float(scores[index])
+            contributions = {
+                modality: share
+                for modality, share in zip(self.bundle.query, shares[index], strict=True)
+                if modality in used
             }
-            reason = _reason(rule, score, strange, self.bundle.content.alpha)
-            yield _finding(name, score, rule, reason, intervals[place], of_modality)
+            reason = _reason(rule, score, unfamiliar, self.bundle.content.alpha)
+            yield _finding(name, score, rule, reason, intervals[index], contributions)
 
 
 def _finding(
@@ -236,7 +241,7 @@ def _finding(
     if reason is None and probability is not None and threshold is not None:
         decision = "present" if probability >= threshold else "absent"
         if possible != (decision,):
-            reason = f"the threshold says {decision}, the prediction set leaves {possible[0]} alone: they disagree"
+            reason = f"the threshold gives {decision}, but the prediction set holds only {possible[0]}"
             decision = None
     return FindingScore(
         name=name,
@@ -253,23 +258,24 @@ def _finding(
     )
 
 
-def _reason(rule: DecisionRule | None, score: float, strange: Sequence[str], alpha: float) -> str | None:
-    """Why no decision is to be made; None where one is."""
+def _reason(rule: DecisionRule | None, score: float, unfamiliar: Sequence[str], alpha: float) -> str | None:
+    """Return the reason to abstain; None if a decision can be made."""
     if rule is None:
         return "this finding was added by prompts: it has no calibration and no measured performance"
-    if strange:
-        return f"{' and '.join(strange)} unlike the studies that the model was trained on"
+    if unfamiliar:
+        verb = "is" if len(unfamiliar) == 1 else "are"
+        return f"{' and '.join(unfamiliar)} {verb} unlike the studies that the model was trained on"
     if rule.problem is not None:
         return rule.problem
     if rule.threshold is None or rule.slope is None or rule.intercept is None:
-        return "validation gives no threshold for these modalities"
+        return "there is no threshold or calibration for these modalities"
     possible = rule.possible(score)
     if len(possible) == 1:
         return None
-    left = "both answers" if possible else "neither answer"
-    return f"at {1 - alpha:.0%} coverage {left} would be possible"
+    classes = "both classes" if possible else "neither class"
+    return f"at {1 - alpha:.0%} coverage the prediction set holds {classes}"
 
 
-def _notes(uses: Mapping[str, ModalityUse], strange: Sequence[str]) -> list[str]:
+def _notes(uses: Mapping[str, ModalityUse], unfamiliar: Sequence[str]) -> list[str]:
     notes = [f"{name} could not be read: {use.problem}" for name, use in uses.items() if use.problem is not None]
-    return [*notes, *(f"{name} is unlike the studies that the model was trained on" for name in strange)]
+    return [*notes, *(f"{name} is unlike the studies that the model was trained on" for name in unfamiliar)]

@@ -1,4 +1,4 @@
-"""What a study's score says, as data."""
+"""The scores of a study as dataclasses."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -6,15 +6,15 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class ModalityUse:
-    """What one modality of a study did.
+    """Use of one input modality in the scores of a study.
 
     Attributes:
-        used: whether the study has it, so that it speaks.
-        gate: the weight from 0 to 1 that a reliability gate gives it; None where the model has none.
-        distance: from the studies of the training split; None where it is not used.
-        limit: that one in a hundred validation studies exceeds.
-        out_of_distribution: whether ``distance`` is beyond it.
-        problem: why its source could not be read; None where it could.
+        used: whether the study has the modality.
+        gate: weight from 0 to 1 of the reliability gate; None if the model has no gate.
+        distance: distance to the studies of the training split; None if the modality is not used.
+        limit: distance that one in a hundred validation studies exceeds.
+        out_of_distribution: whether ``distance`` exceeds ``limit``.
+        problem: reason why the source could not be read; None if it could.
     """
 
     used: bool
@@ -27,19 +27,20 @@ class ModalityUse:
 
 @dataclass(frozen=True, kw_only=True)
 class FindingScore:
-    """What a study's modalities say of one finding.
+    """Score of one finding, and the decision made from it.
 
     Attributes:
-        score: in log-odds of the prompts; above 0 speaks for the finding.
-        probability: calibrated on validation studies with these modalities; None without a fit.
-        interval: central 95 % over calibrations of resampled validation patients.
-        threshold: on the probability.
-        decision: ``present`` or ``absent``; None where the scorer abstains.
-        abstained: whether it does.
-        reason: why.
-        possible: what the prediction set leaves possible.
-        contributions: by modality, its Shapley share of the score; they add up to it.
-        auroc: on validation studies with these modalities: value and 95 % interval; None where it is unknown.
+        name: name of the finding.
+        score: log-odds of the prompts; positive values are evidence for the finding.
+        probability: probability calibrated on validation studies with these modalities; None without a fit.
+        interval: central 95 % interval of the probability over resampled validation patients; None without a fit.
+        threshold: threshold on the probability; None without one.
+        decision: ``present`` or ``absent``; None if the scorer abstains.
+        abstained: whether the scorer abstains.
+        reason: reason to abstain; None if there is a decision.
+        possible: prediction set.
+        contributions: Shapley value of each used modality; they sum to the score.
+        auroc: value and 95 % interval on validation studies with these modalities; None if unknown.
     """
 
     name: str
@@ -57,11 +58,13 @@ class FindingScore:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyScores:
-    """All of it.
+    """Scores of one study.
 
     Attributes:
-        bundle: its digest.
-        notes: sentences that a reader must know first.
+        bundle: digest of the bundle.
+        modalities: use of each input modality.
+        findings: score of each finding.
+        notes: warnings for the reader, as sentences.
     """
 
     bundle: str
@@ -70,5 +73,5 @@ class StudyScores:
     notes: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return the scores as plain values."""
         return asdict(self)

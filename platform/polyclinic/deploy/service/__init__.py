@@ -1,1 +1,1 @@
-"""``polyclinic serve``: a bundle behind HTTP. What imports torch or a plugin runs in processes that can be killed."""
+"""``polyclinic serve``: a bundle over HTTP. Code that imports torch or a plugin runs in worker processes."""

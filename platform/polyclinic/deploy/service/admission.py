@@ -1,4 +1,4 @@
-"""Which requests are worked on, and whose turn it is: no client keeps the others out."""
+"""Admission of requests and fair queuing of clients, so that no client can lock out the others."""
 
 import asyncio
 import time
@@ -12,11 +12,12 @@ from polyclinic.deploy.service.errors import ServiceError
 from polyclinic.deploy.service.metrics import ServiceMetrics
 
 Worker = TypeVar("Worker")
-_SECONDS_REMEMBERED = 60.0
+_ACTIVE_SECONDS = 60.0
+"""Time after its last request for which a client counts as active."""
 
 
 def fair_share(number: int) -> int:
-    """How many of the workers one request may have: half of them, rounded up."""
+    """Return the share of the workers for one request: half of them, rounded up."""
     return (number + 1) // 2
 
 
@@ -25,10 +26,11 @@ class Admission:
     """One request to score.
 
     Attributes:
-        number: of the request.
-        client: address that sent it.
-        share: lets through as many of its files at a time as may be decoded together.
-        working: whether any of its files has been given to a process, so that it is finished whoever else comes.
+        number: number of the request.
+        client: address of the client.
+        share: limit of its files that are decoded at the same time.
+        working: whether a worker has one of its files; such a request is not dropped for another client.
+        deadline: timeout that is moved to now if the request is dropped.
     """
 
     number: int
@@ -39,11 +41,11 @@ class Admission:
 
 
 class Admissions:
-    """The places for requests that are worked on at a time.
+    """The places for requests in progress.
 
     Args:
-        most: places.
-        measures: of the service.
+        most: number of places.
+        measures: metrics of the service.
     """
 
     def __init__(self, most: int, measures: ServiceMetrics) -> None:
@@ -52,13 +54,13 @@ class Admissions:
 
     @asynccontextmanager
     async def place(self, admission: Admission) -> AsyncIterator[None]:
-        """A place for a request.
+        """Return a context in which the request occupies a place.
 
-        Where all are taken, a client that has fewer gets one of the client that has most: its youngest request that
-        is still being sent, or waits, is sent away.
+        If all places are taken, the client with the most places loses one to a client with fewer: its most recent
+        request that no worker has started on is dropped.
 
         Raises:
-            Refusal: all are taken, or another client was given this one.
+            ServiceError: all places are taken, or this request was dropped for another client.
         """
         self._make_room(admission.client)
         self._present.append(admission)
@@ -76,13 +78,17 @@ class Admissions:
     def _make_room(self, client: str) -> None:
         if len(self._present) < self._most:
             return
-        held = Counter(one.client for one in self._present)
-        waiting = [one for one in reversed(self._present) if not one.working and held[one.client] > held[client] + 1]
+        held = Counter(request.client for request in self._present)
+        waiting = [
+            request
+            for request in reversed(self._present)
+            if not request.working and held[request.client] > held[client] + 1
+        ]
         if not waiting:
             raise _busy()
-        sent_away = max(waiting, key=lambda one: held[one.client])
-        self._leave(sent_away)
-        sent_away.deadline.reschedule(asyncio.get_running_loop().time())
+        dropped = max(waiting, key=lambda request: held[request.client])
+        self._leave(dropped)
+        dropped.deadline.reschedule(asyncio.get_running_loop().time())
 
     def _leave(self, admission: Admission) -> None:
         if admission in self._present:
@@ -97,13 +103,13 @@ class _Waiting(Generic[Worker]):
 
 
 class WorkerQueue(Generic[Worker]):
-    """Workers that are lent to clients in turn (Nagle 1987, fair queuing): next is who was served longest ago.
+    """Fair queue of workers (Nagle 1987): the next worker goes to the client that was served longest ago.
 
-    A client that is alone may have all of them. Where another came within the last minute, each may have its share,
-    so that a worker is left for the other one whatever the first one sends.
+    A client that is alone may have all workers. If another was active within the last minute, each is limited to its
+    share, so that a worker remains for the other.
 
     Args:
-        share: of a client.
+        share: maximum number of workers per client while several are active.
     """
 
     def __init__(self, share: int) -> None:
@@ -114,12 +120,12 @@ class WorkerQueue(Generic[Worker]):
         self._served: OrderedDict[str, float] = OrderedDict()
 
     def add(self, worker: Worker) -> None:
-        """Lend it from now on."""
+        """Add an idle worker."""
         self._idle.append(worker)
         self._lend()
 
     async def take(self, client: str) -> Worker:
-        """A worker, as soon as it is this client's turn; ``release`` has to be called once it is done."""
+        """Wait for a worker; the caller must call ``release`` when the worker is done."""
         waiting = _Waiting[Worker](client=client, worker=asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         self._lend()
@@ -134,7 +140,7 @@ class WorkerQueue(Generic[Worker]):
             raise
 
     def release(self, client: str) -> None:
-        """One worker is not this client's any more, whether it is added again or not."""
+        """End the use of a worker by a client; ``add`` makes a reusable worker idle again."""
         self._held[client] -= 1
         if not self._held[client]:
             del self._held[client]
@@ -149,20 +155,20 @@ class WorkerQueue(Generic[Worker]):
             waiting.worker.set_result(self._idle.popleft())
 
     def _next(self) -> "_Waiting[Worker] | None":
-        self._forget_absent()
-        known = {*self._served, *(one.client for one in self._waiting)}
+        self._drop_inactive()
+        active = {*self._served, *(request.client for request in self._waiting)}
         turns = {client: turn for turn, client in enumerate(self._served)}
         allowed = [
-            one
-            for one in self._waiting
-            if not one.worker.cancelled() and (len(known) == 1 or self._held[one.client] < self._share)
+            request
+            for request in self._waiting
+            if not request.worker.cancelled() and (len(active) == 1 or self._held[request.client] < self._share)
         ]
-        return min(allowed, key=lambda one: turns.get(one.client, -1), default=None)
+        return min(allowed, key=lambda request: turns.get(request.client, -1), default=None)
 
-    def _forget_absent(self) -> None:
+    def _drop_inactive(self) -> None:
         while self._served:
             client, then = next(iter(self._served.items()))
-            if self._held[client] or time.monotonic() - then < _SECONDS_REMEMBERED:
+            if self._held[client] or time.monotonic() - then < _ACTIVE_SECONDS:
                 return
             del self._served[client]
 

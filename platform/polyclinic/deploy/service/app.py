@@ -1,4 +1,4 @@
-"""The routes."""
+"""The HTTP routes of the service."""
 
 import time
 from importlib.resources import files
@@ -16,140 +16,142 @@ from polyclinic.deploy.service import middleware as access
 from polyclinic.deploy.service.errors import ServiceError
 from polyclinic.deploy.service.middleware import neighbourhood
 from polyclinic.deploy.service.schemas import BundleCard, Error, Scores, State
-from polyclinic.deploy.service.scoring import ScoringHandler
+from polyclinic.deploy.service.scoring import ScoringHandler, modalities_read
 from polyclinic.deploy.service.uploads import FILES, Upload
+from polyclinic.deploy.service.workers.decoder_pool import Reading
 
-_LONGEST_FINDING = 200
-_ALWAYS = (400, 401, 403, 429)
-_OF_SCORE = (408, 413, 415, 422, 503)
-_SAID = {
+_MAX_FINDING_LENGTH = 200
+_COMMON_ERRORS = (400, 401, 403, 429)
+_SCORE_ERRORS = (408, 413, 415, 422, 503)
+_DESCRIPTIONS = {
     400: "A broken request.", 401: "No valid token.", 403: "Sent by a page of another site.", 408: "Sent too slowly.",
-    413: "Too large.", 415: "Not multipart.", 422: "Nothing of it can be read, or it is not what is expected.",
+    413: "Too large.", 415: "Not multipart.", 422: "No file can be read, or a value or part is not as expected.",
     429: "Too many requests.", 503: "Busy, a process was just stopped, or the audit log cannot be written.",
 }  # fmt: skip
 
 
-def build_app(desk: ScoringHandler, *, largest: int, most: int, seconds: float) -> FastAPI:
-    """The application, without what stands in front of it.
+def build_app(handler: ScoringHandler, *, largest: int, most: int, seconds: float) -> FastAPI:
+    """Build the application, without its access middleware.
 
     Args:
-        desk: that scores.
-        largest: bytes of a file.
-        most: bytes of a request.
-        seconds: that a client may take to send one.
+        handler: handler of scoring requests.
+        largest: maximum size of a file in bytes.
+        most: maximum size of a request in bytes.
+        seconds: maximum time for sending a request.
     """
     app = FastAPI(
         title="Polyclinic", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False,
-        description=desk.model.card["not_a_device"],
+        description=handler.model.bundle.card["not_a_device"],
     )  # fmt: skip
-    _add_state(app, desk)
-    _add_score(app, desk, largest=largest, most=most, seconds=seconds)
+    _add_state(app, handler)
+    _add_score(app, handler, largest=largest, most=most, seconds=seconds)
     _add_errors(app)
-    # Behind all routes: a mounted one would answer other methods of a route before the route does.
+    # As the fallback after all routes: if mounted, it would answer other methods of a route before that route does.
     app.router.default = StaticFiles(directory=str(files("polyclinic.deploy") / "page"), html=True, check_dir=False)
     return app
 
 
-def _add_state(app: FastAPI, desk: ScoringHandler) -> None:
+def _add_state(app: FastAPI, handler: ScoringHandler) -> None:
     @app.get(access.ALIVE, responses=_errors(400))
     async def healthz() -> State:
-        """Whether the front process answers."""
+        """Report that the front process answers."""
         return State(status="alive")
 
     @app.get(access.READY, responses=_errors(400, 503))
     async def readyz() -> State:
-        """Whether a study can be scored now."""
-        if not desk.model.ready or not desk.readers.ready:
+        """Report whether a study can be scored now."""
+        if not handler.model.ready or not handler.readers.ready:
             raise ServiceError(503, "a process is being started", {"Retry-After": "1"})
-        await desk.check_audit()
+        await handler.check_audit()
         return State(status="ready")
 
-    @app.get(access.BUNDLE, dependencies=[_token()], responses=_errors(*_ALWAYS), response_model=BundleCard)
+    @app.get(access.BUNDLE, dependencies=[_token()], responses=_errors(*_COMMON_ERRORS), response_model=BundleCard)
     async def bundle() -> Response:
-        """What the served bundle reads, finds, and is for."""
-        return JSONResponse({key: value for key, value in desk.model.card.items() if not key.startswith("_")})
+        """Describe the bundle: modalities, findings and intended use."""
+        return JSONResponse(handler.model.bundle.card)
 
-    @app.get(access.METRICS, dependencies=[_token()], responses=_errors(*_ALWAYS), response_class=Response)
+    @app.get(access.METRICS, dependencies=[_token()], responses=_errors(*_COMMON_ERRORS), response_class=Response)
     async def metrics() -> Response:
-        """Counters for Prometheus."""
-        return Response(desk.measures.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        """Return the metrics for Prometheus."""
+        return Response(handler.measures.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def _add_score(app: FastAPI, desk: ScoringHandler, *, largest: int, most: int, seconds: float) -> None:
+def _add_score(app: FastAPI, handler: ScoringHandler, *, largest: int, most: int, seconds: float) -> None:
     @app.post(
         access.SCORE,
         dependencies=[_token()],
         response_model=Scores,
-        responses=_errors(*_ALWAYS, *_OF_SCORE),
-        openapi_extra={"requestBody": _body([one["name"] for one in desk.model.card["modalities"]])},
+        responses=_errors(*_COMMON_ERRORS, *_SCORE_ERRORS),
+        openapi_extra={"requestBody": _body([entry["name"] for entry in handler.model.bundle.card["modalities"]])},
     )
     async def score(
         request: Request,
-        views: Annotated[bool, Query(description="whether to show the files")] = False,
+        views: Annotated[bool, Query(description="whether to return a view of each file")] = False,
         explain: Annotated[
-            str | None, Query(description="a finding; says where its score comes from", max_length=_LONGEST_FINDING)
+            str | None, Query(description="finding whose score to explain", max_length=_MAX_FINDING_LENGTH)
         ] = None,
     ) -> Response:
-        """Score one study: a part for each file, named by its modality, or `files` to be sorted by their endings.
+        """Score one study. Send each file as a part named by its modality, or `files` to assign it by its ending.
 
-        Files that belong together, such as a header and its signals, are parts of one name. A modality that cannot
-        be read does not speak, and its `problem` says why.
+        Files that belong together, such as a header and its signals, have the same part name. An unreadable modality
+        is left out of the score, and its `problem` states the reason.
         """
         started = time.monotonic()
-        admission = desk.next_request(neighbourhood(request.client.host) if request.client is not None else "")
+        admission = handler.next_request(neighbourhood(request.client.host) if request.client is not None else "")
         number = request.state.number = admission.number
         upload, status = None, access.GONE
-        used: list[str] = []
+        readings: dict[str, Reading] = {}
         try:
-            async with desk.place(admission):
-                await desk.check_audit()
-                desk.check_finding(explain)
+            async with handler.place(admission):
+                await handler.check_audit()
+                handler.check_finding(explain)
                 upload = Upload(
-                    request.headers.get("content-type", ""), largest=largest, most=most, digest=desk.audit.digest
+                    request.headers.get("content-type", ""), largest=largest, most=most, digest=handler.audit.digest
                 )
                 parts = await upload.read(request.headers, request.stream(), seconds=seconds)
-                told = await desk.score(admission, parts, used, views=views, finding=explain)
-                answer, status = JSONResponse(told, headers={"x-request-number": str(number)}), 200
-        except ServiceError as refusal:
-            status = refusal.status
+                readings = await handler.read(admission, parts, views=views)
+                scores = await handler.score(admission, parts, readings, views=views, finding=explain)
+                answer, status = JSONResponse(scores, headers={"x-request-number": str(number)}), 200
+        except ServiceError as error:
+            status = error.status
             raise
         finally:
-            desk.measures.uploaded.inc(upload.size if upload is not None else 0)
-            await desk.enter(number, upload, used, status, started)
+            handler.measures.uploaded.inc(upload.size if upload is not None else 0)
+            await handler.record(number, upload, modalities_read(readings), status, started)
         return answer
 
 
 def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(ServiceError)
-    async def refused(request: Request, refusal: ServiceError) -> Response:
-        return refusal.response()
+    async def service_error(request: Request, error: ServiceError) -> Response:
+        return error.response()
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> Response:
-        names = sorted({str(one["loc"][-1]) for one in error.errors() if one["loc"][0] == "query"})
-        return ServiceError(422, f"got a value of {names} that is not of its kind; see /openapi.json").response()
+    async def invalid_query(request: Request, error: RequestValidationError) -> Response:
+        names = sorted({str(entry["loc"][-1]) for entry in error.errors() if entry["loc"][0] == "query"})
+        return ServiceError(422, f"got an invalid value of {names}; see /openapi.json").response()
 
     @app.exception_handler(HTTPException)
-    async def unknown(request: Request, error: HTTPException) -> Response:
+    async def http_error(request: Request, error: HTTPException) -> Response:
         message = {
-            404: "nothing is here; see /openapi.json",
-            405: "got another method, expected one that is allowed here",
+            404: "got an unknown path; see /openapi.json",
+            405: "got a method that is not allowed for this path; see /openapi.json",
         }
         return ServiceError(error.status_code, message.get(error.status_code, "refused"), error.headers).response()
 
 
 def _token() -> Any:
-    """Documents the token; ``access.AccessMiddleware`` asks for it."""
+    """Document the token in OpenAPI; ``AccessMiddleware`` checks it."""
     return Security(HTTPBearer(auto_error=False, scheme_name="token"))
 
 
 def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {status: {"model": Error, "description": _SAID[status]} for status in statuses}
+    return {status: {"model": Error, "description": _DESCRIPTIONS[status]} for status in statuses}
 
 
 def _body(names: list[str]) -> dict[str, Any]:
-    of_files = {"type": "array", "items": {"type": "string", "format": "binary"}}
-    properties = {name: {**of_files, "description": f"the study's {name}"} for name in names}
-    properties[FILES] = {**of_files, "description": "files of any modality"}
+    file_list = {"type": "array", "items": {"type": "string", "format": "binary"}}
+    properties = {name: {**file_list, "description": f"{name} of the study"} for name in names}
+    properties[FILES] = {**file_list, "description": "files of any modality"}
     schema = {"type": "object", "properties": properties, "minProperties": 1, "additionalProperties": False}
     return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}

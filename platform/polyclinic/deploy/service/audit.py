@@ -1,8 +1,8 @@
-"""Which files were scored when: lines that are only ever added, each with the digest of the one before it.
+"""Append-only audit log of scored files: a hash chain, in which each line holds the digest of the line before it.
 
-Nothing in it says who a patient is. Files stand in it by a keyed digest: a plain one of a small file, such as a dozen
-lab values, could be found by trying all values. The key lies beside the log, readable by its owner alone; with it
-``polyclinic audit --find FILE`` tells when a file was scored, and without it nobody can.
+The log identifies no patient. Files are recorded by a keyed digest, as a plain digest of a small file, such as a dozen
+lab values, could be inverted by trying all values. The key is in a file beside the log that only its owner can read;
+with it, ``polyclinic audit --find FILE`` reports when a file was scored, and without it nobody can.
 """
 
 import fcntl
@@ -26,21 +26,21 @@ __all__ = ["AuditLog", "AuditLost", "entries_of", "verified"]
 
 
 class AuditLost(Exception):
-    """The log at its path is not the one that is written, in a sentence."""
+    """The file at the path of the log was removed, replaced or changed; the message is a sentence."""
 
 
 class AuditLog:
-    """A log that one service writes.
+    """The audit log of one service.
 
     Args:
-        path: of the log; it is made, or continued where its chain is whole.
+        path: file of the log; created, or continued if its chain is intact.
 
     Raises:
-        ValueError: it cannot be written, another service writes it, its chain is broken, or its key is gone.
+        ValueError: the log cannot be written, another service writes it, its chain is broken, or its key is missing.
     """
 
     def __init__(self, path: Path) -> None:
-        # Where it lies does not depend on the working folder later on.
+        # Absolute, so that a later change of the working folder has no effect.
         self._path = path.absolute()
         try:
             self._handle = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -50,17 +50,17 @@ class AuditLog:
                 "this user may write"
             ) from None
         try:
-            self._take()
+            self._open_chain()
         except BaseException:
             os.close(self._handle)
             raise
         self._writing = Lock()
 
-    def _take(self) -> None:
+    def _open_chain(self) -> None:
         try:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise ValueError("another service writes this audit log; set `--audit` to a file of its own") from None
+            raise ValueError("another service writes this audit log; set `--audit` to another file") from None
         held = os.fstat(self._handle)
         if not stat.S_ISREG(held.st_mode):
             raise ValueError("got an audit log that is not a regular file; set `--audit` to one")
@@ -71,44 +71,44 @@ class AuditLog:
         self._head, self.number, self._size, self._last = chain.head, chain.number, held.st_size, chain.last
 
     def digest(self) -> "hmac.HMAC":
-        """A keyed SHA-256 of nothing yet."""
+        """Return a new HMAC-SHA-256, to be updated with the content of a file."""
         return hmac.new(self._key, digestmod=hashlib.sha256)
 
     def check(self) -> None:
-        """Return where the file at its path is the one that is written, as long as it was left, with its last line.
+        """Check that the file at the path is the open one, with its recorded size and last line.
 
         Raises:
-            AuditLost: it was removed, replaced, cut off or changed.
+            AuditLost: the file was removed, replaced, cut off or changed.
         """
         with self._writing:
             self._check()
 
     def add(self, entry: Mapping[str, Any]) -> None:
-        """Add a line, and return when it is on the disk, where the path says.
+        """Add a line, and return when it is on disk.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: the line cannot be written.
             AuditLost: the file was removed, replaced, cut off or changed.
         """
         with self._writing:
             self._check()
-            told = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **entry, "previous": self._head}
-            line = json.dumps(told, separators=(",", ":")).encode()
+            record = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **entry, "previous": self._head}
+            line = json.dumps(record, separators=(",", ":")).encode()
             try:
                 if os.write(self._handle, line + b"\n") != len(line) + 1:
-                    raise OSError("the line is not whole")
+                    raise OSError("the line is not complete")
                 os.fsync(self._handle)
             except OSError:
-                # A full disk takes a part of a line, which would break the chain.
+                # A full disk accepts part of a line, which would break the chain.
                 os.ftruncate(self._handle, self._size)
                 raise
             self._head, self._last = hashlib.sha256(line).hexdigest(), len(line)
             self._size += len(line) + 1
-            # Once more: a line in a file that was removed meanwhile is not there.
+            # Again, as the file may have been removed in the meantime, and the line with it.
             self._check()
 
     def close(self) -> None:
-        """Let another service have it."""
+        """Close the log, and release its lock."""
         os.close(self._handle)
 
     def _check(self) -> None:
@@ -126,23 +126,23 @@ class AuditLog:
             raise _lost("was changed in its last line")
 
 
-def _lost(what: str) -> AuditLost:
+def _lost(problem: str) -> AuditLost:
     return AuditLost(
-        f"the audit log {what}, so that nothing is scored; put it back as it was, or keep what is left as evidence and "
-        "start the service again with another `--audit`"
+        f"the audit log {problem}, so that nothing is scored; restore it, or keep what is left as evidence and start "
+        "the service again with another `--audit`"
     )
 
 
 def _make_key(log: Path) -> None:
-    """A new key for a log without lines, unless it has one; a start that was killed leaves none, or a whole one."""
-    place = log.with_name(f"{log.name}.key")
-    if place.is_file() and place.stat().st_size:
-        refuse_shared(place, "key of the audit log")
+    """Write a key for a new log, unless a start that was killed wrote one already; the write is atomic."""
+    key_path = log.with_name(f"{log.name}.key")
+    if key_path.is_file() and key_path.stat().st_size:
+        refuse_shared(key_path, "key of the audit log")
     try:
         read_key(log)
     except ValueError:
         try:
-            with atomic_file(place) as partial:
+            with atomic_file(key_path) as partial:
                 handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
                 with os.fdopen(handle, "wb") as stream:
                     stream.write(secrets.token_hex(KEY_BYTES).encode())

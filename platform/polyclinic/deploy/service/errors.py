@@ -1,4 +1,4 @@
-"""What a client is told that does not get what it asked for."""
+"""Errors of the service as HTTP responses."""
 
 import asyncio
 from collections.abc import Mapping
@@ -7,32 +7,33 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 WHOLE = "polyclinic.whole"
-"""Set in the scope of a request whose body was read to its end."""
+"""Key in the scope of a request: whether its body was read to the end."""
 
 _DRAIN_SECONDS, _DRAIN_BYTES = 2.0, 256 << 20
 
 
 class ServiceError(Exception):
-    """A status and a sentence that names no file and no patient."""
+    """An HTTP status with a sentence that names neither a file nor a patient."""
 
     def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.status, self.message, self.headers = status, message, dict(headers or {})
 
     def response(self) -> "ErrorResponse":
-        """As every error of this service looks."""
+        """Return the error as JSON: ``{"error": {"message": ...}}``."""
         content = {"error": {"message": self.message}}
         return ErrorResponse(content, status_code=self.status, headers=self.headers)
 
 
 class ErrorResponse(JSONResponse):
-    """Says it at once, then reads a while on.
+    """An error that is sent at once, before the rest of the request is read and discarded.
 
-    A connection closed while a client still sends is reset, and most clients then never see the answer.
+    If the connection were closed while a client still sends, it would be reset, and most clients would not see the
+    error.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, and close the connection where the request was not read to its end."""
+        """Send the error, and close the connection if the request was not read to its end."""
         if scope.get(WHOLE) or scope["method"] in ("GET", "HEAD", "OPTIONS"):
             await super().__call__(scope, receive, send)
             return

@@ -1,4 +1,4 @@
-"""ASGI middleware that every request passes: Host header, token, rate limit and security headers."""
+"""ASGI middleware for every request: Host and Origin checks, token, rate limit, security headers, log and metrics."""
 
 import hmac
 import ipaddress
@@ -19,23 +19,23 @@ from polyclinic.deploy.service.errors import WHOLE, ServiceError
 from polyclinic.deploy.service.metrics import ServiceMetrics
 from polyclinic.system.secret import refuse_shared
 
-_MOST_CLIENTS = 4096
-_LEAST_BURST = 10
+_MAX_CLIENTS = 4096
+_MIN_BURST = 10
 
 
 class Throttle:
-    """A bucket of tokens per client, filled evenly (Turner 1986, "leaky bucket").
+    """Rate limit: one bucket of tokens per client, filled at a constant rate (Turner 1986, "leaky bucket").
 
     Args:
-        per_minute: requests of one client; 0 for any number.
+        per_minute: maximum number of requests per client; 0 for no limit.
     """
 
     def __init__(self, per_minute: int) -> None:
-        self._rate, self._burst = per_minute / 60, float(max(_LEAST_BURST, per_minute // 6))
+        self._rate, self._burst = per_minute / 60, float(max(_MIN_BURST, per_minute // 6))
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def wait(self, client: str) -> float:
-        """Take one token; gives 0, or the seconds until there is one."""
+        """Take a token and return 0, or return the seconds until there is one."""
         if not self._rate:
             return 0.0
         now = time.monotonic()
@@ -43,28 +43,28 @@ class Throttle:
         left = min(self._burst, left + (now - then) * self._rate)
         wait = 0.0 if left >= 1 else (1 - left) / self._rate
         self._buckets[client] = (left - 1 if left >= 1 else left, now)
-        if len(self._buckets) > _MOST_CLIENTS:
+        if len(self._buckets) > _MAX_CLIENTS:
             self._buckets.popitem(last=False)
         return wait
 
 
 def neighbourhood(address: str) -> str:
-    """An IPv4 address, or the network of an IPv6 one, all of which one client may use."""
+    """Return an IPv4 address, or the /64 network of an IPv6 address, all of which one client may use."""
     try:
-        known = ipaddress.ip_address(address)
+        parsed = ipaddress.ip_address(address)
     except ValueError:
         return address
-    if isinstance(known, ipaddress.IPv6Address):
-        return str(ipaddress.ip_network((known, 64), strict=False))
+    if isinstance(parsed, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((parsed, 64), strict=False))
     return address
 
 
 TOKEN = "POLYCLINIC_TOKEN"
-_SHORTEST_TOKEN = 16
+_MIN_TOKEN_LENGTH = 16
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a host."""
+    """Return whether only this machine can reach a host."""
     if host == "localhost":
         return True
     try:
@@ -74,23 +74,23 @@ def is_loopback(host: str) -> bool:
 
 
 def chosen_token(file: Path | None, *, no_token: bool, host: str, environment: Mapping[str, str] = os.environ) -> str:
-    """The token that clients must show; empty where none is asked for.
+    """Return the token that clients must send; empty if none is required.
 
     Args:
-        file: that holds it; else the environment's ``POLYCLINIC_TOKEN``, else one is made.
-        no_token: whether to ask for none.
-        host: that the service listens at.
-        environment: of this process.
+        file: file with the token; without it, ``POLYCLINIC_TOKEN`` of the environment is used, or a token is made.
+        no_token: whether to require no token.
+        host: address on which the service listens.
+        environment: environment of this process.
 
     Raises:
-        ValueError: none is asked for though other machines reach the service, it is too short to be one, or others
-            than its owner may read the file.
+        ValueError: no token is required although other machines can reach the service, the token is too short or not
+            visible ASCII, or other users may read the file.
     """
     if no_token:
         if not is_loopback(host):
             raise ValueError(
-                f"got `--no_token` with host {host}, which other machines can reach, expected a token; leave "
-                "`--no_token` out, or set `--host` to 127.0.0.1"
+                f"got `--no_token` with host {host}, which other machines can reach, expected a token; omit "
+                "`--no_token`, or set `--host` to 127.0.0.1"
             )
         return ""
     if file is None and not environment.get(TOKEN):
@@ -101,17 +101,17 @@ def chosen_token(file: Path | None, *, no_token: bool, host: str, environment: M
         token = file.read_text(encoding="ascii").strip() if file is not None else environment[TOKEN].strip()
     except (OSError, ValueError) as error:
         raise ValueError(f"the token cannot be read ({type(error).__name__}); set `--token_file` to a file") from None
-    if len(token) < _SHORTEST_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
+    if len(token) < _MIN_TOKEN_LENGTH or not token.isascii() or not token.isprintable() or " " in token:
         raise ValueError(
-            f"got a token of {len(token)} characters, expected {_SHORTEST_TOKEN} or more visible ones of ASCII; make "
-            "one with `openssl rand -hex 32`"
+            f"got a token of {len(token)} characters, expected {_MIN_TOKEN_LENGTH} or more visible ASCII characters; "
+            "make one with `openssl rand -hex 32`"
         )
     return token
 
 
 SCORE, BUNDLE, METRICS, ALIVE, READY = "/v1/score", "/v1/bundle", "/metrics", "/healthz", "/readyz"
 GONE = 499
-"""Status, in log and audit, of a request whose client did not wait; nginx uses it so."""
+"""Status in log and audit of a request whose client closed the connection, as in nginx."""
 
 _ROUTES = {SCORE, BUNDLE, METRICS, ALIVE, READY, "/openapi.json"}
 _GUARDED = (METRICS, "/v1/")
@@ -130,14 +130,14 @@ logger = logging.getLogger(__name__)
 
 
 class AccessMiddleware:
-    """Stands in front of every route: hosts, origins, tokens, rates, headers, the log and the counters.
+    """Check, log and count every request, and add security headers to every response.
 
     Args:
-        app: behind it.
-        hosts: names under which the service is reached; another name is a web page's that was pointed here.
-        token: that clients must show; empty for none.
-        throttle: how often.
-        measures: of the service.
+        app: application that answers accepted requests.
+        hosts: accepted Host headers; any other is refused (DNS rebinding).
+        token: token that clients must send; empty for none.
+        throttle: rate limit.
+        measures: metrics of the service.
     """
 
     def __init__(
@@ -147,11 +147,11 @@ class AccessMiddleware:
         self._throttle, self._measures = throttle, measures
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or refuse it."""
+        """Pass a request to the application, or refuse it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answer = _Answer(send, private=scope["path"].startswith(_GUARDED))
+        response = _Response(send, private=scope["path"].startswith(_GUARDED))
 
         async def read() -> Message:
             message = await receive()
@@ -159,58 +159,58 @@ class AccessMiddleware:
             return message
 
         try:
-            self._admit(scope)
-            await self._app(scope, read, answer)
+            self._check_access(scope)
+            await self._app(scope, read, response)
         except ClientDisconnect:
-            answer.status = GONE
-        except ServiceError as refusal:
-            await refusal.response()(scope, read, answer)
-        except Exception as error:  # whatever it says may hold what was uploaded
-            logger.error("a fault of the service: %s", _place(error))
-            if answer.status == 0:
-                await ServiceError(500, "the service made a mistake; its log says where").response()(
-                    scope, read, answer
-                )
+            response.status = GONE
+        except ServiceError as error:
+            await error.response()(scope, read, response)
+        except Exception as error:  # its message may quote what was uploaded, so only its place is logged
+            logger.error("internal error: %s", _place(error))
+            if response.status == 0:
+                await ServiceError(500, "internal error of the service; see its log").response()(scope, read, response)
         finally:
-            self._count(scope, answer)
+            self._log_and_count(scope, response)
 
-    def _admit(self, scope: Scope) -> None:
+    def _check_access(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
         if host_name(headers.get("host", "")) not in self._hosts:
-            raise ServiceError(400, "got another host name, expected one of this service; set `--allowed_hosts`")
+            raise ServiceError(
+                400, "got an unknown Host header, expected a name of this service; set `--allowed_hosts`"
+            )
         if not scope["path"].startswith(_GUARDED):
             return
         origin = headers.get("origin")
         if origin is not None and origin.partition("://")[2] != headers["host"]:
-            raise ServiceError(403, "got a request that a page of another site sent; open this service's own page")
-        known = self._knows(headers.get("authorization", ""))
+            raise ServiceError(403, "got a request from a page of another site; use the page of this service")
+        has_token = self._has_token(headers.get("authorization", ""))
         address = neighbourhood(scope["client"][0]) if scope["client"] else ""
-        if wait := self._throttle.wait(f"{address} {known}"):
+        if wait := self._throttle.wait(f"{address} {has_token}"):
             seconds = str(int(wait) + 1)
-            raise ServiceError(429, f"too many requests; ask again in {seconds} s", {"Retry-After": seconds})
-        if not known:
+            raise ServiceError(429, f"too many requests; try again in {seconds} s", {"Retry-After": seconds})
+        if not has_token:
             challenge = {"WWW-Authenticate": "Bearer"}
             raise ServiceError(401, "got no valid token, expected `Authorization: Bearer TOKEN`", challenge)
 
-    def _knows(self, authorization: str) -> bool:
+    def _has_token(self, authorization: str) -> bool:
         if not self._token:
             return True
-        scheme, _, shown = authorization.partition(" ")
-        return scheme.lower() == "bearer" and hmac.compare_digest(shown.strip().encode(), self._token)
+        scheme, _, token = authorization.partition(" ")
+        return scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), self._token)
 
-    def _count(self, scope: Scope, answer: "_Answer") -> None:
-        # A path may be anything that a client wrote, a name too.
+    def _log_and_count(self, scope: Scope, response: "_Response") -> None:
+        # Only known paths and methods are logged, as a client may send anything, such as the name of a patient.
         route = scope["path"] if scope["path"] in _ROUTES else "page"
         method = scope["method"] if scope["method"] in ("GET", "HEAD", "POST", "OPTIONS") else "OTHER"
-        seconds = time.monotonic() - answer.started
-        self._measures.requests.labels(route, str(answer.status)).inc()
+        seconds = time.monotonic() - response.started
+        self._measures.requests.labels(route, str(response.status)).inc()
         self._measures.seconds.labels(route).observe(seconds)
         number = scope.get("state", {}).get("number", "-")
-        logger.info("%s %s %s status %d in %.0f ms", number, method, route, answer.status, 1000 * seconds)
+        logger.info("%s %s %s status %d in %.0f ms", number, method, route, response.status, 1000 * seconds)
 
 
-class _Answer:
-    """Sends on, with headers that a browser obeys, and remembers the status."""
+class _Response:
+    """Send a response with security and cache headers, and record its status."""
 
     def __init__(self, send: Send, *, private: bool) -> None:
         self._send, self._private = send, private
@@ -227,13 +227,13 @@ class _Answer:
 
 
 def host_name(header: str) -> str:
-    """The name in a Host header, without its port."""
+    """Return the name in a Host header, without its port."""
     name = header.rpartition(":")[0] if header.rpartition(":")[2].isdecimal() else header
     return name.strip("[]").lower()
 
 
 def _place(error: BaseException) -> str:
-    """Where it was raised, without what it says."""
+    """Return the type of an error and the line that raised it, without its message."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

@@ -1,4 +1,4 @@
-"""What the service answers, as its OpenAPI document tells it."""
+"""Models of the JSON answers of the service, from which its OpenAPI document is made."""
 
 from typing import Any, Literal
 
@@ -6,19 +6,19 @@ from pydantic import BaseModel
 
 
 class Message(BaseModel):
-    """A sentence."""
+    """A message to the user, as one sentence."""
 
     message: str
 
 
 class Error(BaseModel):
-    """What is wrong, without any file name."""
+    """An error; its message contains no file name."""
 
     error: Message
 
 
 class Use(BaseModel):
-    """What one modality of a study did."""
+    """Use of one input modality in the scores of a study."""
 
     used: bool
     gate: float | None
@@ -29,7 +29,7 @@ class Use(BaseModel):
 
 
 class Finding(BaseModel):
-    """What a study's modalities say of one finding."""
+    """Score of one finding, and the decision made from it."""
 
     name: str
     score: float
@@ -45,7 +45,7 @@ class Finding(BaseModel):
 
 
 class Scores(BaseModel):
-    """The scores of one study; ``files`` says of which modality each part named so is, in the order of the parts."""
+    """Scores of one study; ``files`` lists the modality of each part named ``files``, in the order of the parts."""
 
     bundle: str
     files: list[str | None]
@@ -57,7 +57,7 @@ class Scores(BaseModel):
 
 
 class ModalityCard(BaseModel):
-    """A modality of the bundle; ``accept`` is how names of its files end."""
+    """A modality of the bundle; ``accept`` lists the endings of its file names."""
 
     name: str
     title: str | None
@@ -74,7 +74,7 @@ class Interval(BaseModel):
 
 
 class FindingCard(BaseModel):
-    """A finding of the bundle, and how well it was told on the test split."""
+    """A finding of the bundle, with its performance on the test split."""
 
     name: str
     auroc: Interval | None = None
@@ -83,7 +83,7 @@ class FindingCard(BaseModel):
 
 
 class BundleCard(BaseModel):
-    """The bundle that is served."""
+    """Description of the served bundle."""
 
     name: str
     version: str
@@ -96,6 +96,6 @@ class BundleCard(BaseModel):
 
 
 class State(BaseModel):
-    """Whether the service lives, or is ready."""
+    """State of the service: ``alive`` or ``ready``."""
 
     status: str

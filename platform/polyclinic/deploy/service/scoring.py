@@ -1,4 +1,4 @@
-"""The way of one study through the service: read, scored, explained, shown, and entered in the audit log."""
+"""The handler of scoring requests: read the files, score, explain, show, and add a line to the audit log."""
 
 import asyncio
 import time
@@ -10,20 +10,20 @@ from polyclinic.deploy.service.admission import Admission, Admissions, fair_shar
 from polyclinic.deploy.service.audit import AuditLog, AuditLost
 from polyclinic.deploy.service.errors import ServiceError
 from polyclinic.deploy.service.metrics import ServiceMetrics
-from polyclinic.deploy.service.uploads import FILES, Group, Part, Upload, sort_parts
+from polyclinic.deploy.service.uploads import FILES, Part, Upload, sort_parts
 from polyclinic.deploy.service.workers.decoder_pool import DecoderPool, Reading
 from polyclinic.deploy.service.workers.model_client import ModelClient
 
 
 class ScoringHandler:
-    """What requests share.
+    """Score uploaded studies with the worker processes.
 
     Args:
-        model: that computes.
-        readers: that decode.
-        audit: log.
-        measures: of the service.
-        in_flight: studies at a time.
+        model: client of the model worker.
+        readers: pool of decoder workers.
+        audit: log of requests.
+        measures: metrics of the service.
+        in_flight: maximum number of studies at a time.
     """
 
     def __init__(
@@ -33,24 +33,24 @@ class ScoringHandler:
         self._admissions, self._number = Admissions(in_flight, measures), audit.number
 
     def next_request(self, client: str) -> Admission:
-        """A request of a client; no two in one audit log have the same number."""
+        """Return the admission of a new request; its number is unique in the audit log."""
         self._number += 1
         share = asyncio.Semaphore(fair_share(self.readers.number))
         return Admission(number=self._number, client=client, share=share)
 
     def place(self, admission: Admission) -> AbstractAsyncContextManager[None]:
-        """One of the places for studies.
+        """Return a context in which the request occupies one of the ``in_flight`` places.
 
         Raises:
-            Refusal: all are taken.
+            ServiceError: all places are taken.
         """
         return self._admissions.place(admission)
 
     async def check_audit(self) -> None:
-        """Return where a line can be added to the audit log.
+        """Check that a line can be added to the audit log.
 
         Raises:
-            Refusal: it is not there any more as it was written; then nothing is scored.
+            ServiceError: the log was removed or changed, so nothing may be scored.
         """
         try:
             await asyncio.to_thread(self.audit.check)
@@ -58,61 +58,106 @@ class ScoringHandler:
             raise ServiceError(503, str(lost)) from None
 
     def check_finding(self, finding: str | None) -> None:
-        """Refuse what nobody can explain.
+        """Check that a finding can be explained.
 
         Raises:
-            Refusal: a finding that the bundle does not have.
+            ServiceError: the bundle does not have the finding.
         """
-        known = [one["name"] for one in self.model.card["findings"]]
-        if finding is not None and finding not in known:
-            raise ServiceError(422, f"got another finding to explain, expected one of {known}; set `explain`")
+        names = [entry["name"] for entry in self.model.bundle.card["findings"]]
+        if finding is not None and finding not in names:
+            raise ServiceError(422, f"got another finding to explain, expected one of {names}; set `explain`")
 
-    async def score(
-        self, admission: Admission, parts: Sequence[Part], used: list[str], *, views: bool, finding: str | None
-    ) -> dict[str, Any]:
-        """The answer to one study.
+    async def read(self, admission: Admission, parts: Sequence[Part], *, views: bool) -> dict[str, Reading]:
+        """Decode and prepare the files of one study.
 
         Args:
-            admission: of the request.
-            parts: its files.
-            used: filled with the modalities that were read, for the audit log.
-            views: whether to show them.
-            finding: to explain; None for none.
+            admission: admission of the request.
+            parts: uploaded files.
+            views: whether to draw the files.
+
+        Returns:
+            A reading by modality, in the order of the bundle; files of a modality that cannot be read have a problem.
 
         Raises:
-            Refusal: nothing that may speak can be read, or the service cannot do it now.
+            ServiceError: the files belong to more than one study, or the service cannot read them now.
         """
-        groups = sort_parts(parts, self.model.card["_suffixes"])
-        readings = await self._read(admission, groups, views=views)
-        used += [one.modality for one in readings.values() if one.problem is None]
-        items = {name: one.item for name, one in readings.items() if one.problem is None}
-        problems = {name: one.problem for name, one in readings.items() if one.problem is not None}
-        speaking = {name: item for name, item in items.items() if name not in self._silent}
-        if not speaking:
-            raise ServiceError(422, self._nothing_speaks(problems, items))
-        told = await self.model.score(admission.number, speaking, _only(problems, told=self._query))
-        unused = [f"{name}: {note}" for name, one in readings.items() for note in one.notes]
-        told["notes"] = [*told["notes"], *unused, *self._notes(items, problems)]
-        told["files"] = _sorted_as(parts, readings)
-        if views:
-            told["views"] = {name: one.view for name, one in readings.items() if one.view is not None}
-        if finding is not None:
-            told["relevance"] = await self._located(admission, readings, speaking, finding)
-        return told
+        groups = sort_parts(parts, self.model.bundle.suffixes)
+        results = await _all_or_none(
+            self.readers.read(admission, group.candidates, group.parts, view=views) for group in groups
+        )
+        for reading in results:
+            if reading.problem is not None:
+                self.measures.unread.labels(reading.modality).inc()
+        readings: dict[str, Reading] = {}
+        # Readable files first: an unreadable one must not take the place of a file of the same modality.
+        for reading in sorted(results, key=lambda reading: reading.problem is not None):
+            name = reading.modality
+            if name in readings:
+                if reading.problem is not None and len(reading.candidates) > 1:
+                    raise ServiceError(422, f"a file cannot be read: {reading.problem}")
+                raise ServiceError(422, f"got more than one study's files for {name}; send those of one study")
+            readings[name] = reading
+        order = list(self.model.bundle.suffixes)
+        return {name: readings[name] for name in sorted(readings, key=order.index)}
 
-    async def enter(self, number: int, upload: Upload | None, used: Sequence[str], status: int, started: float) -> None:
-        """Add a line to the audit log.
+    async def score(
+        self,
+        admission: Admission,
+        parts: Sequence[Part],
+        readings: Mapping[str, Reading],
+        *,
+        views: bool,
+        finding: str | None,
+    ) -> dict[str, Any]:
+        """Return the answer to one study, as plain values.
+
+        Args:
+            admission: admission of the request.
+            parts: uploaded files.
+            readings: result of ``read``.
+            views: whether to return the views of the readings.
+            finding: finding to explain; None for none.
 
         Raises:
-            Refusal: it cannot be written; then nobody gets an answer.
+            ServiceError: no file of an input modality can be read, or the service cannot score the study now.
+        """
+        unused = self.model.bundle.unused
+        items = {name: reading.item for name, reading in readings.items() if reading.problem is None}
+        problems = {name: reading.problem for name, reading in readings.items() if reading.problem is not None}
+        inputs = {name: item for name, item in items.items() if name not in unused}
+        if not inputs:
+            raise ServiceError(422, self._no_input_message(problems, items))
+        input_problems = {name: problem for name, problem in problems.items() if name in self._input_modalities}
+        answer = await self.model.score(admission.number, inputs, input_problems)
+        answer["notes"] = [
+            *answer["notes"],
+            *(f"{name}: {note}" for name, reading in readings.items() for note in reading.notes),
+            # The model worker does not get unused modalities, so their notes are added here.
+            *(unused[name] for name in items if name in unused),
+            *(f"{name} could not be read: {problem}" for name, problem in problems.items() if name in unused),
+        ]
+        answer["files"] = _modality_of_parts(parts, readings)
+        if views:
+            answer["views"] = {name: reading.view for name, reading in readings.items() if reading.view is not None}
+        if finding is not None:
+            answer["relevance"] = await self._locate(admission, readings, inputs, finding)
+        return answer
+
+    async def record(
+        self, number: int, upload: Upload | None, modalities: Sequence[str], status: int, started: float
+    ) -> None:
+        """Add a request to the audit log.
+
+        Raises:
+            ServiceError: the line cannot be written, so the client must not get an answer.
         """
         parts = upload.parts if upload is not None else []
         entry = {
             "number": number,
-            "parts": [{"bytes": len(one.content), "hmac": one.digest.hexdigest()} for one in parts],
-            "modalities": list(used),
+            "parts": [{"bytes": len(part.content), "hmac": part.digest.hexdigest()} for part in parts],
+            "modalities": list(modalities),
             "status": status,
-            "bundle": self.model.card["sha256"],
+            "bundle": self.model.bundle.card["sha256"],
             "milliseconds": round(1000 * (time.monotonic() - started), 1),
         }
         try:
@@ -121,62 +166,39 @@ class ScoringHandler:
             raise ServiceError(503, str(lost)) from None
         except OSError:
             raise ServiceError(
-                503, "the audit log cannot be written, so that nothing is scored; see to its disk"
+                503, "the audit log cannot be written, so that nothing is scored; check its disk"
             ) from None
 
-    async def _read(self, admission: Admission, groups: Sequence[Group], *, views: bool) -> dict[str, Reading]:
-        found = await _all_or_none(
-            self.readers.read(admission, group.candidates, group.parts, view=views) for group in groups
-        )
-        for one in found:
-            if one.problem is not None:
-                self.measures.unread.labels(one.modality).inc()
-        readings: dict[str, Reading] = {}
-        # Those that were read go first: a file that nothing reads must not take the place of one that is.
-        for one in sorted(found, key=lambda one: one.problem is not None):
-            if one.modality in readings:
-                if one.problem is not None and len(one.candidates) > 1:
-                    raise ServiceError(422, f"a file cannot be read: {one.problem}")
-                raise ServiceError(422, f"got more than one study's files for {one.modality}; send those of one study")
-            readings[one.modality] = one
-        order = list(self.model.card["_suffixes"])
-        return {name: readings[name] for name in sorted(readings, key=order.index)}
-
-    async def _located(
-        self, admission: Admission, readings: Mapping[str, Reading], items: Mapping[str, bytes], finding: str
+    async def _locate(
+        self, admission: Admission, readings: Mapping[str, Reading], inputs: Mapping[str, bytes], finding: str
     ) -> dict[str, Any]:
-        """Where in its view; a file is decoded once more, as no process keeps what it decoded."""
-        relevance = await self.model.relevance(admission.number, items, finding)
-        again = await _all_or_none(
+        """Return the relevance in the frame of each view; files are decoded again, as no process keeps them."""
+        relevance = await self.model.relevance(admission.number, inputs, finding)
+        located = await _all_or_none(
             self.readers.read(admission, (name,), readings[name].parts, view=False, relevance=values)
             for name, values in relevance.items()
         )
-        return {one.modality: one.located for one in again if one.located is not None}
+        return {reading.modality: reading.located for reading in located if reading.located is not None}
 
     @property
-    def _silent(self) -> dict[str, str]:
-        silent: dict[str, str] = self.model.card["_silent"]
-        return silent
+    def _input_modalities(self) -> list[str]:
+        return [entry["name"] for entry in self.model.bundle.card["modalities"] if entry["query"]]
 
-    @property
-    def _query(self) -> list[str]:
-        return [one["name"] for one in self.model.card["modalities"] if one["query"]]
+    def _no_input_message(self, problems: Mapping[str, str], items: Mapping[str, bytes]) -> str:
+        reasons = [f"{name}: {problem}" for name, problem in problems.items()]
+        unused = [self.model.bundle.unused[name] for name in items]
+        remedy = [f"send a file of one of {self._input_modalities}"] if unused else []
+        return "; ".join([*reasons, *unused, *remedy])
 
-    def _notes(self, items: Mapping[str, bytes], problems: Mapping[str, str]) -> list[str]:
-        """Of modalities that the scorer does not know of, as they do not speak."""
-        notes = [self._silent[name] for name in items if name in self._silent]
-        return [*notes, *(f"{name} could not be read: {why}" for name, why in problems.items() if name in self._silent)]
 
-    def _nothing_speaks(self, problems: Mapping[str, str], items: Mapping[str, bytes]) -> str:
-        message = [f"{name}: {why}" for name, why in problems.items()]
-        silent = [self._silent[name] for name in items]
-        wanted = [f"send a file of one of {self._query}"] if silent else []
-        return "; ".join([*message, *silent, *wanted])
+def modalities_read(readings: Mapping[str, Reading]) -> list[str]:
+    """Return the modalities whose files could be read."""
+    return [name for name, reading in readings.items() if reading.problem is None]
 
 
 async def _all_or_none(work: Iterable[Awaitable[Reading]]) -> list[Reading]:
-    """Where one of them fails, the others are given up, and wait in nobody's way."""
-    tasks = [asyncio.ensure_future(one) for one in work]
+    """Return all readings; if one fails, cancel the others, so that they do not wait for a worker."""
+    tasks = [asyncio.ensure_future(reading) for reading in work]
     try:
         return await asyncio.gather(*tasks)
     finally:
@@ -184,11 +206,9 @@ async def _all_or_none(work: Iterable[Awaitable[Reading]]) -> list[Reading]:
             task.cancel()
 
 
-def _sorted_as(parts: Sequence[Part], readings: Mapping[str, Reading]) -> list[str | None]:
-    """The modality of each part that came without one; None where its file could not be read."""
-    known = {id(one): name for name, reading in readings.items() if reading.problem is None for one in reading.parts}
-    return [known.get(id(one)) for one in parts if one.name == FILES]
-
-
-def _only(problems: Mapping[str, str], *, told: Sequence[str]) -> dict[str, str]:
-    return {name: why for name, why in problems.items() if name in told}
+def _modality_of_parts(parts: Sequence[Part], readings: Mapping[str, Reading]) -> list[str | None]:
+    """Return the modality of each part named ``files``; None if its file could not be read."""
+    modalities = {
+        id(part): name for name, reading in readings.items() if reading.problem is None for part in reading.parts
+    }
+    return [modalities.get(id(part)) for part in parts if part.name == FILES]

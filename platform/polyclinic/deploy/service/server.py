@@ -1,4 +1,4 @@
-"""The front process: one event loop that speaks HTTP, and stops gracefully."""
+"""The front process of the service: one event loop that answers HTTP requests, and stops gracefully."""
 
 import asyncio
 import json
@@ -22,64 +22,66 @@ from polyclinic.deploy.service.audit import AuditLog, AuditLost
 from polyclinic.deploy.service.metrics import ServiceMetrics
 from polyclinic.deploy.service.middleware import AccessMiddleware, Throttle, neighbourhood
 from polyclinic.deploy.service.scoring import ScoringHandler
+from polyclinic.deploy.service.settings import ServiceSettings, accepted_hosts
 from polyclinic.deploy.service.stopping import StopRequest
 from polyclinic.deploy.service.workers.decoder_pool import DecoderPool
+from polyclinic.deploy.service.workers.messages import ServedBundle
 from polyclinic.deploy.service.workers.model_client import ModelClient
 from polyclinic.deploy.service.workers.process import WorkerProcess, end_all
 from polyclinic.deploy.service.workers.sandbox import Scratch
 
-_SECONDS_TO_STOP, _SECONDS_IDLE, _SECONDS_FOR_HEADERS = 10, 20, 10.0
-_MOST_CONNECTIONS, _MOST_OF_ONE_CLIENT = 512, 256
+_STOP_SECONDS, _IDLE_SECONDS, _HEADER_SECONDS = 10, 20, 10.0
+_MAX_CONNECTIONS, _MAX_CLIENT_CONNECTIONS = 512, 256
 _MEGABYTE = 1 << 20
 logger = logging.getLogger("polyclinic.deploy.service")
 
 
 class TimedProtocol(H11Protocol):
-    """HTTP that waits for the head of a request only so long; otherwise a few slow clients take all connections."""
+    """HTTP with a deadline for the head of a request, so that a few slow clients cannot occupy all connections."""
 
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for the first request; one client cannot have all connections."""
+        """Start the deadline of the first request; close the connection if its client has too many."""
         super().connection_made(transport)
-        if len(self.connections) > _MOST_OF_ONE_CLIENT and self._own_connections() > _MOST_OF_ONE_CLIENT:
+        if len(self.connections) > _MAX_CLIENT_CONNECTIONS and self._client_connections() > _MAX_CLIENT_CONNECTIONS:
             transport.abort()
         else:
-            self._wait()
+            self._start_deadline()
 
-    def _own_connections(self) -> int:
+    def _client_connections(self) -> int:
         client = _client(self)
-        return sum(_client(one) == client for one in self.connections)
+        return sum(_client(connection) == client for connection in self.connections)
 
     def data_received(self, data: bytes) -> None:
-        """Wait on, where a head is not whole yet."""
+        """Start the deadline of the next head, and end it once a head is complete."""
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
-            self._unset()
+            self._end_deadline()
         elif self._deadline is None:
-            self._wait()
+            self._start_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no more."""
-        self._unset()
+        """End the deadline with the connection."""
+        self._end_deadline()
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        """Say what is wrong below HTTP as every other error is said."""
-        said = "the request is not HTTP as this service knows it; let a client library write its head"
+        """Report a broken request in the JSON form of every other error."""
+        message = "the request is not valid HTTP/1.1; let a client library write its head"
         headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
         for event in (
             h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
-            h11.Data(data=json.dumps({"error": {"message": said}}).encode()),
+            h11.Data(data=json.dumps({"error": {"message": message}}).encode()),
             h11.EndOfMessage(),
         ):
             self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
 
-    def _wait(self) -> None:
-        self._deadline = self.loop.call_later(_SECONDS_FOR_HEADERS, self.transport.close)
+    def _start_deadline(self) -> None:
+        self._deadline = self.loop.call_later(_HEADER_SECONDS, self.transport.close)
 
-    def _unset(self) -> None:
+    def _end_deadline(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
@@ -90,74 +92,63 @@ def _client(connection: Any) -> str:
 
 
 def run(
-    first: "Future[tuple[WorkerProcess, dict[str, Any]]]",
+    settings: ServiceSettings,
     *,
+    first: "Future[tuple[WorkerProcess, ServedBundle]]",
     scratch: Scratch,
     audit: AuditLog,
     listener: socket.socket,
-    hosts: frozenset[str],
     token: str,
-    readers: int,
-    file_mb: int,
-    request_mb: int,
-    memory_mb: int,
-    file_seconds: float,
-    upload_seconds: float,
-    per_minute: int,
-    in_flight: int,
-    together: int,
     stop: StopRequest,
     announce: Callable[[dict[str, Any]], None],
 ) -> None:
     """Serve until SIGTERM or Ctrl-C.
 
     Args:
-        first: the process that computes, which is being started.
-        scratch: folder for what is read.
-        audit: log.
-        listener: bound already.
-        hosts: names under which the service is reached.
-        token: that clients must show; empty for none.
-        readers: processes that decode.
-        file_mb: the most of a file.
-        request_mb: the most of a request.
-        memory_mb: that decoding a file may take.
-        file_seconds: that decoding a file may take.
-        upload_seconds: that sending a request may take.
-        per_minute: requests of one client.
-        in_flight: studies at a time.
-        together: studies that are scored together, at most.
-        stop: asked for by SIGTERM or Ctrl-C.
-        announce: called with what the bundle is, when the first request can be answered.
+        settings: limits of the service.
+        first: model worker that is starting, with its bundle.
+        scratch: parent of the folders of the decoder workers.
+        audit: log of requests.
+        listener: bound socket.
+        token: token that clients must send; empty for none.
+        stop: request to stop by SIGTERM or Ctrl-C.
+        announce: function that is called with the card of the bundle when the first request can be answered.
 
     Raises:
         ValueError: the bundle cannot be loaded, or the audit log cannot be written.
-        KeyboardInterrupt: it was stopped before it was ready.
+        KeyboardInterrupt: the service was stopped before it was ready.
     """
-    measures = ServiceMetrics()
+    measures, max_file = ServiceMetrics(), settings.file_mb * _MEGABYTE
 
     async def main() -> None:
         stop.react(_cancellation())
         pool = DecoderPool(
-            number=readers, scratch=scratch, memory=memory_mb * _MEGABYTE, largest=file_mb * _MEGABYTE,
-            seconds=file_seconds, measures=measures,
+            number=settings.readers, scratch=scratch, memory=settings.memory_mb * _MEGABYTE, largest=max_file,
+            seconds=settings.file_seconds, measures=measures,
         )  # fmt: skip
         starting = asyncio.create_task(pool.start())
         model = None
         try:
-            process, card = await asyncio.wrap_future(first)
-            model = ModelClient(first=process, card=card, measures=measures, together=together)
+            process, bundle = await asyncio.wrap_future(first)
+            model = ModelClient(first=process, bundle=bundle, measures=measures, together=settings.together)
             await starting
-            desk = ScoringHandler(model=model, readers=pool, audit=audit, measures=measures, in_flight=in_flight)
-            app = build_app(desk, largest=file_mb * _MEGABYTE, most=request_mb * _MEGABYTE, seconds=upload_seconds)
-            guard = AccessMiddleware(app, hosts=hosts, token=token, throttle=Throttle(per_minute), measures=measures)
-            server = uvicorn.Server(_settings(guard))
-            await _enter(audit, "start", card)
-            announce(card)
-            # From here on uvicorn listens to the signals; one that comes just before it does is not lost.
+            handler = ScoringHandler(
+                model=model, readers=pool, audit=audit, measures=measures, in_flight=settings.in_flight
+            )
+            routes = build_app(
+                handler, largest=max_file, most=settings.request_mb * _MEGABYTE, seconds=settings.upload_seconds
+            )
+            app = AccessMiddleware(
+                routes, hosts=accepted_hosts(settings), token=token, throttle=Throttle(settings.per_minute),
+                measures=measures,
+            )  # fmt: skip
+            server = uvicorn.Server(_uvicorn_config(app))
+            await _record_event(audit, "start", bundle.card)
+            announce(bundle.card)
+            # From here on uvicorn handles the signals; one that arrives just before that is not lost.
             stop.react(partial(setattr, server, "should_exit", True))
             await server.serve(sockets=[listener])
-            await _enter(audit, "stop", card)
+            await _record_event(audit, "stop", bundle.card)
         finally:
             starting.cancel()
             pool.close()
@@ -165,15 +156,15 @@ def run(
                 model.close()
             end_all()
 
-    _log_plainly()
+    _configure_logging()
     with _cancelled_as_interrupted():
         asyncio.run(main())
 
 
 def _cancellation() -> Callable[[], object]:
-    """Cancels the running task, from any thread or signal handler."""
+    """Return a function that cancels the running task, from any thread or signal handler."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    assert task is not None, "asyncio.run makes one"
+    assert task is not None, "asyncio.run makes a task"
     return partial(loop.call_soon_threadsafe, task.cancel)
 
 
@@ -185,25 +176,25 @@ def _cancelled_as_interrupted() -> Iterator[None]:
         raise KeyboardInterrupt from None
 
 
-async def _enter(audit: AuditLog, event: str, card: dict[str, Any]) -> None:
+async def _record_event(audit: AuditLog, event: str, card: dict[str, Any]) -> None:
     try:
         await asyncio.to_thread(audit.add, {"event": event, "bundle": card["sha256"]})
     except AuditLost as lost:
         raise ValueError(str(lost)) from None
     except OSError as error:
-        raise ValueError(f"the audit log cannot be written ({type(error).__name__}); see to its disk") from None
+        raise ValueError(f"the audit log cannot be written ({type(error).__name__}); check its disk") from None
 
 
-def _settings(app: ASGIApp) -> uvicorn.Config:
+def _uvicorn_config(app: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(
         app, http=TimedProtocol, ws="none", loop="asyncio", log_config=None, access_log=False, server_header=False,
-        proxy_headers=False, timeout_keep_alive=_SECONDS_IDLE, timeout_graceful_shutdown=_SECONDS_TO_STOP,
-        limit_concurrency=_MOST_CONNECTIONS, backlog=_MOST_CONNECTIONS,
+        proxy_headers=False, timeout_keep_alive=_IDLE_SECONDS, timeout_graceful_shutdown=_STOP_SECONDS,
+        limit_concurrency=_MAX_CONNECTIONS, backlog=_MAX_CONNECTIONS,
     )  # fmt: skip
 
 
-def _log_plainly() -> None:
-    """One line for each request. What uvicorn says of errors could hold what a client sent."""
+def _configure_logging() -> None:
+    """Log one line per request, and nothing of uvicorn: its errors could quote what a client sent."""
     handler = logging.StreamHandler(sys.stderr)
     formatter = logging.Formatter("%(asctime)sZ %(message)s", "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime

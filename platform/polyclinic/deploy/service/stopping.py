@@ -1,4 +1,4 @@
-"""A stop that is asked for by SIGTERM or Ctrl-C while the service starts."""
+"""Requests to stop by SIGTERM or Ctrl-C while the service starts."""
 
 import signal
 from collections.abc import Callable
@@ -8,13 +8,13 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopRequest:
-    """Notes the signals while it is entered; what is running then ends at a place of its choice.
+    """A context that records the signals, so that the program can stop at a safe point.
 
-    Python's own answer to Ctrl-C is an exception wherever the program is. In a destructor or in a callback of an import
-    it is printed and forgotten; elsewhere it leaves half of what was being started.
+    By default, Python raises an exception wherever the program is. In a destructor or in a callback of an import, the
+    exception is printed and ignored; elsewhere it leaves processes half started.
 
     Attributes:
-        asked: whether one came.
+        asked: whether a signal arrived.
     """
 
     def __init__(self) -> None:
@@ -24,33 +24,33 @@ class StopRequest:
 
     def __enter__(self) -> "StopRequest":
         for number in _SIGNALS:
-            self._before[number] = signal.signal(number, self._note)
+            self._before[number] = signal.signal(number, self._record)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Once a stop was asked for, another one must not interrupt the end of the process, which tidies up.
+        # After a first signal, a second one must not interrupt the cleanup at the end of the process.
         if not self.asked:
             for number, before in self._before.items():
                 signal.signal(number, before)  # type: ignore[arg-type]
 
     def check(self) -> None:
-        """Return unless a stop was asked for.
+        """Stop here if a signal arrived.
 
         Raises:
-            KeyboardInterrupt: it was.
+            KeyboardInterrupt: a signal arrived.
         """
         if self.asked:
             raise KeyboardInterrupt
 
     def react(self, react: Callable[[], object]) -> None:
-        """Call this from now on when a stop is asked for, and at once if it was."""
+        """Set the function to call when a signal arrives; it is called at once if one has."""
         self._react = react
         if self.asked:
             react()
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _record(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
         if self._react is not None:
             self._react()

@@ -1,4 +1,4 @@
-"""Uploads: multipart files held to their limits while they arrive, then assigned to modalities."""
+"""Uploads: parse multipart files within their limits while they arrive, then assign them to modalities."""
 
 import asyncio
 import hmac
@@ -12,7 +12,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from polyclinic.deploy.service.errors import ServiceError
 
 MOST_PARTS = 32
-_LONGEST_NAME = 150
+_MAX_NAME_BYTES = 150
 _PLAIN_ENCODINGS = (b"", b"7bit", b"8bit", b"binary")
 _MEGABYTE = 1 << 20
 
@@ -22,10 +22,10 @@ class Part:
     """One uploaded file.
 
     Attributes:
-        name: of the part: a modality, or ``files``.
-        filename: plain, without any folder; never told to anybody.
-        content: of the file.
-        digest: keyed, for the audit log.
+        name: name of the part: a modality, or ``files``.
+        filename: file name without a folder; appears in no log and no message.
+        content: content of the file.
+        digest: keyed digest of the content, for the audit log.
     """
 
     name: str
@@ -35,16 +35,16 @@ class Part:
 
 
 class Upload:
-    """Reads the body of one request.
+    """Parser of the body of one request.
 
     Args:
-        content_type: of the request.
-        largest: bytes of a file.
-        most: bytes of the request.
-        digest: makes a keyed digest of nothing yet.
+        content_type: Content-Type header of the request.
+        largest: maximum size of a file in bytes.
+        most: maximum size of the request in bytes.
+        digest: factory of keyed digests.
 
     Raises:
-        Refusal: not multipart.
+        ServiceError: the content type is not multipart/form-data with a boundary.
     """
 
     def __init__(self, content_type: str, *, largest: int, most: int, digest: Callable[[], "hmac.HMAC"]) -> None:
@@ -61,15 +61,15 @@ class Upload:
         })  # fmt: skip
 
     async def read(self, headers: Mapping[str, str], stream: AsyncIterator[bytes], *, seconds: float) -> list[Part]:
-        """All parts.
+        """Read the body, and return its parts.
 
         Args:
-            headers: of the request.
-            stream: of its body.
-            seconds: that a client may take to send it.
+            headers: headers of the request.
+            stream: chunks of the body.
+            seconds: maximum time for sending the body.
 
         Raises:
-            Refusal: too much, too slow, broken, cut off, or nothing.
+            ServiceError: the body is too large, too slow, broken, incomplete or empty.
         """
         announced = headers.get("content-length", "0")
         if announced.isascii() and announced.isdecimal() and int(announced) > self._most:
@@ -99,12 +99,12 @@ class Upload:
 
     def _too_much(self) -> ServiceError:
         return ServiceError(
-            413, f"got more than {self._most / _MEGABYTE:g} MB, the most of a request; send fewer files"
+            413, f"got a request of more than {self._most / _MEGABYTE:g} MB, the maximum; send fewer files"
         )
 
     def _begin(self) -> None:
         if len(self.parts) == MOST_PARTS:
-            raise ServiceError(413, f"got more than {MOST_PARTS} parts, the most of a request; send fewer files")
+            raise ServiceError(413, f"got a request of more than {MOST_PARTS} parts, the maximum; send fewer files")
         self._headers = {}
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:
@@ -119,22 +119,24 @@ class Upload:
 
     def _named(self) -> None:
         if self._headers.get(b"content-transfer-encoding", b"").strip().lower() not in _PLAIN_ENCODINGS:
-            raise ServiceError(400, "got a part with a transfer encoding, expected its bytes as they are; leave it out")
+            raise ServiceError(400, "got a part with a transfer encoding, expected plain bytes; omit the encoding")
         kind, options = parse_options_header(self._headers.get(b"content-disposition"))
         name = options.get(b"name", b"").decode("utf-8", "replace")
         if kind != b"form-data" or not name:
             raise ServiceError(400, "got a part without a name, expected the name of its modality or `files`")
         filename = _plain(options[b"filename"]) if options.get(b"filename") else ""
-        if any(one.name == name and one.filename == filename for one in self.parts):
-            raise ServiceError(400, "got two files with one name for one modality; send each file once")
+        if any(part.name == name and part.filename == filename for part in self.parts):
+            raise ServiceError(400, "got two files of the same name for one modality; send each file once")
         self.parts.append(Part(name=name, filename=filename, digest=self._digest()))
 
     def _data(self, data: bytes, start: int, end: int) -> None:
-        part, some = self.parts[-1], memoryview(data)[start:end]
-        if len(part.content) + len(some) > self._largest:
-            raise ServiceError(413, f"got a file of more than {self._largest / _MEGABYTE:g} MB, the most of a file")
-        part.content += some
-        part.digest.update(some)
+        part, chunk = self.parts[-1], memoryview(data)[start:end]
+        if len(part.content) + len(chunk) > self._largest:
+            raise ServiceError(
+                413, f"got a file of more than {self._largest / _MEGABYTE:g} MB, the maximum; send a smaller one"
+            )
+        part.content += chunk
+        part.digest.update(chunk)
 
     def _end(self) -> None:
         self._whole = True
@@ -153,26 +155,26 @@ def _boundary(content_type: str) -> bytes:
 
 
 def _plain(filename: bytes) -> str:
-    """A name without any folder, as browsers of old sent one, that a file system takes."""
+    """Return a file name without the folder that old browsers send; refuse names that a file system may not accept."""
     name = filename.decode("utf-8", "replace").replace("\\", "/").rpartition("/")[2]
-    if name in ("", ".", "..") or not name.isprintable() or len(name.encode()) > _LONGEST_NAME:
+    if name in ("", ".", "..") or not name.isprintable() or len(name.encode()) > _MAX_NAME_BYTES:
         raise ServiceError(
-            400, f"got a file name that is empty, unprintable or longer than {_LONGEST_NAME} bytes; rename it"
+            400, f"got a file name that is empty, unprintable or longer than {_MAX_NAME_BYTES} bytes; rename the file"
         )
     return name
 
 
 FILES = "files"
-"""Name of the parts that are sorted here."""
+"""Name of the parts that are assigned to a modality by their file names."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Files that belong together.
+    """Files that belong together, such as a header and its signals.
 
     Attributes:
-        candidates: modalities whose plugins may read them, in order.
-        parts: the files.
+        candidates: modalities that may read the files, in the order in which they are tried.
+        parts: uploaded files.
     """
 
     candidates: tuple[str, ...]
@@ -182,59 +184,61 @@ class Group:
 def sort_parts(parts: Sequence[Part], suffixes: Mapping[str, Sequence[str]]) -> list[Group]:
     """Group files by modality.
 
-    Parts are named by their modality; those named ``files`` go by how their names end. Where that leaves several
-    modalities, the plugins will tell: a file is of the first that reads it, and files whose names differ only in
-    their endings stay together, as a header and its signals.
+    A part is named by its modality, or ``files``; the latter are assigned by the endings of their file names. If an
+    ending fits several modalities, the first plugin that reads the file decides, and files whose names differ only in
+    the ending stay together, as a header and its signals do.
 
     Args:
-        parts: of one request.
-        suffixes: by modality, how its files end.
+        parts: parts of one request.
+        suffixes: endings of file names, by modality.
 
     Raises:
-        Refusal: a part that is of no modality.
+        ServiceError: a part fits no modality, or two groups fit the same one.
     """
     groups = [*_by_name(parts, suffixes), *_by_suffix(parts, suffixes)]
     taken: set[str] = set()
-    for group in sorted(groups, key=lambda one: len(one.candidates)):
+    for group in sorted(groups, key=lambda group: len(group.candidates)):
         if set(group.candidates) <= taken:
             raise ServiceError(
                 422, f"got more than one study's files for {group.candidates[0]}; send those of one study"
             )
         if len(group.candidates) == 1:
             taken.add(group.candidates[0])
-    return [_without(group, taken) for group in groups]
+    return [_without_taken(group, taken) for group in groups]
 
 
 def _by_name(parts: Sequence[Part], suffixes: Mapping[str, Sequence[str]]) -> Iterator[Group]:
-    if any(one.name != FILES and one.name not in suffixes for one in parts):
-        raise ServiceError(422, f"got a part with another name, expected some of {[*suffixes, FILES]}; rename it")
-    for name, ends in suffixes.items():
-        if own := [one for one in parts if one.name == name]:
-            for place, one in enumerate(own):
-                # Sent without a file name, as a plain field is.
-                one.filename = one.filename or f"part{place}{ends[0] if ends else ''}"
-            yield Group(candidates=(name,), parts=tuple(own))
+    if any(part.name != FILES and part.name not in suffixes for part in parts):
+        raise ServiceError(422, f"got a part with an unknown name, expected one of {[*suffixes, FILES]}; rename it")
+    for name, endings in suffixes.items():
+        if matching := [part for part in parts if part.name == name]:
+            for index, part in enumerate(matching):
+                # A plain form field has no file name.
+                part.filename = part.filename or f"part{index}{endings[0] if endings else ''}"
+            yield Group(candidates=(name,), parts=tuple(matching))
 
 
 def _by_suffix(parts: Sequence[Part], suffixes: Mapping[str, Sequence[str]]) -> Iterator[Group]:
-    found: dict[tuple[tuple[str, ...], str], list[Part]] = {}
-    for one in parts:
-        if one.name == FILES:
-            path = PurePath(one.filename or "part")
-            fitting = tuple(name for name, ends in suffixes.items() if path.suffix.lower() in ends)
-            if not fitting:
-                known = sorted({end for ends in suffixes.values() for end in ends if end})
-                raise ServiceError(422, f"got a file whose name ends in none of {known}; name its part by its modality")
-            # Several files of one sure modality belong together; of an unsure one only those that share a stem.
-            found.setdefault((fitting, "" if len(fitting) == 1 else path.stem), []).append(one)
-    for (fitting, _), own in found.items():
-        for place, one in enumerate(own):
-            one.filename = one.filename or f"part{place}"
-        yield Group(candidates=fitting, parts=tuple(own))
+    grouped: dict[tuple[tuple[str, ...], str], list[Part]] = {}
+    for part in parts:
+        if part.name == FILES:
+            path = PurePath(part.filename or "part")
+            candidates = tuple(name for name, endings in suffixes.items() if path.suffix.lower() in endings)
+            if not candidates:
+                endings = sorted({ending for endings in suffixes.values() for ending in endings if ending})
+                raise ServiceError(
+                    422, f"got a file whose name ends in none of {endings}; name its part by its modality"
+                )
+            # All files with one candidate belong together; with several candidates, only those that share a stem.
+            grouped.setdefault((candidates, "" if len(candidates) == 1 else path.stem), []).append(part)
+    for (candidates, _), matching in grouped.items():
+        for index, part in enumerate(matching):
+            part.filename = part.filename or f"part{index}"
+        yield Group(candidates=candidates, parts=tuple(matching))
 
 
-def _without(group: Group, taken: set[str]) -> Group:
-    """Two files may both be of two modalities; one that is taken for sure is left to its own file."""
+def _without_taken(group: Group, taken: set[str]) -> Group:
+    """Drop candidates that an unambiguous file has claimed already."""
     if len(group.candidates) == 1:
         return group
     return Group(candidates=tuple(name for name in group.candidates if name not in taken), parts=group.parts)

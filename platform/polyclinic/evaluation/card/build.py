@@ -1,4 +1,4 @@
-"""From scores to the card."""
+"""Build the evaluation card from scores."""
 
 from collections.abc import Sequence
 
@@ -11,16 +11,17 @@ from polyclinic.evaluation.card.content import Card, Data, Origin, notes
 from polyclinic.evaluation.card.explaining import chosen_studies, deletions, explain
 from polyclinic.evaluation.card.findings import FindingCard, calibrated, compare, finding_cards, macro
 from polyclinic.evaluation.card.missing import missingness
+from polyclinic.evaluation.embedding import EmbeddedSplit
 from polyclinic.evaluation.metrics.agreement import AgreementResult, agreement_report
 from polyclinic.evaluation.metrics.intervals import patient_resamples
-from polyclinic.evaluation.scorers import Scorable, Scorer, TrainedScorer, ZeroShotScorer
+from polyclinic.evaluation.scorers import Scorer, TrainedScorer, ZeroShotScorer
 
 
 def build_card(
     scorer: Scorer,
     encoders: torch.nn.ModuleDict,
-    validation: Scorable,
-    test: Scorable,
+    validation: EmbeddedSplit,
+    test: EmbeddedSplit,
     theirs: Float[np.ndarray, "N F"] | None,
     origin: Origin,
     *,
@@ -33,23 +34,23 @@ def build_card(
     explained: int,
     wanted: Sequence[str] | None,
 ) -> Card:
-    """Measure everything that the card says.
+    """Measure everything that the card reports.
 
     Args:
-        scorer: of the findings.
-        encoders: by modality.
-        validation: the split from which thresholds, calibration and prediction sets come.
-        test: the split that is reported.
-        theirs: scores of another run on it.
-        origin: what the card is computed from.
+        scorer: scorer of the findings.
+        encoders: encoders by modality.
+        validation: split for thresholds, calibration and prediction sets.
+        test: reported split.
+        theirs: scores of another run on the reported split.
+        origin: provenance of the card.
         split: name of the reported split.
         alpha: share of each class that a prediction set may miss.
-        minimum: studies that a subgroup needs.
-        stated: probabilities that are thresholds as well.
-        resamples: of patients.
-        seed: of everything random.
-        explained: how many studies to explain.
-        wanted: ids of those to explain, instead.
+        minimum: minimum number of studies in a subgroup.
+        stated: probabilities to use as additional thresholds.
+        resamples: number of resamples of patients.
+        seed: seed of everything random.
+        explained: number of studies to explain.
+        wanted: ids of studies to explain instead.
     """
     weights = patient_resamples(test.patient_ids, resamples, seed)
     before, scores = (scorer.scores(part, scorer.modalities) for part in (validation, test))
@@ -75,8 +76,8 @@ def build_card(
     )
 
 
-def _agreement(scorer: Scorer, test: Scorable, resamples: int, seed: int) -> tuple[AgreementResult, ...]:
-    """Measures of classes, levels and quantities, which only a trained head has."""
+def _agreement(scorer: Scorer, test: EmbeddedSplit, resamples: int, seed: int) -> tuple[AgreementResult, ...]:
+    """Measure classes, levels and quantities, which only a trained head predicts."""
     if not isinstance(scorer, TrainedScorer):
         return ()
     return agreement_report(
@@ -87,11 +88,12 @@ def _agreement(scorer: Scorer, test: Scorable, resamples: int, seed: int) -> tup
 
 def _probabilities(scores: Float[np.ndarray, "N F"], findings: Sequence[FindingCard]) -> Float[np.ndarray, "N F"]:
     return np.stack(
-        [expit(calibrated(own, one.calibration.platt)) for own, one in zip(scores.T, findings, strict=True)], axis=1
+        [expit(calibrated(column, card.calibration.platt)) for column, card in zip(scores.T, findings, strict=True)],
+        axis=1,
     )
 
 
-def _data(scorer: Scorer, validation: Scorable, test: Scorable, split: str) -> Data:
+def _data(scorer: Scorer, validation: EmbeddedSplit, test: EmbeddedSplit, split: str) -> Data:
     present = {name: float(test.present[name].float().mean()) for name in scorer.modalities}
     return Data(
         split=split,

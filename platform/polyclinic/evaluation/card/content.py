@@ -1,4 +1,4 @@
-"""Everything that the card says, as data."""
+"""Content of the evaluation card."""
 
 from dataclasses import dataclass
 
@@ -11,21 +11,21 @@ from polyclinic.evaluation.metrics.subgroups import Gap
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """What the card was computed from.
+    """Provenance of the card.
 
     Attributes:
-        task: of the checkpoint.
-        checkpoint_sha256: of its file.
-        run_id: of the run that trained it, if it was tracked.
-        trained_on: fingerprint of the cohort that it was trained on.
-        cohort: name of the cohort that was evaluated.
-        fingerprint: of that cohort.
-        commit: of the code that computed the card, with "+" where it was changed; None outside git.
-        version: of polyclinic.
-        date: in UTC.
-        label_policy: what uncertain and blank labels count as.
+        task: task of the checkpoint.
+        checkpoint_sha256: SHA-256 of the checkpoint file.
+        run_id: MLflow id of the training run, if it was tracked.
+        trained_on: fingerprint of the training cohort.
+        cohort: name of the evaluated cohort.
+        fingerprint: fingerprint of the evaluated cohort.
+        commit: commit of the code, with "+" for local changes; None outside git.
+        version: version of polyclinic.
+        date: date and time in UTC.
+        label_policy: values that uncertain and blank labels are mapped to.
         prompts: file name, digest, score rule and texts; None for a trained head.
-        settings: of the card.
+        settings: settings of the card.
     """
 
     task: str
@@ -44,11 +44,16 @@ class Origin:
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """The split that was evaluated.
+    """Size and modalities of the evaluated split.
 
     Attributes:
-        present: share of its studies that have each modality.
-        silent: modalities of the checkpoint that no study of the split has, or that prompts speak for.
+        split: name of the split.
+        studies: number of its studies.
+        patients: number of its patients.
+        validation_studies: number of studies of the validation split.
+        present: share of the studies that have each input modality.
+        query: input modalities.
+        silent: input modalities that no study of the split has.
     """
 
     split: str
@@ -62,11 +67,11 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """The card.
+    """All results of the evaluation card.
 
     Attributes:
-        notes: what a reader must know first.
-        prompt_spread: by finding, how far its AUROC moves with the wording; None for a trained head.
+        notes: warnings that a reader needs first.
+        prompt_spread: spread of each finding's AUROC over wordings; None for a trained head.
     """
 
     origin: Origin
@@ -83,29 +88,31 @@ class Card:
 
 
 def notes(data: Data, findings: tuple[FindingCard, ...], deletions: tuple[Deletion, ...]) -> tuple[str, ...]:
-    """Statements on what is missing, not told apart, uneven, or not to be believed."""
-    told = [f"no study of the split has modality {name!r}: nothing here tells of it" for name in data.silent]
+    """Return warnings about missing modalities, failed measures, subgroup gaps and invalid explanations."""
+    warnings = [f"no study of the split has modality {name!r}: it is not evaluated" for name in data.silent]
     for card in findings:
         if card.problem is not None:
-            told.append(f"{card.name}: {card.problem}")
-        told += [f"{card.name}: no operating point by {one.threshold.rule}, as {one.threshold.reason}"
-                 for one in card.operating if one.threshold.reason is not None]  # fmt: skip
-        told += [f"{card.name}: prediction sets: {limit}" for limit in card.conformal.limits]
-        told += _groups(card)
-    told += [f"the explanations of {one.modality} were not tested: {one.problem}" for one in deletions if one.problem]
-    told += [
-        f"the explanations of {one.modality} fail the deletion test on {one.finding}: the score falls no faster than "
-        "at random"
-        for one in deletions
-        if one.report is not None and not one.report.advantage_ci95.low > 0
+            warnings.append(f"{card.name}: {card.problem}")
+        warnings += [f"{card.name}: no operating point by {point.threshold.rule}, as {point.threshold.reason}"
+                     for point in card.operating if point.threshold.reason is not None]  # fmt: skip
+        warnings += [f"{card.name}: prediction sets: {limit}" for limit in card.conformal.limits]
+        warnings += _groups(card)
+    warnings += [
+        f"the explanations of {test.modality} were not tested: {test.problem}" for test in deletions if test.problem
     ]
-    return tuple(told)
+    warnings += [
+        f"the explanations of {test.modality} fail the deletion test on {test.finding}: the score falls no faster than "
+        "with random deletion"
+        for test in deletions
+        if test.report is not None and not test.report.advantage_ci95.low > 0
+    ]
+    return tuple(warnings)
 
 
 def _groups(card: FindingCard) -> list[str]:
-    told = []
+    warnings = []
     for column, groups in card.subgroups.columns.items():
-        told += [
+        warnings += [
             f"{card.name}, {column} {group.name}: {value}"
             for group in groups.groups
             for value in [group.metrics["auroc"]]
@@ -113,8 +120,8 @@ def _groups(card: FindingCard) -> list[str]:
         ]
         gap = groups.gaps.get("auroc")
         if isinstance(gap, Gap) and gap.difference.ci95.low > 0:
-            told.append(
+            warnings.append(
                 f"{card.name}: AUROC is {gap.difference.value:.3f} lower for {column} {gap.lowest} than for "
                 f"{gap.highest} ({gap.difference.ci95.low:.3f} to {gap.difference.ci95.high:.3f})"
             )
-    return told
+    return warnings

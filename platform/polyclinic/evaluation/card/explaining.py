@@ -1,4 +1,4 @@
-"""What the card shows of single studies, and whether its explanations mean anything."""
+"""Explanations of single studies on the card, and the deletion test of the explanations."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,26 +11,29 @@ from torch import Tensor
 
 from polyclinic.data import Batch
 from polyclinic.evaluation.card.missing import every_subset
+from polyclinic.evaluation.embedding import EmbeddedSplit
 from polyclinic.evaluation.explain import DeletionCurve, DeletionReport, deletion_curve, deletion_report
 from polyclinic.evaluation.metrics.auroc import auroc_per_column
 from polyclinic.evaluation.metrics.missingness import contributions
-from polyclinic.evaluation.scorers import Scorable, Scorer
+from polyclinic.evaluation.scorers import Scorer
 from polyclinic.modality import Explainable, Modality
 from polyclinic.nn import Encoder
 from polyclinic.nn.relevance import token_relevance
 
-_DELETED_STUDIES = 64
+_MAX_DELETION_STUDIES = 64
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyExplanation:
-    """Why one study has its score.
+    """Explanation of the score of one study.
 
     Attributes:
-        finding: that is explained.
+        study_id: identifier of the study.
+        finding: explained finding.
         label: 1, 0, or NaN where unknown.
-        probability: after calibration.
-        shapley: by modality that the study has, what it adds to the log-odds, which the model gives from nothing.
+        score: score of the finding in log-odds.
+        probability: calibrated probability.
+        shapley: contribution of each available modality to the log-odds, relative to the score for no input.
     """
 
     study_id: str
@@ -43,11 +46,13 @@ class StudyExplanation:
 
 @dataclass(frozen=True, kw_only=True)
 class Deletion:
-    """The deletion test of one modality, on the finding that it tells best by itself.
+    """The deletion test of one modality, on the finding with the highest AUROC from that modality alone.
 
     Attributes:
-        report: None where the encoder cannot leave tokens out.
-        problem: why there is none.
+        modality: tested modality.
+        finding: finding whose score is used.
+        report: result; None if the test could not be run.
+        problem: reason why there is no report.
     """
 
     modality: str
@@ -57,19 +62,21 @@ class Deletion:
 
 
 def chosen_studies(
-    scorer: Scorer, studies: Scorable, scores: Float[np.ndarray, "N F"], count: int, wanted: Sequence[str] | None
+    scorer: Scorer, studies: EmbeddedSplit, scores: Float[np.ndarray, "N F"], count: int, wanted: Sequence[str] | None
 ) -> list[tuple[int, str]]:
-    """Rows and findings to explain: of each finding the study that has it and scores highest, of different studies.
+    """Return rows and findings to explain: for each finding a different positive study, one with a high score.
+
+    Studies with more modalities are preferred.
 
     Args:
-        scorer: of the findings.
-        studies: of the split.
-        scores: of all findings from all modalities.
-        count: how many.
-        wanted: study ids, each explained for its highest finding against the other studies; by scores unless given.
+        scorer: scorer of the findings.
+        studies: studies of the split.
+        scores: scores of all findings from all input modalities.
+        count: maximum number of studies.
+        wanted: study ids to explain instead, each for the finding on which it ranks highest among all studies.
 
     Raises:
-        ValueError: a study id that is not in the split.
+        ValueError: a study id is not in the split.
     """
     ranks = scores.argsort(axis=0).argsort(axis=0)
     if wanted is not None:
@@ -80,9 +87,9 @@ def chosen_studies(
     modalities = torch.stack([studies.present[name] for name in scorer.modalities]).sum(dim=0).numpy()
     chosen: list[tuple[int, str]] = []
     for place, finding in enumerate(scorer.findings):
-        having = np.flatnonzero(studies.outcomes[:, place] == 1)
-        order = sorted(having, key=lambda row: (modalities[row], ranks[row, place]), reverse=True)
-        free = [int(row) for row in order if row not in {taken for taken, _ in chosen}]
+        positive = np.flatnonzero(studies.outcomes[:, place] == 1)
+        order = sorted(positive, key=lambda row: (modalities[row], ranks[row, place]), reverse=True)
+        free = [int(row) for row in order if row not in {used for used, _ in chosen}]
         if free and len(chosen) < count:
             chosen.append((free[0], finding))
     return chosen
@@ -90,21 +97,21 @@ def chosen_studies(
 
 def explain(
     scorer: Scorer,
-    studies: Scorable,
+    studies: EmbeddedSplit,
     chosen: Sequence[tuple[int, str]],
     scores: Float[np.ndarray, "N F"],
     probabilities: Float[np.ndarray, "N F"],
 ) -> tuple[StudyExplanation, ...]:
-    """What each modality adds to the log-odds of the chosen studies, by Shapley values over all subsets."""
-    told = []
-    every = {frozenset(names): scorer.scores(studies, names) for names in every_subset(scorer.modalities)}
-    nothing = scorer.scores(studies, ())
+    """Attribute the log-odds of the chosen studies to modalities, by Shapley values over all subsets."""
+    explanations = []
+    by_subset = {frozenset(names): scorer.scores(studies, names) for names in every_subset(scorer.modalities)}
+    no_input = scorer.scores(studies, ())
     for row, finding in chosen:
         place = scorer.findings.index(finding)
         shares = contributions(
-            {names: float(values[row, place]) for names, values in every.items()}, nothing[row, place]
+            {names: float(values[row, place]) for names, values in by_subset.items()}, no_input[row, place]
         )
-        told.append(
+        explanations.append(
             StudyExplanation(
                 study_id=studies.study_ids[row],
                 finding=finding,
@@ -114,37 +121,39 @@ def explain(
                 shapley={name: value for name, value in shares.shapley.items() if bool(studies.present[name][row])},
             )
         )
-    return tuple(told)
+    return tuple(explanations)
 
 
 def relevance_pictures(
     scorer: Scorer,
     encoders: torch.nn.ModuleDict,
     modalities: Mapping[str, Modality],
-    studies: Scorable,
+    studies: EmbeddedSplit,
     explanations: Sequence[StudyExplanation],
 ) -> dict[str, dict[str, Figure | str]]:
-    """By explained study, by modality that it has, where the finding's score comes from, or why that is not drawn."""
+    """Draw token relevance, or state why it is not drawn, by explained study and available modality."""
     return {
-        one.study_id: _pictures(scorer, encoders, modalities, one_study(studies, one.study_id), one.finding)
-        for one in explanations
+        explanation.study_id: _pictures(
+            scorer, encoders, modalities, one_study(studies, explanation.study_id), explanation.finding
+        )
+        for explanation in explanations
     }
 
 
 def deletions(
     scorer: Scorer,
     encoders: torch.nn.ModuleDict,
-    studies: Scorable,
+    studies: EmbeddedSplit,
     *,
     resamples: int,
     seed: int,
 ) -> tuple[Deletion, ...]:
-    """The deletion test of every modality, on up to 64 studies that have it."""
+    """Run the deletion test of every input modality, on up to 64 studies that have it."""
     return tuple(_deletion(scorer, encoders[name], name, studies, resamples, seed) for name in scorer.modalities)
 
 
-def one_study(studies: Scorable, study_id: str) -> Batch:
-    """The batch of a single study."""
+def one_study(studies: EmbeddedSplit, study_id: str) -> Batch:
+    """Return the batch of a single study."""
     batch = next(batch for batch in studies.batches if study_id in batch.study_ids)
     return batch.select(torch.arange(len(batch)) == batch.study_ids.index(study_id))
 
@@ -176,7 +185,7 @@ def _picture(
 
 
 def _deletion(
-    scorer: Scorer, encoder: torch.nn.Module, name: str, studies: Scorable, resamples: int, seed: int
+    scorer: Scorer, encoder: torch.nn.Module, name: str, studies: EmbeddedSplit, resamples: int, seed: int
 ) -> Deletion:
     assert isinstance(encoder, Encoder)
     alone = auroc_per_column(scorer.scores(studies, [name]), studies.outcomes)
@@ -185,16 +194,16 @@ def _deletion(
     curves: list[DeletionCurve] = []
     patients: list[str] = []
     for batch in studies.batches:
-        having = batch.select(_first(batch.present[name], _DELETED_STUDIES - len(patients)))
-        if not len(having):
+        available = batch.select(_first(batch.present[name], _MAX_DELETION_STUDIES - len(patients)))
+        if not len(available):
             continue
-        score = scorer.score_of(having, name, finding)
+        score = scorer.score_of(available, name, finding)
         try:
-            relevance = token_relevance(encoder, having.inputs[name], score)
-            curves.append(deletion_curve(encoder, having.inputs[name], relevance, score, rng=rng))
+            relevance = token_relevance(encoder, available.inputs[name], score)
+            curves.append(deletion_curve(encoder, available.inputs[name], relevance, score, rng=rng))
         except ValueError as problem:
             return Deletion(modality=name, finding=finding, report=None, problem=str(problem))
-        patients += having.patient_ids
+        patients += available.patient_ids
     if not curves:
         return Deletion(modality=name, finding=finding, report=None, problem="no study of the split has it")
     report = deletion_report(curves, patients, resamples=resamples, seed=seed)
@@ -202,5 +211,5 @@ def _deletion(
 
 
 def _first(rows: Tensor, count: int) -> Tensor:
-    """The first few of the rows that are True."""
+    """Keep only the first ``count`` rows that are True."""
     return rows & (rows.cumsum(dim=0) <= count)

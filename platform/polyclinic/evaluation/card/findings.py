@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Integer
 from scipy.special import expit
 
+from polyclinic.evaluation.embedding import EmbeddedSplit
 from polyclinic.evaluation.metrics.average_precision import weighted_average_precision
 from polyclinic.evaluation.metrics.comparison import Comparison, WeightedMetric, delong_test, paired_bootstrap
 from polyclinic.evaluation.metrics.conformal import ConformalReport, conformal_report, conformal_sets
@@ -23,12 +24,11 @@ from polyclinic.evaluation.metrics.score_intervals import (
     patient_codes,
 )
 from polyclinic.evaluation.metrics.subgroups import SubgroupReport, subgroup_report
-from polyclinic.evaluation.scorers import Scorable
 
 
 @dataclass(frozen=True, kw_only=True)
 class FindingComparison:
-    """AUROC of one finding by this run and by the other."""
+    """Comparison of one finding's AUROC between this run and another."""
 
     name: str
     delong: Comparison
@@ -42,14 +42,14 @@ def compare(
     labels: Float[np.ndarray, "N F"],
     weights: Integer[np.ndarray, "R N"],
 ) -> tuple[FindingComparison, ...]:
-    """DeLong's test and the paired bootstrap of every finding.
+    """Compare two runs by DeLong's test and the paired bootstrap for every finding.
 
     Args:
-        names: of the findings.
+        names: names of the findings.
         ours: scores of this run.
-        theirs: scores of the other.
-        labels: 0, 1, NaN where unknown.
-        weights: from ``patient_resamples``.
+        theirs: scores of the other run.
+        labels: 0, 1, or NaN where unknown.
+        weights: ``patient_resamples`` of the studies.
     """
     return tuple(
         FindingComparison(
@@ -62,28 +62,28 @@ def compare(
 
 
 RULES: tuple[tuple[str, float | None], ...] = (("youden", None), ("sensitivity", 0.9), ("specificity", 0.9))
-"""How thresholds are chosen on validation; the first one is that of the subgroups."""
+"""Rules that choose thresholds on validation; the first one also applies to the subgroups."""
 
 DECISIONS = np.linspace(0.05, 0.95, 19)
 """Threshold probabilities of decision curves."""
 
 BINS = 15
-"""Of reliability diagrams and of calibration errors."""
+"""Number of bins of reliability diagrams and calibration errors."""
 
-_THREADS = 2
+_MAX_THREADS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class FindingCard:
-    """One finding on the test split.
+    """Results for one finding on the test split.
 
     Attributes:
-        n: studies whose label is known.
-        n_positive: of these, studies with the finding.
-        problem: why the finding cannot be evaluated; None where it can.
-        scale: what makes probabilities of scores, for operating points, subgroups and decisions: Platt's slope and
-            intercept from validation, or the score taken as log-odds where there is no such fit; in words.
-        operating: thresholds are probabilities.
+        n: number of studies with a known label.
+        n_positive: number of these with the finding.
+        problem: reason why the finding cannot be evaluated; None if it can.
+        scale: description of the map from scores to probabilities for operating points, subgroups and decisions:
+            Platt's fit on validation, or the score as log-odds without a usable fit.
+        operating: operating points, with probabilities as thresholds.
     """
 
     name: str
@@ -105,7 +105,7 @@ class Macro:
     """Means over the findings that have both classes on the test split.
 
     Attributes:
-        used: their number.
+        used: number of these findings.
         total: number of all findings.
     """
 
@@ -120,30 +120,30 @@ def finding_cards(
     names: Sequence[str],
     validation: tuple[Float[np.ndarray, "M F"], Float[np.ndarray, "M F"]],
     test: tuple[Float[np.ndarray, "N F"], Float[np.ndarray, "N F"]],
-    studies: Scorable,
+    studies: EmbeddedSplit,
     weights: Integer[np.ndarray, "R N"],
     alpha: float,
     minimum: int,
     stated: Sequence[float],
 ) -> tuple[FindingCard, ...]:
-    """Every measure of every finding.
+    """Compute every measure of every finding.
 
     Args:
-        names: of the findings.
-        validation: scores and labels from which thresholds, calibration and prediction sets are taken.
-        test: scores and labels that are reported.
-        studies: of the test split, for their groups.
-        weights: from ``patient_resamples`` of the test split.
+        names: names of the findings.
+        validation: scores and labels for thresholds, calibration and prediction sets.
+        test: reported scores and labels.
+        studies: test split, for its groups.
+        weights: ``patient_resamples`` of the test split.
         alpha: share of each class that a prediction set may miss.
-        minimum: studies that a subgroup needs.
-        stated: probabilities that are thresholds as well.
+        minimum: minimum number of studies in a subgroup.
+        stated: probabilities to use as additional thresholds.
 
     Raises:
-        ValueError: a stated threshold that is not between 0 and 1.
+        ValueError: a stated threshold is not between 0 and 1.
     """
-    if wrong := [one for one in stated if not 0 < one < 1]:
+    if wrong := [value for value in stated if not 0 < value < 1]:
         raise ValueError(f"got threshold {wrong[0]}, expected a probability between 0 and 1; set `--thresholds`")
-    given = [Threshold(one, "stated") for one in stated]
+    given = [Threshold(value, "stated") for value in stated]
 
     def card(place: int) -> FindingCard:
         return _card(
@@ -157,19 +157,19 @@ def finding_cards(
             given,
         )
 
-    # numpy and scipy leave the interpreter to others while they count.
-    with ThreadPoolExecutor(_THREADS) as pool:
+    # numpy and scipy release the GIL in their long computations.
+    with ThreadPoolExecutor(_MAX_THREADS) as pool:
         return tuple(pool.map(card, range(len(names))))
 
 
 def macro(
     scores: Float[np.ndarray, "N F"], labels: Float[np.ndarray, "N F"], weights: Integer[np.ndarray, "R N"]
 ) -> Macro:
-    """Means over the findings with both classes; a resample that lacks one of them is left out.
+    """Average over the findings with both classes; resamples in which one is undefined are left out.
 
-    The interval over resamples is widened by what the intervals of the findings leave open.
+    The interval is the hull of the bootstrap interval and the one derived from the intervals of the findings (MOVER).
     """
-    used = [place for place, own in enumerate(labels.T) if len(np.unique(own[~np.isnan(own)])) == 2]
+    used = [place for place, column in enumerate(labels.T) if len(np.unique(column[~np.isnan(column)])) == 2]
     patients = patient_codes(weights)
     columns = [(scores[:, place], labels[:, place]) for place in used]
     return Macro(
@@ -186,7 +186,7 @@ def macro(
 
 
 def calibrated(scores: Float[np.ndarray, " N"], fit: Scaling) -> Float[np.ndarray, " N"]:
-    """Log-odds after Platt's map, or as they are where there is none that keeps their order."""
+    """Apply Platt's map to log-odds; return them unchanged unless the map preserves their order."""
     return fit.slope * scores + fit.intercept if _usable(fit) else scores
 
 
@@ -194,7 +194,7 @@ def _card(
     name: str,
     validation: tuple[np.ndarray, np.ndarray],
     test: tuple[np.ndarray, np.ndarray],
-    studies: Scorable,
+    studies: EmbeddedSplit,
     weights: np.ndarray,
     alpha: float,
     minimum: int,
@@ -205,7 +205,7 @@ def _card(
         log_odds=scores, labels=labels, validation_log_odds=validation[0], validation_labels=validation[1],
         weights=weights, bins=BINS,
     )  # fmt: skip
-    before, after = (calibrated(one, calibration.platt) for one in (validation[0], scores))
+    before, after = (calibrated(values, calibration.platt) for values in (validation[0], scores))
     thresholds = [operating_threshold(expit(before), validation[1], rule, at_least) for rule, at_least in RULES]
     return FindingCard(
         name=name,
@@ -234,7 +234,7 @@ def _problem(labels: Float[np.ndarray, " N"]) -> str | None:
     positives, negatives = int((labels == 1).sum()), int((labels == 0).sum())
     if positives and negatives:
         return None
-    return f"the test split has {positives} studies with the finding and {negatives} without; nothing ranks them"
+    return f"the test split has {positives} studies with the finding and {negatives} without it"
 
 
 def _usable(fit: Scaling) -> bool:
@@ -244,7 +244,7 @@ def _usable(fit: Scaling) -> bool:
 def _scale(fit: Scaling) -> str:
     if _usable(fit):
         return f"log-odds = {fit.slope:.4g} x score {fit.intercept:+.4g}, fitted on validation (Platt)"
-    reason = fit.reason or f"on validation a higher score speaks against the finding (slope {fit.slope:.4g})"
+    reason = fit.reason or f"on validation higher scores indicate absence of the finding (slope {fit.slope:.4g})"
     return f"the score as log-odds: {reason}"
 
 
@@ -259,8 +259,8 @@ def _mean(
     columns: Sequence[tuple[np.ndarray, np.ndarray]],
     weights: np.ndarray,
 ) -> Estimate:
-    alone = mean_of_estimates(parts)
+    analytic = mean_of_estimates(parts)
     if not parts:
-        return alone
-    together = estimate(lambda drawn: np.mean([statistic(*column, drawn) for column in columns], axis=0), weights)
-    return Estimate(together.value, hull(together.ci95, alone.ci95))
+        return analytic
+    resampled = estimate(lambda drawn: np.mean([statistic(*column, drawn) for column in columns], axis=0), weights)
+    return Estimate(resampled.value, hull(resampled.ci95, analytic.ci95))

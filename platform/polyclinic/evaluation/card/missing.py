@@ -1,4 +1,4 @@
-"""What the card says of modalities that are missing."""
+"""Performance with missing modalities: every subset, contributions and a stress test."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -9,10 +9,11 @@ import torch
 from jaxtyping import Float, Integer
 
 from polyclinic.evaluation.card.findings import macro
+from polyclinic.evaluation.embedding import EmbeddedSplit
 from polyclinic.evaluation.metrics.auroc import auroc_per_column, macro_mean
 from polyclinic.evaluation.metrics.intervals import Estimate
 from polyclinic.evaluation.metrics.missingness import Contributions, contributions, missing_not_at_random
-from polyclinic.evaluation.scorers import Scorable, Scorer
+from polyclinic.evaluation.scorers import Scorer
 
 CHANCE = 0.5
 SCENARIOS = (
@@ -29,9 +30,9 @@ class Subset:
     """Performance when only some modalities are shown.
 
     Attributes:
-        modalities: that are shown, as far as a study has them.
-        studies: that have any of them.
-        auroc: macro, over all studies; one without any of these modalities is scored as the model scores nothing.
+        modalities: modalities that are shown, where a study has them.
+        studies: number of studies that have any of them.
+        auroc: macro AUROC over all studies; a study without any of them gets the model's score for no input.
     """
 
     modalities: tuple[str, ...]
@@ -41,13 +42,14 @@ class Subset:
 
 @dataclass(frozen=True, kw_only=True)
 class Stress:
-    """Macro AUROC when test studies lose one modality, more often with the finding, or more often without.
+    """Macro AUROC when test studies lose one modality at rates that depend on the finding.
 
-    Each finding is measured under its own loss: of those that have it, so many lose the modality, and of the others.
+    Modalities are removed separately for each finding, by its labels.
 
     Attributes:
-        auroc: by scenario.
-        shares: by scenario, of those with and of those without the finding.
+        modality: modality that is removed.
+        auroc: macro AUROC by scenario.
+        shares: shares of the studies with and without the finding that lose the modality, by scenario.
     """
 
     modality: str
@@ -57,24 +59,24 @@ class Stress:
 
 @dataclass(frozen=True, kw_only=True)
 class Missingness:
-    """All of it."""
+    """Results of all analyses of missing modalities."""
 
     subsets: tuple[Subset, ...]
     contributions: Contributions
     stress: tuple[Stress, ...]
 
 
-def missingness(scorer: Scorer, studies: Scorable, weights: Integer[np.ndarray, "R N"], seed: int) -> Missingness:
-    """Performance for every subset of the modalities, what each contributes, and the stress test.
+def missingness(scorer: Scorer, studies: EmbeddedSplit, weights: Integer[np.ndarray, "R N"], seed: int) -> Missingness:
+    """Measure every subset of the modalities, the contribution of each, and the stress test.
 
     Args:
-        scorer: of the findings.
-        studies: of the test split.
-        weights: from ``patient_resamples`` of these.
-        seed: of what goes missing.
+        scorer: scorer of the findings.
+        studies: test split.
+        weights: ``patient_resamples`` of the test split.
+        seed: seed of the removed modalities.
     """
     subsets = tuple(_subset(scorer, studies, names, weights) for names in every_subset(scorer.modalities))
-    performance = {frozenset(one.modalities): one.auroc.value for one in subsets}
+    performance = {frozenset(subset.modalities): subset.auroc.value for subset in subsets}
     return Missingness(
         subsets=subsets,
         contributions=contributions(performance, CHANCE),
@@ -83,17 +85,17 @@ def missingness(scorer: Scorer, studies: Scorable, weights: Integer[np.ndarray, 
 
 
 def every_subset(names: Collection[str]) -> list[tuple[str, ...]]:
-    """All but the empty one, the smallest first."""
-    return [some for size in range(1, len(names) + 1) for some in combinations(names, size)]
+    """Return all subsets but the empty one, the smallest first."""
+    return [subset for size in range(1, len(names) + 1) for subset in combinations(names, size)]
 
 
-def _subset(scorer: Scorer, studies: Scorable, names: tuple[str, ...], weights: np.ndarray) -> Subset:
-    some = torch.stack([studies.present[name] for name in names]).any(dim=0)
-    told = macro(scorer.scores(studies, names), studies.outcomes, weights)
-    return Subset(modalities=names, studies=int(some.sum()), auroc=told.auroc)
+def _subset(scorer: Scorer, studies: EmbeddedSplit, names: tuple[str, ...], weights: np.ndarray) -> Subset:
+    available = torch.stack([studies.present[name] for name in names]).any(dim=0)
+    means = macro(scorer.scores(studies, names), studies.outcomes, weights)
+    return Subset(modalities=names, studies=int(available.sum()), auroc=means.auroc)
 
 
-def _stress(scorer: Scorer, studies: Scorable, modality: str, seed: int) -> Stress:
+def _stress(scorer: Scorer, studies: EmbeddedSplit, modality: str, seed: int) -> Stress:
     return Stress(
         modality=modality,
         auroc={
@@ -104,9 +106,9 @@ def _stress(scorer: Scorer, studies: Scorable, modality: str, seed: int) -> Stre
 
 
 def _under_loss(
-    scorer: Scorer, studies: Scorable, modality: str, shares: Collection[float], seed: int
+    scorer: Scorer, studies: EmbeddedSplit, modality: str, shares: Collection[float], seed: int
 ) -> Float[np.ndarray, " F"]:
-    """AUROC of each finding when the modality goes missing by that finding's label."""
+    """Return the AUROC of each finding when the modality is removed by that finding's label."""
     ill, healthy = shares
     columns = []
     for place, labels in enumerate(studies.outcomes.T):
@@ -114,6 +116,6 @@ def _under_loss(
             present={name: rows.numpy() for name, rows in studies.present.items()}, labels=labels, modality=modality,
             share_if_positive=ill, share_if_negative=healthy, rng=np.random.default_rng([seed, place]),
         )  # fmt: skip
-        left = replace(studies, present={name: torch.from_numpy(rows) for name, rows in present.items()})
-        columns.append(scorer.scores(left, scorer.modalities)[:, place])
+        remaining = replace(studies, present={name: torch.from_numpy(rows) for name, rows in present.items()})
+        columns.append(scorer.scores(remaining, scorer.modalities)[:, place])
     return auroc_per_column(np.stack(columns, axis=1), studies.outcomes)

@@ -1,4 +1,4 @@
-"""The card as one HTML page that needs nothing else."""
+"""The evaluation card as a self-contained HTML page."""
 
 import base64
 import io
@@ -18,12 +18,12 @@ _TEMPLATE = "card.html"
 
 
 def render(card: Card, figures: Mapping[str, Figure], pictures: Mapping[str, Mapping[str, Figure | str]]) -> str:
-    """The page.
+    """Render the page.
 
     Args:
-        card: what it says.
-        figures: by name, as the template asks for them.
-        pictures: by explained study, by modality; a sentence says why there is none.
+        card: content of the card.
+        figures: figures by their name in the template.
+        pictures: picture, or the reason why there is none, by explained study and modality.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
@@ -42,10 +42,10 @@ def render(card: Card, figures: Mapping[str, Figure], pictures: Mapping[str, Map
         figures={name: _inline(figure, name) for name, figure in figures.items()},
         pictures={
             study: {
-                name: Markup('<span class="why">{}</span>').format(one)
-                if isinstance(one, str)
-                else _inline(one, f"{study}, {name}")
-                for name, one in drawn.items()
+                name: Markup('<span class="why">{}</span>').format(picture)
+                if isinstance(picture, str)
+                else _inline(picture, f"{study}, {name}")
+                for name, picture in drawn.items()
             }
             for study, drawn in pictures.items()
         },
@@ -68,18 +68,18 @@ def _percent(value: float | None) -> str:
 
 
 def _chance(probability: float) -> str:
-    """Never all or nothing: no model is certain."""
+    """Format a probability, never as 0 % or 100 %: no model is certain."""
     return "under 1%" if probability < 0.01 else "over 99%" if probability > 0.99 else f"{probability:.0%}"
 
 
 def _interval(estimate: Estimate, digits: int = 3) -> str:
     low, high, undefined = estimate.ci95
-    told = "-" if math.isnan(low) else f"{_number(low, digits)} to {_number(high, digits)}"
-    return f"{told} ({undefined} resamples undefined)" if undefined else told
+    limits = "-" if math.isnan(low) else f"{_number(low, digits)} to {_number(high, digits)}"
+    return f"{limits} ({undefined} resamples undefined)" if undefined else limits
 
 
 def _estimate(estimate: Estimate | str, digits: int = 3) -> Markup | str:
-    """A value with its interval, or the sentence that stands in its place."""
+    """Format a value with its interval, or the reason why there is none."""
     if isinstance(estimate, str):
         return Markup('<span class="why">{}</span>').format(estimate)
     return Markup('{} <span class="ci">{}</span>').format(_number(estimate.value, digits), _interval(estimate, digits))

@@ -1,1 +1,1 @@
-"""Measures of scores against labels, with intervals over patients: pure functions over numpy arrays."""
+"""Metrics of scores against labels, with intervals over patients: pure functions over numpy arrays."""

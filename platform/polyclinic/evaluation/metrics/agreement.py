@@ -1,4 +1,4 @@
-"""How near predicted classes, levels and quantities come to the true ones, with intervals over patients."""
+"""Agreement of predicted classes, levels and quantities with the labels, with intervals over patients."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,12 +15,13 @@ from polyclinic.evaluation.metrics.score_intervals import estimate_share, patien
 
 @dataclass(frozen=True, kw_only=True)
 class AgreementResult:
-    """One label column that is no finding.
+    """Agreement on one label that is not a finding.
 
     Attributes:
+        name: name of the label.
         kind: ``class``, ``level`` or ``quantity``.
-        unit: of a quantity.
-        n: studies whose label is known.
+        unit: unit of a quantity.
+        n: number of studies with a known label.
         measures: ``accuracy`` of a class; ``mean absolute error`` and ``quadratic kappa`` of a level, in levels;
             ``mean absolute error``, in its unit, and ``r2`` of a quantity. NaN where undefined.
     """
@@ -33,7 +34,7 @@ class AgreementResult:
 
 
 class Binary(NamedTuple):
-    """Findings, and each class against the others, as one column of log-odds and 0, 1, NaN each."""
+    """Log-odds and binary labels (0, 1, NaN) of findings, and of each class against the others."""
 
     scores: Float[np.ndarray, "N F"]
     labels: Float[np.ndarray, "N F"]
@@ -41,25 +42,25 @@ class Binary(NamedTuple):
 
 
 def binary_columns(readings: Float[Array, "N K"], labels: Float[Array, "N C"], targets: Sequence[Target]) -> Binary:
-    """What can be measured by AUROC: findings, and each class against the others.
+    """Return the columns that AUROC applies to: findings, and each class against the others.
 
     Args:
-        readings: as a task's ``Targets.readings`` gives them.
-        labels: one column per target.
-        targets: what the columns are.
+        readings: predictions from ``Targets.readings`` of a task.
+        labels: labels, one column per target.
+        targets: targets of the columns.
     """
     values, truth = as_float64(readings), as_float64(labels)
     scores, columns, names = [values[:, :0]], [truth[:, :0]], []
-    for target, at, own in _parts(targets, truth):
+    for target, at, column in _parts(targets, truth):
         if target.kind == "finding":
             scores.append(values[:, at])
-            columns.append(own[:, None])
+            columns.append(column[:, None])
             names.append(target.name)
         elif target.kind == "class":
             scores.append(values[:, at])
             places = np.arange(len(target.names))
-            columns.append(np.where(np.isnan(own)[:, None], np.nan, own[:, None] == places))
-            names += [f"{target.name}={one}" for one in target.names]
+            columns.append(np.where(np.isnan(column)[:, None], np.nan, column[:, None] == places))
+            names += [f"{target.name}={value}" for value in target.names]
     return Binary(np.concatenate(scores, axis=1), np.concatenate(columns, axis=1), names)
 
 
@@ -72,15 +73,15 @@ def agreement_report(
     resamples: int,
     seed: int,
 ) -> tuple[AgreementResult, ...]:
-    """Measures of every class, level and quantity; nothing where there are only findings.
+    """Measure every class, level and quantity; return an empty tuple if there are only findings.
 
     Args:
-        readings: as a task's ``Targets.readings`` gives them.
-        labels: one column per target.
-        targets: what the columns are.
-        patient_ids: one per study.
-        resamples: of the patients.
-        seed: of the resamples.
+        readings: predictions from ``Targets.readings`` of a task.
+        labels: labels, one column per target.
+        targets: targets of the columns.
+        patient_ids: patient id of each study.
+        resamples: number of resamples of patients.
+        seed: seed of the resamples.
     """
     values, truth = as_float64(readings), as_float64(labels)
     if all(target.kind == "finding" for target in targets):
@@ -88,8 +89,8 @@ def agreement_report(
     once = np.ones((1, len(truth)), dtype=np.int32)
     weights = np.concatenate([once, patient_resamples(patient_ids, resamples, seed)])
     return tuple(
-        _result(target, values[:, at], own, weights)
-        for target, at, own in _parts(targets, truth)
+        _result(target, values[:, at], column, weights)
+        for target, at, column in _parts(targets, truth)
         if target.kind != "finding"
     )
 
@@ -97,7 +98,7 @@ def agreement_report(
 def weighted_r2(
     predicted: Float[np.ndarray, " N"], truth: Float[np.ndarray, " N"], weights: Integer[np.ndarray, "R N"]
 ) -> Float[np.ndarray, " R"]:
-    """Coefficient of determination of every resample; NaN where the truth does not vary."""
+    """Return the coefficient of determination of every resample; NaN where the truth does not vary."""
     error = weighted_mean(np.square(predicted - truth), weights)
     variance = _variance(np.where(np.isnan(predicted), np.nan, truth), weights)
     return np.where(variance > 0, 1 - error / np.where(variance > 0, variance, 1.0), np.nan)
@@ -106,7 +107,7 @@ def weighted_r2(
 def weighted_kappa(
     predicted: Float[np.ndarray, " N"], truth: Float[np.ndarray, " N"], weights: Integer[np.ndarray, "R N"]
 ) -> Float[np.ndarray, " R"]:
-    """Quadratically weighted kappa (Cohen 1968) of every resample; NaN where neither varies.
+    """Return the quadratically weighted kappa (Cohen 1968) of every resample; NaN where neither variable varies.
 
     With quadratic weights the disagreement expected by chance follows from means and variances alone (Fleiss and
     Cohen 1973).
@@ -119,16 +120,16 @@ def weighted_kappa(
 
 
 def _variance(values: Float[np.ndarray, " N"], weights: Integer[np.ndarray, "R N"]) -> Float[np.ndarray, " R"]:
-    # Around the mean of all, so that little is lost where the mean is far from zero.
+    # Centring on the overall mean avoids cancellation where the mean is far from zero.
     centred = values - np.nanmean(values) if np.isfinite(values).any() else values
     return weighted_mean(np.square(centred), weights) - np.square(weighted_mean(centred, weights))
 
 
 def _parts(targets: Sequence[Target], truth: Float[np.ndarray, "N C"]) -> list[tuple[Target, slice, np.ndarray]]:
     start, parts = 0, []
-    for target, own in zip(targets, truth.T, strict=True):
+    for target, column in zip(targets, truth.T, strict=True):
         stop = start + (len(target.names) if target.kind == "class" else 1)
-        parts.append((target, slice(start, stop), own))
+        parts.append((target, slice(start, stop), column))
         start = stop
     return parts
 
@@ -155,7 +156,7 @@ def _result(
 def _draws(
     target: Target, values: Float[np.ndarray, " N"], truth: Float[np.ndarray, " N"], weights: np.ndarray
 ) -> dict[str, Float[np.ndarray, " R"]]:
-    """Every measure of a level or a quantity on all studies, then on each resample."""
+    """Return every measure of a level or a quantity on all studies, then on each resample."""
     error = weighted_mean(np.abs(values - truth), weights)
     if target.kind == "level":
         return {"mean absolute error": error, "quadratic kappa": weighted_kappa(np.rint(values), truth, weights)}

@@ -1,4 +1,4 @@
-"""Scores and labels as the evaluation reads them: float64 numpy arrays, checked once at the door."""
+"""Convert and check scores and labels as float64 numpy arrays."""
 
 from typing import Any, TypeAlias
 
@@ -16,10 +16,10 @@ def as_float64(values: Any) -> np.ndarray:
 
 
 def checked_scores(scores: Any) -> np.ndarray:
-    """Scores as float64.
+    """Return scores as float64.
 
     Raises:
-        ValueError: a score is NaN or infinite, and so has no rank.
+        ValueError: a score is NaN or infinite.
     """
     values = as_float64(scores)
     if broken := int((~np.isfinite(values)).sum()):
@@ -31,10 +31,10 @@ def checked_scores(scores: Any) -> np.ndarray:
 
 
 def checked_labels(labels: Any) -> np.ndarray:
-    """Labels as float64: 0 absent, 1 present, NaN unknown.
+    """Return labels as float64: 0 absent, 1 present, NaN unknown.
 
     Raises:
-        ValueError: any other value, such as -1 for an uncertain finding.
+        ValueError: a label has another value, such as -1 for an uncertain finding.
     """
     values = as_float64(labels)
     other = np.unique(values[~np.isnan(values) & (values != 0) & (values != 1)])

@@ -11,14 +11,14 @@ from polyclinic.evaluation.metrics.arrays import Array, checked_labels, checked_
 
 
 class Macro(NamedTuple):
-    """A mean over findings and how many of them were defined; NaN over none."""
+    """Mean over the defined findings, NaN without any, and their number."""
 
     mean: float
     used: int
 
 
 class RocCurve(NamedTuple):
-    """Points of the curve, by falling threshold; the first threshold is infinite."""
+    """Points of an ROC curve by descending threshold; the first threshold is infinite."""
 
     false_positive_rate: Float[np.ndarray, " T"]
     true_positive_rate: Float[np.ndarray, " T"]
@@ -26,29 +26,29 @@ class RocCurve(NamedTuple):
 
 
 def auroc(scores: Float[Array, " N"], labels: Float[Array, " N"]) -> float:
-    """The probability that a positive study scores above a negative one, ties counting half.
+    """Return the probability that a positive study scores above a negative one, with ties counting half.
 
     Args:
-        scores: any monotone measure of how likely the finding is.
-        labels: 0, 1, or NaN where unknown; unknown studies are left out.
+        scores: scores that increase with the likelihood of the finding.
+        labels: 0, 1, or NaN where unknown; studies with an unknown label are ignored.
 
     Returns:
-        NaN, never 0, when no study or every study has the finding.
+        NaN if no study or every study has the finding.
 
     Raises:
-        ValueError: scores that are not finite, or labels other than 0, 1 and NaN.
+        ValueError: scores are not finite, or labels are other than 0, 1 and NaN.
     """
     return float(auroc_per_column(scores[:, None], labels[:, None])[0])
 
 
 def auroc_per_column(scores: Float[Array, "N C"], labels: Float[Array, "N C"]) -> Float[np.ndarray, " C"]:
-    """``auroc`` of each of ``C`` findings, each over the studies whose label of that finding is known.
+    """Return the ``auroc`` of each of ``C`` findings over the studies with a known label of that finding.
 
     Raises:
-        ValueError: scores that are not finite, or labels other than 0, 1 and NaN.
+        ValueError: scores are not finite, or labels are other than 0, 1 and NaN.
     """
     truth = checked_labels(labels)
-    # Above every score, an unknown study takes no rank from a known one.
+    # Studies with an unknown label rank above all others, so they do not change the ranks of known ones.
     ranks = rankdata(np.where(np.isnan(truth), np.inf, checked_scores(scores)), axis=0)
     positives, negatives = (truth == 1).sum(axis=0), (truth == 0).sum(axis=0)
     wins = np.where(truth == 1, ranks, 0.0).sum(axis=0) - positives * (positives + 1) / 2
@@ -57,16 +57,16 @@ def auroc_per_column(scores: Float[Array, "N C"], labels: Float[Array, "N C"]) -
 
 
 def macro_mean(values: Float[np.ndarray, " C"]) -> Macro:
-    """Mean of the findings whose value is defined, with their number."""
+    """Average the findings whose value is defined."""
     defined = values[~np.isnan(values)]
     return Macro(float(defined.mean()) if len(defined) else float("nan"), len(defined))
 
 
 def roc_curve(scores: Float[Array, " N"], labels: Float[Array, " N"]) -> RocCurve:
-    """Points of the curve for a figure, from scikit-learn.
+    """Return the points of the ROC curve for a figure, from scikit-learn.
 
     Raises:
-        ValueError: one of the two classes is absent, scores that are not finite, or other labels than 0, 1, NaN.
+        ValueError: a class is absent, scores are not finite, or labels are other than 0, 1 and NaN.
     """
     values, truth = checked_scores(scores), checked_labels(labels)
     known = ~np.isnan(truth)
@@ -81,7 +81,7 @@ def roc_curve(scores: Float[Array, " N"], labels: Float[Array, " N"]) -> RocCurv
 def placement_values(
     scores: Float[np.ndarray, " N"], labels: Float[np.ndarray, " N"]
 ) -> tuple[Float[np.ndarray, " P"], Float[np.ndarray, " Q"]]:
-    """For each positive study the share of negatives it beats, for each negative one that of positives it loses to.
+    """Return the share of negatives below each positive study, and of positives above each negative one.
 
     Ties count half (DeLong et al. 1988, from midranks as in Sun and Xu 2014); NaN where the other class is absent.
     """

@@ -1,4 +1,4 @@
-"""Whether a stated probability is the share that it says: reliability, calibration error, Brier score."""
+"""Calibration of probabilities: reliability diagrams, expected calibration error, Brier score."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -25,12 +25,13 @@ class Reliability:
     """A reliability diagram of B bins and its expected calibration error.
 
     Attributes:
-        count: studies in each bin.
-        edges: of the bins, each without its lower and with its upper edge, the first with both.
-        mean_probability: of each bin, NaN where it is empty.
-        share_positive: of each bin, NaN where it is empty.
-        share_ci95: over patients.
-        calibration_error: distance of the two, weighted by the count.
+        binning: one of ``BINNINGS``.
+        count: number of studies in each bin.
+        edges: edges of the bins; a bin includes its upper edge, and the first bin also its lower edge.
+        mean_probability: mean probability of each bin, NaN where it is empty.
+        share_positive: share of positive studies in each bin, NaN where it is empty.
+        share_ci95: 95 % intervals of these shares over patients.
+        calibration_error: mean absolute difference of mean probability and share, weighted by the count.
     """
 
     binning: str
@@ -43,16 +44,16 @@ class Reliability:
 
 
 def checked_probabilities(probabilities: Any) -> np.ndarray:
-    """Probabilities as float64.
+    """Return probabilities as float64.
 
     Raises:
-        ValueError: one is NaN, or not from 0 to 1.
+        ValueError: a probability is NaN, or not from 0 to 1.
     """
     values = as_float64(probabilities)
     if broken := int((~((values >= 0) & (values <= 1))).sum()):
         raise ValueError(
-            f"got {broken} probabilities that are not from 0 to 1, expected one for each study; put log-odds through "
-            "`scipy.special.expit`"
+            f"got {broken} probabilities that are not from 0 to 1, expected one for each study; apply "
+            "`scipy.special.expit` to log-odds"
         )
     return values
 
@@ -60,27 +61,27 @@ def checked_probabilities(probabilities: Any) -> np.ndarray:
 def weighted_brier(
     probabilities: Float[Array, " N"], labels: Float[Array, " N"], weights: Integer[np.ndarray, "R N"]
 ) -> Float[np.ndarray, " R"]:
-    """Mean squared distance of probability and label (Brier 1950) of every resample.
+    """Return the mean squared difference of probability and label (Brier 1950) of every resample.
 
     Args:
-        probabilities: of the finding.
-        labels: 0, 1, or NaN where unknown; unknown studies are left out.
-        weights: how often each study counts in each resample.
+        probabilities: predicted probabilities of the finding.
+        labels: 0, 1, or NaN where unknown; studies with an unknown label are ignored.
+        weights: multiplicity of each study in each resample.
 
     Returns:
-        NaN for a resample without a study.
+        NaN for a resample without studies.
 
     Raises:
-        ValueError: probabilities that are not from 0 to 1, or labels other than 0, 1 and NaN.
+        ValueError: probabilities are not from 0 to 1, or labels are other than 0, 1 and NaN.
     """
     return weighted_mean((checked_probabilities(probabilities) - checked_labels(labels)) ** 2, weights)
 
 
 def bin_edges(probabilities: Float[np.ndarray, " N"], bins: int, binning: str) -> Float[np.ndarray, " {bins}+1"]:
-    """Edges of bins that are equally wide, or that hold equally many of these probabilities.
+    """Return edges of bins with equal width, or with equally many of these probabilities.
 
     Raises:
-        ValueError: an unknown binning, or no bin.
+        ValueError: the binning is unknown, or there are no bins.
     """
     if bins < 1:
         raise ValueError(f"got {bins} bins, expected at least 1; set `bins`")
@@ -100,23 +101,23 @@ def weighted_calibration_error(
     bins: int = 15,
     binning: str = "equal width",
 ) -> Float[np.ndarray, " R"]:
-    """Expected calibration error (Naeini et al. 2015; Guo et al. 2017, equation 3) of every resample.
+    """Return the expected calibration error (Naeini et al. 2015; Guo et al. 2017, equation 3) of every resample.
 
-    The bins are those of all studies, in every resample. Chance alone makes it positive, the more so the fewer
-    studies a bin has and in resamples more than in the studies themselves, so that its interval can lie above it.
+    All resamples use the bins of all studies. The error is biased upwards, more so with few studies per bin, and more
+    in resamples than in the studies themselves; its interval can therefore lie above it.
 
     Args:
-        probabilities: of the finding.
-        labels: 0, 1, or NaN where unknown; unknown studies are left out.
-        weights: how often each study counts in each resample.
+        probabilities: predicted probabilities of the finding.
+        labels: 0, 1, or NaN where unknown; studies with an unknown label are ignored.
+        weights: multiplicity of each study in each resample.
         bins: number of bins.
         binning: one of ``BINNINGS``.
 
     Returns:
-        NaN for a resample without a study.
+        NaN for a resample without studies.
 
     Raises:
-        ValueError: probabilities that are not from 0 to 1, labels other than 0, 1 and NaN, or a wrong binning.
+        ValueError: probabilities are not from 0 to 1, labels are other than 0, 1 and NaN, or the binning is unknown.
     """
     values, truth = checked_probabilities(probabilities), checked_labels(labels)
     known = np.flatnonzero(~np.isnan(truth))
@@ -133,17 +134,17 @@ def reliability(
     bins: int = 15,
     binning: str = "equal width",
 ) -> Reliability:
-    """Reliability diagram, with 95 % intervals over patients.
+    """Compute a reliability diagram with 95 % intervals over patients.
 
     Args:
-        probabilities: of the finding.
-        labels: 0, 1, or NaN where unknown; unknown studies are left out.
-        weights: from ``patient_resamples``.
-        bins: number of bins; equal masses of tied probabilities leave some of them empty.
+        probabilities: predicted probabilities of the finding.
+        labels: 0, 1, or NaN where unknown; studies with an unknown label are ignored.
+        weights: resamples from ``patient_resamples``.
+        bins: number of bins; with equal mass, tied probabilities leave some bins empty.
         binning: one of ``BINNINGS``.
 
     Raises:
-        ValueError: probabilities that are not from 0 to 1, labels other than 0, 1 and NaN, or a wrong binning.
+        ValueError: probabilities are not from 0 to 1, labels are other than 0, 1 and NaN, or the binning is unknown.
     """
     values, truth = checked_probabilities(probabilities), checked_labels(labels)
     known = np.flatnonzero(~np.isnan(truth))

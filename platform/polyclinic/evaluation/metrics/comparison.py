@@ -1,4 +1,4 @@
-"""Whether one run is better than another on the same studies."""
+"""Tests of the difference between two runs on the same studies."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ WeightedMetric: TypeAlias = Callable[
 
 
 FEWEST_PATIENTS = 5
-"""Of either class, below which two runs are not compared."""
+"""Minimum number of patients per class for a comparison of two runs."""
 
 
 class AurocVariance(NamedTuple):
@@ -61,11 +61,11 @@ def delong_variance(scores: Float[Array, " N"], labels: Float[Array, " N"]) -> A
     It takes studies for independent: with several studies per patient it is too small.
 
     Args:
-        scores: any monotone measure of how likely the finding is.
-        labels: 0, 1, or NaN where unknown; unknown studies are left out.
+        scores: scores that increase with the likelihood of the finding.
+        labels: 0, 1, or NaN where unknown; studies with an unknown label are ignored.
 
     Raises:
-        ValueError: scores that are not finite, or labels other than 0, 1 and NaN.
+        ValueError: scores are not finite, or labels are other than 0, 1 and NaN.
     """
     of_positives, of_negatives = placement_values(checked_scores(scores), checked_labels(labels))
     return AurocVariance(_mean(of_positives), _variance_of_mean(of_positives) + _variance_of_mean(of_negatives))
@@ -80,13 +80,13 @@ def delong_test(first: Float[Array, " N"], second: Float[Array, " N"], labels: F
     Args:
         first: scores of the one run.
         second: scores of the other, on the same studies.
-        labels: 0, 1, or NaN where unknown; unknown studies are left out.
+        labels: 0, 1, or NaN where unknown; studies with an unknown label are ignored.
 
     Returns:
         A p value that is NaN where the difference has no variance, as for equal ranks or two perfect ones.
 
     Raises:
-        ValueError: scores that are not finite, or labels other than 0, 1 and NaN.
+        ValueError: scores are not finite, or labels are other than 0, 1 and NaN.
     """
     truth = checked_labels(labels)
     ours, theirs = (placement_values(checked_scores(scores), truth) for scores in (first, second))
@@ -121,15 +121,15 @@ def paired_bootstrap(
         first: scores of the one run.
         second: scores of the other, on the same studies.
         labels: 0, 1, or NaN where unknown.
-        weights: from ``patient_resamples``.
+        weights: resamples from ``patient_resamples``.
 
     Returns:
-        The interval leaves out, and counts, the resamples in which the metric of either run is undefined. With fewer
-        than ``FEWEST_PATIENTS`` patients of either class there is neither interval nor p value: resamples that keep
+        The interval leaves out, and counts, the resamples in which the metric is undefined for a run. With fewer
+        than ``FEWEST_PATIENTS`` patients of a class there is neither interval nor p value: resamples that keep
         the few and vary the many would read as proof.
 
     Raises:
-        ValueError: lengths that differ, scores that are not finite, or labels other than 0, 1 and NaN.
+        ValueError: lengths differ, scores are not finite, or labels are other than 0, 1 and NaN.
     """
     check_lengths(weights, first=first, second=second, labels=labels)
     truth, runs = checked_labels(labels), (checked_scores(first), checked_scores(second))

@@ -14,7 +14,7 @@ from polyclinic.evaluation.metrics.score_intervals import estimate_share, patien
 
 @dataclass(frozen=True, kw_only=True)
 class ConformalSets:
-    """Which classes a study's score leaves possible.
+    """Score limits that define the prediction set of a study.
 
     Attributes:
         alpha: share of each class that may be missed.
@@ -35,7 +35,7 @@ class ConformalSets:
         """Whether absent, and whether present, is in the set of each study.
 
         Raises:
-            ValueError: scores that are not finite.
+            ValueError: scores are not finite.
         """
         values = checked_scores(scores)
         return np.stack([values <= self.absent_up_to, values >= self.present_from], axis=1)
@@ -55,7 +55,7 @@ class ConformalReport:
         both: share of sets with both classes.
         neither: share of empty sets.
         accuracy: of the others, NaN where there are none.
-        n: studies whose label is known.
+        n: number of studies with a known label.
         answered: of these, studies whose set is one class.
     """
 
@@ -74,7 +74,7 @@ class ConformalReport:
 def conformal_sets(scores: Float[Array, " M"], labels: Float[Array, " M"], alpha: float) -> ConformalSets:
     """Calibrate class-conditional sets (Mondrian; Vovk et al. 2005, section 4.5; Angelopoulos and Bates 2021).
 
-    A class is in the set of a study that is no stranger to it than the k-th of its n validation studies, with
+    A class is in the set of a study that is not less typical of it than the k-th of its n validation studies, with
     ``k = ceil((n + 1)(1 - alpha))``; where k is more than n it is in every set. Within a class only the order of
     scores counts, so that log-odds give the sets of probabilities. The share that is covered holds for validation and
     test studies that could be exchanged: splits by patient of one hospital, one study each. Several studies per
@@ -82,7 +82,7 @@ def conformal_sets(scores: Float[Array, " M"], labels: Float[Array, " M"], alpha
 
     Args:
         scores: of a validation split, higher where the finding is more likely.
-        labels: 0, 1, or NaN where unknown; unknown studies are left out.
+        labels: 0, 1, or NaN where unknown; studies with an unknown label are ignored.
         alpha: share of each class that may be missed.
 
     Raises:
@@ -113,11 +113,11 @@ def conformal_report(
     Args:
         calibrated: on another split.
         scores: on the same scale.
-        labels: 0, 1, or NaN where unknown; unknown studies are left out.
-        weights: from ``patient_resamples``.
+        labels: 0, 1, or NaN where unknown; studies with an unknown label are ignored.
+        weights: resamples from ``patient_resamples``.
 
     Raises:
-        ValueError: lengths that differ, scores that are not finite, or labels other than 0, 1 and NaN.
+        ValueError: lengths differ, scores are not finite, or labels are other than 0, 1 and NaN.
     """
     check_lengths(weights, scores=scores, labels=labels)
     truth, patients = checked_labels(labels), patient_codes(weights)

@@ -1,4 +1,4 @@
-"""Counts of right and wrong decisions at thresholds, and the rates of them that clinicians read."""
+"""Confusion counts at thresholds, and the rates derived from them."""
 
 from typing import NamedTuple
 
@@ -10,9 +10,9 @@ from polyclinic.evaluation.metrics.intervals import group_sums, ratio
 
 
 class Confusion(NamedTuple):
-    """Studies by what is decided and what is true, at each of T thresholds in each of R resamples.
+    """Confusion counts at each of T thresholds in each of R resamples.
 
-    Rates are NaN where nobody is in the denominator.
+    Rates are NaN where the denominator is 0.
     """
 
     true_positive: Integer[np.ndarray, "T R"]
@@ -22,32 +22,32 @@ class Confusion(NamedTuple):
 
     @property
     def sensitivity(self) -> Float[np.ndarray, "T R"]:
-        """Share flagged of those with the finding."""
+        """Share of the studies with the finding that are flagged."""
         return ratio(self.true_positive, self.true_positive + self.false_negative)
 
     @property
     def specificity(self) -> Float[np.ndarray, "T R"]:
-        """Share not flagged of those without the finding."""
+        """Share of the studies without the finding that are not flagged."""
         return ratio(self.true_negative, self.true_negative + self.false_positive)
 
     @property
     def ppv(self) -> Float[np.ndarray, "T R"]:
-        """Positive predictive value: share with the finding of those flagged."""
+        """Positive predictive value: share of the flagged studies that have the finding."""
         return ratio(self.true_positive, self.true_positive + self.false_positive)
 
     @property
     def npv(self) -> Float[np.ndarray, "T R"]:
-        """Negative predictive value: share without the finding of those not flagged."""
+        """Negative predictive value: share of the unflagged studies that do not have the finding."""
         return ratio(self.true_negative, self.true_negative + self.false_negative)
 
     @property
     def flagged(self) -> Float[np.ndarray, "T R"]:
-        """Share flagged of all."""
+        """Share of all studies that are flagged."""
         return ratio(self.true_positive + self.false_positive, self.total)
 
     @property
     def total(self) -> Integer[np.ndarray, "T R"]:
-        """How many there are, resampled ones as often as they were drawn."""
+        """Number of studies, counted with multiplicity."""
         return self.true_positive + self.false_positive + self.true_negative + self.false_negative
 
 
@@ -57,23 +57,23 @@ def weighted_confusion(
     thresholds: Float[np.ndarray, " T"],
     weights: Integer[np.ndarray, "R N"],
 ) -> Confusion:
-    """Counts of every resample at every threshold; a study is flagged where its score is at least the threshold.
+    """Count every resample at every threshold; a study is flagged if its score is at least the threshold.
 
     Args:
-        scores: any measure on the scale of the thresholds.
-        labels: 0, 1, or NaN where unknown; unknown studies are left out.
-        thresholds: in any order.
-        weights: how often each study counts in each resample.
+        scores: scores on the scale of the thresholds.
+        labels: 0, 1, or NaN where unknown; studies with an unknown label are ignored.
+        thresholds: thresholds in any order.
+        weights: multiplicity of each study in each resample.
 
     Raises:
-        ValueError: a threshold is NaN, scores that are not finite, or labels other than 0, 1 and NaN.
+        ValueError: a threshold is NaN, scores are not finite, or labels are other than 0, 1 and NaN.
     """
     if np.isnan(thresholds).any():
-        raise ValueError("got a threshold that is NaN, expected a number; leave out what no rule could set")
+        raise ValueError("got a threshold that is NaN, expected a number; leave out thresholds that no rule could set")
     values, truth = checked_scores(scores), checked_labels(labels)
     order = np.argsort(thresholds)
     reached = np.searchsorted(thresholds[order], values, side="right")
-    # Row k of what is cumulated from the right holds the studies that reach more than k thresholds.
+    # Row k of the sums from the right counts the studies that reach at least k thresholds.
     place = np.argsort(order) + 1
     counts = []
     for label in (1, 0):

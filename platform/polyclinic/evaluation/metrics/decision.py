@@ -1,4 +1,4 @@
-"""Decision curves: whether acting on a model does more good than acting on everybody, or on nobody."""
+"""Decision curves: net benefit of acting on a model against acting on everybody or on nobody."""
 
 from dataclasses import dataclass
 
@@ -16,12 +16,12 @@ class DecisionCurve:
     """Net benefit over threshold probabilities, in true positives per study.
 
     Attributes:
-        thresholds: T probabilities of the finding at which a clinician would be in two minds about acting.
-        model: acting where the model's probability is at least the threshold.
-        treat_all: acting on everybody.
-        treat_none: acting on nobody, which is 0.
-        gain: of the model over the better of the two, over the same resamples.
-        n: studies whose label is known.
+        thresholds: T probabilities of the finding at which a clinician is indifferent between acting and not acting.
+        model: net benefit of acting if the model's probability is at least the threshold.
+        treat_all: net benefit of acting on everybody.
+        treat_none: net benefit of acting on nobody, which is 0.
+        gain: gain of the model over the better of the two, over the same resamples.
+        n: number of studies with a known label.
     """
 
     thresholds: Float[np.ndarray, " T"]
@@ -39,29 +39,29 @@ def decision_curve(
     thresholds: Float[np.ndarray, " T"],
     weights: Integer[np.ndarray, "R N"],
 ) -> DecisionCurve:
-    """Net benefit ``TP / n - FP / n * p / (1 - p)`` at each threshold p (Vickers and Elkin 2006, "Method").
+    """Compute the net benefit ``TP / n - FP / n * p / (1 - p)`` at each threshold p (Vickers and Elkin 2006, "Method").
 
-    It takes probabilities at their word: calibrate them first. Intervals are over patients, at 95 %.
+    The probabilities must be calibrated. Intervals are 95 % intervals over patients.
 
     Args:
-        probabilities: of the finding.
-        labels: 0, 1, or NaN where unknown; unknown studies are left out.
-        thresholds: probabilities, such as 0.01 to 0.5.
-        weights: from ``patient_resamples``.
+        probabilities: predicted probabilities of the finding.
+        labels: 0, 1, or NaN where unknown; studies with an unknown label are ignored.
+        thresholds: threshold probabilities, such as 0.01 to 0.5.
+        weights: resamples from ``patient_resamples``.
 
     Raises:
-        ValueError: lengths that differ, a threshold that is not between 0 and 1, probabilities that are not from 0 to
-            1, or labels other than 0, 1 and NaN.
+        ValueError: lengths differ, a threshold is not between 0 and 1, probabilities are not from 0 to 1, or labels are
+            other than 0, 1 and NaN.
     """
     check_lengths(weights, probabilities=probabilities, labels=labels)
     if not ((thresholds > 0) & (thresholds < 1)).all():
         raise ValueError(f"got threshold probabilities {thresholds.tolist()}, expected each between 0 and 1; set them")
     values, truth = checked_probabilities(probabilities), checked_labels(labels)
     odds = (thresholds / (1 - thresholds))[:, None]
-    whole, draws = (_benefits(values, truth, thresholds, odds, drawn) for drawn in (counted_once(weights), weights))
+    complete, draws = (_benefits(values, truth, thresholds, odds, drawn) for drawn in (counted_once(weights), weights))
     model, everybody, gain = (
-        tuple(Estimate(float(one[0]), percentile_interval(drawn)) for one, drawn in zip(*pair, strict=True))
-        for pair in zip(whole, draws, strict=True)
+        tuple(Estimate(float(value[0]), percentile_interval(drawn)) for value, drawn in zip(*pair, strict=True))
+        for pair in zip(complete, draws, strict=True)
     )
     return DecisionCurve(
         thresholds=thresholds,

@@ -15,9 +15,9 @@ class Interval(NamedTuple):
     """A confidence interval.
 
     Attributes:
-        low: NaN when no resample is defined.
-        high: NaN when no resample is defined.
-        undefined: resamples that were left out because they held one class only, or nothing.
+        low: lower end; NaN if no resample is defined.
+        high: upper end; NaN if no resample is defined.
+        undefined: number of resamples left out because the statistic is undefined.
     """
 
     low: float
@@ -26,27 +26,27 @@ class Interval(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """A statistic of all studies, NaN where undefined, and its 95 % interval over patients."""
+    """A statistic over all studies, NaN where undefined, with its 95 % interval over patients."""
 
     value: float
     ci95: Interval
 
 
 def patient_resamples(patient_ids: Sequence[str], resamples: int, seed: int) -> Integer[np.ndarray, "R N"]:
-    """Draw as many patients as there are, with replacement; each study counts as often as its patient was drawn.
+    """Resample all patients with replacement; each study counts as often as its patient is drawn.
 
-    The same seed gives the same resamples whatever the order of studies, and longer runs begin like shorter ones.
+    The resamples do not depend on the order of the studies, and the first ones not on their number.
 
     Args:
-        patient_ids: one per study.
-        resamples: R.
-        seed: of the draw.
+        patient_ids: patient id of each study.
+        resamples: number of resamples, R.
+        seed: seed of the draw.
 
     Returns:
-        Multiplicities as int32, R x N x 4 bytes; the resamples of one study lie side by side in memory.
+        Multiplicities as int32, R x N x 4 bytes; the resamples of one study are contiguous in memory.
 
     Raises:
-        ValueError: no study, or fewer than one resample.
+        ValueError: there are no studies, or fewer than one resample.
     """
     if not len(patient_ids):
         raise ValueError("got no studies, expected at least one; set the split that is evaluated")
@@ -63,22 +63,22 @@ def patient_resamples(patient_ids: Sequence[str], resamples: int, seed: int) -> 
 def weighted_auroc(
     scores: Float[Array, " N"], labels: Float[Array, " N"], weights: Integer[np.ndarray, "R N"]
 ) -> Float[np.ndarray, " R"]:
-    """``auroc`` of every resample, exact also with ties, from one sort of the scores.
+    """Return the ``auroc`` of every resample from one sort of the scores, exact also with ties.
 
     A positive study wins against the negative weight strictly below its score and half of the weight at it. Studies
-    between two neighbours of the other class count alike, so that they are added up before anything is cumulated:
-    the rarer class sets the cost. Sums are of integers, so that nothing is lost before the ratio.
+    between two neighbours of the other class have equal wins, so they are summed before the cumulative sums: the rarer
+    class determines the cost. All sums are of integers and therefore exact.
 
     Args:
-        scores: any monotone measure of how likely the finding is.
-        labels: 0, 1, or NaN where unknown; unknown studies are left out.
-        weights: how often each study counts in each resample.
+        scores: scores that increase with the likelihood of the finding.
+        labels: 0, 1, or NaN where unknown; studies with an unknown label are ignored.
+        weights: multiplicity of each study in each resample.
 
     Returns:
         NaN for a resample of a single class.
 
     Raises:
-        ValueError: scores that are not finite, or labels other than 0, 1 and NaN.
+        ValueError: scores are not finite, or labels are other than 0, 1 and NaN.
     """
     values, truth = checked_scores(scores), checked_labels(labels)
     order = np.argsort(values, kind="stable")
@@ -96,7 +96,7 @@ def weighted_auroc(
 
 
 def percentile_interval(values: Float[np.ndarray, " R"], level: float = 0.95) -> Interval:
-    """The central share ``level`` of the defined resamples (Efron and Tibshirani 1993, section 13.3).
+    """Return the central share ``level`` of the defined resamples (Efron and Tibshirani 1993, section 13.3).
 
     Raises:
         ValueError: ``level`` is not between 0 and 1.
@@ -114,20 +114,20 @@ def percentile_interval(values: Float[np.ndarray, " R"], level: float = 0.95) ->
 def estimate(
     statistic: Callable[[Integer[np.ndarray, "R N"]], Float[np.ndarray, " R"]], weights: Integer[np.ndarray, "R N"]
 ) -> Estimate:
-    """A statistic where each study counts once, and its interval.
+    """Compute a statistic of all studies and its interval.
 
     Args:
-        statistic: of every resample, given how often each study counts in it.
-        weights: from ``patient_resamples``.
+        statistic: function from multiplicities of studies to one value per resample.
+        weights: resamples from ``patient_resamples``.
     """
     return Estimate(float(statistic(counted_once(weights))[0]), percentile_interval(statistic(weights)))
 
 
 def check_lengths(weights: Integer[np.ndarray, "R N"], **each: Sized) -> None:
-    """Refuse what does not have one entry per study.
+    """Refuse arrays that do not have one entry per study.
 
     Raises:
-        ValueError: names which.
+        ValueError: an array has another length.
     """
     studies = weights.shape[1]
     for name, values in each.items():
@@ -136,12 +136,12 @@ def check_lengths(weights: Integer[np.ndarray, "R N"], **each: Sized) -> None:
 
 
 def counted_once(weights: Integer[np.ndarray, "R N"]) -> Integer[np.ndarray, "1 N"]:
-    """The one resample that is the studies themselves."""
+    """Return the weights that count each study once."""
     return np.ones((1, weights.shape[1]), dtype=np.int32)
 
 
 def weighted_mean(values: Float[Array, " N"], weights: Integer[np.ndarray, "R N"]) -> Float[np.ndarray, " R"]:
-    """Mean of every resample over the studies whose value is not NaN; NaN for a resample without any."""
+    """Return the mean of every resample over the studies whose value is not NaN; NaN if there are none."""
     numbers = as_float64(values)
     known = np.flatnonzero(~np.isnan(numbers))
     group = np.zeros_like(known)
@@ -150,11 +150,11 @@ def weighted_mean(values: Float[Array, " N"], weights: Integer[np.ndarray, "R N"
 
 
 def mean_interval(values: Float[Array, " N"], weights: Integer[np.ndarray, "R N"], level: float = 0.95) -> Interval:
-    """Interval of a mean over studies, such as the share of queries that found their target.
+    """Return the interval of a mean over studies, such as the share of queries that found their target.
 
     Args:
-        values: one per study, NaN where unknown.
-        weights: from ``patient_resamples``.
+        values: value of each study, NaN where unknown.
+        weights: resamples from ``patient_resamples``.
         level: share of resamples inside the interval.
     """
     return percentile_interval(weighted_mean(values, weights), level)
@@ -168,14 +168,14 @@ def group_sums(
     count: int,
     values: Float[np.ndarray, " M"] | None = None,
 ) -> Shaped[np.ndarray, "{count} R"]:
-    """Weight of the studies of each group, in every resample: integers, or floats where there are values.
+    """Sum the weights of the studies of each group in every resample: integers, or floats with ``values``.
 
     Args:
-        groups: from 0 to ``count - 1``.
-        studies: places in ``weights``; one may be in several groups, or more than once in one.
-        weights: how often each study counts in each resample.
-        count: of groups.
-        values: by which the weights are multiplied.
+        groups: group of each entry, from 0 to ``count - 1``.
+        studies: column of ``weights`` of each entry; a study may be in several groups, or several times in one.
+        weights: multiplicity of each study in each resample.
+        count: number of groups.
+        values: factors of the weights.
     """
     factors = np.ones(len(groups), dtype=np.int32) if values is None else values
     members = sparse.csr_array((factors, (groups, studies)), shape=(count, weights.shape[1]))
@@ -190,5 +190,5 @@ def running_sums(rows: Integer[np.ndarray, "K R"]) -> Integer[np.ndarray, "K R"]
 
 
 def ratio(part: Shaped[np.ndarray, "*S"], whole: Shaped[np.ndarray, "*S"]) -> Float[np.ndarray, "*S"]:
-    """Quotient of what is counted, NaN where there is nothing to count."""
+    """Return a quotient of counts, NaN where the denominator is 0."""
     return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=np.asarray(whole) > 0)

@@ -1,4 +1,4 @@
-"""What each modality is worth, and presence masks that go missing not at random."""
+"""Contributions of modalities, and removal of modalities not at random."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from polyclinic.evaluation.metrics.arrays import Array, as_float64, checked_labe
 
 @dataclass(frozen=True, kw_only=True)
 class Contributions:
-    """What each modality adds to a performance.
+    """Contribution of each modality to a performance.
 
     Attributes:
         full: performance with every modality.

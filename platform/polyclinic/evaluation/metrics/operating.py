@@ -31,7 +31,7 @@ class Threshold(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class OperatingPoint:
-    """What a threshold means on a test split.
+    """Rates and counts at a threshold on a test split.
 
     Attributes:
         threshold: NaN makes every rate NaN.
@@ -62,13 +62,13 @@ def operating_threshold(
 
     Args:
         scores: of the validation split, never of the split that is reported.
-        labels: 0, 1, or NaN where unknown; unknown studies are left out.
+        labels: 0, 1, or NaN where unknown; studies with an unknown label are ignored.
         rule: one of ``RULES``.
         at_least: the sensitivity or specificity to reach.
 
     Returns:
         NaN with a reason where a class is absent, where no threshold reaches the specificity and still flags a study,
-        or where none tells the classes apart better than chance (``youden``).
+        or where none separates the classes better than chance (``youden``).
 
     Raises:
         ValueError: an unknown rule, ``at_least`` that is missing, not wanted or out of range, scores that are not
@@ -86,7 +86,7 @@ def operating_threshold(
         # In integers, so that equal sums are equal.
         gain = counts.true_positive[:, 0] * negatives - counts.false_positive[:, 0] * positives
         if gain.max() <= 0:
-            return _unmet(name, "no threshold tells the classes of the validation split apart better than chance")
+            return _unmet(name, "no threshold separates the classes of the validation split better than chance")
         return Threshold(float(candidates[np.flatnonzero(gain == gain.max())[-1]]), name)
     if rule == "sensitivity":
         return Threshold(float(candidates[np.flatnonzero(counts.sensitivity[:, 0] >= at_least)[-1]]), name)
@@ -106,20 +106,20 @@ def operating_points(
 ) -> tuple[OperatingPoint, ...]:
     """Rates and counts of a test split at each threshold, with 95 % score intervals over patients.
 
-    The thresholds are taken as they are: intervals tell how far the test split is chance, not the choice.
+    Thresholds are fixed: the intervals cover sampling of the test split, not the choice of the thresholds.
 
     Args:
         scores: on the scale of the thresholds.
-        labels: 0, 1, or NaN where unknown; unknown studies are left out.
+        labels: 0, 1, or NaN where unknown; studies with an unknown label are ignored.
         thresholds: from ``operating_threshold``, or given.
-        weights: from ``patient_resamples``.
+        weights: resamples from ``patient_resamples``.
 
     Raises:
-        ValueError: lengths that differ, scores that are not finite, or labels other than 0, 1 and NaN.
+        ValueError: lengths differ, scores are not finite, or labels are other than 0, 1 and NaN.
     """
     check_lengths(weights, scores=scores, labels=labels)
     values, truth, patients = checked_scores(scores), checked_labels(labels), patient_codes(weights)
-    return tuple(_point(one, values, truth, patients) for one in thresholds)
+    return tuple(_point(threshold, values, truth, patients) for threshold in thresholds)
 
 
 def _point(

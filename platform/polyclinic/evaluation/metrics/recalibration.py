@@ -1,4 +1,4 @@
-"""Maps from scores to probabilities, fitted on validation and measured on test."""
+"""Recalibration: maps from scores to probabilities, fitted on validation and evaluated on test."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,15 +14,16 @@ from sklearn.isotonic import IsotonicRegression
 from polyclinic.evaluation.metrics.arrays import Array, checked_labels, checked_scores
 from polyclinic.evaluation.metrics.calibration import Reliability, reliability, weighted_brier
 from polyclinic.evaluation.metrics.intervals import Estimate, check_lengths, estimate
+from polyclinic.evaluation.metrics.platt import smoothed_platt
 
 
 class Scaling(NamedTuple):
-    """Log-odds times a slope plus an intercept.
+    """A linear map of log-odds.
 
     Attributes:
-        slope: one over the temperature; below 0 where the scores speak against the finding; NaN without a fit.
-        intercept: 0 for a temperature alone.
-        reason: why there is no fit; None where there is.
+        slope: inverse temperature; negative where higher scores indicate absence of the finding; NaN without a fit.
+        intercept: offset in log-odds; 0 for temperature scaling.
+        reason: reason why there is no fit; None if there is one.
     """
 
     slope: float
@@ -30,17 +31,17 @@ class Scaling(NamedTuple):
     reason: str | None = None
 
     def apply(self, log_odds: Float[Array, " N"]) -> Float[np.ndarray, " N"]:
-        """Probabilities; NaN without a fit."""
+        """Return probabilities; NaN without a fit."""
         return np.asarray(expit(self.slope * checked_scores(log_odds) + self.intercept))
 
 
 class Isotonic(NamedTuple):
-    """A rising broken line through these points, level beyond them.
+    """A piecewise linear, non-decreasing map, constant beyond its first and last point.
 
     Attributes:
-        log_odds: rising; empty without a fit.
-        probabilities: at these; 0 and 1 may be among them, which no log-odds express.
-        reason: why there is no fit; None where there is.
+        log_odds: knots in ascending order; empty without a fit.
+        probabilities: values at the knots; may include 0 and 1, whose log-odds are infinite.
+        reason: reason why there is no fit; None if there is one.
     """
 
     log_odds: Float[np.ndarray, " K"]
@@ -48,7 +49,7 @@ class Isotonic(NamedTuple):
     reason: str | None = None
 
     def apply(self, log_odds: Float[Array, " N"]) -> Float[np.ndarray, " N"]:
-        """Probabilities; NaN without a fit."""
+        """Return probabilities; NaN without a fit."""
         values = checked_scores(log_odds)
         if self.reason is not None:
             return np.full(len(values), np.nan)
@@ -57,7 +58,7 @@ class Isotonic(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationQuality:
-    """How well calibrated the probabilities of a test split are; the error is in the two diagrams."""
+    """Calibration of the probabilities of a test split; each diagram includes its calibration error."""
 
     brier: Estimate
     equal_width: Reliability
@@ -66,12 +67,12 @@ class CalibrationQuality:
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationReport:
-    """A test split before and after maps that were fitted on validation.
+    """Calibration of a test split before and after maps that were fitted on validation.
 
     Attributes:
-        n: studies of the test split whose label is known.
-        n_positive: of these, studies with the finding.
-        quality: by ``none``, ``temperature``, ``platt``, ``isotonic``; a sentence in place of it says why there is no
+        n: number of test studies with a known label.
+        n_positive: number of these with the finding.
+        quality: quality by ``none``, ``temperature``, ``platt`` and ``isotonic``; the reason instead where there is no
             fit.
     """
 
@@ -84,49 +85,61 @@ class CalibrationReport:
 
 
 def fit_temperature(log_odds: Float[Array, " N"], labels: Float[Array, " N"]) -> Scaling:
-    """The slope of least log loss (Guo et al. 2017, section 4.2; the temperature is one over it).
+    """Fit the slope that minimises the log loss (Guo et al. 2017, section 4.2: the slope is the inverse temperature).
 
     Args:
-        log_odds: of a validation split.
-        labels: 0, 1, or NaN where unknown; unknown studies are left out.
+        log_odds: log-odds of a validation split.
+        labels: 0, 1, or NaN where unknown; studies with an unknown label are ignored.
 
     Returns:
-        NaN with a reason where a class is absent, or where ever steeper slopes lose ever less.
+        NaN with a reason where a class is missing or the loss has no minimum.
 
     Raises:
-        ValueError: log-odds that are not finite, or labels other than 0, 1 and NaN.
+        ValueError: log-odds are not finite, or labels are other than 0, 1 and NaN.
     """
-    return _fit_scaling(log_odds, labels, intercept=False)
+    values, truth = _known(log_odds, labels)
+    if (reason := _one_class(truth) or _separable(values, truth)) is not None:
+        return Scaling(float("nan"), float("nan"), reason)
+    # In units of the mean absolute score, the optimiser's first step of 1 has a sensible size.
+    unit = np.abs(values).mean()
+    # The first column of [x, 1]: its stride fixes the order of summation, and with it the last bit of published slopes.
+    loss, gradient, hessian = _log_loss(np.vander(values / unit, 2)[:, :1], truth)
+    near = minimize(loss, np.zeros(1), jac=gradient, hess=hessian, method="trust-exact", options={"gtol": 1e-12})
+    # The loss is flat to its last digit before its gradient is 0, so the root of the gradient is more accurate.
+    slope = root(gradient, near.x, jac=hessian, tol=1e-12).x[0]
+    return Scaling(float(slope / unit), 0.0)
 
 
 def fit_platt(log_odds: Float[Array, " N"], labels: Float[Array, " N"]) -> Scaling:
-    """Slope and intercept of least log loss (Platt 1999, without his smoothing of the labels).
+    """Fit slope and intercept to smoothed labels; see ``smoothed_platt`` (Platt 1999).
 
     Args:
-        log_odds: of a validation split.
-        labels: 0, 1, or NaN where unknown; unknown studies are left out.
+        log_odds: log-odds of a validation split.
+        labels: 0, 1, or NaN where unknown; studies with an unknown label are ignored.
 
     Returns:
-        NaN with a reason where a class is absent, or where one threshold tells the classes apart.
+        NaN with a reason where a class is missing, all scores are equal, or the fit does not converge.
 
     Raises:
-        ValueError: log-odds that are not finite, or labels other than 0, 1 and NaN.
+        ValueError: log-odds are not finite, or labels are other than 0, 1 and NaN.
     """
-    return _fit_scaling(log_odds, labels, intercept=True)
+    values, truth = _known(log_odds, labels)
+    slope, intercept = (float(value) for value in smoothed_platt(values, truth, np.ones((1, len(values))))[0])
+    return Scaling(slope, intercept, None if np.isfinite(slope) else _one_class(truth) or _unfitted(values))
 
 
 def fit_isotonic(log_odds: Float[Array, " N"], labels: Float[Array, " N"]) -> Isotonic:
-    """The rising map of least squares (Zadrozny and Elkan 2002), by scikit-learn.
+    """Fit isotonic regression by least squares (Zadrozny and Elkan 2002), with scikit-learn.
 
     Args:
-        log_odds: of a validation split.
-        labels: 0, 1, or NaN where unknown; unknown studies are left out.
+        log_odds: log-odds of a validation split.
+        labels: 0, 1, or NaN where unknown; studies with an unknown label are ignored.
 
     Returns:
-        No points and a reason where a class is absent.
+        No knots and a reason where a class is missing.
 
     Raises:
-        ValueError: log-odds that are not finite, or labels other than 0, 1 and NaN.
+        ValueError: log-odds are not finite, or labels are other than 0, 1 and NaN.
     """
     values, truth = _known(log_odds, labels)
     if (reason := _one_class(truth)) is not None:
@@ -144,18 +157,18 @@ def calibration_report(
     weights: Integer[np.ndarray, "R N"],
     bins: int = 15,
 ) -> CalibrationReport:
-    """Calibration of a test split as it is and after each map, with 95 % intervals over its patients.
+    """Measure the calibration of a test split before and after each map, with 95 % intervals over its patients.
 
     Args:
-        log_odds: of the test split.
-        labels: 0, 1, or NaN where unknown; unknown studies are left out.
-        validation_log_odds: to which the maps are fitted.
-        validation_labels: likewise.
-        weights: from ``patient_resamples`` of the test split.
-        bins: of the reliability diagrams.
+        log_odds: log-odds of the test split.
+        labels: 0, 1, or NaN where unknown; studies with an unknown label are ignored.
+        validation_log_odds: log-odds to which the maps are fitted.
+        validation_labels: labels to which the maps are fitted.
+        weights: ``patient_resamples`` of the test split.
+        bins: number of bins of the reliability diagrams.
 
     Raises:
-        ValueError: lengths that differ, log-odds that are not finite, or labels other than 0, 1 and NaN.
+        ValueError: lengths differ, log-odds are not finite, or labels are other than 0, 1 and NaN.
     """
     truth = checked_labels(labels)
     check_lengths(weights, log_odds=log_odds, labels=labels)
@@ -193,25 +206,8 @@ def _quality(
     return CalibrationQuality(brier=brier, equal_width=wide, equal_mass=heavy)
 
 
-def _fit_scaling(log_odds: Array, labels: Array, *, intercept: bool) -> Scaling:
-    values, truth = _known(log_odds, labels)
-    if (reason := _one_class(truth) or _separable(values, truth, intercept=intercept)) is not None:
-        return Scaling(float("nan"), float("nan"), reason)
-    # Around their middle and in units of their own spread, the optimiser's first step of 1 is a sensible one.
-    middle = float(np.median(values)) if intercept else 0.0
-    unit = np.abs(values - middle).mean()
-    design = np.stack([(values - middle) / unit, np.ones_like(values)], axis=1)[:, : 1 + intercept]
-    loss, gradient, hessian = _log_loss(design, truth)
-    near = minimize(
-        loss, np.zeros(design.shape[1]), jac=gradient, hess=hessian, method="trust-exact", options={"gtol": 1e-12}
-    )
-    # The loss is level to its last digit before its gradient is 0.
-    slope, shift = (*root(gradient, near.x, jac=hessian, tol=1e-12).x, 0.0)[:2]
-    return Scaling(float(slope / unit), float(shift - slope * middle / unit))
-
-
 def _log_loss(design: Float[np.ndarray, "N P"], truth: Float[np.ndarray, " N"]) -> tuple[Callable, Callable, Callable]:
-    """Mean log loss of a logistic regression, its gradient and its Hessian."""
+    """Return the mean log loss of a logistic regression, its gradient and its Hessian."""
 
     def loss(coefficients: np.ndarray) -> float:
         linear = design @ coefficients
@@ -221,8 +217,8 @@ def _log_loss(design: Float[np.ndarray, "N P"], truth: Float[np.ndarray, " N"]) 
         return design.T @ (expit(design @ coefficients) - truth) / len(truth)
 
     def hessian(coefficients: np.ndarray) -> np.ndarray:
-        share = expit(design @ coefficients)
-        return design.T @ (design * (share * (1 - share))[:, None]) / len(truth)
+        probability = expit(design @ coefficients)
+        return design.T @ (design * (probability * (1 - probability))[:, None]) / len(truth)
 
     return loss, gradient, hessian
 
@@ -240,13 +236,15 @@ def _one_class(truth: np.ndarray) -> str | None:
     return f"the validation split has {positives} positive and {len(truth) - positives} negative studies"
 
 
-def _separable(values: np.ndarray, truth: np.ndarray, *, intercept: bool) -> str | None:
-    """Where a threshold, at 0 without an intercept, has each class on one side, the loss has no minimum."""
+def _separable(values: np.ndarray, truth: np.ndarray) -> str | None:
+    """Return a reason if the sign of the score separates the classes, so that the log loss has no minimum."""
     positives, negatives = values[truth == 1], values[truth == 0]
-
-    def parted(low: np.ndarray, high: np.ndarray) -> bool:
-        return bool(low.max() <= (high.min() if intercept else 0.0) <= high.min())
-
-    if parted(negatives, positives) or parted(positives, negatives):
-        return "a threshold tells the classes of the validation split apart, so that no slope is steep enough"
+    if negatives.max() <= 0 <= positives.min() or positives.max() <= 0 <= negatives.min():
+        return "the sign of the score separates the classes of the validation split, so that no slope is steep enough"
     return None
+
+
+def _unfitted(values: np.ndarray) -> str:
+    if np.ptp(values) == 0:
+        return "all studies of the validation split have the same score"
+    return "Platt's fit to the scores of the validation split does not converge"

@@ -47,20 +47,20 @@ def estimate_auroc(
     """AUROC with its 95 % score interval (Newcombe 2006, part 2, method 5), made wider for studies of one patient.
 
     The interval holds every value t with ``(auroc - t)^2 <= z^2 V(t)``, where V is the variance of Hanley and McNeil
-    (1982) under exponential scores. At t = 1/2 that is the Mann-Whitney test: a model is told from chance exactly
+    (1982) under exponential scores. At t = 1/2 that is the Mann-Whitney test: the interval excludes chance exactly
     where the test rejects it. The numbers of both classes are divided by the design effect, the ratio of the variance
     over patients (Obuchowski 1997) to that over studies (DeLong et al. 1988).
 
     Args:
-        scores: any monotone measure of how likely the finding is.
-        labels: 0, 1, or NaN where unknown; unknown studies are left out.
+        scores: scores that increase with the likelihood of the finding.
+        labels: 0, 1, or NaN where unknown; studies with an unknown label are ignored.
         patients: one number per patient, such as from ``patient_codes``.
 
     Returns:
         NaN with a NaN interval where a class is absent.
 
     Raises:
-        ValueError: scores that are not finite, or labels other than 0, 1 and NaN.
+        ValueError: scores are not finite, or labels are other than 0, 1 and NaN.
     """
     values, truth = checked_scores(scores), checked_labels(labels)
     value = auroc(values, truth)
@@ -110,15 +110,15 @@ def estimate_average_precision(
     precision for a share of the positive studies (Boyd, Eng and Page 2013, section 3.2), here by Wilson's score.
 
     Args:
-        scores: any monotone measure of how likely the finding is.
-        labels: 0, 1, or NaN where unknown; unknown studies are left out.
-        weights: from ``patient_resamples``.
+        scores: scores that increase with the likelihood of the finding.
+        labels: 0, 1, or NaN where unknown; studies with an unknown label are ignored.
+        weights: resamples from ``patient_resamples``.
 
     Returns:
         NaN with a NaN interval where no study has the finding.
 
     Raises:
-        ValueError: scores that are not finite, or labels other than 0, 1 and NaN.
+        ValueError: scores are not finite, or labels are other than 0, 1 and NaN.
     """
     resampled = estimate(partial(weighted_average_precision, scores, labels), weights)
     if np.isnan(resampled.value):

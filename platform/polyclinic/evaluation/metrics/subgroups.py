@@ -1,4 +1,4 @@
-"""Whether a model serves every group of patients: each metric by group, and the largest gaps."""
+"""Subgroup analysis: each metric by group of patients, and the largest gaps."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from polyclinic.evaluation.metrics.score_intervals import (
 )
 
 NOT_STATED = "not stated"
-"""Group of the studies whose cell is empty."""
+"""Name of the group of studies with an empty cell."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +28,8 @@ class Subgroup:
     """One value of a group column.
 
     Attributes:
-        n: studies whose label is known.
-        n_positive: of these, studies with the finding.
+        n: number of studies with a known label.
+        n_positive: number of these with the finding.
         metrics: by name; a sentence in place of an estimate says why there is none.
     """
 
@@ -93,14 +93,14 @@ def subgroup_report(
     """AUROC, average precision, sensitivity, specificity, calibration error and Brier score by group.
 
     All have 95 % intervals over patients. A group with fewer than ``minimum`` studies, or without what a metric
-    needs, is told with its size and the reason.
+    needs, is reported with its size and the reason.
 
     Args:
         log_odds: of the finding.
-        labels: 0, 1, or NaN where unknown; unknown studies are left out.
-        groups: by column, the value of each study; empty or None where it is not stated, which is a group of its own.
+        labels: 0, 1, or NaN where unknown; studies with an unknown label are ignored.
+        groups: by column, the value of each study; empty or None, if not stated, is a separate group.
         threshold: of the log-odds, for sensitivity and specificity; NaN where no rule could set one.
-        weights: from ``patient_resamples``.
+        weights: resamples from ``patient_resamples``.
         minimum: studies that a group needs.
         bins: of equal width, for the calibration error.
 
@@ -111,9 +111,9 @@ def subgroup_report(
     columns = {f"values of group column {column!r}": names for column, names in groups.items()}
     check_lengths(weights, log_odds=values, labels=truth, **columns)
     measure = partial(_measure, values, truth, weights, threshold=threshold, minimum=minimum, bins=bins)
-    whole = measure(np.arange(len(values)))
+    overall = measure(np.arange(len(values)))
     return SubgroupReport(
-        overall=_subgroup("all", whole, truth),
+        overall=_subgroup("all", overall, truth),
         columns={column: _column(names, truth, measure) for column, names in groups.items()},
         threshold=threshold,
         minimum=minimum,

@@ -1,4 +1,4 @@
-"""k-nearest neighbours: what the surroundings of a study in a frozen embedding tell of its findings."""
+"""k-nearest neighbours: predict findings from the nearest training studies in a frozen embedding."""
 
 import numpy as np
 from jaxtyping import Float, Integer
@@ -13,7 +13,7 @@ _TEMPERATURE = 0.07
 
 
 def neighbour_scores(train: Features, val: Features, test: Features) -> Float[np.ndarray, "N C"]:
-    """How the k nearest training studies vote on each finding: their positive less their negative share.
+    """Return the vote of the k nearest training studies on each finding: positive minus negative share.
 
     A neighbour at cosine s votes with weight ``exp(s / 0.07)`` (Wu et al. 2018, "Unsupervised feature learning via
     non-parametric instance discrimination", section 3.4). One whose label is unknown does not vote; where none does,
@@ -21,7 +21,7 @@ def neighbour_scores(train: Features, val: Features, test: Features) -> Float[np
     AUROC on val, one for all findings; the smallest of equals.
 
     Returns:
-        From -1 to 1. A finding whose training labels are of one class gets zeros, which tell nothing.
+        From -1 to 1. A finding with training labels of one class gets uninformative zeros.
     """
     largest = min(max(COUNTS), len(train.values))
     index = NearestNeighbors(n_neighbors=largest, metric="cosine", algorithm="brute").fit(train.values)
@@ -39,7 +39,7 @@ def _votes(
     neighbours: Integer[np.ndarray, "N K"],
     counts: list[int],
 ) -> Float[np.ndarray, "k N C"]:
-    """The vote of the first ``count`` neighbours, for each count."""
+    """Return the vote of the first ``count`` neighbours, for each count."""
     # Of one minus the cosine, relative to the nearest: the constants cancel in the share.
     weights = np.exp((distances[:, :1] - distances) / _TEMPERATURE)
     last = np.array(counts) - 1
@@ -48,9 +48,9 @@ def _votes(
         known = truth[~np.isnan(truth)]
         if len(np.unique(known)) < 2:
             continue
-        told = truth[neighbours]
-        heard = np.cumsum(np.where(np.isnan(told), 0.0, weights), axis=1)[:, last]
-        positive = np.cumsum(np.where(told == 1, weights, 0.0), axis=1)[:, last]
-        share = np.where(heard > 0, positive / np.where(heard > 0, heard, 1.0), known.mean())
+        votes = truth[neighbours]
+        total = np.cumsum(np.where(np.isnan(votes), 0.0, weights), axis=1)[:, last]
+        positive = np.cumsum(np.where(votes == 1, weights, 0.0), axis=1)[:, last]
+        share = np.where(total > 0, positive / np.where(total > 0, total, 1.0), known.mean())
         result[:, :, column] = (2 * share - 1).T
     return result

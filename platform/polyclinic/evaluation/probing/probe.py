@@ -1,4 +1,4 @@
-"""Linear probes: what a frozen encoder tells of the findings, beside what random weights tell."""
+"""Linear probes of a frozen encoder, compared with the same probes of random weights."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,20 +22,20 @@ STRENGTHS = (0.001, 0.01, 0.1, 1.0)
 
 
 class Features(NamedTuple):
-    """What a probe sees of N studies that have the modality: vectors, labels with NaN, patients."""
+    """Input of a probe for N studies with the modality: vectors, labels with NaN, patients."""
 
     values: Float[np.ndarray, "N F"]
     labels: Float[np.ndarray, "N C"]
     patients: list[str]
 
     def select(self, rows: Bool[np.ndarray, " N"]) -> "Features":
-        """The studies where ``rows`` is True."""
-        patients = [patient for patient, kept in zip(self.patients, rows, strict=True) if kept]
+        """Return the studies where ``rows`` is True."""
+        patients = [patient for patient, selected in zip(self.patients, rows, strict=True) if selected]
         return Features(self.values[rows], self.labels[rows], patients)
 
 
 class FrozenEmbeddings(NamedTuple):
-    """What a frozen encoder makes of N studies that have the modality, in the precision of the encoder."""
+    """Embeddings of N studies with the modality, in the precision of the frozen encoder."""
 
     values: Float[np.ndarray, "N F"]
     study_ids: list[str]
@@ -83,7 +83,7 @@ def frozen_embeddings(encoder: Encoder, name: str, batches: Sequence[Batch], *, 
 def probe_scores(train: Features, val: Features, test: Features) -> Float[np.ndarray, "N C"]:
     """Log-odds of a logistic regression for each finding, fitted on train, its penalty chosen on val.
 
-    A finding whose training labels are of one class gets zeros, which tell nothing.
+    A finding with training labels of one class gets uninformative zeros.
     """
     scaler = StandardScaler().fit(train.values)
     scored = {strength: _scores(scaler, train, (val, test), strength) for strength in STRENGTHS}
@@ -134,9 +134,9 @@ def probe_report(
         modality: whose encoder was probed.
         scores: of the trained weights, then of the random ones.
         test: labels and patients of the studies scored.
-        findings: names of the columns.
-        resamples: of patients.
-        seed: of the resamples.
+        findings: names of the score columns.
+        resamples: number of resamples of patients.
+        seed: seed of the resamples.
         method: that gave the scores.
     """
     trained, random = (
@@ -165,7 +165,7 @@ def probe_report(
 def _resampled_macro(
     scores: Float[np.ndarray, "N C"], labels: Float[np.ndarray, "N C"], weights: Integer[np.ndarray, "R N"]
 ) -> Float[np.ndarray, " R"]:
-    """Mean over the findings that can be told in the whole split; NaN where a resample lacks one."""
+    """Average over the findings that are defined on the complete split; NaN where one is undefined in a resample."""
     columns = zip(scores.T, labels.T, auroc_per_column(scores, labels), strict=True)
     return np.mean([weighted_auroc(score, label, weights) for score, label, point in columns if point == point], axis=0)
 

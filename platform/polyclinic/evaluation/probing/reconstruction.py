@@ -1,4 +1,4 @@
-"""How well a masked autoencoder predicts what it does not see, beside guesses that learn nothing."""
+"""Reconstruction errors of a masked autoencoder, compared with simple baselines."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ class Error:
         value: over all hidden tokens, in the modality's own loss.
         ci95: over resamples of patients.
         against_mean_fill: the share of the mean fill's loss that is saved; negative where it is worse.
-        against_ci95: likewise.
+        against_ci95: 95 % interval of this share over resamples of patients.
     """
 
     value: float
@@ -56,7 +56,7 @@ class ReconstructionResult:
 
 @dataclass(frozen=True, kw_only=True)
 class ReconstructionReport:
-    """All modalities."""
+    """Results of all modalities and masks."""
 
     results: tuple[ReconstructionResult, ...]
     resamples: int
@@ -112,14 +112,14 @@ def reconstruction_report(
     resamples: int,
     seed: int,
 ) -> ReconstructionReport:
-    """Errors under the masks of evaluation, and of modalities that are hidden whole.
+    """Measure errors under the masks of evaluation, and for completely hidden modalities.
 
     Args:
         task: trained.
         batches: of the studies to measure.
         fills: from ``mean_fills``.
-        resamples: of patients.
-        seed: of the resamples.
+        resamples: number of resamples of patients.
+        seed: seed of the resamples.
 
     Raises:
         ValueError: a modality that no training study has.
@@ -170,7 +170,7 @@ def _measure_absent(
     fills: Mapping[str, Float[Tensor, "_ _"]],
     sums: dict[tuple[str, str], _Sums],
 ) -> None:
-    """Hide each modality whole, once with all others visible and once with nothing."""
+    """Hide each modality completely, once with all others visible and once with none."""
     several = torch.stack(list(batch.present.values())).sum(dim=0) > 1
     for name in batch.inputs:
         rows = several & batch.present[name]

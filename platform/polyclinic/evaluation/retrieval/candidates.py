@@ -94,7 +94,7 @@ def retrieval_in_sets(
         sets: what each query chooses among; one with a study that is in neither is left out, and counted.
         patients: of the studies, by study id.
         resamples: of the patients, and of the queries.
-        seed: of the resamples.
+        seed: seed of the resamples.
         k: how many of the first candidates may hold the query's own.
 
     Raises:

@@ -23,10 +23,10 @@ from polyclinic.evaluation.metrics.intervals import (
 
 
 class Files(NamedTuple):
-    """What the N files of one modality really are: their studies and patients, hidden from the matching."""
+    """Studies and patients of the N files of one modality, hidden from the matching."""
 
-    study_ids: list[str]
-    patient_ids: list[str]
+    study_ids: Sequence[str]
+    patient_ids: Sequence[str]
 
 
 class Matching(NamedTuple):
@@ -109,7 +109,7 @@ def linkage_scores(forward: Float[Array, "N M"], backward: Float[Array, "M N"]) 
         From 0 to 1.
 
     Raises:
-        ValueError: scores that are not finite.
+        ValueError: scores are not finite.
     """
     given_row = log_softmax(checked_scores(forward), axis=1)
     given_column = log_softmax(checked_scores(backward), axis=1).T
@@ -126,7 +126,7 @@ def one_to_one(scores: Float[Array, "N M"]) -> Matching:
         scores: from ``linkage_scores``, of files in random order: ties favour equal places.
 
     Raises:
-        ValueError: scores that are not finite.
+        ValueError: scores are not finite.
     """
     values = checked_scores(scores)
     rows, columns = linear_sum_assignment(values, maximize=True)
@@ -189,7 +189,7 @@ def linkage_report(
 ) -> LinkageReport:
     """Precision, recall and F1 of the pairs that score at least a threshold, with 95 % intervals over patients.
 
-    A pair counts for the patient of its first file. The matching is made once, of all files, and not anew for each
+    A pair counts for the patient of its first file. The matching is made once, of all files, and not again for each
     resample, in which a file would be its own double.
 
     Args:
@@ -197,8 +197,8 @@ def linkage_report(
         first: of the rows.
         second: of the columns.
         threshold: chosen on another split.
-        resamples: of the patients.
-        seed: of the resamples.
+        resamples: number of resamples of patients.
+        seed: seed of the resamples.
 
     Raises:
         ValueError: no file, or fewer than one resample.
@@ -252,8 +252,8 @@ def _quality(
 def _rates(
     right: float | np.ndarray, asserted: float | np.ndarray, sought: float | np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    hits, told, wanted = (np.atleast_1d(np.asarray(one, dtype=np.float64)) for one in (right, asserted, sought))
-    return ratio(hits, told), ratio(hits, wanted), ratio(2 * hits, told + wanted)
+    hits, stated, wanted = (np.atleast_1d(np.asarray(count, dtype=np.float64)) for count in (right, asserted, sought))
+    return ratio(hits, stated), ratio(hits, wanted), ratio(2 * hits, stated + wanted)
 
 
 def _f1(precision: np.ndarray, recall: np.ndarray) -> np.ndarray:

@@ -127,7 +127,7 @@ def retrieval_report(
             gives the rows of a slice of queries.
         patient_ids: one per study; studies of the query's own patient are never its distractors.
         candidates: number of studies to choose from, the target included.
-        resamples: of the patients.
+        resamples: number of resamples of patients.
         seed: of the distractors and of the resamples.
         k: how many of the first candidates may hold the target.
 
@@ -158,7 +158,7 @@ def place_among_all(scores: Float[Array, "N N"] | ScoreRows, patient_ids: Sequen
 
     Args:
         scores: as ``retrieval_report`` takes them.
-        patient_ids: one per study.
+        patient_ids: patient id of each study.
 
     Raises:
         ValueError: rows of another length than there are patient ids, or scores that are not finite.
@@ -255,5 +255,5 @@ def retrieval_result(placement: Placement, k: Sequence[int], weights: np.ndarray
 def _accuracy(placement: Placement, k: int, weights: np.ndarray) -> Accuracy:
     credit = placement.credit(k)
     chance = float(np.minimum(1.0, k / placement.candidates).mean())
-    told = estimate_share(credit, np.ones(len(credit), dtype=bool), patient_codes(weights))
-    return Accuracy(value=told.value, ci95=told.ci95, chance=chance)
+    recall = estimate_share(credit, np.ones(len(credit), dtype=bool), patient_codes(weights))
+    return Accuracy(value=recall.value, ci95=recall.ci95, chance=chance)

@@ -89,10 +89,10 @@ def rank_spread(
     Args:
         modality: that was varied.
         scores: of each variation, as ``retrieval_report`` takes them.
-        patient_ids: one per study.
+        patient_ids: patient id of each study.
         varied: which studies have the modality; the others are candidates only.
-        resamples: of the patients.
-        seed: of the resamples.
+        resamples: number of resamples of patients.
+        seed: seed of the resamples.
 
     Raises:
         ValueError: fewer than two variations, or what ``place_among_all`` refuses.

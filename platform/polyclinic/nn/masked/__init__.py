@@ -1,1 +1,1 @@
-"""Blocks of masked pretraining: which tokens are hidden, the encoder of several modalities, and their decoders."""
+"""Blocks of masked pretraining: masking, the joint encoder of several modalities, and their decoders."""

@@ -1,4 +1,4 @@
-"""Light decoders, one per modality: from visible tokens to predictions of the hidden ones."""
+"""Lightweight decoders, one per modality, from visible tokens to predictions of the hidden ones."""
 
 from collections.abc import Collection, Mapping
 
@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from polyclinic.nn.encoder import MaskableEncoder
 from polyclinic.nn.masked.joint import Context, JointEncoder
 from polyclinic.nn.masked.reconstruction import Reconstruction
-from polyclinic.nn.transformer import Attention, Transformer, Visible, attendable, start_silent
+from polyclinic.nn.transformer import Attention, Transformer, Visible, attendable, zero_initialise
 
 
 class CrossAttention(nn.Module):
-    """Attention from a sequence to a context, then a two-layer perceptron, each behind a LayerNorm, with residuals."""
+    """A residual block: attention to a context, then a two-layer perceptron, each after a LayerNorm."""
 
     def __init__(self, *, width: int, heads: int) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class CrossAttention(nn.Module):
         self.query, self.key_value = nn.Linear(width, width), nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
-        start_silent(self.out, self.mlp[2])
+        zero_initialise(self.out, self.mlp[2])
 
     def forward(
         self, x: Float[Tensor, "B T D"], context: Float[Tensor, "B V D"], padding: Bool[Tensor, "B V"]
@@ -42,19 +42,19 @@ class CrossAttention(nn.Module):
 
 
 class MaskedDecoder(nn.Module):
-    """Visible tokens at their places, a learned vector at all others, and a small transformer over them.
+    """A small transformer over the visible tokens at their places, and a learned vector at all other places.
 
-    This is the decoder of He et al. (2022, section 3). With a context, one layer of attention to the visible tokens of
-    every modality follows (Bachmann et al. 2022, section 3.3, put it first): behind the transformer it adds nothing to
-    what a modality learns from itself until it finds something to add. Ahead of it, the phantom's ECGs stayed at the
-    mean for hundreds of steps.
+    This is the decoder of He et al. (2022, section 3). With a context, a layer of attention to the visible tokens of
+    all modalities follows. Bachmann et al. (2022, section 3.3) put it first; after the transformer it starts as
+    identity and does not disturb what a modality learns from its tokens. With the layer first, predictions of the
+    phantom's ECGs remained at the mean for hundreds of steps.
 
     Args:
-        encoder: of the modality that is decoded.
-        width: of the decoder, W.
-        depth: blocks.
-        heads: attention heads.
-        context: width of the tokens of all modalities; 0 for a modality alone.
+        encoder: encoder of the modality.
+        width: width of the decoder, W.
+        depth: number of blocks.
+        heads: number of attention heads.
+        context: width of the tokens of all modalities; 0 for a single modality.
 
     Raises:
         ValueError: the encoder cannot be pretrained by masking.
@@ -80,22 +80,22 @@ class MaskedDecoder(nn.Module):
         padding: Bool[Tensor, "B T"],
         hidden: Bool[Tensor, "B T"],
     ) -> Float[Tensor, "n P"]:
-        """Predict what the hidden tokens hide, study by study.
+        """Predict the content of the hidden tokens, study by study.
 
         Args:
-            visible: encoded tokens of the modality itself; None where these studies lack it.
-            context: tokens of all modalities of these studies; None for a modality alone.
-            inputs: of the studies that are decoded; nothing but their sizes and positions is read.
+            visible: encoded tokens of the modality; None for studies that lack it.
+            context: tokens of all modalities of these studies; None for a single modality.
+            inputs: collated inputs of the studies, of which only sizes and positions are used.
             padding: True where the modality has no token.
-            hidden: which tokens to predict.
+            hidden: True for the tokens to predict.
         """
         batch, length = padding.shape
         sequence = self.unknown.expand(batch, length + 1, -1)
         if visible is not None:
-            own = self.project(visible.tokens)
-            # The places of padding lie beyond the sequence, and are cut off.
-            index = visible.places.masked_fill(visible.padding, length)[:, :, None].expand_as(own)
-            sequence = sequence.to(own.dtype).scatter(1, index, own)
+            projected = self.project(visible.tokens)
+            # Padding goes to an extra place at the end, which is cut off below.
+            index = visible.places.masked_fill(visible.padding, length)[:, :, None].expand_as(projected)
+            sequence = sequence.to(projected.dtype).scatter(1, index, projected)
         decoded = self.trunk(sequence[:, :length] + self.reconstruction.queries(inputs), padding)
         if context is not None:
             assert self.enter is not None
@@ -105,20 +105,20 @@ class MaskedDecoder(nn.Module):
 
 
 class MaskedDecoders(nn.Module):
-    """A light decoder for each modality, behind a joint encoder where there are several.
+    """A lightweight decoder for each modality, after a joint encoder if there are several.
 
     Args:
-        encoders: of the modalities that will be decoded.
+        encoders: encoders by modality.
         joint_width: width J of the joint encoder.
-        joint_depth: its blocks.
-        joint_heads: its attention heads.
-        read_depths: after how many of its blocks a modality is decoded; after the last unless named.
-        width: of the decoders, W.
-        depth: their blocks.
-        heads: their attention heads.
+        joint_depth: number of blocks of the joint encoder.
+        joint_heads: attention heads of the joint encoder.
+        read_depths: number of joint blocks before a modality is decoded; all blocks unless set.
+        width: width of the decoders, W.
+        depth: number of blocks of the decoders.
+        heads: attention heads of the decoders.
 
     Raises:
-        ValueError: an encoder whose tokens show each other, or a depth out of range.
+        ValueError: an encoder cannot be pretrained by masking, or a depth is out of range.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class MaskedDecoders(nn.Module):
                 raise ValueError(f"modality {name!r} cannot be masked: {error}") from None
 
     def reconstruction(self, name: str) -> Reconstruction:
-        """What the tokens of a modality hide."""
+        """Return the reconstruction of a modality."""
         found = self.each[name].reconstruction
         assert isinstance(found, Reconstruction)
         return found
@@ -163,19 +163,19 @@ class MaskedDecoders(nn.Module):
         padding: Mapping[str, Bool[Tensor, "_ _"]],
         hidden: Mapping[str, Bool[Tensor, "_ _"]],
     ) -> dict[str, Float[Tensor, "_ _"]]:
-        """Predict what the hidden tokens of every modality in ``visible`` hide.
+        """Predict the content of the hidden tokens of every modality in ``visible``.
 
         Args:
-            visible: encoded tokens of the studies that have the modality, as all that follow.
-            present: which of the B studies these are.
-            inputs: collated; nothing but their sizes and positions is read.
+            visible: encoded tokens per modality, of the studies that have it, as in the other arguments.
+            present: mask per modality of those studies among the B.
+            inputs: collated inputs per modality, of which only sizes and positions are used.
             padding: True where there is no token.
-            hidden: which tokens to predict.
+            hidden: True for the tokens to predict.
         """
         context = self._context(visible, present, {name: present[name] for name in visible})
         return {
-            name: self.each[name](one, context.get(name), inputs[name], padding[name], hidden[name])
-            for name, one in visible.items()
+            name: self.each[name](tokens, context.get(name), inputs[name], padding[name], hidden[name])
+            for name, tokens in visible.items()
         }
 
     def impute(
@@ -184,18 +184,18 @@ class MaskedDecoders(nn.Module):
         present: Mapping[str, Bool[Tensor, " B"]],
         wanted: Collection[str],
     ) -> dict[str, dict[str, Tensor]]:
-        """Predict modalities for those of the B studies that lack them and have another; see ``absent_studies``.
+        """Impute modalities for the studies among the B that lack them and have another; see ``absent_studies``.
 
         Returns:
-            The inputs of these studies, by modality; none of a modality that no study lacks.
+            The imputed inputs of these studies, by modality; modalities that no study lacks are omitted.
 
         Raises:
-            ValueError: one modality alone, or one that cannot be predicted without the truth beside it.
+            ValueError: the model has a single modality, or predictions of a modality need the true signal.
         """
         if self.joint is None:
             raise ValueError(
-                f"got a model of {list(self.each)} alone, which has nothing to predict it from; train one on several "
-                "modalities"
+                f"got a model of {list(self.each)} alone, which has nothing to predict it from; train a model of "
+                "several modalities"
             )
         absent = {
             name: rows for name, rows in self.absent_studies(present).items() if name in wanted and bool(rows.any())
@@ -211,12 +211,12 @@ class MaskedDecoders(nn.Module):
         return filled
 
     def absent_studies(self, present: Mapping[str, Bool[Tensor, " B"]]) -> dict[str, Bool[Tensor, " B"]]:
-        """Per modality, the studies that lack it and have another."""
-        some = torch.stack(list(present.values())).any(dim=0)
-        return {name: some & ~present[name] for name in self.each}
+        """Return the mask per modality of the studies that lack it and have another."""
+        any_present = torch.stack(list(present.values())).any(dim=0)
+        return {name: any_present & ~present[name] for name in self.each}
 
     def idle(self, names: Collection[str]) -> list[nn.Module]:
-        """The parts that take no part in a batch of these modalities."""
+        """Return the modules that a batch of these modalities does not use."""
         unused = [decoder for name, decoder in self.each.items() if name not in names]
         return unused if self.joint is None else [*unused, *self.joint.idle(names)]
 
@@ -226,8 +226,8 @@ class MaskedDecoders(nn.Module):
         present: Mapping[str, Bool[Tensor, " B"]],
         wanted: Mapping[str, Bool[Tensor, " B"]],
     ) -> dict[str, Context]:
-        """What the decoders attend to, in rows of the wanted studies; nothing for a single modality."""
+        """Return the contexts of the decoders, in rows of the wanted studies; empty for a single modality."""
         if self.joint is None or not wanted:
             return {}
         mixed = self.joint(visible, present, wanted)
-        return {name: Context(*(one[rows] for one in mixed[name])) for name, rows in wanted.items()}
+        return {name: Context(*(tensor[rows] for tensor in mixed[name])) for name, rows in wanted.items()}

@@ -1,4 +1,4 @@
-"""One transformer over the visible tokens of every modality of a study."""
+"""The joint encoder: a transformer over the visible tokens of all modalities of a study."""
 
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
@@ -12,27 +12,27 @@ from polyclinic.nn.transformer import Block, Visible, attendable
 
 
 class Context(NamedTuple):
-    """Tokens of width J of all modalities of B studies, and which of them are padding."""
+    """Tokens of width J of all modalities of B studies, and the mask of padding."""
 
     tokens: Float[Tensor, "B V J"]
     padding: Bool[Tensor, "B V"]
 
 
 class JointEncoder(nn.Module):
-    """Mixes what the encoders of all modalities say (Bachmann et al. 2022, section 3.2, behind encoders of their own).
+    """Mixes the tokens of all modalities (Bachmann et al. 2022, section 3.2), after an encoder per modality.
 
-    Tokens are packed, so that a modality that a study lacks takes no place. Each modality is read at a depth of its
-    own, as pixels are found in earlier layers than words (Chen et al. 2022, "M3AE", section 2.2).
+    Tokens are packed, so that missing modalities use no computation. Each modality is decoded from a separate depth,
+    as pixels are represented in earlier layers than words (Chen et al. 2022, "M3AE", section 2.2).
 
     Args:
-        widths: of each encoder's tokens.
-        width: of the joint tokens, J.
+        widths: token widths of the encoders by modality.
+        width: width of the joint tokens, J.
         depth: number of blocks.
         heads: attention heads; divides ``width``.
-        read: after how many blocks each modality is decoded, ``depth`` unless named.
+        read: number of blocks before each modality is decoded; ``depth`` unless set.
 
     Raises:
-        ValueError: a depth to read at that is not from 1 to ``depth``, or of an unknown modality.
+        ValueError: a read depth is not from 1 to ``depth``, or its modality is unknown.
     """
 
     def __init__(
@@ -45,8 +45,8 @@ class JointEncoder(nn.Module):
                 "set `model.read_depths` or `model.joint_depth`"
             )
         self.read = {name: read.get(name, depth) for name in widths}
-        # The bias of each map is what tells its modality.
-        self.enter = nn.ModuleDict({name: nn.Linear(one, width) for name, one in widths.items()})
+        # The bias of each map serves as the embedding of its modality.
+        self.enter = nn.ModuleDict({name: nn.Linear(size, width) for name, size in widths.items()})
         self.blocks = nn.ModuleList(Block(width=width, heads=heads, dropout=0.0) for _ in range(depth))
         self.norms = nn.ModuleDict({name: nn.LayerNorm(width) for name in widths})
 
@@ -56,17 +56,18 @@ class JointEncoder(nn.Module):
         """Mix the visible tokens of all B studies.
 
         Args:
-            visible: per modality, of the studies that have it.
-            present: which studies these are.
-            wanted: modalities that will be decoded, among them some that no study has.
+            visible: visible tokens per modality, of the studies that have it.
+            present: mask per modality of those studies among the B.
+            wanted: modalities to decode, which may include some that no study has.
 
         Returns:
-            Per wanted modality the tokens of all studies at the depth where it is read.
+            The tokens of all studies per wanted modality, at its read depth.
         """
-        entered = {name: _aligned(self.enter[name], one, present[name]) for name, one in visible.items()}
-        padding = torch.cat([one.padding for one in entered.values()], dim=1)
+        aligned = {name: _align(self.enter[name], tokens, present[name]) for name, tokens in visible.items()}
+        padding = torch.cat([part.padding for part in aligned.values()], dim=1)
+        # Real tokens of each study move to the front, so that the sequence is as long as the fullest study.
         order, absent = places_of(~padding)
-        x = gather_tokens(torch.cat([one.tokens for one in entered.values()], dim=1), order)
+        x = gather_tokens(torch.cat([part.tokens for part in aligned.values()], dim=1), order)
         mask = attendable(absent)
         states = [x]
         for block in self.blocks[: self._deepest(wanted)]:
@@ -74,7 +75,7 @@ class JointEncoder(nn.Module):
         return {name: Context(self.norms[name](states[self.read[name]]), absent) for name in wanted}
 
     def idle(self, names: Collection[str]) -> list[nn.Module]:
-        """The parts that take no part when these modalities enter and are wanted."""
+        """Return the modules that a batch does not use if it has and decodes only these modalities."""
         absent = [name for name in self.read if name not in names]
         ends = [module for name in absent for module in (self.enter[name], self.norms[name])]
         return [*ends, *self.blocks[self._deepest(names) :]]
@@ -83,8 +84,8 @@ class JointEncoder(nn.Module):
         return max((self.read[name] for name in wanted), default=0)
 
 
-def _aligned(enter: nn.Module, visible: Visible, present: Bool[Tensor, " B"]) -> Context:
-    """One modality's tokens as rows of all studies; nothing but padding where a study lacks it."""
+def _align(enter: nn.Module, visible: Visible, present: Bool[Tensor, " B"]) -> Context:
+    """Expand a modality's tokens to rows of all studies, with padding for those that lack it."""
     tokens = enter(visible.tokens)
     shape = (len(present), tokens.shape[1])
     return Context(

@@ -1,4 +1,4 @@
-"""Compiled encoders, as a callback of the trainer."""
+"""Callback that compiles encoders with ``torch.compile``."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,15 +10,14 @@ from polyclinic.nn.transformer import Block
 
 
 class CompileEncoders(Callback):
-    """Compiles what encoders spend their time in with ``torch.compile``, each by itself.
+    """Compiles encoders with ``torch.compile``, block by block or, without the shared trunk, as one module.
 
-    An encoder with the shared trunk is compiled block by block, another one as a whole. Modules are compiled in place:
-    the names of their weights stay, and a checkpoint of a compiled run is that of any other. The number of studies
-    that have a modality differs from step to step, so shapes are left open unless ``dynamic`` says otherwise.
+    Modules are compiled in place: the names of weights are unchanged, and so is the checkpoint. The number of studies
+    with a modality differs from step to step, so shapes are dynamic by default.
 
     Args:
-        modalities: whose encoders; all unless set.
-        backend: of ``torch.compile``; ``inductor`` needs a C++ compiler, or Triton on a GPU.
+        modalities: modalities whose encoders are compiled; all unless set.
+        backend: backend of ``torch.compile``; ``inductor`` needs a C++ compiler, or Triton on a GPU.
         dynamic: whether shapes may change without compiling again.
     """
 
@@ -29,10 +28,10 @@ class CompileEncoders(Callback):
         self._done: set[int] = set()
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Compile; what it costs is paid in the first steps.
+        """Mark the encoders for compilation, which takes place in the first steps.
 
         Raises:
-            ValueError: a modality that the task has no encoder for.
+            ValueError: the task has no encoder for a modality.
         """
         encoders = dict(pl_module.get_submodule("encoders").named_children())
         names = list(encoders) if self._modalities is None else self._modalities
@@ -48,6 +47,9 @@ class CompileEncoders(Callback):
 
 
 def _parts(encoder: nn.Module) -> Iterator[nn.Module]:
-    """The blocks of the shared trunk, or the encoder itself: masked pretraining calls no encoder as a whole."""
+    """Yield the blocks of the shared trunk, or the encoder itself.
+
+    Blocks, because masked pretraining never calls the forward method of an encoder.
+    """
     blocks: list[nn.Module] = [module for module in encoder.modules() if isinstance(module, Block)]
     yield from blocks or [encoder]

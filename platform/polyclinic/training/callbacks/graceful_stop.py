@@ -1,4 +1,4 @@
-"""How several ranks end when one of them is told to."""
+"""Callback that stops all ranks together on SIGTERM."""
 
 import os
 import signal
@@ -16,37 +16,37 @@ from polyclinic.training.checkpoints import LastCheckpoint
 
 
 class GracefulStop(Callback):
-    """Lets SIGTERM end all ranks after the same whole step, whichever of them gets it, with that step saved.
+    """Ends all ranks after the same complete step, and saves it, when any of them receives SIGTERM.
 
-    Lightning's own handler sends the other ranks a message from wherever the signal meets it. They may be waiting for
-    another one at that moment, and take this one for it. Here the signal is but noted, and the ranks ask each other
-    between two steps. A validation is finished first.
+    Lightning's handler calls a collective from the signal handler. The other ranks may be in a different collective at
+    that moment, and the two get mixed up. Here the handler only sets a flag, which the ranks reduce between two steps.
+    A running validation is finished first.
     """
 
     def __init__(self) -> None:
-        self._told = False
+        self._terminated = False
 
     def on_sanity_check_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take the place of Lightning's handler, which is there by now; its teardown puts back what was before."""
+        """Replace Lightning's handler, which is installed by now; its teardown restores the original one."""
         self._listen(trainer)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Likewise, where no check comes first."""
+        """Replace Lightning's handler where there is no sanity check."""
         self._listen(trainer)
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Ask, save and end.
+        """Save and stop if any rank has received SIGTERM.
 
         Raises:
-            SIGTERMException: a rank was told to end; all raise it.
+            SIGTERMException: a rank has received SIGTERM; all ranks raise it.
         """
         if trainer.world_size == 1 or batch_idx % trainer.accumulate_grad_batches:
             return
-        told = torch.tensor(int(self._told), device=pl_module.device)
-        dist.all_reduce(told, op=dist.ReduceOp.MAX)
-        if not told:
+        terminated = torch.tensor(int(self._terminated), device=pl_module.device)
+        dist.all_reduce(terminated, op=dist.ReduceOp.MAX)
+        if not terminated:
             return
         for callback in trainer.checkpoint_callbacks:
             if isinstance(callback, LastCheckpoint):
@@ -59,9 +59,9 @@ class GracefulStop(Callback):
         owner = os.getpid()
 
         def note(number: int, frame: FrameType | None) -> None:
-            if os.getpid() != owner:  # A loader worker that was forked.
+            if os.getpid() != owner:  # A forked loader worker inherits this handler and has to end at once.
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
                 os.kill(os.getpid(), signal.SIGTERM)
-            self._told = True
+            self._terminated = True
 
         signal.signal(signal.SIGTERM, note)

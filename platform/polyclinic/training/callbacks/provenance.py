@@ -1,4 +1,4 @@
-"""What a run tells about its cohort, and what a checkpoint tells about its run."""
+"""Callbacks that record provenance: the cohort in MLflow, the run and its studies in the checkpoint."""
 
 import hashlib
 import json
@@ -18,36 +18,36 @@ from polyclinic.tracking.uri import without_password
 from polyclinic.training.resume import JOB
 from polyclinic.training.transfer import Move, print_account
 
-_TRUNCATED = 0.01
+_MAX_TRUNCATED_SHARE = 0.01
 _TRUNCATED_FACT = "/truncated"
 
 
 class Provenance(Callback):
-    """Puts the resolved configuration, the run's address and SLURM's job into every checkpoint, as plain strings."""
+    """Stores the resolved configuration, the MLflow run and the SLURM job in every checkpoint, as plain strings."""
 
     def __init__(self) -> None:
-        self._told: dict[str, str | None] = {"job": os.environ.get(JOB)}
+        self._record: dict[str, str | None] = {"job": os.environ.get(JOB)}
 
     @property
     def state_key(self) -> str:
-        """A name that does not change when this module moves."""
+        """Stable checkpoint key, independent of the module path."""
         return "Provenance"
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Collect what is known once the run has begun."""
-        for record in getattr(trainer, "callbacks", []):
-            if isinstance(record, RunRecord):
-                self._told["config"] = without_password(record.parser.dump(record.config, skip_unset=False))
+        """Collect the configuration and the run, which exist once the run has begun."""
+        for callback in getattr(trainer, "callbacks", []):
+            if isinstance(callback, RunRecord):
+                self._record["config"] = without_password(callback.parser.dump(callback.config, skip_unset=False))
         if isinstance(trainer.logger, RunLogger):
-            self._told |= {"run_id": trainer.logger.run_id, "tracking_uri": trainer.logger.tracking_uri}
+            self._record |= {"run_id": trainer.logger.run_id, "tracking_uri": trainer.logger.tracking_uri}
 
     def state_dict(self) -> dict[str, Any]:
-        """The strings."""
-        return {key: value for key, value in self._told.items() if value is not None}
+        """Return the strings that are known."""
+        return {key: value for key, value in self._record.items() if value is not None}
 
 
 class CohortRecord(Callback):
-    """Logs which studies a run used: counts, fingerprint, facts of the sources, and the broken ones."""
+    """Logs the studies of a run: counts, fingerprint, facts of the sources, and broken sources."""
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log the cohort and the facts of its training sources."""
@@ -60,29 +60,29 @@ class CohortRecord(Callback):
         shares = data.cohort.present_share()
         splits = split_hash(data)
         log_tags(trainer.logger, {"cohort.splits": splits})
-        told = {"fingerprint": data.cohort.fingerprint, "splits": splits, "studies": counts}
-        told |= {"present": shares, "facts": data.facts}
-        log_json(trainer.logger, told, "cohort.json")
+        report = {"fingerprint": data.cohort.fingerprint, "splits": splits, "studies": counts}
+        report |= {"present": shares, "facts": data.facts}
+        log_json(trainer.logger, report, "cohort.json")
         if trainer.logger is not None:
-            cut = {fact: share for fact, share in data.facts.items() if fact.endswith(_TRUNCATED_FACT)}
+            truncated = {fact: share for fact, share in data.facts.items() if fact.endswith(_TRUNCATED_FACT)}
             present = {f"present/{name}": share for name, share in shares.items()}
-            trainer.logger.log_metrics({f"cohort/{name}": value for name, value in {**present, **cut}.items()})
+            trainer.logger.log_metrics({f"cohort/{name}": value for name, value in {**present, **truncated}.items()})
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Log the share of broken sources."""
+        """Log the share of broken sources of the epoch."""
         data = _data(trainer)
         if data is not None:
             pl_module.log("data/broken_share", data.quarantine.share, rank_zero_only=True)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """List the broken sources in the run, and fail when they are too many."""
+        """List the broken sources in the run, and fail if there are too many."""
         self._list(trainer)
         data = _data(trainer)
         if data is not None:
             data.quarantine.refuse_too_many()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """List the broken sources of a run that fails as well."""
+        """List the broken sources of a failed run, too."""
         self._list(trainer)
 
     def _list(self, trainer: L.Trainer) -> None:
@@ -93,23 +93,23 @@ class CohortRecord(Callback):
 
 
 class WeightRecord(Callback):
-    """Prints and logs where every weight of a run comes from: another run, a local folder, or nowhere.
+    """Prints and logs the origin of every weight: another run, a local folder, or the initialisation.
 
     Attributes:
-        moved: what was taken over from another run; set before the fit.
+        moved: encoders taken over from another run; set before the fit.
     """
 
     def __init__(self) -> None:
         self.moved: Move | None = None
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Print the counts and log the names."""
+        """Print the number of weights by origin and log their names."""
         encoders = getattr(pl_module, "encoders", {})
         built = {name: encoder.account for name, encoder in encoders.items() if encoder.account is not None}
         if not trainer.is_global_zero or (self.moved is None and not built):
             return
         console = Console()
-        told: dict[str, Any] = {"folders": {name: account._asdict() for name, account in built.items()}}
+        report: dict[str, Any] = {"folders": {name: account._asdict() for name, account in built.items()}}
         for name, account in built.items():
             print_account(account, console, of=name)
         if self.moved is not None:
@@ -117,16 +117,18 @@ class WeightRecord(Callback):
             for line in self.moved.changed:
                 rank_zero_warn(f"a setting differs from the one that the weights were trained with: {line}")
             moved = {key: value for key, value in vars(self.moved).items() if key != "seen"}
-            told["checkpoint"] = moved | {"account": self.moved.account._asdict()}
-        log_json(trainer.logger, told, "weights.json")
+            report["checkpoint"] = moved | {"account": self.moved.account._asdict()}
+        log_json(trainer.logger, report, "weights.json")
 
 
 class ExposureRecord(Callback):
-    """Puts into every checkpoint which studies it was made from, and into MLflow which of them were seen before.
+    """Stores the training exposure in every checkpoint, and logs its overlap with the splits to MLflow.
+
+    Both attributes are set before the fit, on rank zero only, which writes.
 
     Attributes:
-        seen: of this run and of those that it started from; set before the fit, on rank zero alone, which writes.
-        overlap: of what those saw with the splits of this one; likewise.
+        seen: training exposure of this run and of those that it started from.
+        overlap: studies of the splits of this run that are in the exposure of the earlier ones.
     """
 
     def __init__(self) -> None:
@@ -135,35 +137,35 @@ class ExposureRecord(Callback):
 
     @property
     def state_key(self) -> str:
-        """A name that does not change when this module moves."""
+        """Stable checkpoint key, independent of the module path."""
         return "SeenRecord"
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Log what was compared, also where nothing is shared."""
+        """Log the overlap, also where it is empty."""
         if self.overlap is not None:
             log_tags(trainer.logger, {f"overlap.{key}": value for key, value in self.overlap.tags().items()})
-            log_json(trainer.logger, self.overlap.told(), "overlap.json")
+            log_json(trainer.logger, self.overlap.as_record(), "overlap.json")
 
     def state_dict(self) -> dict[str, Any]:
-        """The keys; nothing where nothing is known, as in a run that keeps no checkpoint."""
+        """Return the exposure; empty where it was not set, as in a run without checkpoints."""
         return self.seen.state() if self.seen.cohorts or self.seen.unknown else {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Add what a resumed run saw and the runs before it."""
+        """Add the exposure of the resumed run, which includes that of the runs before it."""
         self.seen = self.seen.joined(TrainingExposure.of(state_dict))
 
 
 def split_hash(data: CohortDataModule) -> str:
-    """SHA-256 over which study trains, chooses and tests: equal where two runs share every split to the last study."""
+    """Return a SHA-256 of the split of every study, equal for two runs with identical splits."""
     studies = [*data.studies("train", training=True), *data.cohort.split("val"), *data.cohort.split("test")]
-    told = sorted([study.study_id, study.split] for study in studies)
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+    splits = sorted([study.study_id, study.split] for study in studies)
+    return hashlib.sha256(json.dumps(splits).encode()).hexdigest()
 
 
 def _warn_of_truncation(facts: Mapping[str, float]) -> None:
-    """Say so when more than one source in a hundred is cut, which would otherwise lose its end in silence."""
+    """Warn where more than 1 % of the sources of a modality are truncated."""
     for fact, share in facts.items():
-        if fact.endswith(_TRUNCATED_FACT) and share > _TRUNCATED:
+        if fact.endswith(_TRUNCATED_FACT) and share > _MAX_TRUNCATED_SHARE:
             modality = fact.removesuffix(_TRUNCATED_FACT)
             rank_zero_warn(
                 f"{share:.1%} of the {modality} sources are truncated; raise the limit or choose a section in "

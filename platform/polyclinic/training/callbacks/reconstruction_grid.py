@@ -1,4 +1,4 @@
-"""Pictures of a masked-autoencoder run: what was there, what was shown, and what was made of it."""
+"""Pictures of a masked-autoencoder run: original, masked and reconstructed inputs."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,14 +18,14 @@ _COLUMNS = ("original", "masked", "reconstructed")
 
 
 class ReconstructionGrid(Callback):
-    """Logs the same validation studies again and again: original, masked, reconstructed.
+    """Logs the same validation studies in every picture: original, masked, reconstructed.
 
     Args:
-        every: validations from one picture to the next; 0 for none.
-        studies: of the first validation batch, those with most modalities.
+        every: number of validations per picture; 0 for none.
+        studies: number of studies, taken from the first validation batch by their number of modalities.
 
     Raises:
-        ValueError: a number below 0.
+        ValueError: ``every`` is below 0 or ``studies`` below 1.
     """
 
     def __init__(self, every: int = 1, studies: int = 3) -> None:
@@ -46,12 +46,12 @@ class ReconstructionGrid(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep the first batch of all."""
+        """Store the first validation batch of the run."""
         if self._batch is None and isinstance(batch, Batch):
             self._batch = batch
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Draw, on rank zero."""
+        """Draw and log the pictures when due, on rank zero."""
         if trainer.sanity_checking or not self._every or not isinstance(pl_module, MaskedPretraining):
             return
         due, self._seen = self._seen % self._every == 0, self._seen + 1
@@ -67,7 +67,7 @@ class ReconstructionGrid(Callback):
 
 @torch.no_grad()
 def reconstructed(task: MaskedPretraining, batch: Batch) -> dict[str, list[dict[str, Tensor]]]:
-    """The inputs of each modality as they are, with the hidden tokens of evaluation blank, and with them predicted."""
+    """Return the inputs of each modality: original, with the hidden tokens of evaluation blank, and predicted."""
     hidden = task.draw_masks(batch)
     stages = {}
     for name, predicted in task(batch, hidden).items():
@@ -78,12 +78,12 @@ def reconstructed(task: MaskedPretraining, batch: Batch) -> dict[str, list[dict[
 
 
 def draw_stages(modality: Imputable, stages: list[dict[str, Tensor]], rows: Mapping[str, int]) -> Figure:
-    """One row per study, by its name, and one column per stage.
+    """Draw a figure with one row per study and one column per stage.
 
     Args:
-        modality: draws a study.
-        stages: from ``reconstructed``.
-        rows: where each study stands.
+        modality: modality that draws a study.
+        stages: stages of the modality, from ``reconstructed``.
+        rows: row of each study in the inputs, by study id.
     """
     figure = Figure(figsize=(12, 2.9 * len(rows)), dpi=100, layout="constrained")
     grid = figure.subplots(len(rows), len(_COLUMNS), squeeze=False)
@@ -94,9 +94,9 @@ def draw_stages(modality: Imputable, stages: list[dict[str, Tensor]], rows: Mapp
     return figure
 
 
-def _chosen(batch: Batch, name: str, most: int) -> dict[str, int]:
-    """Rows, in a modality's inputs, of the studies that have it and most others."""
-    having = batch.present[name].nonzero()[:, 0].tolist()
-    others = torch.stack(list(batch.present.values())).sum(dim=0).tolist()
-    best = sorted(sorted(range(len(having)), key=lambda row: -others[having[row]])[:most])
-    return {batch.study_ids[having[row]]: row for row in best}
+def _chosen(batch: Batch, name: str, limit: int) -> dict[str, int]:
+    """Return the rows, in the inputs of a modality, of the studies with the most modalities, by study id."""
+    positions = batch.present[name].nonzero()[:, 0].tolist()
+    counts = torch.stack(list(batch.present.values())).sum(dim=0).tolist()
+    best = sorted(sorted(range(len(positions)), key=lambda row: -counts[positions[row]])[:limit])
+    return {batch.study_ids[positions[row]]: row for row in best}

@@ -1,4 +1,4 @@
-"""The picture of a contrastive run: which modality finds the studies of which."""
+"""Picture of a contrastive run: similarities of studies for each pair of modalities."""
 
 from itertools import combinations
 
@@ -13,24 +13,24 @@ from polyclinic.objectives import EmbeddingBatch, Objective
 from polyclinic.tasks import ContrastivePretraining
 from polyclinic.tracking import log_figure, similarity_grid
 
-_SHOWN = 32
-_FEWEST = 2
+_MAX_STUDIES = 32
+_MIN_STUDIES = 2
+_MIN_JOINT_MODALITIES = 3
 
 
 class SimilarityMatrixImage(Callback):
-    """Logs ``similarity.png`` at the end of a contrastive fit: validation studies against each other, as trained.
+    """Logs ``similarity.png`` at the end of a contrastive fit: the scores of validation studies against each other.
 
-    It draws what the latest validation has embedded, on rank zero and from its studies alone, so that it costs no
-    pass through the model.
+    It uses the embeddings of the latest validation on rank zero, so that it needs no forward pass.
     """
 
     def on_sanity_check_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Forget what an untrained model made."""
+        """Discard the embeddings of the untrained model."""
         if isinstance(pl_module, ContrastivePretraining):
             pl_module.diagnostics.latest = None
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Draw, where there was a validation."""
+        """Draw and log the picture if there was a validation."""
         if not trainer.is_global_zero or not isinstance(pl_module, ContrastivePretraining):
             return
         studies = pl_module.diagnostics.latest
@@ -45,32 +45,32 @@ class SimilarityMatrixImage(Callback):
 def similarities(
     objective: Objective, studies: EmbeddingBatch
 ) -> tuple[dict[tuple[str, str], Float[np.ndarray, "_ _"]], dict[str, Float[np.ndarray, "_ _"]]]:
-    """Scores of the first 32 studies that have what it takes, by pair of modalities, and of each by all others.
+    """Score the first 32 complete studies by each pair of modalities, and by each modality against all others.
 
     Args:
-        objective: scores.
-        studies: of a batch.
+        objective: objective that scores.
+        studies: embeddings of a batch.
 
     Returns:
-        By query and candidate modality the scores of each pair; then, of three modalities or more, by candidate
-        modality those of all others together. What fewer than two studies have is left out.
+        Scores by query and candidate modality; and, with three modalities or more, scores of all others together by
+        candidate modality. Entries with fewer than two studies are left out.
     """
     names, present = list(studies.embeddings), studies.present
     pairs, joint = {}, {}
     for candidate, query in combinations(names, 2):
         rows = _first(present[candidate] & present[query])
-        if len(rows) >= _FEWEST:
+        if len(rows) >= _MIN_STUDIES:
             pairs[query, candidate] = _scores(objective, studies, [query], candidate, rows)
-    for name in names if len(names) > _FEWEST else []:
+    for name in names if len(names) >= _MIN_JOINT_MODALITIES else []:
         others = [other for other in names if other != name]
         rows = _first(present[name] & torch.stack([present[other] for other in others]).any(dim=0))
-        if len(rows) >= _FEWEST:
+        if len(rows) >= _MIN_STUDIES:
             joint[name] = _scores(objective, studies, others, name, rows)
     return pairs, joint
 
 
-def _first(there: Bool[Tensor, " N"]) -> Tensor:
-    return there.nonzero()[:_SHOWN, 0]
+def _first(mask: Bool[Tensor, " N"]) -> Tensor:
+    return mask.nonzero()[:_MAX_STUDIES, 0]
 
 
 def _scores(

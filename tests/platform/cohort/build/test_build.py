@@ -109,16 +109,16 @@ def test_out_must_be_a_new_folder_outside_of_the_root(root: Path, tmp_path: Path
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_place_that_cannot_be_written_to_is_told(root: Path, tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_to_is_reported(root: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match=r"a file cannot be read or written: .*; look for permissions and space"):
+    with pytest.raises(ValueError, match=r"a file cannot be read or written: .*; check permissions and disk space"):
         build_cohort(Planted(looked=tmp_path / "looked"), name="planted", root=root, out=tmp_path / "file" / "out")
 
 
 def test_a_root_that_is_no_folder_is_refused_by_its_name_alone(tmp_path: Path) -> None:
     for root in (tmp_path / "absent", tmp_path / "file"):
         (tmp_path / "file").write_text("")
-        with pytest.raises(ValueError, match=rf"got root '{root.name}', which is no folder; set `--root`"):
+        with pytest.raises(ValueError, match=rf"got root '{root.name}', which is not a folder; set `--root`"):
             _build(root, tmp_path / "out")
 
 
@@ -176,7 +176,7 @@ def _killed_in_the_middle(root: Path, out: Path) -> None:
         import polyclinic.cohort.build.data_root as inside
         from layouts.planted import Planted
         from polyclinic.cohort.build import build_cohort
-        inside._AT_ONCE = 5
+        inside._CHUNK_FILES = 5
         builder = Planted(looked=Path({str(out.parent / "looked")!r}), seconds={SLOW})
         build_cohort(builder, name="planted", root=Path({str(root)!r}), out=Path({str(out)!r}), workers=1)
     """)
@@ -195,7 +195,7 @@ def _killed_in_the_middle(root: Path, out: Path) -> None:
         process.wait()
 
 
-def test_a_build_that_is_killed_goes_on_where_it_was_and_ends_alike(tmp_path: Path) -> None:
+def test_a_build_that_is_killed_continues_where_it_was_and_ends_alike(tmp_path: Path) -> None:
     write_planted(tmp_path / "data", studies=40)
     killed, whole = tmp_path / "killed" / "out", tmp_path / "whole" / "out"
     for out in (killed, whole):
@@ -258,9 +258,9 @@ def test_a_data_set_is_found_once_below_the_root_or_the_error_says_where(root: P
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("7,1,train,Smith,notes/4.txt\n", "1 cells of value in list.csv are no DOUBLE"),
+        ("7,1,train,Smith,notes/4.txt\n", "1 cells of value in list.csv are not of type DOUBLE"),
         ('7,1,train,O\'Neil "x",notes/4.txt\n8,1,train,Smith,notes/4.txt\n', "2 cells of value in list.csv are no"),
-        ("7,Smith,train,1,notes/4.txt\n", "1 cells of patient in list.csv are no BIGINT"),
+        ("7,Smith,train,1,notes/4.txt\n", "1 cells of patient in list.csv are not of type BIGINT"),
         ("7,1,train,1,notes/4.txt,Smith\n", r"CSV Error on Line: 8 \(file list\.csv\)"),
         ("7,1,train,Smith\n", r"CSV Error on Line: 8 \(file list\.csv\)"),
         ('7,1,train,1,"Smith\n', r"CSV Error on Line: 8 \(file list\.csv\)"),
@@ -270,7 +270,7 @@ def test_a_data_set_is_found_once_below_the_root_or_the_error_says_where(root: P
         ("7,1,train,1,notes/4.txt\n", "1 patients are in more than one split"),
     ],
 )
-def test_a_bad_row_is_told_without_what_is_in_it(root: Path, tmp_path: Path, text: str, message: str) -> None:
+def test_a_bad_row_is_reported_without_what_is_in_it(root: Path, tmp_path: Path, text: str, message: str) -> None:
     with (root / "planted" / TABLE).open("a", errors="surrogateescape") as stream:
         stream.write(text)
     with pytest.raises(ValueError, match=message) as raised:
@@ -286,7 +286,7 @@ def test_rows_after_the_header_are_neither_skipped_nor_taken_for_it(root: Path, 
     table.write_bytes(
         b"\xef\xbb\xbf" + table.read_bytes().replace(b"\n", b"\r\n") + b'#7,1,"val",1,\r\n8, 1 ,val,"1.5","notes/4.txt"'
     )
-    with pytest.raises(ValueError, match=r"1 cells of id in list\.csv are no BIGINT"):
+    with pytest.raises(ValueError, match=r"1 cells of id in list\.csv are not of type BIGINT"):
         _build(root, tmp_path / "out")
     table.write_bytes(table.read_bytes().replace(b"#7", b"7"))
     assert _build(root, tmp_path / "out")["studies"] == {"train": 1, "val": 3, "test": 2}
@@ -337,7 +337,7 @@ def test_impossible_sizes_are_refused(root: Path, tmp_path: Path, memory: str, w
     assert not (tmp_path / "out").exists()
 
 
-def test_the_command_tells_of_an_unknown_builder_and_of_a_missing_option(
+def test_the_command_reports_of_an_unknown_builder_and_of_a_missing_option(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for argv in (["nowhere"], ["ptbxl", "--root", str(tmp_path)], []):

@@ -53,9 +53,9 @@ class Odd(Pulse, Inspectable):
         for word in (b"warned", b"rare", b"failed"):
             if raw.startswith(word):
                 severity = {b"warned": "warning", b"rare": "warning", b"failed": "error"}[word]
-                told = word.decode()
+                output = word.decode()
                 for message in ("this", "that"):
-                    yield Issue(severity=severity, code=told, message=message, tolerated=0.5 * (told == "rare"))
+                    yield Issue(severity=severity, code=output, message=message, tolerated=0.5 * (output == "rare"))
 
     def stored_as(self, source: Source) -> str:
         if isinstance(source, Path) and source.is_file() and source.read_bytes().startswith(b"strange"):
@@ -64,7 +64,7 @@ class Odd(Pulse, Inspectable):
 
 
 class Learner(Odd):
-    """Tells what it was fitted on."""
+    """Describes what it was fitted on."""
 
     def __init__(self) -> None:
         self.learned: list[str] = []
@@ -163,7 +163,7 @@ def _reasons(cohort: Cohort, **how: Any) -> dict[str, tuple[str, str]]:
     return {study: (one.stored_as, one.reason) for one in check.unreadable for study in one.studies}
 
 
-def test_a_source_that_ends_or_holds_up_its_process_is_reported_and_the_rest_goes_on(tmp_path: Path) -> None:
+def test_a_source_that_ends_or_holds_up_its_process_is_reported_and_the_rest_continues(tmp_path: Path) -> None:
     words = ["fine", "crash", "well", "hang", "exit", "refuse", "strange", "fault", "panic", "grow", "vanish", "fade"]
     cohort = _cohort(tmp_path, {f"S{place}-{word[:4]}": word.encode() for place, word in enumerate(words)})
     assert _reasons(cohort, workers=2, seconds=4) == {
@@ -172,8 +172,8 @@ def test_a_source_that_ends_or_holds_up_its_process_is_reported_and_the_rest_goe
         "S4-exit": ("odd bytes", "its decoder ended the process (exit code 3)"),
         "S5-refu": ("odd bytes", "not to be read"),
         "S6-stra": ("", "not to be read"),
-        "S7-faul": ("odd bytes", "TypeError while it was looked over: a fault of the plugin"),
-        "S8-pani": ("odd bytes", "Panic while it was looked over: a fault of the plugin"),
+        "S7-faul": ("odd bytes", "TypeError while it was inspected: a bug of the plugin"),
+        "S8-pani": ("odd bytes", "Panic while it was inspected: a bug of the plugin"),
         "S9-grow": ("odd bytes", "file changed while it was read; check again when nothing writes to it"),
         "S10-vani": ("odd bytes", "file changed while it was read; check again when nothing writes to it"),
         "S11-fade": ("odd bytes", "file changed while it was read; check again when nothing writes to it"),
@@ -189,12 +189,12 @@ def test_a_file_that_is_gone_is_said_to_be(tmp_path: Path) -> None:
 
 def test_the_report_does_not_depend_on_the_processes(phantom_cohort: Path) -> None:
     cohort = read_cohort(phantom_cohort)
-    told = [
+    output = [
         {name: asdict(check) for name, check in check_cohort(cohort, default_modalities(), workers=workers).items()}
         for workers in (0, 2)
     ]
-    assert told[0] == told[1]
-    assert list(told[0]) == list(default_modalities())
+    assert output[0] == output[1]
+    assert list(output[0]) == list(default_modalities())
 
 
 def test_numbers_are_lowest_mean_and_highest_and_what_is_no_number_is_left_out(tmp_path: Path) -> None:
@@ -221,7 +221,9 @@ def test_the_phantom_is_clean_but_for_what_it_is_meant_to_have(phantom_cohort: P
         assert check.duplicates == []
 
 
-def test_a_plugin_that_must_learn_is_fitted_on_a_sample_of_training_and_told_to_every_process(tmp_path: Path) -> None:
+def test_a_plugin_that_must_learn_is_fitted_on_a_sample_of_training_and_reported_to_every_process(
+    tmp_path: Path,
+) -> None:
     contents = {f"S{place}": f"{'refuse' if place == 4 else 'text'}{place}".encode() for place in range(9)}
     contents["S4"] = b"refuse"
     cohort = _cohort(tmp_path, contents, S8=("P8", "test"))
@@ -233,7 +235,7 @@ def test_a_plugin_that_must_learn_is_fitted_on_a_sample_of_training_and_told_to_
         assert [one.studies for one in check.unreadable] == [["S4"]]
 
 
-def test_issues_are_counted_by_study_and_told_with_the_worst_of_each_kind(tmp_path: Path) -> None:
+def test_issues_are_counted_by_study_and_reported_with_the_worst_of_each_kind(tmp_path: Path) -> None:
     contents = {f"S{place:02}": b"warned" for place in range(25)} | {"T0": b"failed", "T1": b"rare", "T2": b"puzzling"}
     (check,) = check_cohort(_cohort(tmp_path, contents), {"odd": Odd()}, workers=0).values()
     assert [(one.code, one.severity, one.count, len(one.studies), one.message) for one in check.issues] == [
@@ -244,7 +246,7 @@ def test_issues_are_counted_by_study_and_told_with_the_worst_of_each_kind(tmp_pa
             "warning",
             1,
             1,
-            "RuntimeError while its header and content were looked at: what they hold is not known",
+            "RuntimeError while its header and content were inspected: their content is unknown",
         ),
         ("rare", "note", 1, 1, "this"),
     ]
@@ -297,9 +299,9 @@ def test_labels_are_counted_by_split_with_cells_not_named(tmp_path: Path) -> Non
     assert [found.code for check in checks.values() for found in check.issues] == [
         "label-cells-not-named", "label-without-training-values",
     ]  # fmt: skip
-    told = check_as_json(cohort, {})
-    assert told["severity"] == "warning"
-    assert told["labels"]["edema"]["unnamed"] == {"maybe": 2, "": 1}
+    output = check_as_json(cohort, {})
+    assert output["severity"] == "warning"
+    assert output["labels"]["edema"]["unnamed"] == {"maybe": 2, "": 1}
     console = Console(record=True, width=200)
     print_check(cohort, {}, console)
     text = console.export_text()
@@ -332,7 +334,7 @@ BYTES, WORDS = b"\x01" + b"x" * 200, b"word " * 50
         (WORDS.decode(), {"A": ("P", "train"), "B": ("Q", "test")}, "same-text-across-splits", "warning"),
     ],
 )
-def test_studies_with_one_content_are_told_by_whose_they_are(
+def test_studies_with_one_content_are_reported_by_whose_they_are(
     tmp_path: Path, content: bytes | str, of: dict[str, tuple[str, str]], code: str, severity: str
 ) -> None:
     cohort = _cohort(tmp_path, {"A": content, "other": b"\x01" + b"y" * 200, "B": content}, **of)
@@ -376,7 +378,7 @@ class Rows(Odd):
         return ()
 
 
-def test_one_file_named_twice_is_told_from_a_copy(tmp_path: Path) -> None:
+def test_one_file_named_twice_is_reported_from_a_copy(tmp_path: Path) -> None:
     cohort = _cohort(tmp_path, {"A": BYTES, "B": BYTES})
     twice = tuple(
         Study(study_id=s.study_id, patient_id="P", split="val", sources=cohort.studies[0].sources, labels=(), groups={})
@@ -395,7 +397,7 @@ def test_a_text_fact_with_many_values_is_not_listed_without_end(tmp_path: Path) 
 
 
 class Wordy(Odd):
-    """Tells what it read."""
+    """Describes what it read."""
 
     def describe(self, raw: Any) -> Mapping[str, float | str]:
         return {"words": raw.decode()}
@@ -481,12 +483,12 @@ def test_a_clean_cohort_passes_strictly_and_says_so(
     words = ["cohort", "check", str(copied), "--strict", "true", "--workers", "0", "--json", str(out)]
     assert main(words) == 0
     *_, found, following = capsys.readouterr().out.splitlines()
-    assert found == "found: nothing to worry about"
+    assert found == "found: nothing to review"
     assert following.startswith("next: polyclinic fit")
-    told = json.loads(out.read_text())
-    assert told["severity"] == "none"
-    assert told["fingerprint"] == read_cohort(copied).fingerprint
-    assert told["modalities"]["xray"]["issues"] == []
+    output = json.loads(out.read_text())
+    assert output["severity"] == "none"
+    assert output["fingerprint"] == read_cohort(copied).fingerprint
+    assert output["modalities"]["xray"]["issues"] == []
 
 
 def test_a_warning_passes_unless_strict(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -500,7 +502,7 @@ def test_a_warning_passes_unless_strict(copied: Path, capsys: pytest.CaptureFixt
     assert "error: 1 warning; report has the worst, identifiers, in 1 study (see above)" in capsys.readouterr().err
 
 
-def test_everything_that_is_wrong_is_told_with_its_studies_and_the_exit_code(
+def test_everything_that_is_wrong_is_reported_with_its_studies_and_the_exit_code(
     copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     studies = {s.study_id: s for s in read_cohort(copied).studies if "xray" in s.sources}
@@ -518,9 +520,9 @@ def test_everything_that_is_wrong_is_told_with_its_studies_and_the_exit_code(
     sentence = message.err.strip().splitlines()[-1]
     assert sentence.startswith("error: 25 sources unreadable, 1 error")
     assert "xray has the worst, unreadable, in 25 studies" in sentence
-    told = json.loads(out.read_text())
-    xray = told["modalities"]["xray"]
-    assert told["severity"] == "error"
+    output = json.loads(out.read_text())
+    xray = output["modalities"]["xray"]
+    assert output["severity"] == "error"
     assert xray["present"] - xray["readable"] == 25
     (unreadable,) = xray["unreadable"]
     assert unreadable["stored_as"] == "Explicit VR Little Endian (1.2.840.10008.1.2.1)"
@@ -538,9 +540,9 @@ def test_a_place_where_nothing_can_be_written_is_refused_before_anything_is_read
     (tmp_path / "file").touch()
     for place, message in ((tmp_path / "file" / "check.json", "folder cannot be made"), (tmp_path, "expected a file")):
         assert main(["cohort", "check", str(copied), "--json", str(place)]) == 1
-        told = capsys.readouterr()
-        assert message in told.err
-        assert "studies of" not in told.out
+        output = capsys.readouterr()
+        assert message in output.err
+        assert "studies of" not in output.out
 
 
 def _plant(cohort: Path) -> None:
@@ -589,10 +591,10 @@ def test_a_name_planted_everywhere_is_found_and_never_repeated(
         for text in (message.out, message.err, out.read_text()):
             assert "DOE" not in text
             assert "JOHN" not in text
-    told = json.loads(out.read_text())["modalities"]
-    found = {name: {one["code"] for one in check["issues"]} for name, check in told.items()}
-    assert {name for name, codes in found.items() if codes & {"header-identifiers", "identifiers"}} == set(told)
-    assert all(len(check["unreadable"]) == 1 for check in told.values())
+    output = json.loads(out.read_text())["modalities"]
+    found = {name: {one["code"] for one in check["issues"]} for name, check in output.items()}
+    assert {name for name, codes in found.items() if codes & {"header-identifiers", "identifiers"}} == set(output)
+    assert all(len(check["unreadable"]) == 1 for check in output.values())
 
 
 def test_an_experiment_says_how_to_read(copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

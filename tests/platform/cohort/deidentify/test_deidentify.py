@@ -94,9 +94,9 @@ def test_a_planted_cohort_leaves_without_the_name_and_is_clean(
     assert leaks(planted.parent)
     words = ["deidentify", str(planted), str(tmp_path / "out"), "--key", str(key), "--workers", "0"]
     assert main(words) == 0
-    said = capsys.readouterr().out
-    assert "columns dropped: patient_name, comment, one whose name identifies" in said
-    assert said.rstrip().endswith(f"next: polyclinic cohort check {tmp_path / 'out/cohort.yaml'}")
+    reply = capsys.readouterr().out
+    assert "columns dropped: patient_name, comment, a column whose name identifies" in reply
+    assert reply.rstrip().endswith(f"next: polyclinic cohort check {tmp_path / 'out/cohort.yaml'}")
     assert leaks(tmp_path / "out") == []
     before, after = read_cohort(planted), read_cohort(tmp_path / "out/cohort.yaml")
     assert after.labels == before.labels
@@ -129,14 +129,14 @@ def _words(cohort: Cohort) -> set[str]:
 def test_the_same_key_gives_the_same_files_and_another_one_others(phantom_cohort: Path, tmp_path: Path) -> None:
     plugins = default_modalities()
     for name, secret in (("one", KEY), ("again", KEY), ("other", KEY[::-1])):
-        told = deidentify_cohort(
+        report = deidentify_cohort(
             phantom_cohort,
             tmp_path / name,
             key=secret.encode(),
             modalities=plugins,
             workers=2 if name == "again" else 0,
         )
-        assert told["refused"] == []
+        assert report["refused"] == []
     files = {file.relative_to(tmp_path / "one") for file in (tmp_path / "one").rglob("*") if file.is_file()}
     assert files == {f.relative_to(tmp_path / "again") for f in (tmp_path / "again").rglob("*") if f.is_file()}
     assert all((tmp_path / "one" / file).read_bytes() == (tmp_path / "again" / file).read_bytes() for file in files)
@@ -161,7 +161,9 @@ def test_intervals_between_the_studies_of_a_patient_stay(phantom_cohort: Path, t
     assert all(-3650 <= min(found) < 0 for found in shifts.values())
 
 
-def test_a_name_that_one_source_tells_goes_from_the_texts_of_the_same_patient_alone(tmp_path: Path, key: Path) -> None:
+def test_a_name_that_one_source_reports_goes_from_the_texts_of_the_same_patient_alone(
+    tmp_path: Path, key: Path
+) -> None:
     folder = tmp_path / "cohort"
     folder.mkdir()
     plugin = default_modalities(["xray"])["xray"]
@@ -206,7 +208,7 @@ def test_columns_are_written_by_what_they_were_read_as(tmp_path: Path) -> None:
         "pulse": {"column": "score", "unit": "1/min"},
     }
     path.write_text(yaml.safe_dump(spec, sort_keys=False))
-    told = leave(path, tmp_path / "out")
+    report = leave(path, tmp_path / "out")
     assert leaks(tmp_path / "out") == []
     table = pd.read_csv(tmp_path / "out/cohort.csv", dtype=str, keep_default_na=False)
     assert list(table.columns) == ["study_id", "patient_id", "split", "site", "age", "sick", "stage", "pulse", "pulse_"]
@@ -214,8 +216,8 @@ def test_columns_are_written_by_what_they_were_read_as(tmp_path: Path) -> None:
     assert set(table["age"]) == {"90"}
     assert (set(table["sick"]), set(table["stage"]), set(table["pulse"])) == ({""}, {"II"}, {"100"})
     assert list(table["study_id"]) == sorted(table["study_id"])
-    assert told["removed"] == {"pulse": {"words": 3}, "table": {"cells of groups": 3, "ages": 3}}
-    assert told["columns"] == {
+    assert report["removed"] == {"pulse": {"words": 3}, "table": {"cells of groups": 3, "ages": 3}}
+    assert report["columns"] == {
         "kept": ["id", "who", "part", "file", "site", "age", "sick", "stage", "score"],
         "dropped": ["who_else"],
         "dropped_unnamed": 0,
@@ -237,25 +239,25 @@ def test_groups_hold_no_birth_and_no_age_over_89(tmp_path: Path) -> None:
     spec = yaml.safe_load(path.read_text())
     spec["groups"] = ["age_years", "PatientAge", "birth_year", "dob", "jg"]
     path.write_text(yaml.safe_dump(spec))
-    told = leave(path, tmp_path / "out")
+    report = leave(path, tmp_path / "out")
     ids = [mapped(KEY.encode(), "study", f"study {place}") for place in range(4)]
     written = pd.read_csv(tmp_path / "out/cohort.csv", dtype=str, keep_default_na=False).set_index("study_id").loc[ids]
     assert list(written["age_years"]) == ["90", "90", "90", "64.0"]
     assert list(written["PatientAge"]) == ["90", "90+", "90", "85-89"]
-    assert not {"birth_year", "dob", "jg"} & {*written.columns, *told["columns"]["kept"]}
-    assert told["columns"]["groups_of_births"] == ["birth_year", "dob", "jg"]
+    assert not {"birth_year", "dob", "jg"} & {*written.columns, *report["columns"]["kept"]}
+    assert report["columns"]["groups_of_births"] == ["birth_year", "dob", "jg"]
     assert list(read_cohort(tmp_path / "out/cohort.yaml").studies[0].groups) == ["age_years", "PatientAge"]
 
 
 def test_refused_sources_are_missing_and_counted_by_reason_with_mapped_ids(tmp_path: Path) -> None:
     path = small(tmp_path / "cohort", ["fine", "refused", "faulty", f"still {SECRET} here", "unnamed", "refused"])
-    told = leave(path, tmp_path / "out", max_refused=0.7)
+    report = leave(path, tmp_path / "out", max_refused=0.7)
     ids = [mapped(KEY.encode(), "study", f"study {place}") for place in range(6)]
-    assert told["refused"] == [
-        {"modality": "pulse", "reason": "KeyError while it was cleaned: a fault of the plugin", "studies": [ids[2]]},
+    assert report["refused"] == [
+        {"modality": "pulse", "reason": "KeyError while it was cleaned: a bug of the plugin", "studies": [ids[2]]},
         {
             "modality": "pulse",
-            "reason": "a name or number of the patient is still in what was written of it",
+            "reason": "a name or number of the patient is still in the cleaned source",
             "studies": [ids[3]],
         },
         {
@@ -268,7 +270,7 @@ def test_refused_sources_are_missing_and_counted_by_reason_with_mapped_ids(tmp_p
     assert sorted(s.study_id for s in read_cohort(tmp_path / "out/cohort.yaml").studies if s.sources) == sorted(
         [ids[0], ids[4]]
     )
-    assert json.loads((tmp_path / "out/deidentified.json").read_text()) == told
+    assert json.loads((tmp_path / "out/deidentified.json").read_text()) == report
     kept = leave(path, tmp_path / "kept", max_refused=0.7, suspects=True)
     assert (len(kept["refused"]), kept["suspects_kept"]) == (2, True)
 
@@ -286,9 +288,9 @@ def test_too_much_refused_leaves_nothing(
     texts: list[str], settings: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     path = small(tmp_path / "cohort", texts)
-    with pytest.raises(ValueError, match=message) as told:
+    with pytest.raises(ValueError, match=message) as report:
         leave(path, tmp_path / "out", **settings)
-    assert SECRET not in str(told.value)
+    assert SECRET not in str(report.value)
     assert {file.name for file in tmp_path.iterdir()} <= {"cohort", ".out.lock"}
 
 
@@ -309,7 +311,7 @@ def test_what_cannot_work_is_said_before_anything_is_written(
         assert message in capsys.readouterr().err
     with pytest.raises(ValueError, match="already exists"):
         leave(path, tmp_path / "there")
-    with pytest.raises(ValueError, match=r"a file cannot be read or written: .*permissions and space"):
+    with pytest.raises(ValueError, match=r"a file cannot be read or written: .*permissions and disk space"):
         leave(path, tmp_path / "file/out")
     with pytest.raises(ValueError, match="'pulse' has no plugin that can de-identify it"):
         deidentify_cohort(path, tmp_path / "out", key=KEY.encode(), modalities={"pulse": Pulse()}, workers=0)
@@ -349,13 +351,13 @@ def test_nothing_is_done_after_it_is_certain_to_be_refused(
     texts: list[str], settings: dict[str, Any], message: str, calls: dict[str, int], tmp_path: Path
 ) -> None:
     path, plugin = small(tmp_path / "cohort", texts), Counting()
-    told = {"key": KEY.encode(), "modalities": {"pulse": plugin}, "workers": 0, **settings}
+    report = {"key": KEY.encode(), "modalities": {"pulse": plugin}, "workers": 0, **settings}
     if message:
         with pytest.raises(ValueError, match=message):
-            deidentify_cohort(path, tmp_path / "out", **told)
+            deidentify_cohort(path, tmp_path / "out", **report)
         assert not (tmp_path / "out").exists()
     else:
-        deidentify_cohort(path, tmp_path / "out", **told)
+        deidentify_cohort(path, tmp_path / "out", **report)
     assert Counter(plugin.calls) == calls
 
 
@@ -374,18 +376,18 @@ def test_a_name_in_the_cohort_file_itself_is_refused(place: str, tmp_path: Path)
         "population": {"population": "Patients of DOE^JOHN"},
     }[place]
     path.write_text(yaml.safe_dump(spec))
-    with pytest.raises(ValueError, match=r"of the cohort file holds a name .* rename it") as told:
+    with pytest.raises(ValueError, match=r"of the cohort file holds a name .* rename it") as report:
         deidentify_cohort(path, tmp_path / "out", key=KEY.encode(), modalities={"pulse": plugin}, workers=0)
-    assert SECRET not in str(told.value)
+    assert SECRET not in str(report.value)
     assert "deidentify" not in plugin.calls
 
 
 def test_an_account_names_no_column_by_a_name_that_only_files_give(tmp_path: Path) -> None:
     path = small(tmp_path / "cohort", ["fine", "fine"], **{"Doe s ward": "x", "ward": "y"})
-    told = leave(path, tmp_path / "out")
-    assert told["columns"]["dropped"] == ["ward"]
-    assert told["columns"]["dropped_unnamed"] == 1
-    assert told["names_found"] == {"pulse": 2}
+    report = leave(path, tmp_path / "out")
+    assert report["columns"]["dropped"] == ["ward"]
+    assert report["columns"]["dropped_unnamed"] == 1
+    assert report["names_found"] == {"pulse": 2}
 
 
 def _forked(words: list[str], folder: Path, errors: str) -> Forked:
@@ -413,20 +415,20 @@ def test_of_two_processes_one_writes_and_the_other_says_why_not(
     out = tmp_path / "out"
     words = ["deidentify", str(phantom_cohort), str(out), "--key", str(key), "--workers", "0"]
     both = [_forked(words, tmp_path, f"errors{number}") for number in range(2)]
-    said = {process.wait(timeout=240): process.errors.read_text() for process in both}
-    assert set(said) == {0, 1}
-    assert "another process is writing" in said[1] or "already exists" in said[1]
+    reply = {process.wait(timeout=240): process.errors.read_text() for process in both}
+    assert set(reply) == {0, 1}
+    assert "another process is writing" in reply[1] or "already exists" in reply[1]
     assert len(read_cohort(out / "cohort.yaml").studies) == 20
 
 
 def test_a_second_time_changes_ids_and_dates_again_and_nothing_else(tmp_path: Path, phantom_cohort: Path) -> None:
     plugins = default_modalities()
     deidentify_cohort(phantom_cohort, tmp_path / "one", key=KEY.encode(), modalities=plugins, workers=0)
-    told = deidentify_cohort(
+    report = deidentify_cohort(
         tmp_path / "one/cohort.yaml", tmp_path / "two", key=KEY.encode(), modalities=plugins, workers=0
     )
-    assert told["refused"] == []
-    assert told["removed"]["table"] == {}
+    assert report["refused"] == []
+    assert report["removed"]["table"] == {}
     one, two = (read_cohort(tmp_path / name / "cohort.yaml") for name in ("one", "two"))
     assert sorted(study.labels for study in one.studies) == sorted(study.labels for study in two.studies)
 
@@ -443,8 +445,10 @@ def test_columns_that_name_people_are_names_and_those_that_name_things_are_none(
 @pytest.mark.slow
 def test_an_account_may_go_into_the_new_folder(tmp_path: Path, phantom_cohort: Path, key: Path) -> None:
     out = tmp_path / "out"
-    assert main(["deidentify", str(phantom_cohort), str(out), "--key", str(key), "--json", str(out / "told.json")]) == 0
-    assert json.loads((out / "told.json").read_text()) == json.loads((out / "deidentified.json").read_text())
+    assert (
+        main(["deidentify", str(phantom_cohort), str(out), "--key", str(key), "--json", str(out / "report.json")]) == 0
+    )
+    assert json.loads((out / "report.json").read_text()) == json.loads((out / "deidentified.json").read_text())
 
 
 def test_the_account_and_the_table_hold_no_old_id(tmp_path: Path) -> None:

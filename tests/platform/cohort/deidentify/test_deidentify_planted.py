@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from cli_runs import write_config
-from names_corpus import leaks, plant, tells
+from names_corpus import leaks, leaks_name, plant
 from polyclinic.cli import COMMANDS, main
 from service_process import serving
 
@@ -81,7 +81,7 @@ LINES: list[tuple[int, str]] = [
 ]
 
 SERVED = {"serve", "audit"}
-"""Commands of the test below, as one of them does not end by itself."""
+"""Commands of the test below, as one of them runs until it is stopped."""
 
 IDENTIFYING = {"identifiers", "header-identifiers", "header-numbers", "burned-in-text"}
 
@@ -135,13 +135,13 @@ def test_no_command_says_or_writes_a_planted_name(
 ) -> None:
     _run(LINES, workplace, cohorts, capfd)
     _serve(workplace, cohorts)
-    assert not tells(caplog.text)
+    assert not leaks_name(caplog.text)
     assert (workplace / "runs/mlflow.db").is_file()
-    told = json.loads(Path("deidentified.json").read_text())
-    assert {entry["modality"] for entry in told["refused"]} == set(MODALITIES)
-    assert all(len(entry["studies"]) == 1 for entry in told["refused"])
-    assert told["columns"]["dropped"] == ["patient_name", "comment"]
-    assert told["columns"]["dropped_unnamed"] == 1
+    report = json.loads(Path("deidentified.json").read_text())
+    assert {entry["modality"] for entry in report["refused"]} == set(MODALITIES)
+    assert all(len(entry["studies"]) == 1 for entry in report["refused"])
+    assert report["columns"]["dropped"] == ["patient_name", "comment"]
+    assert report["columns"]["dropped_unnamed"] == 1
     checked = json.loads(Path("clean.json").read_text())["modalities"].values()
     assert not {one["code"] for check in checked for one in check["issues"]} & IDENTIFYING
 
@@ -151,7 +151,7 @@ def _run(lines: list[tuple[int, str]], workplace: Path, cohorts: Path, capfd: py
         done = main(_filled(line, cohorts))
         message = capfd.readouterr()
         assert done == code, f"{line}: {message.err[-2000:]}"
-        assert not tells(message.out + message.err), line
+        assert not leaks_name(message.out + message.err), line
         assert leaks(workplace) == [], line
 
 
@@ -168,12 +168,12 @@ def _serve(workplace: Path, cohorts: Path) -> None:
             service.score({"files": [study["xray"], *signal]}),
             service.get(f"/{study['xray'].name}"),
         ]
-        told = [answer.text for answer in answers]
+        report = [answer.text for answer in answers]
     assert [answer.status_code for answer in answers] == [200, 422, 200, 404]
     # The page shows a person the report that the same person uploaded; nobody else sees or keeps it.
-    assert json.loads(told[0])["views"].pop("report")
-    assert not tells(json.dumps({key: value for key, value in json.loads(told[0]).items() if key != "views"}))
-    assert not any(tells(one) for one in told[1:])
+    assert json.loads(report[0])["views"].pop("report")
+    assert not leaks_name(json.dumps({key: value for key, value in json.loads(report[0]).items() if key != "views"}))
+    assert not any(leaks_name(one) for one in report[1:])
     assert main(["audit", str(service.audit), "--find", str(study["xray"])]) == 0
     assert leaks(workplace) == []
 

@@ -185,7 +185,7 @@ def test_the_file_with_the_measurement_counts_and_a_broken_one_does_not(tmp_path
     assert study_keys(cohort, {"first": None}, cohort.studies[:1]).contents["first"][0] != 0
 
 
-def test_a_row_of_an_array_is_told_from_another(tmp_path: Path) -> None:
+def test_a_row_of_an_array_is_reported_from_another(tmp_path: Path) -> None:
     given = [Row("a", "p", "train", 0), Row("b", "q", "test", 0)]
     folder = tmp_path / "1"
     path = write(folder, given, modalities={"first": {"path": "file", "row": "sick"}})
@@ -235,7 +235,7 @@ def test_hashes_are_kept_in_the_folder_or_the_users_cache_or_nowhere(
     assert not (tmp_path / "cache").exists()
     assert first(tmp_path / "prepared") == expected
     assert (tmp_path / "prepared" / "content.sqlite").is_file()
-    monkeypatch.setattr(keys_module, "_WORTH_KEEPING", 1)
+    monkeypatch.setattr(keys_module, "_MIN_CACHED_BYTES", 1)
     assert first(None) == expected
     assert (tmp_path / "cache" / "polyclinic" / "content.sqlite").is_file()
     # Neither a folder that cannot be made nor a user without a home stops anything.
@@ -249,7 +249,7 @@ def test_hashes_are_kept_in_the_folder_or_the_users_cache_or_nowhere(
     assert first(tmp_path / "damaged") == expected
 
 
-def test_the_command_tells_two_cohorts_apart(
+def test_the_command_reports_two_cohorts_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -302,7 +302,7 @@ def test_a_patient_is_found_under_an_id_written_otherwise(
         found = find_overlap(one, cohort, PLUGINS, tested=["test"], chosen=["val"])
         assert found.shared == (() if rewritten is None else (second[-1].study,))
         assert (found.patients, found.rewritten) == ((0, 0) if rewritten is None else (1, rewritten))
-        assert ("by an id that differs in zeros" in " ".join(found.statements)) == bool(rewritten)
+        assert ("by an id that differs only in zeros" in " ".join(found.statements)) == bool(rewritten)
 
 
 @pytest.mark.parametrize(("theirs", "shared"), [("00100", 1), ("100", 1), ("0100", 0)])

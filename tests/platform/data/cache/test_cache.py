@@ -29,7 +29,7 @@ from pulse_plugin import Pulse
 def test_items_of_every_plugin_equal_those_just_prepared(
     phantom_cohort: Path, tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writing, "_MANY", 10)
+    monkeypatch.setattr(writing, "MAX_SOURCES_IN_PROCESS", 10)
     studies = read_cohort(phantom_cohort).studies
     for name, modality in default_modalities().items():
         modality.fit(modality.read(study.sources[name]) for study in studies[:20] if name in study.sources)
@@ -184,9 +184,9 @@ def test_any_file_of_the_plugins_package_and_of_its_bases_chooses_the_folder(
     (home / "plugin.py").write_text("from beat_base import Base\nimport numpy\nclass Beat(Base):\n    pass\n")
     (home / "table.csv").write_text("1")
     plugin = importlib.import_module("beat_plugin.inner.plugin").Beat()
-    told = identity.identity(plugin)
-    assert set(told["libraries"]) == {"numpy", "torch"}
-    codes = {told["code"]}
+    report = identity.identity(plugin)
+    assert set(report["libraries"]) == {"numpy", "torch"}
+    codes = {report["code"]}
     for name, text in {
         "inner/table.csv": "2",
         "inner/new.py": "",
@@ -201,10 +201,40 @@ def test_any_file_of_the_plugins_package_and_of_its_bases_chooses_the_folder(
     assert len(codes) == 5
 
 
+def test_any_file_of_a_package_that_plugins_share_chooses_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    for package, imported in {"polyclinic_waves": "polyclinic_units", "polyclinic_units": "scipy"}.items():
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").write_text("")
+        (tmp_path / package / "scale.py").write_text(f"def late():\n    from {imported} import scale\n")
+    (tmp_path / "wave_plugin.py").write_text(
+        "from polyclinic_waves import scale\nfrom pulse_plugin import Pulse\nclass Wave(Pulse):\n    pass\n"
+    )
+    plugin = importlib.import_module("wave_plugin").Wave()
+    report = identity.identity(plugin)
+    assert "scipy" in report["libraries"]
+    codes = {report["code"]}
+    for package in ("polyclinic_waves", "polyclinic_units"):
+        (tmp_path / package / "scale.py").write_text((tmp_path / package / "scale.py").read_text() + "#\n")
+        codes.add(identity.identity(plugin)["code"])
+    assert len(codes) == 3
+
+
+def test_the_dicom_code_that_plugins_share_is_part_of_their_identity(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[str] = []
+    monkeypatch.setattr(identity, "_code", lambda files: hashed.extend(files))
+    for name in ("xray", "ecg", "audio"):
+        hashed.clear()
+        identity.identity(default_modalities()[name])
+        assert ("polyclinic_dicom/write.py" in hashed) == (name != "audio")
+
+
 def test_a_plugin_without_a_file_is_refused(tmp_path: Path, studies: list[Study]) -> None:
     namespace: dict[str, type] = {}
     exec("from pulse_plugin import Pulse\nclass Typed(Pulse):\n    __module__ = 'nowhere'\n", namespace)
-    with pytest.raises(ValueError, match=r"Typed whose code is in no file.*leave out `data.prepared`"):
+    with pytest.raises(ValueError, match=r"Typed whose code is not in a file.*remove `data.prepared`"):
         prepared(tmp_path, namespace["Typed"](), studies)
 
 
@@ -344,12 +374,12 @@ def test_items_follow_a_state_that_is_taken_over_after_setup(pulse_cohort: Path,
     assert torch.equal(next(iter(old)).inputs["first"]["vitals"], before)
 
 
-def test_a_folder_tells_what_its_name_stands_for(studies: list[Study], tmp_path: Path) -> None:
+def test_a_folder_reports_what_its_name_stands_for(studies: list[Study], tmp_path: Path) -> None:
     prepared(tmp_path, Pulse(noise=0.5), studies)
     (path,) = tmp_path.glob("Pulse-*/identity.json")
-    told: Mapping[str, object] = json.loads(path.read_text())
-    assert told["plugin"] == "pulse_plugin.Pulse"
-    assert told["settings"] == {"noise": 0.5}
+    report: Mapping[str, object] = json.loads(path.read_text())
+    assert report["plugin"] == "pulse_plugin.Pulse"
+    assert report["settings"] == {"noise": 0.5}
 
 
 def test_a_modality_that_no_study_has_costs_nothing(studies: list[Study], tmp_path: Path) -> None:

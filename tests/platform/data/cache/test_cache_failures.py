@@ -1,4 +1,4 @@
-"""A cache that is killed, damaged, full, shared or read-only: told in one sentence, and never a wrong item."""
+"""A cache that is killed, damaged, full, shared or read-only: reported in one sentence, and never a wrong item."""
 
 import errno
 import multiprocessing
@@ -38,7 +38,7 @@ class Logged(Pulse):
 
 def _start(folder: Path, studies: Sequence[Study], log: Path, *, seconds: float, workers: int) -> BaseProcess:
     def work() -> None:
-        Logged.log, Logged.seconds, writing._MANY = log, seconds, 10
+        Logged.log, Logged.seconds, writing.MAX_SOURCES_IN_PROCESS = log, seconds, 10
         prepared(folder, Logged(), studies, workers=workers)
 
     process = multiprocessing.get_context("fork").Process(target=work)
@@ -52,7 +52,7 @@ def _exit_code(process: BaseProcess) -> int | None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_killed_run_goes_on_where_it_was(studies: list[Study], tmp_path: Path, workers: int) -> None:
+def test_a_killed_run_continues_where_it_was(studies: list[Study], tmp_path: Path, workers: int) -> None:
     folder, first, second = tmp_path / "items", tmp_path / "first", tmp_path / "second"
     killed = _start(folder, studies, first, seconds=0.02, workers=workers)
     while killed.is_alive() and not shards(folder):
@@ -77,7 +77,9 @@ def test_of_two_runs_at_once_one_prepares_and_both_find(studies: list[Study], tm
 
 
 @pytest.mark.parametrize("place", [0.0, 0.01, 0.3, 0.5, 0.8, 0.99, 1.0])
-def test_a_flipped_bit_is_told_and_the_shard_prepared_anew(studies: list[Study], tmp_path: Path, place: float) -> None:
+def test_a_flipped_bit_is_reported_and_the_shard_prepared_anew(
+    studies: list[Study], tmp_path: Path, place: float
+) -> None:
     modality = Counted()
     prepared(tmp_path / "items", modality, studies)
     shard = shards(tmp_path / "items")[0]
@@ -87,9 +89,9 @@ def test_a_flipped_bit_is_told_and_the_shard_prepared_anew(studies: list[Study],
     shard.write_bytes(content)
     os.utime(shard, ns=(times.st_atime_ns, times.st_mtime_ns))
     modality.count = 0
-    with pytest.warns(UserWarning, match="shard of `data.prepared` is damaged") as told:
+    with pytest.warns(UserWarning, match="shard of `data.prepared` is damaged") as report:
         stored = prepared(tmp_path / "items", modality, studies)
-    assert len(told) == 1
+    assert len(report) == 1
     assert modality.count == rows
     assert_as_prepared(stored, Pulse(), studies, "first")
     assert len(list(tmp_path.glob("items/*/*.damaged"))) == 1
@@ -120,12 +122,12 @@ def test_what_a_folder_that_cannot_be_written_lacks_comes_from_the_files(studies
     prepared(tmp_path / "items", Pulse(), studies[:50])
     total = len(studies)
     with read_only(tmp_path / "items"):
-        with pytest.warns(UserWarning, match=f"^{total - 50} of {total} studies read their first from the") as told:
+        with pytest.warns(UserWarning, match=f"^{total - 50} of {total} studies read their first from the") as report:
             stored = prepared(tmp_path / "items", Pulse(), studies)
         with pytest.warns(UserWarning, match=rf"^{total} of {total} studies read .* \(Permission denied\)"):
             nothing = prepared(tmp_path / "items" / "deeper", Pulse(), studies)
-    assert len(told) == 1
-    assert str(tmp_path) not in str(told[0].message)
+    assert len(report) == 1
+    assert str(tmp_path) not in str(report[0].message)
     dataset = dataset_of(studies, Pulse(), stored)
     for index, study in enumerate(studies):
         assert_same(dataset[0, index, 0].items["first"], Pulse().prepare(Pulse().read(study.sources["first"])))
@@ -133,7 +135,7 @@ def test_what_a_folder_that_cannot_be_written_lacks_comes_from_the_files(studies
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_full_disk_is_told_and_leaves_nothing_half_written(
+def test_a_full_disk_is_reported_and_leaves_nothing_half_written(
     studies: list[Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     written: list[int] = []
@@ -145,11 +147,11 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_written(
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
         return written[0]
 
-    monkeypatch.setattr(writing, "_MANY", 10)
+    monkeypatch.setattr(writing, "MAX_SOURCES_IN_PROCESS", 10)
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.warns(UserWarning, match=r"read their first from the files, .* \(No space left on device\)") as told:
+    with pytest.warns(UserWarning, match=r"read their first from the files, .* \(No space left on device\)") as report:
         stored = prepared(tmp_path / "items", Pulse(), studies, workers=workers)
-    assert len(told) == 1
+    assert len(report) == 1
     assert not list(tmp_path.glob("items/*/*.partial"))
     assert all(is_whole(shard) for shard in shards(tmp_path / "items"))
     monkeypatch.undo()
@@ -165,11 +167,13 @@ def test_a_file_in_place_of_the_folder_is_named_by_its_setting(studies: list[Stu
         prepared(tmp_path / "items", Pulse(), studies)
 
 
-def test_a_shard_that_goes_while_in_use_is_told_and_replaced_by_the_files(studies: list[Study], tmp_path: Path) -> None:
+def test_a_shard_that_goes_while_in_use_is_reported_and_replaced_by_the_files(
+    studies: list[Study], tmp_path: Path
+) -> None:
     dataset = dataset_of(studies, Pulse(), prepared(tmp_path / "items", Pulse(), studies))
     for shard in shards(tmp_path / "items"):
         shard.unlink()
-    with pytest.warns(UserWarning, match="has gone while it was in use"):
+    with pytest.warns(UserWarning, match="was removed during use"):
         item = dataset[0, 0, 0].items["first"]
     assert_same(item, Pulse().prepare(Pulse().read(studies[0].sources["first"])))
     with warnings.catch_warnings():
@@ -186,9 +190,9 @@ def test_a_damaged_shard_in_a_folder_that_cannot_be_written_is_left_and_not_read
     content = bytearray(damaged.read_bytes())
     content[len(content) // 2] ^= 1
     damaged.write_bytes(content)
-    with read_only(tmp_path / "items"), pytest.warns(UserWarning, match="damaged|files") as told:
+    with read_only(tmp_path / "items"), pytest.warns(UserWarning, match="damaged|files") as report:
         stored = prepared(tmp_path / "items", Pulse(), studies)
-    assert [str(one.message).split(";")[0].split(" (")[0] for one in told] == [
+    assert [str(one.message).split(";")[0].split(" (")[0] for one in report] == [
         "a shard of `data.prepared` is damaged",
         f"{lost} of {len(studies)} studies read their first from the files, because the folder for prepared items "
         "cannot be written",

@@ -74,7 +74,7 @@ def browser(chromium: webdriver.Chrome, service: Service) -> Iterator[webdriver.
     chromium.get_log("browser")
     screen(chromium, 1280, "light")
     chromium.get(service.address)
-    wait(lambda: text(chromium, "bundle") != "Asking for the model ...")
+    wait(lambda: text(chromium, "bundle") != "Loading the model ...")
     yield chromium
     complaints = [entry["message"] for entry in chromium.get_log("browser") if "status of" not in entry["message"]]
     assert not complaints
@@ -115,8 +115,8 @@ def shown_findings(browser: webdriver.Chrome) -> list[tuple[str, str, str]]:
 
 def wanted_findings(used: list[str]) -> list[tuple[str, str, str]]:
     """What the service says, the likeliest first and what has no probability last."""
-    told = sorted((finding(name, used) for name in FINDINGS), key=lambda found: -(found["probability"] or -1))
-    return [(spoken(found["name"]), number(found), found["decision"] or "no decision") for found in told]
+    record = sorted((finding(name, used) for name in FINDINGS), key=lambda found: -(found["probability"] or -1))
+    return [(spoken(found["name"]), number(found), found["decision"] or "no decision") for found in record]
 
 
 def number(found: dict[str, Any]) -> str:
@@ -170,7 +170,7 @@ def test_bars_intervals_and_thresholds_stand_where_their_numbers_are(
 ) -> None:
     upload(browser, service, all_of(files))
     for row in every(browser, ".finding"):
-        told = finding(str(row.get_attribute("data-finding")), list(QUERY))
+        record = finding(str(row.get_attribute("data-finding")), list(QUERY))
         parts = browser.execute_script(
             "const bar = arguments[0].querySelector('.bar'); const all = bar.getBoundingClientRect();"
             "return Object.fromEntries([...bar.children].map((part) => { const r = part.getBoundingClientRect();"
@@ -178,15 +178,15 @@ def test_bars_intervals_and_thresholds_stand_where_their_numbers_are(
             "(r.right - all.left - 1) / (all.width - 2)]]; }))",
             row,
         )
-        if told["probability"] is None:
+        if record["probability"] is None:
             assert parts == {}
             continue
-        assert parts["fill"] == pytest.approx([0, told["probability"]], abs=0.005)
-        assert parts["interval"] == pytest.approx(told["interval"], abs=0.006)
+        assert parts["fill"] == pytest.approx([0, record["probability"]], abs=0.005)
+        assert parts["interval"] == pytest.approx(record["interval"], abs=0.006)
         assert parts["threshold"][0] == pytest.approx(0.4, abs=0.005)
 
 
-def test_a_switched_off_modality_is_left_out_and_the_change_is_told(
+def test_a_switched_off_modality_is_left_out_and_the_change_is_reported(
     browser: webdriver.Chrome, service: Service, files: dict[str, Path]
 ) -> None:
     upload(browser, service, all_of(files))
@@ -239,8 +239,8 @@ def test_where_a_finding_comes_from_is_drawn_over_everything(
     assert over == pytest.approx(under, abs=1)
     assert len(every(browser, '[data-modality="tabular"] tr.lit')) > 3
     shares = [row.text.split()[-1] for row in every(browser, ".details tbody tr")]
-    told = finding(FINDINGS[2], list(QUERY))["contributions"]
-    assert shares == [f"{value:+.2f}".replace("-", "\N{MINUS SIGN}") for value in sorted(told.values(), reverse=True)]
+    record = finding(FINDINGS[2], list(QUERY))["contributions"]
+    assert shares == [f"{value:+.2f}".replace("-", "\N{MINUS SIGN}") for value in sorted(record.values(), reverse=True)]
     reach(browser, "#heat").click()
     wait(lambda: browser.execute_script(ink) == before)
     assert not every(browser, ".heat, .lit, .card mark")
@@ -298,11 +298,11 @@ def test_a_token_that_is_wanted_in_between_does_not_lose_the_question(
     one(browser, f'[data-finding="{FINDINGS[0]}"]').click()
     wait(lambda: one(browser, "#token").is_displayed())
     one(browser, "#token").send_keys("s3cret", Keys.ENTER)
-    wait(lambda: "comes from" in text(browser, "status"))
+    wait(lambda: "evidence for" in text(browser, "status"))
     assert service.asked[-1]["query"] == {"views": "false", "explain": FINDINGS[0]}
 
 
-def test_a_refusal_is_told_in_its_own_words_and_can_be_tried_again(
+def test_a_refusal_is_reported_in_its_own_words_and_can_be_tried_again(
     browser: webdriver.Chrome, service: Service, files: dict[str, Path]
 ) -> None:
     service.refusal = (413, "got 300 MB, expected at most 200 MB; set `max_bytes`")
@@ -366,8 +366,8 @@ def test_a_file_that_cannot_be_read_is_named_with_its_reason(
     browser: webdriver.Chrome, service: Service, files: dict[str, Path]
 ) -> None:
     upload(browser, service, [files["ecg"], files["tabular"]])
-    told = [item.text for item in every(browser, "#modalities li")]
-    assert any("not readable:" in item for item in told if item.startswith("ECG"))
+    record = [item.text for item in every(browser, "#modalities li")]
+    assert any("not readable:" in item for item in record if item.startswith("ECG"))
     assert "ecg could not be read" in text(browser, "notes")
     upload(browser, service, [files["ecg"].with_suffix(".dat")])
     answered(browser, service, 2)
@@ -380,7 +380,7 @@ def test_a_file_of_no_modality_is_not_sent_unless_a_person_says_what_it_is(
     (tmp_path / "notes.pdf").write_bytes(b"%PDF")
     (tmp_path / ".hidden.wav").write_bytes(b"RIFF")
     one(browser, "#chosen").send_keys(f"{tmp_path / 'notes.pdf'}\n{tmp_path / '.hidden.wav'}")
-    wait(lambda: text(browser, "status") == "None of these files is of a modality that the model takes.")
+    wait(lambda: text(browser, "status") == "The model does not accept any of these files.")
     assert [item.text for item in every(browser, "#files .name")] == ["notes.pdf"]
     upload(browser, service, [files["audio"], files["tabular"]])
     assert {name for name, _, _ in service.asked[-1]["parts"]} == {"audio", "tabular"}
@@ -446,12 +446,12 @@ def test_odd_answers_are_drawn_as_far_as_they_go(
     service.odd = odd
     upload(browser, service, all_of(files))
     x = "X" + 79 * "x"
-    assert [(name, said) for name, said, _ in shown_findings(browser)] == [
+    assert [(name, message) for name, message, _ in shown_findings(browser)] == [
         ("Certain", "100 %"), (x, "50 %"), ("Never", "0 %"), ("Unknown", "score \N{MINUS SIGN}0.50")
     ]  # fmt: skip
     click(browser, service, '[data-finding="never"]')
     assert one(browser, '[data-modality="sonar"] .hint').text == "This page cannot show it."
-    assert one(browser, '[data-modality="xray"] .where').text == "No part of it speaks for this finding."
+    assert one(browser, '[data-modality="xray"] .where').text == "No part of it is evidence for this finding."
     assert one(browser, '[data-modality="ecg"] .where').text == "Strongest around 2.3 s."
     assert not every(browser, '[data-modality="audio"] .where')
     screen(browser, 390, "dark")
@@ -494,7 +494,7 @@ def test_everything_can_be_done_from_the_keyboard(
     assert browser.switch_to.active_element.get_attribute("aria-expanded") == "false"
 
 
-def test_a_screen_reader_is_told_what_eyes_see(
+def test_a_screen_reader_is_reported_what_eyes_see(
     browser: webdriver.Chrome, service: Service, files: dict[str, Path]
 ) -> None:
     upload(browser, service, all_of(files))
@@ -505,10 +505,11 @@ def test_a_screen_reader_is_told_what_eyes_see(
         if not node.get("ignored"):
             named.setdefault(str(node.get("role", {}).get("value")), []).append(str(node.get("name", {}).get("value")))
     assert named["switch"] == ["Sound", "ECG", "Laboratory values", "X-ray"]
-    told = finding(FINDINGS[1], list(QUERY))
-    low, high = (percent(end) for end in told["interval"])
+    record = finding(FINDINGS[1], list(QUERY))
+    low, high = (percent(end) for end in record["interval"])
     assert (
-        f"Pulmonary edema {percent(told['probability'])} {told['decision']} between {low} to {high}" in named["button"]
+        f"Pulmonary edema {percent(record['probability'])} {record['decision']} between {low} to {high}"
+        in named["button"]
     )
     assert all(name for role in ("button", "combobox", "image", "switch", "checkbox") for name in named[role])
     assert any(name.startswith("224 x 224 pixels") for name in named["image"])

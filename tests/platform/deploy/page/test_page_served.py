@@ -24,7 +24,7 @@ def browser(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     with chrome(tmp_path_factory.mktemp("browser")) as driver:
         driver.get(served.address)
         yield driver
-        # The answer without a token is told by the browser itself; nothing else may be.
+        # The browser itself reports the answer without a token; nothing else may be.
         assert not [one["message"] for one in driver.get_log("browser") if "status of 401" not in one["message"]]
 
 
@@ -42,13 +42,13 @@ def test_a_study_is_scored_explained_and_scored_again_without_its_radiograph(
     assert kinds == {
         "xray": "card picture", "ecg": "card traces", "tabular": "card rows", "report": "card words"
     }  # fmt: skip
-    assert "it does not speak" in text(browser, "notes")
+    assert "it is not used as input" in text(browser, "notes")
     reach(browser, '[data-finding="cardiomegaly"]').click()
-    wait(lambda: "Shown is where Cardiomegaly comes from." in text(browser, "status"))
+    wait(lambda: "The views show the evidence for Cardiomegaly." in text(browser, "status"))
     assert "on validation studies with these modalities" in one(browser, ".details").text
     assert len(every(browser, ".where")) == 3
     before = one(browser, '[data-finding="cardiomegaly"] .number').text
-    # The file ends in .dcm, so that the service alone could tell that it is no electrocardiogram.
+    # The file ends in .dcm, so that only the service can see that it is not an electrocardiogram.
     reach(browser, '[role="switch"][name="xray"]').click()
     wait(lambda: len(every(browser, ".change")) == 2)
     assert f"{before} with all modalities" in one(browser, '[data-finding="cardiomegaly"]').text

@@ -22,7 +22,8 @@ from polyclinic.deploy.scoring import StudyScorer
 from polyclinic.deploy.scoring.reading import read_study
 from polyclinic.deploy.scoring.scorer import _finding, _reason, coalitions, shapley_weights
 from polyclinic.evaluation import patient_resamples
-from polyclinic.export.calibrate import _of_finding, smoothed_platt
+from polyclinic.evaluation.metrics.platt import smoothed_platt
+from polyclinic.export.calibrate import _of_finding
 from polyclinic.export.familiarity import learn_ood_reference
 
 RULE = DecisionRule(
@@ -71,12 +72,12 @@ def test_the_shares_are_the_mean_gain_over_all_orders_of_arrival() -> None:
 def test_contributions_add_up_to_the_score_of_what_a_study_has(
     names: tuple[str, ...], bundle: Bundle, study: dict[str, Any]
 ) -> None:
-    told = StudyScorer(bundle).score([{name: study[name] for name in names}])[0]
-    assert tuple(name for name, use in told.modalities.items() if use.used) == names
-    for one in told.findings:
+    record = StudyScorer(bundle).score([{name: study[name] for name in names}])[0]
+    assert tuple(name for name, use in record.modalities.items() if use.used) == names
+    for one in record.findings:
         assert set(one.contributions) == set(names)
         assert sum(one.contributions.values()) == pytest.approx(one.score, abs=1e-12)
-    assert max(abs(one.score) for one in told.findings) > 0.01
+    assert max(abs(one.score) for one in record.findings) > 0.01
 
 
 def test_a_study_scores_the_same_alone_and_in_any_batch(bundle: Bundle, study: dict[str, Any], made: Path) -> None:
@@ -90,8 +91,8 @@ def test_a_study_scores_the_same_alone_and_in_any_batch(bundle: Bundle, study: d
 
 
 def test_a_probability_is_the_calibration_of_the_modalities_that_speak(bundle: Bundle, study: dict[str, Any]) -> None:
-    told = StudyScorer(bundle).score([{"xray": study["xray"]}])[0]
-    for one in told.findings:
+    record = StudyScorer(bundle).score([{"xray": study["xray"]}])[0]
+    for one in record.findings:
         rule = bundle.content.rules["xray"][one.name]
         assert one.auroc == rule.auroc
         if rule.slope is not None and rule.intercept is not None:
@@ -113,7 +114,7 @@ def test_a_threshold_that_contradicts_the_set_abstains(
 ) -> None:
     for one in _ruled(bundle, **changes).score([study])[0].findings:
         assert (one.decision, one.abstained, one.possible) == (None, True, (possible,))
-        assert "they disagree" in (one.reason or "")
+        assert "but the prediction set holds only" in (one.reason or "")
 
 
 @pytest.mark.public_report(1)
@@ -124,12 +125,12 @@ def test_no_answer_contradicts_its_own_evidence(positives: int, negatives: int, 
     weights = patient_resamples([str(row) for row in range(len(labels))], 64, 0)
     rule, _ = _of_finding(rng.normal(distance * labels), labels, weights, 0.1)
     scores = rng.normal(size=2000) + distance * (rng.random(2000) < positives / len(labels))
-    told = [_finding("x", score, rule, _reason(rule, score, (), 0.1), None, {}) for score in scores.tolist()]
-    answers = [one for one in told if one.decision is not None]
+    record = [_finding("x", score, rule, _reason(rule, score, (), 0.1), None, {}) for score in scores.tolist()]
+    answers = [one for one in record if one.decision is not None]
     assert len(answers) > 500
     assert all(one.possible == (one.decision,) and not one.abstained for one in answers)
     assert all((one.probability >= one.threshold) == (one.decision == "present") for one in answers)
-    assert all(one.reason for one in told if one.abstained)
+    assert all(one.reason for one in record if one.abstained)
 
 
 @pytest.mark.parametrize(
@@ -137,8 +138,8 @@ def test_no_answer_contradicts_its_own_evidence(positives: int, negatives: int, 
     [
         ({"absent_up_to": -9e9, "present_from": -9e9, "threshold": 0.0}, "present", None),
         ({"absent_up_to": 9e9, "present_from": 9e9, "threshold": 1.1}, "absent", None),
-        ({"absent_up_to": None, "present_from": None}, None, "both answers"),
-        ({"absent_up_to": -9e9, "present_from": 9e9}, None, "neither answer"),
+        ({"absent_up_to": None, "present_from": None}, None, "both classes"),
+        ({"absent_up_to": -9e9, "present_from": 9e9}, None, "neither class"),
         ({"problem": "too thin"}, None, "too thin"),
         ({"absent_up_to": -9e9, "present_from": -9e9, "threshold": None}, None, "no threshold"),
         ({"absent_up_to": -9e9, "present_from": -9e9, "slope": None}, None, None),
@@ -155,10 +156,10 @@ def test_it_answers_where_one_answer_is_possible_and_abstains_otherwise(
 def test_a_study_unlike_the_training_studies_gets_no_answer(bundle: Bundle, study: dict[str, Any]) -> None:
     scorer = _ruled(bundle, absent_up_to=-9e9, present_from=-9e9)
     near = {**scorer.bundle.familiar, "ecg": replace(scorer.bundle.familiar["ecg"], limit=1e-6)}
-    told = StudyScorer(replace(scorer.bundle, familiar=near)).score([study])[0]
-    assert [name for name, use in told.modalities.items() if use.out_of_distribution] == ["ecg"]
-    assert all(one.abstained and "ecg unlike" in str(one.reason) for one in told.findings)
-    assert told.notes == ("ecg is unlike the studies that the model was trained on",)
+    record = StudyScorer(replace(scorer.bundle, familiar=near)).score([study])[0]
+    assert [name for name, use in record.modalities.items() if use.out_of_distribution] == ["ecg"]
+    assert all(one.abstained and "ecg is unlike" in str(one.reason) for one in record.findings)
+    assert record.notes == ("ecg is unlike the studies that the model was trained on",)
 
 
 def test_noise_in_the_place_of_an_x_ray_is_out_of_distribution_and_a_training_study_is_not(
@@ -174,10 +175,10 @@ def test_noise_in_the_place_of_an_x_ray_is_out_of_distribution_and_a_training_st
 
 
 def test_the_gate_is_that_of_the_objective(bundle: Bundle, study: dict[str, Any]) -> None:
-    told = StudyScorer(bundle).score([study])[0].modalities
+    record = StudyScorer(bundle).score([study])[0].modalities
     _, embedded = bundle.model("ecg", {key: _double(value)[None] for key, value in study["ecg"].items()})
-    assert told["ecg"].gate == pytest.approx(float(bundle.model.objective.gates({"ecg": embedded})["ecg"]), abs=1e-9)  # type: ignore[operator]
-    assert told["tabular"].gate is None
+    assert record["ecg"].gate == pytest.approx(float(bundle.model.objective.gates({"ecg": embedded})["ecg"]), abs=1e-9)  # type: ignore[operator]
+    assert record["tabular"].gate is None
     assert StudyScorer(bundle).score([{"xray": study["xray"]}])[0].modalities["ecg"].gate is None
 
 
@@ -185,10 +186,10 @@ def _double(value: torch.Tensor) -> torch.Tensor:
     return value.double() if value.is_floating_point() else value
 
 
-def test_relevance_is_told_for_each_token_of_what_a_study_has(bundle: Bundle, study: dict[str, Any]) -> None:
-    told = StudyScorer(bundle).relevance({"xray": study["xray"], "ecg": study["ecg"]}, "cardiomegaly")
-    assert {name: len(value) for name, value in told.items()} == {"ecg": 10, "xray": 16}
-    assert all(bool((value >= 0).all()) and float(value.sum()) > 0 for value in told.values())
+def test_relevance_is_reported_for_each_token_of_what_a_study_has(bundle: Bundle, study: dict[str, Any]) -> None:
+    record = StudyScorer(bundle).relevance({"xray": study["xray"], "ecg": study["ecg"]}, "cardiomegaly")
+    assert {name: len(value) for name, value in record.items()} == {"ecg": 10, "xray": 16}
+    assert all(bool((value >= 0).all()) and float(value.sum()) > 0 for value in record.values())
     with pytest.raises(ValueError, match="got finding 'gout'"):
         StudyScorer(bundle).relevance(study, "gout")
 
@@ -244,12 +245,12 @@ def test_intervals_are_quantiles_of_the_calibrations_that_could_be_fitted() -> N
     draws, scores = rng.normal(size=(3, 41, 2)), rng.normal(size=3)
     draws[1, :10] = np.nan
     draws[2, :30] = np.nan
-    told = probability_intervals(scores, draws)
+    record = probability_intervals(scores, draws)
     for place in (0, 1):
         known = draws[place][~np.isnan(draws[place]).any(axis=1)]
         expected = np.quantile(expit(known[:, 0] * scores[place] + known[:, 1]), [0.025, 0.975])
-        np.testing.assert_allclose(told[place], expected, atol=1e-12)  # type: ignore[arg-type]
-    assert told[2] is None
+        np.testing.assert_allclose(record[place], expected, atol=1e-12)  # type: ignore[arg-type]
+    assert record[2] is None
 
 
 def _score(*words: object) -> int:
@@ -262,14 +263,14 @@ def test_the_command_scores_any_files_of_a_study(
     out = tmp_path / "scores.json"
     words = [word for name in ("xray", "tabular", "report") for word in (f"--{name}", study_files[name])]
     assert _score(bundle_folder, *words, "--json", out) == 0
-    told = json.loads(out.read_text())
+    record = json.loads(out.read_text())
     expected = StudyScorer(bundle).score([{name: study[name] for name in ("xray", "tabular")}])[0]
-    assert told["findings"] == json.loads(json.dumps(expected.as_json()["findings"]))
-    assert told["notes"] == ["report is what the prompts are written in; it does not speak"]
-    assert told["bundle"] == bundle.digest
+    assert record["findings"] == json.loads(json.dumps(expected.as_json()["findings"]))
+    assert record["notes"] == ["report is the prompt modality, so it is not used as input"]
+    assert record["bundle"] == bundle.digest
 
 
-def test_a_cohort_is_scored_like_each_of_its_studies_and_a_broken_file_is_told(
+def test_a_cohort_is_scored_like_each_of_its_studies_and_a_broken_file_is_reported(
     bundle_folder: Path, bundle: Bundle, study: dict[str, Any], study_files: dict[str, Path], made: Path, tmp_path: Path
 ) -> None:
     table = (made / "cohort" / "cohort.csv").read_text()
@@ -284,14 +285,14 @@ def test_a_cohort_is_scored_like_each_of_its_studies_and_a_broken_file_is_told(
     (tmp_path / "cohort.csv").write_text("\n".join([rows[0], *others, own, broken]) + "\n")
     (tmp_path / "cohort.yaml").write_text((made / "cohort" / "cohort.yaml").read_text())
     assert _score(bundle_folder, "--cohort", tmp_path / "cohort.yaml", "--json", tmp_path / "out.json") == 0
-    told = {one["study_id"]: one for one in json.loads((tmp_path / "out.json").read_text())["studies"]}
-    assert list(told) == [row.split(",")[0] for row in others] + [wanted, "S999"]
+    record = {one["study_id"]: one for one in json.loads((tmp_path / "out.json").read_text())["studies"]}
+    assert list(record) == [row.split(",")[0] for row in others] + [wanted, "S999"]
     expected = StudyScorer(bundle).score([study])[0].as_json()["findings"]
-    for one, other in zip(told[wanted]["findings"], expected, strict=True):
+    for one, other in zip(record[wanted]["findings"], expected, strict=True):
         assert one["score"] == pytest.approx(other["score"], abs=1e-10)
-    assert told["S999"]["modalities"]["xray"]["problem"]
-    assert told["S999"]["notes"][0].startswith("xray could not be read")
-    assert not told["S999"]["modalities"]["xray"]["used"]
+    assert record["S999"]["modalities"]["xray"]["problem"]
+    assert record["S999"]["notes"][0].startswith("xray could not be read")
+    assert not record["S999"]["modalities"]["xray"]["used"]
 
 
 @pytest.mark.parametrize(
@@ -303,12 +304,12 @@ def test_a_cohort_is_scored_like_each_of_its_studies_and_a_broken_file_is_told(
         (("--xray", "{tabular}"), "xray: "),
         (("--mri", "{xray}"), "unrecognized arguments: --mri"),
         (("--xray", "{xray}", "--json", "{xray}/a.json"), "expected a file that can be written"),
-        (("--xray", "{xray}", "--cohort", "{xray}"), "expected one of both"),
+        (("--xray", "{xray}", "--cohort", "{xray}"), "expected one of the two"),
         (("--cohort", "nowhere.yaml"), "nowhere.yaml"),
         (("--xray", "{xray}", "--prompts", "nowhere.yaml"), "does not exist"),
     ],
 )
-def test_what_cannot_be_scored_is_told_in_a_sentence(
+def test_what_cannot_be_scored_is_reported_in_a_sentence(
     words: tuple[str, ...],
     message: str,
     bundle_folder: Path,
@@ -323,7 +324,7 @@ def test_what_cannot_be_scored_is_told_in_a_sentence(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_is_no_bundle_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_is_no_bundle_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _score(tmp_path, "--xray", "a.dcm") == 1
     assert "without SHA256SUMS" in capsys.readouterr().err
     assert _score(tmp_path / "nowhere") == 1

@@ -58,9 +58,9 @@ def _same(got: Any, expected: Any) -> None:
 def test_the_scores_are_those_of_the_command(service: Served, study_files: dict[str, Path], scored: Any) -> None:
     answer = service.score(_files(study_files, "xray", "ecg", "tabular"))
     assert answer.status_code == 200
-    told = answer.json()
-    assert told.pop("files") == []
-    _same(told, scored)
+    report = answer.json()
+    assert report.pop("files") == []
+    _same(report, scored)
 
 
 def test_files_without_a_modality_are_sorted_by_their_endings_and_by_who_reads_them(
@@ -71,9 +71,9 @@ def test_files_without_a_modality_are_sorted_by_their_endings_and_by_who_reads_t
     names = [ordered[0].name, "b.csv", "c", study_files["ecg"].name]
     parts = [("files", (name, path.read_bytes())) for name, path in zip(names, ordered, strict=True)]
     answer = service.post(parts)
-    told = answer.json()
-    assert told.pop("files") == ["ecg", "tabular", "xray", "ecg"]
-    _same(told, scored)
+    report = answer.json()
+    assert report.pop("files") == ["ecg", "tabular", "xray", "ecg"]
+    _same(report, scored)
 
 
 def test_studies_that_come_together_get_their_own_scores(
@@ -103,53 +103,53 @@ def test_laboratory_names_are_found_or_noted(service: Served, study_files: dict[
 
 def test_views_and_relevance_come_when_asked_for(service: Served, study_files: dict[str, Path]) -> None:
     files = _files(study_files, "xray", "ecg", "tabular", "report")
-    told = service.score(files, views="true", explain="anemia").json()
-    assert {name: view["kind"] for name, view in told["views"].items()} == {
+    report = service.score(files, views="true", explain="anemia").json()
+    assert {name: view["kind"] for name, view in report["views"].items()} == {
         "xray": "picture", "ecg": "traces", "tabular": "rows", "report": "words",
     }  # fmt: skip
-    # The report does not speak, so that nothing of the score comes from it.
-    assert {name: one["kind"] for name, one in told["relevance"].items()} == {
+    # The report is not an input, so that none of the score comes from it.
+    assert {name: one["kind"] for name, one in report["relevance"].items()} == {
         "xray": "grid", "ecg": "stretches", "tabular": "rows",
     }  # fmt: skip
-    assert len(told["relevance"]["xray"]["strength"]) == 4
-    assert any(strength > 0 for row in told["relevance"]["xray"]["strength"] for strength in row)
-    assert "report is what the prompts are written in; it does not speak" in told["notes"]
+    assert len(report["relevance"]["xray"]["strength"]) == 4
+    assert any(strength > 0 for row in report["relevance"]["xray"]["strength"] for strength in row)
+    assert "report is the prompt modality, so it is not used as input" in report["notes"]
     assert not {"views", "relevance"} & set(service.score(files).json())
-    assert set(told) == set(Scores.model_fields)
-    assert json.loads(Scores.model_validate(told).model_dump_json()) == told
+    assert set(report) == set(Scores.model_fields)
+    assert json.loads(Scores.model_validate(report).model_dump_json()) == report
 
 
 def test_a_modality_that_cannot_be_read_does_not_speak_and_says_why(
     service: Served, study_files: dict[str, Path]
 ) -> None:
     parts = [("xray", ("a.dcm", study_files["xray"].read_bytes())), ("tabular", ("a.csv", b"a,b\n1,2\n"))]
-    told = service.post(parts).json()
-    assert told["modalities"]["tabular"]["used"] is False
-    assert "columns" in told["modalities"]["tabular"]["problem"]
+    report = service.post(parts).json()
+    assert report["modalities"]["tabular"]["used"] is False
+    assert "columns" in report["modalities"]["tabular"]["problem"]
     alone = service.post(parts[:1]).json()
-    _same(told["findings"], alone["findings"])
+    _same(report["findings"], alone["findings"])
 
 
 def test_the_bundle_says_what_it_reads(service: Served, bundle_folder: Path) -> None:
-    told = service.get("/v1/bundle").json()
-    assert sorted((one["name"], one["title"], one["query"]) for one in told["modalities"]) == [
+    report = service.get("/v1/bundle").json()
+    assert sorted((one["name"], one["title"], one["query"]) for one in report["modalities"]) == [
         ("ecg", "ECG", True), ("report", "Report", False), ("tabular", "Laboratory values", True),
         ("xray", "X-ray", True),
     ]  # fmt: skip
-    assert next(one["accept"] for one in told["modalities"] if one["name"] == "xray") == [
+    assert next(one["accept"] for one in report["modalities"] if one["name"] == "xray") == [
         ".dcm",
         ".png",
         ".jpg",
         ".jpeg",
     ]
-    assert [one["name"] for one in told["findings"]] == ["cardiomegaly", "anemia"]
-    assert set(told) == set(BundleCard.model_fields)
-    assert json.loads(BundleCard.model_validate(told).model_dump_json()) == told
+    assert [one["name"] for one in report["findings"]] == ["cardiomegaly", "anemia"]
+    assert set(report) == set(BundleCard.model_fields)
+    assert json.loads(BundleCard.model_validate(report).model_dump_json()) == report
 
 
 @pytest.mark.parametrize("path", ["/v1/bundle", "/v1/score", "/v1/unknown", "/metrics"])
 @pytest.mark.parametrize("shown", [None, "", "Bearer", "Bearer wrong", f"Basic {TOKEN}", f"Bearer {TOKEN}x"])
-def test_nothing_is_told_without_the_token(service: Served, path: str, shown: str | None) -> None:
+def test_nothing_is_reported_without_the_token(service: Served, path: str, shown: str | None) -> None:
     answer = requests.get(service.address + path, headers={} if shown is None else {"Authorization": shown}, timeout=20)
     assert answer.status_code == 401
     assert answer.headers["WWW-Authenticate"] == "Bearer"
@@ -220,11 +220,11 @@ def test_the_front_imports_no_torch_and_what_is_forked_has_one_thread(service: S
 
 
 def test_openapi_describes_every_route(service: Served) -> None:
-    told = service.get("/openapi.json").json()
-    assert set(told["paths"]) == {"/healthz", "/readyz", "/metrics", "/v1/bundle", "/v1/score"}
-    body = told["paths"]["/v1/score"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+    report = service.get("/openapi.json").json()
+    assert set(report["paths"]) == {"/healthz", "/readyz", "/metrics", "/v1/bundle", "/v1/score"}
+    body = report["paths"]["/v1/score"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert set(body["properties"]) == {"xray", "ecg", "report", "tabular", "files"}
-    assert told["components"]["securitySchemes"] == {"token": {"type": "http", "scheme": "bearer"}}
+    assert report["components"]["securitySchemes"] == {"token": {"type": "http", "scheme": "bearer"}}
 
 
 def test_no_name_gets_into_what_is_logged(service: Served, study_files: dict[str, Path]) -> None:
@@ -233,15 +233,15 @@ def test_no_name_gets_into_what_is_logged(service: Served, study_files: dict[str
     service.post([("xray", ("DOE^JOHN.dcm", b"DOE^JOHN"))])
     service.post([("DOE^JOHN", ("DOE^JOHN.dcm", content))], explain="DOE^JOHN")
     requests.request("DOE", f"{service.address}/DOE^JOHN?DOE^JOHN", headers={"DOE": "DOE^JOHN"}, timeout=20)
-    # A line of the log is written behind the answer that it tells of.
+    # A line of the log is written after the answer that it records.
     deadline = time.monotonic() + 60
     while "OTHER page status 4" not in service.message() and time.monotonic() < deadline:
         time.sleep(0.05)
-    said = service.message() + service.audit.read_text() + service.get("/metrics").text
-    assert "DOE" not in said.upper()
+    reply = service.message() + service.audit.read_text() + service.get("/metrics").text
+    assert "DOE" not in reply.upper()
     assert "127.0.0.1" not in service.audit.read_text()
-    assert TOKEN not in said
-    assert "OTHER page status 4" in said
+    assert TOKEN not in reply
+    assert "OTHER page status 4" in reply
 
 
 def _memory(pid: int) -> bytes:
@@ -260,9 +260,9 @@ def _memory(pid: int) -> bytes:
 def test_no_process_but_the_front_has_the_token(service: Served, study_files: dict[str, Path]) -> None:
     assert service.score(_files(study_files, "tabular")).status_code == 200
     for process in service.family():
-        told = " ".join([*process.environ(), *process.environ().values(), *process.cmdline()])
-        assert TOKEN not in told
-        assert "POLYCLINIC_TOKEN" not in told
+        report = " ".join([*process.environ(), *process.environ().values(), *process.cmdline()])
+        assert TOKEN not in report
+        assert "POLYCLINIC_TOKEN" not in report
     # All of them are forked from one process, so that one stands for the others.
     held = _memory(service.workers()[0].pid)
     assert b"polyclinic.deploy.service" in held, "it is looked at"

@@ -20,7 +20,7 @@ from polyclinic.deploy.service.scoring import ScoringHandler
 from polyclinic.deploy.service.uploads import Part
 from polyclinic.deploy.service.workers import decoder_pool as reading
 from polyclinic.deploy.service.workers.decoder_pool import DecoderPool
-from polyclinic.deploy.service.workers.messages import pack, unpack
+from polyclinic.deploy.service.workers.messages import ServedBundle, pack, unpack
 from polyclinic.deploy.service.workers.model_client import ModelClient
 from polyclinic.deploy.service.workers.process import WorkerProcess
 from polyclinic.deploy.service.workers.sandbox import Scratch
@@ -169,10 +169,11 @@ class _Slow(WorkerProcess):
 
 
 class _Model(ModelClient):
-    card: dict[str, Any] = {  # noqa: RUF012 - read alone
-        "_suffixes": {name: (f".{name}",) for name in NAMES}, "_silent": {}, "sha256": "",
-        "modalities": [{"name": name, "query": True} for name in NAMES],
-    }  # fmt: skip
+    bundle = ServedBundle(
+        card={"sha256": "", "modalities": [{"name": name, "query": True} for name in NAMES]},
+        suffixes={name: [f".{name}"] for name in NAMES},
+        unused={},
+    )
 
     def __init__(self) -> None:
         pass
@@ -201,6 +202,12 @@ def _parts(name: str) -> list[Part]:
     return [Part(name=one, filename=f"{name}.{one}", digest=digest) for one in NAMES]
 
 
+async def _score(desk: ScoringHandler, client: str, name: str) -> dict[str, Any]:
+    admission, parts = desk.next_request(client), _parts(name)
+    readings = await desk.read(admission, parts, views=False)
+    return await desk.score(admission, parts, readings, views=False, finding=None)
+
+
 def _run(tmp_path: Path, number: int, scenario: Any, seconds: float = 60.0) -> Any:
     async def run() -> Any:
         readers = DecoderPool(
@@ -222,8 +229,8 @@ def test_a_slow_request_leaves_a_reader_for_another(tmp_path: Path, slow: type[_
         order: list[str] = []
 
         async def score(client: str, name: str) -> None:
-            told = await desk.score(desk.next_request(client), _parts(name), [], views=False, finding=None)
-            assert told["read"] == sorted(NAMES)
+            report = await _score(desk, client, name)
+            assert report["read"] == sorted(NAMES)
             order.append(name)
 
         hog = asyncio.create_task(score("a", "slow"))
@@ -241,7 +248,7 @@ def test_a_client_of_many_slow_requests_starves_nobody(tmp_path: Path, slow: typ
         order: list[str] = []
 
         async def score(client: str, name: str) -> None:
-            await desk.score(desk.next_request(client), _parts(name), [], views=False, finding=None)
+            await _score(desk, client, name)
             order.append(client)
 
         # The first one makes the other client known.

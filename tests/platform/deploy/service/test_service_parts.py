@@ -1,4 +1,4 @@
-"""The parts of the service by themselves: audit chain, tokens, rates, upload parser, sorting, limits, messages."""
+"""The parts of the service: audit chain, tokens, rates, upload parser, sorting, limits, messages."""
 
 import asyncio
 import hashlib
@@ -81,7 +81,7 @@ def test_a_log_whose_lines_were_changed_is_not_gone_on_with(
     assert path.read_bytes() == before
 
 
-def test_a_line_that_ends_in_the_middle_is_told(tmp_path: Path) -> None:
+def test_a_line_that_ends_in_the_middle_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
     _log(path)
     path.write_bytes(path.read_bytes()[:-5])
@@ -89,7 +89,7 @@ def test_a_line_that_ends_in_the_middle_is_told(tmp_path: Path) -> None:
         AuditLog(path)
 
 
-def test_lines_that_were_cut_off_are_told_by_a_head_that_was_kept(
+def test_lines_that_were_cut_off_are_reported_by_a_head_that_was_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "audit.jsonl"
@@ -125,7 +125,7 @@ def test_a_file_is_found_with_the_key_and_with_nothing_else(tmp_path: Path, caps
 _GOOD = b'{"time":"2026-11-28T10:00:00+00:00","number":1,"status":200,"parts":[],"previous":"' + b"0" * 64 + b'"}'
 
 
-@pytest.mark.parametrize(("line", "said"), [
+@pytest.mark.parametrize(("line", "reply"), [
     (b"", "it is empty"), (b"[]", "it is not a JSON object"), (b"null", "it is not a JSON object"),
     (b"\xff\xfe{}", "it is not UTF-8"), (b"{", "it is not JSON"), ("\ufeff{}".encode(), "it is not JSON"),
     ('{"number": 1}'.encode("utf-16-be"), "it is not JSON"),
@@ -145,8 +145,8 @@ _GOOD = b'{"time":"2026-11-28T10:00:00+00:00","number":1,"status":200,"parts":[]
     (b'{"event": "\\u001b[31m"}', "its `event`"), (b'{"modalities": {}}', "its `modalities`"),
     (b'{"milliseconds": null}', "its `milliseconds`"), (b'{"bundle": 1}', "its `bundle`"),
 ], ids=lambda value: value if isinstance(value, str) else "line")  # fmt: skip
-def test_an_odd_line_is_told_by_its_number(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], line: bytes, said: str
+def test_an_odd_line_is_reported_by_its_number(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], line: bytes, reply: str
 ) -> None:
     path = tmp_path / "audit.jsonl"
     _log(path, 2)
@@ -154,23 +154,23 @@ def test_an_odd_line_is_told_by_its_number(
         stream.write(line + b"\n")
     for words in ((), ("--find", str(path)), ("--expect", "0" * 64)):
         assert main(["audit", str(path), *words]) == 1
-        told = capsys.readouterr().err
-        assert told.startswith("error: line 3 of the audit log is not an entry: ")
-        assert said in told
-        assert told.rstrip("\n").isprintable()
+        report = capsys.readouterr().err
+        assert report.startswith("error: line 3 of the audit log is not an entry: ")
+        assert reply in report
+        assert report.rstrip("\n").isprintable()
 
 
-@pytest.mark.parametrize(("words", "said"), [
+@pytest.mark.parametrize(("words", "reply"), [
     (("--expect", "abc"), "an expected head that is not 64 hexadecimal digits"),
     (("--expect", "1" * 64), "never had the expected head"), (("--find", "."), "cannot be read (IsADirectoryError)"),
     (("--find", "nowhere"), "cannot be read (FileNotFoundError)"), (("--find", "/dev/zero"), "is not a regular file"),
 ])  # fmt: skip
 def test_what_an_audit_is_asked_for_is_checked(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], reply: str
 ) -> None:
     _log(tmp_path / "audit.jsonl")
     assert main(["audit", str(tmp_path / "audit.jsonl"), *words]) == 1
-    assert said in capsys.readouterr().err
+    assert reply in capsys.readouterr().err
     assert main(["audit", str(tmp_path / "audit.jsonl"), "--expect", "0" * 64]) == 0
     assert main(["audit", "/dev/zero"]) == 1
 
@@ -193,13 +193,13 @@ def _changed(path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b'"number":3,"status":200', b'"number":3,"status":500'))
 
 
-@pytest.mark.parametrize(("change", "said"), [
+@pytest.mark.parametrize(("change", "reply"), [
     (Path.unlink, "is not at its path any more (FileNotFoundError)"), (_rewritten, "was replaced by another file"),
     (lambda path: path.rename(path.with_name("aside")), "is not at its path any more"),
     (lambda path: os.truncate(path, 0), "was cut off"), (_cut, "was cut off"),
     (_longer, "was written by another program"), (_changed, "was changed in its last line"),
 ])  # fmt: skip
-def test_a_log_that_is_not_as_it_was_left_takes_no_line(tmp_path: Path, change: Any, said: str) -> None:
+def test_a_log_that_is_not_as_it_was_left_takes_no_line(tmp_path: Path, change: Any, reply: str) -> None:
     path = tmp_path / "folder" / "audit.jsonl"
     path.parent.mkdir()
     _log(path)
@@ -210,7 +210,7 @@ def test_a_log_that_is_not_as_it_was_left_takes_no_line(tmp_path: Path, change: 
     for ask in (log.check, lambda: log.add({"number": 4})):
         with pytest.raises(AuditLost) as lost:
             ask()
-        assert said in str(lost.value)
+        assert reply in str(lost.value)
         assert str(tmp_path) not in str(lost.value)
     assert {one.name: one.read_bytes() for one in path.parent.iterdir()} == left
     log.close()
@@ -252,7 +252,7 @@ def test_a_full_disk_breaks_no_chain(tmp_path: Path, monkeypatch: pytest.MonkeyP
     _log(path)
     log, write = AuditLog(path), os.write
     monkeypatch.setattr(os, "write", lambda handle, line: write(handle, line[:20]))
-    with pytest.raises(OSError, match="not whole"):
+    with pytest.raises(OSError, match="not complete"):
         log.add({"number": 4})
     monkeypatch.undo()
     log.add({"number": 4})
@@ -260,7 +260,7 @@ def test_a_full_disk_breaks_no_chain(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert verified(path).lines == 4
 
 
-@pytest.mark.parametrize(("words", "said"), [
+@pytest.mark.parametrize(("words", "reply"), [
     (("--no_token", "true", "--host", "0.0.0.0"), "got `--no_token` with host 0.0.0.0"),
     (("--token_file", "short"), "got a token of 5 characters, expected 16 or more"),
     (("--token_file", "nowhere"), "the token cannot be read (FileNotFoundError)"),
@@ -276,27 +276,28 @@ def test_settings_that_cannot_be_are_refused_with_a_sentence(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     words: tuple[str, ...],
-    said: str,
+    reply: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("bundle").mkdir()
     Path("short").write_text("short")
     Path("short").chmod(0o600)
     assert main(["serve", "bundle", *words]) == 1
-    assert said in capsys.readouterr().err
+    assert reply in capsys.readouterr().err
 
 
-def test_an_address_in_use_is_told(
+def test_an_address_in_use_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("bundle").mkdir()
     with socket.create_server(("127.0.0.1", 0)) as other:
         assert main(["serve", "bundle", "--port", str(other.getsockname()[1])]) == 1
-    assert "which cannot be listened at (Address already in use); set `--host` and `--port`" in capsys.readouterr().err
+    message = "on which the service cannot listen (Address already in use); set `--host` and `--port`"
+    assert message in capsys.readouterr().err
 
 
-def test_what_is_no_bundle_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+def test_what_is_no_bundle_is_reported_and_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "bundle").mkdir()
     command = [sys.executable, "-m", "polyclinic.cli", "serve", "bundle", "--port", "0"]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
@@ -306,7 +307,7 @@ def test_what_is_no_bundle_is_told_and_leaves_nothing(tmp_path: Path) -> None:
     )
     missing = subprocess.run([*command[:4], "nothing"], cwd=tmp_path, capture_output=True, text=True)
     assert (missing.returncode, missing.stderr) == (
-        1, "error: got 'nothing', which is no folder; set it to one of `polyclinic bundle export`\n",
+        1, "error: got 'nothing', which is not a folder; set it to one written by `polyclinic bundle export`\n",
     )  # fmt: skip
 
 
@@ -375,7 +376,7 @@ def _guard(app: Any, per_minute: int) -> AccessMiddleware:
     return AccessMiddleware(app, hosts=hosts, token=TOKEN, throttle=Throttle(per_minute), measures=ServiceMetrics())
 
 
-def test_a_client_that_asks_too_often_is_told_when_to_come_back() -> None:
+def test_a_client_that_asks_too_often_is_reported_when_to_come_back() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
 
@@ -384,12 +385,12 @@ def test_a_client_that_asks_too_often_is_told_when_to_come_back() -> None:
     assert [_asked(guard, shown)[0] for _ in range(10)] == [200] * 10
     status, headers = _asked(guard, shown)
     assert (status, headers["retry-after"]) == (429, "1")
-    # Who guesses tokens has a bucket of its own, and it is as small.
+    # Requests with a wrong token have a separate bucket of the same size.
     assert [_asked(guard, {"authorization": "Bearer guess"})[0] for _ in range(11)] == [401] * 10 + [429]
     assert _asked(guard, {}, "/healthz")[0] == 200
 
 
-def test_a_fault_is_told_without_what_it_says(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_fault_is_reported_without_what_it_says(caplog: pytest.LogCaptureFixture) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         raise KeyError("DOE^JOHN")
 
@@ -439,10 +440,10 @@ def test_the_most_of_a_file_is_taken_and_a_byte_more_is_not(size: int, status: i
     if status == 200:
         assert len(_parsed(body, [])[0].content) == size
         assert len(_parsed(body, [], most=len(body))[0].content) == size
-        with pytest.raises(ServiceError, match="the most of a request"):
+        with pytest.raises(ServiceError, match="got a request of more than"):
             _parsed(body, [], most=len(body) - 1)
     else:
-        with pytest.raises(ServiceError, match="the most of a file"):
+        with pytest.raises(ServiceError, match="got a file of more than"):
             _parsed(body, [])
 
 
@@ -518,9 +519,9 @@ def test_files_for_which_there_is_no_room_are_not_called_broken(bundle_folder: P
     full.touch()
     asked = pack({"number": 7, "candidates": ["xray"], "names": ["a.dcm"], "view": False, "relevance": None}, [b"x"])
     assert unpack(decoding._answer(bundle, asked, full / "reader-0")) == ({"number": 7, "full": True}, [])
-    told, _ = unpack(decoding._answer(bundle, asked, tmp_path / "reader-0"))
+    report, _ = unpack(decoding._answer(bundle, asked, tmp_path / "reader-0"))
     problem = "got text (such as CSV, HTML or JSON), expected a DICOM, PNG or JPEG image"
-    assert told == {"number": 7, "problem": problem}
+    assert report == {"number": 7, "problem": problem}
     assert list(tmp_path.iterdir()) == [full]
 
 

@@ -141,7 +141,7 @@ def test_a_reading_process_that_ends_fails_one_request_cleanly(
     answer = waiting.result(60)
     assert answer.status_code == status
     assert answer.json()["error"]["message"]
-    # All of it had been read, so that the client may go on with its connection.
+    # All of it had been read, so that the client may keep its connection.
     assert "Connection" not in answer.headers
     assert service.score(good).status_code == 200
     _until(lambda: _settled(service))
@@ -185,8 +185,8 @@ def test_one_client_cannot_keep_another_out(service: Served, good: dict[str, Pat
     assert service.score(good).status_code == 503
     parts = [("xray", ("a.dcm", good["xray"].read_bytes()))]
     assert service.post(parts, client="127.0.0.2").json() == expected
-    said = [_answer(one).partition(b"\r\n")[0] for one in slow]
-    assert sorted(line.split()[1] for line in said) == [b"408", b"408", b"408", b"503"]
+    reply = [_answer(one).partition(b"\r\n")[0] for one in slow]
+    assert sorted(line.split()[1] for line in reply) == [b"408", b"408", b"408", b"503"]
 
 
 def test_a_computing_process_that_is_killed_fails_one_request_cleanly(service: Served, good: dict[str, Path]) -> None:
@@ -197,7 +197,7 @@ def test_a_computing_process_that_is_killed_fails_one_request_cleanly(service: S
         _computing(service).kill()
     answer = waiting.result(60)
     assert answer.status_code == 503
-    assert answer.json() == {"error": {"message": "the process that computes was stopped; send it again"}}
+    assert answer.json() == {"error": {"message": "the model process was stopped; send it again"}}
     assert service.score(good).json() == expected
     _until(lambda: _settled(service))
 
@@ -224,7 +224,7 @@ def test_processes_start_again_without_the_one_that_they_are_forked_from(
     assert service.score(good).json() == expected
 
 
-def test_more_studies_at_a_time_than_allowed_are_told_so(service: Served, good: dict[str, Path]) -> None:
+def test_more_studies_at_a_time_than_allowed_are_reported_so(service: Served, good: dict[str, Path]) -> None:
     assert service.score(good).status_code == 200
     with ThreadPoolExecutor(7) as pool:
         with _held([_computing(service)]):
@@ -237,9 +237,9 @@ def test_more_studies_at_a_time_than_allowed_are_told_so(service: Served, good: 
 def _raw(service: Served, head: bytes) -> socket.socket:
     host, _, port = service.address.removeprefix("http://").partition(":")
     connection = socket.create_connection((host, int(port)), timeout=20)
-    told = b"POST /v1/score HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer " + TOKEN.encode() + b"\r\n"
-    told += b"Content-Type: multipart/form-data; boundary=" + BOUNDARY + b"\r\n"
-    connection.sendall(told + head + b"\r\n")
+    report = b"POST /v1/score HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer " + TOKEN.encode() + b"\r\n"
+    report += b"Content-Type: multipart/form-data; boundary=" + BOUNDARY + b"\r\n"
+    connection.sendall(report + head + b"\r\n")
     return connection
 
 
@@ -254,15 +254,15 @@ def _answer(connection: socket.socket) -> bytes:
 def test_a_body_that_is_announced_as_too_large_is_refused_before_it_is_sent(service: Served) -> None:
     got = _answer(_raw(service, b"Content-Length: 99999999999\r\n"))
     assert got.startswith(b"HTTP/1.1 413 ")
-    assert b"got more than 4 MB, the most of a request; send fewer files" in got
+    assert b"got a request of more than 4 MB, the maximum; send fewer files" in got
 
 
-@pytest.mark.parametrize(("start", "said"), [
-    (part(b"xray", b"a.dcm", b"")[:-2], b"got a file of more than 2 MB, the most of a file"),
+@pytest.mark.parametrize(("start", "reply"), [
+    (part(b"xray", b"a.dcm", b"")[:-2], b"got a file of more than 2 MB, the maximum"),
     (b"", b"the multipart body is broken"),
     (b"--" + BOUNDARY + b"\r\nX: ", b"the multipart body is broken"),
 ])  # fmt: skip
-def test_an_endless_stream_is_cut_off(service: Served, start: bytes, said: bytes) -> None:
+def test_an_endless_stream_is_cut_off(service: Served, start: bytes, reply: bytes) -> None:
     connection = _raw(service, b"Transfer-Encoding: chunked\r\n")
     connection.sendall(b"%x\r\n%s\r\n" % (len(start), start) if start else b"")
     ended = threading.Event()
@@ -279,7 +279,7 @@ def test_an_endless_stream_is_cut_off(service: Served, start: bytes, said: bytes
     sender.start()
     try:
         got = connection.recv(65536)
-        while said not in got:
+        while reply not in got:
             got += connection.recv(65536)
     finally:
         ended.set()
@@ -288,7 +288,7 @@ def test_an_endless_stream_is_cut_off(service: Served, start: bytes, said: bytes
     assert got.startswith((b"HTTP/1.1 413 ", b"HTTP/1.1 400 "))
 
 
-def test_a_client_that_sends_too_slowly_is_told_so(service: Served) -> None:
+def test_a_client_that_sends_too_slowly_is_reported_so(service: Served) -> None:
     connection = _raw(service, b"Content-Length: 1000\r\n")
     connection.sendall(part(b"xray", b"a.dcm", b"abc"))
     started = time.monotonic()
@@ -338,8 +338,8 @@ def test_what_is_in_flight_is_finished_before_it_stops(
         assert service.process.wait(60) == 0
         assert psutil.wait_procs(family, timeout=60)[1] == []
         assert "Traceback" not in service.message()
-    told = [json.loads(line) for line in service.audit.read_text().splitlines()]
-    assert [one.get("number", one.get("event")) for one in told] == ["start", 1, 2, "stop"]
+    report = [json.loads(line) for line in service.audit.read_text().splitlines()]
+    assert [one.get("number", one.get("event")) for one in report] == ["start", 1, 2, "stop"]
     assert not scratch.exists()
 
 
@@ -376,10 +376,10 @@ def test_a_service_that_is_stopped_while_it_starts_leaves_nothing(
         scratch = Path(family[0].environ()["TMPDIR"])
         assert scratch.exists()
         send(process.pid, number)
-        # Whoever sends it twice changes nothing.
+        # Sending it twice changes nothing.
         send(process.pid, number)
-        _, said = process.communicate(timeout=120)
-    assert (process.returncode, said) == (130, b"error: interrupted\n")
+        _, reply = process.communicate(timeout=120)
+    assert (process.returncode, reply) == (130, b"error: interrupted\n")
     assert psutil.wait_procs(family, timeout=60)[1] == []
     assert not scratch.exists()
     AuditLog(tmp_path / "audit.jsonl").close()

@@ -177,7 +177,7 @@ def test_heads_count_by_their_mean() -> None:
     carried = []
     for joined in (heads.sum(axis=0) / 3, heads.max(axis=0)):
         carried.append(start + sum(one * row / row.sum() for one, row in zip(start, joined, strict=True)))
-    assert np.abs(carried[0] - carried[1]).max() > 1e-2, "the case is meant to tell the mean from the largest"
+    assert np.abs(carried[0] - carried[1]).max() > 1e-2, "the mean and the largest must differ in this case"
     np.testing.assert_allclose(token_relevance(encoder, inputs, lambda p: p[:, 2])[0], carried[0], atol=1e-12)
 
 
@@ -279,14 +279,14 @@ def test_a_study_whose_tokens_are_alike_has_no_relevance_and_no_nan() -> None:
     "score", [lambda pooled: pooled.sum(), lambda pooled: pooled[:, :1], lambda pooled: pooled[:1, 0]]
 )
 def test_scores_must_be_one_per_study(score: Callable) -> None:
-    with pytest.raises(ValueError, match="2 studies, expected one number for each; give a `score`"):
+    with pytest.raises(ValueError, match="2 studies, expected one number for each; pass a `score`"):
         token_relevance(Mean(), studies([3, 3]), score)
 
 
 def test_scores_that_do_not_follow_from_the_tokens_are_refused() -> None:
-    with pytest.raises(ValueError, match="no gradient leads from the tokens of Mean"):
+    with pytest.raises(ValueError, match="without a gradient to the tokens of Mean"):
         token_relevance(Mean(), studies([3, 3]), lambda pooled: torch.ones(2))
-    with pytest.raises(ValueError, match=r"that of `Encoded\.tokens`"):
+    with pytest.raises(ValueError, match=r"that from `Encoded\.tokens`"):
         token_relevance(Mean(related=False), studies([3, 3]), lambda pooled: pooled[:, 0])
     row = {
         "values": torch.rand(2, 3),

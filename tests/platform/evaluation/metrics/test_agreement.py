@@ -32,10 +32,10 @@ def test_measures_equal_scikit_learn() -> None:
     assert view.measures["accuracy"].value == pytest.approx(
         accuracy_score(LABELS[known[:, 1], 1], READINGS[known[:, 1], 1:4].argmax(axis=1)), abs=1e-12
     )
-    told, truth = READINGS[known[:, 2], 4], LABELS[known[:, 2], 2]
-    assert grade.measures["mean absolute error"].value == pytest.approx(mean_absolute_error(truth, told), abs=1e-12)
+    report, truth = READINGS[known[:, 2], 4], LABELS[known[:, 2], 2]
+    assert grade.measures["mean absolute error"].value == pytest.approx(mean_absolute_error(truth, report), abs=1e-12)
     assert grade.measures["quadratic kappa"].value == pytest.approx(
-        cohen_kappa_score(truth.astype(int), np.rint(told).astype(int), weights="quadratic"), abs=1e-12
+        cohen_kappa_score(truth.astype(int), np.rint(report).astype(int), weights="quadratic"), abs=1e-12
     )
     assert age.measures["r2"].value == pytest.approx(
         r2_score(LABELS[known[:, 3], 3], READINGS[known[:, 3], 5]), abs=1e-12
@@ -48,7 +48,7 @@ def test_resamples_equal_scikit_learn_on_repeated_studies() -> None:
     weights = patient_resamples(PATIENTS, 15, seed=3)
     levels, quantity = weighted_kappa(np.rint(READINGS[:, 4]), LABELS[:, 2], weights), LABELS[:, 3]
     r2 = weighted_r2(READINGS[:, 5], quantity, weights)
-    for row, kappa, told in zip(weights, levels, r2, strict=True):
+    for row, kappa, report in zip(weights, levels, r2, strict=True):
         repeated = np.repeat(np.arange(N), row)
         graded = repeated[~np.isnan(LABELS[repeated, 2])]
         assert kappa == pytest.approx(
@@ -58,7 +58,7 @@ def test_resamples_equal_scikit_learn_on_repeated_studies() -> None:
             abs=1e-10,
         )
         aged = repeated[~np.isnan(quantity[repeated])]
-        assert told == pytest.approx(r2_score(quantity[aged], READINGS[aged, 5]), abs=1e-10)
+        assert report == pytest.approx(r2_score(quantity[aged], READINGS[aged, 5]), abs=1e-10)
 
 
 def test_what_cannot_be_said_is_nan() -> None:

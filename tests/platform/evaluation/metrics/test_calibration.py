@@ -42,29 +42,29 @@ def test_diagram_equals_sklearn(binning: str, strategy: str) -> None:
     # Nothing between 0.5 and 0.7: some bins of equal width are empty, and sklearn leaves them out.
     chance[(chance > 0.5) & (chance < 0.7)] = 0.5
     shares, means = calibration_curve(labels, chance, n_bins=10, strategy=strategy)
-    told = reliability(chance, labels, np.ones((3, 400), dtype=int), bins=10, binning=binning)
-    filled = told.count > 0
+    report = reliability(chance, labels, np.ones((3, 400), dtype=int), bins=10, binning=binning)
+    filled = report.count > 0
     assert filled.all() == (binning == "equal mass")
-    np.testing.assert_allclose(told.share_positive[filled], shares, atol=1e-12)
-    np.testing.assert_allclose(told.mean_probability[filled], means, atol=1e-12)
-    assert np.isnan(told.share_positive[~filled]).all()
-    assert np.isnan(told.mean_probability[~filled]).all()
-    assert told.count.sum() == 400
-    expected = np.sum(told.count[filled] / 400 * np.abs(shares - means))
-    assert told.calibration_error.value == pytest.approx(expected, abs=1e-12)
+    np.testing.assert_allclose(report.share_positive[filled], shares, atol=1e-12)
+    np.testing.assert_allclose(report.mean_probability[filled], means, atol=1e-12)
+    assert np.isnan(report.share_positive[~filled]).all()
+    assert np.isnan(report.mean_probability[~filled]).all()
+    assert report.count.sum() == 400
+    expected = np.sum(report.count[filled] / 400 * np.abs(shares - means))
+    assert report.calibration_error.value == pytest.approx(expected, abs=1e-12)
 
 
 def test_intervals_of_the_diagram_are_over_patients() -> None:
     data = planted(2, resamples=60)
     data = data._replace(scores=expit(data.scores))
-    told = reliability(data.scores, data.labels, data.weights, bins=4)
+    report = reliability(data.scores, data.labels, data.weights, bins=4)
     draws = []
     for scores, labels in data.resamples():
         inside = (scores > 0.25) & (scores <= 0.5)
         draws.append(labels[inside].mean() if inside.any() else np.nan)
-    assert told.share_ci95[1] == pytest.approx(percentile_interval(np.array(draws)), abs=1e-12)
+    assert report.share_ci95[1] == pytest.approx(percentile_interval(np.array(draws)), abs=1e-12)
     errors = [calibration_error_by_loops(*resample, np.linspace(0, 1, 5)) for resample in data.resamples()]
-    assert told.calibration_error.ci95 == pytest.approx(percentile_interval(np.array(errors)), abs=1e-12)
+    assert report.calibration_error.ci95 == pytest.approx(percentile_interval(np.array(errors)), abs=1e-12)
 
 
 def test_brier_of_every_resample_equals_sklearn() -> None:
@@ -75,10 +75,10 @@ def test_brier_of_every_resample_equals_sklearn() -> None:
 
 
 def test_edges_hold_their_lower_bin_and_ties_share_one() -> None:
-    told = reliability(
+    report = reliability(
         np.array([0.0, 0.5, 0.5, 1.0]), np.array([0.0, 1.0, 0.0, 1.0]), np.ones((1, 4), dtype=int), bins=2
     )
-    np.testing.assert_array_equal(told.count, [3, 1])
+    np.testing.assert_array_equal(report.count, [3, 1])
     tied = reliability(np.full(6, 0.3), np.eye(6)[0], np.ones((1, 6), dtype=int), bins=3, binning="equal mass")
     assert sorted(tied.count) == [0, 0, 6]
     assert tied.calibration_error.value == pytest.approx(0.3 - 1 / 6)
@@ -86,11 +86,11 @@ def test_edges_hold_their_lower_bin_and_ties_share_one() -> None:
 
 @pytest.mark.parametrize("binning", ["equal width", "equal mass"])
 def test_no_known_label_is_nan_everywhere(binning: str) -> None:
-    told = reliability(np.array([0.2, 0.4]), np.full(2, np.nan), np.ones((5, 2), dtype=int), bins=2, binning=binning)
-    assert np.isnan(told.calibration_error.value)
-    assert told.calibration_error.ci95.undefined == 5
-    np.testing.assert_array_equal(told.count, [0, 0])
-    plain = json.loads(json.dumps(as_json(told), allow_nan=False))
+    report = reliability(np.array([0.2, 0.4]), np.full(2, np.nan), np.ones((5, 2), dtype=int), bins=2, binning=binning)
+    assert np.isnan(report.calibration_error.value)
+    assert report.calibration_error.ci95.undefined == 5
+    np.testing.assert_array_equal(report.count, [0, 0])
+    plain = json.loads(json.dumps(as_json(report), allow_nan=False))
     assert plain["share_positive"] == [None, None]
     assert plain["edges"] == [0.0, 0.5, 1.0]
     # Two means, two shares with two ends of an interval each, the error with its own.

@@ -41,14 +41,14 @@ def test_delong_equals_the_paper_with_ties_and_unknown_labels(seed: int, share: 
     known = ~np.isnan(data.labels)
     (one, two), covariance = delong_by_the_formula([data.scores[known], other[known]], data.labels[known])
     assert delong_variance(data.scores, data.labels) == pytest.approx((one, covariance[0, 0]), abs=1e-12)
-    told = delong_test(data.scores, other, data.labels)
+    report = delong_test(data.scores, other, data.labels)
     error = np.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
-    assert (told.first, told.second) == pytest.approx((one, two), abs=1e-12)
-    assert told.difference.value == pytest.approx(one - two, abs=1e-12)
-    assert told.difference.ci95[:2] == pytest.approx(norm.interval(0.95, one - two, error), abs=1e-12)
-    assert told.p_value == pytest.approx(2 * norm.cdf(-abs(one - two) / error), abs=1e-12)
+    assert (report.first, report.second) == pytest.approx((one, two), abs=1e-12)
+    assert report.difference.value == pytest.approx(one - two, abs=1e-12)
+    assert report.difference.ci95[:2] == pytest.approx(norm.interval(0.95, one - two, error), abs=1e-12)
+    assert report.p_value == pytest.approx(2 * norm.cdf(-abs(one - two) / error), abs=1e-12)
     swapped = delong_test(other, data.scores, data.labels)
-    assert (swapped.difference.value, swapped.p_value) == pytest.approx((two - one, told.p_value), abs=1e-12)
+    assert (swapped.difference.value, swapped.p_value) == pytest.approx((two - one, report.p_value), abs=1e-12)
 
 
 def test_delong_rejects_a_true_null_about_as_often_as_it_says() -> None:
@@ -80,27 +80,27 @@ def test_delong_is_nan_where_it_is_undefined() -> None:
 def test_paired_bootstrap_is_over_the_same_resamples() -> None:
     data = planted(4, share=0.2, resamples=150)
     other = np.round(data.scores * 0.3 + np.random.default_rng(9).normal(size=len(data.scores)), 1)
-    told = paired_bootstrap(weighted_auroc, data.scores, other, data.labels, data.weights)
+    report = paired_bootstrap(weighted_auroc, data.scores, other, data.labels, data.weights)
     draws = [
         roc_auc_score(labels, scores) - roc_auc_score(labels, second)
         for (scores, labels), (second, _) in zip(data.resamples(), data._replace(scores=other).resamples(), strict=True)
     ]
     known = ~np.isnan(data.labels)
     expected = [roc_auc_score(data.labels[known], run[known]) for run in (data.scores, other)]
-    assert (told.first, told.second) == pytest.approx(tuple(expected), abs=1e-12)
-    assert told.difference.value == pytest.approx(expected[0] - expected[1], abs=1e-12)
-    assert told.difference.ci95 == pytest.approx(percentile_interval(np.array(draws)), abs=1e-12)
+    assert (report.first, report.second) == pytest.approx(tuple(expected), abs=1e-12)
+    assert report.difference.value == pytest.approx(expected[0] - expected[1], abs=1e-12)
+    assert report.difference.ci95 == pytest.approx(percentile_interval(np.array(draws)), abs=1e-12)
     below, above = sum(d <= 0 for d in draws), sum(d >= 0 for d in draws)
-    assert told.p_value == pytest.approx(2 * min(1 + below, 1 + above) / 151)
+    assert report.p_value == pytest.approx(2 * min(1 + below, 1 + above) / 151)
 
 
 def test_no_difference_has_p_of_one_and_undefined_resamples_are_counted() -> None:
     scores, labels = np.arange(10.0), np.repeat([0.0, 1.0], 5)
     weights = patient_resamples([str(row) for row in range(10)], 70, 0)
     weights[:2, :5] = 0
-    told = paired_bootstrap(weighted_auroc, scores, scores * 2, labels, weights)
-    assert told.p_value == 1.0
-    assert told.difference == (0.0, (0.0, 0.0, 2))
+    report = paired_bootstrap(weighted_auroc, scores, scores * 2, labels, weights)
+    assert report.p_value == 1.0
+    assert report.difference == (0.0, (0.0, 0.0, 2))
     nothing = paired_bootstrap(weighted_auroc, scores, scores, np.zeros(10), weights)
     assert np.isnan(nothing.p_value)
     assert nothing.difference.ci95.undefined == 70
@@ -109,18 +109,18 @@ def test_no_difference_has_p_of_one_and_undefined_resamples_are_counted() -> Non
 def test_runs_are_not_compared_on_few_patients() -> None:
     labels = (np.arange(200) < 1).astype(float)
     weights = patient_resamples([str(row) for row in range(200)], 100, 0)
-    told = paired_bootstrap(weighted_auroc, labels, np.arange(200.0), labels, weights)
-    assert (told.first, told.second) == (1.0, 0.0)
-    assert np.isnan([told.p_value, *told.difference.ci95[:2]]).all()
+    report = paired_bootstrap(weighted_auroc, labels, np.arange(200.0), labels, weights)
+    assert (report.first, report.second) == (1.0, 0.0)
+    assert np.isnan([report.p_value, *report.difference.ci95[:2]]).all()
 
 
 def test_any_weighted_metric_can_be_compared() -> None:
     data = planted(6)
     one, other = 1 / (1 + np.exp(-data.scores)), np.full(len(data.scores), 0.5)
     metric = partial(weighted_calibration_error, bins=4)
-    told = paired_bootstrap(metric, one, other, data.labels, data.weights)
+    report = paired_bootstrap(metric, one, other, data.labels, data.weights)
     whole = np.ones((1, len(one)), dtype=int)
-    assert told.second == metric(other, data.labels, whole)[0] == pytest.approx(abs(np.nanmean(data.labels) - 0.5))
+    assert report.second == metric(other, data.labels, whole)[0] == pytest.approx(abs(np.nanmean(data.labels) - 0.5))
 
 
 def test_copies_of_studies_deceive_delong_and_not_the_bootstrap() -> None:

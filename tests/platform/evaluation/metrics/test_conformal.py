@@ -75,7 +75,7 @@ def test_report_counts_sets_answers_and_coverage() -> None:
     def by_loops(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         absent, present = scores <= calibrated.absent_up_to, scores >= calibrated.present_from
         single = [one != other for one, other in zip(absent, present, strict=True)]
-        right = [bool(told) == (label == 1) for told, label in zip(present, labels, strict=True)]
+        right = [bool(record) == (label == 1) for record, label in zip(present, labels, strict=True)]
         return {
             "coverage_absent": float(absent[labels == 0].mean()),
             "coverage_present": float(present[labels == 1].mean()),

@@ -21,10 +21,10 @@ def test_each_resample_equals_the_formula() -> None:
     data = data._replace(scores=expit(data.scores))
     chances, labels = data.known()
     thresholds = np.array([0.05, float(chances[0]), 0.5, 0.8])
-    told = decision_curve(
+    report = decision_curve(
         probabilities=data.scores, labels=data.labels, thresholds=thresholds, weights=data.weights
     )  # fmt: skip
-    assert (told.n, told.treat_none) == (len(labels), (0.0,) * 4)
+    assert (report.n, report.treat_none) == (len(labels), (0.0,) * 4)
     for place, threshold in enumerate(thresholds):
         pairs = [
             (net_benefit(c >= threshold, y, threshold), net_benefit(c >= 0, y, threshold))
@@ -32,7 +32,7 @@ def test_each_resample_equals_the_formula() -> None:
         ]
         model, everybody = np.array(pairs).T
         gain = model - np.maximum(everybody, 0)
-        for ours, theirs in ((told.model, model), (told.treat_all, everybody), (told.gain, gain)):
+        for ours, theirs in ((report.model, model), (report.treat_all, everybody), (report.gain, gain)):
             assert ours[place].value == pytest.approx(theirs[0], abs=1e-12)
             assert ours[place].ci95 == pytest.approx(percentile_interval(theirs[1:]), abs=1e-12)
 
@@ -51,11 +51,11 @@ def test_perfect_and_blind_models() -> None:
 
 def test_one_class_is_defined_and_no_label_is_not() -> None:
     def curve(labels: np.ndarray) -> dict:
-        told = decision_curve(
+        report = decision_curve(
             probabilities=np.array([0.2, 0.9]), labels=labels, thresholds=np.array([0.5]),
             weights=np.array([[1, 1], [2, 0]]),
         )  # fmt: skip
-        return json.loads(json.dumps(as_json(told), allow_nan=False))
+        return json.loads(json.dumps(as_json(report), allow_nan=False))
 
     nobody = curve(np.zeros(2))
     assert nobody["model"][0]["value"] == -0.5

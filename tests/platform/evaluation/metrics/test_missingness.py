@@ -33,30 +33,30 @@ def shapley_by_orders(performance: dict[frozenset[str], float], chance: float) -
 @pytest.mark.parametrize("seed", range(3))
 def test_shapley_is_the_mean_over_all_orders_and_adds_up(seed: int) -> None:
     performance = drawn_performance(seed)
-    told = contributions(performance, 0.5)
-    assert told.shapley == pytest.approx(shapley_by_orders(performance, 0.5), abs=1e-12)
-    assert sum(told.shapley.values()) == pytest.approx(told.full - 0.5, abs=1e-12)
+    report = contributions(performance, 0.5)
+    assert report.shapley == pytest.approx(shapley_by_orders(performance, 0.5), abs=1e-12)
+    assert sum(report.shapley.values()) == pytest.approx(report.full - 0.5, abs=1e-12)
     for name in NAMES:
-        assert told.drop_one[name] == performance[frozenset(NAMES)] - performance[frozenset(NAMES) - {name}]
+        assert report.drop_one[name] == performance[frozenset(NAMES)] - performance[frozenset(NAMES) - {name}]
 
 
 def test_axioms_of_symmetry_and_of_the_one_that_adds_nothing() -> None:
     def worth(some: frozenset[str]) -> float:
         return 0.5 + (0.4 if {"ecg", "xray"} <= some else 0.0)
 
-    told = contributions({some: worth(some) for some in drawn_performance(0)}, 0.5)
-    assert told.shapley == pytest.approx({"audio": 0.0, "ecg": 0.2, "report": 0.0, "xray": 0.2}, abs=1e-12)
-    assert told.drop_one == pytest.approx({"audio": 0.0, "ecg": 0.4, "report": 0.0, "xray": 0.4}, abs=1e-12)
+    report = contributions({some: worth(some) for some in drawn_performance(0)}, 0.5)
+    assert report.shapley == pytest.approx({"audio": 0.0, "ecg": 0.2, "report": 0.0, "xray": 0.2}, abs=1e-12)
+    assert report.drop_one == pytest.approx({"audio": 0.0, "ecg": 0.4, "report": 0.0, "xray": 0.4}, abs=1e-12)
 
 
 def test_one_modality_and_undefined_performances() -> None:
     alone = contributions({frozenset({"ecg"}): 0.8}, 0.5)
     assert alone.drop_one == alone.shapley == {"ecg": 0.8 - 0.5}
     performance = drawn_performance(1, ("ecg", "xray")) | {frozenset({"xray"}): float("nan")}
-    told = contributions(performance, 0.5)
-    assert np.isnan([told.drop_one["ecg"], told.shapley["ecg"], told.shapley["xray"]]).all()
-    assert told.drop_one["xray"] == pytest.approx(told.full - performance[frozenset({"ecg"})])
-    assert json.loads(json.dumps(as_json(told), allow_nan=False))["undefined_values"] == 3
+    report = contributions(performance, 0.5)
+    assert np.isnan([report.drop_one["ecg"], report.shapley["ecg"], report.shapley["xray"]]).all()
+    assert report.drop_one["xray"] == pytest.approx(report.full - performance[frozenset({"ecg"})])
+    assert json.loads(json.dumps(as_json(report), allow_nan=False))["undefined_values"] == 3
 
 
 def test_every_subset_is_needed_and_the_empty_one_is_not_measured() -> None:

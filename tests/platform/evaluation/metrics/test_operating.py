@@ -95,11 +95,11 @@ def test_table_has_the_rates_counts_and_intervals_of_test() -> None:
         assert point.ppv.value == pytest.approx(labels[scores >= threshold].mean())
         assert point.npv.value == pytest.approx(1 - labels[scores < threshold].mean())
         flagged, ids = data.scores >= threshold, np.array(data.patient_ids)
-        for told, hits, among in (
+        for report, hits, among in (
             (point.sensitivity, flagged, data.labels == 1),
             (point.npv, data.labels == 0, ~flagged & ~np.isnan(data.labels)),
         ):
-            assert told.ci95[:2] == pytest.approx(wilson(hits[among], ids[among].tolist()), abs=1e-9)
+            assert report.ci95[:2] == pytest.approx(wilson(hits[among], ids[among].tolist()), abs=1e-9)
     assert nothing.threshold == unmet
     assert np.isnan([nothing.sensitivity.value, nothing.ppv.value, nothing.ppv.ci95.low]).all()
     assert nothing.true_positive is None
@@ -123,9 +123,9 @@ def test_lengths_must_agree() -> None:
 def test_estimate_is_of_the_studies_and_json_names_its_parts() -> None:
     data = planted(6)
     chance = 1 / (1 + np.exp(-data.scores))
-    told = estimate(lambda drawn: weighted_brier(chance, data.labels, drawn), data.weights)
+    report = estimate(lambda drawn: weighted_brier(chance, data.labels, drawn), data.weights)
     known = ~np.isnan(data.labels)
-    assert told.value == pytest.approx(((chance - data.labels)[known] ** 2).mean(), abs=1e-12)
+    assert report.value == pytest.approx(((chance - data.labels)[known] ** 2).mean(), abs=1e-12)
     (point,) = operating_points(
         scores=data.scores, labels=data.labels, thresholds=[Threshold(float("nan"), "youden", "why")],
         weights=data.weights,

@@ -2,14 +2,14 @@ import json
 
 import numpy as np
 import pytest
-from scipy.optimize import brentq
+from scipy.optimize import brentq, minimize
 from scipy.special import expit
 from sklearn.isotonic import isotonic_regression
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss
 
 from clustered_studies import planted
 from polyclinic.evaluation import as_json
+from polyclinic.evaluation.card.findings import calibrated
 from polyclinic.evaluation.metrics.recalibration import (
     CalibrationQuality,
     calibration_report,
@@ -17,6 +17,7 @@ from polyclinic.evaluation.metrics.recalibration import (
     fit_platt,
     fit_temperature,
 )
+from polyclinic.export.calibrate import _of_finding
 
 FITS = (fit_temperature, fit_platt, fit_isotonic)
 
@@ -32,15 +33,46 @@ def test_temperature_is_where_the_loss_is_level(size: float) -> None:
     assert (fitted.intercept, fitted.reason) == (0.0, None)
 
 
+def _smoothed(labels: np.ndarray) -> np.ndarray:
+    """Platt's smoothed labels, class by class."""
+    positives, negatives = int(labels.sum()), int((1 - labels).sum())
+    return np.array([(positives + 1) / (positives + 2) if label else 1 / (negatives + 2) for label in labels])
+
+
 @pytest.mark.parametrize(("share", "shift"), [(0.5, 0.0), (0.1, 3.0), (0.9, -40.0)])
-def test_platt_equals_logistic_regression_without_penalty(share: float, shift: float) -> None:
+def test_platt_minimises_the_smoothed_log_loss(share: float, shift: float) -> None:
     data = planted(1, share=share, patients=200)
     scores, labels = data.known()
-    model = LogisticRegression(C=np.inf, tol=1e-12, solver="newton-cholesky").fit(scores[:, None], labels)
+    target = _smoothed(labels)
+
+    def loss(line: np.ndarray) -> float:
+        probability = expit(line[0] * scores + line[1])
+        return float(-np.sum(target * np.log(probability) + (1 - target) * np.log1p(-probability)))
+
+    found = minimize(loss, np.zeros(2), method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-13, "maxiter": 4000})
+    assert found.success
     fitted = fit_platt(data.scores + shift, data.labels)
-    assert fitted.slope == pytest.approx(model.coef_[0, 0], abs=1e-8)
-    assert fitted.intercept + fitted.slope * shift == pytest.approx(model.intercept_[0], abs=1e-8)
-    np.testing.assert_allclose(fitted.apply(scores + shift), model.predict_proba(scores[:, None])[:, 1], atol=1e-8)
+    line = np.array([fitted.slope, fitted.intercept + fitted.slope * shift])
+    # The loss is flat to its last digit within about 1e-7 of the minimum.
+    np.testing.assert_allclose(line, found.x, atol=1e-6)
+    assert loss(line) <= found.fun + 1e-11
+    np.testing.assert_allclose(fitted.apply(scores + shift), expit(found.x[0] * scores + found.x[1]), atol=1e-6)
+
+
+def test_card_and_bundle_calibrate_alike() -> None:
+    """Both give the same probabilities, to the last bit, for the same validation scores."""
+    data, test = planted(8, share=0.3), planted(9, share=0.3)
+    report = calibration_report(
+        log_odds=test.scores, labels=test.labels, validation_log_odds=data.scores, validation_labels=data.labels,
+        weights=test.weights,
+    )  # fmt: skip
+    rule, _ = _of_finding(data.scores, data.labels, data.weights, 0.1)
+    assert (rule.slope, rule.intercept) == (report.platt.slope, report.platt.intercept)
+    assert rule.slope is not None
+    assert rule.intercept is not None
+    on_card, in_bundle = expit(calibrated(test.scores, report.platt)), expit(rule.slope * test.scores + rule.intercept)
+    np.testing.assert_array_equal(on_card, in_bundle)
+    np.testing.assert_array_equal(report.platt.apply(test.scores), in_bundle)
 
 
 def test_known_distortion_is_undone() -> None:
@@ -61,17 +93,16 @@ def test_heavy_tails_and_offsets_reach_the_minimum() -> None:
         labels = (rng.random(200) < rng.uniform(0.05, 0.95)).astype(float)
         fitted = fit_platt(scores, labels)
         spread = (scores - np.median(scores)) / np.abs(scores - np.median(scores)).mean()
-        wrong = fitted.apply(scores) - labels
+        wrong = fitted.apply(scores) - _smoothed(labels)
         # At the minimum the errors are balanced, and no more so for high than for low scores.
         assert (abs(wrong.mean()), abs((wrong * spread).mean())) == pytest.approx((0.0, 0.0), abs=1e-9)
 
 
-def test_a_far_outlier_and_scores_that_speak_against_are_fitted() -> None:
+def test_scores_in_reverse_have_negative_slopes() -> None:
     data = planted(3)
     scores, labels = data.known()
-    assert fit_temperature(-scores, labels).slope == pytest.approx(-fit_temperature(scores, labels).slope, abs=1e-8)
-    far = fit_platt(np.append(scores, 1e7), np.append(labels, 1.0))
-    assert far.slope == pytest.approx(fit_platt(scores, labels).slope, abs=1e-8)
+    for fit in (fit_temperature, fit_platt):
+        assert fit(-scores, labels).slope == pytest.approx(-fit(scores, labels).slope, abs=1e-8)
 
 
 def test_isotonic_pools_ties_and_neighbours_and_is_level_beyond() -> None:
@@ -94,12 +125,19 @@ def test_one_class_has_no_fit_and_says_so() -> None:
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
-def test_classes_that_a_threshold_tells_apart_have_no_slope(sign: float) -> None:
+def test_separated_classes_have_a_platt_slope_but_no_temperature(sign: float) -> None:
     scores, labels = sign * np.array([-2.0, -1.0, -1.0, 4.0]), np.array([0.0, 0.0, 1.0, 1.0])
-    assert "no slope is steep enough" in (fit_platt(scores, labels).reason or "")
     assert fit_temperature(scores, labels).reason is None
     assert "no slope is steep enough" in (fit_temperature(scores + sign, labels).reason or "")
-    assert fit_platt(np.array([1.0, 1.0]), np.array([0.0, 1.0])).reason is not None
+    fitted = fit_platt(scores + sign, labels)
+    assert fitted.reason is None
+    assert 0 < sign * fitted.slope < np.inf
+
+
+def test_one_score_has_no_platt_fit() -> None:
+    fitted = fit_platt(np.array([1.0, 1.0]), np.array([0.0, 1.0]))
+    assert fitted.reason == "all studies of the validation split have the same score"
+    assert np.isnan(fitted.apply(np.array([1.0]))).all()
 
 
 def test_report_measures_each_map_on_test() -> None:

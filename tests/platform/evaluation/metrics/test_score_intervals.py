@@ -35,19 +35,21 @@ def test_auroc_interval_equals_newcombes_by_grid(positives: int) -> None:
     rng = np.random.default_rng(positives)
     labels = (np.arange(40) < positives).astype(float)
     scores = rng.normal(labels, 1.0).round(1)
-    told = estimate_auroc(np.append(scores, 9.0), np.append(labels, np.nan), np.arange(41))
-    assert told.ci95[:2] == pytest.approx(newcombe(told.value, positives, 40 - positives), abs=2e-6)
+    report = estimate_auroc(np.append(scores, 9.0), np.append(labels, np.nan), np.arange(41))
+    assert report.ci95[:2] == pytest.approx(newcombe(report.value, positives, 40 - positives), abs=2e-6)
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
 @pytest.mark.parametrize("positives", [1, 3, 20])
 def test_perfect_ranks_leave_an_interval_open(value: float, positives: int) -> None:
     labels = (np.arange(60) < positives).astype(float)
-    told = estimate_auroc(labels if value else -labels, labels, np.arange(60))
-    assert told.value == value
+    report = estimate_auroc(labels if value else -labels, labels, np.arange(60))
+    assert report.value == value
     low, high = newcombe(value, positives, 60 - positives)
-    assert (told.ci95.low, told.ci95.high) == pytest.approx((low if value else 0.0, 1.0 if value else high), abs=2e-6)
-    assert told.ci95.high - told.ci95.low > 0.01
+    assert (report.ci95.low, report.ci95.high) == pytest.approx(
+        (low if value else 0.0, 1.0 if value else high), abs=2e-6
+    )
+    assert report.ci95.high - report.ci95.low > 0.01
 
 
 def test_copies_of_a_patients_study_add_nothing() -> None:
@@ -55,9 +57,9 @@ def test_copies_of_a_patients_study_add_nothing() -> None:
     once = estimate_auroc(data.scores, data.labels, np.arange(len(data.scores)))
     for copies in (2, 5):
         thrice = [np.repeat(values, copies) for values in (data.scores, data.labels, np.arange(len(data.scores)))]
-        told = estimate_auroc(*thrice)
-        assert told.value == pytest.approx(once.value)
-        assert told.ci95[:2] == pytest.approx(once.ci95[:2], abs=0.01)
+        report = estimate_auroc(*thrice)
+        assert report.value == pytest.approx(once.value)
+        assert report.ci95[:2] == pytest.approx(once.ci95[:2], abs=0.01)
     apart = np.repeat([0.0, 1.0], 6), np.repeat([0.0, 1.0], 6)
     assert estimate_auroc(*apart, np.arange(12) // 3).ci95.low < estimate_auroc(*apart, np.arange(12)).ci95.low - 0.1
 
@@ -88,9 +90,9 @@ def test_shares_equal_wilsons_closed_form() -> None:
     for ids in ([str(i) for i in range(30)], [str(i // 3) for i in range(30)], ["only"] * 30):
         patients = np.unique(ids, return_inverse=True)[1]
         for hits in (rng.random(30) < 0.8, np.ones(30, dtype=bool), np.zeros(30, dtype=bool), rng.random(30)):
-            told = estimate_share(hits, np.ones(30, dtype=bool), patients)
-            assert told.ci95[:2] == pytest.approx(wilson(hits, ids), abs=1e-9)
-            assert told.ci95.high - told.ci95.low > 0.1
+            report = estimate_share(hits, np.ones(30, dtype=bool), patients)
+            assert report.ci95[:2] == pytest.approx(wilson(hits, ids), abs=1e-9)
+            assert report.ci95.high - report.ci95.low > 0.1
     none = estimate_share(np.ones(3), np.zeros(3, dtype=bool), np.arange(3))
     assert np.isnan([none.value, none.ci95.low, none.ci95.high]).all()
 
@@ -98,9 +100,9 @@ def test_shares_equal_wilsons_closed_form() -> None:
 def test_average_precision_of_one_positive_is_not_certain() -> None:
     labels = (np.arange(50) == 0).astype(float)
     weights = patient_resamples([str(i) for i in range(50)], 200, 0)
-    told = estimate_average_precision(labels, labels, weights)
-    assert told.value == 1.0
-    assert told.ci95.low == pytest.approx(1 / (1 + Z2))
+    report = estimate_average_precision(labels, labels, weights)
+    assert report.value == 1.0
+    assert report.ci95.low == pytest.approx(1 / (1 + Z2))
     many = planted(1, patients=400, resamples=200)
     wide = estimate_average_precision(many.scores, many.labels, many.weights).ci95
     assert wide.high - wide.low < 0.12

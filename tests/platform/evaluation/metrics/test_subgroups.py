@@ -58,14 +58,14 @@ def test_every_metric_of_every_group_equals_sklearn_with_its_intervals() -> None
         whole = expected_metrics(scores, labels, 0.35)
         drawn[group.name] = [whole, *(expected_metrics(*resample, 0.35) for resample in part.resamples())]
         assert tuple(group.metrics) == METRICS
-        for metric, told in group.metrics.items():
-            assert isinstance(told, Estimate)
-            assert told.value == pytest.approx(whole[metric], abs=1e-12)
+        for metric, record in group.metrics.items():
+            assert isinstance(record, Estimate)
+            assert record.value == pytest.approx(whole[metric], abs=1e-12)
             draws = percentile_interval(np.array([one[metric] for one in drawn[group.name][1:]]))
             if metric in ("brier", "calibration_error"):
-                assert told.ci95 == pytest.approx(draws, abs=1e-12)
+                assert record.ci95 == pytest.approx(draws, abs=1e-12)
             else:
-                assert told.ci95.low < told.value < told.ci95.high
+                assert record.ci95.low < record.value < record.ci95.high
     for metric, gap in column.gaps.items():
         assert isinstance(gap, Gap)
         points = {name: drawn[name][0][metric] for name in "ABC"}
@@ -75,7 +75,7 @@ def test_every_metric_of_every_group_equals_sklearn_with_its_intervals() -> None
         assert gap.difference.ci95.low < gap.difference.value < gap.difference.ci95.high
 
 
-def test_small_one_sided_and_empty_groups_are_told_in_words() -> None:
+def test_small_one_sided_and_empty_groups_are_reported_in_words() -> None:
     data = planted(2)
     size = len(data.scores)
     names: list[str | None] = ["big"] * size
@@ -91,9 +91,11 @@ def test_small_one_sided_and_empty_groups_are_told_in_words() -> None:
     assert (groups["small"].n, groups["not stated"].n) == (4, 0)
     for name, missing, needed in (("healthy", "no positive study among 8", "sensitivity"),
                                   ("ill", "no negative study among 8", "specificity")):  # fmt: skip
-        words = {metric for metric, told in groups[name].metrics.items() if told == missing}
+        words = {metric for metric, record in groups[name].metrics.items() if record == missing}
         assert words == {"auroc", "average_precision", needed}
-        assert all(isinstance(told, Estimate) for metric, told in groups[name].metrics.items() if metric not in words)
+        assert all(
+            isinstance(record, Estimate) for metric, record in groups[name].metrics.items() if metric not in words
+        )
 
 
 def test_gap_is_between_the_groups_that_have_a_value() -> None:
@@ -124,7 +126,7 @@ def test_resamples_without_a_class_of_the_group_are_counted() -> None:
     )
     report = report_of(data, {"site": ["A", "A", "A", "B", "B", "B"]}, minimum=1)
     first = report.columns["site"].groups[0].metrics
-    undefined = {name: told.ci95.undefined for name, told in first.items() if isinstance(told, Estimate)}
+    undefined = {name: record.ci95.undefined for name, record in first.items() if isinstance(record, Estimate)}
     assert undefined == {
         "auroc": 0, "average_precision": 2, "sensitivity": 0, "specificity": 0, "calibration_error": 1, "brier": 1
     }  # fmt: skip

@@ -20,8 +20,8 @@ def never() -> FrozenEmbeddings:
 
 def test_what_was_stored_is_read_back(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "cache"
-    told, was_read = cached_embeddings(folder, ORIGIN, lambda: EMBEDDINGS)
-    assert (told, was_read) == (EMBEDDINGS, False)
+    report, was_read = cached_embeddings(folder, ORIGIN, lambda: EMBEDDINGS)
+    assert (report, was_read) == (EMBEDDINGS, False)
     again, was_read = cached_embeddings(folder, ORIGIN, never)
     assert was_read
     assert again.study_ids == EMBEDDINGS.study_ids
@@ -40,8 +40,8 @@ def test_what_was_stored_is_read_back(tmp_path: Path) -> None:
 def test_another_origin_is_never_read(tmp_path: Path, change: dict[str, object]) -> None:
     cached_embeddings(tmp_path, ORIGIN, lambda: EMBEDDINGS)
     other = EMBEDDINGS._replace(study_ids=["A", "B", "C"])
-    told, was_read = cached_embeddings(tmp_path, replace(ORIGIN, **change), lambda: other)  # type: ignore[arg-type]
-    assert (told.study_ids, was_read) == (["A", "B", "C"], False)
+    report, was_read = cached_embeddings(tmp_path, replace(ORIGIN, **change), lambda: other)  # type: ignore[arg-type]
+    assert (report.study_ids, was_read) == (["A", "B", "C"], False)
     assert cached_embeddings(tmp_path, ORIGIN, never)[0].study_ids == EMBEDDINGS.study_ids
 
 

@@ -36,7 +36,7 @@ def vote(train: Features, study: np.ndarray, column: int, count: int) -> float:
 @pytest.mark.parametrize("rows", [130, 33, 4])
 def test_scores_are_votes_of_the_number_of_neighbours_that_does_best_on_val(rows: int) -> None:
     train, val, test = features(rows, 0), features(60, 1), features(50, 2)
-    told = neighbour_scores(train, val, test)
+    report = neighbour_scores(train, val, test)
     best, expected = -1.0, np.empty(0)
     for count in COUNTS:
         aurocs = []
@@ -48,8 +48,8 @@ def test_scores_are_votes_of_the_number_of_neighbours_that_does_best_on_val(rows
         if np.mean(aurocs) > best + 1e-9:
             best = float(np.mean(aurocs))
             expected = np.array([[vote(train, study, column, count) for column in range(2)] for study in test.values])
-    np.testing.assert_allclose(told[:, :2], expected, atol=1e-8)
-    assert (told[:, 2:] == 0).all(), "one class and all unknown tell nothing"
+    np.testing.assert_allclose(report[:, :2], expected, atol=1e-8)
+    assert (report[:, 2:] == 0).all(), "one class and all unknown give no score"
 
 
 def test_neighbours_whose_label_is_unknown_leave_the_vote_to_the_others() -> None:

@@ -20,8 +20,8 @@ def _features(rows: int, seed: int) -> Features:
 
 def test_scores_are_those_of_the_penalty_that_does_best_on_val() -> None:
     train, val, test = _features(200, 0), _features(80, 1), _features(90, 2)
-    told = probe_scores(train, val, test)
-    assert (told[:, 2] == 0).all()
+    record = probe_scores(train, val, test)
+    assert (record[:, 2] == 0).all()
     scaler = StandardScaler().fit(train.values)
     best, expected = -1.0, None
     for strength in STRENGTHS:
@@ -36,7 +36,7 @@ def test_scores_are_those_of_the_penalty_that_does_best_on_val() -> None:
             columns.append(model.decision_function(scaler.transform(test.values)))
         if np.mean(aurocs) > best:
             best, expected = float(np.mean(aurocs)), np.stack(columns, axis=1)
-    np.testing.assert_allclose(told[:, :2], expected, atol=1e-8)
+    np.testing.assert_allclose(record[:, :2], expected, atol=1e-8)
 
 
 def test_the_gain_is_the_difference_of_macro_means_with_an_interval_over_patients() -> None:

@@ -45,16 +45,16 @@ def test_errors_are_means_over_hidden_tokens_and_gains_are_against_the_mean_fill
         hidden = task.draw_masks(batch)
         losses = task.losses(batch, hidden, task(batch, hidden))
     for name in MODALITIES:
-        told = results["masked", name]
-        assert told.tokens == len(losses[name])
-        assert told.studies == int(batch.present[name].sum())
-        assert told.errors["model"].value == pytest.approx(float(losses[name].mean()), rel=1e-4)
-        fill = told.errors["mean fill"]
+        record = results["masked", name]
+        assert record.tokens == len(losses[name])
+        assert record.studies == int(batch.present[name].sum())
+        assert record.errors["model"].value == pytest.approx(float(losses[name].mean()), rel=1e-4)
+        fill = record.errors["mean fill"]
         assert fill.against_mean_fill == 0
-        assert told.errors["model"].against_mean_fill == pytest.approx(
-            1 - told.errors["model"].value / fill.value, abs=1e-9
+        assert record.errors["model"].against_mean_fill == pytest.approx(
+            1 - record.errors["model"].value / fill.value, abs=1e-9
         )
-        assert told.errors["model"].ci95.low <= told.errors["model"].value <= told.errors["model"].ci95.high
+        assert record.errors["model"].ci95.low <= record.errors["model"].value <= record.errors["model"].ci95.high
     several = torch.stack(list(batch.present.values())).sum(dim=0) > 1
     absent = results["absent", "ecg"]
     assert absent.studies == int((several & batch.present["ecg"]).sum())

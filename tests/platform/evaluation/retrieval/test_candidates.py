@@ -75,8 +75,8 @@ def test_intervals_are_over_patients_and_beside_them_over_queries() -> None:
     assert by_query is not None
     assert by_patient.value == by_query.value == 0.5
     # Wilson's half width of a share of one half is 1.96 / 2 / sqrt(n + 1.96^2): of 8 patients, of 40 queries.
-    for told, number in ((by_patient, 8), (by_query, 40)):
-        assert told.ci95.high - told.ci95.low == pytest.approx(1.96 / (number + 1.96**2) ** 0.5, rel=1e-3)
+    for record, number in ((by_patient, 8), (by_query, 40)):
+        assert record.ci95.high - record.ci95.low == pytest.approx(1.96 / (number + 1.96**2) ** 0.5, rel=1e-3)
 
 
 def test_sets_with_a_study_that_cannot_be_scored_are_left_out_whole() -> None:
@@ -105,11 +105,11 @@ def test_table_and_json_carry_both_intervals_and_what_was_left_out() -> None:
     result = report(np.eye(6), {**SETS, "s9": ("s1",)})
     console = Console(file=StringIO(), width=140)
     print_candidate_sets(result, console)
-    said = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "4 queries of 3 patients" in said
-    assert said.count("to 1.000") == 4
-    assert "1.000 to 1.000" not in said
-    assert "warning: 1 sets were left out" in said
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "4 queries of 3 patients" in text
+    assert text.count("to 1.000") == 4
+    assert "1.000 to 1.000" not in text
+    assert "warning: 1 sets were left out" in text
     plain = as_json(result)
     assert plain["given"]["recall"]["1"]["value"] == plain["by_query"]["recall"]["1"]["value"] == 1.0
     assert (plain["left_out"], plain["same_patient"], plain["undefined_values"]) == (1, 1, 0)

@@ -137,10 +137,10 @@ def test_intervals_are_over_patients_of_the_first_files() -> None:
         precision.append(right / asserted if asserted else np.nan)
         recall.append(right / pairs if pairs else np.nan)
         f1.append(2 * right / (asserted + pairs) if asserted + pairs else np.nan)
-    for draws, told in ((precision, report.by_patient.precision_ci95), (recall, report.by_patient.recall_ci95),
+    for draws, record in ((precision, report.by_patient.precision_ci95), (recall, report.by_patient.recall_ci95),
                         (f1, report.by_patient.f1_ci95)):  # fmt: skip
-        assert (told.low, told.high) == pytest.approx(np.nanquantile(draws, [0.025, 0.975]), abs=1e-12)
-        assert told.undefined == np.isnan(draws).sum()
+        assert (record.low, record.high) == pytest.approx(np.nanquantile(draws, [0.025, 0.975]), abs=1e-12)
+        assert record.undefined == np.isnan(draws).sum()
 
 
 def test_nothing_asserted_has_no_precision() -> None:

@@ -1,1 +1,1 @@
-"""The processes of the service that import torch or a plugin, and what the server holds of them."""
+"""The worker processes of the service, which import torch and plugins, and their clients in the front process."""

@@ -1,4 +1,4 @@
-"""The pool of processes that decode, seen from the front."""
+"""The pool of decoder workers, used by the front process."""
 
 import asyncio
 import time
@@ -19,25 +19,25 @@ from polyclinic.deploy.service.workers.process import WorkerDied, WorkerProcess,
 from polyclinic.deploy.service.workers.sandbox import Scratch
 
 _RECYCLE_AFTER = 500
-"""Files, after which a process is replaced: decoders in C leak."""
+"""Number of files after which a process is replaced, as decoders in C leak memory."""
 
-_SECONDS_IN_LINE = 30.0
-_PAUSES = (0.0, 0.2, 1.0, 5.0)
+_QUEUE_SECONDS = 30.0
+_RETRY_PAUSES = (0.0, 0.2, 1.0, 5.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """What became of the files of one modality.
+    """The result of reading the files of one modality.
 
     Attributes:
-        candidates: modalities that the files may be of.
-        modality: of these, the one that reads them; the first where none does.
-        parts: the files.
-        problem: why none does, in a sentence.
-        item: prepared tensors, as stored by safetensors.
-        notes: what of the files was not used, in sentences.
-        view: as ``View.as_json`` gives it.
-        located: as ``Located.as_json`` gives it.
+        candidates: modalities to which the files may belong.
+        modality: the candidate that could read them; the first candidate if none could.
+        parts: uploaded files.
+        problem: reason, as a sentence, if no candidate could read them; else None.
+        item: prepared tensors, as safetensors.
+        notes: unused contents of the files, as sentences.
+        view: result of ``View.as_json``.
+        located: result of ``Located.as_json``.
     """
 
     candidates: tuple[str, ...]
@@ -51,22 +51,22 @@ class Reading:
 
 
 @dataclass(kw_only=True)
-class _Reader:
+class _Worker:
     process: WorkerProcess
     folder: str
-    read: int = 0
+    messages: int = 0
 
 
 class DecoderPool:
-    """Processes that decode, each one file at a time.
+    """Decoder workers, each of which reads the files of one modality at a time.
 
     Args:
-        number: of them.
-        scratch: where their folders are.
-        memory: bytes that a file may take.
-        largest: bytes of a file.
-        seconds: that a file may take, besides those for which no processor was free.
-        measures: of the service.
+        number: number of workers.
+        scratch: parent of their folders.
+        memory: maximum memory for decoding a file in bytes.
+        largest: maximum size of a file in bytes.
+        seconds: maximum time for decoding a file, not counting the time for which no CPU was free.
+        measures: metrics of the service.
     """
 
     def __init__(
@@ -75,8 +75,8 @@ class DecoderPool:
         self.number, self._scratch, self._seconds = number, scratch, seconds
         self._limits = (memory, largest, int(seconds) + 1)
         self._measures, self._names = measures, count()
-        self._line: WorkerQueue[_Reader] = WorkerQueue(fair_share(number))
-        self._all: list[_Reader] = []
+        self._queue: WorkerQueue[_Worker] = WorkerQueue(fair_share(number))
+        self._all: list[_Worker] = []
         self._threads = ThreadPoolExecutor(max_workers=number, thread_name_prefix="reading")
         self._starting = ThreadPoolExecutor(max_workers=1, thread_name_prefix="starting")
         self._tasks: set[asyncio.Task[None]] = set()
@@ -84,16 +84,16 @@ class DecoderPool:
 
     @property
     def ready(self) -> bool:
-        """Whether any of the processes lives."""
+        """Whether at least one worker is running."""
         return bool(self._all)
 
     @property
     def pids(self) -> list[int]:
-        """Of the operating system."""
-        return [one.process.pid for one in self._all]
+        """Process ids of the workers."""
+        return [worker.process.pid for worker in self._all]
 
     async def start(self) -> None:
-        """Start all of them."""
+        """Start the workers, and return when all are running."""
         await asyncio.gather(*(self._add() for _ in range(self.number)))
 
     async def read(
@@ -108,24 +108,24 @@ class DecoderPool:
         """Decode and prepare the files of one modality.
 
         Args:
-            admission: of the request.
-            candidates: modalities that they may be of, in order.
-            parts: the files.
-            view: whether to show it.
-            relevance: of its tokens, to be brought into the frame of the view.
+            admission: admission of the request.
+            candidates: modalities to which the files may belong, in the order in which they are tried.
+            parts: uploaded files.
+            view: whether to draw the files.
+            relevance: relevance of each token, to be mapped to the frame of the view.
 
         Raises:
-            Refusal: no process is free in time, or one was ended from outside.
+            ServiceError: no worker is free in time, or the worker was killed from outside.
         """
         number = admission.number
-        head = {"number": number, "candidates": list(candidates), "names": [one.filename for one in parts]}
+        head = {"number": number, "candidates": list(candidates), "names": [part.filename for part in parts]}
         head |= {"view": view, "relevance": None if relevance is None else list(relevance)}
         try:
-            answer, blobs = unpack(await self._asked(admission, pack(head, [one.content for one in parts])))
-        except _Unanswered as reason:
+            answer, blobs = unpack(await self._exchange(admission, pack(head, [part.content for part in parts])))
+        except _UnreadableFile as reason:
             return Reading(candidates=tuple(candidates), modality=candidates[0], parts=parts, problem=str(reason))
         if answer["number"] != number:
-            raise RuntimeError("a reading process answered another request")
+            raise RuntimeError("a decoder worker answered another request")
         if answer.get("full"):
             raise ServiceError(503, "the service has no room in memory for the file; send it again later")
         return Reading(
@@ -140,106 +140,106 @@ class DecoderPool:
         )
 
     def close(self) -> None:
-        """End all of them."""
+        """Kill the workers, and release their resources."""
         self._closed = True
         self._starting.shutdown(wait=False, cancel_futures=True)
         end_starts()
         self._starting.shutdown()
-        for reader in self._all:
-            reader.process.kill()
+        for worker in self._all:
+            worker.process.kill()
         self._threads.shutdown()
-        for reader in self._all:
-            reader.process.forget()
+        for worker in self._all:
+            worker.process.forget()
 
-    async def _free(self, client: str) -> _Reader:
-        """A process that lives; one that died with nothing to do fails no request."""
+    async def _take(self, client: str) -> _Worker:
+        """Wait for a free worker that is running; workers that died while idle are replaced and skipped."""
         try:
-            async with asyncio.timeout(_SECONDS_IN_LINE):
-                while (reader := await self._line.take(client)).process.ended:
+            async with asyncio.timeout(_QUEUE_SECONDS):
+                while (worker := await self._queue.take(client)).process.ended:
                     self._measures.replaced.labels("reading").inc()
-                    self._line.release(client)
-                    self._background(self._replace(reader))
+                    self._queue.release(client)
+                    self._background(self._replace(worker))
         except TimeoutError:
             raise ServiceError(
                 503, "too many files wait to be read; send it again later", {"Retry-After": "5"}
             ) from None
-        return reader
+        return worker
 
-    async def _asked(self, admission: Admission, message: bytes) -> bytes:
+    async def _exchange(self, admission: Admission, message: bytes) -> bytes:
         async with admission.share:
-            reader = await self._free(admission.client)
+            worker = await self._take(admission.client)
             admission.working = True
-            future = asyncio.get_running_loop().run_in_executor(self._threads, reader.process.exchange, message)
-            reader.read += 1
-            whole = False
+            future = asyncio.get_running_loop().run_in_executor(self._threads, worker.process.exchange, message)
+            worker.messages += 1
+            answered = False
             self._measures.busy.labels("reading").inc()
             try:
-                await self._in_time(reader.process, future)
+                await self._in_time(worker.process, future)
                 answer = future.result()
-                whole = True
+                answered = True
                 return answer
-            except WorkerDied as gone:
-                if gone.by_fault:
-                    said = "ended the process that read it; it is broken, or needs too much memory"
-                    raise _Unanswered(said) from None
+            except WorkerDied as death:
+                if death.by_fault:
+                    reason = "ended the process that read it; it is broken, or needs too much memory"
+                    raise _UnreadableFile(reason) from None
                 raise ServiceError(
                     503, "the process that read a file was stopped; send it again", {"Retry-After": "1"}
                 ) from None
             finally:
                 self._measures.busy.labels("reading").dec()
-                self._line.release(admission.client)
-                self._give_back(reader, future, whole=whole)
+                self._queue.release(admission.client)
+                self._give_back(worker, future, answered=answered)
 
     async def _in_time(self, process: WorkerProcess, future: "asyncio.Future[bytes]") -> None:
-        """Wait for an answer. A file does not take longer because the machine has other work."""
+        """Wait for an answer; time for which the process waited for a CPU does not count towards the limit."""
         started, waited = time.monotonic(), process.waited
         while (left := started + self._seconds + max(0.0, process.waited - waited) - time.monotonic()) > 0:
             if (await asyncio.wait({future}, timeout=left))[0]:
                 return
-        raise _Unanswered(f"took longer than {self._seconds:g} s to read")
+        raise _UnreadableFile(f"took longer than {self._seconds:g} s to read")
 
-    def _give_back(self, reader: _Reader, future: "asyncio.Future[bytes]", *, whole: bool) -> None:
-        if whole and reader.read < _RECYCLE_AFTER:
-            self._line.add(reader)
+    def _give_back(self, worker: _Worker, future: "asyncio.Future[bytes]", *, answered: bool) -> None:
+        if answered and worker.messages < _RECYCLE_AFTER:
+            self._queue.add(worker)
             return
-        if not whole:
+        if not answered:
             self._measures.replaced.labels("reading").inc()
-            reader.process.kill()
-        self._background(self._replace(reader, future))
+            worker.process.kill()
+        self._background(self._replace(worker, future))
 
-    async def _replace(self, reader: _Reader, future: "asyncio.Future[bytes] | None" = None) -> None:
+    async def _replace(self, worker: _Worker, future: "asyncio.Future[bytes] | None" = None) -> None:
         if future is not None:
             await asyncio.wait({future})
             future.exception()
-        self._all.remove(reader)
-        await self._start_soon(partial(self._buried, reader))
+        self._all.remove(worker)
+        await self._in_thread(partial(self._discard, worker))
         await self._add()
 
-    def _buried(self, reader: _Reader) -> None:
-        reader.process.forget()
-        self._scratch.forget(reader.folder)
+    def _discard(self, worker: _Worker) -> None:
+        worker.process.forget()
+        self._scratch.forget(worker.folder)
 
     async def _add(self) -> None:
         for attempt in count():
             if self._closed:
                 return
-            await asyncio.sleep(_PAUSES[min(attempt, len(_PAUSES) - 1)])
+            await asyncio.sleep(_RETRY_PAUSES[min(attempt, len(_RETRY_PAUSES) - 1)])
             try:
-                reader = await self._start_soon(self._started)
+                worker = await self._in_thread(self._start_worker)
             except (RuntimeError, OSError, EOFError):
                 continue
-            self._line.add(reader)
+            self._queue.add(worker)
             return
 
-    def _started(self) -> _Reader:
+    def _start_worker(self) -> _Worker:
         folder = f"reader-{next(self._names)}"
         process = WorkerProcess(decode, (str(self._scratch.folder / folder), *self._limits))
-        reader = _Reader(process=process, folder=folder)
-        # Here, as a stop may come before whoever waits for it has it.
-        self._all.append(reader)
-        return reader
+        worker = _Worker(process=process, folder=folder)
+        # Registered here, as the service may stop before the waiting caller gets the worker.
+        self._all.append(worker)
+        return worker
 
-    async def _start_soon(self, function: Any) -> Any:
+    async def _in_thread(self, function: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._starting, function)
 
     def _background(self, work: Any) -> None:
@@ -248,5 +248,5 @@ class DecoderPool:
         task.add_done_callback(self._tasks.discard)
 
 
-class _Unanswered(Exception):
-    """The file's own fault, in a sentence."""
+class _UnreadableFile(Exception):
+    """Reason, as a sentence, why a file cannot be read."""

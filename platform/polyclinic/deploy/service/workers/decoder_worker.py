@@ -1,4 +1,4 @@
-"""The process that decodes what was uploaded. It is killed where it takes too long, and replaced where it dies."""
+"""The decoder worker: decodes uploaded files. It is killed if it takes too long, and replaced if it dies."""
 
 import shutil
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ from polyclinic.modality import Item, Modality, UnreadableSource, Viewable
 
 
 def main(connection: Connection, folder: str, memory: int, largest: int, seconds: int) -> None:
-    """Answer until the other side is gone.
+    """Answer requests until the front process closes the connection.
 
     Args:
-        connection: to the front process.
-        folder: of this process alone, in memory.
-        memory: bytes that a file may take.
-        largest: bytes of a file.
-        seconds: of computing for a file.
+        connection: connection to the front process.
+        folder: private folder of this process, in memory.
+        memory: maximum memory for decoding a file in bytes.
+        largest: maximum size of a file in bytes.
+        seconds: maximum CPU time for decoding a file.
     """
     ignore_signals()
     quieten()
@@ -43,7 +43,7 @@ def _answer(bundle: Bundle, message: bytes, folder: Path) -> bytes:
     head, files = unpack(message)
     try:
         try:
-            paths = _written(folder, head["names"], files)
+            paths = _write_files(folder, head["names"], files)
         except OSError:
             return pack({"number": head["number"], "full": True})
         return _read(bundle, head, paths)
@@ -53,7 +53,7 @@ def _answer(bundle: Bundle, message: bytes, folder: Path) -> bytes:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _written(folder: Path, names: Sequence[str], files: Sequence[bytes]) -> list[Path]:
+def _write_files(folder: Path, names: Sequence[str], files: Sequence[bytes]) -> list[Path]:
     folder.mkdir(mode=0o700)
     paths = [folder / name for name in names]
     for path, content in zip(paths, files, strict=True):
@@ -63,7 +63,7 @@ def _written(folder: Path, names: Sequence[str], files: Sequence[bytes]) -> list
 
 
 def _read(bundle: Bundle, head: dict[str, Any], paths: Sequence[Path]) -> bytes:
-    """By the first of the plugins that reads it."""
+    """Read files with the first candidate plugin that can."""
     problems = {}
     for name in head["candidates"]:
         plugin = bundle.modalities[name]
@@ -74,31 +74,31 @@ def _read(bundle: Bundle, head: dict[str, Any], paths: Sequence[Path]) -> bytes:
             problems[name] = str(reason)
         except MemoryError:
             raise
-        except Exception as error:  # a fault of the plugin, which must not end more than this file
+        except Exception as error:  # a bug of the plugin must not affect other files
             problems[name] = f"cannot be decoded ({type(error).__name__})"
         else:
-            return pack(_shown(plugin, raw, item, {**head, "modality": name}), [_stored(item)])
-    return pack({"number": head["number"], "problem": _none_reads(problems)})
+            return pack(_answer_head(plugin, raw, item, {**head, "modality": name}), [_as_safetensors(item)])
+    return pack({"number": head["number"], "problem": _summary(problems)})
 
 
-def _shown(plugin: Modality, raw: Any, item: Item, head: dict[str, Any]) -> dict[str, Any]:
-    told: dict[str, Any] = {"number": head["number"], "modality": head["modality"], "problem": None}
-    told["notes"] = list(plugin.notes(raw))
+def _answer_head(plugin: Modality, raw: Any, item: Item, head: dict[str, Any]) -> dict[str, Any]:
+    answer: dict[str, Any] = {"number": head["number"], "modality": head["modality"], "problem": None}
+    answer["notes"] = list(plugin.notes(raw))
     if isinstance(plugin, Viewable):
         if head["view"]:
-            told["view"] = plugin.view(raw).as_json()
+            answer["view"] = plugin.view(raw).as_json()
         if head["relevance"] is not None:
             relevance = torch.tensor(head["relevance"], dtype=torch.float64)
-            told["located"] = plugin.locate(raw, item, relevance).as_json()
-    return told
+            answer["located"] = plugin.locate(raw, item, relevance).as_json()
+    return answer
 
 
-def _stored(item: Item) -> bytes:
+def _as_safetensors(item: Item) -> bytes:
     return save({name: value.contiguous().clone() for name, value in item.items()})
 
 
 def _source(plugin: Modality, paths: Sequence[Path]) -> Path:
-    """The file that stands for all of them, as the header of a record does for its signals."""
+    """Return the main file of a recording, such as the header that refers to its signal files."""
     if len(paths) == 1:
         return paths[0]
     for path in paths:
@@ -107,7 +107,7 @@ def _source(plugin: Modality, paths: Sequence[Path]) -> Path:
     raise UnreadableSource(f"got {len(paths)} files that are not parts of one recording; send those of one study")
 
 
-def _none_reads(problems: dict[str, str]) -> str:
+def _summary(problems: dict[str, str]) -> str:
     if len(problems) == 1:
         return next(iter(problems.values()))
     return "; ".join(f"as {name}: {reason}" for name, reason in problems.items())

@@ -1,4 +1,4 @@
-"""The process that computes, seen from the front."""
+"""The client of the model worker, used by the front process."""
 
 import asyncio
 from collections.abc import Mapping
@@ -10,25 +10,25 @@ from typing import Any
 
 from polyclinic.deploy.service.errors import ServiceError
 from polyclinic.deploy.service.metrics import ServiceMetrics
-from polyclinic.deploy.service.workers.messages import pack, unpack
+from polyclinic.deploy.service.workers.messages import ServedBundle, pack, unpack
 from polyclinic.deploy.service.workers.process import WorkerDied, WorkerProcess, start_model
 
-_SECONDS_TO_COMPUTE, _SECONDS_TO_START = 30.0, 30.0
-_PAUSES = (0.0, 0.2, 1.0, 5.0)
+_COMPUTE_SECONDS, _START_SECONDS = 30.0, 30.0
+_RETRY_PAUSES = (0.0, 0.2, 1.0, 5.0)
 
 
 class ModelClient:
-    """One process; it is started anew where it dies, and who waited for it is told so.
+    """Send requests to the model worker; if it dies, fail the waiting requests and start it again.
 
     Args:
-        first: started already, since that takes seconds.
-        card: what it said of the bundle.
-        measures: of the service.
-        together: studies that a process scores together, at most.
+        first: running model worker.
+        bundle: description of the bundle that the worker loaded.
+        measures: metrics of the service.
+        together: maximum number of studies per batch.
     """
 
-    def __init__(self, *, first: WorkerProcess, card: dict[str, Any], measures: ServiceMetrics, together: int) -> None:
-        self.card, self._measures, self._together = card, measures, together
+    def __init__(self, *, first: WorkerProcess, bundle: ServedBundle, measures: ServiceMetrics, together: int) -> None:
+        self.bundle, self._measures, self._together = bundle, measures, together
         self._process: WorkerProcess | None = None
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._sending = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sending")
@@ -40,24 +40,24 @@ class ModelClient:
 
     @property
     def ready(self) -> bool:
-        """Whether it answers."""
+        """Whether a worker is running."""
         return self._ready.is_set()
 
     @property
     def pid(self) -> int | None:
-        """Of the operating system; None between two processes."""
+        """Process id of the worker; None while it is being replaced."""
         return self._process.pid if self._process is not None else None
 
     async def score(self, number: int, items: Mapping[str, bytes], problems: Mapping[str, str]) -> dict[str, Any]:
-        """The scores of one study, as plain values.
+        """Return the scores of one study, as plain values.
 
         Args:
-            number: of the request.
-            items: by modality, as stored by safetensors.
-            problems: by modality, why it could not be read.
+            number: number of the request.
+            items: prepared items by modality, as safetensors.
+            problems: reason by unreadable modality.
 
         Raises:
-            Refusal: they cannot be computed.
+            ServiceError: the scores cannot be computed.
         """
         answer = await self._ask(number, items, {"problems": dict(problems), "finding": None})
         self._measures.together.observe(answer["together"])
@@ -65,17 +65,17 @@ class ModelClient:
         return scores
 
     async def relevance(self, number: int, items: Mapping[str, bytes], finding: str) -> dict[str, list[float]]:
-        """By modality, how much each of its tokens raises a finding's score.
+        """Return, by modality, how much each token raises the score of a finding.
 
         Raises:
-            Refusal: it cannot be computed.
+            ServiceError: the relevance cannot be computed.
         """
         answer = await self._ask(number, items, {"problems": {}, "finding": finding})
-        found: dict[str, list[float]] = answer["relevance"]
-        return found
+        relevance: dict[str, list[float]] = answer["relevance"]
+        return relevance
 
     def close(self) -> None:
-        """End it; one that is being started is left to ``end_all``."""
+        """End the worker; ``end_all`` ends one that is still starting."""
         self._closed = True
         self._starting.shutdown(wait=False, cancel_futures=True)
         if (process := self._process) is not None:
@@ -86,16 +86,16 @@ class ModelClient:
     async def _ask(self, number: int, items: Mapping[str, bytes], head: dict[str, Any]) -> dict[str, Any]:
         process = await self._current()
         message = pack({**head, "number": number, "modalities": list(items)}, list(items.values()))
-        assert number not in self._waiting, "a request asks one thing after the other"
+        assert number not in self._waiting, "a request has one question at a time"
         self._waiting[number] = future = self._loop.create_future()
         self._measures.busy.labels("model").inc()
         try:
-            async with asyncio.timeout(_SECONDS_TO_COMPUTE):
+            async with asyncio.timeout(_COMPUTE_SECONDS):
                 await self._loop.run_in_executor(self._sending, process.send, message)
                 answer = await future
         except TimeoutError:
             process.kill()
-            raise ServiceError(503, f"the model took longer than {_SECONDS_TO_COMPUTE:g} s; send it again") from None
+            raise ServiceError(503, f"the model took longer than {_COMPUTE_SECONDS:g} s; send it again") from None
         except WorkerDied:
             raise _stopped() from None
         finally:
@@ -107,10 +107,10 @@ class ModelClient:
 
     async def _current(self) -> WorkerProcess:
         if self._process is not None and self._process.ended:
-            # It died with nothing to do, and who listens to it has not said so yet: that fails no request.
+            # It died while idle, and the listening thread has not noticed yet: wait for the next one.
             self._ready.clear()
         try:
-            await asyncio.wait_for(self._ready.wait(), _SECONDS_TO_START)
+            await asyncio.wait_for(self._ready.wait(), _START_SECONDS)
         except TimeoutError:
             raise _stopped() from None
         assert self._process is not None
@@ -122,8 +122,8 @@ class ModelClient:
         Thread(target=self._listen, args=(process,), name="listening", daemon=True).start()
 
     def _listen(self, process: WorkerProcess) -> None:
-        """In a thread of its own, for as long as the process lives."""
-        with suppress(RuntimeError):  # the loop has ended ahead of this thread
+        """Pass on answers until the process ends. Runs in a thread."""
+        with suppress(RuntimeError):  # the event loop has ended before this thread
             try:
                 while True:
                     answer, _ = unpack(process.receive())
@@ -139,7 +139,7 @@ class ModelClient:
     def _lost(self) -> None:
         self._ready.clear()
         if self._process is not None and not self._closed:
-            # Behind whatever is being sent: a connection that is closed under a writer may be another one by then.
+            # Queued after a message that is being sent: a descriptor closed under its writer may be reused at once.
             self._sending.submit(self._process.forget)
         self._process = None
         for future in self._waiting.values():
@@ -153,7 +153,7 @@ class ModelClient:
 
     async def _start_again(self) -> None:
         for attempt in count():
-            await asyncio.sleep(_PAUSES[min(attempt, len(_PAUSES) - 1)])
+            await asyncio.sleep(_RETRY_PAUSES[min(attempt, len(_RETRY_PAUSES) - 1)])
             if self._closed:
                 return
             try:
@@ -165,4 +165,4 @@ class ModelClient:
 
 
 def _stopped() -> ServiceError:
-    return ServiceError(503, "the process that computes was stopped; send it again", {"Retry-After": "1"})
+    return ServiceError(503, "the model process was stopped; send it again", {"Retry-After": "1"})

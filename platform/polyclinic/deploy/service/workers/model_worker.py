@@ -1,4 +1,4 @@
-"""The process that computes: studies that come close together are scored together, by ``batched``."""
+"""The model worker: scores studies in dynamic batches, which the library ``batched`` collects."""
 
 import asyncio
 import json
@@ -15,19 +15,19 @@ from safetensors.torch import load
 from polyclinic.deploy.bundle import Bundle
 from polyclinic.deploy.bundle.verification import check_scores
 from polyclinic.deploy.scoring import Study, StudyScorer
-from polyclinic.deploy.scoring.reading import silent
-from polyclinic.deploy.service.workers.messages import LARGEST, pack, unpack
+from polyclinic.deploy.scoring.reading import why_unused
+from polyclinic.deploy.service.workers.messages import LARGEST, ServedBundle, pack, unpack
 from polyclinic.deploy.service.workers.preload import loaded
 from polyclinic.deploy.service.workers.sandbox import ignore_signals
 from polyclinic.modality import Viewable
 
 WAIT_MS = 2.0
-"""How long the first study of a batch waits for others."""
+"""Milliseconds for which the first study of a batch waits for others."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchRequest:
-    """One study to score; ``number`` is that of its request."""
+    """One study to score; ``number`` is the number of its request."""
 
     number: int
     study: Study
@@ -36,7 +36,7 @@ class BatchRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class BatchResponse:
-    """What became of it: scores, or why there are none."""
+    """The scores of one study, or the reason why it has none."""
 
     number: int
     scores: dict[str, Any] | None
@@ -45,11 +45,11 @@ class BatchResponse:
 
 
 def main(connection: Connection, together: int) -> None:
-    """Say what the bundle is, then answer until the other side is gone.
+    """Describe the bundle to the front process, then answer requests until it closes the connection.
 
     Args:
-        connection: to the front process.
-        together: studies of a batch, at most.
+        connection: connection to the front process.
+        together: maximum number of studies in a batch.
     """
     ignore_signals()
     try:
@@ -58,14 +58,14 @@ def main(connection: Connection, together: int) -> None:
     except ValueError as error:
         connection.send_bytes(pack({"number": 0, "problem": str(error)}))
         return
-    connection.send_bytes(pack({"number": 0, "problem": None, "card": card(bundle)}))
+    connection.send_bytes(pack({"number": 0, "problem": None, "bundle": describe(bundle)._asdict()}))
     asyncio.run(_ModelWorker(bundle, connection, together).serve())
 
 
-def card(bundle: Bundle) -> dict[str, Any]:
-    """What ``GET /v1/bundle`` says, and by ``_suffixes`` and ``_silent`` what the front process must know."""
+def describe(bundle: Bundle) -> ServedBundle:
+    """Return the card of a bundle, with the endings and unused modalities that the front process needs."""
     content, modalities = bundle.content, bundle.modalities
-    return {
+    card = {
         "name": content.name,
         "version": content.origin.version,
         "created": content.origin.date,
@@ -76,51 +76,54 @@ def card(bundle: Bundle) -> dict[str, Any]:
             {
                 "name": name,
                 "title": plugin.title if isinstance(plugin, Viewable) else None,
-                "accept": [one for one in plugin.suffixes if one],
+                "accept": [suffix for suffix in plugin.suffixes if suffix],
                 "query": name in bundle.query,
             }
             for name, plugin in modalities.items()
         ],
         "findings": [{"name": name, **content.performance.get(name, {})} for name in bundle.findings],
-        "_suffixes": {name: list(plugin.suffixes) for name, plugin in modalities.items()},
-        "_silent": {name: said for name in modalities if (said := silent(bundle, name)) is not None},
     }
+    return ServedBundle(
+        card=card,
+        suffixes={name: list(plugin.suffixes) for name, plugin in modalities.items()},
+        unused={name: reason for name in modalities if (reason := why_unused(bundle, name)) is not None},
+    )
 
 
-class _RestingQueue(AsyncBatchGenerator[BatchRequest, BatchResponse]):
-    """The library looks for studies every two milliseconds, day and night; this sleeps while there are none.
+class _BlockingQueue(AsyncBatchGenerator[BatchRequest, BatchResponse]):
+    """A queue that sleeps while it is empty; that of the library polls every two milliseconds.
 
-    Nobody here gives up waiting for a batch, so that every study that came in comes out.
+    No request is cancelled while it waits, so the count of waiting studies stays exact.
     """
 
     def __init__(self, *, batch_size: int, timeout_ms: float) -> None:
         super().__init__(batch_size=batch_size, timeout_ms=timeout_ms)
-        self._some, self._waiting = asyncio.Event(), 0
+        self._nonempty, self._waiting = asyncio.Event(), 0
 
     async def extend(self, items: list[Any]) -> None:
         self._waiting += len(items)
-        self._some.set()
+        self._nonempty.set()
         await super().extend(items)
 
     async def optimal_batches(self) -> AsyncIterator[list[Any]]:
         batches = super().optimal_batches()
         while True:
-            await self._some.wait()
+            await self._nonempty.wait()
             batch = await anext(batches)
             self._waiting -= len(batch)
             if not self._waiting:
-                self._some.clear()
+                self._nonempty.clear()
             yield batch
 
 
 class _ModelWorker:
-    """One thread computes, as torch's hooks for explanations may not meet a batch; the loop reads and answers."""
+    """Answers requests in an event loop, and computes in one thread: hooks of an explanation must not see a batch."""
 
     def __init__(self, bundle: Bundle, connection: Connection, together: int) -> None:
         self._scorer, self._connection = StudyScorer(bundle), connection
         self._thread = ThreadPoolExecutor(max_workers=1)
-        self._batches: AsyncBatchProcessor[BatchRequest, BatchResponse] = AsyncBatchProcessor(self._together)
-        self._batches.batch_queue = _RestingQueue(batch_size=together, timeout_ms=WAIT_MS)
+        self._batches: AsyncBatchProcessor[BatchRequest, BatchResponse] = AsyncBatchProcessor(self._score_batch)
+        self._batches.batch_queue = _BlockingQueue(batch_size=together, timeout_ms=WAIT_MS)
         self._ended = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -145,35 +148,40 @@ class _ModelWorker:
         try:
             study = {name: load(blob) for name, blob in zip(head["modalities"], blobs, strict=True)}
             if head["finding"] is None:
-                told = await self._batches(BatchRequest(number=number, study=study, problems=head["problems"]))
-                answer = {"problem": told.problem, "scores": told.scores, "together": told.together}
-                number = told.number
+                request = BatchRequest(number=number, study=study, problems=head["problems"])
+                response = await self._batches(request)
+                answer = {"problem": response.problem, "scores": response.scores, "together": response.together}
+                number = response.number
             else:
-                answer = {"problem": None, "relevance": await self._alone(study, head["finding"])}
+                answer = {"problem": None, "relevance": await self._relevance(study, head["finding"])}
             message = pack({"number": number, **answer})
-        except Exception as error:  # one study must not end the process that serves the others
+        except Exception as error:  # one study must not end the process
             message = pack({"number": number, "problem": f"the model cannot use it ({type(error).__name__})"})
         self._connection.send_bytes(message)
 
-    async def _alone(self, study: Study, finding: str) -> dict[str, list[float]]:
-        found = await asyncio.get_running_loop().run_in_executor(self._thread, self._scorer.relevance, study, finding)
-        return {name: relevance.tolist() for name, relevance in found.items()}
+    async def _relevance(self, study: Study, finding: str) -> dict[str, list[float]]:
+        loop = asyncio.get_running_loop()
+        relevance = await loop.run_in_executor(self._thread, self._scorer.relevance, study, finding)
+        return {name: values.tolist() for name, values in relevance.items()}
 
-    async def _together(self, asked: list[BatchRequest]) -> list[BatchResponse]:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._scored, asked)
+    async def _score_batch(self, requests: list[BatchRequest]) -> list[BatchResponse]:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._scored, requests)
 
-    def _scored(self, asked: Sequence[BatchRequest]) -> list[BatchResponse]:
-        """Where a batch fails, each of its studies by itself: only the one at fault goes without scores."""
+    def _scored(self, requests: Sequence[BatchRequest]) -> list[BatchResponse]:
+        """Score a batch; if that fails, score its studies one by one, so that only the faulty one has no scores."""
         try:
-            scores = self._scorer.score([one.study for one in asked], [one.problems for one in asked])
-            told = [one.as_json() for one in scores]
-            json.dumps(told, allow_nan=False)
+            scores = self._scorer.score(
+                [request.study for request in requests], [request.problems for request in requests]
+            )
+            records = [study_scores.as_json() for study_scores in scores]
+            # Raises for a score that is not finite.
+            json.dumps(records, allow_nan=False)
         except Exception as error:
-            if len(asked) > 1:
-                return [self._scored([one])[0] for one in asked]
+            if len(requests) > 1:
+                return [self._scored([request])[0] for request in requests]
             reason = f"the model gives it no finite scores ({type(error).__name__})"
-            return [BatchResponse(number=asked[0].number, scores=None, problem=reason, together=1)]
+            return [BatchResponse(number=requests[0].number, scores=None, problem=reason, together=1)]
         return [
-            BatchResponse(number=one.number, scores=scored, problem=None, together=len(asked))
-            for one, scored in zip(asked, told, strict=True)
+            BatchResponse(number=request.number, scores=record, problem=None, together=len(requests))
+            for request, record in zip(requests, records, strict=True)
         ]

@@ -1,4 +1,4 @@
-"""One process of the service, seen from the front: started, asked, killed."""
+"""Worker processes as the front process handles them: start, exchange messages, kill."""
 
 import multiprocessing
 import os
@@ -13,30 +13,38 @@ from threading import Lock
 from typing import Any
 
 from polyclinic.deploy.service.workers.entrypoints import compute
-from polyclinic.deploy.service.workers.messages import LARGEST, unpack
+from polyclinic.deploy.service.workers.messages import LARGEST, ServedBundle, unpack
 
-NURSERY = "polyclinic.deploy.service.workers.preload"
-_FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGXCPU, signal.SIGXFSZ}
-_UNKNOWN = 255
-"""Exit code that ``multiprocessing`` gives where the process that forked another one, and would know, has ended."""
+PRELOAD = "polyclinic.deploy.service.workers.preload"
+_FAULT_SIGNALS = {
+    signal.SIGSEGV,
+    signal.SIGBUS,
+    signal.SIGFPE,
+    signal.SIGILL,
+    signal.SIGABRT,
+    signal.SIGXCPU,
+    signal.SIGXFSZ,
+}
+_UNKNOWN_EXIT = 255
+"""Exit code that ``multiprocessing`` reports if the fork server, which alone knows the real one, has ended."""
 
-_SECONDS_TO_END = 20.0
-_STOPS = {signal.SIGINT, signal.SIGTERM}
-_HARMLESS = {signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH, signal.SIGSTOP, signal.SIGTSTP,
+_JOIN_SECONDS = 20.0
+_STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
+_NONFATAL_SIGNALS = {signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH, signal.SIGSTOP, signal.SIGTSTP,
              signal.SIGTTIN, signal.SIGTTOU}  # fmt: skip
-_MASKS = {"SigPnd", "ShdPnd", "SigBlk", "SigIgn", "SigCgt"}
-_LEAVING = 0x4 | 0x400
+_SIGNAL_MASKS = {"SigPnd", "ShdPnd", "SigBlk", "SigIgn", "SigCgt"}
+_EXITING_FLAGS = 0x4 | 0x400
 """PF_EXITING and PF_SIGNALED of the kernel."""
 
 _starting: list[object] = []
-_living: set["WorkerProcess"] = set()
+_alive: set["WorkerProcess"] = set()
 
 
 class WorkerDied(Exception):
-    """The process ended while it was asked.
+    """The process ended before it answered.
 
     Attributes:
-        by_fault: whether what it was asked to do ended it, rather than somebody from outside.
+        by_fault: whether its request ended it, rather than a signal from outside.
     """
 
     def __init__(self, *, by_fault: bool) -> None:
@@ -45,132 +53,132 @@ class WorkerDied(Exception):
 
 
 class WorkerProcess:
-    """A process forked from the nursery. Starting one takes tens of milliseconds, the first one seconds.
+    """A process forked from the fork server. It starts in tens of milliseconds, the first one in seconds.
 
     Args:
-        target: what it runs; its first argument is a connection to this process.
-        values: the other arguments.
+        target: function to run; its first argument is a connection to this process.
+        values: further arguments.
 
     Raises:
-        OSError: it cannot be started.
+        OSError: the process cannot be started.
     """
 
     def __init__(self, target: Callable[..., None], values: tuple[Any, ...] = ()) -> None:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([NURSERY])
+        context.set_forkserver_preload([PRELOAD])
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=target, args=(theirs, *values), daemon=True)
         try:
-            with _started():
+            with _start_guard():
                 self._process.start()
-                assert self._process.pid is not None, "it was started"
+                assert self._process.pid is not None, "the process was started"
                 self.pid = self._process.pid
-                # A handle, as its number may be another process's once it has ended.
+                # A pidfd, as the process id may be reused once the process has ended.
                 self._handle = os.pidfd_open(self.pid)
-                _living.add(self)
+                _alive.add(self)
         finally:
             theirs.close()
         self._ending = Lock()
 
     @property
     def ended(self) -> bool:
-        """Whether it has ended, or was killed and will end as soon as the machine has time for it."""
+        """Whether the process has ended, or was killed and is about to end."""
         poll = select.poll()
         poll.register(self._handle, select.POLLIN)
         return bool(poll.poll(0)) or _dying(self.pid)
 
     @property
     def waited(self) -> float:
-        """Seconds that it was able to compute but had no processor to do so."""
+        """Seconds for which the process was runnable but waited for a CPU."""
         with suppress(OSError, ValueError, IndexError):
-            return int(_of_kernel(self.pid, "schedstat").split()[1]) / 1e9
+            return int(_read_proc(self.pid, "schedstat").split()[1]) / 1e9
         return 0.0
 
     def send(self, message: bytes) -> None:
-        """Send, waiting for as long as the process does not read.
+        """Send a message; blocks until the process reads it.
 
         Raises:
-            Gone: it has ended.
+            WorkerDied: the process has ended.
         """
         try:
             self._connection.send_bytes(message)
         except OSError:
-            raise self._gone() from None
+            raise self._death() from None
 
     def receive(self) -> bytes:
-        """The next message, however long it takes.
+        """Return the next message; blocks until there is one.
 
         Raises:
-            Gone: the process has ended.
+            WorkerDied: the process has ended.
         """
         try:
             return self._connection.recv_bytes(LARGEST)
         except (EOFError, OSError):
-            raise self._gone() from None
+            raise self._death() from None
 
     def exchange(self, message: bytes) -> bytes:
-        """Send, and wait for the answer.
+        """Send a message, and return the answer.
 
         Raises:
-            Gone: the process has ended.
+            WorkerDied: the process has ended.
         """
         self.send(message)
         return self.receive()
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill the process at once."""
         with suppress(OSError):
             signal.pidfd_send_signal(self._handle, signal.SIGKILL)
 
     def forget(self) -> None:
-        """End it, and give back what it took here; nobody may ask it or wait for it any more."""
+        """Kill the process and release its resources; no other method may be called afterwards."""
         self.kill()
         self._joined()
-        _living.discard(self)
+        _alive.discard(self)
         self._connection.close()
         os.close(self._handle)
 
-    def _gone(self) -> WorkerDied:
-        """Its exit code tells why; a process that only closed its end is ended."""
+    def _death(self) -> WorkerDied:
+        """Return the error for a broken connection; a process that only closed its end is killed."""
         code = self._joined()
         self.kill()
-        return WorkerDied(by_fault=code is not None and (0 < code < _UNKNOWN or -code in _FAULTS))
+        return WorkerDied(by_fault=code is not None and (0 < code < _UNKNOWN_EXIT or -code in _FAULT_SIGNALS))
 
     def _joined(self) -> int | None:
         with self._ending:
-            self._process.join(_SECONDS_TO_END)
+            self._process.join(_JOIN_SECONDS)
             return self._process.exitcode
 
 
 def end_starts() -> None:
-    """Return when no process is being started any more.
+    """Abort all starts of processes, and return when none is pending.
 
-    What they wait for, which may take a minute on a busy machine, is ended; it is started again when it is needed.
+    Kills the fork server, for which they may wait a minute on a busy machine; the next start brings it up again.
     """
     while _starting:
-        # There is no public way to its number; it is a child of this process, so that no other can have it.
-        if (nursery := getattr(forkserver._forkserver, "_forkserver_pid", None)) is not None:
+        # No public API gives its process id. As a child of this process, its id cannot have been reused.
+        if (server := getattr(forkserver._forkserver, "_forkserver_pid", None)) is not None:
             with suppress(ProcessLookupError):
-                os.kill(nursery, signal.SIGKILL)
+                os.kill(server, signal.SIGKILL)
         time.sleep(0.01)
 
 
 def end_all() -> None:
-    """End every process, also those that are being started. Nobody may start another one meanwhile."""
+    """Kill every process, also those that are starting. No process may be started at the same time."""
     end_starts()
-    for process in list(_living):
+    for process in list(_alive):
         process.kill()
 
 
-def start_model(together: int) -> tuple[WorkerProcess, dict[str, Any]]:
-    """Start the process, and hear what the bundle is.
+def start_model(together: int) -> tuple[WorkerProcess, ServedBundle]:
+    """Start the model worker, and return it with the bundle that it loaded.
 
     Args:
-        together: studies that it scores together, at most.
+        together: maximum number of studies per batch.
 
     Raises:
-        ValueError: why the bundle cannot be loaded.
-        Gone: it ended without a word.
+        ValueError: the bundle cannot be loaded or cannot score.
+        WorkerDied: the process ended before it reported.
     """
     process = WorkerProcess(compute, (together,))
     try:
@@ -181,17 +189,17 @@ def start_model(together: int) -> tuple[WorkerProcess, dict[str, Any]]:
     if head["problem"] is not None:
         process.forget()
         raise ValueError(head["problem"])
-    return process, head["card"]
+    return process, ServedBundle(**head["bundle"])
 
 
 @contextmanager
-def _started() -> Iterator[None]:
-    """What is started here gets no signal that is meant to stop the service: the front decides, and kills it."""
-    # It lets these signals through again where it is started itself, and so has to be there before.
+def _start_guard() -> Iterator[None]:
+    """Block SIGINT and SIGTERM while a process starts: the front process decides when to stop, and kills it."""
+    # The resource tracker would unblock these signals if it were started here, so it is started before.
     resource_tracker.ensure_running()
     mark = object()
     _starting.append(mark)
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
     try:
         yield
     finally:
@@ -200,21 +208,23 @@ def _started() -> Iterator[None]:
 
 
 def _dying(pid: int) -> bool:
-    """Whether a signal that ends the process was sent to it; where the kernel does not say, it was not."""
+    """Whether a fatal signal was sent to the process; False if the kernel does not report it."""
     try:
-        lines = _of_kernel(pid, "status").splitlines()
-        masks = {name: int(mask, 16) for name, _, mask in (line.partition(":\t") for line in lines) if name in _MASKS}
-        # Read behind it: a signal that is not pending any more shows here.
-        flags = int(_of_kernel(pid, "stat").rpartition(")")[2].split()[6])
+        lines = _read_proc(pid, "status").splitlines()
+        masks = {
+            name: int(mask, 16) for name, _, mask in (line.partition(":\t") for line in lines) if name in _SIGNAL_MASKS
+        }
+        # Read after the masks: a signal that is not pending any more shows in the flags.
+        flags = int(_read_proc(pid, "stat").rpartition(")")[2].split()[6])
     except FileNotFoundError:
         return True
     except (OSError, ValueError, IndexError):
         return False
     pending = masks.get("SigPnd", 0) | masks.get("ShdPnd", 0)
-    spared = masks.get("SigBlk", 0) | masks.get("SigIgn", 0) | masks.get("SigCgt", 0)
-    fatal = pending & ~spared & ~sum(1 << (number - 1) for number in _HARMLESS)
-    return bool(fatal or flags & _LEAVING)
+    survived = masks.get("SigBlk", 0) | masks.get("SigIgn", 0) | masks.get("SigCgt", 0)
+    fatal = pending & ~survived & ~sum(1 << (number - 1) for number in _NONFATAL_SIGNALS)
+    return bool(fatal or flags & _EXITING_FLAGS)
 
 
-def _of_kernel(pid: int, name: str) -> str:
+def _read_proc(pid: int, name: str) -> str:
     return Path(f"/proc/{pid}/{name}").read_text(encoding="utf-8", errors="replace")

@@ -1,4 +1,4 @@
-"""Confinement of the worker processes: memory limits, no network, and a private folder in memory."""
+"""Confinement of the worker processes: resource limits, no output, and a private folder in memory."""
 
 import fcntl
 import logging
@@ -14,48 +14,48 @@ _PREFIX, _LOCK = "polyclinic-serve-", "lock"
 
 
 class Scratch:
-    """The folder of one running service. What services that were killed left behind is removed first.
+    """The temporary folder of a service; folders left behind by killed services are removed first.
 
     Args:
-        parent: where; memory where this system has a folder there, else the folder for temporary files.
+        parent: parent folder; by default /dev/shm if it is writable, else the folder for temporary files.
     """
 
     def __init__(self, parent: Path | None = None) -> None:
-        home = parent or _memory()
-        _sweep(home)
+        home = parent or _default_parent()
+        _remove_stale(home)
         self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=home))
-        self._lock = _locked(self.folder / _LOCK)
-        assert self._lock is not None, "a new folder is nobody else's"
+        self._lock = _try_lock(self.folder / _LOCK)
+        assert self._lock is not None, "a new folder is not locked"
 
     def forget(self, name: str) -> None:
-        """Remove what a killed process left in its folder."""
+        """Remove the folder of a killed process."""
         shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def close(self) -> None:
-        """Remove everything."""
+        """Remove the folder of the service and release its lock."""
         shutil.rmtree(self.folder, ignore_errors=True)
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
 
-def _memory() -> Path:
+def _default_parent() -> Path:
     shared = Path("/dev/shm")
     return shared if shared.is_dir() and os.access(shared, os.W_OK) else Path(tempfile.gettempdir())
 
 
-def _sweep(home: Path) -> None:
-    """The lock of a folder is free where its service has ended, however it ended."""
+def _remove_stale(home: Path) -> None:
+    """Remove folders of ended services: the kernel released their locks, however they ended."""
     for folder in home.glob(f"{_PREFIX}*"):
         if folder.is_symlink() or not folder.is_dir() or folder.stat().st_uid != os.getuid():
             continue
-        if (lock := _locked(folder / _LOCK)) is not None:
+        if (lock := _try_lock(folder / _LOCK)) is not None:
             shutil.rmtree(folder, ignore_errors=True)
             os.close(lock)
 
 
-def _locked(path: Path) -> int | None:
-    """A lock that this process holds until it ends; None where another holds it."""
+def _try_lock(path: Path) -> int | None:
+    """Lock a file until this process ends; None if another process holds the lock."""
     try:
         handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError:
@@ -68,17 +68,17 @@ def _locked(path: Path) -> int | None:
     return handle
 
 
-_FILES = 64
+_MAX_OPEN_FILES = 64
 
 
 def ignore_signals() -> None:
-    """Ctrl-C and a service manager's SIGTERM reach every process of the group; only the first one decides."""
+    """Ignore SIGINT and SIGTERM: they reach every process of the group, but the front process decides when to stop."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def quieten() -> None:
-    """Warnings of decoders, and what C libraries print, may hold what a header holds: a patient."""
+    """Discard all output: warnings and messages of decoders may quote a header, and so a patient."""
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
     nowhere = os.open(os.devnull, os.O_RDWR)
@@ -88,31 +88,31 @@ def quieten() -> None:
 
 
 def confine(*, memory: int, largest: int) -> None:
-    """Limit this process.
+    """Limit the memory, written files, open files and core dumps of this process.
 
     Args:
-        memory: bytes that it may map beyond what it shares with the others.
-        largest: bytes of a file that it writes.
+        memory: maximum memory in bytes beyond that mapped already.
+        largest: maximum size of a written file in bytes.
     """
-    _lower(resource.RLIMIT_AS, _mapped() + memory)
-    _lower(resource.RLIMIT_FSIZE, largest)
-    _lower(resource.RLIMIT_NOFILE, _FILES)
-    _lower(resource.RLIMIT_CORE, 0)
+    _lower_limit(resource.RLIMIT_AS, _mapped_bytes() + memory)
+    _lower_limit(resource.RLIMIT_FSIZE, largest)
+    _lower_limit(resource.RLIMIT_NOFILE, _MAX_OPEN_FILES)
+    _lower_limit(resource.RLIMIT_CORE, 0)
 
 
 def allow_seconds(seconds: int) -> None:
-    """Let this process compute for so long from now on; then it is ended by SIGXCPU."""
+    """Limit the CPU time of this process from now on; SIGXCPU ends it afterwards."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + 1 + seconds, hard))
 
 
-def _lower(kind: int, limit: int) -> None:
+def _lower_limit(kind: int, limit: int) -> None:
     _, hard = resource.getrlimit(kind)
     lowered = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
     resource.setrlimit(kind, (lowered, lowered))
 
 
-def _mapped() -> int:
+def _mapped_bytes() -> int:
     with open("/proc/self/statm", encoding="ascii") as stream:  # noqa: PTH123 - read once, no path to build
         return int(stream.read().split()[0]) * resource.getpagesize()

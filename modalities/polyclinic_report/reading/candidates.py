@@ -1,4 +1,4 @@
-"""Whether decoded text can be what somebody wrote: one alphabet, regular capitals, signs where they belong."""
+"""Judge whether decoded text is plausible: one alphabet, regular capitals, signs in the right places."""
 
 import re
 import unicodedata
@@ -8,7 +8,7 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import NamedTuple
 
-# ruff: noqa: RUF001 - the letters of other alphabets are meant
+# ruff: noqa: RUF001 - letters of other alphabets are intended
 
 _LATIN: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -61,27 +61,29 @@ _ODD_SIGN = re.compile(
     rf"{_LETTER}[«»„‚“”•€°±½¼×²³§≤≥№]{_LETTER}|{_LETTER}[¿¡]|[¿¡](?!{_LETTER})|[°€×]{_LETTER}{_LETTER}"
     rf"|(?<!{_LETTER})(?!(?:m|[cdkmµ]m)[²³]){_LETTER}+[²³§±½¼€×]"
 )
-_LARGEST_SHARE = 0.35
-_LONGEST_RUN = 2
-_FEWEST_LETTERS = 10
-_FEWEST_CHARACTERS = 4
+_MAX_ACCENT_SHARE = 0.35
+_MAX_ACCENT_RUN = 2
+_MIN_LETTERS = 10
+_MIN_CHARACTERS = 4
 _INSIDE_LATIN = re.compile(r"[a-z]{2}[^\W\d_a-z\x00-\x7f]|[^\W\d_\x00-\x7f][a-z]{2}")
-_FEWEST_KANA = 0.1
-_COMMON_SHARE = 0.9
-_LAST_LATIN = 0x7F
-_COMMON = {"gb18030": ("gb2312", 0xD7), "big5": ("big5", 0xC6)}
-"""First bytes up to which GB 2312 and Big5 have their common characters, the rare ones behind them."""
+_MIN_KANA_SHARE = 0.1
+_MIN_COMMON_SHARE = 0.9
+_LAST_ASCII = 0x7F
+_COMMON_ROWS = {"gb18030": ("gb2312", 0xD7), "big5": ("big5", 0xC6)}
+"""Codec and last first byte of the common characters of GB 2312 and Big5; rare ones follow."""
 
 _LAST_HANGUL = 0xC8
-"""First byte up to which EUC-KR has syllables where GB 2312 has common characters."""
+"""Last first byte of EUC-KR syllables, which overlap with common characters of GB 2312."""
 
 
-class Reading(NamedTuple):
-    """Text in one encoding that can be what was written.
+class Candidate(NamedTuple):
+    """Plausible decoding of a file.
 
     Attributes:
-        words: how often common words of a language occur of which its letters are.
-        sufficient: whether there is enough of it to be taken where there is no other reading.
+        text: decoded text.
+        encoding: name of the encoding.
+        words: occurrences of common words of a language that has all the letters.
+        sufficient: whether the evidence suffices if there is no other candidate.
     """
 
     text: str
@@ -90,8 +92,8 @@ class Reading(NamedTuple):
     sufficient: bool
 
 
-def reading_of(text: str, encoding: str) -> Reading | None:
-    """Judge a text as a reading of bytes; None where nobody can have written it."""
+def judge(text: str, encoding: str) -> Candidate | None:
+    """Return a decoded text as a candidate, or None if it is not plausible."""
     foreign = {character for character in text if character > "\x7f"}
     letters = {character for character in foreign if character.isalpha() and character not in _SIGNS}
     wide = {character for character in foreign - letters if _WIDE_SIGNS.match(character)}
@@ -111,35 +113,37 @@ def reading_of(text: str, encoding: str) -> Reading | None:
 
 
 def _is_regular(word: str) -> bool:
-    """Whether no capital follows a small letter, where one of them is not ASCII."""
+    """Return whether no capital follows a lower-case letter, if one of the two is not ASCII."""
     return not any(
         former.islower() and latter.isupper() and not (former + latter).isascii() for former, latter in pairwise(word)
     )
 
 
-def _latin(text: str, encoding: str, words: list[str], used: set[str]) -> Reading | None:
-    """Few letters with accents, all of them of one language."""
+def _latin(text: str, encoding: str, words: list[str], used: set[str]) -> Candidate | None:
+    """Judge a Latin text: few letters have accents, and all of them belong to one language."""
     foreign = [word for word in words if not word.isascii()]
     accents = sum(letter > "\x7f" for word in foreign for letter in word)
     longest = max((len(run) for word in foreign for run in re.findall(r"[^\x00-\x7f]+", word)), default=0)
-    if accents > _LARGEST_SHARE * sum(map(len, words)) or longest > _LONGEST_RUN:
+    if accents > _MAX_ACCENT_SHARE * sum(map(len, words)) or longest > _MAX_ACCENT_RUN:
         return None
     found = _words_of_language(words, used, _LATIN)
-    # Signs alone, and letters of a rarer code page without a word that is known, can be something else.
-    return None if found is None else Reading(text, encoding, found, encoding == "cp1252" or (bool(used) and found > 0))
+    # Signs alone, or letters of a rarer code page without a common word, are not sufficient.
+    return (
+        None if found is None else Candidate(text, encoding, found, encoding == "cp1252" or (bool(used) and found > 0))
+    )
 
 
-def _other_alphabet(text: str, encoding: str, words: list[str], letters: set[str]) -> Reading | None:
-    """Words that have no letter in common with ASCII."""
+def _other_alphabet(text: str, encoding: str, words: list[str], letters: set[str]) -> Candidate | None:
+    """Judge a text in another alphabet, whose words must not contain ASCII letters."""
     foreign = [word for word in words if not word.isascii()]
     if any(letter <= "\x7f" for word in foreign for letter in word):
         return None
     found, count = _words_of_language(words, letters, _OTHER), sum(map(len, foreign))
-    return None if found is None else Reading(text, encoding, found, found > 0 and count >= _FEWEST_LETTERS)
+    return None if found is None else Candidate(text, encoding, found, found > 0 and count >= _MIN_LETTERS)
 
 
 def _words_of_language(words: list[str], letters: set[str], languages: Mapping[str, tuple[str, str]]) -> int | None:
-    """Most occurrences of a language's common words, of the languages that have all the letters; None without one."""
+    """Return the most occurrences of common words among languages that have all the letters; None without any."""
     used = {part for letter in letters for part in letter.lower() if part > "\x7f"}
     counts = Counter(word.lower() for word in words)
     found = [
@@ -148,20 +152,20 @@ def _words_of_language(words: list[str], letters: set[str], languages: Mapping[s
     return max(found, default=None)
 
 
-def _east_asian(text: str, encoding: str, letters: set[str], scripts: set[str]) -> Reading | None:
-    """Common characters of the one language that an encoding is for."""
+def _east_asian(text: str, encoding: str, letters: set[str], scripts: set[str]) -> Candidate | None:
+    """Judge an East Asian text: most characters are common in the language of the encoding."""
     count = sum(text.count(letter) for letter in letters)
-    if len(letters) < _FEWEST_CHARACTERS or _INSIDE_LATIN.search(text):
+    if len(letters) < _MIN_CHARACTERS or _INSIDE_LATIN.search(text):
         return None
     kana = sum(text.count(letter) for letter in letters if "\u3040" <= letter <= "\u30ff")
     hangul = sum(text.count(letter) for letter in letters if "\uac00" <= letter <= "\ud7a3")
-    if encoding in _COMMON:
-        codec, last = _COMMON[encoding]
+    if encoding in _COMMON_ROWS:
+        codec, last = _COMMON_ROWS[encoding]
         firsts = [letter.encode(codec, "replace")[0] for letter in letters]
-        common = sum(_LAST_LATIN < first <= last for first in firsts) >= _COMMON_SHARE * len(firsts)
-        right = scripts == {"CJK"} and common and (encoding == "big5" or max(firsts) > _LAST_HANGUL)
+        common = sum(_LAST_ASCII < first <= last for first in firsts) >= _MIN_COMMON_SHARE * len(firsts)
+        plausible = scripts == {"CJK"} and common and (encoding == "big5" or max(firsts) > _LAST_HANGUL)
     elif encoding in ("cp932", "euc-jp"):
-        right = scripts <= {"CJK", "HIRAGANA", "KATAKANA"} and kana >= _FEWEST_KANA * count
+        plausible = scripts <= {"CJK", "HIRAGANA", "KATAKANA"} and kana >= _MIN_KANA_SHARE * count
     else:
-        right = encoding == "cp949" and scripts <= {"HANGUL", "CJK"} and hangul >= _COMMON_SHARE * count
-    return Reading(text, encoding, 0, count >= _FEWEST_LETTERS) if right else None
+        plausible = encoding == "cp949" and scripts <= {"HANGUL", "CJK"} and hangul >= _MIN_COMMON_SHARE * count
+    return Candidate(text, encoding, 0, count >= _MIN_LETTERS) if plausible else None

@@ -1,0 +1,1 @@
+"""DICOM code that several plugins share; not a plugin."""
