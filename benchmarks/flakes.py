@@ -42,7 +42,11 @@ def _busy_processes() -> Iterator[None]:
 def _fails(tests: str, place: int) -> bool:
     command = [sys.executable, "-m", "pytest", "-q", "-m", tests, "-o", f"timeout={SECONDS_OF_A_TEST}"]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
-    message = [line for line in ran.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
-    # Exit code 5, no tests collected, counts as a failure too.
-    Console().print(f"run {place}: exit code {ran.returncode}", *message, sep="\n", markup=False)
+    failures = [line for line in ran.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    Console().print(f"run {place}: exit code {ran.returncode}", *failures, sep="\n", markup=False)
+    if ran.returncode != 0 and not failures:
+        reason = (ran.stderr or ran.stdout).strip().rpartition("\n")[2]
+        raise ValueError(
+            f"got exit code {ran.returncode} of pytest without a failed test ({reason}); run `make lint` first"
+        )
     return ran.returncode != 0
