@@ -1,9 +1,9 @@
 """Audio modality: breath and heart sounds as log-mel spectrograms."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from math import gcd
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -14,11 +14,7 @@ from torch import Tensor
 
 from polyclinic.modality import (
     Cleaned,
-    Deidentifiable,
-    Explainable,
     Identity,
-    Imputable,
-    Inspectable,
     Issue,
     Item,
     Modality,
@@ -27,7 +23,6 @@ from polyclinic.modality import (
     Picture,
     Source,
     UnreadableSource,
-    Viewable,
 )
 from polyclinic.nn import Encoder, Transformer, TransformerEncoder
 from polyclinic_audio.deidentify import tag_names, write_clean_sound
@@ -40,7 +35,7 @@ from polyclinic_audio.recording import Recording
 from polyclinic_audio.tokens import TimePatchTokenizer
 
 
-class Audio(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifiable):
+class Audio(Modality):
     """Recordings, encoded as normalised log-mel spectrograms of fixed length.
 
     Args:
@@ -139,16 +134,6 @@ class Audio(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifia
             raise UnreadableSource("de-identification would change the samples; this is a bug, please report it")
         return cleaned
 
-    def fit(self, raws: Iterable[Recording]) -> None:
-        """Do nothing: a recording is normalised by its own statistics or by constants."""
-
-    def state(self) -> dict[str, Any]:
-        """Return an empty state, because nothing is learned."""
-        return {}
-
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Do nothing, because nothing is learned."""
-
     def prepare(self, raw: Recording) -> Item:
         """Crop, resample and transform to ``mel`` [M, F]; ``frames`` is the number before zero padding."""
         bands = self._decibels(raw)
@@ -174,10 +159,6 @@ class Audio(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifia
         mel[start:stop] = 0
         mel[:, low:high] = 0
         return {"mel": torch.from_numpy(mel), "frames": item["frames"].clone()}
-
-    def collate(self, items: Sequence[Item]) -> dict[str, Tensor]:
-        """Stack to ``mel`` of shape [B, M, F] and ``frames`` of shape [B]."""
-        return {name: torch.stack([item[name] for item in items]) for name in ("mel", "frames")}
 
     def draw(self, study: Item, axes: Axes) -> None:
         """Draw the spectrogram of a prepared recording."""

@@ -57,7 +57,7 @@ class MelReconstruction(PatchReconstruction):
         beyond = after_the_end(inputs["frames"], count=self._frames, patch=1)
         return {**inputs, "mel": mel.masked_fill(beyond[:, :, None], 0.0)}
 
-    def silent(self, count: int) -> dict[str, Tensor]:
+    def zero_inputs(self, count: int) -> dict[str, Tensor]:
         """Return spectrograms of zeros, of full length."""
         mel = self.positions.new_zeros(count, self._frames, self._mels)
         return {"mel": mel, "frames": torch.full((count,), self._frames, device=mel.device)}

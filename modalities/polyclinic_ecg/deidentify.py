@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 
 from polyclinic.modality import Cleaned, Identity, UnreadableSource, labelled_names
 from polyclinic_dicom.write import STANDARD, clean_dataset, refused_if_not_writable, write_dataset
-from polyclinic_ecg.reading.dicom_waveform import SAMPLE_BYTES, parse_dicom
+from polyclinic_ecg.reading.dicom_waveform import SAMPLE_BYTES, parse_waveforms
 from polyclinic_ecg.reading.quiet_wfdb import rx_record, rx_signal
 from polyclinic_ecg.reading.wfdb_header import BYTES_PER_SAMPLE, Declared, header_lines, is_segmented, parse_header
 from polyclinic_ecg.recording import LEADS, lead_index
@@ -221,7 +221,7 @@ def write_clean_dicom(source: Path, out: Path, identity: Identity) -> Cleaned:
         UnreadableSource: the file lacks a mandatory DICOM element, or cannot be written.
     """
     with refused_if_not_writable():
-        return _write_dicom(parse_dicom(source), out, identity)
+        return _write_dicom(parse_waveforms(source), out, identity)
 
 
 def _write_dicom(dataset: Dataset, out: Path, identity: Identity) -> Cleaned:

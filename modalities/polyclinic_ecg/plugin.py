@@ -1,8 +1,8 @@
 """The ECG plugin: twelve-lead electrocardiograms from WFDB and DICOM files."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, get_args
+from typing import ClassVar, get_args
 
 import numpy as np
 import torch
@@ -12,11 +12,7 @@ from torch import Tensor
 
 from polyclinic.modality import (
     Cleaned,
-    Deidentifiable,
-    Explainable,
     Identity,
-    Imputable,
-    Inspectable,
     Issue,
     Item,
     Modality,
@@ -25,7 +21,6 @@ from polyclinic.modality import (
     Source,
     Traces,
     UnreadableSource,
-    Viewable,
     nested_names,
 )
 from polyclinic.nn import Encoder, Transformer, TransformerEncoder
@@ -34,14 +29,14 @@ from polyclinic_ecg.deidentify import comment_names, write_clean_dicom, write_cl
 from polyclinic_ecg.drawing import draw_leads, draw_stretches, locate_stretches, view_recording, write_leads
 from polyclinic_ecg.issues import encoding_of, recording_issues
 from polyclinic_ecg.phantom import write_phantom
-from polyclinic_ecg.reading.dicom_waveform import parse_dicom, read_dicom
+from polyclinic_ecg.reading.dicom_waveform import parse_waveforms, read_dicom
 from polyclinic_ecg.reading.wfdb_record import header_of, read_wfdb, record_files
 from polyclinic_ecg.recording import LEADS, Electrocardiogram
 from polyclinic_ecg.signal import window
 from polyclinic_ecg.tokens import Masking, PatchTokenizer, Stem
 
 
-class ECG(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifiable):
+class ECG(Modality):
     """Electrocardiograms as twelve leads in millivolts, whose voltage is never normalised.
 
     Args:
@@ -134,7 +129,7 @@ class ECG(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifiabl
         if not isinstance(source, Path):
             return ()
         header = header_of(source)
-        return nested_names(parse_dicom(source)) if header is None else comment_names(header)
+        return nested_names(parse_waveforms(source)) if header is None else comment_names(header)
 
     def deidentify(self, source: Source, out: Path, identity: Identity, *, suspects: bool) -> Cleaned:
         """Write a WFDB record as WFDB, and a DICOM waveform as DICOM with the listed elements only."""
@@ -149,16 +144,6 @@ class ECG(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifiabl
                 "its samples depend on a header value that de-identification removes, such as a number out of range"
             )
         return cleaned
-
-    def fit(self, raws: Iterable[Electrocardiogram]) -> None:
-        """Do nothing, because millivolts are not normalised."""
-
-    def state(self) -> dict[str, Any]:
-        """Return an empty state."""
-        return {}
-
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Do nothing, because the state is empty."""
 
     def prepare(self, raw: Electrocardiogram) -> Item:
         """Resample, high-pass and crop or pad.
@@ -185,10 +170,6 @@ class ECG(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifiabl
             drop=self.drop,
         )
         return _item(*apply(variation, signal, mask))
-
-    def collate(self, items: Sequence[Item]) -> dict[str, Tensor]:
-        """Stack ``signal`` and ``sample_mask`` to [B, 12, T] and ``lead_mask`` to [B, 12]."""
-        return {name: torch.stack([item[name] for item in items]) for name in ("signal", "lead_mask", "sample_mask")}
 
     def draw(self, study: Item, axes: Axes) -> None:
         """Draw six leads over time."""

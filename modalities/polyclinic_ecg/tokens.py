@@ -75,7 +75,7 @@ class SignalReconstruction(PatchReconstruction):
         signal = millivolts(self._samples(patches) * SPREAD)
         return {**inputs, "signal": signal.masked_fill(~inputs["sample_mask"], 0.0)}
 
-    def silent(self, count: int) -> dict[str, Tensor]:
+    def zero_inputs(self, count: int) -> dict[str, Tensor]:
         """Return twelve recorded leads of 0 mV."""
         signal = self.positions.new_zeros(count, len(LEADS), self._stretches * self._patch)
         return {

@@ -15,11 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from polyclinic.modality import (
     Cleaned,
-    Deidentifiable,
-    Explainable,
     Identity,
-    Imputable,
-    Inspectable,
     Issue,
     Item,
     Modality,
@@ -27,7 +23,6 @@ from polyclinic.modality import (
     Physiology,
     Source,
     UnreadableSource,
-    Viewable,
     Words,
     settings,
 )
@@ -64,7 +59,7 @@ _NEIGHBOURS = 5
 """Tokens that the encoder mixes before attention, because negation depends on neighbouring words."""
 
 
-class Report(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifiable):
+class Report(Modality):
     """Free text, encoded as subword tokens with sentence and word indices.
 
     Args:

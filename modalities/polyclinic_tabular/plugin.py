@@ -15,11 +15,7 @@ from torch import Tensor
 
 from polyclinic.modality import (
     Cleaned,
-    Deidentifiable,
-    Explainable,
     Identity,
-    Imputable,
-    Inspectable,
     Issue,
     Item,
     Modality,
@@ -28,7 +24,6 @@ from polyclinic.modality import (
     Rows,
     Source,
     UnreadableSource,
-    Viewable,
 )
 from polyclinic.nn import Encoder, Transformer, TransformerEncoder
 from polyclinic_tabular.cells import read_cells
@@ -50,7 +45,7 @@ _MAX_MAGNITUDE = 1e15
 MISSING = ("", "NA", "N/A", "nan", "None")
 
 
-class Tabular(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentifiable):
+class Tabular(Modality):
     """A row of numbers and levels, from columns of the cohort or one CSV file per study.
 
     A row has no times, so the cohort must hold only results that were available at the time of prediction. In
@@ -245,10 +240,6 @@ class Tabular(Modality, Imputable, Explainable, Viewable, Inspectable, Deidentif
         levels = item["levels"].numpy() * visible_levels
         varied = {"values": values, "observed": observed, "levels": levels}
         return {name: torch.from_numpy(array) for name, array in varied.items()}
-
-    def collate(self, items: Sequence[Item]) -> dict[str, Tensor]:
-        """Stack to ``values`` and ``observed`` of shape [B, C] and ``levels`` of shape [B, K]."""
-        return {name: torch.stack([item[name] for item in items]) for name in ("values", "observed", "levels")}
 
     def draw(self, study: Item, axes: Axes) -> None:
         """Draw the quantile of each value among those of the training split, with the value in its unit."""

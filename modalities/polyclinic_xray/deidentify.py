@@ -16,7 +16,7 @@ from polyclinic_dicom.write import clean_dataset, refused_if_not_writable, write
 from polyclinic_xray.issues import raster_names
 from polyclinic_xray.radiograph import Radiograph
 from polyclinic_xray.reading.burned_in import Word, merged, words_in
-from polyclinic_xray.reading.dicom import Stored, parse_dicom, read_stored
+from polyclinic_xray.reading.dicom import Stored, parse_radiograph, read_stored
 from polyclinic_xray.reading.voi import to_display
 
 _MAX_ROUNDS, _MIN_MARGIN, _MAX_REDACTED_SHARE = 3, 2, 0.3
@@ -30,7 +30,7 @@ def header_names(source: Path) -> Iterable[str]:
     with warnings.catch_warnings():
         # pydicom and Pillow warn about every odd value, which does not matter here.
         warnings.simplefilter("ignore")
-        return raster_names(source) if is_raster else list(dict.fromkeys(nested_names(parse_dicom(source))))
+        return raster_names(source) if is_raster else list(dict.fromkeys(nested_names(parse_radiograph(source))))
 
 
 def write_clean(source: Path, raw: Radiograph, out: Path, identity: Identity, *, suspects: bool) -> Cleaned:

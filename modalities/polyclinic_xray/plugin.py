@@ -1,9 +1,9 @@
 """The X-ray plugin: radiographs from DICOM, PNG and JPEG files."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -14,20 +14,15 @@ from torch import Tensor
 
 from polyclinic.modality import (
     Cleaned,
-    Explainable,
     Identity,
-    Imputable,
-    Inspectable,
     Issue,
     Item,
     Modality,
     OnPicture,
     Physiology,
     Picture,
-    Redactable,
     Source,
     UnreadableSource,
-    Viewable,
 )
 from polyclinic.nn import Encoder, Transformer, TransformerEncoder
 from polyclinic_xray.deidentify import header_names, write_clean, write_redacted
@@ -44,7 +39,7 @@ from polyclinic_xray.tokens import PatchTokenizer, Stem
 _RASTER_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff")
 
 
-class XRay(Modality, Imputable, Explainable, Viewable, Inspectable, Redactable):
+class XRay(Modality):
     """Radiographs as one square channel with zero mean and unit deviation.
 
     Args:
@@ -144,16 +139,6 @@ class XRay(Modality, Imputable, Explainable, Viewable, Inspectable, Redactable):
             raise UnreadableSource("got inline data, expected a DICOM, PNG or JPEG file; set `path` in the cohort")
         return write_redacted(source, self.read, out, identity)
 
-    def fit(self, raws: Iterable[Radiograph]) -> None:
-        """Do nothing, because each image is normalised separately."""
-
-    def state(self) -> dict[str, Any]:
-        """Return an empty state."""
-        return {}
-
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Do nothing, because the state is empty."""
-
     def prepare(self, raw: Radiograph) -> Item:
         """Resize to square pixels with a longer side of ``size``, standardise, and pad with the mean to a square."""
         top, bottom, left, right = placement(raw, self.size)
@@ -175,10 +160,6 @@ class XRay(Modality, Imputable, Explainable, Viewable, Inspectable, Redactable):
 
         moved = move(item["image"], angle=angle, scale=1 + zoom, shift=shift)
         return {"image": moved * contrast + torch.from_numpy(noise) * self.noise}
-
-    def collate(self, items: Sequence[Item]) -> dict[str, Tensor]:
-        """Stack to ``image`` of shape [B, 1, size, size]."""
-        return {"image": torch.stack([item["image"] for item in items])}
 
     def draw(self, study: Item, axes: Axes) -> None:
         """Draw the image in grey."""

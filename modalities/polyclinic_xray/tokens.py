@@ -57,7 +57,7 @@ class ImageReconstruction(PatchReconstruction):
         blocks = patches[:, self._ahead :].unflatten(2, (self._patch,) * 2).unflatten(1, (self._grid,) * 2)
         return {**inputs, "image": blocks.transpose(2, 3).flatten(3).flatten(1, 2)[:, None]}
 
-    def silent(self, count: int) -> dict[str, Tensor]:
+    def zero_inputs(self, count: int) -> dict[str, Tensor]:
         """Return images of zeros."""
         return {"image": self.positions.new_zeros(count, 1, *(self._grid * self._patch,) * 2)}
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from cli_runs import fit, write_config
+from cli_runs import PROMPTS, fit, write_config
 from polyclinic.cli import main
 from polyclinic.cohort import default_modalities, write_phantom_cohort
 
@@ -36,19 +36,6 @@ MODEL = {
         "lr": 4e-3,
     },
 }
-PROMPTS = """
-version: 1
-modality: report
-score_rule: softmax
-templates: ["{}", "Findings: {}."]
-findings:
-  cardiomegaly:
-    positive: [cardiomegaly, the heart is enlarged]
-    negative: [the heart is of normal size]
-  anemia:
-    positive: [anemia]
-    negative: [no anemia]
-"""
 
 
 @pytest.fixture(scope="session")

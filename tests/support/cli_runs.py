@@ -8,6 +8,20 @@ import yaml
 
 from polyclinic.cli import main
 
+PROMPTS = """
+version: 1
+modality: report
+score_rule: softmax
+templates: ["{}", "Findings: {}."]
+findings:
+  cardiomegaly:
+    positive: [cardiomegaly, the heart is enlarged]
+    negative: [the heart is of normal size]
+  anemia:
+    positive: [anemia]
+    negative: [no anemia]
+"""
+
 
 def write_config(cohort: Path, model: dict[str, Any], modalities: dict[str, Any], *, epochs: int = 1) -> None:
     """Write ``config.yaml`` in the working folder."""

@@ -1,6 +1,6 @@
 """A sixth modality, as a third party would write it: a heart rate and a temperature in a text file."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +56,6 @@ class Pulse(Modality):
     def augment(self, item: Item, rng: np.random.Generator) -> Item:
         noise = rng.normal(0, self.noise, size=2).astype(np.float32)
         return {"vitals": item["vitals"] + torch.from_numpy(noise)}
-
-    def collate(self, items: Sequence[Item]) -> dict[str, Tensor]:
-        return {"vitals": torch.stack([item["vitals"] for item in items])}
 
     def phantom(self, physiology: Physiology, rng: np.random.Generator, path: Path) -> Path:
         file = path.with_suffix(".txt")

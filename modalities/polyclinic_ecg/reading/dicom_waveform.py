@@ -3,16 +3,14 @@
 import re
 import warnings
 from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-import pydicom
 from pydicom.dataset import Dataset
 from pydicom.waveforms import multiplex_array
 
 from polyclinic.modality import UnreadableSource
-from polyclinic_dicom.deflate import refuse_deflate_bomb
+from polyclinic_dicom.parse import parse_dicom
 from polyclinic_ecg.reading.dicom_groups import Group, choose_groups, place_leads
 from polyclinic_ecg.recording import (
     LEADS,
@@ -32,7 +30,6 @@ _CODES = dict(zip(("1", "2", "61", "62", "63", "64", "3", "4", "5", "6", "7", "8
 }
 _AVERAGED = re.compile(r"median|averag|template|mean beat|representative", re.IGNORECASE)
 SAMPLE_BYTES = {8: 1, 16: 2, 32: 4}
-_MAX_FILE_BYTES = 500_000_000
 MAX_INFLATED_BYTES = 4 * MAX_VALUES
 """Twice the size of the longest record of 16 bits, to leave room for the other elements of a deflated file."""
 
@@ -46,7 +43,7 @@ def read_dicom(path: Path) -> Electrocardiogram:
     with warnings.catch_warnings():
         # pydicom warns about every odd value; what matters is whether the samples decode.
         warnings.simplefilter("ignore")
-        dataset = parse_dicom(path)
+        dataset = parse_waveforms(path)
         try:
             return _decode(dataset)
         except UnreadableSource:
@@ -55,23 +52,13 @@ def read_dicom(path: Path) -> Electrocardiogram:
             raise UnreadableSource(f"DICOM waveform cannot be decoded ({type(error).__name__})") from None
 
 
-def parse_dicom(path: Path) -> Dataset:
+def parse_waveforms(path: Path) -> Dataset:
     """Parse a DICOM file with waveforms.
 
     Raises:
         UnreadableSource: the file is too large, inflates to too much, cannot be parsed, or has no waveforms.
     """
-    try:
-        if path.stat().st_size > _MAX_FILE_BYTES:
-            raise UnreadableSource(f"DICOM file larger than {_MAX_FILE_BYTES:,} bytes")
-        # In memory, an element that claims gigabytes yields the bytes that exist; a file would be allocated in full.
-        content = path.read_bytes()
-        refuse_deflate_bomb(content, limit=MAX_INFLATED_BYTES)
-        dataset = pydicom.dcmread(BytesIO(content), force=True)
-    except UnreadableSource:
-        raise
-    except Exception as error:
-        raise UnreadableSource(f"neither a WFDB record nor DICOM that can be parsed ({type(error).__name__})") from None
+    dataset = parse_dicom(path, max_inflated=MAX_INFLATED_BYTES, expected="WFDB record or DICOM file")
     if not dataset.get("WaveformSequence"):
         raise UnreadableSource("neither a WFDB record nor DICOM with a Waveform Sequence")
     return dataset

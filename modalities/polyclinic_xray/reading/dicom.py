@@ -2,11 +2,9 @@
 
 import warnings
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import get_frame
 from pydicom.pixels import apply_color_lut
@@ -23,7 +21,7 @@ from pydicom.uid import (
 )
 
 from polyclinic.modality import UnreadableSource
-from polyclinic_dicom.deflate import refuse_deflate_bomb
+from polyclinic_dicom.parse import parse_dicom
 from polyclinic_xray.radiograph import MAX_PIXELS, Radiograph, plausible_aspect
 from polyclinic_xray.reading.codestream import check_claim
 from polyclinic_xray.reading.decoders import ENCAPSULATED_UNCOMPRESSED, decoder_of, name_of
@@ -36,7 +34,6 @@ _UNCOMPRESSED = (
     ENCAPSULATED_UNCOMPRESSED,
 )
 _LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000)
-_MAX_FILE_BYTES = 500_000_000
 MAX_INFLATED_BYTES = 4 * MAX_PIXELS
 """Twice the size of the largest image of 16 bits, to leave room for the other elements of a deflated file."""
 
@@ -96,7 +93,7 @@ def read_stored(path: Path) -> Stored:
     Raises:
         UnreadableSource: see ``read_dicom``.
     """
-    dataset = parse_dicom(path)
+    dataset = parse_radiograph(path)
     syntax = _syntax(dataset)
     if syntax == _NOT_STATED:
         syntax = _assume_syntax(dataset)
@@ -125,23 +122,13 @@ def _read(path: Path, window: int) -> Radiograph:
     return Radiograph(shown, {**facts, **steps}, aspect)
 
 
-def parse_dicom(path: Path) -> Dataset:
+def parse_radiograph(path: Path) -> Dataset:
     """Parse a DICOM file without decoding its pixels.
 
     Raises:
-        UnreadableSource: the file is too large, inflates to too much, or cannot be parsed.
+        UnreadableSource: the file is too large, inflates to too much, cannot be parsed, or is empty.
     """
-    try:
-        if path.stat().st_size > _MAX_FILE_BYTES:
-            raise UnreadableSource(f"DICOM file larger than {_MAX_FILE_BYTES:,} bytes")
-        # In memory, an element that claims gigabytes yields the bytes that exist; a file would be allocated in full.
-        content = path.read_bytes()
-        refuse_deflate_bomb(content, limit=MAX_INFLATED_BYTES)
-        dataset = pydicom.dcmread(BytesIO(content), force=True)
-    except UnreadableSource:
-        raise
-    except Exception as error:
-        raise UnreadableSource(f"not a DICOM file that can be parsed ({type(error).__name__})") from None
+    dataset = parse_dicom(path, max_inflated=MAX_INFLATED_BYTES, expected="DICOM file")
     if not dataset:
         raise UnreadableSource("not a DICOM file: no data elements found")
     return dataset

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from jsonargparse import auto_cli
 from safetensors.torch import save
 
 from polyclinic import __version__
+from polyclinic.cli.options import SplitOptions, run_command
 from polyclinic.cli.report import check_overlap
 from polyclinic.cohort.leakage.overlap import Overlap
 from polyclinic.deploy.bundle import Bundle, BundleContent, Origin, load_bundle, write_files
@@ -44,26 +44,22 @@ _SCORE_TOLERANCE = 1e-3
 
 def main(argv: Sequence[str]) -> None:
     """Run the ``bundle export`` command."""
-    auto_cli(export, args=list(argv), prog="polyclinic bundle export", as_positional=False, exit_on_error=False)
+    run_command(export, argv, prog="polyclinic bundle export", as_positional=False, resamples=200)
 
 
 def export(
     checkpoint: Path,
     prompts: Path,
     out: Path,
-    cohort: Path | None = None,
+    options: SplitOptions,
     name: str | None = None,
     query: list[str] | None = None,
-    split: str = "test",
     text_encoder: bool = True,
     weights: str = "float32",
     intended_use: str = "Research on retrospective data, in the hands of people who can read the files themselves.",
     licence: str = "not stated; ask the group that made it",
     alpha: float = 0.1,
     minimum: int = 20,
-    resamples: int = 200,
-    seed: int = 0,
-    allow_overlap: bool = False,
 ) -> None:
     """Write a bundle: polyclinic bundle export --checkpoint last.ckpt --prompts prompts.yaml --out bundle
 
@@ -71,10 +67,9 @@ def export(
         checkpoint: checkpoint of a contrastive run.
         prompts: versioned prompt file.
         out: new or empty folder.
-        cohort: cohort.yaml to use instead of the training cohort.
+        options: split for the performance in the model card, and the other shared options.
         name: name of the bundle; the name of its folder unless set.
         query: input modalities; all but the prompt modality unless set.
-        split: split for the performance in the model card; calibration and thresholds come from ``val``.
         text_encoder: whether to include the encoder of the prompt modality, so that findings can be added.
         weights: storage type of matrices, ``float32``, ``bfloat16`` or ``int8``; refused if macro AUROC on ``val``
             drops by more than 0.005.
@@ -82,28 +77,27 @@ def export(
         licence: licence of the bundle.
         alpha: share of each class that a prediction set may miss.
         minimum: smallest number of studies of a subgroup.
-        resamples: number of bootstrap resamples of patients, for the intervals.
-        seed: random seed.
-        allow_overlap: whether to include studies from training, and report the overlap.
 
     Raises:
         ValueError: an input or setting is invalid, studies overlap with training, or the weights lose too much.
     """
     refuse_used(out)
-    if split == "val":
+    if options.split == "val":
         raise ValueError("got split 'val', from which thresholds and calibration come; set `--split` to another split")
-    console, restored, file = Console(), restore(checkpoint, cohort=cohort), load_prompts(prompts)
+    console, restored, file = Console(), restore(checkpoint, cohort=options.cohort), load_prompts(prompts)
     task = restored.task_of(ContrastivePretraining)
-    overlap = check_overlap(restored, split, "val", allowed=allow_overlap)
+    overlap = check_overlap(restored, options.split, "val", allowed=options.allow_overlap)
     names = (*ZeroShotScorer(restored, file, query).modalities, *([file.modality] if text_encoder else []))
     packed = pack(weights_of(task.state_dict(), names), weights)
     console.print("encoding the validation split")
     scorer, validation = _packed_scorer(restored, file, query, unpack(packed), weights)
     console.print(f"calibrating {2 ** len(scorer.modalities) - 1} sets of modalities")
-    rules = learn_rules(scorer, validation, alpha=alpha, resamples=resamples, seed=seed)
-    console.print(f"encoding the splits train and {split}")
+    rules = learn_rules(scorer, validation, alpha=alpha, resamples=options.resamples, seed=options.seed)
+    console.print(f"encoding the splits train and {options.split}")
     references = _ood_references(restored, task, validation, scorer.modalities)
-    performance = measure(scorer, scorer.read(split), rules.rules, minimum=minimum, resamples=resamples, seed=seed)
+    performance = measure(
+        scorer, scorer.read(options.split), rules.rules, minimum=minimum, resamples=options.resamples, seed=options.seed
+    )
     content = BundleContent(
         format=FORMAT,
         name=name or out.name,
@@ -121,7 +115,7 @@ def export(
     files = {
         WEIGHTS: save({**packed, **_extra_tensors(scorer, rules, references)}),
         CONTENT: content.as_bytes(),
-        CARD: render(content, performance, _card_facts(restored, overlap, split, resamples)).encode(),
+        CARD: render(content, performance, _card_facts(restored, overlap, options.split, options.resamples)).encode(),
         LICENCES: licence_list(licence).encode(),
     }
     digest = write_files(out, files, lambda folder: _check_same_scores(load_bundle(folder), scorer, validation))

@@ -33,7 +33,8 @@ from polyclinic.training.callbacks.reconstruction_grid import ReconstructionGrid
 from polyclinic.training.callbacks.similarity_matrix import SimilarityMatrixImage
 from polyclinic.training.checkpoint_file import exposure_of, load_checkpoint
 from polyclinic.training.checkpoints import AtomicCheckpoints, LastCheckpoint
-from polyclinic.training.resume import RandomStates, found, refuse_changed_cohort, requeued, resume
+from polyclinic.training.restore import LINKED
+from polyclinic.training.resume import RandomStates, evaluated_checkpoint, refuse_changed_cohort, requeued, resume
 from polyclinic.training.transfer import move_encoders
 
 __all__ = ["PolyclinicCLI", "main", "objectives", "tasks"]
@@ -54,10 +55,18 @@ _NEXT_COMMANDS = defaultdict(
 class PolyclinicCLI(LightningCLI):
     """Lightning CLI with the cohort data module, default tracking, and one configuration of the modalities."""
 
+    def __init__(self, command: str, *args: Any, **kwargs: Any) -> None:
+        self._command = command
+        super().__init__(*args, **kwargs)
+
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # called on the instance
+        """Return only the command to run: the parser of each Lightning subcommand takes a quarter of a second."""
+        return {self._command: LightningCLI.subcommands()[self._command]}
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add options, and link the plugin objects of the data module to the model."""
-        parser.link_arguments("data.modalities", "model.init_args.modalities", apply_on="instantiate")
-        parser.link_arguments("data.targets", "model.init_args.targets", apply_on="instantiate")
+        for name in sorted(LINKED):
+            parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         parser.add_argument("--json", type=Path | None, help="file for the checkpoint, run and seconds of `fit`")
         parser.add_argument(
@@ -147,7 +156,7 @@ class PolyclinicCLI(LightningCLI):
             settings.ckpt_path = None
         config = yaml.safe_load(self._parser(command).dump(settings, skip_unset=False))
         if command != "fit":
-            path = None if requested is None else found(str(requested), self.trainer, config)
+            path = None if requested is None else evaluated_checkpoint(str(requested), self.trainer, config)
         elif (start := requested or requeued(self.trainer, config)) is not None:
             path = resume(str(start), self.trainer, config, new_run=settings.new_run)
         else:
@@ -259,6 +268,7 @@ def _run(argv: Sequence[str]) -> None:
     load_plugins(argv)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_not_advertisement)
     PolyclinicCLI(
+        argv[0],
         L.LightningModule,
         CohortDataModule,
         subclass_mode_model=True,

@@ -19,6 +19,7 @@ class EmbeddedSplit:
     """``N`` studies of a split, encoded once.
 
     Attributes:
+        split: name of the split.
         embeddings: unnormalised embeddings per modality; arbitrary values where a study lacks it.
         present: mask per modality of the studies that have it.
         labels: labels of the cohort, one column per target; NaN where unknown.
@@ -29,6 +30,7 @@ class EmbeddedSplit:
         batches: encoded batches of the complete split; empty unless they are kept.
     """
 
+    split: str
     embeddings: Mapping[str, Float[Tensor, "N _"]]
     present: Mapping[str, Bool[Tensor, " N"]]
     labels: Float[Tensor, "N C"]
@@ -79,6 +81,7 @@ def embed_split(
     study_ids = [study_id for batch in batches for study_id in batch.study_ids]
     groups = {study.study_id: study.groups for study in restored.data.cohort.split(split)}
     return EmbeddedSplit(
+        split=split,
         embeddings=embeddings,
         present=_concatenate([batch.present for batch in batches]),
         labels=torch.cat([batch.labels for batch in batches]),

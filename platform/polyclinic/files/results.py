@@ -17,17 +17,21 @@ def refuse_unwritable(path: Path | None) -> None:
     Raises:
         ValueError: the path is a folder, is below a file, or is not writable.
     """
-    if path is not None and not _can_be_written(path):
-        raise ValueError(f"got {path.name!r}, expected a file that can be written; set `--json` to another")
+    if path is not None and (reason := _why_unwritable(path)):
+        raise ValueError(f"got {path.name!r}, {reason}, expected a file that can be written; set `--json` to another")
 
 
-def _can_be_written(path: Path) -> bool:
+def _why_unwritable(path: Path) -> str | None:
     try:
-        folder = next(parent for parent in path.absolute().parents if parent.exists())
-        place = path if path.exists() else folder
-        return folder.is_dir() and not path.is_dir() and os.access(place, os.W_OK, effective_ids=True)
-    except OSError:  # a parent folder without permission to search it
-        return False
+        above = next(parent for parent in path.absolute().parents if parent.exists())
+        if not above.is_dir():
+            return f"below the file {above.name!r}"
+        if path.is_dir():
+            return "a folder"
+        place = path if path.exists() else above
+        return None if os.access(place, os.W_OK, effective_ids=True) else f"without permission to write {place.name!r}"
+    except OSError:
+        return "below a folder without permission to search it"
 
 
 def write_result(path: Path, content: Any) -> None:

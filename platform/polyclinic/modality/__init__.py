@@ -1,22 +1,24 @@
 """The plugin contract of a modality, and the types and functions that plugins use."""
 
-from polyclinic.modality.contract import (
-    ENTRY_POINTS,
+from polyclinic.modality.capabilities import (
     HEAT,
-    ArrayRow,
     Cleaned,
     Deidentifiable,
     Explainable,
     Imputable,
     Inspectable,
+    Redactable,
+    Viewable,
+    relative_relevance,
+)
+from polyclinic.modality.contract import (
+    ENTRY_POINTS,
+    ArrayRow,
     Item,
     Modality,
-    Redactable,
     Source,
     UnreadableSource,
-    Viewable,
     installed_modalities,
-    relative_relevance,
     settings,
 )
 from polyclinic.modality.issues import Issue, Severity, dicom_issues

@@ -9,20 +9,13 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
-from jaxtyping import Float
-from matplotlib.axes import Axes
+import torch
 from torch import Tensor
 
-from polyclinic.modality.issues import Issue
 from polyclinic.modality.physiology import Physiology
-from polyclinic.modality.views import Located, View
 from polyclinic.nn.encoder import Encoder
-from polyclinic.privacy.identity import Identity
 
 ENTRY_POINTS = "polyclinic.modalities"
-
-HEAT = "#D55E00"
-"""Colour of relevance, distinct from grey and from the blue of signals with any colour vision."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +44,11 @@ class Modality(ABC):
     ``prepare`` are deterministic, so that their results can be cached; all randomness is in ``augment``. Every
     constructor argument is stored as an attribute of the same name.
 
+    Further capabilities are found by the presence of their methods, without another base class: see ``Imputable``,
+    ``Explainable``, ``Viewable``, ``Inspectable``, ``Deidentifiable`` and ``Redactable``.
+
     Attributes:
+        title: display name on the service page; empty for the modality's name in the configuration.
         suffixes: file name endings in lower case with the dot, "" for names without one. A file that is dropped on the
             service page without a modality is offered to the plugins with a matching ending; a file name decides
             nothing else.
@@ -59,8 +56,18 @@ class Modality(ABC):
             that the top-level package exports need not be listed.
     """
 
+    title: ClassVar[str] = ""
     suffixes: ClassVar[tuple[str, ...]] = ()
     encoders: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls) -> None:
+        """Refuse a class that fits statistics which checkpoints would not store."""
+        super().__init_subclass__()
+        own = {name for name in ("fit", "state", "load_state") if getattr(cls, name) is not getattr(Modality, name)}
+        if 0 < len(own) < 3:
+            raise TypeError(
+                f"{cls.__name__} defines {' and '.join(sorted(own))}, expected all of fit, state and load_state or none"
+            )
 
     @abstractmethod
     def read(self, source: Source) -> Any:
@@ -105,6 +112,26 @@ class Modality(ABC):
         """Return sentences that a reader of the score of a decoded source must know, such as what was not used."""
         return ()
 
+    def stored_as(self, source: Source) -> str:
+        """Return the encoding of a source that ``read`` refuses, such as its transfer syntax; empty where unknown."""
+        return ""
+
+    def sample(self) -> int:
+        """Return the number of decoded training sources that ``fit`` needs before ``describe`` is complete."""
+        return 0
+
+    def names(self, source: Source) -> Iterable[str]:
+        """Return the names and numbers of the patient in a source, to be removed from the patient's other sources."""
+        return ()
+
+    def use_name_tagger(self, folder: Path) -> bool:
+        """Also find names in running text with a local token classifier; return whether the plugin reads text.
+
+        Raises:
+            ValueError: the folder does not hold such a model.
+        """
+        return False
+
     @abstractmethod
     def describe(self, raw: Any) -> Mapping[str, float | str]:
         """Return facts about a decoded source (rate, bit depth, share of NaN, truncated or not).
@@ -112,19 +139,18 @@ class Modality(ABC):
         ``cohort check`` averages numbers and counts strings over a cohort. It may call this before ``fit``.
         """
 
-    @abstractmethod
-    def fit(self, raws: Iterable[Any]) -> None:
+    def fit(self, raws: Iterable[Any]) -> None:  # noqa: B027 - a default
         """Fit the plugin's statistics on the readable sources of the training split.
 
-        A plugin without statistics does not iterate over ``raws``.
+        A plugin without statistics defines neither this nor ``state`` and ``load_state``: by default ``raws`` are not
+        iterated over, and the state is empty.
         """
 
-    @abstractmethod
     def state(self) -> dict[str, Any]:
         """Return what ``fit`` learned as plain JSON values, which checkpoints and bundles store."""
+        return {}
 
-    @abstractmethod
-    def load_state(self, state: Mapping[str, Any]) -> None:
+    def load_state(self, state: Mapping[str, Any]) -> None:  # noqa: B027 - a default
         """Restore what another instance returned from ``state``."""
 
     @abstractmethod
@@ -135,9 +161,12 @@ class Modality(ABC):
     def augment(self, item: Item, rng: np.random.Generator) -> Item:
         """Return a randomly varied copy. All parameters are drawn from ``rng`` before any is applied."""
 
-    @abstractmethod
     def collate(self, items: Sequence[Item]) -> dict[str, Tensor]:
-        """Stack the items of the studies that have this modality, with padding where sizes differ."""
+        """Join the items of the studies that have this modality into one batch.
+
+        By default, each tensor is stacked to [B, ...]; a plugin whose sizes differ between studies pads here.
+        """
+        return {name: torch.stack([item[name] for item in items]) for name in items[0]}
 
     @abstractmethod
     def phantom(self, physiology: Physiology, rng: np.random.Generator, path: Path) -> Path:
@@ -162,163 +191,6 @@ class Modality(ABC):
         A plugin with a setting that names a file stores its content in ``state`` and leaves the setting out here.
         """
         return settings(self)
-
-
-class Imputable(ABC):
-    """Mixin of modalities whose predictions by a masked autoencoder can be drawn and written."""
-
-    @abstractmethod
-    def draw(self, study: Item, axes: Axes) -> None:
-        """Draw one row of collated inputs; values that ``Reconstruction.hide`` blanked stay blank."""
-
-    @abstractmethod
-    def write_synthetic(self, study: Item, path: Path) -> Path:
-        """Write one row of predicted inputs in the units of the modality, into a file that states it is synthetic.
-
-        Args:
-            study: a row of the result of ``Reconstruction.fill``.
-            path: output path without a suffix, in an existing folder.
-        """
-
-
-class Explainable(ABC):
-    """Mixin of modalities that can draw the relevance of their inputs to a score."""
-
-    @abstractmethod
-    def draw_relevance(self, study: Item, relevance: Float[Tensor, " T"], axes: Axes) -> None:
-        """Draw one row of collated inputs and its relevance.
-
-        Args:
-            study: a row of the result of ``collate``.
-            relevance: relevance of each token of an encoder of this modality, 0 or more, in any unit.
-            axes: axes to draw on.
-
-        Raises:
-            ValueError: the number of tokens differs from the study's, or a value is negative or not finite.
-        """
-
-
-class Viewable(ABC):
-    """Mixin of modalities whose studies, and their relevance to a score, can be shown on the service page.
-
-    Attributes:
-        title: display name of the modality; empty for its name in the configuration.
-    """
-
-    title: ClassVar[str] = ""
-
-    @abstractmethod
-    def view(self, raw: Any) -> View:
-        """Show a decoded source as a clinician would want to see it, without anything of its header.
-
-        Args:
-            raw: a result of ``read``; the plugin may not be fitted yet.
-        """
-
-    @abstractmethod
-    def locate(self, raw: Any, item: Item, relevance: Float[Tensor, " T"]) -> Located:
-        """Map the relevance of tokens into the frame of ``view(raw)``.
-
-        Args:
-            raw: a result of ``read``.
-            item: the result of ``prepare`` for it.
-            relevance: relevance of each token of an encoder of this modality, 0 or more, in any unit.
-
-        Raises:
-            ValueError: the number of tokens differs from the study's, or a value is negative or not finite.
-        """
-
-
-class Inspectable(ABC):
-    """Mixin of modalities whose sources ``cohort check`` inspects for issues."""
-
-    @abstractmethod
-    def issues(self, source: Source, raw: Any) -> Iterable[Issue]:
-        """Find the issues of a decoded source.
-
-        Args:
-            source: a source that ``read`` accepted, for what decoding leaves out, such as a header.
-            raw: the result of ``read`` for it.
-        """
-
-    def stored_as(self, source: Source) -> str:
-        """Return the encoding of a source that ``read`` refuses, such as its transfer syntax; empty where unknown."""
-        return ""
-
-    def sample(self) -> int:
-        """Return the number of decoded training sources that ``fit`` needs before ``describe`` is complete."""
-        return 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cleaned:
-    """A de-identified source, with the number of removed or replaced values by kind.
-
-    The source is a file, a text, or cells by column; of several files that belong together, the one that a cohort
-    names.
-    """
-
-    source: Source
-    removed: Mapping[str, int]
-
-
-class Deidentifiable(ABC):
-    """Mixin of modalities whose sources can be de-identified, so that they may leave the hospital."""
-
-    def names(self, source: Source) -> Iterable[str]:
-        """Return the names and numbers of the patient in a source, to be removed from the patient's other sources."""
-        return ()
-
-    def use_name_tagger(self, folder: Path) -> bool:
-        """Also find names in running text with a local token classifier; return whether the plugin reads text.
-
-        Raises:
-            ValueError: the folder does not hold such a model.
-        """
-        return False
-
-    @abstractmethod
-    def deidentify(self, source: Source, out: Path, identity: Identity, *, suspects: bool) -> Cleaned:
-        """Write a copy of a source without identifiers of its patient, which ``read`` decodes to the same values.
-
-        Args:
-            source: source of a study.
-            out: output path without a suffix, in an existing folder; the name of every written file starts with it.
-            identity: identity of the patient.
-            suspects: whether to accept a source with suspected identifiers that cannot be removed.
-
-        Raises:
-            UnreadableSource: ``read`` refuses the source, or something that may name the patient cannot be removed.
-        """
-
-
-class Redactable(Deidentifiable):
-    """Mixin of modalities whose images may hold burned-in text that can be blacked out."""
-
-    @abstractmethod
-    def redact(self, source: Source, out: Path, identity: Identity) -> Cleaned:
-        """Write a de-identified copy with burned-in words blacked out, in which ``read`` finds none.
-
-        For the arguments see ``deidentify``.
-
-        Raises:
-            UnreadableSource: ``read`` refuses the source, or something that may name the patient cannot be removed.
-        """
-
-
-def relative_relevance(relevance: Float[Tensor, " T"]) -> Float[np.ndarray, " T"]:
-    """Scale relevance to the largest value, for drawing; zeros where no token has any.
-
-    Raises:
-        ValueError: the relevance of a token is negative or not finite.
-    """
-    values = relevance.detach().cpu().double().numpy()
-    if wrong := int((~np.isfinite(values) | (values < 0)).sum()):
-        raise ValueError(
-            f"got {wrong} of {len(values)} tokens with a relevance that is negative or not finite, expected 0 or more; "
-            "pass a row of the result of `token_relevance`"
-        )
-    return values / max(values.max(initial=0.0), np.finfo(np.float64).tiny)
 
 
 def settings(modality: Modality) -> dict[str, Any]:

@@ -20,8 +20,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from polyclinic.modality import (
+    Deidentifiable,
     Explainable,
     Imputable,
+    Inspectable,
     Item,
     Located,
     Modality,
@@ -30,6 +32,7 @@ from polyclinic.modality import (
     OnTraces,
     OnWords,
     Picture,
+    Redactable,
     Rows,
     Source,
     Traces,
@@ -84,6 +87,16 @@ class ModalityConformance(ABC):
     def test_settings_are_kept_under_their_own_names(self) -> None:
         first, second = (settings(self.modality()) for _ in range(2))
         assert json.dumps(first, default=str) == json.dumps(second, default=str)
+
+    def test_each_capability_is_defined_completely_or_not_at_all(self) -> None:
+        modality = self.modality()
+        for capability in (Imputable, Explainable, Viewable, Inspectable, Deidentifiable, Redactable):
+            methods = {name for name in vars(capability) if not name.startswith("_")}
+            defined = {name for name in methods if hasattr(modality, name) and not hasattr(Modality, name)}
+            only_shared = capability is Redactable and "redact" not in defined
+            assert not defined or only_shared or isinstance(modality, capability), (
+                f"{type(modality).__name__} has {sorted(defined)}, but {capability.__name__} needs {sorted(methods)}"
+            )
 
     def test_items_are_tensors_without_batch_dimension(self, fitted: Modality, items: list[Item]) -> None:
         for item in items:

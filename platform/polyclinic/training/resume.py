@@ -81,46 +81,46 @@ def requeued(trainer: L.Trainer, config: Mapping[str, Any]) -> Path | None:
     return max(written, key=lambda path: path.stat().st_mtime, default=None)
 
 
-def found(asked: str, trainer: L.Trainer, config: Mapping[str, Any]) -> Path:
+def evaluated_checkpoint(requested: str, trainer: L.Trainer, config: Mapping[str, Any]) -> Path:
     """Return the checkpoint to evaluate.
 
     Args:
-        asked: path, or ``last``.
+        requested: path, or ``last``.
         trainer: trainer of the evaluation.
         config: configuration of this run, as plain values.
 
     Raises:
-        ValueError: ``asked`` is ``last`` and there is none.
+        ValueError: ``requested`` is ``last`` and there is none.
     """
-    if asked != "last":
-        return Path(asked)
+    if requested != "last":
+        return Path(requested)
     path, reason = find_last(_root(trainer), config)
     if path is None:
         raise ValueError(f"got `--ckpt_path last`, but {reason}; set it to a checkpoint")
     return path
 
 
-def resume(asked: str, trainer: L.Trainer, config: Mapping[str, Any], *, new_run: bool) -> Path | None:
+def resume(requested: str, trainer: L.Trainer, config: Mapping[str, Any], *, new_run: bool) -> Path | None:
     """Find the checkpoint to resume from, and attach the trainer to its run.
 
     Args:
-        asked: path, or ``last``.
+        requested: path, or ``last``.
         trainer: trainer before training.
         config: configuration of this run, as plain values.
         new_run: whether to log to a new run and leave that of the checkpoint unchanged.
 
     Returns:
-        The checkpoint; None where ``asked`` is ``last`` and this is the first start.
+        The checkpoint; None where ``requested`` is ``last`` and this is the first start.
 
     Raises:
         ValueError: there is no such checkpoint, or its run is tracked elsewhere or being trained.
     """
-    path, reason = find_last(_root(trainer), config) if asked == "last" else (Path(asked).absolute(), "")
+    path, reason = find_last(_root(trainer), config) if requested == "last" else (Path(requested).absolute(), "")
     if path is None:
         rank_zero_info(f"starting from the beginning: {reason}")
         return None
     record = provenance(load_checkpoint(path))
-    if asked != "last" and (different := differences(path, config)):
+    if requested != "last" and (different := differences(path, config)):
         rank_zero_warn(f"the run continues under another configuration: {', '.join(different)}")
     if not new_run:
         _attach_run(trainer, record)

@@ -14,7 +14,7 @@ import yaml
 from mlflow import MlflowClient
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from cli_runs import fit, write_config
+from cli_runs import PROMPTS, fit, write_config
 from polyclinic.cli import main
 from polyclinic.evaluation.scorers import Scorer, TrainedScorer, ZeroShotScorer
 from polyclinic.prompts import load_prompts
@@ -30,19 +30,6 @@ CONTRASTIVE = {
     "init_args": {"objective": {"class_path": "Symile"}, "embedding": 8, "size": "pico"},
 }
 HEAD = {"class_path": "Downstream", "init_args": {"size": "pico", "fusion": "SequentialFusion"}}
-PROMPTS = """
-version: 1
-modality: report
-score_rule: softmax
-templates: ["{}", "Findings: {}."]
-findings:
-  cardiomegaly:
-    positive: [cardiomegaly, the heart is enlarged]
-    negative: [the heart is of normal size]
-  anemia:
-    positive: [anemia]
-    negative: [no anemia]
-"""
 
 
 @pytest.fixture

@@ -140,7 +140,7 @@ def test_classifier(workplace: Path) -> None:
         (["fit", "-c", "config.yaml", "--model.init_args.colour", "red"], "colour"),
         (["fit", "-c", "config.yaml", "--model.init_args.same", "house"], "error: got same 'house' and micro_batch 0"),
         (["fit", "-c", "config.yaml", "--json", "."], "expected a file that can be written; set `--json` to another"),
-        (["fit", "-c", "config.yaml", "--json", "config.yaml/a.json"], "got 'a.json', expected a file that can be"),
+        (["fit", "-c", "config.yaml", "--json", "config.yaml/a.json"], "got 'a.json', below the file 'config.yaml'"),
         (
             ["fit", "-c", "config.yaml", "--data.order=StratifiedOrder", "--data.order.by=house"],
             "error: got `by: house`, expected",

@@ -25,12 +25,14 @@ def test_what_cannot_be_written_is_refused_and_later_told(tmp_path: Path) -> Non
     folder = tmp_path / "kept"
     folder.mkdir()
     (folder / "file.json").write_text("before")
-    for path in (folder, folder / "file.json" / "a.json"):
-        with pytest.raises(ValueError, match=r"^got '.*', expected a file that can be written; set `--json`"):
+    for path, reason in ((folder, "a folder"), (folder / "file.json" / "a.json", "below the file 'file.json'")):
+        with pytest.raises(
+            ValueError, match=rf"^got '.*', {reason}, expected a file that can be written; set `--json`"
+        ):
             refuse_unwritable(path)
     with read_only(folder):
         for path in (folder / "file.json", folder / "new.json", folder / "deep" / "new.json"):
-            with pytest.raises(ValueError, match="expected a file that can be written"):
+            with pytest.raises(ValueError, match=r"without permission to write '(kept|file\.json)', expected a file"):
                 refuse_unwritable(path)
             with pytest.raises(ValueError, match=rf"{path.name} could not be written .Permission denied"):
                 write_result(path, {})

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from polyclinic import __version__
+from polyclinic.cli.options import SplitOptions
 from polyclinic.cli.report import check_overlap, write_report
 from polyclinic.evaluation.card.build import build_card
 from polyclinic.evaluation.card.content import Origin
@@ -30,10 +31,9 @@ from polyclinic.training.restore import Restored, restore
 
 def card(
     checkpoint: Path,
-    cohort: Path | None = None,
+    options: SplitOptions,
     prompts: Path | None = None,
     out: Path = Path("card"),
-    split: str = "test",
     query: list[str] | None = None,
     against: Path | None = None,
     alpha: float = 0.1,
@@ -41,9 +41,6 @@ def card(
     thresholds: tuple[float, ...] = (),
     explained: int = 4,
     studies: list[str] | None = None,
-    resamples: int = 1000,
-    seed: int = 0,
-    allow_overlap: bool = False,
 ) -> None:
     """Write an evaluation card: polyclinic evaluate card --checkpoint last.ckpt --prompts prompts.yaml --out card
 
@@ -51,10 +48,9 @@ def card(
 
     Args:
         checkpoint: checkpoint of a contrastive or a downstream run.
-        cohort: cohort.yaml to use instead of the training cohort.
+        options: studies to evaluate.
         prompts: versioned prompt file, required for a contrastive run.
         out: new or empty folder.
-        split: split to report; thresholds, calibration and prediction sets come from ``val``.
         query: input modalities; all but the prompt modality unless set.
         against: checkpoint of another run with the same findings, for comparison.
         alpha: share of each class that a prediction set may miss.
@@ -62,34 +58,31 @@ def card(
         thresholds: probabilities at which to report sensitivity and specificity, besides those selected on validation.
         explained: number of studies to explain.
         studies: ids of the studies to explain, instead.
-        resamples: number of bootstrap resamples of patients, for the intervals.
-        seed: random seed.
-        allow_overlap: whether to include studies from training, and report the overlap.
 
     Raises:
         ValueError: an input or setting is invalid, or studies overlap with training.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"got folder {out.name!r}, which is not empty; set `--out` to a new folder")
-    if split == "val":
+    if options.split == "val":
         raise ValueError("got split 'val', from which thresholds and calibration come; set `--split` to another split")
-    console, restored = Console(), restore(checkpoint, cohort=cohort)
+    console, restored = Console(), restore(checkpoint, cohort=options.cohort)
     file = load_prompts(prompts) if prompts is not None else None
     scorer = _scorer(restored, file, query)
-    overlap = check_overlap(restored, split, "val", allowed=allow_overlap)
-    console.print(f"encoding the splits val and {split}")
-    validation, test = scorer.read("val"), scorer.read(split)
-    other_scores = _other_scores(against, cohort, file, query, scorer, split, allow_overlap)
+    overlap = check_overlap(restored, options.split, "val", allowed=options.allow_overlap)
+    console.print(f"encoding the splits val and {options.split}")
+    validation, test = scorer.read("val"), scorer.read(options.split)
+    other_scores = _other_scores(against, options.cohort, file, query, scorer, options.split, options.allow_overlap)
     settings = {
-        "split": split, "resamples": resamples, "seed": seed, "alpha": alpha, "minimum": minimum,
-        "against": file_sha256(against) if against is not None else None,
+        "split": options.split, "resamples": options.resamples, "seed": options.seed, "alpha": alpha,
+        "minimum": minimum, "against": file_sha256(against) if against is not None else None,
     }  # fmt: skip
     console.print("measuring")
     started = time.monotonic()
     content = build_card(
         scorer, restored.encoders, validation, test, other_scores, _origin(restored, checkpoint, file, settings),
-        split=split, alpha=alpha, minimum=minimum, stated=thresholds, resamples=resamples, seed=seed,
-        explained=explained, wanted=studies,
+        alpha=alpha, minimum=minimum, stated=thresholds, resamples=options.resamples, seed=options.seed,
+        explained=explained if studies is None else studies,
     )  # fmt: skip
     content = replace(content, notes=(*overlap.statements, *content.notes))
     console.print("drawing")
@@ -99,7 +92,7 @@ def card(
     record |= {"overlap": overlap.as_record(), "seconds_after_encoding": round(time.monotonic() - started, 1)}
     _write(out, page, record)
     write_report(
-        restored, "card", record, {f"{split}/card_macro_auroc": content.macro.auroc.value},
+        restored, "card", record, {f"{options.split}/card_macro_auroc": content.macro.auroc.value},
         {f"card_{name}": figure for name, figure in figures.items()}, None, overlap=overlap, page=page,
     )  # fmt: skip
     console.print(

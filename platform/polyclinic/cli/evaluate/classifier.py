@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from polyclinic.cli.options import ReportOptions
 from polyclinic.cli.report import check_overlap, write_report
 from polyclinic.evaluation.embedding import split_batches
 from polyclinic.evaluation.metrics.agreement import agreement_report, binary_columns
@@ -19,56 +20,56 @@ from polyclinic.training.restore import restore
 
 def classifier(
     checkpoint: Path,
-    cohort: Path | None = None,
-    split: str = "test",
+    options: ReportOptions,
     query: list[str] | None = None,
-    resamples: int = 1000,
-    seed: int = 0,
-    allow_overlap: bool = False,
-    json: Path | None = None,
 ) -> None:
     """Measure a model trained on labels: polyclinic evaluate classifier last.ckpt
 
     Args:
         checkpoint: checkpoint of a downstream run.
-        cohort: cohort.yaml to use instead of the training cohort.
-        split: split whose studies to evaluate.
+        options: studies to evaluate, and the file for the report.
         query: input modalities; all unless set.
-        resamples: number of bootstrap resamples of patients, for the intervals.
-        seed: seed of the resamples.
-        allow_overlap: whether to include studies from training, and report the overlap.
-        json: file for the report.
     """
-    refuse_unwritable(json)
-    restored = restore(checkpoint, cohort=cohort)
+    refuse_unwritable(options.json)
+    restored = restore(checkpoint, cohort=options.cohort)
     task, targets, console = restored.task_of(Downstream), restored.data.targets, Console()
     query = list(chosen_query(list(restored.data.modalities), query))
-    overlap = check_overlap(restored, split, allowed=allow_overlap)
-    batches = split_batches(restored, split)
+    overlap = check_overlap(restored, options.split, allowed=options.allow_overlap)
+    batches = split_batches(restored, options.split)
     with torch.inference_mode():
         outputs = torch.cat([task.fuse(task.features(batch), only(batch.present, query)) for batch in batches])
     labels = torch.cat([batch.labels for batch in batches])
     patients = [patient for batch in batches for patient in batch.patient_ids]
     scores, truth, names = binary_columns(outputs, labels, targets)
     agreement = agreement_report(
-        readings=outputs, labels=labels, targets=targets, patient_ids=patients, resamples=resamples, seed=seed
+        readings=outputs,
+        labels=labels,
+        targets=targets,
+        patient_ids=patients,
+        resamples=options.resamples,
+        seed=options.seed,
     )
-    content: dict[str, Any] = {"split": split, "query": query}
+    content: dict[str, Any] = {"split": options.split, "query": query}
     metrics: dict[str, float] = {}
     if names:
         report = zero_shot_report(
-            scores=scores, labels=truth, patient_ids=patients, findings=names, resamples=resamples, seed=seed
+            scores=scores,
+            labels=truth,
+            patient_ids=patients,
+            findings=names,
+            resamples=options.resamples,
+            seed=options.seed,
         )
         print_zero_shot(report, console, title="Classifier")
         content |= as_json(report)
-        metrics[f"{split}/classifier_macro_auroc"] = report.macro_auroc
+        metrics[f"{options.split}/classifier_macro_auroc"] = report.macro_auroc
     if agreement:
         print_agreement(agreement, console)
         content["agreement"] = [as_json(result) for result in agreement]
         metrics |= {
-            f"{split}/{name.replace(' ', '_')}/{result.name}": measure.value
+            f"{options.split}/{name.replace(' ', '_')}/{result.name}": measure.value
             for result in agreement
             for name, measure in result.measures.items()
         }
-    write_report(restored, "classifier", content, metrics, {}, json, overlap=overlap)
+    write_report(restored, "classifier", content, metrics, {}, options.json, overlap=overlap)
     console.print("next: polyclinic evaluate card --help")

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
+from polyclinic.cli.options import ReportOptions
 from polyclinic.cli.report import check_overlap, write_report
 from polyclinic.evaluation.embedding import EmbeddedSplit, embed_split
 from polyclinic.evaluation.retrieval.linkage import (
@@ -38,15 +39,10 @@ def linkage(
     checkpoint: Path,
     first: str,
     second: str,
-    cohort: Path | None = None,
-    split: str = "test",
+    options: ReportOptions,
     unpaired: float = 0.0,
     precision: float | None = None,
     pairs: Path | None = None,
-    resamples: int = 1000,
-    seed: int = 0,
-    allow_overlap: bool = False,
-    json: Path | None = None,
 ) -> None:
     """Match unlabelled files of two modalities: polyclinic evaluate linkage last.ckpt xray ecg --unpaired 0.3
 
@@ -57,37 +53,34 @@ def linkage(
         checkpoint: checkpoint of a contrastive run.
         first: first modality.
         second: second modality.
-        cohort: cohort.yaml to use instead of the training cohort.
-        split: split whose studies to evaluate.
+        options: studies to evaluate, and the file for the report.
         unpaired: share of the second modality's files to omit, so that some files of the first have no counterpart.
         precision: precision to reach on the validation split; the threshold of the best F1 unless set.
         pairs: CSV file for the asserted pairs.
-        resamples: number of bootstrap resamples of patients, for the intervals.
-        seed: seed of the omitted files, their order, and the resamples.
-        allow_overlap: whether to include studies from training, and report the overlap.
-        json: file for the report.
     """
-    refuse_unwritable(json)
-    restored = restore(checkpoint, cohort=cohort)
-    _check(restored, (first, second), split, unpaired, precision)
-    overlap = check_overlap(restored, split, _THRESHOLD_SPLIT, allowed=allow_overlap)
-    validation, test = (_matched(restored, name, first, second, unpaired, seed) for name in (_THRESHOLD_SPLIT, split))
+    refuse_unwritable(options.json)
+    restored = restore(checkpoint, cohort=options.cohort)
+    _check(restored, (first, second), options.split, unpaired, precision)
+    overlap = check_overlap(restored, options.split, _THRESHOLD_SPLIT, allowed=options.allow_overlap)
+    validation, test = (
+        _matched(restored, name, first, second, unpaired, options.seed) for name in (_THRESHOLD_SPLIT, options.split)
+    )
     report = linkage_report(
         matching=test.matching, first=test.first, second=test.second,
-        threshold=choose_threshold(_curve(validation), precision), resamples=resamples, seed=seed,
+        threshold=choose_threshold(_curve(validation), precision), resamples=options.resamples, seed=options.seed,
     )  # fmt: skip
     console = Console()
     print_linkage(report, first, second, console)
     if pairs is not None:
         _write_pairs(pairs, (first, second), test, report.threshold)
-    settings = {"first": first, "second": second, "split": split, "unpaired": unpaired}
+    settings = {"first": first, "second": second, "split": options.split, "unpaired": unpaired}
     metrics = {
-        f"{split}/linkage_{name}/{first}-{second}": getattr(report.by_patient, name)
+        f"{options.split}/linkage_{name}/{first}-{second}": getattr(report.by_patient, name)
         for name in ("precision", "recall", "f1")
     }
     figures = {f"linkage_{first}-{second}": _curve_figure(report.curve)}
     content = {**as_json(report), **settings}
-    write_report(restored, f"linkage_{first}-{second}", content, metrics, figures, json, overlap=overlap)
+    write_report(restored, f"linkage_{first}-{second}", content, metrics, figures, options.json, overlap=overlap)
     print_next("polyclinic", "evaluate", "retrieval", checkpoint, second, "--query", f"[{first}]")
 
 

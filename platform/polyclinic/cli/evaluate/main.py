@@ -1,9 +1,6 @@
 """``polyclinic evaluate``: measure a checkpoint."""
 
-from collections.abc import Sequence
-from typing import Any
-
-from jsonargparse import auto_cli
+from collections.abc import Callable, Sequence
 
 from polyclinic.cli.evaluate.card import card
 from polyclinic.cli.evaluate.classifier import classifier
@@ -12,11 +9,12 @@ from polyclinic.cli.evaluate.probe import probe
 from polyclinic.cli.evaluate.reconstruction import reconstruction
 from polyclinic.cli.evaluate.retrieval import retrieval
 from polyclinic.cli.evaluate.zeroshot import zeroshot
+from polyclinic.cli.options import run_command, run_subcommand
 
 
 def main(argv: Sequence[str]) -> None:
     """Run one of the ``evaluate`` subcommands."""
-    commands = {
+    commands: dict[str, Callable[..., None]] = {
         "zeroshot": zeroshot,
         "retrieval": retrieval,
         "linkage": linkage,
@@ -27,6 +25,6 @@ def main(argv: Sequence[str]) -> None:
     }
     if list(argv[1:2]) == ["card"]:
         # Options only: among several paths, positional arguments are easily confused.
-        auto_cli(card, args=list(argv[2:]), prog="polyclinic evaluate card", as_positional=False, exit_on_error=False)
+        run_command(card, argv[2:], prog="polyclinic evaluate card", as_positional=False)
         return
-    auto_cli(dict[str, Any](commands), args=list(argv[1:]), prog="polyclinic evaluate", exit_on_error=False)
+    run_subcommand(commands, argv[1:], prog="polyclinic evaluate")

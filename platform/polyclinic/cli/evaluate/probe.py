@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 
+from polyclinic.cli.options import ReportOptions
 from polyclinic.cli.report import check_overlap, write_report
 from polyclinic.data.labels import patient_fraction
 from polyclinic.evaluation.embedding import split_batches
@@ -33,73 +34,63 @@ _SCORES = {"linear": probe_scores, "neighbours": neighbour_scores}
 def probe(
     checkpoint: Path,
     modality: str,
+    options: ReportOptions,
     findings: list[str] | None = None,
-    cohort: Path | None = None,
-    split: str = "test",
     deviation: bool = False,
     method: Literal["linear", "neighbours"] = "linear",
     fraction: float = 1.0,
     cache: Path | None = None,
-    resamples: int = 1000,
-    seed: int = 0,
-    allow_overlap: bool = False,
-    json: Path | None = None,
 ) -> None:
     """Probe a frozen encoder for findings, against random weights: polyclinic evaluate probe last.ckpt ecg
 
     Args:
         checkpoint: checkpoint of any run.
         modality: modality whose encoder to probe.
+        options: studies to evaluate, and the file for the report.
         findings: label columns; all findings unless set.
-        cohort: cohort.yaml to use instead of the training cohort.
-        split: split to score; the probe is fitted on train, and its hyperparameter is selected on val.
         deviation: whether to probe mean and standard deviation of the tokens instead of the pooled embedding.
         method: logistic regression, or a vote of the nearest training studies.
         fraction: share of the training patients to use; a larger share includes the patients of a smaller one.
         cache: folder for embeddings, reused by the next probe of the same encoder and cohort.
-        resamples: number of bootstrap resamples of patients, for the intervals.
-        seed: seed of the resamples and of the random weights.
-        allow_overlap: whether to include studies from training, and report the overlap.
-        json: file for the report.
     """
-    refuse_unwritable(json)
+    refuse_unwritable(options.json)
     # Called without patients to refuse an invalid fraction before the checkpoint is read.
     patient_fraction([], fraction)
-    trained = restore(checkpoint, cohort=cohort)
+    trained = restore(checkpoint, cohort=options.cohort)
     if modality not in trained.data.modalities:
         raise ValueError(
             f"got modality {modality!r}, the checkpoint has {list(trained.data.modalities)}; set `--modality`"
         )
     names, columns = _columns(trained, findings)
-    overlap = check_overlap(trained, split, "val", allowed=allow_overlap)
+    overlap = check_overlap(trained, options.split, "val", allowed=options.allow_overlap)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        random = restore(checkpoint, cohort=cohort, trained=False)
+        torch.manual_seed(options.seed)
+        random = restore(checkpoint, cohort=options.cohort, trained=False)
     origin = EmbeddingOrigin(
-        checkpoint=file_sha256(checkpoint), cohort=trained.data.cohort.fingerprint, modality=modality, split=split,
-        deviation=deviation, random_seed=None,
+        checkpoint=file_sha256(checkpoint), cohort=trained.data.cohort.fingerprint, modality=modality,
+        split=options.split, deviation=deviation, random_seed=None,
     )  # fmt: skip
     console = Console()
     parts = [
         _features(restored, replace(origin, random_seed=random_seed), columns, fraction, cache, console)
-        for restored, random_seed in ((trained, None), (random, seed))
+        for restored, random_seed in ((trained, None), (random, options.seed))
     ]
     report = probe_report(
-        modality, [_SCORES[method](*part) for part in parts], parts[0][-1], names, resamples=resamples, seed=seed,
-        method=method,
+        modality, [_SCORES[method](*part) for part in parts], parts[0][-1], names, resamples=options.resamples,
+        seed=options.seed, method=method,
     )  # fmt: skip
     print_probe(report, console)
     patients = parts[0][0].patients
-    settings = {"split": split, "deviation": deviation, "fraction": fraction}
+    settings = {"split": options.split, "deviation": deviation, "fraction": fraction}
     content = {**as_json(report), **settings, "training": {"studies": len(patients), "patients": len(set(patients))}}
     name = "probe" if method == "linear" else method
     part = "" if fraction == 1 else f"/{fraction:g}"
     metrics = {
-        f"{split}/{name}_macro_auroc/{modality}{part}": report.trained.macro_auroc,
-        f"{split}/{name}_gain/{modality}{part}": report.gain,
+        f"{options.split}/{name}_macro_auroc/{modality}{part}": report.trained.macro_auroc,
+        f"{options.split}/{name}_gain/{modality}{part}": report.gain,
     }
     report_name = f"{name}_{modality}{part.replace('/', '_')}"
-    write_report(trained, report_name, content, metrics, {}, json, overlap=overlap)
+    write_report(trained, report_name, content, metrics, {}, options.json, overlap=overlap)
     print_next("polyclinic", "fit", "-c", "experiments/masked/transfer.yaml", "--weights", checkpoint)
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from polyclinic.cli.options import ReportOptions
 from polyclinic.cli.report import check_overlap, write_report
 from polyclinic.evaluation.embedding import split_batches
 from polyclinic.evaluation.probing.reconstruction import MODEL, mean_fills, reconstruction_report
@@ -15,38 +16,30 @@ from polyclinic.training.restore import restore
 
 def reconstruction(
     checkpoint: Path,
-    cohort: Path | None = None,
-    split: str = "test",
-    resamples: int = 1000,
-    seed: int = 0,
-    allow_overlap: bool = False,
-    json: Path | None = None,
+    options: ReportOptions,
 ) -> None:
     """Compare a masked autoencoder with naive baselines: polyclinic evaluate reconstruction last.ckpt
 
     Args:
         checkpoint: checkpoint of a masked run.
-        cohort: cohort.yaml to use instead of the training cohort; its training split gives the mean baseline.
-        split: split whose studies to evaluate.
-        resamples: number of bootstrap resamples of patients, for the intervals.
-        seed: seed of the resamples.
-        allow_overlap: whether to include studies from training, and report the overlap.
-        json: file for the report.
+        options: studies to evaluate, and the file for the report.
     """
-    refuse_unwritable(json)
-    restored = restore(checkpoint, cohort=cohort)
+    refuse_unwritable(options.json)
+    restored = restore(checkpoint, cohort=options.cohort)
     task = restored.task_of(MaskedPretraining)
-    overlap = check_overlap(restored, split, allowed=allow_overlap)
+    overlap = check_overlap(restored, options.split, allowed=options.allow_overlap)
     fills = mean_fills(task, split_batches(restored, "train"))
-    report = reconstruction_report(task, split_batches(restored, split), fills, resamples=resamples, seed=seed)
+    report = reconstruction_report(
+        task, split_batches(restored, options.split), fills, resamples=options.resamples, seed=options.seed
+    )
     console = Console()
     print_reconstruction(report, console)
     metrics = {
-        f"{split}/{method.replace(' ', '_')}_loss/{result.name}": error.value
+        f"{options.split}/{method.replace(' ', '_')}_loss/{result.name}": error.value
         for result in report.results
         for method, error in result.errors.items()
         if MODEL in result.errors
     }
-    content = {**as_json(report), "split": split}
-    write_report(restored, "reconstruction", content, metrics, {}, json, overlap=overlap)
+    content = {**as_json(report), "split": options.split}
+    write_report(restored, "reconstruction", content, metrics, {}, options.json, overlap=overlap)
     print_next("polyclinic", "evaluate", "probe", checkpoint, next(iter(task.encoders)))

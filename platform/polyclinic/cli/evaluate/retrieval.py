@@ -10,6 +10,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from polyclinic.cli.options import ReportOptions
 from polyclinic.cli.report import check_overlap, write_report
 from polyclinic.evaluation.embedding import EmbeddedSplit, embed_split
 from polyclinic.evaluation.retrieval.candidates import CandidateSets, read_candidate_sets, retrieval_in_sets
@@ -29,8 +30,7 @@ _MAX_FIGURE_STUDIES = 40
 def retrieval(
     checkpoint: Path,
     target: str,
-    cohort: Path | None = None,
-    split: str = "test",
+    options: ReportOptions,
     query: list[str] | None = None,
     complete: bool = False,
     candidates: int = 10,
@@ -38,18 +38,13 @@ def retrieval(
     k: tuple[int, ...] = (1, 5, 10),
     texts: int = 0,
     vary: str | None = None,
-    resamples: int = 1000,
-    seed: int = 0,
-    allow_overlap: bool = False,
-    json: Path | None = None,
 ) -> None:
     """Retrieve a study's target among candidates: polyclinic evaluate retrieval last.ckpt xray --query '[ecg, report]'
 
     Args:
         checkpoint: checkpoint of a contrastive run.
         target: modality to retrieve.
-        cohort: cohort.yaml to use instead of the training cohort.
-        split: split whose studies to evaluate.
+        options: studies to evaluate, and the file for the report.
         query: query modalities; all but the target unless set.
         complete: whether to require all query modalities of a study, instead of any.
         candidates: number of candidates, the matching one included; retrieval among all is reported too.
@@ -58,48 +53,50 @@ def retrieval(
         k: cut-offs of the recall.
         texts: number of random variations of a query modality, 2 or more, to measure the spread of ranks; 0 for none.
         vary: query modality to vary; required if there are several.
-        resamples: number of bootstrap resamples of patients, for the intervals.
-        seed: seed of the candidates, the variations and the resamples.
-        allow_overlap: whether to include studies from training, and report the overlap.
-        json: file for the report.
     """
-    refuse_unwritable(json)
-    restored = restore(checkpoint, cohort=cohort)
+    refuse_unwritable(options.json)
+    restored = restore(checkpoint, cohort=options.cohort)
     names = _query(restored, query, besides=target)
     varied = _varied(names, texts, vary)
-    sets = None if candidate_sets is None else _read_sets(restored, candidate_sets, split, varied)
-    overlap = check_overlap(restored, split, allowed=allow_overlap)
-    settings = {"query": names, "target": target, "split": split, "complete": complete}
-    split_studies = embed_split(restored, split)
+    sets = None if candidate_sets is None else _read_sets(restored, candidate_sets, options.split, varied)
+    overlap = check_overlap(restored, options.split, allowed=options.allow_overlap)
+    settings = {"query": names, "target": target, "split": options.split, "complete": complete}
+    split_studies = embed_split(restored, options.split)
     studies = _with_query(split_studies, names, complete=complete)
     studies = studies.select(studies.present[target])
     if sets is not None:
         content, metrics = _in_sets(
-            restored, split_studies, studies, sets, settings, resamples=resamples, seed=seed, k=k
+            restored, split_studies, studies, sets, settings, resamples=options.resamples, seed=options.seed, k=k
         )
-        write_report(restored, "candidate_sets", content, metrics, {}, json, overlap=overlap)
-        print_next("polyclinic", "evaluate", "retrieval", checkpoint, target, "--split", split)
+        write_report(restored, "candidate_sets", content, metrics, {}, options.json, overlap=overlap)
+        print_next("polyclinic", "evaluate", "retrieval", checkpoint, target, "--split", options.split)
         return
     scores = _scores(restored, studies, names, studies.embeddings[target])
     report = retrieval_report(
-        scores=scores.numpy(), patient_ids=studies.patient_ids, candidates=candidates, resamples=resamples, seed=seed,
-        k=k,
+        scores=scores.numpy(), patient_ids=studies.patient_ids, candidates=candidates, resamples=options.resamples,
+        seed=options.seed, k=k,
     )  # fmt: skip
     console = Console()
     print_retrieval(report, console)
     spread = None
     if varied is not None:
-        variations = _variations(restored, split, studies, varied, texts, seed)
+        variations = _variations(restored, options.split, studies, varied, texts, options.seed)
         changed = (replace(studies, embeddings={**studies.embeddings, varied: rows}) for rows in variations)
         spread = rank_spread(
             varied, (_scores(restored, variation, names, studies.embeddings[target]) for variation in changed),
-            studies.patient_ids, studies.present[varied], resamples=resamples, seed=seed,
+            studies.patient_ids, studies.present[varied], resamples=options.resamples, seed=options.seed,
         )  # fmt: skip
         print_rank_spread(spread, console)
     figures = _figures(scores, studies)
     content = {**as_json(report), **settings, "texts": spread and as_json(spread)}
     write_report(
-        restored, "retrieval", content, _recalls(f"{split}/retrieval", report.sampled), figures, json, overlap=overlap
+        restored,
+        "retrieval",
+        content,
+        _recalls(f"{options.split}/retrieval", report.sampled),
+        figures,
+        options.json,
+        overlap=overlap,
     )
     print_next("polyclinic", "evaluate", "linkage", checkpoint, names[0], target)
 

@@ -9,7 +9,7 @@ from rich.progress import track
 
 from polyclinic.cohort.check.workers import Content, Inspection, Readers, Task
 from polyclinic.cohort.cohort import Cohort, Study, file_of
-from polyclinic.modality import Inspectable, Issue, Modality, Severity
+from polyclinic.modality import Issue, Modality, Severity
 
 _GRADES: dict[tuple[bool, str], tuple[Severity, str, str]] = {
     (False, "splits"): (
@@ -266,7 +266,7 @@ def check_cohort(
 def _fit(cohort: Cohort, modalities: Mapping[str, Modality], readers: Readers) -> None:
     """Fit the plugins that need it to describe a source, on a sample spread evenly over the training split."""
     for name, modality in modalities.items():
-        wanted = modality.sample() if isinstance(modality, Inspectable) else 0
+        wanted = modality.sample()
         train = [study for study in cohort.split("train") if name in study.sources]
         if not wanted or not train:
             continue

@@ -75,12 +75,10 @@ def inspect_source(modality: Modality, source: Source, index: ContentIndex) -> I
 
 def refused(modality: Modality, source: Source, reason: str) -> Inspection:
     """Return the inspection of an unreadable source, with its encoding if the plugin recognises it."""
-    stored_as = ""
-    if isinstance(modality, Inspectable):
-        try:
-            stored_as = modality.stored_as(source)
-        except Exception:
-            stored_as = ""
+    try:
+        stored_as = modality.stored_as(source)
+    except Exception:
+        stored_as = ""
     return Inspection(unreadable=reason[:_MAX_REASON_LENGTH], stored_as=stored_as)
 
 

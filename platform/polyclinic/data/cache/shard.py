@@ -49,7 +49,7 @@ def write_shard(folder: Path, rows: Sequence[Row], environment: str) -> Path:
     return path
 
 
-def is_whole(path: Path) -> bool:
+def is_intact(path: Path) -> bool:
     """Return whether a shard's checksum is that in its name."""
     try:
         return file_sha256(path) + SUFFIX == path.name

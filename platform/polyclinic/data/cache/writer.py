@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from polyclinic.cohort.content_index import ContentIndex
 from polyclinic.data.cache.key import content_of, environment
-from polyclinic.data.cache.shard import NO_SHARD, SUFFIX, Row, Shard, is_whole, write_shard
+from polyclinic.data.cache.shard import NO_SHARD, SUFFIX, Row, Shard, is_intact, write_shard
 from polyclinic.files.atomic import PARTIAL
 from polyclinic.modality import Modality, Source, UnreadableSource
 
@@ -42,7 +42,7 @@ class ShardFolder:
             found = self._look(wanted)
             unverified = sorted({path for path, _ in found.values()} - self._intact)
             with ThreadPoolExecutor(VERIFIER_THREADS) as pool:
-                intact = dict(zip(unverified, pool.map(is_whole, unverified), strict=True))
+                intact = dict(zip(unverified, pool.map(is_intact, unverified), strict=True))
             self._intact |= {path for path, verified in intact.items() if verified}
             damaged = [path for path, verified in intact.items() if not verified]
             for path in damaged:

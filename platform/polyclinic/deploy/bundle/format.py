@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from scipy.special import expit
 
 from polyclinic.deploy.bundle.files import CONTENT
+from polyclinic.deploy.scores import Decision
 from polyclinic.nn import SIZES
 from polyclinic.prompts import PromptFile, sentence_columns
 from polyclinic.system.terminal import printable
@@ -90,11 +91,12 @@ class DecisionRule:
             return None
         return float(expit(self.slope * score + self.intercept))
 
-    def possible(self, score: float) -> tuple[str, ...]:
+    def possible(self, score: float) -> tuple[Decision, ...]:
         """Return the prediction set of a score."""
         absent = self.absent_up_to is None or score <= self.absent_up_to
         present = self.present_from is None or score >= self.present_from
-        return tuple(name for name, included in (("absent", absent), ("present", present)) if included)
+        decisions: tuple[tuple[Decision, bool], ...] = (("absent", absent), ("present", present))
+        return tuple(decision for decision, included in decisions if included)
 
 
 def probability_intervals(

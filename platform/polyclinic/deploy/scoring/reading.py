@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from polyclinic.deploy.bundle import Bundle
+from polyclinic.deploy.scores import StudyScores
 from polyclinic.deploy.scoring.scorer import Study, StudyScorer
-from polyclinic.deploy.scoring.scores import StudyScores
 from polyclinic.modality import Item, Source, UnreadableSource
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from polyclinic.deploy.bundle import Bundle, DecisionRule, subset_key
 from polyclinic.deploy.bundle.format import probability_intervals
-from polyclinic.deploy.scoring.scores import FindingScore, ModalityUse, StudyScores
+from polyclinic.deploy.scores import Decision, FindingScore, ModalityUse, StudyScores
 from polyclinic.modality import Item
 from polyclinic.models.zero_shot import in_precision
 from polyclinic.nn.relevance import token_relevance
@@ -237,7 +237,7 @@ def _finding(
     probability = rule.probability(score) if rule is not None else None
     threshold = rule.threshold if rule is not None else None
     possible = rule.possible(score) if rule is not None else ("absent", "present")
-    decision = None
+    decision: Decision | None = None
     if reason is None and probability is not None and threshold is not None:
         decision = "present" if probability >= threshold else "absent"
         if possible != (decision,):

@@ -3,7 +3,7 @@
 from rich.console import Console
 from rich.table import Table
 
-from polyclinic.deploy.scoring.scores import FindingScore, StudyScores
+from polyclinic.deploy.scores import FindingScore, StudyScores
 
 _UNKNOWN = "-"
 _MAX_CONTRIBUTIONS = 2

@@ -1,8 +1,11 @@
 """Models of the JSON answers of the service, from which its OpenAPI document is made."""
 
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 from pydantic import BaseModel
+
+from polyclinic.deploy.scores import StudyScores
 
 
 class Message(BaseModel):
@@ -17,41 +20,17 @@ class Error(BaseModel):
     error: Message
 
 
-class Use(BaseModel):
-    """Use of one input modality in the scores of a study."""
+@dataclass(frozen=True, kw_only=True)
+class Scores(StudyScores):
+    """Scores of one study.
 
-    used: bool
-    gate: float | None
-    distance: float | None
-    limit: float
-    out_of_distribution: bool
-    problem: str | None
+    Attributes:
+        files: modality of each part named ``files``, in the order of the parts; None if it could not be read.
+        views: view of each file by modality, where the request asks for them.
+        relevance: relevance in the frame of each view, where the request names a finding to explain.
+    """
 
-
-class Finding(BaseModel):
-    """Score of one finding, and the decision made from it."""
-
-    name: str
-    score: float
-    probability: float | None
-    interval: tuple[float, float] | None
-    threshold: float | None
-    decision: Literal["present", "absent"] | None
-    abstained: bool
-    reason: str | None
-    possible: list[Literal["present", "absent"]]
-    contributions: dict[str, float]
-    auroc: tuple[float, float, float] | None
-
-
-class Scores(BaseModel):
-    """Scores of one study; ``files`` lists the modality of each part named ``files``, in the order of the parts."""
-
-    bundle: str
     files: list[str | None]
-    modalities: dict[str, Use]
-    findings: list[Finding]
-    notes: list[str]
     views: dict[str, dict[str, Any]] | None = None
     relevance: dict[str, dict[str, Any]] | None = None
 

@@ -25,14 +25,12 @@ def build_card(
     theirs: Float[np.ndarray, "N F"] | None,
     origin: Origin,
     *,
-    split: str,
     alpha: float,
     minimum: int,
     stated: Sequence[float],
     resamples: int,
     seed: int,
-    explained: int,
-    wanted: Sequence[str] | None,
+    explained: int | Sequence[str],
 ) -> Card:
     """Measure everything that the card reports.
 
@@ -43,14 +41,12 @@ def build_card(
         test: reported split.
         theirs: scores of another run on the reported split.
         origin: provenance of the card.
-        split: name of the reported split.
         alpha: share of each class that a prediction set may miss.
         minimum: minimum number of studies in a subgroup.
         stated: probabilities to use as additional thresholds.
         resamples: number of resamples of patients.
         seed: seed of everything random.
-        explained: number of studies to explain.
-        wanted: ids of studies to explain instead.
+        explained: number of studies to explain, or their ids.
     """
     weights = patient_resamples(test.patient_ids, resamples, seed)
     before, scores = (scorer.scores(part, scorer.modalities) for part in (validation, test))
@@ -58,9 +54,9 @@ def build_card(
         names=scorer.findings, validation=(before, validation.outcomes), test=(scores, test.outcomes), studies=test,
         weights=weights, alpha=alpha, minimum=minimum, stated=stated,
     )  # fmt: skip
-    chosen = chosen_studies(scorer, test, scores, explained, wanted)
+    chosen = chosen_studies(scorer, test, scores, explained)
     tested = deletions(scorer, encoders, test, resamples=resamples, seed=seed)
-    data = _data(scorer, validation, test, split)
+    data = _data(scorer, validation, test)
     return Card(
         origin=origin,
         data=data,
@@ -93,10 +89,10 @@ def _probabilities(scores: Float[np.ndarray, "N F"], findings: Sequence[FindingC
     )
 
 
-def _data(scorer: Scorer, validation: EmbeddedSplit, test: EmbeddedSplit, split: str) -> Data:
+def _data(scorer: Scorer, validation: EmbeddedSplit, test: EmbeddedSplit) -> Data:
     present = {name: float(test.present[name].float().mean()) for name in scorer.modalities}
     return Data(
-        split=split,
+        split=test.split,
         studies=len(test.study_ids),
         patients=len(set(test.patient_ids)),
         validation_studies=len(validation.study_ids),

@@ -62,27 +62,27 @@ class Deletion:
 
 
 def chosen_studies(
-    scorer: Scorer, studies: EmbeddedSplit, scores: Float[np.ndarray, "N F"], count: int, wanted: Sequence[str] | None
+    scorer: Scorer, studies: EmbeddedSplit, scores: Float[np.ndarray, "N F"], explained: int | Sequence[str]
 ) -> list[tuple[int, str]]:
-    """Return rows and findings to explain: for each finding a different positive study, one with a high score.
+    """Return rows and findings to explain.
 
-    Studies with more modalities are preferred.
+    Studies given by id are explained for the finding on which each ranks highest among all studies. Otherwise, each
+    finding gets a different positive study; those with more modalities, and then with higher scores, come first.
 
     Args:
         scorer: scorer of the findings.
         studies: studies of the split.
         scores: scores of all findings from all input modalities.
-        count: maximum number of studies.
-        wanted: study ids to explain instead, each for the finding on which it ranks highest among all studies.
+        explained: maximum number of studies, or their ids.
 
     Raises:
         ValueError: a study id is not in the split.
     """
     ranks = scores.argsort(axis=0).argsort(axis=0)
-    if wanted is not None:
-        if unknown := [study for study in wanted if study not in studies.study_ids]:
+    if not isinstance(explained, int):
+        if unknown := [study for study in explained if study not in studies.study_ids]:
             raise ValueError(f"got study {unknown[0]!r}, which is not in the split; set `--studies`")
-        rows = [studies.study_ids.index(study) for study in wanted]
+        rows = [studies.study_ids.index(study) for study in explained]
         return [(row, scorer.findings[int(ranks[row].argmax())]) for row in rows]
     modalities = torch.stack([studies.present[name] for name in scorer.modalities]).sum(dim=0).numpy()
     chosen: list[tuple[int, str]] = []
@@ -90,7 +90,7 @@ def chosen_studies(
         positive = np.flatnonzero(studies.outcomes[:, place] == 1)
         order = sorted(positive, key=lambda row: (modalities[row], ranks[row, place]), reverse=True)
         free = [int(row) for row in order if row not in {used for used, _ in chosen}]
-        if free and len(chosen) < count:
+        if free and len(chosen) < explained:
             chosen.append((free[0], finding))
     return chosen
 

@@ -96,7 +96,7 @@ class PatchReconstruction(Reconstruction):
         """Return the inputs with their signal replaced by patches."""
 
     @abstractmethod
-    def silent(self, count: int) -> dict[str, Tensor]:
+    def zero_inputs(self, count: int) -> dict[str, Tensor]:
         """Return inputs of ``count`` studies with a completely recorded signal of zeros."""
 
     def predict(self, decoded: Float[Tensor, "n W"], places: Int[Tensor, " n"]) -> Float[Tensor, "n P"]:
@@ -151,7 +151,7 @@ class PatchReconstruction(Reconstruction):
                 "got a model of normalised patches, whose predictions have no level; train with "
                 "`normalised_targets: false` to predict a missing modality"
             )
-        return self.silent(count)
+        return self.zero_inputs(count)
 
 
 def _level(patches: Float[Tensor, "n P"]) -> tuple[Float[Tensor, "n 1"], Float[Tensor, "n 1"]]:

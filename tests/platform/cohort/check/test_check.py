@@ -32,7 +32,7 @@ class Panic(BaseException):
     """What a decoder in Rust raises."""
 
 
-class Odd(Pulse, Inspectable):
+class Odd(Pulse):
     """Does what the first word of a file says; anything else it reads."""
 
     def read(self, source: Source) -> Any:
@@ -538,7 +538,7 @@ def test_a_place_where_nothing_can_be_written_is_refused_before_anything_is_read
     copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").touch()
-    for place, message in ((tmp_path / "file" / "check.json", "folder cannot be made"), (tmp_path, "expected a file")):
+    for place, message in ((tmp_path / "file" / "check.json", "below the file 'file'"), (tmp_path, "a folder")):
         assert main(["cohort", "check", str(copied), "--json", str(place)]) == 1
         output = capsys.readouterr()
         assert message in output.err

@@ -22,7 +22,7 @@ from polyclinic.cohort import Cohort, default_modalities, read_cohort, write_pha
 from polyclinic.cohort.deidentify.cohort import deidentify_cohort
 from polyclinic.cohort.deidentify.table import read_columns
 from polyclinic.cohort.schema import read_spec
-from polyclinic.modality import Cleaned, Deidentifiable, Source, UnreadableSource
+from polyclinic.modality import Cleaned, Source, UnreadableSource
 from polyclinic.privacy.identifiers import identifying_fields
 from polyclinic.privacy.identity import Identity, mapped
 from pulse_plugin import Pulse
@@ -30,7 +30,7 @@ from pulse_plugin import Pulse
 KEY = "0123456789abcdef" * 2
 
 
-class Leaving(Pulse, Deidentifiable):
+class Leaving(Pulse):
     """Does what the first word of its text says; anything else goes as it is, under the new name."""
 
     def read(self, source: Source) -> tuple[float, ...]:

@@ -19,7 +19,7 @@ from polyclinic.cohort import Study, default_modalities, read_cohort
 from polyclinic.data import CohortDataModule
 from polyclinic.data.cache import key as identity
 from polyclinic.data.cache import writer as writing
-from polyclinic.data.cache.shard import Shard, is_whole, write_shard
+from polyclinic.data.cache.shard import Shard, is_intact, write_shard
 from polyclinic.modality import ArrayRow, Item, Modality, Source, UnreadableSource
 from polyclinic.modality.physiology import Patient
 from pulse_plugin import Pulse
@@ -320,7 +320,7 @@ def test_items_are_views_of_the_file_and_writing_to_one_does_not_reach_it(studie
     one, again = (stored.item(0)["vitals"] for _ in range(2))
     assert one.data_ptr() == again.data_ptr()
     one += 1
-    assert is_whole(shard)
+    assert is_intact(shard)
 
 
 def test_nothing_stored_is_a_pickle(phantom_cohort: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from cached_items import Counted, assert_as_prepared, assert_same, dataset_of, prepared, shards
 from polyclinic.cohort import Study
 from polyclinic.data.cache import writer as writing
-from polyclinic.data.cache.shard import Shard, is_whole
+from polyclinic.data.cache.shard import Shard, is_intact
 from polyclinic.modality import Item
 from pulse_plugin import Pulse
 from readonly_folders import read_only
@@ -153,7 +153,7 @@ def test_a_full_disk_is_reported_and_leaves_nothing_half_written(
         stored = prepared(tmp_path / "items", Pulse(), studies, workers=workers)
     assert len(report) == 1
     assert not list(tmp_path.glob("items/*/*.partial"))
-    assert all(is_whole(shard) for shard in shards(tmp_path / "items"))
+    assert all(is_intact(shard) for shard in shards(tmp_path / "items"))
     monkeypatch.undo()
     dataset = dataset_of(studies, Pulse(), stored)
     for index, study in enumerate(studies):

@@ -1,7 +1,9 @@
-"""The scores of a study as dataclasses."""
+"""The scores of a study, as the scorer, ``polyclinic score``, the service and its OpenAPI document return them."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
+
+Decision: TypeAlias = Literal["present", "absent"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,10 +50,10 @@ class FindingScore:
     probability: float | None
     interval: tuple[float, float] | None
     threshold: float | None
-    decision: str | None
+    decision: Decision | None
     abstained: bool
     reason: str | None
-    possible: tuple[str, ...]
+    possible: tuple[Decision, ...]
     contributions: dict[str, float]
     auroc: tuple[float, float, float] | None
 

@@ -1,0 +1,86 @@
+"""Options that several commands share, and the parser that adds them to the other parameters of a command."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from jsonargparse import ArgumentParser
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitOptions:
+    """Which studies to evaluate.
+
+    Args:
+        cohort: cohort.yaml to use instead of the training cohort.
+        split: split to report; thresholds and calibration, where there are any, come from ``val``.
+        resamples: number of bootstrap resamples of patients, for the intervals.
+        seed: seed of everything random, such as the resamples.
+        allow_overlap: whether to include studies from training, and report the overlap.
+    """
+
+    cohort: Path | None = None
+    split: str = "test"
+    resamples: int = 1000
+    seed: int = 0
+    allow_overlap: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions(SplitOptions):
+    """Which studies to evaluate, and where to write the report.
+
+    Args:
+        json: file for the report.
+    """
+
+    json: Path | None = None
+
+
+def run_command(
+    command: Callable[..., None], argv: Sequence[str], *, prog: str, as_positional: bool = True, **defaults: object
+) -> None:
+    """Run a function with parameters from a command line; fields of its ``options`` are options like the others.
+
+    Args:
+        command: function whose docstring and annotations describe the parameters.
+        argv: words after the name of the command.
+        prog: name of the command.
+        as_positional: whether required parameters are positional.
+        **defaults: defaults of this command that differ from those of its ``options``.
+    """
+    parser = _parser(command, as_positional=as_positional, prog=prog)
+    parser.set_defaults(defaults)
+    _call(command, parser.instantiate_classes(parser.parse_args(list(argv))))
+
+
+def run_subcommand(commands: Mapping[str, Callable[..., None]], argv: Sequence[str], *, prog: str) -> None:
+    """Run the function that the first word names; see ``run_command``."""
+    parser = ArgumentParser(prog=prog, exit_on_error=False)
+    subcommands = parser.add_subcommands()
+    for name, command in commands.items():
+        options = _parser(command, as_positional=True)
+        subcommands.add_subcommand(name, options, help=options.description)
+    chosen = parser.instantiate_classes(parser.parse_args(list(argv)))
+    _call(commands[chosen.subcommand], chosen[chosen.subcommand])
+
+
+def _parser(command: Callable[..., None], *, as_positional: bool, prog: str | None = None) -> ArgumentParser:
+    summary = (command.__doc__ or "").partition("\n")[0]
+    parser = ArgumentParser(prog=prog, description=summary, exit_on_error=False)
+    parser.add_argument("--config", action="config", help="path to a configuration file")
+    options = get_type_hints(command).get("options")
+    skipped: set[str | int] = {"options"} if options is not None else set()
+    parser.add_function_arguments(command, as_group=False, as_positional=as_positional, skip=skipped, sub_configs=True)
+    if options is not None:
+        parser.add_class_arguments(options, as_group=False)
+    return parser
+
+
+def _call(command: Callable[..., None], chosen: Any) -> None:
+    values = {name: value for name, value in vars(chosen).items() if name != "config"}
+    options = get_type_hints(command).get("options")
+    if options is not None:
+        values["options"] = options(**{field.name: values.pop(field.name) for field in fields(options)})
+    command(**values)

@@ -1,0 +1,155 @@
+"""Capabilities of modality plugins beyond the contract, each found by the presence of its methods.
+
+A plugin that defines ``view`` and ``locate`` is ``Viewable``, for example: ``isinstance`` looks for the names, and the
+conformance tests check the behaviour.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from torch import Tensor
+
+from polyclinic.modality.contract import Item, Source
+from polyclinic.modality.issues import Issue
+from polyclinic.modality.views import Located, View
+from polyclinic.privacy.identity import Identity
+
+HEAT = "#D55E00"
+"""Colour of relevance, distinct from grey and from the blue of signals with any colour vision."""
+
+
+@runtime_checkable
+class Imputable(Protocol):
+    """Modality whose predictions by a masked autoencoder can be drawn and written."""
+
+    def draw(self, study: Item, axes: Axes) -> None:
+        """Draw one row of collated inputs; values that ``Reconstruction.hide`` blanked stay blank."""
+
+    def write_synthetic(self, study: Item, path: Path) -> Path:
+        """Write one row of predicted inputs in the units of the modality, into a file that states it is synthetic.
+
+        Args:
+            study: a row of the result of ``Reconstruction.fill``.
+            path: output path without a suffix, in an existing folder.
+        """
+
+
+@runtime_checkable
+class Explainable(Protocol):
+    """Modality that can draw the relevance of their inputs to a score."""
+
+    def draw_relevance(self, study: Item, relevance: Float[Tensor, " T"], axes: Axes) -> None:
+        """Draw one row of collated inputs and its relevance.
+
+        Args:
+            study: a row of the result of ``collate``.
+            relevance: relevance of each token of an encoder of this modality, 0 or more, in any unit.
+            axes: axes to draw on.
+
+        Raises:
+            ValueError: the number of tokens differs from the study's, or a value is negative or not finite.
+        """
+
+
+@runtime_checkable
+class Viewable(Protocol):
+    """Modality whose studies, and their relevance to a score, can be shown on the service page."""
+
+    def view(self, raw: Any) -> View:
+        """Show a decoded source as a clinician would want to see it, without anything of its header.
+
+        Args:
+            raw: a result of ``read``; the plugin may not be fitted yet.
+        """
+
+    def locate(self, raw: Any, item: Item, relevance: Float[Tensor, " T"]) -> Located:
+        """Map the relevance of tokens into the frame of ``view(raw)``.
+
+        Args:
+            raw: a result of ``read``.
+            item: the result of ``prepare`` for it.
+            relevance: relevance of each token of an encoder of this modality, 0 or more, in any unit.
+
+        Raises:
+            ValueError: the number of tokens differs from the study's, or a value is negative or not finite.
+        """
+
+
+@runtime_checkable
+class Inspectable(Protocol):
+    """Modality whose sources ``cohort check`` inspects for issues."""
+
+    def issues(self, source: Source, raw: Any) -> Iterable[Issue]:
+        """Find the issues of a decoded source.
+
+        Args:
+            source: a source that ``read`` accepted, for what decoding leaves out, such as a header.
+            raw: the result of ``read`` for it.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cleaned:
+    """A de-identified source, with the number of removed or replaced values by kind.
+
+    The source is a file, a text, or cells by column; of several files that belong together, the one that a cohort
+    names.
+    """
+
+    source: Source
+    removed: Mapping[str, int]
+
+
+@runtime_checkable
+class Deidentifiable(Protocol):
+    """Modality whose sources can be de-identified, so that they may leave the hospital."""
+
+    def names(self, source: Source) -> Iterable[str]:
+        """See ``Modality.names``."""
+
+    def deidentify(self, source: Source, out: Path, identity: Identity, *, suspects: bool) -> Cleaned:
+        """Write a copy of a source without identifiers of its patient, which ``read`` decodes to the same values.
+
+        Args:
+            source: source of a study.
+            out: output path without a suffix, in an existing folder; the name of every written file starts with it.
+            identity: identity of the patient.
+            suspects: whether to accept a source with suspected identifiers that cannot be removed.
+
+        Raises:
+            UnreadableSource: ``read`` refuses the source, or something that may name the patient cannot be removed.
+        """
+
+
+@runtime_checkable
+class Redactable(Deidentifiable, Protocol):
+    """Modality whose images may hold burned-in text that can be blacked out."""
+
+    def redact(self, source: Source, out: Path, identity: Identity) -> Cleaned:
+        """Write a de-identified copy with burned-in words blacked out, in which ``read`` finds none.
+
+        For the arguments see ``deidentify``.
+
+        Raises:
+            UnreadableSource: ``read`` refuses the source, or something that may name the patient cannot be removed.
+        """
+
+
+def relative_relevance(relevance: Float[Tensor, " T"]) -> Float[np.ndarray, " T"]:
+    """Scale relevance to the largest value, for drawing; zeros where no token has any.
+
+    Raises:
+        ValueError: the relevance of a token is negative or not finite.
+    """
+    values = relevance.detach().cpu().double().numpy()
+    if wrong := int((~np.isfinite(values) | (values < 0)).sum()):
+        raise ValueError(
+            f"got {wrong} of {len(values)} tokens with a relevance that is negative or not finite, expected 0 or more; "
+            "pass a row of the result of `token_relevance`"
+        )
+    return values / max(values.max(initial=0.0), np.finfo(np.float64).tiny)
