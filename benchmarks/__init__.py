@@ -1,1 +1,1 @@
-"""Benchmarks, run by `make bench`."""
+"""Benchmarks of the platform, run by `make bench`."""

@@ -1,4 +1,4 @@
-"""python -m benchmarks [NAME ...]: measure, print a table, write bench/report.json."""
+"""Command line ``python -m benchmarks [NAME ...]``: measure, print a table and write bench/report.json."""
 
 import json
 import sys
@@ -73,7 +73,7 @@ REPORT = Path("bench/report.json")
 
 
 def main(names: list[str]) -> int:
-    """Run the named benchmarks, or all of them without names; entries of others in the report are not changed."""
+    """Run the named benchmarks, or all of them without names, and update only their entries in the report."""
     if unknown := [name for name in names if name not in BENCHMARKS]:
         sys.stderr.write(f"error: got benchmark {unknown[0]!r}, expected some of {sorted(BENCHMARKS)}\n")
         return 1
@@ -86,8 +86,8 @@ def main(names: list[str]) -> int:
     REPORT.parent.mkdir(exist_ok=True)
     earlier = json.loads(REPORT.read_text(encoding="utf-8")) if REPORT.exists() else []
     measured = {figure.name for figure in figures}
-    others = [entry for entry in earlier if entry["name"] not in measured]
-    REPORT.write_text(json.dumps([*others, *(figure.as_json() for figure in figures)], indent=1), encoding="utf-8")
+    unchanged = [entry for entry in earlier if entry["name"] not in measured]
+    REPORT.write_text(json.dumps([*unchanged, *(figure.as_json() for figure in figures)], indent=1), encoding="utf-8")
     Console().print(table)
     return 0
 

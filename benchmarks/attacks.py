@@ -1,4 +1,4 @@
-"""Uploads that a service must refuse: each must be answered by 4xx and a sentence."""
+"""Uploads that a service must refuse, each with status 4xx and a one-sentence message."""
 
 import gzip
 import io
@@ -29,7 +29,7 @@ def attacks(study: dict[str, Path], seed: int) -> list[Request]:
     rng = np.random.default_rng(seed)
     good = {name: path.read_bytes() for name, path in study.items()}
     signal = study["ecg"].with_suffix(".dat").read_bytes()
-    made = [
+    requests = [
         *_truncated(good, signal, rng),
         *_wrong_types(good, rng),
         *_noise(good, rng),
@@ -41,7 +41,7 @@ def attacks(study: dict[str, Path], seed: int) -> list[Request]:
         *_strangers(good),
         *_odd_names(good),
     ]
-    return [made[place] for place in rng.permutation(len(made))]
+    return [requests[place] for place in rng.permutation(len(requests))]
 
 
 def _one(name: str, modality: str, content: bytes, file: str = "a.bin") -> Request:
@@ -67,9 +67,9 @@ def _truncated(good: dict[str, bytes], signal: bytes, rng: np.random.Generator) 
 
 def _wrong_types(good: dict[str, bytes], rng: np.random.Generator) -> Iterator[Request]:
     archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w") as written:
-        written.writestr("a.dcm", good["xray"])
-    wrong = {
+    with zipfile.ZipFile(archive, "w") as zipped:
+        zipped.writestr("a.dcm", good["xray"])
+    contents = {
         "pickle": pickle.dumps({"a": [1] * 100}),
         "zip": archive.getvalue(),
         "gzip": gzip.compress(good["xray"]),
@@ -81,7 +81,7 @@ def _wrong_types(good: dict[str, bytes], rng: np.random.Generator) -> Iterator[R
         "nothing but zeros": bytes(5000),
         "random": rng.bytes(5000),
     }
-    for kind, content in wrong.items():
+    for kind, content in contents.items():
         for name in good:
             yield _one(f"{kind} as {name}", name, content, f"a.{kind.lower()[:3]}")
     for name in good:
@@ -186,16 +186,16 @@ def _dimensions(good: dict[str, bytes], rng: np.random.Generator) -> Iterator[Re
 
 
 def _broken_forms(good: dict[str, bytes], rng: np.random.Generator) -> Iterator[Request]:
-    whole = form(part("xray", "a.dcm", good["xray"]))
+    complete = form(part("xray", "a.dcm", good["xray"]))
     for _ in range(60):
-        yield Request(name="a form that ends in the middle", body=whole[: rng.integers(1, len(whole) - 20)])
+        yield Request(name="a form that ends in the middle", body=complete[: rng.integers(1, len(complete) - 20)])
     for kind in (
         None, "", "multipart/form-data", "multipart/form-data; boundary=", "multipart/mixed; boundary=a", "text/plain",
         "multipart/form-data; boundary=" + "a" * 5000, "application/json", "application/x-www-form-urlencoded",
         "multipart/form-data; boundary=\u00e9", "multipart/form-data; boundary=other", ";;;", "image/png",
     ):  # fmt: skip
         kind = None if kind is None else kind.encode("utf-8").decode("latin-1")
-        yield Request(name=f"content type {str(kind)[:40]!r}", body=whole, kind=kind)
+        yield Request(name=f"content type {str(kind)[:40]!r}", body=complete, kind=kind)
     edge = f"--{BOUNDARY}".encode()
     for name, body in {
         "nothing": b"",
@@ -204,8 +204,8 @@ def _broken_forms(good: dict[str, bytes], rng: np.random.Generator) -> Iterator[
         "a part without a name": edge + b"\r\nContent-Disposition: form-data\r\n\r\nabc\r\n" + edge + b"--\r\n",
         "a header of a megabyte": edge + b"\r\nX: " + b"a" * MEGABYTE + b"\r\n\r\nabc\r\n" + edge + b"--\r\n",
         "a header without an end": edge + b"\r\nContent-Disposition: form-data; name=",
-        "line feeds alone": whole.replace(b"\r\n", b"\n"),
-        "a form in a form": form(part("xray", "a.dcm", whole)),
+        "line feeds alone": complete.replace(b"\r\n", b"\n"),
+        "a form in a form": form(part("xray", "a.dcm", complete)),
         "JSON": b'{"xray": "aGVsbG8="}',
         "base64": edge + b'\r\nContent-Disposition: form-data; name="xray"; filename="a"\r\n'
         b"Content-Transfer-Encoding: base64\r\n\r\nYQ==\r\n" + edge + b"--\r\n",
@@ -215,7 +215,7 @@ def _broken_forms(good: dict[str, bytes], rng: np.random.Generator) -> Iterator[
     }.items():
         yield Request(name=name, body=body)
     for query in ("?explain=gout", "?explain=" + "a" * 3000, "?views=maybe", "?explain=%00"):
-        yield Request(name=f"query {query[:20]}", body=whole, path=f"/v1/score{query}")
+        yield Request(name=f"query {query[:20]}", body=complete, path=f"/v1/score{query}")
 
 
 def _too_much() -> Iterator[Request]:
@@ -254,7 +254,7 @@ def _strangers(good: dict[str, bytes]) -> Iterator[Request]:
 
 
 def _odd_names(good: dict[str, bytes]) -> Iterator[Request]:
-    """Yield names of parts and files that a terminal, a log or a page would interpret. Each file is valid."""
+    """Yield valid files whose part or file names a terminal, a log or a page would interpret."""
     odd = (
         "\x1b[31mred", "\x1b]0;title\x07", "\x1b[2J", "\x9b31m", "\x00", "\x07", "\x08\x08", "\x7f", "\u202etxt",
         "\u2028", "\u200b\x1b", "\ufeff\x00", "a\tb", "a\x0bb", "a\x85b", "[bold]x[/nothing]\x1b", "\ud7ff\x01",

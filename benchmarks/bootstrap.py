@@ -1,4 +1,4 @@
-"""Speed of bootstrapped AUROC intervals over patients, against the bootstrap of torchmetrics over studies."""
+"""Speed of bootstrapped AUROC intervals over patients, compared with the bootstrap of torchmetrics over studies."""
 
 import time
 
@@ -17,14 +17,14 @@ THEIR_RESAMPLES = 20
 
 
 def measure() -> list[Figure]:
-    """Time both on the same scores in one thread, one after the other; ours includes drawing the resamples."""
+    """Time both bootstraps in turn on the same scores in one thread; ours includes drawing the resamples."""
     rng = np.random.default_rng(0)
     labels = (rng.random((STUDIES, FINDINGS)) < np.linspace(0.02, 0.5, FINDINGS)).astype(np.float64)
     scores = rng.normal(labels)
     patients = [str(patient) for patient in rng.integers(0, STUDIES // 2, STUDIES)]
     ours = min(_ours(scores, labels, patients) for _ in range(3))
     threads = torch.get_num_threads()
-    # Under other load, one thread is faster for torchmetrics too, as two wait for each other.
+    # Under other load, one thread is faster for torchmetrics too, because two threads wait for each other.
     torch.set_num_threads(1)
     theirs = min(_theirs(scores, labels) for _ in range(3)) * RESAMPLES / THEIR_RESAMPLES
     torch.set_num_threads(threads)
@@ -43,12 +43,12 @@ def _ours(scores: np.ndarray, labels: np.ndarray, patients: list[str]) -> float:
 
 
 def _theirs(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Time torchmetrics, which can only resample studies, and only gives the interval of the mean over findings."""
+    """Time torchmetrics, which can resample only studies and returns only the interval of the mean over findings."""
     metric = BootStrapper(
         MultilabelAUROC(num_labels=FINDINGS, validate_args=False), num_bootstraps=THEIR_RESAMPLES,
         quantile=torch.tensor([0.025, 0.975]),
     )  # fmt: skip
-    # Outside [0, 1] it would apply a sigmoid itself.
+    # torchmetrics would apply a sigmoid to scores outside [0, 1].
     chances = torch.tensor(scores, dtype=torch.float32).sigmoid()
     truth = torch.tensor(labels, dtype=torch.long)
     started = time.perf_counter()

@@ -2,7 +2,7 @@
 
 The images are those of the Figure 1 COVID-19 Chest X-ray Dataset Initiative, which are not part of this project. The
 environment variable ``FIGURE1`` is the parent of their folder ``images``, by default ``../shared/real/figure1``.
-Without the images nothing is measured.
+Without the images, nothing is measured.
 """
 
 import os
@@ -20,8 +20,8 @@ from polyclinic_xray.reading.burned_in import find_words, words_in
 COMMAND = "python -m benchmarks burned_in"
 FOLDER = Path(os.environ.get("FIGURE1", "../shared/real/figure1")) / "images"
 
-# Judged by eye on enlargements of all 55 images, before character recognition was run on any. An image counts as
-# burned in when letters or digits are drawn in it beyond one side letter (L, R), cut and mirrored ones too. Scales
+# Judged by eye on enlargements of all 55 images, before character recognition was run on any. An image has burned-in
+# text if letters or digits other than one side letter (L, R) are drawn in it, even if cut or mirrored. Scales
 # without letters, side letters and implants do not count.
 TRUTH: Mapping[str, str] = {
     "COVID-00001": "MOBILE, AP ERECT",
@@ -83,24 +83,24 @@ TRUTH: Mapping[str, str] = {
 
 
 def measure() -> list[Figure]:
-    """Measure recall and precision of each rule and of both, and the time of both on one core.
+    """Measure recall and precision of each rule and of both together, and the time of both on one core.
 
     The confidence threshold is the default of the library, and a word has at least two letters; neither was chosen on
-    these images. The image size for recognition was: of 1024 and 2000 pixels, 2000 missed large letters. The stroke
-    rule was developed on these images.
+    these images. The image size for recognition was chosen on them: at 2000 pixels, unlike at 1024, large letters were
+    missed. The stroke rule was developed on these images.
     """
-    found = {path.stem: path for path in sorted(FOLDER.glob("COVID-*"))}
-    if missing := sorted(set(TRUTH) - set(found)):
+    paths = {path.stem: path for path in sorted(FOLDER.glob("COVID-*"))}
+    if missing := sorted(set(TRUTH) - set(paths)):
         sys.stderr.write(f"burned_in: {len(missing)} of {len(TRUTH)} images are absent; set FIGURE1 to their folder\n")
         return []
     suspected: dict[str, set[str]] = {"strokes": set(), "ocr": set(), "union": set()}
     seconds = []
     plugin = XRay()
-    find_words([np.eye(64, dtype=np.float32)])  # so that the models are loaded
+    find_words([np.eye(64, dtype=np.float32)])  # loads the models before the timing
     for name in TRUTH:
-        raw = plugin.read(found[name])
+        raw = plugin.read(paths[name])
         started = time.process_time()
-        rules = frozenset[str]().union(*(word.rules for word in words_in(found[name], raw)))
+        rules = frozenset[str]().union(*(word.rules for word in words_in(paths[name], raw)))
         seconds.append(time.process_time() - started)
         for rule in rules | ({"union"} if rules else set()):
             suspected[rule].add(name)

@@ -1,8 +1,8 @@
-"""Prepared items from memory-mapped shards: against decoding, against MONAI's PersistentDataset, and their memory.
+"""Speed and memory of prepared items in memory-mapped shards, compared with decoding and MONAI's PersistentDataset.
 
-Every rate is of whole batches through ``StudyDataset`` and the plugin's ``collate``, in one process, with the files in
-the page cache. Memory is the proportional set size, in which two processes that map a page count half of it each;
-the interpreter and its libraries are part of it, so the ratio belongs to a cache of the size written here.
+Every rate is that of complete batches through ``StudyDataset`` and the plugin's ``collate``, in one process, with the
+files in the page cache. Memory is the proportional set size, in which two processes that map a page count half of it
+each. It includes the interpreter and its libraries, so the ratio depends on the size of the cache written here.
 """
 
 import re
@@ -50,7 +50,7 @@ COMMAND = "python -m benchmarks cache"
 
 
 def measure() -> list[Figure]:
-    """Write and prepare originals, time both ways of reading, then map a larger cache from one and two processes."""
+    """Write and prepare phantoms, time both ways of reading, then map a larger cache from one and two processes."""
     torch.set_num_threads(1)
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory() as name:
@@ -62,7 +62,7 @@ def measure() -> list[Figure]:
 
 
 def _radiographs(folder: Path) -> list[Path]:
-    """Write phantoms at the size and the bit depth of a detector, uncompressed."""
+    """Write uncompressed phantoms with the size and bit depth of a detector."""
     paths = _phantoms("xray", folder)
     rng = np.random.default_rng(0)
     for path in paths:
@@ -122,7 +122,7 @@ def _speed(name: str, paths: Sequence[Path], folder: Path) -> list[Figure]:
 
 
 class _Prepare(Transform):
-    """A deterministic transform from a source to the item in our cache."""
+    """A deterministic transform from a source to the item that the cache stores."""
 
     def __init__(self, modality: Modality) -> None:
         self._modality = modality
@@ -133,7 +133,7 @@ class _Prepare(Transform):
 
 
 def _rate(get: Callable[[int], Any], join: Callable[[list], Any], count: int, epochs: int) -> float:
-    """Return the studies per second over full epochs, after one that fills caches and imports."""
+    """Return the studies per second over full epochs, after a first epoch that fills caches and loads libraries."""
     for _ in range(2):
         started = time.perf_counter()
         for _ in range(epochs):
@@ -190,7 +190,7 @@ def _memory(folder: Path, processes: int) -> tuple[float, float]:
 
 def _proportional(pid: int) -> float:
     report = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    found = re.search(r"^Pss: +(\d+) kB$", report, re.MULTILINE)
-    if found is None:
+    match = re.search(r"^Pss: +(\d+) kB$", report, re.MULTILINE)
+    if match is None:
         raise RuntimeError("the system does not report the proportional set size")
-    return 1024.0 * int(found.group(1))
+    return 1024.0 * int(match.group(1))

@@ -1,4 +1,4 @@
-"""Time of the evaluation card after inference."""
+"""Time that the evaluation card takes after inference."""
 
 import json
 import subprocess
@@ -26,8 +26,8 @@ def measure() -> list[Figure]:
         )  # fmt: skip
         checkpoint = json.loads(Path(fitted).read_text(encoding="utf-8"))["checkpoint"]
         _run("evaluate", "card", "--checkpoint", checkpoint, "--out", card)
-        written = json.loads((Path(card) / "card.json").read_text(encoding="utf-8"))
-    seconds = written["seconds_after_encoding"] * 1000 / written["data"]["studies"]
+        card_report = json.loads((Path(card) / "card.json").read_text(encoding="utf-8"))
+    seconds = card_report["seconds_after_encoding"] * 1000 / card_report["data"]["studies"]
     return [Figure(name="card.seconds_1000", value=seconds, unit="s", goal=60.0, at_most=True, command=COMMAND)]
 
 

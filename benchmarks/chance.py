@@ -1,4 +1,4 @@
-"""False rate of intervals above chance for scores that are noise, with few positives, at a nominal 2.5 %."""
+"""Rate at which random scores with few positives get an AUROC interval above chance, at a nominal 2.5 %."""
 
 import numpy as np
 
@@ -14,17 +14,17 @@ DRAWS = 5_000
 
 
 def measure() -> list[Figure]:
-    """Measure the share of noise with an AUROC interval above one half, for the worst of the validation splits."""
+    """Measure the share of random scores with an AUROC interval above one half, for each split and the worst one."""
     rng = np.random.default_rng(0)
     rates = {split: _false_rate(*split, rng) for split in VALIDATIONS}
-    each = [
+    figures = [
         Figure(name=f"chance.false_rate_{positives}_of_{studies}", value=rate, unit="", command=COMMAND)
         for (studies, positives), rate in rates.items()
     ]
     worst = max(rates.values())
     return [
         Figure(name="chance.false_rate", value=worst, unit="", command=COMMAND, goal=0.035, at_most=True),
-        *each,
+        *figures,
     ]
 
 

@@ -1,9 +1,9 @@
-"""DDP of two processes against one with the joined batch: difference of the loss curves, and gain in throughput.
+"""Difference of loss curves and gain in throughput of DDP in two processes, against one process with the joined batch.
 
 Both train the same encoders with Symile on the same studies in the same order, with modalities missing at random. The
 curves are compared in single precision, by the largest difference over 50 steps. Throughput is studies per second with
-one thread per process, so that the second process adds the second core. The limit of the machine is measured as well:
-the speed-up of matrix products in two processes that do not communicate.
+one thread per process, so that the second process adds the second core. The limit of the machine is measured as well,
+as the speed-up of matrix products in two processes that do not communicate.
 """
 
 import os
@@ -29,11 +29,11 @@ from polyclinic.tasks import ContrastivePretraining
 COMMAND = "python -m benchmarks ddp"
 MISSING = {"a": 0.0, "b": 0.2, "c": 0.4}
 STUDIES, PATCHES, FEATURES = 96, 32, 16
-STEPS, TIMED, PRODUCTS, ROUNDS = 50, 4, 200, 3
+STEPS, TIMED_STEPS, PRODUCTS, ROUNDS = 50, 4, 200, 3
 
 
 class Lines(Tokenizer):
-    """Tokenizer with a linear map of each patch."""
+    """Tokenizer that embeds each patch by a linear map."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class Lines(Tokenizer):
 
 
 class Step(nn.Module):
-    """The training step as a forward pass, as Lightning's strategy passes it to DDP."""
+    """The training step as a forward pass, which is what Lightning's strategy passes to DDP."""
 
     def __init__(self, task: L.LightningModule) -> None:
         super().__init__()
@@ -59,15 +59,15 @@ class Step(nn.Module):
 
 
 def measure() -> list[Figure]:
-    """Compare the curves; then time one process and two in turns, of which the best counts."""
+    """Compare the curves, then time one process and two processes in turns and use the best time of each."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    one, two = _curve(Step(_task("pico")), slice(0, STUDIES)), _spawn(_curves)
-    gap = max(float((one - curve).abs().max()) for curve in two)
+    reference, curves = _curve(Step(_task("pico")), slice(0, STUDIES)), _spawn(_curves)
+    gap = max(float((reference - curve).abs().max()) for curve in curves)
     alone, together = [], []
     for _ in range(ROUNDS):
         alone.append(_speeds(Step(_task("micro")), slice(0, STUDIES)))
-        # A step of both ends with the slower one, whereas their matrix products are independent.
+        # A joint step takes as long as the slower process, whereas matrix products of the two are independent.
         first, second = _spawn(_both)
         together.append(torch.stack([torch.minimum(first, second)[0], (first + second)[1]]))
     torch.set_num_threads(threads)
@@ -96,11 +96,11 @@ def _batch(step: int, rows: slice) -> Batch:
     generator = torch.Generator().manual_seed(step)
     hidden = torch.randn(STUDIES, 1, FEATURES, generator=generator)
     values = {name: hidden + torch.randn(STUDIES, PATCHES, FEATURES, generator=generator) for name in MISSING}
-    there = {name: torch.rand(STUDIES, generator=generator) > share for name, share in MISSING.items()}
+    present = {name: torch.rand(STUDIES, generator=generator) > share for name, share in MISSING.items()}
     ids = [f"S{place}" for place in range(STUDIES)][rows]
     return Batch(
-        inputs={name: {"values": values[name][rows][there[name][rows]]} for name in MISSING},
-        present={name: value[rows] for name, value in there.items()},
+        inputs={name: {"values": values[name][rows][present[name][rows]]} for name in MISSING},
+        present={name: value[rows] for name, value in present.items()},
         labels=torch.zeros(len(ids), 0), study_ids=ids, patient_ids=ids, broken=(),
     )  # fmt: skip
 
@@ -121,8 +121,8 @@ def _speeds(module: nn.Module, rows: slice) -> Tensor:
     """Return studies of all ranks per second, and matrix products per second, each after a warm-up."""
     _curve(module, rows, steps=1)
     started = time.perf_counter()
-    _curve(module, rows, steps=TIMED)
-    studies = TIMED * STUDIES / (time.perf_counter() - started)
+    _curve(module, rows, steps=TIMED_STEPS)
+    studies = TIMED_STEPS * STUDIES / (time.perf_counter() - started)
     square = torch.randn(512, 512)
     started = time.perf_counter()
     for _ in range(PRODUCTS):

@@ -1,4 +1,4 @@
-"""People planted in every field of every format: number of them that a de-identified cohort still holds."""
+"""Number of people, planted in every field of every format, that are still found in a de-identified cohort."""
 
 import sys
 import tempfile
@@ -39,12 +39,12 @@ STUDIES = max(map(len, MODALITIES.values()))
 """Studies of each person, so that each is planted in every format."""
 
 _KEY = bytes(range(32))
-_SIDE = 64
+_ICON_SIDE = 64
 _MAX_PRINTED = 20
 
 
 def measure(count: int = PEOPLE) -> list[Figure]:
-    """Plant, de-identify as the command does, and search every byte of the output; findings go to stderr."""
+    """Plant people, de-identify as the command does, and search every byte of the output; hits go to stderr."""
     persons = people(count)
     with tempfile.TemporaryDirectory() as name:
         source, out = Path(name) / "hospital", Path(name) / "outside"
@@ -61,16 +61,16 @@ def measure(count: int = PEOPLE) -> list[Figure]:
         sys.stderr.write(f"{path}: {len(indices)} people\n")
     refused = sum(len(entry["studies"]) for entry in result["refused"])
     sys.stderr.write(f"planted {len(planted)} people in {result['sources']} sources; {refused} are refused\n")
-    left = len(set().union(*hits.values()))
+    remaining = len(set().union(*hits.values()))
     return [
-        Figure(name="deidentify.planted_left", value=left, unit="people", goal=0, at_most=True, command=COMMAND),
+        Figure(name="deidentify.planted_left", value=remaining, unit="people", goal=0, at_most=True, command=COMMAND),
         Figure(name="deidentify.planted", value=len(planted), unit="people", goal=count, command=COMMAND),
         Figure(name="deidentify.refused", value=refused, unit="sources", goal=0, at_most=True, command=COMMAND),
     ]
 
 
 def deidentify(cohort: Path, out: Path, *, workers: int = 2) -> dict[str, Any]:
-    """De-identify as ``polyclinic deidentify --keep-suspects``, so that nothing is refused instead of cleaned."""
+    """De-identify like ``polyclinic deidentify --keep-suspects``, so that suspect sources are cleaned, not refused."""
     modalities = default_modalities(list(MODALITIES))
     return deidentify_cohort(cohort, out, key=_KEY, modalities=modalities, workers=workers, suspects=True)
 
@@ -139,7 +139,7 @@ def _planted(folder: Path, bases: Mapping[str, Path], name: str, person: Person,
 
 
 def base_files(folder: Path) -> dict[str, Path]:
-    """Write a small phantom in each format."""
+    """Write a small phantom in each format, into which people are planted."""
     rng = np.random.default_rng(0)
     visit = Patient(rng).visit(rng)
     plugins = default_modalities(list(MODALITIES))
@@ -161,7 +161,7 @@ def base_files(folder: Path) -> dict[str, Path]:
 def _shrink(path: Path) -> None:
     dataset = pydicom.dcmread(path)
     pixels = dataset.pixel_array
-    small = pixels[:: max(1, len(pixels) // _SIDE), :: max(1, pixels.shape[1] // _SIDE)]
+    small = pixels[:: max(1, len(pixels) // _ICON_SIDE), :: max(1, pixels.shape[1] // _ICON_SIDE)]
     dataset.Rows, dataset.Columns = small.shape
     dataset.PixelData = np.ascontiguousarray(small).tobytes()
     dataset.save_as(path)

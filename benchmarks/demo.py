@@ -14,7 +14,7 @@ COMMAND = "make demo"
 
 
 def measure() -> list[Figure]:
-    """Run the demo once and read its report."""
+    """Run the demo once and return the figures of its report."""
     shutil.rmtree(OUT, ignore_errors=True)
     started = time.monotonic()
     subprocess.run([sys.executable, "experiments/phantom/demo.py", "--out", str(OUT)], check=True)

@@ -1,4 +1,4 @@
-"""The demo's bundle, for benchmarks of the service; made if it does not exist."""
+"""The demo's bundle, which benchmarks of the service use; it is created if it does not exist."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ PROMPTS = Path("experiments/phantom/prompts.yaml")
 
 
 def demo_checkpoint() -> Path:
-    """Return the demo's Symile checkpoint, after making its cohort and its run if they do not exist."""
+    """Return the demo's Symile checkpoint; create its cohort and its run if they do not exist."""
     record = DEMO / "symile.json"
     if not record.exists():
         if not (DEMO / "cohort" / "cohort.yaml").exists():
@@ -20,7 +20,7 @@ def demo_checkpoint() -> Path:
 
 
 def exported(out: Path, *words: object) -> Path:
-    """Export the demo's bundle to a folder."""
+    """Export the demo's bundle to a folder and return the folder."""
     _run("bundle", "export", "--checkpoint", demo_checkpoint(), "--prompts", PROMPTS, "--out", out, *words)
     return out
 

@@ -1,4 +1,4 @@
-"""The elements of the DICOM standard in which a value can be planted."""
+"""Elements of the DICOM standard in which a value can be planted."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ READ = frozenset(
 )
 """Elements that a reader uses: another value changes the image, or makes it unreadable."""
 
-_NOT_IN_A_DATASET = (0x0000, 0x0002, 0xFFFC, 0xFFFE)
+_EXCLUDED_GROUPS = (0x0000, 0x0002, 0xFFFC, 0xFFFE)
 
 
 class Place(NamedTuple):
@@ -31,9 +31,9 @@ class Place(NamedTuple):
 
 
 def places() -> Iterator[Place]:
-    """Yield every standard element of a dataset that no reader needs, with one group of each repeating one."""
+    """Yield every standard element of a dataset that no reader needs, and one group of each repeating group."""
     for tag, (vr, _, _, _, keyword) in DicomDictionary.items():
-        if keyword and keyword not in READ and tag >> 16 not in _NOT_IN_A_DATASET and vr != "NONE":
+        if keyword and keyword not in READ and tag >> 16 not in _EXCLUDED_GROUPS and vr != "NONE":
             yield Place(tag, vr.partition(" ")[0], keyword)
     for mask, (vr, _, _, _, keyword) in RepeatersDictionary.items():
         yield Place(int(mask.replace("x", "2" if mask[:2] in ("50", "60") else "0"), 16), vr.partition(" ")[0], keyword)
@@ -47,7 +47,7 @@ def plant(dataset: Dataset, value: Callable[[Place], Any], where: Iterator[Place
     """
     count = 0
     for place in places() if where is None else where:
-        if (planted := value(place)) is not None:
-            dataset.add_new(place.tag, place.vr, planted)
+        if (content := value(place)) is not None:
+            dataset.add_new(place.tag, place.vr, content)
             count += 1
     return count

@@ -10,7 +10,7 @@ RUNS = 3
 
 
 def measure() -> list[Figure]:
-    """Time the command as a user starts it."""
+    """Time the command in the way that a user starts it."""
     seconds = []
     for _ in range(RUNS):
         started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Number of failed runs of the tests that start processes, out of ten runs beside four busy processes.
+"""Number of failures in ten runs of the tests that start processes, under the load of four busy processes.
 
 ``POLYCLINIC_FLAKE_RUNS`` sets another number of runs, ``POLYCLINIC_FLAKE_TESTS`` another marker expression.
 """
@@ -15,11 +15,11 @@ from benchmarks.measure import Figure
 
 COMMAND = "python -m benchmarks flakes"
 RUNS, TESTS = "POLYCLINIC_FLAKE_RUNS", "POLYCLINIC_FLAKE_TESTS"
-BUSY, SECONDS_OF_A_TEST = 4, 1200
+BUSY_PROCESSES, SECONDS_OF_A_TEST = 4, 1200
 
 
 def measure() -> list[Figure]:
-    """Run the tests repeatedly, and print those that failed."""
+    """Run the tests repeatedly and print those that failed."""
     runs, tests = int(os.environ.get(RUNS, "10")), os.environ.get(TESTS, "processes")
     with _busy_processes():
         failed = sum(_fails(tests, place) for place in range(1, runs + 1))
@@ -30,7 +30,7 @@ def measure() -> list[Figure]:
 
 @contextmanager
 def _busy_processes() -> Iterator[None]:
-    busy = [subprocess.Popen(["sh", "-c", "while :; do :; done"]) for _ in range(BUSY)]
+    busy = [subprocess.Popen(["sh", "-c", "while :; do :; done"]) for _ in range(BUSY_PROCESSES)]
     try:
         yield
     finally:

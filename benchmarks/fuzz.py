@@ -1,4 +1,4 @@
-"""Damaged files of every format of the plugins: each is read or refused with a message, in bounded time and memory."""
+"""Damaged files of every format, each of which must be read or refused with a message in bounded time and memory."""
 
 import multiprocessing
 import resource
@@ -31,11 +31,11 @@ MUTATIONS = 2000
 LIMIT_SECONDS, LIMIT_BYTES = 5.0, 2 * 10**9
 ORIGINALS = 3
 NAME = "doe_john"
-_LONGEST = 900_000
-_LARGEST = 1e5
+_MAX_REPEATED_BYTES = 900_000
+_MAX_MAGNITUDE = 1e5
 """Bound of prepared values: radiographs and sounds have unit deviation, leads at most 10 V, rows percentiles."""
 
-_ANY_LENGTH = ("tokens", "sentence", "word")
+_VARIABLE_LENGTH_ITEMS = ("tokens", "sentence", "word")
 
 Study = dict[str, bytes]
 """Files of a study by the ending of their names after the name of the study, the source first."""
@@ -123,9 +123,9 @@ def _jpeg_lossless(path: Path) -> list[Path]:
     coder.SetInput(image)
     assert coder.Change(), "a phantom can be coded"
     writer.SetFileName(str(path))
-    written, content = coder.GetOutput(), reader.GetFile()
+    coded, content = coder.GetOutput(), reader.GetFile()
     writer.SetFile(content)
-    writer.SetImage(written)
+    writer.SetImage(coded)
     assert writer.Write(), "a phantom can be written"
     return [path]
 
@@ -141,7 +141,7 @@ def _sound(suffix: str) -> Callable[[Path], list[Path]]:
 
 def _waveform(path: Path) -> list[Path]:
     """Convert to a twelve-lead waveform of two seconds, with the modules of the standard that a reader needs."""
-    written = path.with_suffix(".dcm")
+    target = path.with_suffix(".dcm")
     stored = np.fromfile(path.with_suffix(".dat"), dtype="<i2")[: 12 * 1000].reshape(-1, 12)
     group = pydicom.Dataset()
     group.WaveformOriginality, group.SamplingFrequency = "ORIGINAL", 500
@@ -154,8 +154,8 @@ def _waveform(path: Path) -> list[Path]:
     dataset.PatientName, dataset.WaveformSequence = "Phantom^Study", [group]
     dataset.file_meta = pydicom.dataset.FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-    dataset.save_as(written, enforce_file_format=True)
-    return [written]
+    dataset.save_as(target, enforce_file_format=True)
+    return [target]
 
 
 def _channel(number: int) -> pydicom.Dataset:
@@ -192,7 +192,7 @@ def measure(mutations: int = MUTATIONS) -> list[Figure]:
     """Test every format in a separate process, restarted after a hang or a crash; counts go to stderr."""
     unexpected = 0
     for name in FORMATS:
-        counts = Counter(found for _, found in outcomes(name, mutations))
+        counts = Counter(outcome for _, outcome in outcomes(name, mutations))
         unexpected += counts.total() - counts["read"] - counts["refused"]
         sys.stderr.write(f"{name}: {dict(counts)}\n")
     return [
@@ -227,7 +227,7 @@ def write_originals(name: str, folder: Path) -> list[Study]:
 
 
 def write_study(study: Study, folder: Path) -> Path:
-    """Write the files beside each other and return the source."""
+    """Write the files of a study to one folder and return its source."""
     folder.mkdir(exist_ok=True)
     for suffix, content in study.items():
         (folder / f"{NAME}{suffix}").write_bytes(content)
@@ -235,7 +235,7 @@ def write_study(study: Study, folder: Path) -> Path:
 
 
 def damaged(originals: Sequence[Study], *, header: int, index: int) -> tuple[str, Study]:
-    """Return the kind of damage, and the ``index``-th study with one of its files damaged."""
+    """Damage one file of the ``index``-th study and return the kind of damage and the study."""
     rng = np.random.default_rng(index)
     chosen = index % len(originals)
     study, other = originals[chosen], originals[(chosen + 1) % len(originals)]
@@ -286,7 +286,7 @@ def _inserted(content: bytes, other: bytes, header: int, rng: np.random.Generato
 def _repeated(content: bytes, other: bytes, header: int, rng: np.random.Generator) -> bytes:
     """Repeat a few bytes many times, which takes minutes in a reader of quadratic time."""
     place, size = int(rng.integers(len(content))), int(rng.integers(1, 9))
-    times = int(rng.integers(1, _LONGEST // size))
+    times = int(rng.integers(1, _MAX_REPEATED_BYTES // size))
     return content[:place] + content[place : place + size] * times + content[place:]
 
 
@@ -300,18 +300,18 @@ _DAMAGES = (
 )
 
 
-def believed(found: str, study: Study, originals: Sequence[Study]) -> str:
+def believed(outcome: str, study: Study, originals: Sequence[Study]) -> str:
     """Return the outcome, or a fault where a file was read although a checksum in it fails."""
-    if found != "read":
-        return found
-    for name in (each.removesuffix(".dat") for each in study if each.endswith(".dat")):
+    if outcome != "read":
+        return outcome
+    for name in (suffix.removesuffix(".dat") for suffix in study if suffix.endswith(".dat")):
         header = study[f"{name}.hea"]
-        sound = any(header == each[f"{name}.hea"] for each in originals)
-        if sound and not _sums_hold(header, study[f"{name}.dat"]):
+        is_header_intact = any(header == original[f"{name}.hea"] for original in originals)
+        if is_header_intact and not _sums_hold(header, study[f"{name}.dat"]):
             return "read in spite of a failed checksum"
     if ".png" in study:
-        return found if _cyclic_sums_hold(study[".png"]) else "read in spite of a failed checksum"
-    return found
+        return outcome if _cyclic_sums_hold(study[".png"]) else "read in spite of a failed checksum"
+    return outcome
 
 
 def _sums_hold(header: bytes, samples: bytes) -> bool:
@@ -340,7 +340,7 @@ def _cyclic_sums_hold(content: bytes) -> bool:
 
 
 def fitted(folder: Path, name: str) -> tuple[Modality, Item]:
-    """Return the plugin, fitted on the originals in ``folder``, and the first item that it prepares."""
+    """Return the plugin, fitted on the originals in ``folder``, and the prepared item of the first original."""
     modality = installed_modalities()[FORMATS[name].plugin]()
     suffix = FORMATS[name].source
     raws = [modality.read(folder / str(seed) / f"{NAME}{suffix}") for seed in range(ORIGINALS)]
@@ -383,11 +383,13 @@ def _item_fault(item: Item, sound: Item) -> str | None:
         return "other tensors"
     for name, value in item.items():
         # Only reports vary in length.
-        if value.dtype != sound[name].dtype or (name not in _ANY_LENGTH and value.shape != sound[name].shape):
+        if value.dtype != sound[name].dtype or (
+            name not in _VARIABLE_LENGTH_ITEMS and value.shape != sound[name].shape
+        ):
             return f"{name} of another shape or type"
         if value.is_floating_point() and not bool(value.isfinite().all()):
             return f"{name} that is not finite"
-        if value.is_floating_point() and value.abs().max() > _LARGEST:
+        if value.is_floating_point() and value.abs().max() > _MAX_MAGNITUDE:
             return f"{name} beyond what is possible"
     return None
 
@@ -405,12 +407,12 @@ class _Worker:
         try:
             if self._ours.poll(LIMIT_SECONDS):
                 return str(self._ours.recv())
-            found = f"longer than {LIMIT_SECONDS:g} s"
+            outcome = f"longer than {LIMIT_SECONDS:g} s"
         except EOFError:
-            found = "crash"
+            outcome = "crash"
         self.stop()
         self._start()
-        return found
+        return outcome
 
     def stop(self) -> None:
         """Kill the process and wait for it."""

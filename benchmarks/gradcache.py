@@ -1,4 +1,4 @@
-"""Gradient difference between encoding in parts, without stored activations, and encoding the full batch."""
+"""Difference of gradients between encoding in parts without stored activations and encoding the full batch."""
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from polyclinic.objectives import Symile
 from polyclinic.tasks.encode import encode_batch
 
 COMMAND = "python -m benchmarks gradcache"
-NAMES, STUDIES, AT_ONCE, WIDTH = ("a", "b", "c"), 96, 16, 64
+NAMES, STUDIES, PART_SIZE, WIDTH = ("a", "b", "c"), 96, 16, 64
 
 
 class Perceptron(Encoder):
@@ -28,16 +28,18 @@ class Perceptron(Encoder):
 
 
 def measure() -> list[Figure]:
-    """Measure the largest gradient difference, relative to the largest element of the gradient, with dropout."""
+    """Measure the largest difference with dropout, relative to the largest element of the gradient."""
     torch.manual_seed(0)
     encoders = nn.ModuleDict({name: Perceptron() for name in NAMES})
     heads = nn.ModuleDict({name: nn.Linear(WIDTH, WIDTH) for name in NAMES})
     values = {name: torch.randn(STUDIES, WIDTH) for name in NAMES}
     modules = nn.ModuleList([encoders, heads])
     torch.manual_seed(1)
-    in_parts = _gradients(modules, encode_batch(encoders, heads, _batch(values), at_once=AT_ONCE))
+    in_parts = _gradients(modules, encode_batch(encoders, heads, _batch(values), at_once=PART_SIZE))
     torch.manual_seed(1)
-    pooled = {name: [encoders[name]({"values": part}).pooled for part in values[name].split(AT_ONCE)] for name in NAMES}
+    pooled = {
+        name: [encoders[name]({"values": part}).pooled for part in values[name].split(PART_SIZE)] for name in NAMES
+    }
     full = _gradients(modules, {name: heads[name](torch.cat(parts)) for name, parts in pooled.items()})
     pairs = zip(in_parts, full, strict=True)
     gap = max(float((actual - expected).abs().max() / expected.abs().max()) for actual, expected in pairs)

@@ -1,4 +1,4 @@
-"""Fusion, modalities missing not at random, and low-rank adaptation: experiments/heads."""
+"""Figures of experiments/heads: fusion, modalities missing not at random, and low-rank adaptation."""
 
 import json
 import subprocess

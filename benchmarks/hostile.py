@@ -1,4 +1,4 @@
-"""Over a thousand hostile uploads and other attacks: each gets 4xx with a sentence, and the service stays as fast.
+"""Over a thousand hostile uploads and other attacks: each must be refused with 4xx and must not slow down the service.
 
 ``POLYCLINIC_HOSTILE_UPLOADS`` sets the number of uploads, for a shorter run.
 """
@@ -23,7 +23,7 @@ from benchmarks.studies_to_send import QUERY, as_request, complete_studies
 
 COMMAND = "python -m benchmarks hostile"
 UPLOADS = "POLYCLINIC_HOSTILE_UPLOADS"
-FEWEST, SLOWER, PROBES = 1000, 1.5, 40
+MIN_UPLOADS, MAX_SLOWDOWN, PROBES = 1000, 1.5, 40
 
 
 def measure() -> list[Figure]:
@@ -32,35 +32,42 @@ def measure() -> list[Figure]:
         folder = Path(temporary)
         bundle = exported(folder / "bundle")
         study = complete_studies(DEMO / "cohort", QUERY, 1)[0]
-        made = attacks(study, seed=0)
-        assert len(made) >= FEWEST
-        made = made[: int(os.environ.get(UPLOADS, len(made)))]
+        requests = attacks(study, seed=0)
+        assert len(requests) >= MIN_UPLOADS
+        requests = requests[: int(os.environ.get(UPLOADS, len(requests)))]
         with serving(bundle, folder, "--per_minute", 0, "--file_seconds", 10, "--upload_seconds", 10) as server:
             client = Client(server.address, TOKEN)
             before = _probe(client, as_request(study))
-            wrong = [(request.name, fault) for request in made if (fault := _unexpected(client.send(request)))]
+            faults = [(request.name, fault) for request in requests if (fault := _unexpected(client.send(request)))]
             after = _probe(client, as_request(study))
-            wrong += hogged(server.address, as_request(study), made)
-            wrong += slow_clients(server.address, as_request(study))
-            wrong += without_audit_log(server.address, as_request(study), folder / "audit.jsonl")
-        wrong += odd_audit_lines(folder / "audit.jsonl")
-    _show(wrong, before, after)
-    slower = after > SLOWER * before
+            faults += hogged(server.address, as_request(study), requests)
+            faults += slow_clients(server.address, as_request(study))
+            faults += without_audit_log(server.address, as_request(study), folder / "audit.jsonl")
+        faults += odd_audit_lines(folder / "audit.jsonl")
+    _show(faults, before, after)
+    is_slower = after > MAX_SLOWDOWN * before
     return [
         Figure(
             name="hostile.unexpected",
-            value=float(len(wrong) + slower),
-            unit=f"of {len(made)} uploads and 4 other attacks",
+            value=float(len(faults) + is_slower),
+            unit=f"of {len(requests)} uploads and 4 other attacks",
             goal=0,
             at_most=True,
             command=COMMAND,
         ),
-        Figure(name="hostile.slowdown", value=after / before, unit="times", goal=SLOWER, at_most=True, command=COMMAND),
+        Figure(
+            name="hostile.slowdown",
+            value=after / before,
+            unit="times",
+            goal=MAX_SLOWDOWN,
+            at_most=True,
+            command=COMMAND,
+        ),
     ]
 
 
 def _unexpected(answer: tuple[int, Any]) -> str | None:
-    """Describe the fault of an answer; None where it is 4xx with a sentence."""
+    """Describe the fault of an answer; None if the answer is 4xx with a message."""
     status, content = answer
     if not 400 <= status < 500:
         return f"status {status}"
@@ -71,7 +78,7 @@ def _unexpected(answer: tuple[int, Any]) -> str | None:
 
 
 def _probe(client: Client, request: Request) -> float:
-    """Return the median seconds of a good request, which must be answered."""
+    """Return the median seconds that a good request takes; each must be answered with 200."""
     seconds = []
     for _ in range(PROBES):
         started = time.perf_counter()
@@ -81,8 +88,8 @@ def _probe(client: Client, request: Request) -> float:
     return median(seconds[PROBES // 2 :])
 
 
-def _show(wrong: list[tuple[str, str]], before: float, after: float) -> None:
+def _show(faults: list[tuple[str, str]], before: float, after: float) -> None:
     console = Console()
-    for (name, fault), count in Counter(wrong).most_common(40):
+    for (name, fault), count in Counter(faults).most_common(40):
         console.print(f"unexpected, {count} times: {name}: {fault}", markup=False)
     console.print(f"a good request took {before * 1000:.1f} ms before and {after * 1000:.1f} ms after")

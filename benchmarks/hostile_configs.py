@@ -1,4 +1,4 @@
-"""Altered configurations of bundles and checkpoints: each is refused in a sentence or works; none imports."""
+"""Altered configurations of bundles and checkpoints, each of which must work or be refused, without an import."""
 
 import json
 import math
@@ -63,7 +63,7 @@ class Outcome:
 
     Attributes:
         ends: numbers of those that were refused, worked, or ended otherwise.
-        imports: imported modules that are not in the table.
+        imports: imported modules of classes outside the table.
         tracebacks: failures without a one-sentence message.
     """
 
@@ -88,7 +88,7 @@ def measure(mutations: int = MUTATIONS) -> list[Figure]:
 
 
 def fuzz(bundle: Path, checkpoint: Path, *, mutations: int, seed: int) -> Outcome:
-    """Alter the configuration of a bundle and of a checkpoint, in turns.
+    """Alter the configurations of a bundle and of a checkpoint in turns.
 
     Args:
         bundle: intact bundle.
@@ -118,13 +118,13 @@ def fuzz(bundle: Path, checkpoint: Path, *, mutations: int, seed: int) -> Outcom
 
 
 def _end(run: Callable[[Callable[[str], str]], None], alter: Callable[[str], str]) -> tuple[str, str]:
-    """Return the outcome, and its fault if there is one."""
+    """Return how the run ended, and the fault of its message, if any."""
     try:
         run(alter)
     except ValueError as error:
         message = str(error)
-        wrong = "\x1b" in message or "\n" in message or len(message) > 1000
-        return "refused", f"{type(error).__name__} that is not a sentence: {message[:200]!r}" if wrong else ""
+        is_unusable = "\x1b" in message or "\n" in message or len(message) > 1000
+        return "refused", f"{type(error).__name__} that is not a sentence: {message[:200]!r}" if is_unusable else ""
     except Exception as error:
         return "otherwise", f"{type(error).__name__}: {error}"[:300]
     return "worked", ""
@@ -132,12 +132,12 @@ def _end(run: Callable[[Callable[[str], str]], None], alter: Callable[[str], str
 
 def _bundle_runner(bundle: Path, copy: Path) -> Callable[[Callable[[str], str]], None]:
     shutil.copytree(bundle, copy)
-    whole = (bundle / CONTENT).read_text(encoding="utf-8")
+    original = (bundle / CONTENT).read_text(encoding="utf-8")
     names = sorted(path.name for path in bundle.iterdir() if path.name != SUMS)
     digests = {name: file_sha256(bundle / name) for name in names}
 
     def run(alter: Callable[[str], str]) -> None:
-        (copy / CONTENT).write_text(alter(whole), encoding="utf-8", errors="surrogatepass")
+        (copy / CONTENT).write_text(alter(original), encoding="utf-8", errors="surrogatepass")
         digests[CONTENT] = file_sha256(copy / CONTENT)
         (copy / SUMS).write_text("".join(f"{digests[name]}  {name}\n" for name in names), encoding="utf-8")
         verified_bundle(copy)
@@ -149,8 +149,8 @@ def _checkpoint_runner(checkpoint: Path, copy: Path) -> Callable[[Callable[[str]
     content = load_checkpoint(checkpoint)
     reduced = {key: content[key] for key in ("state_dict", "callbacks", "CohortDataModule")}
     record = reduced["callbacks"]["Provenance"]
-    whole = yaml.safe_load(record["config"])
-    text = yaml.safe_dump({key: whole[key] for key in ("model", "data")}, sort_keys=False)
+    config = yaml.safe_load(record["config"])
+    text = yaml.safe_dump({key: config[key] for key in ("model", "data")}, sort_keys=False)
 
     def run(alter: Callable[[str], str]) -> None:
         record["config"] = alter(text)
@@ -205,7 +205,7 @@ def _change(parent: Any, key: Any, tree: Any, random: Random) -> None:
 
 
 def _places(tree: Any) -> Iterator[tuple[Any, Any]]:
-    """Yield every entry, except the many of fitted plugin states."""
+    """Yield container and key of every entry, except inside tokenizers and after the fourth element of a list."""
     if isinstance(tree, dict | list):
         keys = list(tree) if isinstance(tree, dict) else range(min(len(tree), 4))
         for key in keys:
@@ -240,7 +240,7 @@ def _hear(event: str, arguments: Sequence[Any]) -> None:
 
 @contextmanager
 def _watched() -> Iterator[list[str]]:
-    """Collect the modules that are imported meanwhile, except those of the platform and its plugins."""
+    """Collect the modules that are imported in the block, except those of the platform and its plugins."""
     global _heard, _known, _packages
     _packages = {"polyclinic", *(point.module.partition(".")[0] for point in modality_points())}
     _known, _heard = frozenset(sys.modules), []

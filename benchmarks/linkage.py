@@ -1,4 +1,4 @@
-"""Linkage of admissions with radiographs, ECGs and laboratory: one DuckDB query against the published method.
+"""Speed of linking admissions to radiographs, ECGs and laboratory values in DuckDB, against the published method.
 
 The published method (the rules of Symile-MIMIC, reimplemented) loops over admissions in pandas and searches the events
 of each patient. Only tables are compared: neither side checks that files exist.
@@ -20,24 +20,24 @@ from polyclinic.cohort.time_windows import Anchors, Events, Window, link, link_i
 
 COMMAND = "python -m benchmarks linkage"
 ITEMS = tuple(range(50800, 50850))
-CXR, AROUND = Window(lower=24, upper=72, after_lower=True), Window(lower=-24, upper=24)
-_SMALL = {"admissions": 10_000, "labs": 2_000_000, "cxr": 20_000, "ecg": 20_000}
-_LARGE = {"admissions": 100_000, "labs": 20_000_000, "cxr": 200_000, "ecg": 200_000}
+CXR, DAY_AROUND = Window(lower=24, upper=72, after_lower=True), Window(lower=-24, upper=24)
+_SMALL_COUNTS = {"admissions": 10_000, "labs": 2_000_000, "cxr": 20_000, "ecg": 20_000}
+_LARGE_COUNTS = {"admissions": 100_000, "labs": 20_000_000, "cxr": 200_000, "ecg": 200_000}
 
 
 def measure() -> list[Figure]:
-    """Measure speed against pandas with identical output, the cost of doubling, and time and memory at full size."""
+    """Measure speed-up over pandas at equal output, the cost of twice the data, and time and memory in full."""
     with tempfile.TemporaryDirectory() as folder:
         small, double, large = (Path(folder) / name for name in ("small", "double", "large"))
-        _write(small, **_SMALL)
-        _write(double, **{name: 2 * count for name, count in _SMALL.items()})
+        _write(small, **_SMALL_COUNTS)
+        _write(double, **{name: 2 * count for name, count in _SMALL_COUNTS.items()})
         ours = _seconds(lambda: _linked(small))
         started = time.perf_counter()
         theirs = _published(small)
         published = time.perf_counter() - started
         pd.testing.assert_frame_equal(_linked(small).astype("float64"), theirs.astype("float64"))
         doubled = _seconds(lambda: _linked(double))
-        _write(large, **_LARGE)
+        _write(large, **_LARGE_COUNTS)
         seconds, peak = _apart(large)
     return [
         Figure(name="linkage.speedup_10k", value=published / ours, unit="times", goal=50, command=COMMAND),
@@ -61,7 +61,7 @@ def _write(folder: Path, *, admissions: int, labs: int, cxr: int, ecg: int) -> N
         connection.execute(
             f"CREATE TABLE admissions AS SELECT range AS hadm_id, {who}, {when} AS admittime FROM range({admissions})"
         )
-        # Events are close to an admission of the patient, as in a hospital.
+        # As in a hospital, events are close to an admission of the patient.
         near = "admittime + to_minutes(CAST((random() - 0.3) * 10000 AS BIGINT))"
         for name, count, more in (
             ("cxr", cxr, ""),
@@ -83,12 +83,12 @@ def _linked(folder: Path) -> pd.DataFrame:
         for name in ("admissions", "cxr", "ecg", "labs"):
             connection.execute(f"CREATE VIEW {name} AS SELECT * FROM '{folder / name}.parquet'")
         anchors = Anchors(table="admissions", id="hadm_id", patient="subject_id", time="admittime")
-        for name, window in (("cxr", CXR), ("ecg", AROUND)):
-            found = link(connection, anchors, Events(table=name, id="id", patient="subject_id", time="time"), window)
-            connection.execute(f"CREATE TABLE found_{name} AS {found.sql_query()}")
+        for name, window in (("cxr", CXR), ("ecg", DAY_AROUND)):
+            linked = link(connection, anchors, Events(table=name, id="id", patient="subject_id", time="time"), window)
+            connection.execute(f"CREATE TABLE found_{name} AS {linked.sql_query()}")
         labs = Events(table="labs", id="id", patient="subject_id", time="time")
-        found = link_items(connection, anchors, labs, AROUND, item="itemid", value="valuenum", items=ITEMS)
-        connection.execute(f"CREATE TABLE found_labs AS {found.sql_query()}")
+        linked = link_items(connection, anchors, labs, DAY_AROUND, item="itemid", value="valuenum", items=ITEMS)
+        connection.execute(f"CREATE TABLE found_labs AS {linked.sql_query()}")
         return connection.execute("""
             SELECT hadm_id, c.id AS cxr, e.id AS ecg, l.* EXCLUDE (anchor_id) FROM admissions
             LEFT JOIN found_cxr AS c ON c.anchor_id = hadm_id LEFT JOIN found_ecg AS e ON e.anchor_id = hadm_id
@@ -97,7 +97,7 @@ def _linked(folder: Path) -> pd.DataFrame:
 
 
 def _published(folder: Path) -> pd.DataFrame:
-    """Return the same table, built admission by admission."""
+    """Return the table of ``_linked``, built admission by admission."""
     tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in ("admissions", "cxr", "ecg", "labs")}
     labs = tables["labs"]
     labs = labs[labs["itemid"].isin(ITEMS) & labs["valuenum"].notna()]
@@ -111,7 +111,7 @@ def _published(folder: Path) -> pd.DataFrame:
 
 def _row(admission: pd.Series, grouped: dict[str, dict[int, pd.DataFrame]]) -> dict[str, float]:
     row: dict[str, float] = {"hadm_id": admission["hadm_id"]}
-    for name, window in (("cxr", CXR), ("ecg", AROUND), ("labs", AROUND)):
+    for name, window in (("cxr", CXR), ("ecg", DAY_AROUND), ("labs", DAY_AROUND)):
         events = grouped[name].get(admission["subject_id"])
         if events is None:
             continue
@@ -127,7 +127,7 @@ def _row(admission: pd.Series, grouped: dict[str, dict[int, pd.DataFrame]]) -> d
 
 
 def _seconds(work: Callable[[], object]) -> float:
-    """The best of three."""
+    """Return the shortest of three durations."""
     best = float("inf")
     for _ in range(3):
         started = time.perf_counter()
@@ -137,7 +137,7 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def _apart(folder: Path) -> tuple[float, float]:
-    """Return the seconds and the peak gigabytes of a separate process."""
+    """Link in a separate process and return its seconds and peak gigabytes."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_watched, (folder,))
 

@@ -1,4 +1,4 @@
-"""Clients in a separate process: python -m benchmarks.load ORDER.json, which prints JSON."""
+"""Clients of a service in a separate process: ``python -m benchmarks.load ORDER.json`` prints their result as JSON."""
 
 import json
 import subprocess
@@ -66,7 +66,7 @@ def main(path: Path) -> None:
             time.sleep(max(0.0, planned - time.perf_counter()))
             status, _ = connection.send(requests[number % len(requests)])
             with lock:
-                # Timed from when it was due, as a slow server does not reduce the load.
+                # Timed from the planned start, because a slow server does not reduce the load.
                 seconds.append(time.perf_counter() - planned)
                 statuses[status] = statuses.get(status, 0) + 1
 

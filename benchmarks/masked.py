@@ -1,4 +1,4 @@
-"""Masked pretraining: parity with the published model, speed-up of visible tokens only, and experiments/masked."""
+"""Masked pretraining: parity with the published model, speed-up by visible tokens only, and experiments/masked."""
 
 import json
 import statistics
@@ -23,10 +23,10 @@ STUDIES, ROUNDS = 8, 7
 
 def measure() -> list[Figure]:
     """Measure every figure of masked pretraining; the experiment trains for about two hours."""
-    found = gap()
+    differences = gap()
     figures = [
         Figure(
-            name="masked.vitmae_gap", value=max(found.loss, *found.gradients.values()), unit="", goal=1e-5,
+            name="masked.vitmae_gap", value=max(differences.loss, *differences.gradients.values()), unit="", goal=1e-5,
             at_most=True, command=COMMAND,
         ),
         Figure(name="masked.visible_only_speedup", value=speedup(), unit="times", goal=2.5, command=COMMAND),
@@ -42,7 +42,7 @@ def measure() -> list[Figure]:
 
 
 def speedup() -> float:
-    """Return the ratio of median step times with all tokens and with the visible quarter in the encoder, in one run."""
+    """Return the ratio of the median step time with all tokens in the encoder to that with the visible quarter."""
     torch.manual_seed(0)
     task = MaskedPretraining(modalities={"xray": XRay()}, size="tiny")
     optimizer = torch.optim.AdamW(task.parameters(), lr=1e-4)

@@ -23,7 +23,7 @@ class Figure:
 
     @property
     def holds(self) -> bool | None:
-        """True if the goal is reached; None without a goal."""
+        """Whether the goal is reached; None without a goal."""
         if self.goal is None:
             return None
         return self.value <= self.goal if self.at_most else self.value >= self.goal

@@ -1,4 +1,4 @@
-"""Requests as exact bytes, and a client that sends them unchanged."""
+"""Multipart requests as exact bytes, and a client that sends them unchanged."""
 
 import http.client
 import json
@@ -26,13 +26,13 @@ class Request:
 
 
 def part(name: str, file: str, content: bytes) -> bytes:
-    """Return a form part with one file."""
+    """Return the bytes of a form part with one file."""
     head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"; filename="{file}"\r\n'
     return f"{head}Content-Type: application/octet-stream\r\n\r\n".encode() + content + b"\r\n"
 
 
 def form(*parts: bytes) -> bytes:
-    """Return the complete form."""
+    """Return the bytes of a complete form with the given parts."""
     return b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
 
 
@@ -82,7 +82,7 @@ class Client:
         if request.token:
             headers["Authorization"] = f"Bearer {self._token}"
         chunked = not isinstance(request.body, bytes)
-        # A server that refuses early answers before it has received the body.
+        # A server that refuses a request early answers before it has received the body.
         with suppress(BrokenPipeError, ConnectionResetError):
             self._connection.request(request.method, request.path, request.body, headers, encode_chunked=chunked)
         answer = self._connection.getresponse()

@@ -1,8 +1,8 @@
 """Recall and precision of name removal in 300 sentences of running text without a header.
 
-The sentences are invented, in English, German, French and Spanish; the rules were developed on 100 others of the same
-file. The author of the sentences also wrote the rules, so the figures hold for familiar wording. ``POLYCLINIC_NER``
-is the folder of a local model, with which both figures are measured again.
+The sentences are invented, in English, German, French and Spanish. The rules were developed on 100 other sentences of
+the same file. The author of the sentences also wrote the rules, so the figures hold for familiar wording. If
+``POLYCLINIC_NER`` names the folder of a local model, both figures are also measured with it.
 """
 
 import os
@@ -20,7 +20,7 @@ _MARK, _WORD = re.compile(r"\[\[(.*?)\]\]"), re.compile(r"[^\W\d_]+")
 
 
 def measure() -> list[Figure]:
-    """Measure recall over names, found when all their words are removed, and precision over removed words."""
+    """Measure recall over names, which count if all their words are removed, and precision over removed words."""
     figures = _figures("", None)
     if folder := os.environ.get("POLYCLINIC_NER"):
         figures += _figures("_with_model", read_tagger(Path(folder)))
@@ -28,17 +28,17 @@ def measure() -> list[Figure]:
 
 
 def _figures(suffix: str, tagger: Tagger | None) -> list[Figure]:
-    names = found = removed = right = 0
+    names = hits = removed = right = 0
     for sentence in sentences("test"):
         text, marked = _unmarked(sentence)
         spans = [span for span in found_spans(text, tagger=tagger) if "name" in span.kind]
-        gone = set(chain.from_iterable(range(span.start, span.end) for span in spans))
+        removed_positions = set(chain.from_iterable(range(span.start, span.end) for span in spans))
         words = {word.start() for word in _WORD.finditer(text)}
         names += len(marked)
-        found += sum(words & set(range(*place)) <= gone for place in marked)
-        removed += len(words & gone)
-        right += len(words & gone & set(chain.from_iterable(range(*place) for place in marked)))
-    shares = {"names_recall": found / names, "names_precision": right / max(removed, 1)}
+        hits += sum(words & set(range(*place)) <= removed_positions for place in marked)
+        removed += len(words & removed_positions)
+        right += len(words & removed_positions & set(chain.from_iterable(range(*place) for place in marked)))
+    shares = {"names_recall": hits / names, "names_precision": right / max(removed, 1)}
     return [
         Figure(name=f"deidentify.{name}{suffix}", value=share, unit="share", command=COMMAND)
         for name, share in shares.items()

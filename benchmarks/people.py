@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 
 _SYLLABLES = [a + b for a in ("qu", "z", "v", "kr", "dv", "gw", "pl", "th") for b in ("o", "u", "ai", "ey", "ix", "or")]
-_STEM = 4
+_STEM_BYTES = 4
 _ZLIB = re.compile(rb"\x78[\x01\x5e\x9c\xda]")
 
 
 @dataclass(frozen=True)
 class Person:
-    """A patient with the identifiers that a hospital stores; every value is unique to the person."""
+    """A patient with the identifiers that a hospital stores, each unique to the person."""
 
     family: str
     given: str
@@ -60,16 +60,16 @@ class Person:
 
 
 def people(count: int) -> list[Person]:
-    """Invent people, the same ones in every call."""
+    """Invent people; every call returns the same ones."""
     rng = np.random.default_rng(18)
-    taken: set[str] = set()
+    words: set[str] = set()
 
     def word() -> str:
         while True:
-            made = "".join(rng.choice(_SYLLABLES, size=4)).capitalize()
-            if len(made) >= 8 and made not in taken:
-                taken.add(made)
-                return made
+            syllables = "".join(rng.choice(_SYLLABLES, size=4)).capitalize()
+            if len(syllables) >= 8 and syllables not in words:
+                words.add(syllables)
+                return syllables
 
     return [
         Person(
@@ -85,13 +85,13 @@ def people(count: int) -> list[Person]:
 
 
 class Searcher:
-    """Finds people in any bytes: text in several encodings, base64, and zlib streams."""
+    """A search for people in any bytes: text in several encodings, base64, and zlib streams."""
 
     def __init__(self, persons: Sequence[Person]) -> None:
         self._needles: dict[bytes, list[tuple[bytes, int]]] = {}
         for index, person in enumerate(persons):
             for needle in {form for text in person.needles for form in _forms(text)}:
-                self._needles.setdefault(needle[:_STEM], []).append((needle, index))
+                self._needles.setdefault(needle[:_STEM_BYTES], []).append((needle, index))
         self._stems = np.unique(np.frombuffer(b"".join(self._needles), dtype="<u4"))
         self._births = {form.encode(): i for i, person in enumerate(persons) for form in person.texts[3:6]}
 
@@ -99,8 +99,9 @@ class Searcher:
         """Return the indices of the people with an identifier in the content.
 
         Args:
-            content: of a file.
-            owner: whose file it is. Dates in it are that person's, moved; another person's day of birth is an accident.
+            content: content of a file.
+            owner: index of the person to whom the file belongs. Its dates are shifted dates of that person, so another
+                person's day of birth is a coincidence and does not count.
         """
         return {index for part in (content, *_unpacked(content)) for index in self._in(part.lower(), owner)}
 
@@ -108,24 +109,27 @@ class Searcher:
         """Return the people with an identifier in the name or content of a file, by path below a folder.
 
         Args:
-            folder: to search.
-            owners: by the name of a file without its suffix, or of its folder, whose it is.
+            folder: folder to search.
+            owners: index of the person to whom a file belongs, by the name of the file without its suffix or of its
+                folder.
         """
         hits: dict[str, set[int]] = {}
         for file in sorted(folder.rglob("*")):
             path = file.relative_to(folder).as_posix()
             content = file.read_bytes() if file.is_file() else b""
-            known = (owners[name] for name in (file.stem, file.parent.name) if owners and name in owners)
-            if found := self.found(path.encode()) | self.found(content, next(known, None)):
-                hits[path] = found
+            file_owners = (owners[name] for name in (file.stem, file.parent.name) if owners and name in owners)
+            if people := self.found(path.encode()) | self.found(content, next(file_owners, None)):
+                hits[path] = people
         return hits
 
     def _in(self, content: bytes, owner: int | None) -> Iterator[int]:
-        for offset in range(min(_STEM, len(content))):
-            words = np.frombuffer(content, dtype="<u4", count=max(0, (len(content) - offset) // _STEM), offset=offset)
+        for offset in range(min(_STEM_BYTES, len(content))):
+            words = np.frombuffer(
+                content, dtype="<u4", count=max(0, (len(content) - offset) // _STEM_BYTES), offset=offset
+            )
             for place in np.flatnonzero(np.isin(words, self._stems)):
-                start = offset + int(place) * _STEM
-                for needle, index in self._needles[content[start : start + _STEM]]:
+                start = offset + int(place) * _STEM_BYTES
+                for needle, index in self._needles[content[start : start + _STEM_BYTES]]:
                     if content.startswith(needle, start):
                         yield index
         for match in re.finditer(rb"(?<!\d)(?:\d{8}|\d{4}-\d\d-\d\d|\d\d\.\d\d\.\d{4})(?!\d)", content):
@@ -134,14 +138,14 @@ class Searcher:
 
 
 def _forms(text: str) -> Iterator[bytes]:
-    """Yield a lower-case text in the encodings of files, and in base64 at each of the three offsets."""
+    """Yield the lower-case bytes of a text in the encodings of files, and in base64 at each of the three offsets."""
     lowered = text.lower()
     yield from (lowered.encode(encoding) for encoding in ("utf-8", "utf-16-le", "utf-16-be"))
-    for written in (text, text.upper()):
+    for variant in (text, text.upper()):
         for shift in range(3):
-            encoded = base64.b64encode(b"\0" * shift + written.encode())
-            # The first and the last four signs depend on what stands beside the text.
-            end = len(encoded) - 4 * ((shift + len(written)) % 3 != 0)
+            encoded = base64.b64encode(b"\0" * shift + variant.encode())
+            # The first and the last four characters depend on the bytes around the text.
+            end = len(encoded) - 4 * ((shift + len(variant)) % 3 != 0)
             yield encoded[4 * (shift > 0) : end].lower()
 
 

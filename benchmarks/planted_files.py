@@ -1,4 +1,4 @@
-"""Plant a person in every field of a file of each format of the plugins, without a change of what they read."""
+"""Plant a person in every field of a file of each format, without changing what the plugins read."""
 
 import io
 import re
@@ -29,7 +29,7 @@ def plant_dicom(base: bytes, person: Person, number: int) -> bytes:
     Args:
         base: content of a file.
         person: person to plant.
-        number: index of the person, which selects the shard of the elements.
+        number: index of the person, which selects the tenth of the elements to plant in.
     """
     dataset = pydicom.dcmread(io.BytesIO(base))
     plant(dataset, lambda place: _element(place, person), islice(places(), number % SHARDS, None, SHARDS))
@@ -53,10 +53,10 @@ def plant_dicom(base: bytes, person: Person, number: int) -> bytes:
     meta.SourceApplicationEntityTitle = meta.ImplementationVersionName = person.family[:16]
     meta.PrivateInformationCreatorUID, meta.PrivateInformation = f"1.2.{person.number}", _even(person.line)
     dataset.preamble = person.line.encode()[:128].ljust(128)
-    written = io.BytesIO()
-    dataset.save_as(written, enforce_file_format=False)
+    stream = io.BytesIO()
+    dataset.save_as(stream, enforce_file_format=False)
     return (
-        written.getvalue() + b"\xfc\xff\xfc\xffOB\0\0" + struct.pack("<I", len(_even(person.line))) + _even(person.line)
+        stream.getvalue() + b"\xfc\xff\xfc\xffOB\0\0" + struct.pack("<I", len(_even(person.line))) + _even(person.line)
     )
 
 
@@ -139,8 +139,8 @@ def plant_jpeg(base: bytes, person: Person, number: int) -> bytes:
         (0xFE, line),
         (0xFE, person.name.encode("utf-16-le")),
     ]
-    written = b"".join(struct.pack(">BBH", 0xFF, kind, len(data) + 2) + data for kind, data in segments)
-    return base[:2] + written + base[2:] + line
+    planted_segments = b"".join(struct.pack(">BBH", 0xFF, kind, len(data) + 2) + data for kind, data in segments)
+    return base[:2] + planted_segments + base[2:] + line
 
 
 def plant_wav(base: bytes, person: Person, number: int) -> bytes:
@@ -184,15 +184,18 @@ def plant_flac(base: bytes, person: Person, number: int) -> bytes:
     while not last:
         last = bool(base[place] & 0x80)
         place += 4 + int.from_bytes(base[place + 1 : place + 4], "big")
-    written = b"".join(
+    metadata = b"".join(
         bytes([kind | 0x80 * (index == len(blocks) - 1)]) + len(data).to_bytes(3, "big") + data
         for index, (kind, data) in enumerate(blocks)
     )
-    return b"fLaC" + b"\0" + (34).to_bytes(3, "big") + info + written + base[place:]
+    return b"fLaC" + b"\0" + (34).to_bytes(3, "big") + info + metadata + base[place:]
 
 
 def plant_mp3(base: bytes, person: Person, number: int) -> bytes:
-    """Plant in an ID3 tag before, and APE and ID3 version 1 after; longer ones make mpg123 print a warning."""
+    """Plant in an ID3 tag before the sound, and in APE and ID3 version 1 tags after it.
+
+    The tags after the sound are short, because longer ones make mpg123 print a warning.
+    """
     message = f"{person.name} {person.number}".encode()
     item = struct.pack("<II", len(message), 0) + b"Comment\0" + message
     ape = b"APETAGEX" + struct.pack("<4I", 2000, len(item) + 32, 1, 0) + b"\0" * 8
@@ -201,14 +204,14 @@ def plant_mp3(base: bytes, person: Person, number: int) -> bytes:
 
 
 def plant_ogg(base: bytes, person: Person, number: int) -> bytes:
-    """Plant in the comments of a Vorbis stream, which is encoded again, as its pages have checksums."""
+    """Plant in the comments of a Vorbis stream, which is encoded again because its pages have checksums."""
     samples, rate = soundfile.read(io.BytesIO(base))
-    written = io.BytesIO()
-    with soundfile.SoundFile(written, "w", rate, 1, "VORBIS", format="OGG") as file:
+    stream = io.BytesIO()
+    with soundfile.SoundFile(stream, "w", rate, 1, "VORBIS", format="OGG") as file:
         file.title = file.comment = file.album = person.line
         file.artist = person.name
         file.write(samples)
-    return written.getvalue()
+    return stream.getvalue()
 
 
 def plant_text(base: bytes, person: Person, number: int) -> bytes:
@@ -225,7 +228,7 @@ def plant_text(base: bytes, person: Person, number: int) -> bytes:
 
 
 def plant_rows(base: bytes, person: Person, number: int) -> bytes:
-    """Plant in names, values and units of rows outside the settings, and a number as the value of a measurement."""
+    """Plant in names, values and units of rows that are not configured, and plant a number as a measured value."""
     rows = base.decode().splitlines()
     name, _, unit = rows[1].split(",")
     rows[1] = f"{name},{person.number},{unit}"
@@ -235,7 +238,7 @@ def plant_rows(base: bytes, person: Person, number: int) -> bytes:
 
 
 def plant_row(base: bytes, person: Person, number: int) -> bytes:
-    """Plant in the names and cells of columns outside the settings, in a table of a header and one row."""
+    """Plant in the names and cells of columns that are not configured, in a table of a header and one row."""
     pairs = [row.split(",")[:2] for row in base.decode().splitlines()[1:]]
     pairs += [["patient_name", person.name], ["mrn", person.number], [person.line.replace(",", ""), person.email]]
     return "\n".join(",".join(cells) for cells in zip(*pairs, strict=True)).encode()

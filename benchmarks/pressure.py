@@ -1,4 +1,4 @@
-"""Attacks on a running service: each returns its faults by name."""
+"""Attacks on a running service, each of which returns the name and description of its faults."""
 
 import io
 import json
@@ -16,15 +16,17 @@ from benchmarks.multipart import KIND, Client, Request
 from benchmarks.server import TOKEN
 from polyclinic.cli import main
 
-ANOTHER = "127.0.0.2"
-"""Address of the client that must be answered during all attacks of others."""
+OTHER_CLIENT = "127.0.0.2"
+"""Address of the client that must be answered while other clients attack."""
 
-CLIENTS, ASKED, CONNECTIONS = 16, 10, 300
+CLIENTS, GOOD_REQUESTS, CONNECTIONS = 16, 10, 300
 
 
-def hogged(address: str, good: Request, made: list[Request]) -> list[tuple[str, str]]:
-    """Send the slowest requests from one client at its rate limit; another client must be answered meanwhile."""
-    slow = [request for request in made if isinstance(request.body, bytes) and len(request.body) > 1_000_000] or made
+def hogged(address: str, good: Request, attacks: list[Request]) -> list[tuple[str, str]]:
+    """Send the slowest requests from one client at its rate limit, and check that another client is answered."""
+    slow = [
+        request for request in attacks if isinstance(request.body, bytes) and len(request.body) > 1_000_000
+    ] or attacks
     ended = threading.Event()
 
     def hog(start: int) -> None:
@@ -36,21 +38,21 @@ def hogged(address: str, good: Request, made: list[Request]) -> list[tuple[str, 
     with ThreadPoolExecutor(CLIENTS) as pool:
         hogs = [pool.submit(hog, start) for start in range(CLIENTS)]
         try:
-            wrong = _answered("a good request beside a hog", address, good)
+            faults = _answered("a good request beside a hog", address, good)
         finally:
             ended.set()
         for future in hogs:
             future.result()
-    return wrong
+    return faults
 
 
 def slow_clients(address: str, good: Request) -> list[tuple[str, str]]:
-    """Open hundreds of connections of one client that send half a header, or half a body, and then nothing."""
-    where = urlsplit(address)
+    """Open hundreds of connections that send half a header or body, and check that another client is answered."""
+    target = urlsplit(address)
     head = f"POST /v1/score HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: {KIND}\r\n"
-    with ExitStack() as opened:
+    with ExitStack() as connections:
         for place in range(CONNECTIONS):
-            connection = opened.enter_context(socket.create_connection((where.hostname, where.port), timeout=60))
+            connection = connections.enter_context(socket.create_connection((target.hostname, target.port), timeout=60))
             partial = head if place % 2 else f"{head}Content-Length: 1000\r\n\r\n--"
             # The service may already have closed the connection.
             with suppress(OSError):
@@ -62,13 +64,13 @@ def without_audit_log(address: str, good: Request, log: Path) -> list[tuple[str,
     """Check that nothing is scored while the audit log is missing, replaced or truncated, and that scoring resumes."""
     client, aside, content = Client(address, TOKEN), log.with_name("aside"), log.read_bytes()
     ready = Request(name="ready", method="GET", path="/readyz", kind=None)
-    wrong = []
+    faults = []
 
-    def expect(expected: int, how: str) -> None:
+    def expect(expected_status: int, how: str) -> None:
         for request in (good, ready):
-            status, content = client.send(request)
-            if status != expected or (status == 503 and "audit log" not in content["error"]["message"]):
-                wrong.append((f"{request.name} with its audit log {how}", f"status {status}"))
+            status, answer = client.send(request)
+            if status != expected_status or (status == 503 and "audit log" not in answer["error"]["message"]):
+                faults.append((f"{request.name} with its audit log {how}", f"status {status}"))
 
     log.rename(aside)
     expect(503, "removed")
@@ -82,26 +84,26 @@ def without_audit_log(address: str, good: Request, log: Path) -> list[tuple[str,
     with log.open("r+b") as stream:
         stream.write(content)
     expect(200, "whole again")
-    return wrong
+    return faults
 
 
 def odd_audit_lines(log: Path) -> list[tuple[str, str]]:
-    """Check that ``polyclinic audit`` names the line of anything that was added to a log, in one sentence."""
-    whole, wrong = log.read_bytes(), []
-    number = whole.count(b"\n") + 1
-    for line in _odd_lines(json.loads(whole.splitlines()[-1])):
+    """Check that ``polyclinic audit`` names, in one sentence, the line of anything that was added to a log."""
+    content, faults = log.read_bytes(), []
+    number = content.count(b"\n") + 1
+    for line in _odd_lines(json.loads(content.splitlines()[-1])):
         odd = log.with_name("odd.jsonl")
-        odd.write_bytes(whole + line + b"\n")
+        odd.write_bytes(content + line + b"\n")
         errors = io.StringIO()
         try:
             with redirect_stderr(errors), redirect_stdout(io.StringIO()):
                 code = main(["audit", str(odd)])
         except Exception as error:
-            wrong.append((f"audit of {line[:40]!r}", type(error).__name__))
+            faults.append((f"audit of {line[:40]!r}", type(error).__name__))
             continue
         if code != 1 or f"line {number} of the audit log" not in errors.getvalue() or "\x1b" in errors.getvalue():
-            wrong.append((f"audit of {line[:40]!r}", f"code {code}: {errors.getvalue()[:200]!r}"))
-    return wrong
+            faults.append((f"audit of {line[:40]!r}", f"code {code}: {errors.getvalue()[:200]!r}"))
+    return faults
 
 
 def _odd_lines(entry: dict[str, object]) -> Iterator[bytes]:
@@ -115,11 +117,11 @@ def _odd_lines(entry: dict[str, object]) -> Iterator[bytes]:
 
 
 def _answered(name: str, address: str, good: Request) -> list[tuple[str, str]]:
-    """Return those of several requests of another client that were not answered with scores."""
-    client, wrong = Client(address, TOKEN, client=ANOTHER), []
-    for _ in range(ASKED):
+    """Send several requests of another client and return those that were not answered with scores."""
+    client, faults = Client(address, TOKEN, client=OTHER_CLIENT), []
+    for _ in range(GOOD_REQUESTS):
         started = time.perf_counter()
         status, _ = client.send(good)
         if status != 200:
-            wrong.append((name, f"status {status} after {time.perf_counter() - started:.1f} s"))
-    return wrong
+            faults.append((name, f"status {status} after {time.perf_counter() - started:.1f} s"))
+    return faults

@@ -14,6 +14,6 @@ def published_symile(x: Tensor, y: Tensor, z: Tensor, scale: Tensor) -> Tensor:
 
 
 def _anchor(x: Tensor, y: Tensor, z: Tensor, scale: Tensor) -> Tensor:
-    """Return the loss of an anchor; products with the unrolled z come first, so that i is the target of row i."""
+    """Return the loss of an anchor; products with the unshifted z come first, so that i is the target of row i."""
     products = torch.cat([y * z.roll(shift, dims=0) for shift in range(len(z))])
     return F.cross_entropy(scale * x @ products.T, torch.arange(len(x)))

@@ -1,4 +1,4 @@
-"""Phantom studies per second that one core reads and prepares, by modality."""
+"""Rate at which one core reads and prepares phantom studies, in studies per second by modality."""
 
 import tempfile
 import time

@@ -1,7 +1,7 @@
 """Start-up time, latency and batching gain of the service, with clients in another process.
 
-It is compared with the same bundle behind ``mlflow models serve``, with one process and with one per core, of which the
-faster counts.
+It is compared with the faster of two settings of ``mlflow models serve`` for the same bundle: one process, and one
+process per core.
 """
 
 import base64
@@ -29,70 +29,70 @@ from benchmarks.studies_to_send import as_request, companions, complete_studies
 from polyclinic.registry.flavour import save_bundle
 
 COMMAND = "python -m benchmarks serve"
-ASKED = ("xray", "ecg", "tabular")
+QUERY = ("xray", "ecg", "tabular")
 STUDIES, STARTS, ROUNDS = 64, 3, 3
-FREELY = ("--per_minute", 0, "--in_flight", 64)
+UNLIMITED = ("--per_minute", 0, "--in_flight", 64)
 
 
 def measure() -> list[Figure]:
-    """Measure every figure with the demo's bundle."""
+    """Measure every figure of the service with the demo's bundle."""
     with tempfile.TemporaryDirectory() as folder:
         return _measured(Path(folder))
 
 
 def _measured(folder: Path) -> list[Figure]:
     bundle = exported(folder / "bundle")
-    studies = complete_studies(DEMO / "cohort", ASKED, STUDIES)
+    studies = complete_studies(DEMO / "cohort", QUERY, STUDIES)
     requests = [as_request(files) for files in studies]
     ready = []
     for _ in range(STARTS):
         with serving(bundle, folder) as server:
             ready.append(server.ready_seconds)
-    with serving(bundle, folder, *FREELY) as server:
+    with serving(bundle, folder, *UNLIMITED) as server:
         load(server.address, TOKEN, requests, folder, clients=2, seconds=3, rate=0)
         single = load(server.address, TOKEN, requests, folder, clients=1, seconds=10, rate=0)
         steady = load(server.address, TOKEN, requests, folder, clients=8, seconds=60, rate=5)
     assert set(steady["statuses"]) == {"200"}, steady["statuses"]
     waits = np.array(steady["seconds"]) * 1000
-    together, alone = _throughputs(bundle, requests, folder)
+    batched, unbatched = _throughputs(bundle, requests, folder)
     theirs = _mlflow(bundle, [_as_inputs(files) for files in studies], folder)
     p50, p99 = (float(wait) for wait in np.quantile(waits, [0.5, 0.99]))
     return [
         Figure(name="serve.ready_seconds", value=median(ready), unit="s", goal=5, at_most=True, command=COMMAND),
         Figure(name="serve.p50_ms", value=p50, unit="ms", goal=60, at_most=True, command=COMMAND),
         Figure(name="serve.p99_ms", value=p99, unit="ms", goal=250, at_most=True, command=COMMAND),
-        Figure(name="serve.batching_gain", value=together / alone, unit="times", goal=2, command=COMMAND),
-        Figure(name="serve.gain_over_one_client", value=together / single["per_second"], unit="times", command=COMMAND),
-        Figure(name="serve.gain_vs_mlflow", value=together / max(theirs), unit="times", goal=1.5, command=COMMAND),
-        Figure(name="serve.gain_vs_mlflow_as_it_starts", value=together / theirs[0], unit="times", command=COMMAND),
-        Figure(name="serve.per_second", value=together, unit="requests/s", command=COMMAND),
+        Figure(name="serve.batching_gain", value=batched / unbatched, unit="times", goal=2, command=COMMAND),
+        Figure(name="serve.gain_over_one_client", value=batched / single["per_second"], unit="times", command=COMMAND),
+        Figure(name="serve.gain_vs_mlflow", value=batched / max(theirs), unit="times", goal=1.5, command=COMMAND),
+        Figure(name="serve.gain_vs_mlflow_as_it_starts", value=batched / theirs[0], unit="times", command=COMMAND),
+        Figure(name="serve.per_second", value=batched, unit="requests/s", command=COMMAND),
     ]
 
 
 def _throughputs(bundle: Path, requests: list[Request], folder: Path) -> tuple[float, float]:
     """Return the median throughputs of 32 clients with batches and with single studies, measured in turns."""
-    found: dict[int, list[float]] = {16: [], 1: []}
+    rates: dict[int, list[float]] = {16: [], 1: []}
     for _ in range(ROUNDS):
-        for together, seen in found.items():
-            with serving(bundle, folder, *FREELY, "--together", together) as server:
+        for batch_size, batch_rates in rates.items():
+            with serving(bundle, folder, *UNLIMITED, "--together", batch_size) as server:
                 load(server.address, TOKEN, requests, folder, clients=8, seconds=3, rate=0)
                 result: dict[str, Any] = load(server.address, TOKEN, requests, folder, clients=32, seconds=10, rate=0)
             assert set(result["statuses"]) == {"200"}, result["statuses"]
-            seen.append(result["per_second"])
-    return median(found[16]), median(found[1])
+            batch_rates.append(result["per_second"])
+    return median(rates[16]), median(rates[1])
 
 
 def _mlflow(bundle: Path, requests: list[Request], folder: Path) -> list[float]:
     """Return the requests per second of 32 clients, with the default of one process and with one per core."""
     save_bundle(bundle, folder / "model")
-    found = []
+    rates = []
     for workers in (1, os.cpu_count() or 1):
         with _mlflow_serving(folder / "model", folder, workers) as address:
             load(address, "", requests, folder, clients=8, seconds=5, rate=0)
             result = load(address, "", requests, folder, clients=32, seconds=15, rate=0)
         assert set(result["statuses"]) == {"200"}, result["statuses"]
-        found.append(float(result["per_second"]))
-    return found
+        rates.append(float(result["per_second"]))
+    return rates
 
 
 @contextmanager
@@ -135,5 +135,5 @@ def _as_inputs(files: dict[str, Path]) -> Request:
 
 
 def _encoded(path: Path) -> dict[str, object]:
-    parts = {each.name: {"b64": base64.b64encode(each.read_bytes()).decode()} for each in (path, *companions(path))}
+    parts = {file.name: {"b64": base64.b64encode(file.read_bytes()).decode()} for file in (path, *companions(path))}
     return dict(parts) if len(parts) > 1 else dict(parts[path.name])

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 TOKEN = "benchmark-token-0123456789abcdef"
-_PATIENCE = 240.0
+_MAX_START_SECONDS = 240.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class Server:
     ready_seconds: float
 
     def megabytes(self) -> float:
-        """Return the private memory of its processes, without pages that they share."""
+        """Return the private memory of the service's processes in MB, without pages that they share."""
         processes = [self.process, *self.process.children(recursive=True)]
         return sum(process.memory_full_info().uss for process in processes if process.is_running()) / 1e6
 
@@ -61,7 +61,7 @@ def serving(bundle: Path, folder: Path, *words: object) -> Iterator[Server]:
 
 
 def _wait(running: subprocess.Popen[bytes], port: int) -> None:
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _MAX_START_SECONDS
     while time.monotonic() < deadline:
         if running.poll() is not None:
             raise RuntimeError(f"the service ended with {running.returncode} before it was ready")
@@ -75,7 +75,7 @@ def _wait(running: subprocess.Popen[bytes], port: int) -> None:
         finally:
             connection.close()
         time.sleep(0.02)
-    raise RuntimeError(f"the service was not ready in {_PATIENCE:g} s")
+    raise RuntimeError(f"the service was not ready in {_MAX_START_SECONDS:g} s")
 
 
 def free_port() -> int:

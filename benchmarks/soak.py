@@ -1,4 +1,4 @@
-"""Twenty thousand mixed requests: the same scores as `polyclinic score`, no 500, and constant memory."""
+"""Twenty thousand mixed requests, which must return the scores of `polyclinic score`, without status 500 or a leak."""
 
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -19,8 +19,8 @@ from benchmarks.server import TOKEN, serving
 from benchmarks.studies_to_send import QUERY, Sent, complete_studies, with_expected
 
 COMMAND = "make soak"
-REQUESTS, WARM, CLIENTS, STUDIES, BAD_SHARE = 20_000, 2_000, 8, 60, 0.2
-LARGEST_GAP, LARGEST_BODY = 1e-6, 1 << 20
+REQUESTS, WARM_UP_REQUESTS, CLIENTS, STUDIES, BAD_SHARE = 20_000, 2_000, 8, 60, 0.2
+MAX_SCORE_GAP, MAX_SMALL_BODY_BYTES = 1e-6, 1 << 20
 
 
 @dataclass(kw_only=True)
@@ -42,25 +42,27 @@ def measure() -> list[Figure]:
         bad = _small(attacks(complete_studies(DEMO / "cohort", QUERY, 1)[0], seed=1))
         with serving(bundle, folder, "--per_minute", 0, "--in_flight", 32) as server:
             tally = _Tally()
-            _send(server.address, good, bad, WARM, tally)
+            _send(server.address, good, bad, WARM_UP_REQUESTS, tally)
             before = server.megabytes()
-            _send(server.address, good, bad, REQUESTS - WARM, tally)
+            _send(server.address, good, bad, REQUESTS - WARM_UP_REQUESTS, tally)
             after = server.megabytes()
     for message in sorted(tally.messages):
         Console().print(message, markup=False)
-    Console().print(f"memory {before:.0f} MB after {WARM} requests, {after:.0f} MB after {REQUESTS}")
+    Console().print(f"memory {before:.0f} MB after {WARM_UP_REQUESTS} requests, {after:.0f} MB after {REQUESTS}")
     of = f"of {REQUESTS}"
     return [
         Figure(name="soak.wrong", value=float(tally.wrong), unit=of, goal=0, at_most=True, command=COMMAND),
         Figure(name="soak.errors", value=float(tally.errors), unit=of, goal=0, at_most=True, command=COMMAND),
-        Figure(name="soak.score_gap", value=tally.gap, unit="", goal=LARGEST_GAP, at_most=True, command=COMMAND),
+        Figure(name="soak.score_gap", value=tally.gap, unit="", goal=MAX_SCORE_GAP, at_most=True, command=COMMAND),
         Figure(name="soak.growth_mb", value=after - before, unit="MB", goal=50, at_most=True, command=COMMAND),
     ]
 
 
 def _small(made: list[Request]) -> list[Request]:
-    """Return the attacks that do not take seconds each: bombs and endless streams have a separate benchmark."""
-    small = [request for request in made if isinstance(request.body, bytes) and len(request.body) < LARGEST_BODY]
+    """Return the attacks that do not take seconds each; bombs and endless streams have a separate benchmark."""
+    small = [
+        request for request in made if isinstance(request.body, bytes) and len(request.body) < MAX_SMALL_BODY_BYTES
+    ]
     return [request for request in small if "bomb" not in request.name and "nested" not in request.name]
 
 
@@ -94,11 +96,11 @@ def _client(address: str, share: list[Sent | Request]) -> _Tally:
 
 
 def _compare(sent: Sent, status: int, content: Any, tally: _Tally) -> None:
-    scores = {found["name"]: found["score"] for found in content["findings"]} if status == 200 else {}
+    scores = {finding["name"]: finding["score"] for finding in content["findings"]} if status == 200 else {}
     if set(scores) != set(sent.expected):
         tally.wrong += 1
         tally.messages.add(f"{sent.request.name}: status {status}")
         return
     gap = max(abs(scores[name] - expected) for name, expected in sent.expected.items())
     tally.gap = max(tally.gap, gap)
-    tally.wrong += gap > LARGEST_GAP
+    tally.wrong += gap > MAX_SCORE_GAP

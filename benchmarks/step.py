@@ -23,7 +23,7 @@ COMMAND = "python -m benchmarks step"
 
 
 class Clock(Callback):
-    """Sums the time from the arrival of a batch to the end of its optimizer step."""
+    """Callback that sums the time from the arrival of a batch to the end of its optimizer step."""
 
     def __init__(self) -> None:
         self.inside = 0.0
@@ -44,7 +44,7 @@ class Clock(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Stop the clock after its optimizer step."""
+        """Stop the clock after the optimizer step of the batch."""
         self.last = time.perf_counter()
         self.inside += self.last - self._started
         self.studies += len(batch)

@@ -1,10 +1,10 @@
 """Overhead of a training step of `polyclinic fit` over a plain loop on the same encoders, batches and objective.
 
-Both train the pairwise baseline of the phantom cohort from prepared items, in one process and one thread, in turns:
-each step of `fit` is followed by one of the loop on the same studies, so that other load slows both alike. Sums over
-ten steps, one of which Lightning logs, are compared; the median over all such pairs counts. `fit` is the real command
-with its defaults: MLflow, checkpoints, quarantine. The first step of an epoch, which starts the loader in both, is left
-out. The work of the tracking thread is measured by `tracking`.
+Both train the pairwise baseline of the phantom cohort from prepared items, in one process and one thread. They take
+turns: each step of `fit` is followed by a step of the loop on the same studies, so that other load slows both alike.
+Sums over ten steps, one of which Lightning logs, are compared, and the result is the median over all pairs of sums.
+`fit` is the real command with its defaults: MLflow, checkpoints, quarantine. The first step of an epoch is left out,
+because it starts the loader in both. The benchmark `tracking` measures the work of the tracking thread.
 """
 
 import tempfile
@@ -24,13 +24,13 @@ from polyclinic.files.yaml_loader import load_yaml
 from polyclinic.tasks.encode import encode_batch
 from polyclinic.training.restore import build
 
-STUDIES, BATCH, EPOCHS, TOGETHER = 1200, 64, 12, 10
+STUDIES, BATCH, EPOCHS, STEPS_PER_SUM = 1200, 64, 12, 10
 COMMAND = "python -m benchmarks step_overhead"
 CONFIG = Path("experiments/phantom/clip.yaml")
 
 
 class Turns(Callback):
-    """Runs a step of the plain loop after each step of the fit, and stores the seconds of both."""
+    """Callback that runs a step of the plain loop after each step of the fit, and stores the seconds of both."""
 
     pairs: list[tuple[float, float]] = []  # noqa: RUF012 - the command line builds this object; its readings are here
 
@@ -40,16 +40,16 @@ class Turns(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Time the finished step; its logging counts towards the next one."""
+        """Time the finished step, whose logging counts towards the next step, and a step of the plain loop."""
         seconds = time.perf_counter() - self._resumed
-        other = next(self._loop)
+        loop_seconds = next(self._loop)
         if batch_idx:
-            Turns.pairs.append((seconds, other))
+            Turns.pairs.append((seconds, loop_seconds))
         self._resumed = time.perf_counter()
 
 
 def measure() -> list[Figure]:
-    """Compare ten steps of `fit` with the same ten of the loop, repeatedly."""
+    """Compare sums over ten steps of `fit` with those of the same ten steps of the loop."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
@@ -58,13 +58,13 @@ def measure() -> list[Figure]:
             raise RuntimeError("the phantom cohort could not be written")
         _fit(folder)
     torch.set_num_threads(threads)
-    starts = range(0, len(Turns.pairs) - TOGETHER + 1, TOGETHER)
-    sums = [[sum(side) for side in zip(*Turns.pairs[start : start + TOGETHER], strict=True)] for start in starts]
+    starts = range(0, len(Turns.pairs) - STEPS_PER_SUM + 1, STEPS_PER_SUM)
+    sums = [[sum(side) for side in zip(*Turns.pairs[start : start + STEPS_PER_SUM], strict=True)] for start in starts]
     overhead = median(fitted / plain for fitted, plain in sums) - 1
-    usual = median(plain for _, plain in sums) / TOGETHER
+    plain_seconds = median(plain for _, plain in sums) / STEPS_PER_SUM
     return [
         Figure(name="step.overhead_vs_plain_loop", value=overhead, unit="", goal=0.05, at_most=True, command=COMMAND),
-        Figure(name="step.plain_loop_ms", value=1000 * usual, unit="ms", command=COMMAND),
+        Figure(name="step.plain_loop_ms", value=1000 * plain_seconds, unit="ms", command=COMMAND),
     ]
 
 
@@ -78,9 +78,9 @@ def _data(folder: Path) -> dict[str, Any]:
 
 
 def _fit(folder: Path) -> None:
-    given = [f"--data.{key}={value}" for key, value in _data(folder).items()]
+    options = [f"--data.{key}={value}" for key, value in _data(folder).items()]
     code = main([
-        "fit", "-c", str(CONFIG), *given, f"--trainer.max_epochs={EPOCHS}", "--trainer.limit_val_batches=0",
+        "fit", "-c", str(CONFIG), *options, f"--trainer.max_epochs={EPOCHS}", "--trainer.limit_val_batches=0",
         "--trainer.enable_progress_bar=false", f"--trainer.logger.init_args.out={folder / 'runs'}",
         "--trainer.callbacks+=benchmarks.step_overhead.Turns", f"--trainer.callbacks.folder={folder}",
     ])  # fmt: skip

@@ -16,7 +16,7 @@ QUERY = ("xray", "ecg", "tabular", "audio")
 
 @dataclass(frozen=True, kw_only=True)
 class Sent:
-    """A request, and the expected scores of the command by finding."""
+    """A request, and the scores that the command returned for its study, by finding."""
 
     request: Request
     expected: dict[str, float]
@@ -33,12 +33,12 @@ def as_request(files: dict[str, Path], name: str = "study") -> Request:
     """Return a request with the files of a study as a form."""
     parts = []
     for modality, path in files.items():
-        parts += [part(modality, each.name, each.read_bytes()) for each in (path, *companions(path))]
+        parts += [part(modality, file.name, file.read_bytes()) for file in (path, *companions(path))]
     return Request(name=name, body=form(*parts))
 
 
 def with_expected(bundle: Path, cohort: Path, folder: Path, count: int, seed: int) -> list[Sent]:
-    """Return studies with random subsets of their modalities, and the scores of the command.
+    """Return studies with random subsets of their modalities, and the scores of ``polyclinic score`` for them.
 
     Args:
         bundle: bundle that scores.
@@ -49,21 +49,21 @@ def with_expected(bundle: Path, cohort: Path, folder: Path, count: int, seed: in
     """
     rng = np.random.default_rng(seed)
     studies = complete_studies(cohort, QUERY, count)
-    shown = [
+    subsets = [
         {name: files[name] for name in rng.permutation(QUERY)[: rng.integers(1, len(QUERY) + 1)]} for files in studies
     ]
-    scores = _command(bundle, cohort, folder, shown)
+    scores = _command(bundle, cohort, folder, subsets)
     return [
         Sent(request=as_request(files, f"study {place}"), expected=expected)
-        for place, (files, expected) in enumerate(zip(shown, scores, strict=True))
+        for place, (files, expected) in enumerate(zip(subsets, scores, strict=True))
     ]
 
 
-def _command(bundle: Path, cohort: Path, folder: Path, shown: list[dict[str, Path]]) -> list[dict[str, float]]:
+def _command(bundle: Path, cohort: Path, folder: Path, subsets: list[dict[str, Path]]) -> list[dict[str, float]]:
     with (folder / "cohort.csv").open("w", encoding="utf-8", newline="") as table:
         writer = csv.DictWriter(table, ["study_id", "patient_id", "split", *QUERY])
         writer.writeheader()
-        for place, files in enumerate(shown):
+        for place, files in enumerate(subsets):
             writer.writerow(
                 {"study_id": f"s{place:05}", "patient_id": f"p{place:05}", "split": "test"}
                 | {name: path.absolute() for name, path in files.items()}
@@ -79,5 +79,5 @@ def _command(bundle: Path, cohort: Path, folder: Path, shown: list[dict[str, Pat
 
 
 def companions(path: Path) -> list[Path]:
-    """Return the files that belong to a source."""
+    """Return the further files that belong to a source."""
     return [path.with_suffix(".dat")] if path.suffix == ".hea" else []

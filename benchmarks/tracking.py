@@ -1,10 +1,10 @@
 """Cost of tracking for a run of 1,000 steps, with MLflow in SQLite.
 
 The cost is the time that the training thread spends in the logger, from opening the run to its end, plus the processor
-time of the sending thread, which may delay the other. Wall-clock time against fits without a logger is reported as
-well, in turns: steps of a few milliseconds vary between runs by more than the cost of tracking. Three metrics are
-logged, every fiftieth step as is Lightning's default, and every step. The tables of the database exist already: making
-them takes a second, once.
+time of the sending thread, which may delay the training thread. Wall-clock time against fits without a logger is
+reported as well, measured in turns, because steps of a few milliseconds vary between runs by more than the cost of
+tracking. Three metrics are logged, both every fifty steps (Lightning's default) and every step. The tables of the
+database are created beforehand, which takes a second once.
 """
 
 import sqlite3
@@ -44,7 +44,7 @@ class _Layers(L.LightningModule):
 
 
 class _Timed(RunLogger):
-    """Counts the seconds that the calling thread spends in the logger."""
+    """Logger that counts the seconds that the calling thread spends in it."""
 
     def __init__(self, out: Path) -> None:
         super().__init__(out=out)
@@ -54,8 +54,12 @@ class _Timed(RunLogger):
         """Time every public method and property, except for nested calls."""
         if name.startswith("_") or name in ("seconds", "works"):
             return super().__getattribute__(name)
-        found = self._counted(lambda: super(_Timed, self).__getattribute__(name))
-        return (lambda *words, **named: self._counted(lambda: found(*words, **named))) if callable(found) else found
+        member = self._counted(lambda: super(_Timed, self).__getattribute__(name))
+        return (
+            (lambda *arguments, **options: self._counted(lambda: member(*arguments, **options)))
+            if callable(member)
+            else member
+        )
 
     def _counted(self, work: Callable[[], Any]) -> Any:
         if self._inside:
@@ -87,7 +91,7 @@ class _Sending:
 
 
 def measure() -> list[Figure]:
-    """Count the time of tracking, time fits in turns, then single calls while the database is locked."""
+    """Measure the share of tracking, fits with and without it in turns, and calls while the database is locked."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         out = Path(name)

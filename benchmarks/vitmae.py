@@ -1,4 +1,4 @@
-"""Comparison of the image path with `ViTMAEForPreTraining` of transformers, with our weights and masks."""
+"""Comparison of our masked autoencoder of images with `ViTMAEForPreTraining` of transformers at equal weights."""
 
 from typing import NamedTuple
 
@@ -40,7 +40,7 @@ class Gap(NamedTuple):
 
 
 def gap(*, normalised: bool = True, seed: int = 0) -> Gap:
-    """Compare loss and gradients of both, with the same weights, images and masks, in float32."""
+    """Compare loss and gradients of both models with the same weights, images and masks, in float32."""
     torch.manual_seed(seed)
     task = masked_task(normalised=normalised)
     images = torch.randn(STUDIES, 1, SIZE, SIZE)
@@ -53,7 +53,7 @@ def gap(*, normalised: bool = True, seed: int = 0) -> Gap:
     loss = task.losses(batch, hidden, task(batch, hidden))["xray"].mean()
     loss.backward()
     reference = published(task, normalised=normalised)
-    # Patches of low noise stay visible.
+    # The reference leaves patches of low noise visible.
     theirs = reference(images, noise=hidden["xray"][:, 1:].float()).loss
     theirs.backward()
     expected = translated({name: value.grad for name, value in reference.named_parameters() if value.requires_grad})
@@ -64,7 +64,7 @@ def gap(*, normalised: bool = True, seed: int = 0) -> Gap:
 
 
 def masked_task(*, normalised: bool) -> MaskedPretraining:
-    """Build our task, with a class token before the patches, as the reference has."""
+    """Build our task, with a class token before the patches as in the reference."""
     tokenizer = PatchTokenizer(size=SIZE, patch=PATCH, width=WIDTH, class_token=True, normalised_targets=normalised)
     encoder = TransformerEncoder(tokenizer=tokenizer, trunk=Transformer(width=WIDTH, depth=DEPTH, heads=HEADS))
     plugin = XRay(size=SIZE, patch=PATCH)
@@ -95,7 +95,7 @@ def published(task: MaskedPretraining, *, normalised: bool) -> ViTMAEForPreTrain
 
 
 def our_name(theirs: str) -> tuple[str, int | None]:
-    """Return our name of a reference parameter, and its third, as query, key and value are one matrix of ours."""
+    """Return our name of a reference parameter, and its third of our joint matrix of query, key and value, if any."""
     name = theirs
     for old, new in _NAMES.items():
         name = name.replace(old, new)
@@ -111,4 +111,4 @@ def translated(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
     for name, value in theirs.items():
         ours, part = our_name(name)
         parts.setdefault(ours, {})[part or 0] = value
-    return {name: torch.cat([found[part] for part in sorted(found)]) for name, found in parts.items()}
+    return {name: torch.cat([tensors[part] for part in sorted(tensors)]) for name, tensors in parts.items()}

@@ -1,4 +1,4 @@
-"""The exclusive-or of experiments/binary_xor at both ends of its sweep."""
+"""Accuracy on the exclusive-or of experiments/binary_xor at both ends of its sweep."""
 
 import json
 import subprocess

@@ -43,7 +43,7 @@ def fit(
         result: JSON file of the report.
         words: further options of ``polyclinic fit``.
         logs: output folder of the run logger.
-        seed: random seed; that of the recipe if None.
+        seed: random seed; None for the seed of the recipe.
         reuse: return the report of an earlier run if ``result`` exists.
     """
     seeded = () if seed is None else ("--seed_everything", seed)
@@ -79,14 +79,14 @@ def phantom_cohort(out: Path, *, studies: int, seed: int) -> Path:
     Exits if the folder holds a cohort of another size or seed.
     """
     folder = out / "cohort"
-    wanted = {"studies": studies, "seed": seed}
+    expected = {"studies": studies, "seed": seed}
     if not (folder / "cohort.yaml").exists():
         out.mkdir(parents=True, exist_ok=True)
         run_command("cohort", "phantom", folder, "--studies", studies, "--seed", seed)
         return folder / "cohort.yaml"
     origin = folder / "phantom.yaml"
     written = yaml.safe_load(origin.read_text(encoding="utf-8")) if origin.exists() else {}
-    found = {key: written.get(key, "unknown") for key in wanted}
-    if found != wanted:
-        sys.exit(f"got {folder} with {found}, expected {wanted}; remove it, or set `--out` to another folder")
+    recorded = {key: written.get(key, "unknown") for key in expected}
+    if recorded != expected:
+        sys.exit(f"got {folder} with {recorded}, expected {expected}; remove it, or set `--out` to another folder")
     return folder / "cohort.yaml"

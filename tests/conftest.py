@@ -1,4 +1,4 @@
-"""What every test relies on: one thread, an environment without our variables, and a small cohort of one plugin."""
+"""Fixtures of all tests: one thread, an environment without tracking variables, and small cohorts."""
 
 import sqlite3
 import warnings
@@ -32,13 +32,13 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def mlflow_tables(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], bytes]:
-    """A function that gives the file of a database with MLflow's tables and no runs."""
+    """Return a function that makes the file of a database with MLflow's tables and no runs."""
 
     @cache
     def make() -> bytes:
         database: Path = tmp_path_factory.mktemp("tables") / "mlflow.db"
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what is ignored for a test is not ignored in a function of the session
+            warnings.simplefilter("ignore")  # filters of a test do not apply in a session fixture
             MAKE_TABLES(database, "file:///nowhere")
         return database.read_bytes()
 
@@ -59,7 +59,7 @@ def _copied_tables(mlflow_tables: Callable[[], bytes], monkeypatch: pytest.Monke
 
 @pytest.fixture(scope="session")
 def pulse_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cohort of two modalities, ``first`` and ``second``, that both read pulses."""
+    """Write a cohort of two modalities, ``first`` and ``second``, that both read pulses."""
     folder = tmp_path_factory.mktemp("pulse") / "cohort"
     plugins = {"first": Pulse(), "second": Pulse()}
     return write_phantom_cohort(folder, studies=120, seed=1, modalities=plugins, workers=1)
@@ -67,7 +67,7 @@ def pulse_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def phantom_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small cohort of the five installed plugins."""
+    """Write a small cohort of the five installed plugins."""
     from polyclinic.cohort import default_modalities  # noqa: PLC0415 - loads every plugin's libraries
 
     folder = tmp_path_factory.mktemp("phantom") / "cohort"

@@ -1,4 +1,4 @@
-"""Every experiment in the tree goes through the real command line for one batch."""
+"""Every experiment in the tree runs one batch through the command line."""
 
 import runpy
 import subprocess
@@ -19,7 +19,7 @@ YAMLS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "experiment
 RUNS = [name for name in YAMLS if "model" in yaml.safe_load((ROOT / name).read_text())]
 
 
-def test_the_list_of_experiments_is_what_git_has() -> None:
+def test_the_list_of_experiments_equals_the_tracked_files() -> None:
     tracked = subprocess.run(
         ["git", "ls-files", "experiments/*.yaml", "experiments/**/*.yaml"],
         cwd=ROOT,
@@ -33,7 +33,9 @@ def test_the_list_of_experiments_is_what_git_has() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*configure_optimizers` will be overridden by")
 @pytest.mark.parametrize("name", RUNS)
-def test_experiment_runs(name: str, tmp_path: Path, phantom_cohort: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_experiment_runs(
+    name: str, tmp_path: Path, phantom_cohort: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     config = yaml.safe_load((ROOT / name).read_text())
     cohort = _cohort(name, config, phantom_cohort, tmp_path)
@@ -47,7 +49,7 @@ def test_experiment_runs(name: str, tmp_path: Path, phantom_cohort: Path, monkey
 
 
 def _cohort(name: str, config: dict[str, Any], phantom_cohort: Path, tmp_path: Path) -> Path:
-    """The small phantom, bits for the exclusive-or, or the cohort that the experiment itself names."""
+    """Return the small phantom, bits for the exclusive-or, or the cohort that the experiment names."""
     if "binary_xor" in name:
         write = runpy.run_path(str(ROOT / "experiments" / "binary_xor" / "xor_cohort.py"))["write_cohort"]
         variables = len(config["data"]["modalities"])
@@ -60,7 +62,7 @@ def _cohort(name: str, config: dict[str, Any], phantom_cohort: Path, tmp_path: P
 
 
 def _symile_mimic(tmp_path: Path, *, raw: bool) -> Path:
-    """What the experiment's own command builds, from a small root in the layout of the real one."""
+    """Build the cohort with the command of the experiment, from a small root in the layout of the real one."""
     root, out = tmp_path / "root", tmp_path / "cohort"
     if raw:
         write_raw(root)
@@ -82,7 +84,7 @@ def _small_arrays(config: dict[str, Any]) -> list[str]:
 
 
 def _language_model(folder: Path, cohort: Path) -> list[str]:
-    """Write a tiny random one where the experiment's own script would, and name it in both places."""
+    """Write a tiny random model with the script of the experiment, and return the options that name it."""
     runpy.run_path(str(ROOT / "experiments" / "more_paper" / "tiny_transformer.py"))["write_transformer"](
         cohort, folder
     )
@@ -90,7 +92,7 @@ def _language_model(folder: Path, cohort: Path) -> list[str]:
     return [f"--{tokens}", str(folder), f"--{weights}", str(folder)]
 
 
-def test_prompts_speak_of_every_finding_of_the_phantom() -> None:
+def test_prompts_cover_every_finding_of_the_phantom() -> None:
     prompts = load_prompts(ROOT / "experiments" / "phantom" / "prompts.yaml")
     assert set(prompts.findings) == set(FINDINGS)
 
@@ -101,8 +103,8 @@ def test_the_demo_refuses_a_cohort_of_another_seed(tmp_path: Path) -> None:
     (cohort / "cohort.yaml").write_text("table: cohort.csv\n")
     (cohort / "phantom.yaml").write_text("studies: 3000\nseed: 0\n")
     command = [sys.executable, "experiments/phantom/demo.py", "--out", str(tmp_path), "--seed", "1"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 1
-    assert "'seed': 0" in done.stderr
-    assert "'seed': 1" in done.stderr
-    assert "set `--out`" in done.stderr
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 1
+    assert "'seed': 0" in result.stderr
+    assert "'seed': 1" in result.stderr
+    assert "set `--out`" in result.stderr

@@ -1,6 +1,6 @@
-"""Twenty steps of the headline recipes give the losses that they gave before.
+"""Twenty steps of the headline recipes reproduce the recorded losses.
 
-A change that is meant to leave numbers alone leaves these files alone; one that is not replaces them and says why:
+A change that should not affect numbers leaves these files alone; any other replaces them and explains why:
 each file is the text that the failing test prints.
 """
 
@@ -17,7 +17,9 @@ STEPS = 20
 
 
 @pytest.mark.parametrize("recipe", ["xray", "multimodal"])
-def test_masked_losses(recipe: str, tmp_path: Path, phantom_cohort: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_masked_losses_equal_the_recorded_ones(
+    recipe: str, tmp_path: Path, phantom_cohort: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     words = ["--data.cohort", str(phantom_cohort), "--data.prepared", "null", "--data.num_workers", "0"]
     words += ["--data.batch_size", "8", "--trainer.max_epochs", "-1", "--trainer.max_steps", str(STEPS)]

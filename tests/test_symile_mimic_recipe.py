@@ -55,15 +55,17 @@ def test_one_command_leads_from_the_release_to_accuracy_among_ten(
         record = report[split]
         assert (record["queries"], record["left_out"], record["given"]["candidates"]) == (queries, 0, 10.0)
         assert record["query"] == ["ecg", "tabular"]
-        assert record["given"]["recall"]["1"]["value"] == pytest.approx(_counted(Path(report["checkpoint"]), split))
+        assert record["given"]["recall"]["1"]["value"] == pytest.approx(
+            _published_accuracy(Path(report["checkpoint"]), split)
+        )
     assert Path(report["checkpoint"]).name == "best.ckpt"
     assert Path(report["checkpoint"]).with_name("last.ckpt").is_file()
     with pytest.raises(SystemExit, match="from another folder than elsewhere; remove it, or set `--out`"):
         run.main(["elsewhere", "--out", "out"])
 
 
-def _counted(checkpoint: Path, split: str) -> float:
-    """The published accuracy: how often the product of ECG and labs with the own X-ray is largest of ten."""
+def _published_accuracy(checkpoint: Path, split: str) -> float:
+    """Compute the published accuracy: how often the matching X-ray has the largest product of ten with ECG and labs."""
     restored = restore(checkpoint)
     restored.data.setup("predict")
     task: Any = restored.task
@@ -71,21 +73,23 @@ def _counted(checkpoint: Path, split: str) -> float:
         batches = list(restored.data.loader(split))
         embedded = [task(batch) for batch in batches]
     rows = {study: row for row, study in enumerate(study for batch in batches for study in batch.study_ids)}
-    xray, ecg, labs = (torch.cat([one[name] for one in embedded]) for name in ("xray", "ecg", "tabular"))
+    xray, ecg, labs = (torch.cat([embeddings[name] for embeddings in embedded]) for name in ("xray", "ecg", "tabular"))
     folder = restored.data.cohort.studies[0].sources["xray"].file.parent.parent  # type: ignore[union-attr]
     name = "val_retrieval" if split == "val" else split
-    own, query, label = (np.load(folder / name / f"{f}_{name}.npy") for f in ("hadm_id", "label_hadm_id", "label"))
-    found = []
-    for study in own[label == 1]:
-        others = own[(query == study) & (label == 0)]
+    admissions, query, label = (
+        np.load(folder / name / f"{f}_{name}.npy") for f in ("hadm_id", "label_hadm_id", "label")
+    )
+    hits = []
+    for study in admissions[label == 1]:
+        others = admissions[(query == study) & (label == 0)]
         product = ecg[rows[str(study)]] * labs[rows[str(study)]]
-        scores = torch.stack([xray[rows[str(one)]] for one in (study, *others)]) @ product
-        found.append(float(scores[0] == scores.max()))
-    return float(np.mean(found))
+        scores = torch.stack([xray[rows[str(admission)]] for admission in (study, *others)]) @ product
+        hits.append(float(scores[0] == scores.max()))
+    return float(np.mean(hits))
 
 
-def test_a_step_of_the_recipe_is_a_step_of_the_published_model(released: Path, tmp_path: Path) -> None:
-    """Loss, and every parameter after AdamW, against the architecture and the formula written out."""
+def test_a_step_of_the_recipe_equals_a_step_of_the_published_model(released: Path, tmp_path: Path) -> None:
+    """Compares the loss, and every parameter after AdamW, with the architecture and formula written out here."""
     ours, batch = _task_and_batch(released, tmp_path)
     theirs = _Published(WIDTH).double()
     theirs.load_state_dict(dict(zip(theirs.state_dict(), _in_order(ours.state_dict()), strict=True)))
@@ -99,12 +103,12 @@ def test_a_step_of_the_recipe_is_a_step_of_the_published_model(released: Path, t
         optimizer = torch.optim.AdamW(model.parameters(), **rates)
         value.backward()
         optimizer.step()
-    for one, other in zip(_parameters(ours), theirs.parameters(), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-9)
+    for parameter, expected_parameter in zip(_parameters(ours), theirs.parameters(), strict=True):
+        torch.testing.assert_close(parameter, expected_parameter, rtol=1e-7, atol=1e-9)
 
 
 class _Published(nn.Module):
-    """As the authors' code has it: heads within the networks, LayerNorm, the logarithm of the scale from -7."""
+    """The published model: heads within the networks, LayerNorm, the logarithm of the scale from -7."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -149,7 +153,7 @@ def _parameters(task: Any) -> list[nn.Parameter]:
 
 
 def _in_order(state: dict[str, Tensor]) -> list[Tensor]:
-    """The scale, then image, signal and laboratory encoders, as they are listed in the recipe."""
+    """Return the scale, then image, signal and laboratory encoders, in the order of the recipe."""
     return [value for key, value in state.items() if key != "objective.draws"]
 
 
@@ -171,7 +175,7 @@ def test_the_published_settings_are_in_the_recipe() -> None:
     assert baseline["optimizer"] == config["optimizer"]
 
 
-def test_a_row_is_read_as_it_lies(tmp_path: Path) -> None:
+def test_a_row_is_read_unchanged(tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(size=(3, 1, 4, 2)).astype(np.float32)
     np.save(tmp_path / "many.npy", values)
     modality, rng = Arrays(shape=[1, 4, 2]), np.random.default_rng(1)
@@ -187,11 +191,11 @@ def test_a_row_is_read_as_it_lies(tmp_path: Path) -> None:
     raw[:] = 0
     np.testing.assert_array_equal(item["values"].numpy(), values[2])
     assert settings(modality) == {"shape": [1, 4, 2]}
-    written = modality.phantom(Patient(rng).visit(rng), rng, tmp_path / "noise")
-    assert modality.read(written).std() > 0.3
+    noise = modality.phantom(Patient(rng).visit(rng), rng, tmp_path / "noise")
+    assert modality.read(noise).std() > 0.3
 
 
-def test_what_cannot_be_read_is_reported_without_its_place(tmp_path: Path) -> None:
+def test_unreadable_arrays_are_reported_without_their_path(tmp_path: Path) -> None:
     np.save(tmp_path / "good.npy", np.zeros((2, 3), dtype=np.float32))
     np.save(tmp_path / "nan.npy", np.array([[1.0, np.nan, 2.0]]))
     np.save(tmp_path / "texts.npy", np.array([["a", "b", "c"]]))

@@ -1,4 +1,4 @@
-"""The shape of the tree: source roots, entry points, sizes, and what the README says."""
+"""The shape of the tree: source roots, entry points, sizes, and the commands of the README."""
 
 import ast
 import inspect
@@ -21,7 +21,7 @@ ROOTS = ("platform", "modalities", "cohorts")
 SOURCES = [path for root in ROOTS for path in ROOT.glob(f"{root}/**/*.py")]
 
 
-def test_source_roots_shadow_nothing() -> None:
+def test_source_roots_do_not_shadow_modules() -> None:
     for root in ROOTS:
         assert not (ROOT / root / "__init__.py").exists()
     assert platform.python_version()
@@ -40,7 +40,7 @@ def test_five_plugins_are_registered_and_each_has_a_conformance_test() -> None:
         assert any("ModalityConformance" in path.read_text() for path in folder.glob("test_*.py")), name
 
 
-def test_builders_are_registered_and_each_has_a_test_on_its_layout() -> None:
+def test_builders_are_registered_and_each_is_tested_on_its_layout() -> None:
     installed = installed_builders()
     assert set(installed) == {
         "chexpert", "icbhi", "mimic", "mimic-cxr", "mimic-iv-ecg", "openi", "ptbxl", "symile-mimic-published"
@@ -83,7 +83,7 @@ def test_no_public_class_takes_a_configuration_object() -> None:
                 assert not {"args", "cfg", "hparams"} & {argument.arg for argument in node.args.args}, path.name
 
 
-def test_readme_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commands_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = re.findall(r"<!-- run -->\n```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     lines = [line for block in blocks for line in block.strip().splitlines()]
     assert len(lines) >= 5
@@ -96,9 +96,9 @@ def test_readme_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert (tmp_path / "small" / "fit.json").is_file()
 
 
-def test_readme_names_only_commands_that_exist() -> None:
-    named = set(re.findall(r"polyclinic (\w+)", (ROOT / "README.md").read_text())) - {"in"}
-    assert named <= set(COMMANDS)
+def test_the_readme_names_only_existing_commands() -> None:
+    commands = set(re.findall(r"polyclinic (\w+)", (ROOT / "README.md").read_text())) - {"in"}
+    assert commands <= set(COMMANDS)
 
 
 def test_folders_of_tests_mirror_the_source() -> None:

@@ -1,4 +1,4 @@
-"""The words of docs/develop/vocabulary.md: phrases that a reader would stumble over are refused in the whole tree."""
+"""The words of docs/develop/vocabulary.md: phrases that make a reader stumble are refused in the whole tree."""
 
 import re
 import subprocess
@@ -18,16 +18,16 @@ REFUSED = {
     r"\bwhoever\b": "name the person",
     r"\bis no (?!longer\b|more\b|way\b|need\b|evidence\b)[a-z]+ (?:but|of|that|as|it)\b": "is not a",
 }
-# What releases wrote before, and words of patients' reports.
+# Texts of earlier releases, and words of patients' reports.
 _LEFT_OUT = ("CHANGELOG.md", "docs/develop/vocabulary.md", "tests/test_vocabulary.py", "tests/golden/")
 _SUFFIXES = {".py", ".md", ".yaml", ".js", ".html", ".css", ".sh", ".toml"}
 
 
 def _tracked() -> list[Path]:
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     return [
         Path(name)
-        for name in listed.split("\0")
+        for name in names.split("\0")
         if Path(name).suffix in _SUFFIXES and not name.startswith(_LEFT_OUT) and (ROOT / name).is_file()
     ]
 
@@ -36,15 +36,15 @@ def _tracked() -> list[Path]:
 def test_no_file_uses_a_refused_phrase(phrase: str, better: str) -> None:
     files, pattern = _tracked(), re.compile(phrase)
     assert len(files) > 500
-    found = [
+    lines = [
         f"{file}:{number}: {line.strip()}"
         for file in files
         for number, line in enumerate((ROOT / file).read_text(encoding="utf-8").splitlines(), start=1)
         if pattern.search(line)
     ]
-    assert not found, "\n".join([f"write {better} instead of", *found])
+    assert not lines, "\n".join([f"write {better} instead of", *lines])
 
 
 @pytest.mark.parametrize("phrase", ["The run goes on", "its header tells", "is no box of it", "nobody told us"])
-def test_the_phrases_are_found(phrase: str) -> None:
+def test_refused_phrases_are_matched(phrase: str) -> None:
     assert any(re.search(refused, phrase) for refused in REFUSED)

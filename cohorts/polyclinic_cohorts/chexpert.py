@@ -52,7 +52,7 @@ class CheXpert(CohortBuilder):
         self.unit, self.views, self.valid, self.seed = unit, views, valid, seed
 
     def build(self, root: DataRoot, flow: Flow) -> Built:
-        """Build one row per study, or per image, of the wanted views."""
+        """Build one row per study, or per image, with the views to use."""
         data = root.folder("valid.csv", setting="--root")
         published = [_create_rows(data, "train"), _create_rows(data, "valid")]
         if test := self.valid == "val" and bool(root.folders(_TEST)):

@@ -32,7 +32,7 @@ class _PlainHeader(NamedTuple):
 
 
 def usable_signal(path: Path) -> str:
-    """Return the first reason of this module why the samples of a record cannot be used; empty if they can.
+    """Return the first reason why the samples of a record cannot be used, as a constant of this module; empty if none.
 
     Zero means 0 mV. A record is unreadable if its signal file is missing or truncated; samples beyond the length in
     the header are ignored, as in wfdb.

@@ -33,7 +33,7 @@ class ICBHI(CohortBuilder):
     Args:
         split: ``official`` for the split of the challenge, or ``patient`` for 60 % training and 40 % test patients by
             a hash.
-        shared_patients: side on which patients of both sides keep their recordings, or ``exclude`` to exclude them.
+        shared_patients: side on which patients of both sides retain their recordings, or ``exclude`` to exclude them.
         val: share of the training patients that become validation patients, by a hash.
         seed: seed of the hash.
     """

@@ -1,4 +1,4 @@
-"""Laboratory tests of Symile-MIMIC (Saporta et al. 2024): MIMIC-IV item to name, in the order of its arrays."""
+"""Laboratory tests of Symile-MIMIC (Saporta et al. 2024): names by MIMIC-IV item, in the order of its arrays."""
 
 SYMILE_LABS = {
     50802: "Base Excess",

@@ -67,7 +67,7 @@ class MIMIC(CohortBuilder):
     levels below the root. Joins run in DuckDB, out of core.
 
     Args:
-        preset: published settings, which fix everything but the draw; the settings that it fixes must not be set.
+        preset: published settings, which fix everything except the draw; a setting that it fixes must not be given.
         anchor: event of a study: an admission, its discharge, its arrival in the emergency department, an X-ray or an
             ECG.
         xray: time window of X-rays in hours around the anchor; null links none.
@@ -184,7 +184,7 @@ class MIMIC(CohortBuilder):
             select = f"SELECT hadm_id AS anchor_id, subject_id, hadm_id, {_TIMES[self.anchor]} AS time FROM admissions"
             message = "admissions in hosp/admissions.csv.gz"
         else:
-            # With the admission during which it was taken; the earliest of overlapping ones.
+            # An event belongs to the admission during which it was taken, the earliest one if admissions overlap.
             events = IMAGES if self.anchor == "xray" else RECORDS
             select = f"""
                 SELECT e.{events.id} AS anchor_id, e.subject_id, a.hadm_id, e.taken AS time FROM {events.table} AS e
@@ -326,5 +326,5 @@ class MIMIC(CohortBuilder):
 
 def _has_values(root: DataRoot, column: str) -> bool:
     condition = "tabular" if column == "tabular" else f"{column} IS NOT NULL"
-    found = root.connection.execute(f"SELECT count(*) FROM studies WHERE {condition}").fetchone()
-    return found is not None and found[0] > 0
+    counts = root.connection.execute(f"SELECT count(*) FROM studies WHERE {condition}").fetchone()
+    return counts is not None and counts[0] > 0

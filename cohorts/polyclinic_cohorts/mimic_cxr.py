@@ -10,7 +10,7 @@ from polyclinic_cohorts.mimic_patients import PATIENTS, UNKNOWN_AGE, age_in
 from polyclinic_cohorts.mimic_reports import add_reports
 from polyclinic_cohorts.radiographs import Unit, below, choose_radiographs, preference
 
-# Version 2.1.0 kept the names of its tables.
+# Version 2.1.0 has tables of the same names as version 2.0.0.
 METADATA = "mimic-cxr-2.0.0-metadata.csv.gz"
 _IMAGES = {
     "dicom_id": "VARCHAR", "subject_id": "BIGINT", "study_id": "BIGINT", "ViewPosition": "VARCHAR", "Rows": "INTEGER",
@@ -54,7 +54,7 @@ class MIMICCXR(CohortBuilder):
         self.radiologist_test, self.reports = radiologist_test, reports
 
     def build(self, root: DataRoot, flow: Flow) -> Built:
-        """Build one row per study, or per image, of the wanted views."""
+        """Build one row per study, or per image, with the views to use."""
         data = root.folder(METADATA, setting="--root")
         create_images(data)
         create_chexpert(data, self.labeller)
@@ -161,7 +161,7 @@ def _apply_radiologist_labels(data: DataRoot, flow: Flow) -> str:
         "split = 'test' AND study NOT IN (SELECT study_id FROM radiologists WHERE study_id IS NOT NULL)",
     )
     assignments = ", ".join(
-        f'"{name}" = radiologists."{found}"' for name, found in zip(finding_columns(), columns, strict=True)
+        f'"{name}" = radiologists."{column}"' for name, column in zip(finding_columns(), columns, strict=True)
     )
     data.connection.execute(
         f"UPDATE studies SET {assignments} FROM radiologists WHERE split = 'test' AND study = radiologists.study_id"

@@ -46,10 +46,10 @@ def keep_linked(root: DataRoot, events: Events, window: Window | None, *, column
 
 def keep_results(root: DataRoot, window: Window, items: Sequence[int], *, strict: bool) -> None:
     """Create the table ``linked_results``: ``anchor_id`` and a column for each laboratory item."""
-    found = link_items(
+    results = link_items(
         root.connection, ANCHORS, RESULTS, window, item="itemid", value="valuenum", items=items, strict=strict
     )
-    root.connection.execute(f"CREATE TABLE linked_{RESULTS.table} AS {found.sql_query()}")
+    root.connection.execute(f"CREATE TABLE linked_{RESULTS.table} AS {results.sql_query()}")
 
 
 def availability(root: DataRoot, events: Events, window: Window, message: str, *, strict: bool) -> str:

@@ -28,8 +28,8 @@ def add_reports(root: DataRoot, flow: Flow, *, folder: str = "") -> tuple[str, s
     if not folder and root.folders(_SECTIONED):
         _add_sections(root.folder(_SECTIONED, setting="--root"))
         kind, message = "text", f"reports are findings and impression of {_SECTIONED}, or the last paragraph"
-    elif (found := _report_folder(root, folder)) is not None:
-        _add_files(root, found)
+    elif (report_folder := _report_folder(root, folder)) is not None:
+        _add_files(root, report_folder)
         kind, message = "path", "reports are complete text files, with every section"
     else:
         return "", "no reports were found in the data root"
@@ -44,10 +44,10 @@ def _report_folder(root: DataRoot, folder: str) -> Path | None:
         f"SELECT DISTINCT {_FILE} AS file FROM studies WHERE file IS NOT NULL LIMIT {_MAX_TRIED_FILES}"
     )
     files = [file for (file,) in rows.fetchall()]
-    found = [data.path for data in root.folders("files") if any((data.path / file).is_file() for file in files)]
-    if len(found) > 1:
-        raise ValueError(f"got {len(found)} folders with reports below the root, expected one; set `--reports`")
-    return found[0] if found else None
+    folders = [data.path for data in root.folders("files") if any((data.path / file).is_file() for file in files)]
+    if len(folders) > 1:
+        raise ValueError(f"got {len(folders)} folders with reports below the root, expected one; set `--reports`")
+    return folders[0] if folders else None
 
 
 def _add_sections(folder: DataRoot) -> None:

@@ -77,7 +77,7 @@ class OpenI(CohortBuilder):
         self.unit, self.views, self.images, self.seed = unit, views, images, seed
 
     def build(self, root: DataRoot, flow: Flow) -> Built:
-        """Build one row per report, or per image, of the wanted views."""
+        """Build one row per report, or per image, with the views to use."""
         connection = root.connection
         source = _create_reports(root, flow)
         views_note = _create_views(root)
@@ -171,7 +171,8 @@ def _create_from_tables(data: DataRoot, flow: Flow) -> None:
 def _create_views(root: DataRoot) -> str:
     """Create ``views``: image and view, from the tables that are present; return a note on them.
 
-    The projections were assigned by people, while headers call lateral images PA: a header only refines frontal ones.
+    The projections were assigned by people, while headers call lateral images PA. A header therefore only refines the
+    view of frontal images.
     """
     tables = []
     for name, column, view in ((_METADATA, "imageid", "View Position"), (_PROJECTIONS, "filename", "projection")):

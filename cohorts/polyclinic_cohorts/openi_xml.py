@@ -28,7 +28,7 @@ class _DoctypeRefused(Exception):
 
 
 def read_reports(folder: Path) -> pa.Table:
-    """Read every report of a folder to the columns of ``SCHEMA``; ``verdict`` is the reason why one cannot be read.
+    """Read every report of a folder to the columns of ``SCHEMA``; ``verdict`` is the reason why it cannot be read.
 
     Args:
         folder: folder ``ecgen-radiology``.
@@ -75,8 +75,8 @@ def _refuse(*_: object) -> None:
 
 
 def _section(root: ElementTree.Element, label: str) -> str | None:
-    found = [_text(node) for node in root.iterfind(".//AbstractText") if node.get("Label", "").upper() == label]
-    return " ".join(filter(None, found)) or None
+    texts = [_text(node) for node in root.iterfind(".//AbstractText") if node.get("Label", "").upper() == label]
+    return " ".join(filter(None, texts)) or None
 
 
 def _text(node: ElementTree.Element) -> str:

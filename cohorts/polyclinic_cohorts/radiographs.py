@@ -45,14 +45,14 @@ def preference(view: str, views: Sequence[str]) -> str:
 def choose_radiographs(
     root: DataRoot, flow: Flow, table: str, *, views: Sequence[str], unit: Unit, order: str = "image"
 ) -> None:
-    """Exclude unwanted views, missing files and, with one row per study, all but the preferred image.
+    """Exclude other views, missing files and, with one row per study, all but the preferred image.
 
     Args:
         root: base folder of the paths in ``xray``.
         flow: flow of the table.
         table: table with the columns ``xray``, ``image`` (id), ``study``, ``view``, and ``preference``, which is null
-            for an unwanted view.
-        views: wanted views, from which ``preference`` was made.
+            for a view that is not used.
+        views: views to use, from which ``preference`` was made.
         unit: unit of a row, a study or an image.
         order: SQL order of the images of a study with the same view.
     """

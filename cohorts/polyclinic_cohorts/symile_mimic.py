@@ -68,9 +68,9 @@ def add_percentiles(connection: duckdb.DuckDBPyConnection, table: str, columns: 
 
 
 def candidate_sets(connection: duckdb.DuckDBPyConnection, table: str, *, candidates: int, seed: int) -> None:
-    """Create a table ``candidates``: for each val and test study itself and other studies of its split.
+    """Create a table ``candidates``: for each val and test study, the study itself and other studies of its split.
 
-    The others are drawn without replacement and, as published, may be of the same patient.
+    The other studies are drawn without replacement and, as published, may be of the same patient.
 
     Args:
         connection: connection with the table, which has ``study_id`` and ``split``.
@@ -82,10 +82,10 @@ def candidate_sets(connection: duckdb.DuckDBPyConnection, table: str, *, candida
         ValueError: a split has fewer studies than ``candidates``.
     """
     for split in ("val", "test"):
-        found = connection.execute(f"SELECT count(*) FROM {table} WHERE split = '{split}'").fetchone()
-        if found is not None and found[0] < candidates:
+        counts = connection.execute(f"SELECT count(*) FROM {table} WHERE split = '{split}'").fetchone()
+        if counts is not None and counts[0] < candidates:
             raise ValueError(
-                f"got {found[0]} {split} studies for sets of {candidates} candidates; set `--candidates` or `--sizes`"
+                f"got {counts[0]} {split} studies for sets of {candidates} candidates; set `--candidates` or `--sizes`"
             )
     place = f"sha256('{int(seed)}:' || CAST(q.study_id AS VARCHAR) || ':' || CAST(c.study_id AS VARCHAR))"
     connection.execute(f"""

@@ -294,15 +294,15 @@ def _verify(data: DataRoot) -> None:
     """
     lines = [line.split(maxsplit=1) for line in _file(data, _CHECKSUMS).read_text().splitlines()]
     listed: dict[str, Any] = {parts[1].removeprefix("./"): parts[0].lower() for parts in lines if len(parts) == 2}
-    used = (
+    file_names = (
         [f"{name}.csv" for name in (*_SPLITS, *_SPLIT_OF_CANDIDATES)]
         + [_MEANS]
         + ([_ALL_ADMISSIONS] if data.has(_ALL_ADMISSIONS) else [])
     )
-    used += [_name(split, field) for split in _SPLITS for field in _STUDY_FIELDS]
-    used += [_name(name, field) for name in _SPLIT_OF_CANDIDATES for field in _CANDIDATE_FIELDS]
-    for name in track(list(dict.fromkeys(used)), description="verifying files", transient=True):
-        found = file_sha256(_file(data, name))
-        if listed.get(name) != found:
+    file_names += [_name(split, field) for split in _SPLITS for field in _STUDY_FIELDS]
+    file_names += [_name(name, field) for name in _SPLIT_OF_CANDIDATES for field in _CANDIDATE_FIELDS]
+    for name in track(list(dict.fromkeys(file_names)), description="verifying files", transient=True):
+        digest = file_sha256(_file(data, name))
+        if listed.get(name) != digest:
             message = "is not listed in" if name not in listed else "does not match its checksum in"
             raise ValueError(f"{name} {message} {_CHECKSUMS}; get it again, or omit `--verify`")

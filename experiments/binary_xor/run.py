@@ -1,7 +1,7 @@
 """Exclusive-or test of the Symile paper: classify the last of three binary variables from the others.
 
-The last variable turns from a copy of the first into the exclusive-or of the others. Then the exclusive-or of eight
-variables, and both with missing values.
+In the sweep, the last variable turns from a copy of the first into the exclusive-or of the others. The exclusive-or of
+eight variables follows, and both are repeated with missing values.
 
 Every step is a command that a user could type; this file runs them in order and gathers their reports.
 """
@@ -36,7 +36,7 @@ def main() -> int:
     parser.add_argument("--p", type=float, nargs="+", default=SWEEP)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    # The models are so small that threads wait longer than they compute.
+    # The models are so small that threads would wait longer than they compute.
     torch.set_num_threads(1)
     out, seed = arguments.out, arguments.seed
     shutil.rmtree(out / "cohorts", ignore_errors=True)
@@ -75,7 +75,7 @@ def measure(out: Path, name: str, *, variables: int, p: float, missing: float, s
 
 
 def draw(sweep: list[dict[str, Any]], path: Path) -> None:
-    """Plot accuracy over p, with the best possible accuracy from both inputs and from one of them."""
+    """Plot accuracy over p, with the best possible accuracy from both inputs and from one input."""
     shares = [entry["p"] for entry in sweep]
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()

@@ -12,9 +12,9 @@ WORDS = np.array(["zero", "one"])
 
 
 def write_cohort(out: Path, *, variables: int, p: float, missing: float, seed: int) -> Path:
-    """Draw ``variables - 1`` fair bits; the last variable is their exclusive-or with probability p, else the first bit.
+    """Draw and write ``variables - 1`` fair bits, and their exclusive-or with probability p, else the first bit.
 
-    Bits are columns ``v1``, ``v2``, ...; the last variable is a word, so that prompts can ask for it.
+    Bits are columns ``v1``, ``v2``, ...; the last variable is a word, so that prompts can query it.
 
     Args:
         out: folder to create.

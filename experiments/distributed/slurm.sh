@@ -1,5 +1,5 @@
 #!/bin/sh
-# One process a GPU on several nodes. Change the numbers here; srun and Lightning read them from the environment.
+# Run one process per GPU on several nodes. Change the numbers here; srun and Lightning read them from the environment.
 #   sbatch experiments/distributed/slurm.sh experiments/phantom/symile.yaml [--key value ...]
 #SBATCH --job-name=polyclinic
 #SBATCH --nodes=2
@@ -9,7 +9,7 @@
 #SBATCH --time=12:00:00
 #SBATCH --requeue
 #SBATCH --open-mode=append
-# Ninety seconds before the end of the time, or when it is preempted, the job gets a signal to save a checkpoint.
+# Ninety seconds before its time limit, or when it is preempted, the job gets a signal to save a checkpoint.
 #SBATCH --signal=SIGUSR1@90
 set -eu
 config=$1

@@ -101,7 +101,7 @@ def fusion(runs: Runs, cohort: Path) -> dict[str, Any]:
 
 
 def shift(runs: Runs, cohort: Path) -> dict[str, Any]:
-    """Train where modalities go missing by the findings; test on the same missingness and on the reverse."""
+    """Train where missing modalities depend on findings; test under the same dependence and under the reverse."""
     same, reversed_ = (
         write_missing(cohort, f"{name}.yaml", runs.seed, reverse=reverse)
         for name, reverse in (("ordered", False), ("reversed", True))
@@ -164,7 +164,7 @@ def write_missing(cohort: Path, name: str, seed: int, *, reverse: bool) -> Path:
 
     Args:
         cohort: ``cohort.yaml`` of the complete cohort.
-        name: file name of the new one, in the same folder.
+        name: file name of the new ``cohort.yaml``, in the same folder.
         seed: random seed.
         reverse: whether the dependence on the finding is reversed in the val and test splits.
     """
@@ -175,8 +175,8 @@ def write_missing(cohort: Path, name: str, seed: int, *, reverse: bool) -> Path:
     for modality, finding in SHIFTED.items():
         suspected = (table[finding] == "1") ^ (reverse & (table["split"] != "train"))
         chance = np.where(suspected, MISSING_IF_PRESENT, MISSING_IF_ABSENT)
-        others = (table[[other for other in MODALITIES if other != modality]] != "").any(axis=1)
-        table.loc[(rng.random(len(table)) < chance) & others, modality] = ""
+        has_other = (table[[column for column in MODALITIES if column != modality]] != "").any(axis=1)
+        table.loc[(rng.random(len(table)) < chance) & has_other, modality] = ""
     spec["table"] = f"{path.stem}.csv"
     table.to_csv(path.with_name(spec["table"]), index=False)
     path.write_text(yaml.safe_dump(spec, sort_keys=False), encoding="utf-8")
@@ -184,7 +184,7 @@ def write_missing(cohort: Path, name: str, seed: int, *, reverse: bool) -> Path:
 
 
 def shifted_auroc(report: dict[str, Any]) -> float:
-    """Return the mean AUROC of the findings by which modalities go missing."""
+    """Return the mean AUROC of the findings on which missing modalities depend."""
     auroc = {entry["name"]: entry["auroc"] for entry in report["findings"]}
     return float(np.mean([auroc[finding] for finding in SHIFTED.values()]))
 

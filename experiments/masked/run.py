@@ -66,7 +66,7 @@ def main() -> int:
 def transfer(out: Path, seed: int, checkpoint: str) -> dict[str, Any]:
     """Return zero-shot results after contrastive pretraining.
 
-    From random weights with the full budget, and with a tenth of it from random and from masked weights.
+    Runs start from random weights with the full budget, and from random and masked weights with a tenth of it.
     """
     epochs = yaml.safe_load((HERE / "transfer.yaml").read_text(encoding="utf-8"))["trainer"]["max_epochs"]
     tenth = ("--trainer.max_epochs", epochs // TENTH)
@@ -93,7 +93,7 @@ def figures(report: dict[str, Any]) -> dict[str, float]:
     macro = {name: result["macro_auroc"] for name, result in report["transfer"].items()}
     return {
         **{f"probe_gain_{name}": report["probes"][f"{name}/{name}"]["shown"]["gain"] for name in SHOWN},
-        # The baseline is the better of two that do not see the report: the model without inputs, and mean fill.
+        # The baseline is the better of two predictions without the report: the model without inputs, and mean fill.
         "cross_modal_gain": 1 - errors["from the others"] / min(errors["from nothing"], errors["mean fill"]),
         "transfer_gain": macro["masked_tenth"] - macro["whole"],
     }

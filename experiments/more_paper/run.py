@@ -1,4 +1,4 @@
-"""MoRE's recipe and Symile on the phantom cohort: the same modalities, encoders, data and number of steps.
+"""Comparison of MoRE's recipe and Symile on the phantom cohort, with equal modalities, encoders, data and steps.
 
 Every step is a command that a user could type; this file runs them in order and gathers their reports.
 """

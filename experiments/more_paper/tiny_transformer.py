@@ -1,7 +1,7 @@
 """Write a tiny random BERT with a vocabulary of a cohort's training reports, as a local `transformers` folder.
 
-It replaces a hospital's own language model, so that the recipe runs without a download: the words are those of the
-hospital, the weights are random and not trained.
+It replaces a hospital's own language model, so that the recipe runs without a download. The vocabulary is that of the
+hospital's reports; the weights are random and not trained.
 
     python experiments/more_paper/tiny_transformer.py COHORT_YAML OUT_FOLDER
 """
@@ -22,7 +22,7 @@ WIDTH, LAYERS, HEADS, POSITIONS = 64, 2, 4, 128
 
 
 def main() -> int:
-    """Write the folder of the command line."""
+    """Write the folder that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cohort", type=Path, help="cohort.yaml with reports")
     parser.add_argument("out", type=Path, help="output folder")

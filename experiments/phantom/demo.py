@@ -55,7 +55,7 @@ def main() -> int:
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep freed memory for the next step; mapping its pages again takes a twentieth of a step."""
+    """Make glibc retain freed memory for the next step, because mapping its pages again takes a twentieth of a step."""
     with suppress(AttributeError, OSError):  # another C library
         mallopt = ctypes.CDLL(None).mallopt
         for setting, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 64 * 2**20)):
@@ -82,13 +82,13 @@ def gather(out: Path, cohort: Path, fits: dict[str, dict[str, Any]]) -> dict[str
     query = ("--query", json.dumps(RETRIEVAL_QUERY))
     retrieval = evaluate(out / "retrieval.json", "retrieval", symile, RETRIEVAL_TARGET, *query)
     ceiling = evaluate(out / "classifier.json", "classifier", supervised)
-    written = read_cohort(cohort)
+    cohort_spec = read_cohort(cohort)
     top1 = retrieval["sampled"]["recall"]["1"]
     return {
         "cohort": {
-            "studies": len(written.studies),
-            "patients": len({study.patient_id for study in written.studies}),
-            "present": written.present_share(),
+            "studies": len(cohort_spec.studies),
+            "patients": len({study.patient_id for study in cohort_spec.studies}),
+            "present": cohort_spec.present_share(),
         },
         "pretraining": {"objective": "Symile", **{key: fits["symile"][key] for key in ("seconds", "mlflow_run_id")}},
         "zeroshot": {

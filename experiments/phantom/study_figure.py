@@ -23,16 +23,16 @@ _WIDTH = 62
 
 def draw_study(cohort: Path, out: Path) -> Path:
     """Draw a training study that has every modality and some findings, and write it as a PNG file."""
-    read = read_cohort(cohort)
-    complete = [study for study in read.split("train") if len(study.sources) == len(read.modalities)]
+    cohort_spec = read_cohort(cohort)
+    complete = [study for study in cohort_spec.split("train") if len(study.sources) == len(cohort_spec.modalities)]
     study = min(complete, key=lambda study: abs(sum(study.labels) - _FINDINGS))
-    names = [name.replace("_", " ") for name, label in zip(read.labels, study.labels, strict=True) if label]
+    names = [name.replace("_", " ") for name, label in zip(cohort_spec.labels, study.labels, strict=True) if label]
     figure = Figure(figsize=(14, 9), layout="constrained")
     figure.suptitle(f"{study.study_id}: {', '.join(names)}")
     left, middle, right = figure.subfigures(1, 3, width_ratios=(4, 5, 5))
     image, laboratory = left.subplots(2, 1, height_ratios=(3, 2))
     signal, sound = middle.subplots(2, 1, height_ratios=(3, 2))
-    plugins = default_modalities(list(read.modalities))
+    plugins = default_modalities(list(cohort_spec.modalities))
     raws: dict[str, Any] = {name: plugin.read(study.sources[name]) for name, plugin in plugins.items()}
     image.imshow(raws["xray"].pixels, cmap="gray", vmin=0, vmax=1)
     image.set_title("X-ray (DICOM)")
@@ -70,5 +70,5 @@ def _laboratory(axes: Axes, names: Sequence[str], raw: Row) -> None:
 
 
 def _wrapped(text: str) -> str:
-    """Wrap each paragraph to the width of the column."""
+    """Return a text with each paragraph wrapped to the width of the column."""
     return "\n\n".join(textwrap.fill(" ".join(part.split()), _WIDTH) for part in text.split("\n\n"))

@@ -1,4 +1,4 @@
-"""Modality of prepared arrays: rows of array files, or columns of numbers."""
+"""Modality of arrays that are already prepared: rows of array files, or columns of numbers."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -22,7 +22,7 @@ class Arrays(Modality):
         shape: shape of one study; columns fill it in the order of the cohort.
 
     Raises:
-        ValueError: there is no size, or one is below 1.
+        ValueError: ``shape`` is empty, or a size is below 1.
     """
 
     def __init__(self, *, shape: Sequence[int]) -> None:
@@ -101,7 +101,7 @@ class Arrays(Modality):
 
 @lru_cache(maxsize=_MAX_OPEN_FILES)
 def _opened(file: Path) -> np.ndarray:
-    """Memory-map an array file, once per process, without unpickling."""
+    """Memory-map an array file without unpickling; it stays open for later calls of the process."""
     try:
         array = np.lib.format.open_memmap(file, mode="r")
     except (OSError, ValueError, EOFError) as error:

@@ -18,10 +18,10 @@ class ResNetEncoder(Encoder):
 
     Args:
         name: architecture.
-        channels: channels of the arrays; unless there are three, the first convolution (7 x 7) is new.
+        channels: channels of the arrays; with other than three, the first convolution (7 x 7) is replaced.
         width: d, the shared width.
-        weights: local weights-only file of torchvision; random weights if None. The last layer is not used, nor the
-            first one unless there are three channels.
+        weights: local weights-only file of torchvision; random weights if None. The last layer of the file is not
+            used, and the first layer only with three channels.
 
     Raises:
         ValueError: the file does not exist, or does not match the network.

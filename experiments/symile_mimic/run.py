@@ -1,4 +1,4 @@
-"""Published Symile-MIMIC experiment, from the released folder to accuracy among ten candidates.
+"""The published Symile-MIMIC experiment, from the released folder to the accuracy among ten candidates.
 
 Every step is a command that a user could type; this file runs them in order and gathers their reports.
 
@@ -60,7 +60,7 @@ def train(out: Path, name: str, words: Sequence[str]) -> dict[str, Any]:
 
 
 def measure(out: Path, name: str, fitted: dict[str, Any]) -> dict[str, Any]:
-    """Return the accuracy among the published candidates of val, on which the epoch was chosen, and of test."""
+    """Return the accuracy among the published candidates of test, and of val, on which the epoch was chosen."""
     report = {"seconds": fitted["seconds"], "checkpoint": fitted["checkpoint"]}
     for split in SPLITS:
         report[split] = evaluate(

@@ -1,4 +1,4 @@
-"""Audio: breath and heart sounds from WAV, FLAC, OGG and MP3."""
+"""Audio plugin: breath and heart sounds from WAV, FLAC, OGG and MP3 files."""
 
 from polyclinic_audio.plugin import Audio
 

@@ -36,19 +36,19 @@ def write_clean_sound(source: Path, out: Path) -> Cleaned:
             integer = kind in _LOSSLESS and encoding in _INTEGER_TYPES
             dtype = _INTEGER_TYPES[encoding] if integer else "float64" if encoding == "DOUBLE" else "float32"
             subtype = encoding if integer or encoding == "DOUBLE" else "FLOAT"
-            written = out.with_name(f"{out.name}.{kind if integer else 'wav'}")
+            target = out.with_name(f"{out.name}.{kind if integer else 'wav'}")
             with soundfile.SoundFile(
-                written,
+                target,
                 "w",
                 file.samplerate,
                 file.channels,
                 subtype=subtype,
-                format="FLAC" if written.suffix == ".flac" else "WAV",
+                format="FLAC" if target.suffix == ".flac" else "WAV",
             ) as clean:
                 _copy(file, clean, dtype)
     except soundfile.LibsndfileError as error:
         raise UnreadableSource(f"sound cannot be written ({type(error).__name__})") from None
-    return Cleaned(source=written, removed={"tags and chunks of a sound file": 1})
+    return Cleaned(source=target, removed={"tags and chunks of a sound file": 1})
 
 
 def _copy(file: soundfile.SoundFile, clean: soundfile.SoundFile, dtype: str) -> None:

@@ -67,13 +67,13 @@ def draw_mel(mel: Float[np.ndarray, "M F"], *, hop: float, axes: Axes, colours: 
 
 def write_mel(mel: Float[np.ndarray, "M F"], *, hop: float, unit: str, path: Path) -> Path:
     """Write a CSV file of one row per frame and one column per band, under a header that marks it as synthetic."""
-    written = path.with_name(f"{path.name}.csv")
+    target = path.with_name(f"{path.name}.csv")
     seconds = np.arange(len(mel)) * hop / 1000
     bands = ",".join(f"mel{band}" for band in range(mel.shape[1]))
     heading = f"# SYNTHETIC: predicted by a model from other modalities, never recorded; {unit}\nseconds,{bands}"
     table = np.column_stack([seconds, mel])
-    np.savetxt(written, table, fmt="%.4f", delimiter=",", header=heading, comments="", encoding="utf-8")
-    return written
+    np.savetxt(target, table, fmt="%.4f", delimiter=",", header=heading, comments="", encoding="utf-8")
+    return target
 
 
 _SHOWN_DB = 80.0

@@ -37,7 +37,7 @@ class _Cycle(NamedTuple):
 
 
 def write_phantom(physiology: Physiology, rng: np.random.Generator, path: Path) -> Path:
-    """Render the sounds and write them; the gain of the device varies between studies."""
+    """Render and write the sounds of a recording; the gain of the device varies between studies."""
     sound = render_sounds(physiology, rng)
     level = np.exp(rng.uniform(np.log(0.15), np.log(0.9)))
     stored = np.round(np.clip(sound / np.abs(sound).max() * level, -1, 1) * 32767).astype(np.int16)

@@ -46,7 +46,7 @@ class Audio(Modality):
         window: length of a frame in ms.
         hop: time between frames in ms.
         patch: frames per token of the default encoder.
-        normalisation: ``"recording"`` for zero mean and unit deviation of each recording; ``"fixed"`` keeps the
+        normalisation: ``"recording"`` for zero mean and unit deviation of each recording; ``"fixed"`` preserves the
             recorded level, as ``(dB - centre) / spread``.
         centre: level in dB of full scale that becomes 0 under ``"fixed"``.
         spread: difference in dB that becomes 1 under ``"fixed"``.
@@ -179,7 +179,8 @@ class Audio(Modality):
     def write_synthetic(self, study: Item, path: Path) -> Path:
         """Write the spectrogram as a CSV file whose header marks it as synthetic.
 
-        In dB of full scale with ``normalisation="fixed"``, else in deviations from the mean of the recording.
+        Values are in dB of full scale with ``normalisation="fixed"``, else in standard deviations from the mean of the
+        recording.
         """
         mel = study["mel"].numpy()
         if self.normalisation == "recording":

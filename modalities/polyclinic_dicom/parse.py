@@ -40,7 +40,7 @@ def parse_dicom(path: Path, *, max_inflated: int, expected: str) -> Dataset:
 
 
 def _refuse_deflate_bomb(content: bytes, *, limit: int) -> None:
-    """Refuse a deflated file that inflates to more than a limit, without holding what is inflated.
+    """Refuse a deflated file that inflates to more than a limit, without storing the inflated bytes.
 
     Args:
         content: a complete file; a file of any other transfer syntax passes.

@@ -41,7 +41,7 @@ def refused_if_not_writable() -> Iterator[None]:
 def clean_dataset(
     dataset: Dataset, *, identity: Identity, standard: DicomStandard = STANDARD
 ) -> tuple[Dataset, Counter[str]]:
-    """Return a copy with the listed elements only, and how often each rule changed or removed something.
+    """Return a copy with the listed elements only, and the number of changes and removals of each rule.
 
     Raises:
         UnreadableSource: the dataset has no SOP Class UID.
@@ -64,6 +64,6 @@ def write_dataset(clean: Dataset, out: Path, identity: Identity) -> Path:
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = clean.SOPClassUID, clean.SOPInstanceUID
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    written = out.with_name(f"{out.name}.dcm")
-    FileDataset("", dict(clean), file_meta=meta, preamble=b"\0" * 128).save_as(written, enforce_file_format=True)
-    return written
+    target = out.with_name(f"{out.name}.dcm")
+    FileDataset("", dict(clean), file_meta=meta, preamble=b"\0" * 128).save_as(target, enforce_file_format=True)
+    return target

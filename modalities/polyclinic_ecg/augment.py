@@ -15,7 +15,7 @@ class Variation:
         gain: factor on all leads.
         wander: amplitude of the drift of each lead in mV.
         cycles: periods of the drift in the window, and its phase in radians.
-        noise: added noise in mV.
+        noise: added noise of each sample in mV.
         dropped: mask of the leads to drop.
     """
 
@@ -70,7 +70,7 @@ def apply(
 ) -> tuple[Float[np.ndarray, "L T"], Bool[np.ndarray, "L T"]]:
     """Return a varied copy of the signal and its mask.
 
-    Samples shifted in from outside the window are masked. No lead is dropped if none would be left.
+    Samples shifted in from outside the window are masked. No lead is dropped if none would remain.
     """
     length = signal.shape[1]
     start, end = max(0, variation.shift), length + min(0, variation.shift)

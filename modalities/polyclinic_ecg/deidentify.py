@@ -72,10 +72,10 @@ def write_clean_record(header: Path, out: Path, identity: Identity) -> Cleaned:
     removed = Counter[str]()
     lines, _ = header_lines(header)
     if is_segmented(lines[0]):
-        written = _write_outline(header, lines, out, identity, removed)
+        source = _write_outline(header, lines, out, identity, removed)
     else:
-        written = _write_segment(header, out, identity, removed)
-    return Cleaned(source=written, removed=+removed)
+        source = _write_segment(header, out, identity, removed)
+    return Cleaned(source=source, removed=+removed)
 
 
 def _write_outline(header: Path, lines: list[str], out: Path, identity: Identity, removed: Counter[str]) -> Path:
@@ -168,10 +168,10 @@ def _signal_line(line: str, files: Mapping[str, str], identity: Identity, remove
         if match[group] and abs(_number(match[group])) > largest:
             changed[group] = "0"
             removed["numbers out of range"] += 1
-    written = match[0]
+    rebuilt = match[0]
     for group in sorted(changed, key=match.start, reverse=True):
-        written = written[: match.start(group)] + changed[group] + written[match.end(group) :]
-    return written.strip()
+        rebuilt = rebuilt[: match.start(group)] + changed[group] + rebuilt[match.end(group) :]
+    return rebuilt.strip()
 
 
 def _number(text: str) -> float:

@@ -62,10 +62,10 @@ def encoding_of(source: Source) -> str:
         head = stream.read(_HEAD_BYTES)
     if header is not None:
         lines = [line for line in head.decode("latin-1").splitlines() if line.strip() and not line.startswith("#")]
-        formats = {found[1] for line in lines[1:] if (found := _FORMAT.match(line))}
+        formats = {match[1] for line in lines[1:] if (match := _FORMAT.match(line))}
         return f"wfdb {'+'.join(sorted(formats))}".strip()
-    _, _, rest = head.partition(_SYNTAX_ELEMENT)
-    syntax = rest[2 : 2 + int.from_bytes(rest[:2], "little")].rstrip(b"\0 ").decode("latin-1")
+    _, _, tail = head.partition(_SYNTAX_ELEMENT)
+    syntax = tail[2 : 2 + int.from_bytes(tail[:2], "little")].rstrip(b"\0 ").decode("latin-1")
     return f"dicom {syntax}" if _UID.fullmatch(syntax) else ""
 
 
@@ -123,7 +123,7 @@ def _assumed(raw: Electrocardiogram) -> Iterator[Issue]:
 
 
 def _saturates(values: Float[np.ndarray, " N"], rate: float) -> bool:
-    """Check for plateaus of 20 ms at the highest or lowest value that make up more than 0.5 % of the recording."""
+    """Return whether plateaus of 20 ms at the highest or lowest value make up more than 0.5 % of the recording."""
     recorded = values[~np.isnan(values)]
     if not len(recorded):
         return False

@@ -109,8 +109,8 @@ class ECG(Modality):
         """Return the headers of a WFDB record and its segments, then its signal files; or the DICOM file."""
         if not isinstance(source, Path) or (header := header_of(source)) is None:
             return super().files(source)
-        found = record_files(header)
-        return found if source in found or not source.is_file() else (*found, source)
+        files = record_files(header)
+        return files if source in files or not source.is_file() else (*files, source)
 
     def describe(self, raw: Electrocardiogram) -> Mapping[str, float | str]:
         """Return format, encoding, rate, seconds, leads, flat leads, share of missing samples and units."""

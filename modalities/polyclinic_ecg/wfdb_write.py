@@ -1,4 +1,4 @@
-"""Write a WFDB record in format 16, without the validation of wfdb, which takes ten times as long as a drawing."""
+"""Write a WFDB record in format 16 without the validation of wfdb, which takes ten times as long as drawing it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,9 +35,9 @@ def write_wfdb(
         *(f"# {comment}" for comment in comments),
     ]
     stored.T.astype("<i2").tofile(path.with_name(f"{path.name}.dat"))
-    written = path.with_name(f"{path.name}.hea")
-    written.write_text("\n".join(header) + "\n", encoding="ascii")
-    return written
+    target = path.with_name(f"{path.name}.hea")
+    target.write_text("\n".join(header) + "\n", encoding="ascii")
+    return target
 
 
 def _signal_line(record: str, gain: str, name: str, samples: np.ndarray) -> str:

@@ -1,4 +1,4 @@
-"""Report: free text of radiology and cardiology."""
+"""Report plugin: free text of radiology and cardiology."""
 
 from polyclinic_report.ngrams import NgramEncoder
 from polyclinic_report.plugin import Report

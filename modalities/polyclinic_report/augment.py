@@ -10,12 +10,12 @@ OUTSIDE = -1
 
 
 def vary_sentences(item: Item, rng: np.random.Generator, *, subset: float, token_dropout: float) -> Item:
-    """Shuffle the sentences, keep some of them, and drop single tokens; markers stay in place.
+    """Shuffle the sentences, drop some of them, and drop single tokens; markers stay in place.
 
     Args:
         item: ``tokens`` [T], ``sentence`` [T], and further tensors with a value per token.
         rng: generator of all parameters.
-        subset: probability of keeping only some sentences, of which the number is uniform.
+        subset: probability that only a subset of the sentences remains, of uniform size.
         token_dropout: share of tokens to drop; at least one token remains.
 
     Returns:

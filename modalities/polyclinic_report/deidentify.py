@@ -46,10 +46,10 @@ def write_clean_text(
         UnreadableSource: something still looks like an identifier.
     """
     text, removed = identity.text(read_source(source, encoding)[0], None if ner is None else tagger_of(ner))
-    if not suspects and (left := identifying_fields(text)):
-        raise UnreadableSource(f"the text still seems to hold {', '.join(left)}; review it, and see `--keep-suspects`")
+    if not suspects and (kinds := identifying_fields(text)):
+        raise UnreadableSource(f"the text still seems to hold {', '.join(kinds)}; review it, and see `--keep-suspects`")
     if isinstance(source, Path):
-        written = out.with_name(f"{out.name}.txt")
-        written.write_text(text, encoding="utf-8")
-        return Cleaned(source=written, removed=removed)
+        target = out.with_name(f"{out.name}.txt")
+        target.write_text(text, encoding="utf-8")
+        return Cleaned(source=target, removed=removed)
     return Cleaned(source=dict.fromkeys(source, text) if isinstance(source, Mapping) else text, removed=removed)

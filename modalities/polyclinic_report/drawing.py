@@ -28,7 +28,7 @@ def word_relevance(
     """Sum the relevance of the tokens of each word.
 
     Args:
-        word: word index of each token, increasing; -1 at markers and padding, which are left out.
+        word: word index of each token, increasing; -1 for markers and padding, which are left out.
         relevance: relevance of each token.
 
     Returns:
@@ -45,7 +45,7 @@ def word_relevance(
     numbers = word.cpu().numpy()
     places = np.flatnonzero(numbers >= 0)
     _, first, count = np.unique(numbers[places], return_index=True, return_counts=True)
-    # Normalised before the sum, so that it cannot overflow, and after it.
+    # Normalising before the sum as well prevents an overflow.
     shares = relative_relevance(relevance)[places]
     total = np.array([shares[start : start + size].sum() for start, size in zip(first, count, strict=True)])
     return places[first + count - 1], total / max(total.max(initial=0.0), np.finfo(np.float64).tiny)
@@ -58,7 +58,7 @@ def draw_words(words: Sequence[str], strength: Float[np.ndarray, " W"], axes: Ax
 
     Args:
         words: words and punctuation, each with its leading space, if any.
-        strength: relevance of each, from 0 to 1.
+        strength: relevance of each word, from 0 to 1.
         axes: Matplotlib axes.
     """
     axes.set_axis_off()
@@ -66,10 +66,10 @@ def draw_words(words: Sequence[str], strength: Float[np.ndarray, " W"], axes: Ax
         return
     lines = _lines(words)
     total = [float(strength[line].sum()) for line in lines]
-    drawn = sorted(np.argsort(-np.array(total), kind="stable")[:_MAX_RELEVANCE_LINES].tolist())
+    shown_lines = sorted(np.argsort(-np.array(total), kind="stable")[:_MAX_RELEVANCE_LINES].tolist())
     rows: list[Artist] = []
     before = -1
-    for number in drawn:
+    for number in shown_lines:
         if number != before + 1:
             rows.append(TextArea("...", textprops=_STYLE))
         rows.append(_row([words[place] for place in lines[number]], strength[lines[number]]))
@@ -123,9 +123,9 @@ def draw_text(text: str, axes: Axes) -> None:
 
 def write_text(text: str, path: Path) -> Path:
     """Write a text file that starts with a warning that it is synthetic."""
-    written = path.with_name(f"{path.name}.txt")
-    written.write_text(f"{_WARNING}\n\n{text}\n", encoding="utf-8")
-    return written
+    target = path.with_name(f"{path.name}.txt")
+    target.write_text(f"{_WARNING}\n\n{text}\n", encoding="utf-8")
+    return target
 
 
 _WORD = re.compile(r"\s*\S+")

@@ -53,7 +53,7 @@ class HuggingFaceEncoder(Encoder):
         if model.config.is_encoder_decoder:
             raise ValueError(f"got {model.config.model_type!r} with a decoder, expected a text encoder; set `folder`")
         if getattr(model, "pooler", None) is not None:
-            # Unused by a mean over tokens, and distributed training fails on parameters without a gradient.
+            # The pooler is not used, and distributed training fails on parameters without a gradient.
             model.pooler = None
         self.account = None if folder is None else _account(folder.name, list(model.state_dict()), info)
         self.width = int(model.config.hidden_size)

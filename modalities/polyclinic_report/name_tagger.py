@@ -22,7 +22,7 @@ _WORD = re.compile(r"[^\W_]+(?:['’\-][^\W_]+)*")  # noqa: RUF001
 
 
 class NameTagger:
-    """Finder of names in text of any length, read in windows that overlap by a quarter.
+    """A search for names in text of any length, which is read in windows that overlap by a quarter.
 
     Args:
         model: token classifier.

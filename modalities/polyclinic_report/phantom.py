@@ -72,8 +72,8 @@ def _joined(mentions: Mapping[str, bool], rng: np.random.Generator) -> list[tupl
     if len(absent) < 2 or rng.random() > 0.35:
         return list(mentions.items())
     first, second = (str(name) for name in rng.choice(absent, size=2, replace=False))
-    rest = [(finding, present) for finding, present in mentions.items() if finding not in (first, second)]
-    return [*rest, (first, second)]
+    others = [(finding, present) for finding, present in mentions.items() if finding not in (first, second)]
+    return [*others, (first, second)]
 
 
 def _state(finding: str, present: bool | str, physiology: Physiology, rng: np.random.Generator) -> str:

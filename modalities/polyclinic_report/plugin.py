@@ -60,7 +60,7 @@ _NEIGHBOURS = 5
 
 
 class Report(Modality):
-    """Free text, encoded as subword tokens with sentence and word indices.
+    """Free text as subword tokens with sentence and word indices.
 
     Args:
         section: section to read, by its headings; a report without it is read completely.
@@ -69,7 +69,7 @@ class Report(Modality):
         pretrained: local Hugging Face folder whose ``tokenizer.json`` replaces a trained vocabulary.
         encoding: Python name of the encoding of files that are not UTF-8, such as ``cp1251``; None to detect it, in
             which case ambiguous files are unreadable.
-        subset: probability that augmentation keeps only some sentences, so that the encoder also learns texts as
+        subset: probability that augmentation drops sentences, so that the encoder also learns texts as
             short as a zero-shot prompt.
         token_dropout: share of tokens that augmentation drops.
 
@@ -156,7 +156,7 @@ class Report(Modality):
     def sample(self) -> int:
         """Return the number of texts from which a vocabulary for counting tokens is trained.
 
-        One if the vocabulary is given, and it is not read.
+        It is 0 after ``fit``, and 1 with ``pretrained``, whose vocabulary is read from a file.
         """
         if self._vocabulary is not None:
             return 0
@@ -207,7 +207,7 @@ class Report(Modality):
         }
 
     def augment(self, item: Item, rng: np.random.Generator) -> Item:
-        """Shuffle the sentences, keep at least one of them, and drop single tokens."""
+        """Shuffle the sentences, drop sentences except at least one, and drop single tokens."""
         return vary_sentences(item, rng, subset=self.subset, token_dropout=self.token_dropout)
 
     def collate(self, items: Sequence[Item]) -> dict[str, Tensor]:
@@ -231,8 +231,8 @@ class Report(Modality):
 
     def view(self, raw: Document) -> Words:
         """Return the words as written, and the number of those that the encoder reads."""
-        read = None if self._vocabulary is None else 1 + int(self._words_of(raw, self._with_markers(raw)).max())
-        return view_text(raw, read)
+        word_count = None if self._vocabulary is None else 1 + int(self._words_of(raw, self._with_markers(raw)).max())
+        return view_text(raw, word_count)
 
     def locate(self, raw: Document, item: Item, relevance: Float[Tensor, " T"]) -> OnWords:
         """Return the relevance of the words, which is zero for those that were cut off."""
@@ -259,7 +259,7 @@ class Report(Modality):
         return {**settings(self), "pretrained": None, "vocabulary_size": self._rows()}
 
     def _rows(self) -> int:
-        """Return the rows of the table, fixed at construction: the model may be built before ``fit``."""
+        """Return the number of table rows, fixed at construction because the model may be built before ``fit``."""
         if self.pretrained is None:
             return self.vocabulary_size
         return table_rows(self._vocabulary or read_vocabulary(self.pretrained))

@@ -15,7 +15,7 @@ HIDDEN = -1
 class WordReconstruction(Reconstruction):
     """Predict the tokens of hidden words; all tokens of a word are hidden together.
 
-    As in any modality, the encoder does not see hidden tokens, which BERT replaces by a mask token.
+    As in any modality, the encoder does not see hidden tokens, whereas BERT sees a mask token.
 
     Args:
         width: width W of the decoder.

@@ -56,12 +56,12 @@ def write_clean_row(
             removed[f"column {shown}: it is not read"] += 1
         clean = {name: cells[column] for column, name in raw.sources.items() if column in cells}
         return Cleaned(source=clean, removed=+removed)
-    written = out.with_name(f"{out.name}.csv")
-    with written.open("w", encoding="utf-8", newline="") as stream:
+    target = out.with_name(f"{out.name}.csv")
+    with target.open("w", encoding="utf-8", newline="") as stream:
         table = csv.writer(stream)
         table.writerow(["name", "value", "unit"])
         table.writerows([name, cell, units.get(name, "")] for name, cell in cells.items())
-    return Cleaned(source=written, removed=+removed)
+    return Cleaned(source=target, removed=+removed)
 
 
 def _number(name: str, value: float, removed: Counter[str]) -> str:

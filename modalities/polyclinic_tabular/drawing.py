@@ -64,11 +64,11 @@ def draw_row(names: Sequence[str], texts: Sequence[str], places: Sequence[float]
 
 def write_row(names: Sequence[str], values: Sequence[str], units: Sequence[str], path: Path) -> Path:
     """Write a CSV file of name, value and unit, with a warning in every line that the value is synthetic."""
-    written = path.with_name(f"{path.name}.csv")
+    target = path.with_name(f"{path.name}.csv")
     lines = zip(names, values, units, [_WARNING] * len(names), strict=True)
-    with written.open("w", newline="", encoding="utf-8") as stream:
+    with target.open("w", newline="", encoding="utf-8") as stream:
         csv.writer(stream).writerows([("name", "value", "unit", "source"), *lines])
-    return written
+    return target
 
 
 _TAIL_SHARE = 0.025

@@ -84,7 +84,7 @@ def match_columns(pairs: Iterable[tuple[str, str, str]], columns: Sequence[str],
         UnreadableSource: a column has two different values, or a unit other than the expected one.
     """
     by_spelling = _by_spelling(columns)
-    found: dict[str, str] = {}
+    cells: dict[str, str] = {}
     sources: dict[str, str] = {}
     unused: list[str] = []
     for name, value, stated in pairs:
@@ -94,11 +94,11 @@ def match_columns(pairs: Iterable[tuple[str, str, str]], columns: Sequence[str],
             unused.append(name)
             continue
         _refuse_other_unit(column, stated or unit, units)
-        if value and found.get(column, value) != value:
+        if value and cells.get(column, value) != value:
             raise UnreadableSource(f"column {column!r} is given more than once; expected one value each")
-        if value or column not in found:
-            found[column], sources[column] = value, name
-    return Matched(found, sources, tuple(unused))
+        if value or column not in cells:
+            cells[column], sources[column] = value, name
+    return Matched(cells, sources, tuple(unused))
 
 
 def describe_unused(names: Sequence[str]) -> str:
@@ -107,19 +107,19 @@ def describe_unused(names: Sequence[str]) -> str:
     Names that seem to be those of a person are counted, not listed.
     """
     shown = [repr(name[:_MAX_NAME_LENGTH]) for name in names if not names_person(name)][:_MAX_LISTED_NAMES]
-    rest = len(names) - len(shown)
+    unlisted = len(names) - len(shown)
     if not shown:
-        return f"not used, as no column has the name: {rest} {'name' if rest == 1 else 'names'}"
-    return f"not used, as no column has the name: {', '.join(shown)}{f' and {rest} more' if rest else ''}"
+        return f"not used, as no column has the name: {unlisted} {'name' if unlisted == 1 else 'names'}"
+    return f"not used, as no column has the name: {', '.join(shown)}{f' and {unlisted} more' if unlisted else ''}"
 
 
 def names_person(name: str) -> bool:
-    """Return whether a column name seems to name a person, as it does if a row is taken for the header."""
+    """Return whether a column name seems to name a person, which happens if a row is read as the header."""
     return bool(identifying_fields(name) or labelled_names(name))
 
 
 def _by_spelling(columns: Sequence[str]) -> dict[str, str]:
-    """Map every folded spelling that means only one column to that column."""
+    """Return the column of every folded spelling that belongs to only one column."""
     spellings: dict[str, set[str]] = {}
     for column in columns:
         folded = _folded(column)
@@ -141,8 +141,8 @@ def _folded(name: str) -> str:
 
 
 def _split_unit(name: str) -> tuple[str, str]:
-    found = _UNIT.match(name.strip())
-    return (found["name"], found["unit"].strip()) if found else (name.strip(), "")
+    match = _UNIT.match(name.strip())
+    return (match["name"], match["unit"].strip()) if match else (name.strip(), "")
 
 
 def _refuse_other_unit(column: str, stated: str, units: Mapping[str, str]) -> None:

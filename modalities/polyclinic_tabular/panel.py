@@ -1,4 +1,4 @@
-"""Columns of the phantom, which are the defaults of the plugin."""
+"""Columns of the phantom's panel, which are the defaults of the plugin."""
 
 from types import MappingProxyType
 

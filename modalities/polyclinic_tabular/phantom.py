@@ -17,12 +17,12 @@ _DECIMALS = {"potassium": 1, "urea": 1, "crp": 1, "wbc": 1, "temperature": 1, "g
 
 
 def write_phantom(physiology: Physiology, rng: np.random.Generator, path: Path) -> Path:
-    """Draw a panel and write it; a missing value has no line, except at site south, where its cell is empty."""
+    """Draw and write a panel; a missing value has no line, or an empty cell at site south."""
     values = draw_panel(physiology, rng)
     rates = np.linspace(_MIN_MISSING, _MAX_MISSING, len(values))
-    taken = rng.random(len(values)) >= rates
+    is_measured = rng.random(len(values)) >= rates
     lines = [("age", f"{physiology.age:.0f}", UNITS["age"]), ("sex", physiology.sex, "")]
-    for (name, value), present in zip(values.items(), taken, strict=True):
+    for (name, value), present in zip(values.items(), is_measured, strict=True):
         if present or physiology.site == "south":
             lines.append((name, f"{value:.{_DECIMALS.get(name, 0)}f}" if present else "", UNITS[name]))
     with path.open("w", newline="", encoding="utf-8") as stream:
@@ -58,7 +58,7 @@ def _heart(physiology: Physiology, rng: np.random.Generator) -> dict[str, float]
 
 
 def _kidney(physiology: Physiology, rng: np.random.Generator) -> dict[str, float]:
-    """Draw renal values: creatinine also follows muscle, urea and sodium thirst, potassium and sodium fluid."""
+    """Draw renal values; muscle also affects creatinine, thirst urea and sodium, and fluid potassium and sodium."""
     renal, age = physiology.renal_impairment, physiology.age - 60
     muscle = 0.24 * (physiology.sex == "M") + 0.06 * physiology.habitus + 0.004 * age
     thirst = rng.normal(0, 0.22)
@@ -84,12 +84,12 @@ def _blood(physiology: Physiology, rng: np.random.Generator) -> dict[str, float]
 
 def _infection(physiology: Physiology, rng: np.random.Generator) -> dict[str, float]:
     """Draw markers of inflammation: CRP, white cells and temperature rise together, whatever the cause."""
-    other = abs(rng.normal(0, 0.25))
-    inflamed = physiology.consolidation + 0.3 * physiology.effusion + other
+    other_cause = abs(rng.normal(0, 0.25))
+    inflamed = physiology.consolidation + 0.3 * physiology.effusion + other_cause
     return {
         "crp": _skewed(rng, 3.5, 2.6 * inflamed, 0.7),
         "wbc": _skewed(rng, 6.6, 0.55 * inflamed, 0.22),
-        "temperature": float(36.7 + 1.1 * physiology.consolidation + 0.4 * other + rng.normal(0, 0.35)),
+        "temperature": float(36.7 + 1.1 * physiology.consolidation + 0.4 * other_cause + rng.normal(0, 0.35)),
     }
 
 

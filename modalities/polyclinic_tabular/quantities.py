@@ -26,13 +26,13 @@ def approximate_number(text: str) -> float | None:
     ``early 40s`` 42, ``mid 50s`` 55, ``late 60s`` 67, ``low 90s`` 92 and ``high 80s`` 88.
     """
     parsers: list[tuple[re.Pattern[str], Callable[[re.Match[str]], float | None]]] = [
-        (_BOUND_OR_UNIT, lambda found: _finite(found[1])),
+        (_BOUND_OR_UNIT, lambda match: _finite(match[1])),
         (_RANGE, _middle),
-        (_DECADE, lambda found: float(found[2]) + _WITHIN_DECADE[found[1].lower()]),
+        (_DECADE, lambda match: float(match[2]) + _WITHIN_DECADE[match[1].lower()]),
     ]
     for pattern, parse in parsers:
-        if found := pattern.fullmatch(text):
-            return parse(found)
+        if match := pattern.fullmatch(text):
+            return parse(match)
     return None
 
 

@@ -16,7 +16,7 @@ def percentile_knots(observed: Float[np.ndarray, " N"]) -> list[float]:
 def percentile(value: float, knots: Sequence[float]) -> float:
     """Return the share of training values below ``value``, from 0 to 1; equal ones count half (mid-rank).
 
-    Linear between knots; 0.5 for a column without training values.
+    The share is linear between knots, and 0.5 for a column without training values.
     """
     if not knots:
         return 0.5

@@ -37,8 +37,8 @@ class ColumnReconstruction(Reconstruction):
 
     def units(self, inputs: dict[str, Tensor]) -> Int[Tensor, "#B T"]:
         """Return one unit per column; a missing value (-1) is never hidden."""
-        known = torch.cat([inputs["observed"], inputs["levels"] > 0], dim=1)
-        return torch.arange(known.shape[1], device=known.device).expand_as(known).masked_fill(~known, -1)
+        is_known = torch.cat([inputs["observed"], inputs["levels"] > 0], dim=1)
+        return torch.arange(is_known.shape[1], device=is_known.device).expand_as(is_known).masked_fill(~is_known, -1)
 
     def queries(self, inputs: dict[str, Tensor]) -> Float[Tensor, "#B T W"]:
         """Return the learned query of each column."""
@@ -52,22 +52,22 @@ class ColumnReconstruction(Reconstruction):
         """Return numbers in standard deviations, and levels as one-hot vectors."""
         numbers = ((inputs["values"] - self._centre) / self._spread).masked_fill(~inputs["observed"], torch.nan)
         # All columns share P, so that targets stack: NaN pads the levels of a number, and the number of a level.
-        others = self.bias.shape[1] - 1
-        parts = [F.pad(numbers[:, :, None], (0, others), value=torch.nan)]
+        level_count = self.bias.shape[1] - 1
+        parts = [F.pad(numbers[:, :, None], (0, level_count), value=torch.nan)]
         for column, count in enumerate(self._levels):
             level = inputs["levels"][:, column]
             chosen = F.one_hot((level - 1).clamp_min(0), count).to(numbers.dtype)
-            known = chosen.masked_fill(level[:, None] == 0, torch.nan)
-            parts.append(F.pad(known, (1, others - count), value=torch.nan)[:, None])
+            one_hot = chosen.masked_fill(level[:, None] == 0, torch.nan)
+            parts.append(F.pad(one_hot, (1, level_count - count), value=torch.nan)[:, None])
         return torch.cat(parts, dim=1)[hidden]
 
     def loss(self, predicted: Float[Tensor, "n P"], targets: Float[Tensor, "n P"]) -> Float[Tensor, " n"]:
         """Return the squared error of each number, or the cross-entropy of each level."""
-        known = ~targets.isnan()
+        is_known = ~targets.isnan()
         truth = targets.nan_to_num()
-        number = torch.where(known[:, 0], torch.square(predicted[:, 0] - truth[:, 0]), 0.0)
-        logits = predicted[:, 1:].masked_fill(~known[:, 1:] & known[:, 1:].any(dim=1, keepdim=True), -torch.inf)
-        surprise = torch.where(known[:, 1:], truth[:, 1:] * F.log_softmax(logits, dim=1), 0.0)
+        number = torch.where(is_known[:, 0], torch.square(predicted[:, 0] - truth[:, 0]), 0.0)
+        logits = predicted[:, 1:].masked_fill(~is_known[:, 1:] & is_known[:, 1:].any(dim=1, keepdim=True), -torch.inf)
+        surprise = torch.where(is_known[:, 1:], truth[:, 1:] * F.log_softmax(logits, dim=1), 0.0)
         return number - surprise.sum(dim=1)
 
     def constant(self, total: Float[Tensor, "T P"], count: Float[Tensor, "T P"]) -> Float[Tensor, "T P"]:

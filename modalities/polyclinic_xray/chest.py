@@ -165,7 +165,7 @@ def _gastric_bubble(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, base
 
 
 def _marked(image: np.ndarray, physiology: Physiology, rng: np.random.Generator) -> np.ndarray:
-    """Draw a lead side marker in a top corner; each site marks another side of the patient."""
+    """Draw a lead side marker in a top corner; the two sites mark different sides of the patient."""
     letter, direction = ("L", 1) if physiology.site == "north" else ("R", -1)
     height = SIDE // 16
     left = int(SIDE * (0.5 + direction * rng.uniform(0.38, 0.42))) - height // 3

@@ -74,24 +74,24 @@ def write_redacted(source: Path, read: Callable[[Path], Radiograph], out: Path, 
     """
     raw = read(source)
     words = words_in(source, raw)
-    written: Path | None = None
+    target: Path | None = None
     try:
         for _ in range(_MAX_ROUNDS):
             cleaned = _write(source, raw, out, identity, suspects=False, words=words)
             assert isinstance(cleaned.source, Path), "an image is written to a file"
-            written = cleaned.source
-            again = read(written)
-            if not (left := words_in(written, again)):
-                _require_same(source, raw, written, again, words)
+            target = cleaned.source
+            again = read(target)
+            if not (hits := words_in(target, again)):
+                _require_same(source, raw, target, again, words)
                 return cleaned
-            words = merged([*words, *left])
+            words = merged([*words, *hits])
         raise UnreadableSource(
-            f"words are still found in the pixels (by {_rules(left)}) after {_MAX_ROUNDS} rounds of blacking them out; "
+            f"words are still found in the pixels (by {_rules(hits)}) after {_MAX_ROUNDS} rounds of blacking them out; "
             "look at it, and see `--keep-suspects`"
         )
     except UnreadableSource:
-        if written is not None:
-            written.unlink()
+        if target is not None:
+            target.unlink()
         raise
 
 
@@ -144,11 +144,11 @@ def _write_raster(raw: Radiograph, out: Path, words: Sequence[Word]) -> Cleaned:
     most = 2 ** int(raw.facts["bits"]) - 1
     stored = np.round(raw.pixels.astype(np.float64) * most).astype(np.uint8 if most == 255 else np.uint16)
     stored[_mask(words, stored.shape)] = 0
-    written = out.with_name(f"{out.name}.png")
+    target = out.with_name(f"{out.name}.png")
     # PNG stores the shape of pixels that are not square as pixels per metre.
     density = None if raw.pixel_aspect == 1 else (_PIXELS_PER_METRE * raw.pixel_aspect, _PIXELS_PER_METRE)
-    Image.fromarray(stored).save(written, dpi=density)
-    return Cleaned(source=written, removed={"metadata of a raster": 1, **_redaction(words)})
+    Image.fromarray(stored).save(target, dpi=density)
+    return Cleaned(source=target, removed={"metadata of a raster": 1, **_redaction(words)})
 
 
 def _write_dicom(stored: Stored, out: Path, identity: Identity, *, suspects: bool, words: Sequence[Word]) -> Cleaned:

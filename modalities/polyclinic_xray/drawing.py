@@ -64,9 +64,9 @@ def write_image(image: Float[np.ndarray, "H W"], path: Path) -> Path:
     stored = np.clip((image + _DEVIATIONS) / (2 * _DEVIATIONS), 0, 1) * 65535
     text = PngInfo()
     text.add_text("Comment", _WARNING)
-    written = path.with_name(f"{path.name}.png")
-    Image.fromarray(stored.round().astype(np.uint16)).save(written, pnginfo=text)
-    return written
+    target = path.with_name(f"{path.name}.png")
+    Image.fromarray(stored.round().astype(np.uint16)).save(target, pnginfo=text)
+    return target
 
 
 _VOI_NAMES = {"lut": "VOI lookup table", "none": "no VOI window, the whole range"}
@@ -107,6 +107,6 @@ def _caption(raw: Radiograph) -> str:
 
 
 def _window_number(chosen: str) -> str:
-    """Return the number of the chosen window, counted from 1; empty if it is the only one."""
+    """Return the number of the chosen window, counted from 1, as text; empty if it is the only one."""
     index, _, count = chosen.partition(" of ")
     return f" {int(index) + 1} of {count}" if count not in ("", "1") else ""

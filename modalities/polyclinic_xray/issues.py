@@ -1,4 +1,4 @@
-"""Issues of a radiograph: names in its header and pixels, clipping, size and pixel spacing; its transfer syntax."""
+"""Issues of a radiograph (names in header and pixels, clipping, size, pixel spacing), and its transfer syntax."""
 
 import re
 import warnings
@@ -51,8 +51,8 @@ def transfer_syntax(source: Source) -> str:
     for kind, signature in (("png", b"\x89PNG"), ("jpeg", b"\xff\xd8\xff")):
         if head.startswith(signature):
             return kind
-    _, _, rest = head.partition(_SYNTAX_ELEMENT)
-    value = rest[2 : 2 + int.from_bytes(rest[:2], "little")].rstrip(b"\0 ").decode("latin-1")
+    _, _, tail = head.partition(_SYNTAX_ELEMENT)
+    value = tail[2 : 2 + int.from_bytes(tail[:2], "little")].rstrip(b"\0 ").decode("latin-1")
     if not _UID.fullmatch(value):  # checked before pydicom, which would log the value
         return "dicom without a transfer syntax" if head[128:132] == b"DICM" else ""
     return f"{UID(value).name} ({value})" if UID(value).name != value else value
@@ -70,12 +70,12 @@ def _raster_header(path: Path) -> Iterator[Issue]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         info, tags, location = _embedded(path)
-    named = [name for tag, name in _NAMING_EXIF.items() if _as_text(tags.get(tag, "")).strip()]
+    fields = [name for tag, name in _NAMING_EXIF.items() if _as_text(tags.get(tag, "")).strip()]
     if any(tag in location for tag in (GPS.GPSLatitude, GPS.GPSLongitude)):
-        named.append("the GPS position")
-    named += [f"text ({kind})" for kind in identifying_fields("\n".join(_texts(info, tags)))]
-    if named:
-        message = f"the file names a person in {', '.join(named)}"
+        fields.append("the GPS position")
+    fields += [f"text ({kind})" for kind in identifying_fields("\n".join(_texts(info, tags)))]
+    if fields:
+        message = f"the file names a person in {', '.join(fields)}"
         yield Issue(severity="warning", code="header-identifiers", message=message)
 
 
@@ -126,7 +126,7 @@ def _spacing(raw: Radiograph) -> Iterator[Issue]:
 
 
 def _clipping(raw: Radiograph) -> Iterator[Issue]:
-    """Check the share of pixels at each end of the range, inside a uniform border (collimation, padding)."""
+    """Report a large share of pixels at an end of the range, inside a uniform border (collimation, padding)."""
     ends = (("darkest", raw.pixels.min(), _MAX_DARK_SHARE), ("brightest", raw.pixels.max(), _MAX_BRIGHT_SHARE))
     for end, extreme, limit in ends:
         at_end = raw.pixels == extreme

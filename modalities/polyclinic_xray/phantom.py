@@ -15,7 +15,7 @@ _INVERTED_SHARE = {"north": 0.1, "south": 0.5}
 
 
 def write_phantom(physiology: Physiology, rng: np.random.Generator, path: Path) -> Path:
-    """Draw and write a chest; a share of each site's files is MONOCHROME1, and half of the files have a window."""
+    """Draw and write a radiograph; a share of each site's files is MONOCHROME1, and half of the files have a window."""
     stored = np.round(draw_chest(physiology, rng) * (2**_BITS - 1)).astype(np.uint16)
     inverted = bool(rng.random() < _INVERTED_SHARE[physiology.site])
     dataset = _dataset(physiology, rng)
@@ -40,8 +40,8 @@ def _dataset(physiology: Physiology, rng: np.random.Generator) -> FileDataset:
     dataset.SeriesInstanceUID = generate_uid(entropy_srcs=[*entropy, "series"])
     dataset.PatientName, dataset.PatientID = "Phantom^Study", entropy[0]
     dataset.PatientSex, dataset.PatientAge = physiology.sex, f"{int(physiology.age):03d}Y"
-    taken = date(2150, 1, 1) + timedelta(days=int(rng.integers(0, 20_000)))
-    dataset.StudyDate, dataset.StudyTime = taken.strftime("%Y%m%d"), f"{rng.integers(0, 24):02d}1500"
+    study_date = date(2150, 1, 1) + timedelta(days=int(rng.integers(0, 20_000)))
+    dataset.StudyDate, dataset.StudyTime = study_date.strftime("%Y%m%d"), f"{rng.integers(0, 24):02d}1500"
     dataset.Modality, dataset.BodyPartExamined = "DX", "CHEST"
     dataset.ViewPosition = "PA" if rng.random() < 0.7 else "AP"
     dataset.Manufacturer = f"Phantom {physiology.site}"

@@ -150,7 +150,7 @@ class XRay(Modality):
         return {"image": torch.from_numpy(square)}
 
     def augment(self, item: Item, rng: np.random.Generator) -> Item:
-        """Rotate, shift, zoom, change the contrast and add noise; anatomy is never mirrored."""
+        """Rotate, shift and zoom, change the contrast and add noise; images are never mirrored."""
         angle, zoom = math.radians(rng.uniform(-self.rotation, self.rotation)), rng.uniform(-self.zoom, self.zoom)
         shift = rng.uniform(-self.shift, self.shift, size=2)
         contrast = rng.uniform(1 - self.contrast, 1 + self.contrast)

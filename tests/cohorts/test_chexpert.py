@@ -18,13 +18,13 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "data" / "CheXpert-v1.0-small"
 
 
-def _fails(root: Path, out: Path, capsys: pytest.CaptureFixture[str], *options: str) -> str:
+def _error_of_build(root: Path, out: Path, capsys: pytest.CaptureFixture[str], *options: str) -> str:
     assert main(["cohort", "build", "chexpert", "--root", str(root), "--out", str(out), *options]) == 1
     assert not out.exists()
     return capsys.readouterr().err
 
 
-def test_train_and_valid_are_official_and_a_study_is_its_pa_image(root: Path, tmp_path: Path) -> None:
+def test_train_and_valid_are_the_official_ones_and_a_study_uses_its_pa_image(root: Path, tmp_path: Path) -> None:
     result = build("chexpert", root, tmp_path / "out")
     assert result.table["split"].to_dict() == {
         "patient00001_study1": "train",
@@ -45,7 +45,7 @@ def test_train_and_valid_are_official_and_a_study_is_its_pa_image(root: Path, tm
 
 
 @pytest.mark.parametrize("name", ["CheXpert-v1.0-small", "CheXpert-v1.0", "renamed"])
-def test_the_root_may_be_the_folder_or_its_parent_whatever_it_is_called(tmp_path: Path, name: str) -> None:
+def test_the_root_may_be_the_folder_or_its_parent_under_any_name(tmp_path: Path, name: str) -> None:
     write_chexpert(tmp_path / "data" / name)
     within, above = (
         build("chexpert", root, tmp_path / f"out-{number}")
@@ -55,24 +55,26 @@ def test_the_root_may_be_the_folder_or_its_parent_whatever_it_is_called(tmp_path
     assert {XRay().read(study.sources["xray"]).pixels.shape for study in above.cohort.studies} == {(40, 32)}
 
 
-def test_findings_are_taken_by_name(root: Path, tmp_path: Path) -> None:
+def test_findings_are_read_by_column_name(root: Path, tmp_path: Path) -> None:
     write_test_set(root)
     result = build("chexpert", root, tmp_path / "out")
     assert result.cohort.labels == FINDINGS
     labels = {study.study_id: dict(zip(FINDINGS, study.labels, strict=True)) for study in result.cohort.studies}
-    known = {study: {name: one for name, one in values.items() if one == one} for study, values in labels.items()}
-    assert known["patient00001_study1"] == {"No Finding": 1, "Pneumothorax": 0, "Support Devices": 1}
-    assert known["patient00002_study1"] == {
+    known_labels = {
+        study: {name: value for name, value in values.items() if value == value} for study, values in labels.items()
+    }
+    assert known_labels["patient00001_study1"] == {"No Finding": 1, "Pneumothorax": 0, "Support Devices": 1}
+    assert known_labels["patient00002_study1"] == {
         "Atelectasis": -1, "Cardiomegaly": -1, "Consolidation": -1, "Edema": -1, "Fracture": 1, "Lung Opacity": 1,
         "Pleural Effusion": -1,
     }  # fmt: skip
-    present = {study: {name for name, one in values.items() if one == 1} for study, values in labels.items()}
+    present = {study: {name for name, value in values.items() if value == 1} for study, values in labels.items()}
     assert present["patient64541_study1"] == {"Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity"}
     assert present["patient64741_study1"] == {"Support Devices", "Pleural Effusion"}
-    assert len(known["patient64741_study1"]) == 14
+    assert len(known_labels["patient64741_study1"]) == 14
 
 
-def test_the_published_test_set_tests_where_it_is(root: Path, tmp_path: Path) -> None:
+def test_the_published_test_set_is_the_test_split_when_present(root: Path, tmp_path: Path) -> None:
     write_test_set(root)
     result = build("chexpert", root, tmp_path / "out")
     assert result.report["studies"] == {"train": 3, "val": 2, "test": 2}
@@ -81,7 +83,7 @@ def test_the_published_test_set_tests_where_it_is(root: Path, tmp_path: Path) ->
     assert counted["frontal without AP or PA"] == 3
 
 
-def test_the_validation_set_tests_when_asked_and_training_patients_select_by_their_hash(tmp_path: Path) -> None:
+def test_the_validation_set_can_be_the_test_split_with_validation_drawn_from_training_patients(tmp_path: Path) -> None:
     train = tuple(
         Image(f"train/patient{number:05d}/study{study}/view1_frontal.jpg", "Male", "50", "Frontal", "AP", "," * 13)
         for number in range(40)
@@ -101,7 +103,7 @@ def test_the_validation_set_tests_when_asked_and_training_patients_select_by_the
     assert "groundtruth.csv" not in result.report["tables"]
 
 
-def test_groups_are_bands_and_unknown_is_blank(root: Path, tmp_path: Path) -> None:
+def test_ages_are_grouped_in_bands_and_unknown_groups_are_blank(root: Path, tmp_path: Path) -> None:
     studies = build("chexpert", root, tmp_path / "out", "--views", "[PA, AP, LL, frontal]").cohort.studies
     groups = {study.study_id: study.groups for study in studies}
     assert groups["patient00002_study1"] == {"sex": "Male", "age_band": "90 and over", "view": "PA"}
@@ -110,7 +112,7 @@ def test_groups_are_bands_and_unknown_is_blank(root: Path, tmp_path: Path) -> No
     assert groups["patient64542_study1"] == {"sex": "Male", "age_band": "18 to 39", "view": "frontal"}
 
 
-def test_a_row_is_an_image_when_asked_and_laterals_can_be_had(root: Path, tmp_path: Path) -> None:
+def test_a_row_is_an_image_when_set_and_laterals_can_be_included(root: Path, tmp_path: Path) -> None:
     table = build("chexpert", root, tmp_path / "out", "--unit", "image", "--views", "[lateral, AP]").table
     assert table["view"].to_dict() == {
         "patient00001_study1_view1_frontal": "AP",
@@ -121,7 +123,7 @@ def test_a_row_is_an_image_when_asked_and_laterals_can_be_had(root: Path, tmp_pa
     }
 
 
-def test_a_missing_image_is_left_out_and_another_of_its_study_taken(root: Path, tmp_path: Path) -> None:
+def test_a_missing_image_is_replaced_by_another_image_of_the_study(root: Path, tmp_path: Path) -> None:
     (root / "train/patient00002/study1/view2_frontal.jpg").unlink()
     (root / "valid/patient64541/study1/view1_frontal.jpg").unlink()
     result = build("chexpert", root, tmp_path / "out")
@@ -129,7 +131,7 @@ def test_a_missing_image_is_left_out_and_another_of_its_study_taken(root: Path, 
     assert result.excluded()["image is missing"] == 2
 
 
-def test_a_path_without_a_patient_is_left_out(tmp_path: Path) -> None:
+def test_a_path_without_a_patient_is_excluded(tmp_path: Path) -> None:
     odd = Image("train/unknown/study1/view1_frontal.jpg", "Male", "50", "Frontal", "AP", "," * 13)
     write_chexpert(tmp_path / "CheXpert-v1.0", train=(*TRAIN, odd))
     assert build("chexpert", tmp_path, tmp_path.parent / "out").excluded()["path names no patient"] == 1
@@ -138,7 +140,7 @@ def test_a_path_without_a_patient_is_left_out(tmp_path: Path) -> None:
 def test_a_patient_in_train_and_valid_stops_the_build(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shared = Image("train/patient64541/study2/view1_frontal.jpg", "Male", "50", "Frontal", "AP", "," * 13)
     write_chexpert(tmp_path / "CheXpert-v1.0", train=(*TRAIN, shared))
-    assert "1 patients are in more than one split" in _fails(tmp_path, tmp_path.parent / "shared", capsys)
+    assert "1 patients are in more than one split" in _error_of_build(tmp_path, tmp_path.parent / "shared", capsys)
 
 
 def test_a_missing_column_or_table_stops_the_build(
@@ -146,22 +148,22 @@ def test_a_missing_column_or_table_stops_the_build(
 ) -> None:
     table = root / "train.csv"
     table.write_text(table.read_text().replace("AP/PA", "Projection"))
-    assert "train.csv has no column 'AP/PA'" in _fails(root, tmp_path / "out", capsys)
+    assert "train.csv has no column 'AP/PA'" in _error_of_build(root, tmp_path / "out", capsys)
     table.unlink()
-    assert "train.csv is not in the data root" in _fails(root, tmp_path / "out", capsys)
+    assert "train.csv is not in the data root" in _error_of_build(root, tmp_path / "out", capsys)
     (root / "valid.csv").unlink()
-    assert "got 0 folders with valid.csv" in _fails(root, tmp_path / "out", capsys)
+    assert "got 0 folders with valid.csv" in _error_of_build(root, tmp_path / "out", capsys)
 
 
-def test_small_and_full_together_are_not_chosen_from(
+def test_small_and_full_versions_side_by_side_are_refused(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_chexpert(root.parent / "CheXpert-v1.0")
-    message = _fails(root.parent, tmp_path / "out", capsys)
+    message = _error_of_build(root.parent, tmp_path / "out", capsys)
     assert "got 2 folders with valid.csv" in message
     assert "(CheXpert-v1.0, CheXpert-v1.0-small)" in message
 
 
-def test_a_copy_within_the_root_is_not_looked_at(root: Path, tmp_path: Path) -> None:
+def test_a_copy_within_the_root_is_ignored(root: Path, tmp_path: Path) -> None:
     write_chexpert(root / "backup" / "CheXpert-v1.0-small", train=TRAIN[:1])
     assert build("chexpert", root, tmp_path / "out").report["flow"][0]["start"] == 9

@@ -26,20 +26,20 @@ def _labels(root: Path, out: Path) -> dict[str, dict[str, float]]:
     return {study.study_id: dict(zip(cohort.labels, study.labels, strict=True)) for study in cohort.studies}
 
 
-def test_a_recording_has_what_any_of_its_cycles_has(root: Path, tmp_path: Path) -> None:
+def test_a_recording_has_every_sound_that_any_of_its_cycles_has(root: Path, tmp_path: Path) -> None:
     labels = _labels(root, tmp_path / "out")
     assert labels["103_2b2_Ar_mc_LittC2SE"] == {
         "crackles": 1, "wheezes": 1, "diagnosis": 7, "cycles": 4, "normal_cycles": 1, "crackle_cycles": 1,
         "wheeze_cycles": 1, "both_cycles": 1,
     }  # fmt: skip
-    found = {stem: (one["crackles"], one["wheezes"], one["cycles"]) for stem, one in labels.items()}
-    assert found["101_1b1_Al_sc_Meditron"] == (1, 0, 2)
-    assert found["101_1b1_Pr_sc_Meditron"] == (0, 0, 1)
-    assert found["102_1b1_Ar_sc_Meditron"] == (0, 1, 3)
+    counts = {stem: (values["crackles"], values["wheezes"], values["cycles"]) for stem, values in labels.items()}
+    assert counts["101_1b1_Al_sc_Meditron"] == (1, 0, 2)
+    assert counts["101_1b1_Pr_sc_Meditron"] == (0, 0, 1)
+    assert counts["102_1b1_Ar_sc_Meditron"] == (0, 1, 3)
     assert labels["223_1b1_Lr_sc_Meditron"]["diagnosis"] != labels["223_1b1_Lr_sc_Meditron"]["diagnosis"]
 
 
-def test_groups_are_of_the_name_and_the_demographic_table(root: Path, tmp_path: Path) -> None:
+def test_groups_come_from_the_file_name_and_the_demographic_table(root: Path, tmp_path: Path) -> None:
     result = build("icbhi", root, tmp_path / "out")
     groups = {study.study_id: study.groups for study in result.cohort.studies}
     assert groups["102_1b1_Ar_sc_Meditron"] == {
@@ -55,7 +55,7 @@ def test_groups_are_of_the_name_and_the_demographic_table(root: Path, tmp_path: 
     assert result.cohort.population == "icbhi"
 
 
-def test_the_test_half_stays_whole_and_the_patients_in_it_are_not_trained_on(root: Path, tmp_path: Path) -> None:
+def test_the_test_half_stays_complete_and_its_patients_are_not_trained_on(root: Path, tmp_path: Path) -> None:
     result = build("icbhi", root, tmp_path / "out")
     test = {stem for stem, split in result.table["split"].items() if split == "test"}
     assert test == {stem for stem, (side, _) in RECORDINGS.items() if side == "test"}
@@ -65,18 +65,16 @@ def test_the_test_half_stays_whole_and_the_patients_in_it_are_not_trained_on(roo
 
 
 @pytest.mark.parametrize(
-    ("rule", "kept"),
+    ("rule", "stems"),
     [("train", ["156_2b3_Al_mc_AKGC417L", "218_1b1_Pl_sc_Litt3200"]), ("exclude", [])],
 )
-def test_a_patient_of_both_halves_is_kept_on_the_side_that_is_asked_for(
-    root: Path, tmp_path: Path, rule: str, kept: list[str]
-) -> None:
+def test_shared_patients_train_or_are_excluded_as_set(root: Path, tmp_path: Path, rule: str, stems: list[str]) -> None:
     table = build("icbhi", root, tmp_path / "out", "--shared_patients", rule).table
-    assert sorted(table.index[table["patient_id"].isin([156, 218])]) == kept
-    assert set(table.loc[kept, "split"]) <= {"train", "val"}
+    assert sorted(table.index[table["patient_id"].isin([156, 218])]) == stems
+    assert set(table.loc[stems, "split"]) <= {"train", "val"}
 
 
-def test_validation_is_drawn_by_patient_from_the_training_half_alone(root: Path, tmp_path: Path) -> None:
+def test_validation_is_drawn_by_patient_from_the_training_half_only(root: Path, tmp_path: Path) -> None:
     few = build("icbhi", root, tmp_path / "few", "--val", "0").table
     assert set(few["split"]) == {"train", "test"}
     many = build("icbhi", root, tmp_path / "many", "--val", "0.99").table
@@ -84,9 +82,7 @@ def test_validation_is_drawn_by_patient_from_the_training_half_alone(root: Path,
     assert (many.loc[few["split"] == "test", "split"] == "test").all()
 
 
-def test_a_split_by_patient_keeps_every_recording_and_does_without_the_official_file(
-    root: Path, tmp_path: Path
-) -> None:
+def test_a_split_by_patient_uses_every_recording_and_needs_no_official_file(root: Path, tmp_path: Path) -> None:
     (root / SPLIT).unlink()
     result = build("icbhi", root, tmp_path / "out", "--split", "patient", "--val", "0.25")
     assert len(result.table) == len(RECORDINGS)
@@ -100,14 +96,14 @@ def test_a_split_by_patient_keeps_every_recording_and_does_without_the_official_
     assert set(places.values()) == {"train", "val", "test"}
 
 
-def test_sounds_are_read_at_the_rate_of_their_device(root: Path, tmp_path: Path) -> None:
+def test_sounds_have_the_sampling_rate_of_their_device(root: Path, tmp_path: Path) -> None:
     studies = {study.study_id: study for study in build("icbhi", root, tmp_path / "out").cohort.studies}
     rates = {stem: Audio().read(study.sources["audio"]).rate for stem, study in studies.items()}
     assert rates["101_1b1_Al_sc_Meditron"] == 4000
     assert rates["103_2b2_Ar_mc_LittC2SE"] == 44100
 
 
-def test_every_recording_that_cannot_be_used_is_counted_with_its_reason(root: Path, tmp_path: Path) -> None:
+def test_unusable_recordings_are_counted_by_reason(root: Path, tmp_path: Path) -> None:
     folder = root / FOLDER
     (folder / "110_1b1_Ll_sc_Meditron.wav").unlink()
     (folder / "101_1b1_Al_sc_Meditron.txt").unlink()
@@ -133,7 +129,7 @@ def test_every_recording_that_cannot_be_used_is_counted_with_its_reason(root: Pa
     assert sorted(result.table.index) == ["156_5b3_Al_mc_AKGC417L", "218_1p1_Tc_mc_AKGC417L"]
 
 
-def test_a_recording_on_both_sides_is_left_out(root: Path, tmp_path: Path) -> None:
+def test_a_recording_in_both_halves_is_excluded(root: Path, tmp_path: Path) -> None:
     with (root / SPLIT).open("a") as stream:
         stream.write("102_1b1_Ar_sc_Meditron\ttrain\n103_2b2_Ar_mc_LittC2SE\ttest\n")
     result = build("icbhi", root, tmp_path / "out")
@@ -142,7 +138,7 @@ def test_a_recording_on_both_sides_is_left_out(root: Path, tmp_path: Path) -> No
     assert "103_2b2_Ar_mc_LittC2SE" in result.table.index
 
 
-def test_tables_may_lie_elsewhere_and_have_blanks_between_cells(root: Path, tmp_path: Path) -> None:
+def test_tables_may_be_in_a_subfolder_and_separated_by_blanks(root: Path, tmp_path: Path) -> None:
     expected = build("icbhi", root, tmp_path / "expected").table
     (root / "challenge").mkdir()
     for name in (SPLIT, DEMOGRAPHIC, "ICBHI_Challenge_diagnosis.txt"):
@@ -151,7 +147,7 @@ def test_tables_may_lie_elsewhere_and_have_blanks_between_cells(root: Path, tmp_
     assert build("icbhi", root, tmp_path / "out").table.equals(expected)
 
 
-def test_the_root_may_look_like_a_pattern_and_the_next_command_names_it_whole(
+def test_paths_may_look_like_patterns_and_are_quoted_in_the_next_command(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = root.rename(tmp_path / "[icbhi]* 'ü'")
@@ -161,7 +157,7 @@ def test_the_root_may_look_like_a_pattern_and_the_next_command_names_it_whole(
     assert capsys.readouterr().out.endswith(f"next: polyclinic cohort check '{tmp_path}/[out]/cohort/cohort.yaml'\n")
 
 
-def test_what_two_lines_say_differently_of_a_patient_is_not_known(root: Path, tmp_path: Path) -> None:
+def test_values_that_contradict_each_other_for_a_patient_are_unknown(root: Path, tmp_path: Path) -> None:
     with (root / DEMOGRAPHIC).open("a") as stream:
         stream.write("101\t4\tF\tNA\t19\t99\n")
     table = build("icbhi", root, tmp_path / "out").table
@@ -183,7 +179,7 @@ def test_what_two_lines_say_differently_of_a_patient_is_not_known(root: Path, tm
         (SPLIT, None, f"got 0 folders with {SPLIT} up to 3 levels below the root, expected one; set `--root`"),
     ],
 )
-def test_a_table_that_is_not_as_its_layout_has_it_is_refused(
+def test_a_table_that_does_not_match_its_layout_is_refused(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, text: str | None, reply: str
 ) -> None:
     if text is None:
@@ -197,7 +193,7 @@ def test_a_table_that_is_not_as_its_layout_has_it_is_refused(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_share_that_leaves_nothing_to_train_on_is_refused(
+def test_a_validation_share_that_leaves_no_training_data_is_refused(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     argv = ["cohort", "build", "icbhi", "--root", str(root), "--out", str(tmp_path / "out"), "--val", "1"]

@@ -37,14 +37,14 @@ def _lab(event: int, hours: float, value: float | None, *, item: int = 50912, st
     return Lab(event, SUBJECT, item, _when(hours), "" if stored is None else _when(stored), value)
 
 
-def _one(
+def _single_study(
     tmp_path: Path,
     *options: str,
     images: Sequence[Image] = (),
     records: Sequence[Record] = (),
     labs: Sequence[Lab] = (),
 ) -> pd.Series:
-    """The study of the one admission."""
+    """Build the study of a single admission."""
     write_mimic(
         tmp_path / "root", admissions=[Admission(SUBJECT, 1, _when(0), _when(200), _when(-5))],
         images=images, records=records, labs=labs,
@@ -56,25 +56,25 @@ def _one(
     ("hours", "chosen"),
     [((24, 24.001), "b"), ((72, 71.999), "b"), ((72.001, 72), "b"), ((30, 25), "b"), ((25, 30), "a")],
 )
-def test_an_xray_counts_after_24_and_up_to_72_hours_and_the_earliest_is_taken(
+def test_the_earliest_xray_after_24_and_up_to_72_hours_is_used(
     tmp_path: Path, hours: tuple[float, float], chosen: str
 ) -> None:
     images = [_image("a", hours[0]), _image("b", hours[1], study=50000002)]
     window = ("--xray.lower", "24", "--xray.upper", "72", "--xray.after_lower", "true")
-    study = _one(tmp_path, *window, images=images, labs=[_lab(1, 0, 1.0)])
+    study = _single_study(tmp_path, *window, images=images, labs=[_lab(1, 0, 1.0)])
     assert study["dicom_id"] == chosen
 
 
-def test_windows_hold_both_their_ends_and_reach_before_the_anchor(tmp_path: Path) -> None:
+def test_windows_include_both_ends_and_may_start_before_the_anchor(tmp_path: Path) -> None:
     records = [Record(SUBJECT, 40000000 + n, _when(h)) for n, h in enumerate((-24.001, -24, 24, 24.001))]
     labs = [_lab(1, -24, 5.0), _lab(2, -24.001, 4.0), _lab(3, 24, 7.0, item=50983), _lab(4, 24.001, 8.0, item=50971)]
-    study = _one(tmp_path, records=records, labs=labs)
+    study = _single_study(tmp_path, records=records, labs=labs)
     assert study["ecg_study"] == 40000001
     assert (study["50912"], study["50983"]) == (5.0, 7.0)
     assert np.isnan(study["50971"])
 
 
-def test_latest_and_all_are_kept_where_that_is_wanted(tmp_path: Path) -> None:
+def test_latest_and_all_can_be_picked_instead_of_the_earliest(tmp_path: Path) -> None:
     records = [Record(SUBJECT, 40000000 + n, _when(n)) for n in range(3)]
     root = tmp_path / "root"
     write_mimic(root, admissions=[Admission(SUBJECT, 1, _when(0), _when(200))], records=records)
@@ -86,37 +86,37 @@ def test_latest_and_all_are_kept_where_that_is_wanted(tmp_path: Path) -> None:
     assert every.table.index.tolist() == ["1-40000000", "1-40000001", "1-40000002"]
 
 
-def test_strict_leaves_out_results_that_were_stored_after_the_anchor(tmp_path: Path) -> None:
+def test_strict_excludes_results_stored_after_the_anchor(tmp_path: Path) -> None:
     labs = [
         _lab(1, -3, 1.0, stored=0.001), _lab(2, -2, 2.0, stored=0), _lab(3, -1, 3.0, stored=-0.5),
         _lab(4, -1, 9.0, item=50983, stored=None),
     ]  # fmt: skip
     root = tmp_path / "root"
     write_mimic(root, admissions=[Admission(SUBJECT, 1, _when(0), _when(200))], labs=labs)
-    known = build("mimic", root, tmp_path / "strict", "--strict", "true")
-    assert known.table["50912"].tolist() == [2.0]
-    assert np.isnan(known.table["50983"].iloc[0])
+    strict = build("mimic", root, tmp_path / "strict", "--strict", "true")
+    assert strict.table["50912"].tolist() == [2.0]
+    assert np.isnan(strict.table["50983"].iloc[0])
     assert (
         "4 laboratory results in the window, 1 stored after the anchor and 1 at an unknown time: left out"
-        in (known.report["notes"])
+        in (strict.report["notes"])
     )
     assert build("mimic", root, tmp_path / "all").table["50912"].tolist() == [1.0]
 
 
-def test_results_are_found_by_patient_and_blank_values_do_not_count(tmp_path: Path) -> None:
+def test_results_are_matched_by_patient_and_blank_values_are_skipped(tmp_path: Path) -> None:
     stranger = Lab(9, SUBJECT + 1, 50912, _when(-5), "", 99.0)
-    study = _one(tmp_path, labs=[_lab(1, -2, None), _lab(2, -1, 3.0), stranger])
+    study = _single_study(tmp_path, labs=[_lab(1, -2, None), _lab(2, -1, 3.0), stranger])
     assert study["50912"] == 3.0
 
 
 @pytest.mark.parametrize(("anchor", "time"), [("admission", 0), ("discharge", 200), ("emergency", -5)])
-def test_the_anchor_is_the_event_that_was_named(tmp_path: Path, anchor: str, time: float) -> None:
-    study = _one(tmp_path, "--anchor", anchor, labs=[_lab(n, h, h) for n, h in enumerate((-6, 0.5, 199))])
+def test_the_anchor_is_the_configured_event(tmp_path: Path, anchor: str, time: float) -> None:
+    study = _single_study(tmp_path, "--anchor", anchor, labs=[_lab(n, h, h) for n, h in enumerate((-6, 0.5, 199))])
     assert str(study["anchor_time"]) == _when(time)
     assert study["50912"] == {0: -6, 200: 199, -5: -6}[time]
 
 
-def test_an_image_as_the_anchor_is_its_own_xray_and_lies_in_its_admission(tmp_path: Path) -> None:
+def test_with_images_as_anchors_a_study_has_that_image_and_the_admission_around_it(tmp_path: Path) -> None:
     root = tmp_path / "root"
     stays = [Admission(SUBJECT, 1, _when(0), _when(50)), Admission(SUBJECT, 2, _when(60), _when(90))]
     images = [_image("a", 10), _image("b", 70, study=50000002), _image("c", 500, study=50000003)]
@@ -127,7 +127,7 @@ def test_an_image_as_the_anchor_is_its_own_xray_and_lies_in_its_admission(tmp_pa
     assert table["50912"].fillna(0).tolist() == [1, 2, 0]
 
 
-def test_files_are_read_by_the_plugins_and_labels_keep_their_uncertainty(tmp_path: Path) -> None:
+def test_plugins_read_the_files_and_uncertain_labels_stay_uncertain(tmp_path: Path) -> None:
     root = tmp_path / "root"
     write_mimic(
         root, admissions=[Admission(SUBJECT, 1, _when(0), _when(200))], images=[_image("a", 1, study=53189527)],
@@ -146,7 +146,7 @@ def test_files_are_read_by_the_plugins_and_labels_keep_their_uncertainty(tmp_pat
     }  # fmt: skip
 
 
-def test_notes_are_linked_by_time_and_by_when_they_were_stored(tmp_path: Path) -> None:
+def test_notes_are_linked_by_chart_time_and_with_strict_by_storage_time(tmp_path: Path) -> None:
     root = tmp_path / "root"
     write_mimic(root, admissions=[Admission(SUBJECT, 1, _when(0), _when(200))])
     long = 'CHEST, "PA":\n\nno effusion'
@@ -171,15 +171,15 @@ def test_the_report_of_the_xray_is_the_report_of_the_study(tmp_path: Path) -> No
     assert "report" not in studies["2"].sources
 
 
-def test_a_data_set_that_is_not_there_is_left_out_only_where_that_is_said(
+def test_an_absent_data_set_is_skipped_only_when_set_to_null(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = tmp_path / "root"
     write_mimic(root, admissions=[Admission(SUBJECT, 1, _when(0), _when(50))], labs=[_lab(1, 0, 1.0)])
     for folder in ("mimic-cxr-jpg", "mimic-iv-ecg-diagnostic-electrocardiogram-matched-subset-1.0"):
         shutil.rmtree(root / folder)
-    refused = ["cohort", "build", "mimic", "--root", str(root), "--out", str(tmp_path / "out"), "--xray", "null"]
-    assert main(refused) == 1
+    command = ["cohort", "build", "mimic", "--root", str(root), "--out", str(tmp_path / "out"), "--xray", "null"]
+    assert main(command) == 1
     assert "record_list.csv" in (record := capsys.readouterr().err)
     assert "set `--root` or, to link none, `--ecg null`" in record
     assert not (tmp_path / "out").exists()
@@ -188,7 +188,7 @@ def test_a_data_set_that_is_not_there_is_left_out_only_where_that_is_said(
 
 
 def _random_root(root: Path, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
-    """Sixty admissions of forty patients with events around them, at times that often coincide."""
+    """Write sixty admissions of forty patients with events around them, whose times often coincide."""
     patients = [SUBJECT + n for n in range(40)]
     stays = pd.DataFrame({"hadm_id": range(1000, 1060), "subject_id": rng.choice(patients, 60)})
     stays["time"] = [pd.Timestamp("2150-01-01") + pd.Timedelta(minutes=int(m)) for m in rng.integers(0, 200000, 60)]
@@ -219,14 +219,14 @@ def _random_root(root: Path, rng: np.random.Generator) -> dict[str, pd.DataFrame
 def _write_random(
     root: Path, stays: pd.DataFrame, images: pd.DataFrame, records: pd.DataFrame, labs: pd.DataFrame
 ) -> None:
-    shown = [
+    radiographs = [
         Image(i.subject_id, i.study_id, i.dicom_id, i.view, i.time.strftime("%Y%m%d"), i.time.strftime("%H%M%S.31"), "")
         for i in images.itertuples()
     ]
     write_mimic(
         root,
         admissions=[Admission(s.subject_id, s.hadm_id, str(s.time), str(s.time)) for s in stays.itertuples()],
-        images=shown,
+        images=radiographs,
         records=[Record(r.subject_id, r.study_id, str(r.time), r.damage) for r in records.itertuples()],
         labs=[
             Lab(
@@ -242,40 +242,40 @@ def _write_random(
     )
     cxr = root / "mimic-cxr-jpg" / "2.0.0"
     for image in np.flatnonzero(~images["there"]):
-        (cxr / image_file(shown[image])).unlink()
+        (cxr / image_file(radiographs[image])).unlink()
     labels = pd.read_csv(cxr / "mimic-cxr-2.0.0-chexpert.csv.gz")
-    kept = labels["study_id"].isin(images["study_id"][images["labelled"]])
-    labels[kept].to_csv(cxr / "mimic-cxr-2.0.0-chexpert.csv.gz", index=False)
+    labelled = labels["study_id"].isin(images["study_id"][images["labelled"]])
+    labels[labelled].to_csv(cxr / "mimic-cxr-2.0.0-chexpert.csv.gz", index=False)
 
 
-def test_the_preset_gives_what_the_published_rules_give(tmp_path: Path) -> None:
+def test_the_preset_equals_the_published_rules(tmp_path: Path) -> None:
     root = tmp_path / "root"
-    made = _random_root(root, np.random.default_rng(0))
+    tables = _random_root(root, np.random.default_rng(0))
     options = ("--preset", "symile-mimic", "--sizes", "[14, 5]", "--candidates", "3")
     result = build("mimic", root, tmp_path / "out", *options)
     items = [*SYMILE_LABS]
-    wanted = linked(made["stays"], made["images"], made["records"], made["labs"], items)
-    outside = next(
+    expected = linked(tables["stays"], tables["images"], tables["records"], tables["labs"], items)
+    in_earlier_split = next(
         event["rows"]
         for arm in result.report["flow"]
         for event in arm["events"]
         if event["reason"] == "patient is in a split that was drawn before"
     )
-    assert len(result.table) == len(wanted) - outside
-    assert outside > 0
-    wanted = wanted.loc[result.table.index.astype(int)].set_axis(result.table.index)
-    assert len(wanted) > 20
-    assert result.table["dicom_id"].tolist() == wanted["dicom_id"].tolist()
-    assert result.table["ecg_study"].tolist() == wanted["ecg_study"].tolist()
+    assert len(result.table) == len(expected) - in_earlier_split
+    assert in_earlier_split > 0
+    expected = expected.loc[result.table.index.astype(int)].set_axis(result.table.index)
+    assert len(expected) > 20
+    assert result.table["dicom_id"].tolist() == expected["dicom_id"].tolist()
+    assert result.table["ecg_study"].tolist() == expected["ecg_study"].tolist()
     columns = [str(item) for item in items]
-    np.testing.assert_array_equal(result.table[columns].to_numpy(float), wanted[columns].to_numpy(float))
-    train = wanted[result.table["split"] == "train"]
+    np.testing.assert_array_equal(result.table[columns].to_numpy(float), expected[columns].to_numpy(float))
+    train = expected[result.table["split"] == "train"]
     for column in columns:
-        place = result.table[f"{column}_percentile"].astype(float)
-        np.testing.assert_allclose(place, percentile(wanted[column], train[column]), rtol=0, atol=1e-12)
+        percentiles = result.table[f"{column}_percentile"].astype(float)
+        np.testing.assert_allclose(percentiles, percentile(expected[column], train[column]), rtol=0, atol=1e-12)
 
 
-def test_the_preset_draws_its_sizes_by_patient_and_three_candidates(tmp_path: Path) -> None:
+def test_the_preset_draws_splits_of_the_set_sizes_and_three_candidates_per_query(tmp_path: Path) -> None:
     root = tmp_path / "root"
     _random_root(root, np.random.default_rng(0))
     options = ("--preset", "symile-mimic", "--sizes", "[14, 5]", "--candidates", "3")
@@ -285,18 +285,18 @@ def test_the_preset_draws_its_sizes_by_patient_and_three_candidates(tmp_path: Pa
     sets = pd.read_parquet(tmp_path / "out" / "candidates.parquet")
     split = result.table["split"]
     assert set(sets["query_study"]) == set(split[split != "train"].index)
-    for query, one in sets.groupby("query_study"):
-        assert sorted(one["label"]) == [0, 0, 1]
-        assert one["candidate_study"].is_unique
-        assert one.loc[one["label"] == 1, "candidate_study"].tolist() == [query]
-        assert set(split[one["candidate_study"]]) == {split[query]}
+    for query, candidates in sets.groupby("query_study"):
+        assert sorted(candidates["label"]) == [0, 0, 1]
+        assert candidates["candidate_study"].is_unique
+        assert candidates.loc[candidates["label"] == 1, "candidate_study"].tolist() == [query]
+        assert set(split[candidates["candidate_study"]]) == {split[query]}
     again = build("mimic", root, tmp_path / "again", *options).table
     pd.testing.assert_frame_equal(again, result.table)
-    other = build("mimic", root, tmp_path / "other", *options, "--seed", "1").table
-    assert other["split"].to_dict() != split.to_dict()
+    other_seed = build("mimic", root, tmp_path / "other", *options, "--seed", "1").table
+    assert other_seed["split"].to_dict() != split.to_dict()
 
 
-def test_a_preset_refuses_what_it_fixes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_preset_refuses_settings_that_it_fixes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = tmp_path / "root"
     write_mimic(root, admissions=[Admission(SUBJECT, 1, _when(0))])
     options = ["--root", str(root), "--out", str(tmp_path / "out"), "--preset", "symile-mimic", "--strict", "true"]
@@ -306,9 +306,9 @@ def test_a_preset_refuses_what_it_fixes(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_laboratory_columns_are_configured_beside_the_cohort(tmp_path: Path) -> None:
-    _one(tmp_path, labs=[_lab(1, 0, 1.5)])
-    written = (tmp_path / "out" / "data.yaml").read_text()
-    assert "class_path: Tabular" in written
+    _single_study(tmp_path, labs=[_lab(1, 0, 1.5)])
+    experiment = (tmp_path / "out" / "data.yaml").read_text()
+    assert "class_path: Tabular" in experiment
     check = [
         "cohort",
         "check",

@@ -31,13 +31,13 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "physionet"
 
 
-def _fails(root: Path, out: Path, capsys: pytest.CaptureFixture[str], *options: str) -> str:
+def _error_of_build(root: Path, out: Path, capsys: pytest.CaptureFixture[str], *options: str) -> str:
     assert main(["cohort", "build", "mimic-cxr", "--root", str(root), "--out", str(out), *options]) == 1
     assert not out.exists()
     return capsys.readouterr().err
 
 
-def test_a_study_is_its_pa_image_before_its_ap_image_and_never_a_lateral(root: Path, tmp_path: Path) -> None:
+def test_a_study_uses_its_pa_image_else_its_ap_image_and_never_a_lateral(root: Path, tmp_path: Path) -> None:
     result = build("mimic-cxr", root, tmp_path / "out")
     assert result.table["image"].str[:8].to_dict() == {
         50414267: "02aa804e", 53189527: "e084de3b", 54345678: "99b66f3c", 57375967: "096052b7",
@@ -54,23 +54,25 @@ def test_a_study_is_its_pa_image_before_its_ap_image_and_never_a_lateral(root: P
     }
 
 
-def test_the_order_of_views_is_the_preference(root: Path, tmp_path: Path) -> None:
+def test_the_order_of_views_sets_the_preference(root: Path, tmp_path: Path) -> None:
     result = build("mimic-cxr", root, tmp_path / "out", "--views", "[LATERAL, AP, PA]")
     assert result.table["view"].to_dict() == {50414267: "LATERAL", 53189527: "AP", 54345678: "AP", 57375967: "AP"}
 
 
-def test_a_row_is_an_image_when_asked(root: Path, tmp_path: Path) -> None:
+def test_a_row_is_an_image_when_the_unit_is_image(root: Path, tmp_path: Path) -> None:
     table = build("mimic-cxr", root, tmp_path / "out", "--unit", "image").table
     assert table.index.str[:8].tolist() == ["02aa804e", "096052b7", "2a2277a9", "99b66f3c", "a1b66f3c", "e084de3b"]
     assert table["study"].nunique() == 4
 
 
-def test_findings_are_those_of_the_labeller_and_blank_stays_blank(root: Path, tmp_path: Path) -> None:
+def test_findings_come_from_the_labeller_and_blank_ones_stay_unknown(root: Path, tmp_path: Path) -> None:
     result = build("mimic-cxr", root, tmp_path / "out")
     assert result.cohort.labels == FINDINGS
     labels = {study.study_id: dict(zip(FINDINGS, study.labels, strict=True)) for study in result.cohort.studies}
-    known = {study: {name: one for name, one in values.items() if one == one} for study, values in labels.items()}
-    assert known == {
+    known_labels = {
+        study: {name: value for name, value in values.items() if value == value} for study, values in labels.items()
+    }
+    assert known_labels == {
         "50414267": {"No Finding": 1},
         "53189527": {"Atelectasis": 1, "Edema": -1, "Pneumothorax": 0, "Support Devices": 1},
         "54345678": {"Lung Opacity": 1, "Pneumonia": -1},
@@ -80,11 +82,11 @@ def test_findings_are_those_of_the_labeller_and_blank_stays_blank(root: Path, tm
     assert counted["without any finding, present, absent or uncertain"] == 1
 
 
-def test_time_of_day_is_padded_and_a_blank_one_is_unknown(root: Path, tmp_path: Path) -> None:
-    taken = build("mimic-cxr", root, tmp_path / "out", "--unit", "image").table["taken"]
-    assert taken[IMAGES[0].dicom] == datetime(2180, 5, 6, 21, 30, 14)
-    assert taken[IMAGES[3].dicom] == datetime(2180, 6, 26, 0, 0, 5)
-    assert taken.index[taken.isna()].tolist() == [IMAGES[4].dicom]
+def test_times_of_day_are_padded_and_blank_ones_are_unknown(root: Path, tmp_path: Path) -> None:
+    times = build("mimic-cxr", root, tmp_path / "out", "--unit", "image").table["taken"]
+    assert times[IMAGES[0].dicom] == datetime(2180, 5, 6, 21, 30, 14)
+    assert times[IMAGES[3].dicom] == datetime(2180, 6, 26, 0, 0, 5)
+    assert times.index[times.isna()].tolist() == [IMAGES[4].dicom]
 
 
 @pytest.mark.parametrize(
@@ -104,13 +106,13 @@ def test_impossible_times_are_unknown(tmp_path: Path, date: str, time: str, expe
         assert connection.execute("SELECT taken FROM images").fetchall() == [(expected,)]
 
 
-def test_images_are_read_where_the_cohort_says(root: Path, tmp_path: Path) -> None:
+def test_images_are_read_from_the_paths_of_the_cohort(root: Path, tmp_path: Path) -> None:
     studies = build("mimic-cxr", root, tmp_path / "out").cohort.studies
     assert {XRay().read(study.sources["xray"]).pixels.shape for study in studies} == {(40, 32)}
     assert {tuple(study.sources) for study in studies} == {("xray",)}
 
 
-def test_sex_and_age_at_the_image_come_from_mimic_iv(root: Path, tmp_path: Path) -> None:
+def test_sex_and_age_at_the_time_of_the_image_come_from_mimic_iv(root: Path, tmp_path: Path) -> None:
     write_patients(root / "mimiciv" / "3.1")
     write_mimic_cxr(
         tmp_path / "older" / "cxr",
@@ -123,7 +125,7 @@ def test_sex_and_age_at_the_image_come_from_mimic_iv(root: Path, tmp_path: Path)
     )
     write_patients(tmp_path / "older")
     table = build("mimic-cxr", tmp_path / "older", tmp_path / "older-out").table
-    # 91 stands for any age above 89, so that it is not known how old the patient was in the year before.
+    # 91 stands for any age above 89, so that the age in the year before is unknown.
     assert table["age_band"].fillna("").to_dict() == {
         1: "", 2: "90 and over", 3: "80 to 89", 4: "90 and over",
     }  # fmt: skip
@@ -132,22 +134,24 @@ def test_sex_and_age_at_the_image_come_from_mimic_iv(root: Path, tmp_path: Path)
     assert groups["57375967"] == {"sex": "M", "age_band": "80 to 89", "view": "AP", "orientation": ""}
 
 
-def test_without_mimic_iv_sex_and_age_are_blank_and_the_report_says_so(root: Path, tmp_path: Path) -> None:
+def test_without_mimic_iv_sex_and_age_are_blank_and_the_report_names_the_missing_table(
+    root: Path, tmp_path: Path
+) -> None:
     result = build("mimic-cxr", root, tmp_path / "out")
     assert {study.groups["sex"] for study in result.cohort.studies} == {""}
     assert any("hosp/patients.csv.gz" in note for note in result.report["notes"])
 
 
-def test_radiologists_label_the_test_split_and_no_other(root: Path, tmp_path: Path) -> None:
+def test_only_the_test_split_has_labels_of_radiologists(root: Path, tmp_path: Path) -> None:
     write_radiologists(root / "mimic-cxr-jpg")
     result = build("mimic-cxr", root, tmp_path / "out", "--radiologist_test", "true")
-    known = result.table[list(FINDINGS)].apply(lambda row: row.dropna().to_dict(), axis=1)
-    assert known[54345678] == {"Edema": 1, "Fracture": -1, "Lung Opacity": 0}
-    assert known[50414267] == {"No Finding": 1}
+    labels = result.table[list(FINDINGS)].apply(lambda row: row.dropna().to_dict(), axis=1)
+    assert labels[54345678] == {"Edema": 1, "Fracture": -1, "Lung Opacity": 0}
+    assert labels[50414267] == {"No Finding": 1}
     assert result.excluded()["test study that no radiologist labelled"] == 0
 
 
-def test_test_studies_without_a_radiologist_are_left_out_and_counted(tmp_path: Path) -> None:
+def test_test_studies_without_a_radiologist_are_excluded_and_counted(tmp_path: Path) -> None:
     write_mimic_cxr(
         tmp_path / "root",
         [*IMAGES, Image(11000416, 7, "c", "PA", "21750101", "0", "test")],
@@ -159,14 +163,14 @@ def test_test_studies_without_a_radiologist_are_left_out_and_counted(tmp_path: P
     assert result.table.index[result.table["split"] == "test"].tolist() == [54345678]
 
 
-def test_asking_for_radiologists_of_version_2_0_0_stops_the_build(
+def test_labels_of_radiologists_are_refused_for_version_2_0_0(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    message = _fails(root, tmp_path / "out", capsys, "--radiologist_test", "true")
+    message = _error_of_build(root, tmp_path / "out", capsys, "--radiologist_test", "true")
     assert "mimic-cxr-2.1.0-test-set-labeled.csv is not in the data root" in message
 
 
-def test_sections_are_a_report_with_headings_or_else_the_last_paragraph(root: Path, tmp_path: Path) -> None:
+def test_a_report_has_the_sections_with_headings_or_the_last_paragraph(root: Path, tmp_path: Path) -> None:
     write_sections(root)
     studies = {study.study_id: study.sources for study in build("mimic-cxr", root, tmp_path / "out").cohort.studies}
     assert Report(section="impression").read(studies["50414267"]["report"]).text == "No acute process."
@@ -176,7 +180,7 @@ def test_sections_are_a_report_with_headings_or_else_the_last_paragraph(root: Pa
     assert {study for study, sources in studies.items() if "report" not in sources} == {"54345678", "57375967"}
 
 
-def test_text_files_are_reports_wherever_their_tree_lies(root: Path, tmp_path: Path) -> None:
+def test_text_files_are_found_wherever_their_tree_is(root: Path, tmp_path: Path) -> None:
     write_report_files(root / "mimic-cxr" / "2.0.0")
     result = build("mimic-cxr", root, tmp_path / "out")
     studies = {study.study_id: study.sources for study in result.cohort.studies}
@@ -186,7 +190,7 @@ def test_text_files_are_reports_wherever_their_tree_lies(root: Path, tmp_path: P
     assert counted["without a report"] == 2
 
 
-def test_text_files_may_lie_beside_the_images_and_be_named(root: Path, tmp_path: Path) -> None:
+def test_text_files_may_be_beside_the_images_or_in_a_named_folder(root: Path, tmp_path: Path) -> None:
     write_report_files(root / "mimic-cxr-jpg")
     assert "report" in build("mimic-cxr", root, tmp_path / "out").table.dropna(subset="report").columns
     write_report_files(root / "copy")
@@ -194,18 +198,16 @@ def test_text_files_may_lie_beside_the_images_and_be_named(root: Path, tmp_path:
     assert table["report"].dropna().str.startswith("copy/files/").tolist() == [True, True]
 
 
-def test_two_trees_of_reports_are_not_chosen_from(
-    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_two_trees_of_reports_are_refused(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_report_files(root / "one")
     write_report_files(root / "two")
-    assert "got 2 folders with reports" in _fails(root, tmp_path / "out", capsys)
+    assert "got 2 folders with reports" in _error_of_build(root, tmp_path / "out", capsys)
     for elsewhere in ("../physionet/one", "/", "mimic-cxr-jpg/files"):
-        message = _fails(root, tmp_path / "out", capsys, "--reports", elsewhere)
+        message = _error_of_build(root, tmp_path / "out", capsys, "--reports", elsewhere)
         assert "`--reports` is not a folder below the data root that holds files; set it" in message
 
 
-def test_a_missing_image_leaves_the_other_image_of_its_study(root: Path, tmp_path: Path) -> None:
+def test_a_missing_image_is_replaced_by_another_image_of_its_study(root: Path, tmp_path: Path) -> None:
     next(root.rglob("e084de3b*.jpg")).unlink()
     next(root.rglob("096052b7*.jpg")).unlink()
     result = build("mimic-cxr", root, tmp_path / "out")
@@ -214,12 +216,12 @@ def test_a_missing_image_leaves_the_other_image_of_its_study(root: Path, tmp_pat
     assert result.excluded()["image is missing"] == 2
 
 
-def test_an_image_without_a_split_is_left_out(root: Path, tmp_path: Path) -> None:
+def test_an_image_without_a_split_is_excluded(root: Path, tmp_path: Path) -> None:
     table = root / "mimic-cxr-jpg" / "mimic-cxr-2.0.0-split.csv.gz"
     lines = gzip.decompress(table.read_bytes()).decode().splitlines()
     table.unlink()
-    kept = [line for line in lines if not line.startswith("096052b7")]
-    table.with_suffix("").write_text("\n".join(kept) + "\n")
+    remaining = [line for line in lines if not line.startswith("096052b7")]
+    table.with_suffix("").write_text("\n".join(remaining) + "\n")
     assert build("mimic-cxr", root, tmp_path / "out").excluded()["no split"] == 1
 
 
@@ -227,17 +229,17 @@ def test_a_missing_column_or_table_stops_the_build(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = root / "mimic-cxr-jpg" / "mimic-cxr-2.0.0-chexpert.csv.gz"
-    whole = gzip.decompress(table.read_bytes()).decode()
-    table.write_bytes(gzip.compress(whole.replace("Lung Opacity", "Airspace Opacity").encode()))
-    message = _fails(root, tmp_path / "out", capsys)
+    text = gzip.decompress(table.read_bytes()).decode()
+    table.write_bytes(gzip.compress(text.replace("Lung Opacity", "Airspace Opacity").encode()))
+    message = _error_of_build(root, tmp_path / "out", capsys)
     assert "mimic-cxr-2.0.0-chexpert.csv.gz has no column 'Lung Opacity'" in message
     table.unlink()
-    assert "mimic-cxr-2.0.0-chexpert.csv.gz is not in the data root" in _fails(root, tmp_path / "out", capsys)
+    assert "mimic-cxr-2.0.0-chexpert.csv.gz is not in the data root" in _error_of_build(root, tmp_path / "out", capsys)
     build("mimic-cxr", root, tmp_path / "out", "--labeller", "negbio")
 
 
-def test_an_empty_list_of_views_and_a_view_that_no_image_has_are_said(
+def test_an_empty_list_of_views_and_a_view_without_images_are_refused(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "set `--views`" in _fails(root, tmp_path / "out", capsys, "--views", "[]")
-    assert "no study remains" in _fails(root, tmp_path / "out", capsys, "--views", "[O'CLOCK]")
+    assert "set `--views`" in _error_of_build(root, tmp_path / "out", capsys, "--views", "[]")
+    assert "no study remains" in _error_of_build(root, tmp_path / "out", capsys, "--views", "[O'CLOCK]")

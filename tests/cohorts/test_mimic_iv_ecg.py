@@ -33,7 +33,7 @@ def _labels(root: Path, out: Path, *options: str) -> dict[str, dict[str, float]]
     }
 
 
-def test_intervals_are_differences_and_what_was_not_measured_is_blank(root: Path, tmp_path: Path) -> None:
+def test_intervals_are_differences_and_unmeasured_ones_are_blank(root: Path, tmp_path: Path) -> None:
     labels = _labels(root, tmp_path / "out")
     assert labels["40689238"] == {
         "rr_interval": 659, "p_duration": 88, "pr_interval": 130, "qrs_duration": 88, "qt_interval": 348,
@@ -42,7 +42,7 @@ def test_intervals_are_differences_and_what_was_not_measured_is_blank(root: Path
     assert labels["44458630"] == {"qrs_duration": 88, "qt_interval": 336, "t_axis": 360}
 
 
-def test_an_interval_that_does_not_begin_before_it_ends_is_blank(root: Path, tmp_path: Path) -> None:
+def test_an_interval_whose_end_is_not_after_its_begin_is_blank(root: Path, tmp_path: Path) -> None:
     labels = _labels(root, tmp_path / "out")
     assert labels["41879011"] == {"pr_interval": 130, "t_axis": -360}
     assert labels["42354540"] == {
@@ -50,10 +50,10 @@ def test_an_interval_that_does_not_begin_before_it_ends_is_blank(root: Path, tmp
     }  # fmt: skip
 
 
-def test_what_is_blanked_is_counted_with_its_reason(root: Path, tmp_path: Path) -> None:
+def test_blanked_measurements_are_counted_by_reason(root: Path, tmp_path: Path) -> None:
     report = build("mimic-iv-ecg", root, tmp_path / "out").report
     counted = {event["reason"]: event["rows"] for event in report["flow"][1]["events"] if event["kind"] == "counted"}
-    assert {reply: rows for reply, rows in counted.items() if rows} == {
+    assert {reason: rows for reason, rows in counted.items() if rows} == {
         "an all-zero lead": 1,
         "rr_interval was not measured": 1,
         "p_onset was not measured": 1,
@@ -80,7 +80,7 @@ def test_reports_are_joined_by_study_and_skip_blank_lines(root: Path, tmp_path: 
     }
 
 
-def test_sex_and_age_are_those_of_the_patient_when_the_record_was_taken(root: Path, tmp_path: Path) -> None:
+def test_sex_and_age_are_those_of_the_patient_at_the_time_of_the_record(root: Path, tmp_path: Path) -> None:
     result = build("mimic-iv-ecg", root, tmp_path / "out", "--check_signals", "false")
     groups = {study.study_id: study.groups for study in result.cohort.studies}
     assert groups["40689238"] == {"sex": "F", "age_band": "40 to 64"}
@@ -101,7 +101,7 @@ def test_without_the_table_of_patients_there_are_no_groups(
     assert "sex and age are unknown, as MIMIC-IV was not found" in result.report["notes"][2]
 
 
-def test_of_two_versions_of_mimic_iv_one_must_be_chosen(
+def test_two_versions_of_mimic_iv_are_refused_until_one_is_set(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_patients(root / "mimiciv" / "3.1")
@@ -125,7 +125,7 @@ def test_patients_are_assigned_by_the_hash_of_their_id(root: Path, tmp_path: Pat
     assert len(table) == 6
 
 
-def test_signals_that_cannot_be_used_are_left_out_and_counted(root: Path, tmp_path: Path) -> None:
+def test_unusable_signals_are_excluded_and_counted(root: Path, tmp_path: Path) -> None:
     result = build("mimic-iv-ecg", root, tmp_path / "out")
     assert {reason: count for reason, count in result.excluded().items() if count} == {
         "header is missing": 1,
@@ -138,22 +138,22 @@ def test_signals_that_cannot_be_used_are_left_out_and_counted(root: Path, tmp_pa
     assert sorted(fewer.table.index) == [40689238, 42354540, 44458630]
 
 
-def test_the_plugin_reads_the_records_by_the_names_of_their_leads(root: Path, tmp_path: Path) -> None:
+def test_the_plugin_finds_leads_by_their_names(root: Path, tmp_path: Path) -> None:
     studies = {study.study_id: study for study in build("mimic-iv-ecg", root, tmp_path / "out").cohort.studies}
     raw = ECG().read(studies["41879011"].sources["ecg"])
     assert (raw.rate, raw.facts["leads"]) == (500, 11)
-    # aVL is the sixth lead of the file, and the fifth of the standard order that the plugin puts them in.
+    # aVL is the sixth lead of the file, and the fifth in the standard order of the plugin.
     assert np.flatnonzero(np.isnan(raw.signal).all(axis=1)).tolist() == [4]
 
 
-def test_ids_of_notes_are_kept_where_they_are_linked(root: Path, tmp_path: Path) -> None:
+def test_ids_of_linked_notes_are_in_the_table(root: Path, tmp_path: Path) -> None:
     write_note_links(root / FOLDER)
     table = build("mimic-iv-ecg", root, tmp_path / "out").table
     assert table.loc[40689238, "note_ids"] == "10000032-EK-1 10000032-EK-2"
     assert table["note_ids"].isna().sum() == 3
 
 
-def test_a_measurement_of_no_record_or_of_two_rows_is_not_guessed(root: Path, tmp_path: Path) -> None:
+def test_a_measurement_without_a_record_or_in_two_rows_is_not_used(root: Path, tmp_path: Path) -> None:
     path = root / FOLDER / "machine_measurements.csv"
     with path.open(newline="") as stream:
         header, *rows = csv.reader(stream)
@@ -171,7 +171,7 @@ def test_a_measurement_of_no_record_or_of_two_rows_is_not_guessed(root: Path, tm
     assert len(result.table) == 6
 
 
-def test_a_study_id_that_occurs_twice_and_a_row_without_a_patient_are_left_out(root: Path, tmp_path: Path) -> None:
+def test_repeated_study_ids_and_rows_without_a_patient_are_excluded(root: Path, tmp_path: Path) -> None:
     with (root / FOLDER / "record_list.csv").open("a") as stream:
         stream.write("10000764,40689238,40689238,2180-07-23 08:44:00,files/p1000/p10000764/s40689238/40689238\n")
         stream.write(",7,7,2180-07-23 08:44:00,files/p1000/p1/s7/7\n")
@@ -193,7 +193,7 @@ def test_a_study_id_that_occurs_twice_and_a_row_without_a_patient_are_left_out(r
         ),
     ],
 )
-def test_a_table_that_is_not_as_its_layout_has_it_is_refused(
+def test_a_table_that_does_not_match_its_layout_is_refused(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, old: str, new: str, reply: str
 ) -> None:
     path = root / FOLDER / name
@@ -210,29 +210,29 @@ def _signal_file(root: Path) -> Path:
     return root / "files/p1000/p10000032/s40689238/40689238"
 
 
-def test_a_record_is_unreadable_that_is_cut_short_absent_or_no_record(tmp_path: Path) -> None:
+def test_truncated_absent_and_malformed_records_are_unreadable(tmp_path: Path) -> None:
     record = _signal_file(tmp_path)
     signal, header = record.with_suffix(".dat"), record.with_suffix(".hea")
-    whole, text = signal.read_bytes(), header.read_text()
+    samples, text = signal.read_bytes(), header.read_text()
     assert usable_signal(header) == ""
-    for longer in (whole + b"\0", whole + b"\0\x80" * 12):
+    for longer in (samples + b"\0", samples + b"\0\x80" * 12):
         signal.write_bytes(longer)
         assert usable_signal(header) == ""
-    for damaged in (whole[:-1], whole[:-2], b""):
+    for damaged in (samples[:-1], samples[:-2], b""):
         signal.write_bytes(damaged)
         assert usable_signal(header) == UNREADABLE
     signal.unlink()
     assert usable_signal(header) == UNREADABLE
-    signal.write_bytes(whole)
+    signal.write_bytes(samples)
     for damaged in ("", "# only a comment\n", "not a header\n", text.replace("12 500 5000", "11 500 5000"), "\0\0"):
         header.write_text(damaged)
         assert usable_signal(header) == UNREADABLE
     header.write_text(text)
-    signal.write_bytes(whole[:100] + bytes([whole[100] ^ 4]) + whole[101:])
+    signal.write_bytes(samples[:100] + bytes([samples[100] ^ 4]) + samples[101:])
     assert usable_signal(header) == ALTERED
 
 
-def test_zero_is_zero_millivolts_wherever_the_baseline_lies(tmp_path: Path) -> None:
+def test_zero_means_zero_millivolts_at_any_baseline(tmp_path: Path) -> None:
     record = _signal_file(tmp_path)
     header = record.with_suffix(".hea")
     stored = np.full((5000, 12), 37, dtype="<i2")
@@ -248,7 +248,7 @@ def test_zero_is_zero_millivolts_wherever_the_baseline_lies(tmp_path: Path) -> N
 
 @pytest.mark.filterwarnings("ignore:The inplace keyword")
 @pytest.mark.parametrize("coding", ["16", "212", "80"])
-def test_verdicts_are_those_of_wfdb_in_every_format(tmp_path: Path, coding: str) -> None:
+def test_verdicts_agree_with_wfdb_in_every_format(tmp_path: Path, coding: str) -> None:
     rng = np.random.default_rng(0)
     for damage, expected in {"": "", "nan": NAN, "zero": ALL_ZERO, "flat lead": FLAT_LEAD}.items():
         values = np.round(rng.normal(0, 0.2, (500, 3)), 2)
@@ -264,7 +264,7 @@ def test_verdicts_are_those_of_wfdb_in_every_format(tmp_path: Path, coding: str)
         assert usable_signal(tmp_path / f"{name}.hea") == expected
 
 
-def test_a_lead_that_only_begins_with_zero_is_not_flat(tmp_path: Path) -> None:
+def test_a_lead_that_is_zero_until_its_last_sample_is_not_flat(tmp_path: Path) -> None:
     values = np.zeros((5000, 12))
     values[-1] = 0.5
     write_record(tmp_path / "late", leads=LEADS, rate=500, values=values)

@@ -25,7 +25,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "openi"
 
 
-def _fails(root: Path, out: Path, capsys: pytest.CaptureFixture[str], *options: str) -> str:
+def _error_of_build(root: Path, out: Path, capsys: pytest.CaptureFixture[str], *options: str) -> str:
     assert main(["cohort", "build", "openi", "--root", str(root), "--out", str(out), *options]) == 1
     assert not out.exists()
     return capsys.readouterr().err
@@ -33,12 +33,12 @@ def _fails(root: Path, out: Path, capsys: pytest.CaptureFixture[str], *options: 
 
 def _known(result: Result) -> dict[str, dict[str, float]]:
     return {
-        study.study_id: {name: one for name, one in zip(FINDINGS, study.labels, strict=True) if one == one}
+        study.study_id: {name: value for name, value in zip(FINDINGS, study.labels, strict=True) if value == value}
         for study in result.cohort.studies
     }
 
 
-def test_a_report_is_a_study_with_its_text_and_an_image(root: Path, tmp_path: Path) -> None:
+def test_a_report_becomes_a_study_with_its_text_and_one_image(root: Path, tmp_path: Path) -> None:
     result = build("openi", root, tmp_path / "out")
     assert result.table["image"].to_dict() == {
         "CXR1": "CXR1_1_IM-0001-3001",
@@ -65,7 +65,7 @@ def test_a_report_is_a_study_with_its_text_and_an_image(root: Path, tmp_path: Pa
     }
 
 
-def test_headings_become_findings_borderline_is_uncertain_and_no_indexing_unknown(root: Path, tmp_path: Path) -> None:
+def test_headings_become_findings_with_borderline_uncertain_and_unindexed_unknown(root: Path, tmp_path: Path) -> None:
     known = _known(build("openi", root, tmp_path / "out"))
     absent = dict.fromkeys(FINDINGS, 0.0)
     assert known == {
@@ -92,20 +92,20 @@ def test_both_forms_give_the_same_labels_splits_and_texts(root: Path, tmp_path: 
     assert XRay().read(tables.cohort.studies[0].sources["xray"]).pixels.shape == (40, 32)
 
 
-def test_reports_are_divided_by_a_hash_of_their_number(root: Path, tmp_path: Path) -> None:
-    def place(number: int, seed: int) -> str:
+def test_reports_are_split_by_a_hash_of_their_number(root: Path, tmp_path: Path) -> None:
+    def split_of(number: int, seed: int) -> str:
         share = int(hashlib.sha256(f"{seed}:{number}".encode()).hexdigest()[:8], 16) / 2**32
         return "test" if share < 0.2 else "val" if share < 0.3 else "train"
 
-    seen = set()
+    splits = set()
     for seed in (0, 3):
         table = build("openi", root, tmp_path / f"out-{seed}", "--seed", str(seed), "--unit", "image").table
-        assert table["split"].tolist() == [place(number, seed) for number in table["patient_id"]]
-        seen |= set(table["split"])
-    assert seen == {"train", "val", "test"}
+        assert table["split"].tolist() == [split_of(number, seed) for number in table["patient_id"]]
+        splits |= set(table["split"])
+    assert splits == {"train", "val", "test"}
 
 
-def test_a_lateral_by_the_projections_is_not_taken_for_a_frontal(root: Path, tmp_path: Path) -> None:
+def test_an_image_that_the_projections_call_lateral_is_not_used_as_frontal(root: Path, tmp_path: Path) -> None:
     write_metadata(root)
     dicom = build("openi", root, tmp_path / "dicom", "--unit", "image").table["view"].to_dict()
     assert dicom == {
@@ -118,39 +118,39 @@ def test_a_lateral_by_the_projections_is_not_taken_for_a_frontal(root: Path, tmp
         "CXR5_IM-2117-1003002": "unknown",
     }
     write_projections(root)
-    both = build("openi", root, tmp_path / "both").table["view"].to_dict()
-    assert both == {"CXR1": "PA", "CXR2": "AP", "CXR3": "Frontal", "CXR4": "Frontal"}
+    with_projections = build("openi", root, tmp_path / "both").table["view"].to_dict()
+    assert with_projections == {"CXR1": "PA", "CXR2": "AP", "CXR3": "Frontal", "CXR4": "Frontal"}
 
 
-def test_without_a_table_of_views_the_report_says_that_laterals_may_be_used(root: Path, tmp_path: Path) -> None:
+def test_without_a_table_of_views_the_report_notes_that_laterals_may_be_used(root: Path, tmp_path: Path) -> None:
     result = build("openi", root, tmp_path / "out")
     assert any("laterals may be used" in note for note in result.report["notes"])
     assert {study.groups["view"] for study in result.cohort.studies} == {"unknown"}
 
 
-def test_broken_and_repeated_reports_are_left_out_each_with_its_reason(root: Path, tmp_path: Path) -> None:
+def test_broken_and_repeated_reports_are_excluded_by_reason(root: Path, tmp_path: Path) -> None:
     folder = root / "ecgen-radiology"
-    whole = (folder / "1.xml").read_text()
+    report = (folder / "1.xml").read_text()
     (folder / "90.xml").write_text(_BOMB)
     (folder / "91.xml").write_bytes(_BOMB.replace("?>", ' encoding="utf-16"?>', 1).encode("utf-16"))
-    (folder / "92.xml").write_text(whole[:400])
+    (folder / "92.xml").write_text(report[:400])
     (folder / "93.xml").write_bytes(b"")
-    (folder / "94.xml").write_text(whole.replace('<uId id="CXR1"/>', '<uId id="unknown"/>'))
-    (folder / "95.xml").write_text(whole + " " * 1_000_001)
-    (folder / "96.xml").write_text(whole.replace("Normal chest", "Another chest"))
-    (folder / "97.xml").write_bytes(whole.replace("utf-8", "klingon").encode())
+    (folder / "94.xml").write_text(report.replace('<uId id="CXR1"/>', '<uId id="unknown"/>'))
+    (folder / "95.xml").write_text(report + " " * 1_000_001)
+    (folder / "96.xml").write_text(report.replace("Normal chest", "Another chest"))
+    (folder / "97.xml").write_bytes(report.replace("utf-8", "klingon").encode())
     result = build("openi", root, tmp_path / "out")
-    found = result.excluded()
-    assert found["declares a document type, which a report does not need"] == 2
-    assert found["is not XML"] == 3
-    assert found["has no uId"] == 1
-    assert found["file is larger than 1 MB"] == 1
-    assert found["repeats the number of another report"] == 1
+    excluded = result.excluded()
+    assert excluded["declares a document type, which a report does not need"] == 2
+    assert excluded["is not XML"] == 3
+    assert excluded["has no uId"] == 1
+    assert excluded["file is larger than 1 MB"] == 1
+    assert excluded["repeats the number of another report"] == 1
     assert result.table["impression"]["CXR1"] == "Normal chest x-XXXX."
     assert len(result.table) == 5
 
 
-def test_a_missing_image_is_left_out_and_another_of_its_report_taken(root: Path, tmp_path: Path) -> None:
+def test_a_missing_image_is_replaced_by_another_image_of_its_report(root: Path, tmp_path: Path) -> None:
     (root / "NLMCXR_png" / "CXR1_1_IM-0001-3001.png").unlink()
     (root / "NLMCXR_png" / "CXR3_IM-1384-1001.png").unlink()
     result = build("openi", root, tmp_path / "out")
@@ -158,30 +158,32 @@ def test_a_missing_image_is_left_out_and_another_of_its_report_taken(root: Path,
     assert result.excluded()["image is missing"] == 2
 
 
-def test_images_in_two_folders_are_chosen_by_the_setting(
+def test_the_setting_chooses_between_two_folders_of_images(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (root / "NLMCXR_png").rename(root / "full")
     write_openi_xml(root / "again")
     (root / "again" / "ecgen-radiology").rename(root / "kept-elsewhere")
-    assert "set `--images`" in _fails(root, tmp_path / "out", capsys)
+    assert "set `--images`" in _error_of_build(root, tmp_path / "out", capsys)
     table = build("openi", root, tmp_path / "out", "--images", "full").table
     assert table["xray"]["CXR3"] == "full/CXR3_IM-1384-1001.png"
-    assert "`--images` is not a folder" in _fails(root, tmp_path / "other", capsys, "--images", "nowhere")
+    assert "`--images` is not a folder" in _error_of_build(root, tmp_path / "other", capsys, "--images", "nowhere")
 
 
-def test_what_is_not_there_is_said(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_images_reports_and_columns_are_named(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (root / "NLMCXR_png").rename(tmp_path / "elsewhere")
-    assert "images of the first reports are not in the data root" in _fails(root, tmp_path / "out", capsys)
+    assert "images of the first reports are not in the data root" in _error_of_build(root, tmp_path / "out", capsys)
     (root / "ecgen-radiology").rename(tmp_path / "reports")
-    assert "neither ecgen-radiology nor indiana_reports.csv" in _fails(root, tmp_path / "out", capsys)
+    assert "neither ecgen-radiology nor indiana_reports.csv" in _error_of_build(root, tmp_path / "out", capsys)
     write_openi_tables(root)
     table = root / "indiana_reports.csv"
     table.write_text(table.read_text().replace("MeSH", "mesh"))
-    assert "indiana_reports.csv has no column 'MeSH'" in _fails(root, tmp_path / "out", capsys)
+    assert "indiana_reports.csv has no column 'MeSH'" in _error_of_build(root, tmp_path / "out", capsys)
 
 
-def test_a_folder_without_reports_is_said(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_without_reports_is_refused(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for file in (root / "ecgen-radiology").glob("*.xml"):
         file.unlink()
-    assert "no report with an image is in the data root" in _fails(root, tmp_path / "out", capsys)
+    assert "no report with an image is in the data root" in _error_of_build(root, tmp_path / "out", capsys)

@@ -15,7 +15,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "physionet"
 
 
-def test_folds_superclasses_and_groups_are_those_of_the_tables(root: Path, tmp_path: Path) -> None:
+def test_folds_superclasses_and_groups_come_from_the_tables(root: Path, tmp_path: Path) -> None:
     result = build("ptbxl", root, tmp_path / "out")
     assert result.table["split"].to_dict() == {1: "train", 2: "val", 3: "test", 4: "train", 1000: "train"}
     assert result.table["patient_id"].tolist() == [15709, 13243, 20372, 17014, 15709]
@@ -24,7 +24,7 @@ def test_folds_superclasses_and_groups_are_those_of_the_tables(root: Path, tmp_p
     assert labels["1"] == (1, 0, 0, 0, 0)
     assert labels["3"] == (0, 1, 0, 0, 1)
     assert labels["1000"] == (0, 0, 0, 1, 0)
-    assert all(value != value for value in labels["4"])  # only a rhythm: not known, rather than healthy
+    assert all(value != value for value in labels["4"])  # only a rhythm: unknown rather than healthy
     groups = {study.study_id: study.groups for study in result.cohort.studies}
     assert groups["3"] == {"sex": "1", "age_band": "90 and over", "site": "", "device": "CS-12   E"}
     assert result.cohort.population == "ptb-xl"

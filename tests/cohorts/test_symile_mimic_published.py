@@ -28,11 +28,11 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def root(released: Path, tmp_path: Path) -> Path:
-    """A copy to damage."""
+    """Return a copy of the release that a test may damage."""
     return Path(shutil.copytree(released, tmp_path / "root"))
 
 
-def test_splits_labels_and_groups_are_those_of_the_tables(released: Path, tmp_path: Path) -> None:
+def test_splits_labels_and_groups_come_from_the_tables(released: Path, tmp_path: Path) -> None:
     result = build(NAME, released.parent, tmp_path / "out")
     assert result.report["studies"] == SIZES
     assert result.report["patients"] == {name: size - 1 for name, size in SIZES.items()}
@@ -60,9 +60,7 @@ def test_a_study_is_a_row_of_the_arrays_and_nothing_is_copied(released: Path, tm
     assert sum(path.stat().st_size for path in (tmp_path / "out").iterdir()) < 200_000
 
 
-def test_laboratory_columns_are_percentiles_then_flags_in_the_order_of_the_arrays(
-    released: Path, tmp_path: Path
-) -> None:
+def test_laboratory_columns_are_percentiles_then_flags_in_array_order(released: Path, tmp_path: Path) -> None:
     result = build(NAME, released, tmp_path / "out")
     folder = released / "data_npy" / "train"
     percentiles, flags = (np.load(folder / f"labs_{name}_train.npy") for name in ("percentiles", "missingness"))
@@ -79,7 +77,7 @@ def test_laboratory_columns_are_percentiles_then_flags_in_the_order_of_the_array
     assert (float(second["50802_percentile"]), second["50802_observed"]) == (pytest.approx(mean), "0")
 
 
-def test_candidate_sets_are_those_of_the_retrieval_arrays(released: Path, tmp_path: Path) -> None:
+def test_candidate_sets_come_from_the_retrieval_arrays(released: Path, tmp_path: Path) -> None:
     build(NAME, released, tmp_path / "out")
     table = pd.read_parquet(tmp_path / "out" / "candidates.parquet")
     for split, name, size in (("val", "val_retrieval", 10), ("test", "test", 11)):
@@ -91,7 +89,7 @@ def test_candidate_sets_are_those_of_the_retrieval_arrays(released: Path, tmp_pa
         )
 
 
-def test_rows_that_are_candidates_only_are_excluded_and_counted(released: Path, tmp_path: Path) -> None:
+def test_rows_that_are_only_candidates_are_excluded_and_counted(released: Path, tmp_path: Path) -> None:
     result = build(NAME, released, tmp_path / "out")
     assert list(result.excluded().values()) == [99]
     assert result.report["flow"][0]["start"] == 132
@@ -107,23 +105,25 @@ def test_without_the_table_of_all_admissions_there_are_no_groups(root: Path, tmp
     assert "without symile_mimic_data.csv there is no sex, age or view" in result.report["notes"]
 
 
-def test_digests_are_compared_when_asked(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_compares_digests(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     build(NAME, root, tmp_path / "out", "--verify", "true")
     cxr = root / "data_npy" / "val" / "cxr_val.npy"
     content = bytearray(cxr.read_bytes())
     content[-1] ^= 1
     cxr.write_bytes(content)
     build(NAME, root, tmp_path / "unseen")
-    _refused(
+    _assert_build_refused(
         root, tmp_path / "seen", capsys, "cxr_val.npy does not match its checksum in SHA256SUMS.txt", "--verify", "true"
     )
     write_sums(root)
     sums = root / "SHA256SUMS.txt"
     sums.write_text("".join(line for line in sums.read_text().splitlines(True) if " val.csv" not in line))
-    _refused(root, tmp_path / "seen", capsys, "val.csv is not listed in SHA256SUMS.txt", "--verify", "true")
+    _assert_build_refused(
+        root, tmp_path / "seen", capsys, "val.csv is not listed in SHA256SUMS.txt", "--verify", "true"
+    )
 
 
-def _refused(root: Path, out: Path, capsys: pytest.CaptureFixture[str], message: str, *words: str) -> None:
+def _assert_build_refused(root: Path, out: Path, capsys: pytest.CaptureFixture[str], message: str, *words: str) -> None:
     assert main(["cohort", "build", NAME, "--root", str(root), "--out", str(out), *words]) == 1
     assert message in capsys.readouterr().err
     assert not out.exists()
@@ -145,8 +145,8 @@ def _set(row: int, value: int) -> Callable[[np.ndarray], np.ndarray]:
     return change
 
 
-def _both(split: str, row: int, **values: int) -> Callable[[Path], None]:
-    """The same change in the CSV file and in the arrays."""
+def _set_both(split: str, row: int, **values: int) -> Callable[[Path], None]:
+    """Return a damage that changes the CSV file and the arrays alike."""
 
     def damage(root: Path) -> None:
         table = pd.read_csv(root / f"{split}.csv")
@@ -162,7 +162,7 @@ def _pickled(root: Path) -> None:
     np.save(root / "data_npy" / "val" / "ecg_val.npy", np.array([{"a": 1}] * 10, dtype=object), allow_pickle=True)
 
 
-def _cut(root: Path) -> None:
+def _truncated(root: Path) -> None:
     file = root / "data_npy" / "train" / "cxr_train.npy"
     file.write_bytes(file.read_bytes()[:-1])
 
@@ -191,7 +191,7 @@ def _same_length_of_all_but_signals(array: np.ndarray) -> np.ndarray:
     ("damage", "message"),
     [
         (_pickled, "data_npy/val/ecg_val.npy cannot be read as an array (ValueError)"),
-        (_cut, "data_npy/train/cxr_train.npy cannot be read as an array (ValueError)"),
+        (_truncated, "data_npy/train/cxr_train.npy cannot be read as an array (ValueError)"),
         (_edit("test/cxr_test.npy", lambda array: array[:, :1]), "holds float32 of shape (110, 1, 8, 8), expected"),
         (_edit("test/ecg_test.npy", lambda array: array.astype(np.float64)), "holds float64 of shape (110, 1, 16, 12)"),
         (_edit("test/ecg_test.npy", lambda array: array.swapaxes(2, 3)), "shape ('rows', 1, 'any', 12)"),
@@ -202,10 +202,10 @@ def _same_length_of_all_but_signals(array: np.ndarray) -> np.ndarray:
         (_edit("train/hadm_id_train.npy", lambda array: array[::-1].copy()), "hadm_id of row 0 and 11 others differs"),
         (_edit("test/label_test.npy", _set(3, 0)), "label of row 3 and 0 others differs between test.csv and"),
         # A study that is not a query itself is missing from the nine sets that it is a candidate in.
-        (_both("test", 3, label=0), "whose candidates are not themselves with label 1 and 9 other studies of test"),
-        (_both("test", 50, hadm_id=FIRST), "queries of test whose candidates are not themselves"),
-        (_both("val_retrieval", 40, label_hadm_id=VAL), "got 2 queries of val_retrieval whose candidates"),
-        (_both("train", 3, hadm_id=FIRST), "duplicate study ids"),
+        (_set_both("test", 3, label=0), "whose candidates are not themselves with label 1 and 9 other studies of test"),
+        (_set_both("test", 50, hadm_id=FIRST), "queries of test whose candidates are not themselves"),
+        (_set_both("val_retrieval", 40, label_hadm_id=VAL), "got 2 queries of val_retrieval whose candidates"),
+        (_set_both("train", 3, hadm_id=FIRST), "duplicate study ids"),
         (_shared_patient, "1 patients are in more than one split"),
         (_without_column, "train.csv has no column '50813_percentile'"),
         (lambda root: (root / "val_retrieval.csv").unlink(), "val_retrieval.csv is not in the data root; set `--root`"),
@@ -214,8 +214,8 @@ def _same_length_of_all_but_signals(array: np.ndarray) -> np.ndarray:
         (lambda root: shutil.rmtree(root / "data_npy"), "got 0 folders with data_npy up to 3 levels below the root"),
     ],
 )  # fmt: skip
-def test_damaged_releases_are_refused_with_a_sentence(
+def test_damaged_releases_are_refused_with_a_message(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None], message: str
 ) -> None:
     damage(root)
-    _refused(root, tmp_path / "out", capsys, message)
+    _assert_build_refused(root, tmp_path / "out", capsys, message)

@@ -1,4 +1,4 @@
-"""The container files: what they expose, run as, copy and pin. No image can be built here."""
+"""The container files: exposed ports, users, copied files and pinned versions. No image can be built here."""
 
 import json
 import re
@@ -32,7 +32,7 @@ def _words(file: Path, instruction: str) -> list[list[str]]:
     [(COMPOSE, "127.0.0.1:5000:5000", "tracking"), (SANDBOXED, "127.0.0.1:8000:8000", "door")],
     ids=["tracking", "sandbox"],
 )
-def test_ports_are_those_of_this_machine_alone(compose: dict[str, Any], port: str, door: str) -> None:
+def test_ports_are_published_on_the_loopback_only(compose: dict[str, Any], port: str, door: str) -> None:
     services = compose["services"]
     assert [port for service in services.values() for port in service.get("ports", [])] == [port]
     assert compose["networks"]["inside"] == {"internal": True}
@@ -57,7 +57,7 @@ def test_a_service_is_hardened_and_has_a_health_check(name: str) -> None:
 
 
 def _dockerfile(service: dict[str, Any]) -> Path:
-    """In a kit, what is ``docker/sandbox`` here is ``container``."""
+    """Return the Dockerfile of a service; in a kit, ``docker/sandbox`` is called ``container``."""
     return ROOT / re.sub(r"^container/", "docker/sandbox/", service["build"]["dockerfile"])
 
 
@@ -75,12 +75,12 @@ def test_images_and_packages_are_pinned() -> None:
         assert f"{name}{pinned[1]}" in constraints
 
 
-def test_secrets_come_from_the_environment_and_are_asked_for() -> None:
+def test_secrets_come_from_the_environment_and_are_required() -> None:
     text = (ROOT / "docker" / "compose.yaml").read_text()
-    asked = set(re.findall(r"\$\{(\w+):\?", text))
-    assert asked == {"DATABASE_PASSWORD", "STORAGE_PASSWORD", "ADMIN_PASSWORD", "SECRET_KEY"}
+    required = set(re.findall(r"\$\{(\w+):\?", text))
+    assert required == {"DATABASE_PASSWORD", "STORAGE_PASSWORD", "ADMIN_PASSWORD", "SECRET_KEY"}
     example = (ROOT / "docker" / "example.env").read_text().splitlines()
-    assert {line for line in example if line.startswith(tuple(asked))} == {f"{name}=" for name in asked}
+    assert {line for line in example if line.startswith(tuple(required))} == {f"{name}=" for name in required}
     for service in SERVICES.values():
         for key, value in service.get("environment", {}).items():
             if re.search("PASSWORD|SECRET|KEY$", key):
@@ -89,7 +89,7 @@ def test_secrets_come_from_the_environment_and_are_asked_for() -> None:
 
 
 @pytest.mark.parametrize("file", FROM_TREE, ids=lambda file: file.parent.name)
-def test_what_is_copied_exists_and_is_code(file: Path) -> None:
+def test_copied_paths_exist_and_are_code(file: Path) -> None:
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     assert ignored[0] == "*"
     allowed = [Path(line[1:]) for line in ignored if line.startswith("!")]
@@ -97,30 +97,32 @@ def test_what_is_copied_exists_and_is_code(file: Path) -> None:
     assert copied
     for word in copied:
         assert (ROOT / word).exists(), word
-        assert any(Path(word).is_relative_to(one) for one in allowed), word
+        assert any(Path(word).is_relative_to(path) for path in allowed), word
     assert not any(name in copied for name in (".", "runs", "demo", "tests", ".git"))
     assert _words(file, "USER")[-1] == ["10001"]
     assert file.read_text().index("\nUSER ") > file.read_text().rindex("\nCOPY ")
 
 
-def test_the_start_script_is_portable_shell_and_says_what_it_lacks() -> None:
+def test_the_start_script_is_portable_shell_and_names_missing_variables() -> None:
     script = ROOT / "docker" / "tracking" / "start.sh"
     subprocess.run(["sh", "-n", str(script)], check=True)
-    done = subprocess.run(["sh", str(script)], capture_output=True, text=True, env={"PATH": "/usr/bin:/bin"})
-    assert done.returncode != 0
-    assert "DATABASE_URI: set it to postgresql://" in done.stderr
+    result = subprocess.run(["sh", str(script)], capture_output=True, text=True, env={"PATH": "/usr/bin:/bin"})
+    assert result.returncode != 0
+    assert "DATABASE_URI: set it to postgresql://" in result.stderr
     services = set(re.findall(r"^: \"\$\{(\w+):\?", script.read_text(), re.MULTILINE))
     assert services <= set(SERVICES["tracking"]["environment"])
 
 
-def test_what_containers_start_imports_nothing_from_their_working_folders(tmp_path: Path) -> None:
+def test_containers_do_not_import_from_their_working_folders(tmp_path: Path) -> None:
     mlflow = tmp_path / "mlflow"
     mlflow.write_text("#!/bin/sh\nenv\numask\n")
     mlflow.chmod(0o755)
     needed = dict.fromkeys(("DATABASE_URI", "ARTIFACTS", "ADMIN_PASSWORD", "SECRET_KEY"), "x")
-    known = {"PATH": f"{tmp_path}:/usr/bin:/bin", "PYTHONPATH": ".", **needed}
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "PYTHONPATH": ".", **needed}
     script = str(ROOT / "docker" / "tracking" / "start.sh")
-    report = subprocess.run(["sh", script], capture_output=True, text=True, env=known, check=True).stdout.splitlines()
+    report = subprocess.run(
+        ["sh", script], capture_output=True, text=True, env=environment, check=True
+    ).stdout.splitlines()
     assert {"PYTHONSAFEPATH=1", "UVICORN_APP_DIR=/", "0077"} <= set(report)
     assert not [line for line in report if line.startswith("PYTHONPATH=")]
     for file in FROM_TREE:
@@ -131,7 +133,7 @@ def test_what_containers_start_imports_nothing_from_their_working_folders(tmp_pa
             assert started is None or started[1] == "I", f"{path.name}: {line}"
 
 
-def test_the_sandbox_image_takes_wheels_of_the_kit_and_nothing_else_and_serves_as_an_ordinary_user() -> None:
+def test_the_sandbox_image_uses_only_wheels_of_the_kit_and_an_ordinary_user() -> None:
     text = (SANDBOX / "Dockerfile").read_text()
     joined = text.replace("\\\n", " ")
     assert not re.search(r"^(COPY|ADD|ARG|ENV|VOLUME)\b", text, re.MULTILINE)
@@ -146,26 +148,26 @@ def test_the_sandbox_image_takes_wheels_of_the_kit_and_nothing_else_and_serves_a
         assert _words(file, "FROM")[0] == _words(SANDBOX / "Dockerfile", "FROM")[0]
 
 
-def test_the_sandbox_starts_the_service_with_options_that_it_has() -> None:
+def test_the_sandbox_starts_the_service_with_existing_options() -> None:
     words = [word for name in ("ENTRYPOINT", "CMD") for word in json.loads(_line(SANDBOX / "Dockerfile", name))]
     assert words[:3] == ["polyclinic", "serve", "/bundle"]
     options = {word.removeprefix("--") for word in words if word.startswith("--")}
     assert options == {"host", "port", "token_file", "audit"}
     assert options <= {field.name for field in fields(ServiceSettings)}
     service = SANDBOXED["services"]["sandbox"]
-    given = dict(zip(words[3::2], words[4::2], strict=True))
-    assert given["--token_file"] == f"/run/secrets/{service['secrets'][0]}"
+    values = dict(zip(words[3::2], words[4::2], strict=True))
+    assert values["--token_file"] == f"/run/secrets/{service['secrets'][0]}"
     assert SANDBOXED["secrets"]["token"]["file"].startswith("${TOKEN_FILE:?")
     mounts = [volume.split(":") for volume in service["volumes"]]
     assert ["../bundle", "/bundle", "ro"] in mounts
-    writable = [where for _, where, *mode in mounts if mode != ["ro"]]
-    assert writable == [str(Path(given["--audit"]).parent)]
+    writable = [target for _, target, *mode in mounts if mode != ["ro"]]
+    assert writable == [str(Path(values["--audit"]).parent)]
     assert service["build"]["network"] == "none"
     assert {"/tmp", "/home/sandbox"} == set(service["tmpfs"])
     assert service["shm_size"] == "1gb"
 
 
-def test_the_door_leads_to_the_sandbox_only() -> None:
+def test_the_door_forwards_to_the_sandbox_only() -> None:
     text = (SANDBOX / "door.cfg").read_text()
     lines = [line.split("#")[0].split() for line in text.splitlines()]
     assert [line for line in lines if line[:1] == ["bind"]] == [["bind", ":8000"]]
@@ -174,5 +176,5 @@ def test_the_door_leads_to_the_sandbox_only() -> None:
 
 
 def _line(file: Path, instruction: str) -> str:
-    """Values of an instruction that are not options of another one."""
+    """Return the values of an instruction that starts a line, not those of an option of another one."""
     return next(line for line in file.read_text().splitlines() if line.startswith(f"{instruction} ")).split(" ", 1)[1]

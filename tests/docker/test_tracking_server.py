@@ -1,4 +1,4 @@
-"""What the compose file runs, from packages of the system: users, PostgreSQL, artifacts by the server, a browser."""
+"""The services of the compose file, from system packages: users, PostgreSQL, served artifacts, a browser."""
 
 import base64
 import json
@@ -34,8 +34,8 @@ MODEL = {
 
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
-    with postgres(tmp_path) as database, tracking_server(database, tmp_path) as found:
-        yield found
+    with postgres(tmp_path) as database, tracking_server(database, tmp_path) as url:
+        yield url
 
 
 @pytest.fixture
@@ -53,9 +53,9 @@ def test_two_runs_are_compared_in_the_browser(
     address: str, browser: webdriver.Chrome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(HTTPError, match="401") as refused:
+    with pytest.raises(HTTPError, match="401") as error:
         urlopen(address)
-    refused.value.close()
+    error.value.close()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
@@ -67,19 +67,19 @@ def test_two_runs_are_compared_in_the_browser(
         for rate in ("0.001", "0.0001")
     }
     client = MlflowClient(address)
-    kept = [client.get_run(result["mlflow_run_id"]) for result in results.values()]
-    assert [run.info.status for run in kept] == ["FINISHED", "FINISHED"]
-    assert all(run.info.artifact_uri.startswith("mlflow-artifacts:/") for run in kept)
+    runs = [client.get_run(result["mlflow_run_id"]) for result in results.values()]
+    assert [run.info.status for run in runs] == ["FINISHED", "FINISHED"]
+    assert all(run.info.artifact_uri.startswith("mlflow-artifacts:/") for run in runs)
     assert len(list((tmp_path / "artifacts").rglob("config.yaml"))) == 2
-    # The page shows a few digits, and the whole number on hovering.
-    wanted = [f"{run.data.metrics['train/loss']:.5f}"[:4] for run in kept]
-    wanted += [run.data.tags["mlflow.runName"] for run in kept]
-    _compare(browser, address, [run.info.run_id for run in kept], kept[0].info.experiment_id, wanted)
+    # The page shows a few digits, and the full number on hovering.
+    texts = [f"{run.data.metrics['train/loss']:.5f}"[:4] for run in runs]
+    texts += [run.data.tags["mlflow.runName"] for run in runs]
+    _compare(browser, address, [run.info.run_id for run in runs], runs[0].info.experiment_id, texts)
     assert PASSWORD not in (tmp_path / "server.log").read_text()
 
 
-def _compare(browser: webdriver.Chrome, address: str, runs: list[str], experiment: str, wanted: list[str]) -> None:
-    """Open the page that compares runs, and wait until it shows what is wanted."""
+def _compare(browser: webdriver.Chrome, address: str, runs: list[str], experiment: str, texts: list[str]) -> None:
+    """Open the page that compares runs, and wait until it shows the texts."""
     login = base64.b64encode(f"admin:{PASSWORD}".encode()).decode()
     headers: dict[str, Any] = {"headers": {"Authorization": f"Basic {login}"}}
     browser.execute_cdp_cmd("Network.enable", {})
@@ -88,7 +88,7 @@ def _compare(browser: webdriver.Chrome, address: str, runs: list[str], experimen
     text = ""
     for _ in range(_SECONDS * 2):
         text = browser.find_element(By.TAG_NAME, "body").text
-        if "Comparing 2 Runs" in text and all(one in text for one in wanted):
+        if "Comparing 2 Runs" in text and all(expected in text for expected in texts):
             return
         time.sleep(0.5)
-    raise AssertionError(f"{[one for one in wanted if one not in text]} not in {text}")
+    raise AssertionError(f"{[expected for expected in texts if expected not in text]} not in {text}")

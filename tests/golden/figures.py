@@ -1,4 +1,4 @@
-"""Record the figures that a refactoring must leave alone, or compare them with the recorded ones.
+"""Record the figures that a refactoring must not change, or compare them with the recorded ones.
 
     python tests/golden/figures.py            # compare: exits with 1 where a figure differs
     python tests/golden/figures.py --record   # replace figures.json
@@ -59,7 +59,7 @@ def command(*words: object) -> None:
 
 
 def losses(cohorts: Path) -> Iterator[tuple[str, list[float]]]:
-    """The first losses of every experiment, in small batches of a small cohort."""
+    """Yield the first losses of every experiment, in small batches of a small cohort."""
     experiments = runpy.run_path(str(ROOT / "tests" / "test_experiments.py"))
     for name in experiments["RUNS"]:
         with tempfile.TemporaryDirectory() as folder, chdir(folder):
@@ -78,7 +78,7 @@ def losses(cohorts: Path) -> Iterator[tuple[str, list[float]]]:
 
 
 def reports(cohort: Path) -> Iterator[tuple[str, Any]]:
-    """Reports of one run of each task, of a card, and of a bundle, in the working folder."""
+    """Yield reports of one run of each task, of a card, and of a bundle, in the working folder."""
     prompts = ROOT / "experiments" / "phantom" / "prompts.yaml"
     few = ["--resamples", 20]
     checkpoints = {}
@@ -90,7 +90,7 @@ def reports(cohort: Path) -> Iterator[tuple[str, Any]]:
             "trainer": {"accelerator": "cpu", "max_epochs": 2, "enable_progress_bar": False},
         }
         if task == "downstream":
-            config["data"]["modalities"] = {name: one for name, one in MODALITIES.items() if name != "report"}  # type: ignore[index]
+            config["data"]["modalities"] = {name: modality for name, modality in MODALITIES.items() if name != "report"}  # type: ignore[index]
         Path(f"{task}.yaml").write_text(yaml.safe_dump(config))
         command("fit", "-c", f"{task}.yaml", "--json", "fit.json")
         checkpoints[task] = json.loads(Path("fit.json").read_text())["last"]
@@ -105,54 +105,55 @@ def reports(cohort: Path) -> Iterator[tuple[str, Any]]:
     }.items():
         command("evaluate", name, *words, "--json", "report.json")
         yield name, json.loads(Path("report.json").read_text())
-    given = ["--checkpoint", contrastive, "--prompts", prompts]
-    command("evaluate", "card", *given, "--out", "card", "--minimum", 4, *few)
+    arguments = ["--checkpoint", contrastive, "--prompts", prompts]
+    command("evaluate", "card", *arguments, "--out", "card", "--minimum", 4, *few)
     yield "card", json.loads(Path("card/card.json").read_text())
-    command("bundle", "export", *given, "--out", "bundle", *few)
+    command("bundle", "export", *arguments, "--out", "bundle", *few)
     command("score", "bundle", "--cohort", cohort, "--json", "scores.json")
     yield "scores", json.loads(Path("scores.json").read_text())["studies"][:20]
 
 
 def lasting(value: Any, parents: tuple[str, ...]) -> Any:
-    """A report without what differs from run to run: times, addresses, paths below temporary folders."""
+    """Return a report without what differs from run to run, and without sentences, which may be reworded."""
     if isinstance(value, dict):
-        return {key: lasting(one, parents) for key, one in value.items() if key not in CHANGING}
+        return {key: lasting(entry, parents) for key, entry in value.items() if key not in CHANGING}
     if isinstance(value, list):
-        return [lasting(one, parents) for one in value]
-    return None if isinstance(value, str) and any(parent in value for parent in parents) else value
+        return [lasting(entry, parents) for entry in value]
+    is_text = isinstance(value, str) and (" " in value or any(parent in value for parent in parents))
+    return None if is_text else value
 
 
 def short(value: Any, depth: int = 0) -> Any:
-    """A report whose long entries are replaced by their SHA-256."""
+    """Replace long entries of a report by their SHA-256."""
     if depth >= 2 and len(text := json.dumps(value, sort_keys=True)) > LONG:
         return hashlib.sha256(text.encode()).hexdigest()
     if isinstance(value, dict):
-        return {key: short(one, depth + 1) for key, one in value.items()}
-    return [short(one, depth + 1) for one in value] if isinstance(value, list) else value
+        return {key: short(entry, depth + 1) for key, entry in value.items()}
+    return [short(entry, depth + 1) for entry in value] if isinstance(value, list) else value
 
 
 def make_figures() -> dict[str, Any]:
-    """Every figure, by its name."""
+    """Compute every figure, by name."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         cohort = write_phantom_cohort(
             Path(folder, "cohort"), studies=120, seed=2, modalities=default_modalities(), workers=1
         )
-        found: dict[str, Any] = {"losses": dict(losses(cohort))}
+        results: dict[str, Any] = {"losses": dict(losses(cohort))}
         with chdir(folder):
-            found["reports"] = dict(reports(cohort))
-        figures: dict[str, Any] = json.loads(json.dumps(lasting(found, (folder, str(ROOT)))))
-    return {"losses": figures["losses"], "reports": {name: short(one) for name, one in figures["reports"].items()}}
+            results["reports"] = dict(reports(cohort))
+        figures: dict[str, Any] = json.loads(json.dumps(lasting(results, (folder, str(ROOT)))))
+    return {"losses": figures["losses"], "reports": {name: short(entry) for name, entry in figures["reports"].items()}}
 
 
 def differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
-    """Where two figures differ."""
+    """Yield where two figures differ."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted({*old, *new}):
             yield from differences(old.get(key), new.get(key), f"{path}/{key}")
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        for place, (one, other) in enumerate(zip(old, new, strict=True)):
-            yield from differences(one, other, f"{path}/{place}")
+        for place, (old_entry, new_entry) in enumerate(zip(old, new, strict=True)):
+            yield from differences(old_entry, new_entry, f"{path}/{place}")
     elif old != new and not (old != old and new != new):
         yield f"{path}: {old!r} before, {new!r} now"
 
@@ -166,9 +167,9 @@ def main() -> int:
     if record:
         FIGURES.write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n")
         return 0
-    found = list(differences(json.loads(FIGURES.read_text()), figures))
-    print("\n".join(found) or "every figure is what it was")
-    return bool(found)
+    lines = list(differences(json.loads(FIGURES.read_text()), figures))
+    print("\n".join(lines) or "every figure is what it was")
+    return bool(lines)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Damaged files of every format are read or refused by name; and what such files once did to the plugins."""
+"""Damaged files of every format are read or refused by name, as are files that once broke a plugin."""
 
 import io
 from pathlib import Path
@@ -30,13 +30,13 @@ def test_damaged_files_are_read_or_refused(name: str, tmp_path: Path) -> None:
     for index in range(MUTATIONS):
         damage, study = fuzz.damaged(originals, header=fuzz.FORMATS[name].header, index=index)
         source = fuzz.write_study(study, tmp_path / "changed_study")
-        found = fuzz.believed(fuzz.judged(modality, sound, source), study, originals)
-        assert found in counts, f"{damage} {index}"
-        counts[found] += 1
+        verdict = fuzz.believed(fuzz.judged(modality, sound, source), study, originals)
+        assert verdict in counts, f"{damage} {index}"
+        counts[verdict] += 1
     assert counts["refused"] > 0
 
 
-def test_the_judge_finds_what_it_looks_for(tmp_path: Path) -> None:
+def test_the_judge_recognises_read_broken_and_unverified_files(tmp_path: Path) -> None:
     originals = fuzz.write_originals("ecg-wfdb", tmp_path)
     modality, sound = fuzz.fitted(tmp_path, "ecg-wfdb")
     source = tmp_path / "0" / f"{fuzz.NAME}.hea"
@@ -62,7 +62,7 @@ def reason(modality: XRay | ECG | Audio | Tabular, source: Path) -> str:
         ({"RescaleSlope": "1e-30", "RescaleIntercept": "1e9"}, "no range of finite numbers"),
     ],
 )
-def test_a_radiograph_is_not_guessed(tmp_path: Path, changes: dict[str, object], expected: str) -> None:
+def test_contradictory_radiographs_are_refused(tmp_path: Path, changes: dict[str, object], expected: str) -> None:
     dataset = pydicom.dcmread(str(get_testdata_file("CT_small.dcm")))
     for keyword, value in changes.items():
         setattr(dataset, keyword, value)
@@ -70,16 +70,16 @@ def test_a_radiograph_is_not_guessed(tmp_path: Path, changes: dict[str, object],
     assert expected in reason(XRay(), tmp_path / "a.dcm")
 
 
-def test_a_checksum_of_a_png_is_verified(tmp_path: Path) -> None:
+def test_the_checksum_of_a_png_is_verified(tmp_path: Path) -> None:
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 30)).astype(np.uint8)).save(tmp_path / "a.png")
     content = bytearray((tmp_path / "a.png").read_bytes())
-    content[content.index(b"IEND") - 8] ^= 1  # the last byte but three of the checksum of the pixels
+    content[content.index(b"IEND") - 8] ^= 1  # the first byte of the checksum of the pixels
     (tmp_path / "a.png").write_bytes(content)
     assert "SyntaxError" in reason(XRay(), tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("modality", [XRay(), ECG()])
-def test_an_element_that_claims_gigabytes_does_not_get_them(
+def test_an_element_that_claims_gigabytes_is_refused_without_allocating_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, modality: XRay | ECG
 ) -> None:
     claim = b"\x28\x00\x00\x30OW\0\0" + (2**31).to_bytes(4, "little") + b"\0\0"
@@ -90,7 +90,7 @@ def test_an_element_that_claims_gigabytes_does_not_get_them(
     assert isinstance(read_from[0], io.BytesIO)
 
 
-def test_a_code_stream_that_ends_the_process_of_another_decoder_is_refused(tmp_path: Path) -> None:
+def test_a_code_stream_that_crashes_another_decoder_is_refused(tmp_path: Path) -> None:
     name = "xray-dicom-jpeg2000"
     originals = fuzz.write_originals(name, tmp_path)
     _, study = fuzz.damaged(originals, header=fuzz.FORMATS[name].header, index=1068)
@@ -98,9 +98,9 @@ def test_a_code_stream_that_ends_the_process_of_another_decoder_is_refused(tmp_p
     assert message in reason(XRay(), fuzz.write_study(study, tmp_path / "changed_study"))
 
 
-def test_a_panic_of_a_decoder_is_a_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_panic_of_a_decoder_makes_the_source_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Panic(BaseException):
-        """What decoders in Rust raise."""
+        """Stands for the exception of decoders in Rust."""
 
     def panic(_: pydicom.Dataset) -> np.ndarray:
         raise Panic
@@ -115,19 +115,19 @@ def test_sound_at_an_absurd_rate_is_refused_before_it_is_resampled(tmp_path: Pat
     assert f"sampling rate of {rate} Hz" in reason(Audio(), tmp_path / "a.wav")
 
 
-def test_a_number_of_thousands_of_digits_is_no_header(tmp_path: Path) -> None:
+def test_a_number_with_thousands_of_digits_is_not_read_as_a_header(tmp_path: Path) -> None:
     (tmp_path / "a.hea").write_text(f"a 1 500 {'9' * 5000}\na.dat 16 200 16 0 0 0 0 II\n")
     assert "a line of more than 1,000 characters" in reason(ECG(), tmp_path / "a.hea")
 
 
-def test_a_number_beyond_any_unit_is_refused(tmp_path: Path) -> None:
+def test_a_number_too_large_for_any_unit_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("name,value\nsodium,14e300\n")
     assert "beyond 1e+15" in reason(Tabular(scaling="zscore"), tmp_path / "a.csv")
 
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("filling", ["\n", "\n ", " ", "a. ", "1. ", ". ", "a"])
-def test_long_runs_in_a_report_take_no_quadratic_time(tmp_path: Path, filling: str) -> None:
+def test_long_runs_in_a_report_do_not_take_quadratic_time(tmp_path: Path, filling: str) -> None:
     (tmp_path / "a.txt").write_text(f"No effusion. x{filling * 200_000} The end.")
     document = Report(section="findings").read(tmp_path / "a.txt")
     assert split_sentences(document.text)[0] == "No effusion."

@@ -1,4 +1,4 @@
-"""A small cohort, a run on it and its bundle, made once."""
+"""A small cohort, a run on it and its bundle, which are made once."""
 
 from contextlib import chdir
 from pathlib import Path
@@ -40,7 +40,7 @@ MODEL = {
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """A folder with ``cohort/``, ``prompts.yaml``, ``run.ckpt`` and ``bundle/``, shared by all test processes."""
+    """Make a folder with ``cohort/``, ``prompts.yaml``, ``run.ckpt`` and ``bundle/`` for all test processes."""
     root = tmp_path_factory.getbasetemp()
     folder = (root if worker_id == "master" else root.parent) / "deploy"
     with FileLock(f"{folder}.lock"):
@@ -62,13 +62,13 @@ def _make(folder: Path) -> None:
 
 @pytest.fixture(scope="session")
 def bundle_folder(made: Path) -> Path:
-    """The bundle."""
+    """Return the folder of the bundle."""
     return made / "bundle"
 
 
 @pytest.fixture(scope="session")
 def study_files(made: Path) -> dict[str, Path]:
-    """The files of one study of the test split that has every modality."""
+    """Return the files of one study of the test split that has every modality."""
     cohort = made / "cohort"
     rows = [line.split(",") for line in (cohort / "cohort.csv").read_text().splitlines()]
     place = {name: rows[0].index(name) for name in ("split", *MODALITIES)}

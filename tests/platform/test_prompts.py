@@ -19,22 +19,22 @@ VALID: dict[str, Any] = {
 }
 
 
-def written(tmp_path: Path, content: Any) -> Path:
+def write_prompts(tmp_path: Path, content: Any) -> Path:
     path = tmp_path / "prompts.yaml"
     path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     return path
 
 
-def changed(key: str, value: Any) -> dict[str, Any]:
+def content_with(key: str, value: Any) -> dict[str, Any]:
     return {**VALID, key: value}
 
 
 def finding(positive: Any, negative: Any) -> dict[str, Any]:
-    return changed("findings", {"edema": {"positive": positive, "negative": negative}})
+    return content_with("findings", {"edema": {"positive": positive, "negative": negative}})
 
 
-def test_loads_what_the_file_says_with_its_hash(tmp_path: Path) -> None:
-    path = written(tmp_path, VALID)
+def test_prompts_are_loaded_with_the_hash_of_their_file(tmp_path: Path) -> None:
+    path = write_prompts(tmp_path, VALID)
     prompts = load_prompts(path)
     assert prompts.findings["edema"] == Phrasings(
         positive=("pulmonary edema", "vascular congestion"), negative=("no edema",)
@@ -44,8 +44,8 @@ def test_loads_what_the_file_says_with_its_hash(tmp_path: Path) -> None:
     assert prompts.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_columns_find_each_findings_sentences_among_the_texts(tmp_path: Path) -> None:
-    prompts = load_prompts(written(tmp_path, VALID))
+def test_columns_index_the_sentences_of_each_finding(tmp_path: Path) -> None:
+    prompts = load_prompts(write_prompts(tmp_path, VALID))
     texts, columns = prompts.texts(), prompts.columns()
     assert texts[:4] == (
         "pulmonary edema",
@@ -59,8 +59,8 @@ def test_columns_find_each_findings_sentences_among_the_texts(tmp_path: Path) ->
     assert texts[columns["effusion"][1]][-1] == "Findings: clear bases."
 
 
-def test_other_braces_of_a_template_are_left_alone(tmp_path: Path) -> None:
-    prompts = load_prompts(written(tmp_path, changed("templates", ["{x} {}"])))
+def test_other_braces_of_a_template_are_left_unchanged(tmp_path: Path) -> None:
+    prompts = load_prompts(write_prompts(tmp_path, content_with("templates", ["{x} {}"])))
     assert prompts.texts()[0] == "{x} pulmonary edema"
 
 
@@ -68,17 +68,17 @@ def test_other_braces_of_a_template_are_left_alone(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ({key: value for key, value in VALID.items() if key != "templates"}, r"lacks \['templates'\]; set them"),
-        (changed("language", "en"), r"unknown keys \['language'\]"),
-        (changed("version", 2), "version 2, expected 1; set `version: 1`"),
-        (changed("version", True), "version True, expected 1"),
-        (changed("modality", ""), "modality '', expected the name .*set `modality`"),
-        (changed("modality", None), "modality None"),
-        (changed("score_rule", "argmax"), "'argmax', expected one of .*difference.*softmax.*set `score_rule`"),
-        (changed("templates", []), "templates is .*at least one text; set `templates`"),
-        (changed("templates", ["a chest X-ray"]), r"'a chest X-ray' holds '{}' 0 times.*set `templates`"),
-        (changed("templates", ["{} and {}"]), "holds '{}' 2 times"),
-        (changed("findings", {}), "set `findings`"),
-        (changed("findings", {"edema": {"positive": ["edema"]}}), r"findings.edema lacks \['negative'\]"),
+        (content_with("language", "en"), r"unknown keys \['language'\]"),
+        (content_with("version", 2), "version 2, expected 1; set `version: 1`"),
+        (content_with("version", True), "version True, expected 1"),
+        (content_with("modality", ""), "modality '', expected the name .*set `modality`"),
+        (content_with("modality", None), "modality None"),
+        (content_with("score_rule", "argmax"), "'argmax', expected one of .*difference.*softmax.*set `score_rule`"),
+        (content_with("templates", []), "templates is .*at least one text; set `templates`"),
+        (content_with("templates", ["a chest X-ray"]), r"'a chest X-ray' holds '{}' 0 times.*set `templates`"),
+        (content_with("templates", ["{} and {}"]), "holds '{}' 2 times"),
+        (content_with("findings", {}), "set `findings`"),
+        (content_with("findings", {"edema": {"positive": ["edema"]}}), r"findings.edema lacks \['negative'\]"),
         (finding(["edema"], []), "findings.edema.negative is .*set `findings.edema.negative`"),
         (finding(["edema", False], ["none"]), "findings.edema.positive is"),
         (finding("edema", ["none"]), "findings.edema.positive is 'edema'"),
@@ -87,9 +87,9 @@ def test_other_braces_of_a_template_are_left_alone(tmp_path: Path) -> None:
         (["edema"], "holds list, expected a mapping"),
     ],
 )
-def test_errors_say_what_to_set(tmp_path: Path, content: Any, message: str) -> None:
+def test_errors_name_what_to_set(tmp_path: Path, content: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        load_prompts(written(tmp_path, content))
+        load_prompts(write_prompts(tmp_path, content))
 
 
 def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:

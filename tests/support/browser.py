@@ -1,4 +1,4 @@
-"""A browser without a screen, and what tests do with it."""
+"""A headless browser, and helpers for tests that use it."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ _QUIET = (
 
 @contextmanager
 def chrome(folder: Path) -> Iterator[webdriver.Chrome]:
-    """Chromium with its files in a folder, whose console can be read."""
+    """Start Chromium with its files in a folder and a readable console."""
     options = webdriver.ChromeOptions()
     for word in (*_QUIET, f"--user-data-dir={folder}"):
         options.add_argument(word)
@@ -58,7 +58,7 @@ def text(browser: webdriver.Chrome, name: str) -> str:
 
 
 def reach(browser: webdriver.Chrome, selector: str) -> WebElement:
-    """An element, moved away from under the banner."""
-    found = one(browser, selector)
-    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", found)
-    return found
+    """Return an element after scrolling it out from under the banner."""
+    element = one(browser, selector)
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+    return element

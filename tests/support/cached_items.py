@@ -1,4 +1,4 @@
-"""Stored items of pulses, and what they are compared with."""
+"""Prepared items of pulses, and comparisons with freshly prepared ones."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,17 +35,17 @@ def items_of(stored: PreparedModality, studies: Sequence[Study]) -> dict[str, It
 
 
 def assert_as_prepared(stored: PreparedModality, modality: Modality, studies: Sequence[Study], name: str) -> None:
-    having = [study for study in studies if name in study.sources]
-    for study, item in zip(having, items_of(stored, having).values(), strict=True):
+    with_modality = [study for study in studies if name in study.sources]
+    for study, item in zip(with_modality, items_of(stored, with_modality).values(), strict=True):
         assert_same(item, modality.prepare(modality.read(study.sources[name])))
 
 
-def assert_same(one: Item | None, other: Item) -> None:
-    assert one is not None
-    assert one.keys() == other.keys()
-    for name, value in other.items():
-        assert (one[name].dtype, one[name].shape) == (value.dtype, value.shape)
-        assert torch.equal(one[name].reshape(-1).view(torch.uint8), value.reshape(-1).view(torch.uint8))
+def assert_same(item: Item | None, expected: Item) -> None:
+    assert item is not None
+    assert item.keys() == expected.keys()
+    for name, value in expected.items():
+        assert (item[name].dtype, item[name].shape) == (value.dtype, value.shape)
+        assert torch.equal(item[name].reshape(-1).view(torch.uint8), value.reshape(-1).view(torch.uint8))
 
 
 def shards(folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Planted studies of patients with one to three each, with ties and unknown labels, for tests of the evaluation."""
+"""Made-up studies, one to three per patient, with ties and unknown labels, for tests of the evaluation."""
 
 from typing import NamedTuple
 
@@ -14,12 +14,12 @@ class Planted(NamedTuple):
     weights: np.ndarray
 
     def known(self) -> tuple[np.ndarray, np.ndarray]:
-        """Scores and labels of the studies whose label is known."""
+        """Return scores and labels of the studies whose label is known."""
         rows = ~np.isnan(self.labels)
         return self.scores[rows], self.labels[rows]
 
     def resamples(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Scores and labels of each resample written out, each study as often as its weight says."""
+        """Return scores and labels of each resample, each study repeated by its weight."""
         rows = ~np.isnan(self.labels)
         scores, labels = self.known()
         return [(np.repeat(scores, row[rows]), np.repeat(labels, row[rows])) for row in self.weights]
@@ -35,11 +35,14 @@ def planted(seed: int, *, patients: int = 60, share: float = 0.5, resamples: int
 
 
 def wilson(hits: np.ndarray, ids: list[str]) -> tuple[float, float]:
-    """Wilson's 95 % interval in closed form, its number of studies divided by the design effect over patients."""
+    """Compute Wilson's 95 % interval in closed form, with the studies divided by the design effect over patients."""
     studies, mean, z2 = len(hits), float(np.mean(hits)), 1.959963984540054**2
-    sums = {one: sum(h - mean for h, own in zip(hits, ids, strict=True) if own == one) for one in set(ids)}
-    full = sum(ids.count(one) ** 2 for one in set(ids)) / studies
+    sums = {
+        patient_id: sum(h - mean for h, patient in zip(hits, ids, strict=True) if patient == patient_id)
+        for patient_id in set(ids)
+    }
+    full = sum(ids.count(patient_id) ** 2 for patient_id in set(ids)) / studies
     spread = sum((h - mean) ** 2 for h in hits)
-    n = studies / (min(max(sum(one**2 for one in sums.values()) / spread, 1.0), full) if spread else full)
+    n = studies / (min(max(sum(patient_id**2 for patient_id in sums.values()) / spread, 1.0), full) if spread else full)
     centre, reach = mean + z2 / (2 * n), np.sqrt(z2 * (mean * (1 - mean) / n + z2 / (4 * n**2)))
     return (centre - reach) / (1 + z2 / n), (centre + reach) / (1 + z2 / n)

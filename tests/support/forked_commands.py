@@ -1,6 +1,6 @@
 """Commands of Polyclinic in processes that are forked from one that has imported the libraries already.
 
-Importing them is most of what a start takes. A forked process is a real one, with its number, its signals and its exit
+Imports take most of the time of a start. A forked process is a real one, with a process id, signals and an exit
 code. A test of the start itself starts a new interpreter instead.
 """
 
@@ -101,7 +101,7 @@ def _run(words: list[str], folder: str, environment: dict[str, str], out: str, e
     os.environ.update(environment)
     sys.path[:0] = [entry for entry in environment.get("PYTHONPATH", "").split(os.pathsep) if entry]
     torch.set_num_threads(1)
-    multiprocessing.set_start_method("fork", force=True)  # what a new interpreter has for loader workers
+    multiprocessing.set_start_method("fork", force=True)  # as in a new interpreter, for loader workers
     try:
         if words[0].endswith(".py"):
             sys.argv = words

@@ -24,7 +24,7 @@ _CODE = "from pathlib import Path\nPath(__file__ + '.ran').touch()\n"
 
 
 def plant(folder: Path, *, without: Collection[str] = ()) -> None:
-    """Write a module for every installed library, of others and of Python, into a folder."""
+    """Write a module into a folder for every installed library and module of Python."""
     folder.mkdir(parents=True, exist_ok=True)
     names = {*packages_distributions(), *sys.stdlib_module_names, *_OURS, "sitecustomize", "usercustomize"}
     for name in names - set(without):
@@ -33,5 +33,5 @@ def plant(folder: Path, *, without: Collection[str] = ()) -> None:
 
 
 def ran(folder: Path) -> list[str]:
-    """Names of those that were imported."""
+    """Return the names of the planted modules that were imported."""
     return sorted(path.name.removesuffix(".py.ran") for path in folder.glob("*.ran"))

@@ -1,4 +1,4 @@
-"""Uploads that mean no good: each is a raw multipart body and must be refused with a sentence."""
+"""Malicious uploads: each is a raw multipart body that must be refused with a message."""
 
 import io
 import random
@@ -33,36 +33,36 @@ class Hostile:
 
 
 def part(name: bytes, filename: bytes | None, content: bytes, more: bytes = b"") -> bytes:
-    """One part, ending included."""
-    named = b"" if filename is None else b'; filename="' + filename + b'"'
-    head = b'Content-Disposition: form-data; name="' + name + b'"' + named + b"\r\n" + more
+    """Encode one part, including its end."""
+    disposition = b"" if filename is None else b'; filename="' + filename + b'"'
+    head = b'Content-Disposition: form-data; name="' + name + b'"' + disposition + b"\r\n" + more
     return b"--" + BOUNDARY + b"\r\n" + head + b"\r\n" + content + b"\r\n"
 
 
 def whole(*parts: bytes) -> bytes:
-    """A body of parts."""
+    """Join parts into a body."""
     return b"".join(parts) + b"--" + BOUNDARY + b"--\r\n"
 
 
 def hostile_uploads(files: Mapping[str, Path], count: int, seed: int) -> Iterator[Hostile]:
-    """At least ``count`` uploads that differ: all written ones, then damaged copies of good files.
+    """Yield at least ``count`` distinct uploads: the handwritten ones, then damaged copies of good files.
 
     Args:
         files: of one study by modality, from which damaged ones are made.
-        count: of them.
+        count: least number of uploads.
         seed: of the damage.
     """
-    written = [*_headers(), *_multipart(), *_pictures(), *_sounds(), *_texts(), *_dicom(files["xray"])]
-    yield from written
+    handwritten = [*_headers(), *_multipart(), *_pictures(), *_sounds(), *_texts(), *_dicom(files["xray"])]
+    yield from handwritten
     rng = random.Random(seed)
     kinds = sorted(set(files) & {"xray", "ecg"})
-    for place in range(max(0, count - len(written))):
+    for place in range(max(0, count - len(handwritten))):
         name = kinds[place % len(kinds)]
         yield _damaged(name, files[name], rng)
 
 
 def _damaged(name: str, path: Path, rng: random.Random) -> Hostile:
-    """Cut off, filled with noise from somewhere on, or another file's content; nothing that could still be read."""
+    """Truncate a file or replace its rest by noise, so that it cannot be read."""
     suffix = path.suffix.encode()
     content = path.read_bytes()
     if name == "ecg":
@@ -81,7 +81,7 @@ def _damaged(name: str, path: Path, rng: random.Random) -> Hostile:
 
 
 def _headers() -> Iterator[Hostile]:
-    """WFDB headers that point elsewhere, or promise the absurd."""
+    """Yield WFDB headers that point elsewhere or declare absurd sizes."""
     lines = [
         "{0} 12 100 1000\n" + "/etc/passwd 16 1000(0)/mV 16 0 0 0 0 I\n" * 12,
         "{0} 12 100 1000\n" + "../../../../etc/passwd 16 1000(0)/mV 16 0 0 0 0 I\n" * 12,
@@ -157,14 +157,14 @@ def _pictures() -> Iterator[Hostile]:
 
 
 def _sounds() -> Iterator[Hostile]:
-    """Of a bundle without sounds these are of no modality, which is refused as well."""
-    stored = io.BytesIO()
-    with wave.open(stored, "wb") as stream:
+    """Yield broken sounds; a bundle without sounds refuses them as an unknown modality."""
+    wav = io.BytesIO()
+    with wave.open(wav, "wb") as stream:
         stream.setnchannels(1)
         stream.setsampwidth(2)
         stream.setframerate(4000)
         stream.writeframes(bytes(100))
-    content = stored.getvalue()
+    content = wav.getvalue()
     for place, content_ in enumerate(
         (content[:20], content[:44], b"RIFF" + bytes(4), b"OggS" + bytes(500), b"fLaC" + b"\xff" * 500)
     ):

@@ -26,7 +26,7 @@ MODALITIES: dict[str, Modality] = {
 
 
 def masked_task(names: Sequence[str] = tuple(MODALITIES), **settings: Any) -> MaskedPretraining:
-    """A seeded task of little width, whose modalities already mix, as after some training."""
+    """Make a small seeded task whose modalities already mix, as after some training."""
     torch.manual_seed(0)
     modalities = {name: MODALITIES[name] for name in names}
     small = {"size": "pico", "joint_width": 32, "decoder_width": 32}
@@ -36,7 +36,7 @@ def masked_task(names: Sequence[str] = tuple(MODALITIES), **settings: Any) -> Ma
 
 
 def awaken(module: torch.nn.Module) -> None:
-    """Fill matrices of zeros, by which residual branches start silent, with numbers."""
+    """Fill the zero matrices that keep residual branches inactive at the start."""
     with torch.no_grad():
         for parameter in module.parameters():
             if parameter.ndim == 2 and not parameter.any():
@@ -44,7 +44,7 @@ def awaken(module: torch.nn.Module) -> None:
 
 
 def batch_of(cohort: Path, studies: int) -> Batch:
-    """The first training studies, after fitting the modalities."""
+    """Return a batch of the first training studies, after fitting the modalities."""
     data = CohortDataModule(cohort=cohort, modalities=MODALITIES, batch_size=studies)
     for name, modality in MODALITIES.items():
         modality.fit(readable_raws(data.cohort.split("train"), name, modality))

@@ -19,7 +19,7 @@ _SECONDS = 300
 
 
 def free_port() -> int:
-    """One that nobody listens at, and below those that the system gives to outgoing connections."""
+    """Find a port without a listener, below the range of outgoing connections."""
     while True:
         port = random.SystemRandom().randrange(15_000, 32_000)
         with socket.socket() as probe, suppress(OSError):
@@ -28,16 +28,16 @@ def free_port() -> int:
 
 
 def _programs() -> Path:
-    """The newest PostgreSQL of the system; Debian keeps its programs off the path."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
-    program = str(found[-1]) if found else shutil.which("initdb")
+    """Find the programs of the newest PostgreSQL; Debian keeps them off the path."""
+    initdbs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
+    program = str(initdbs[-1]) if initdbs else shutil.which("initdb")
     assert program, "PostgreSQL is not installed; run tests/system_packages.sh"
     return Path(program).parent
 
 
 @contextmanager
 def postgres(folder: Path) -> Iterator[str]:
-    """A new database server; gives the address of an empty database."""
+    """Run a new database server; gives the address of an empty database."""
     programs, port = _programs(), free_port()
     home = folder / "postgres"
     home.mkdir()
@@ -61,16 +61,16 @@ def postgres(folder: Path) -> Iterator[str]:
         subprocess.run(create, check=True)
         yield f"postgresql://polyclinic@127.0.0.1:{port}/runs"
     finally:
-        # Without a check: a server that has ended already needs no stop.
+        # Unchecked: the server may have ended already.
         subprocess.run([*control, "-m", "fast", "-w", "-t", "300", "stop"], cwd=home)
 
 
 @contextmanager
 def tracking_server(database: str, folder: Path) -> Iterator[str]:
-    """The server as its image starts it, with a folder for the artifacts; gives its address."""
+    """Run the server as its image starts it, with a folder for the artifacts; gives its address."""
     port = free_port()
     address = f"http://127.0.0.1:{port}"
-    known = {name: os.environ[name] for name in ("HOME", "LANG") if name in os.environ}
+    inherited = {name: os.environ[name] for name in ("HOME", "LANG") if name in os.environ}
     settings = {
         "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "DATABASE_URI": database, "PORT": str(port),
         "ARTIFACTS": str(folder / "artifacts"), "ADMIN_PASSWORD": PASSWORD, "SECRET_KEY": "planted-secret",
@@ -79,7 +79,7 @@ def tracking_server(database: str, folder: Path) -> Iterator[str]:
     with (folder / "server.log").open("w") as log:
         server = subprocess.Popen(
             ["sh", str(ROOT / "docker" / "tracking" / "start.sh")],
-            env={**known, **settings}, stdout=log, stderr=log, cwd=folder, start_new_session=True,
+            env={**inherited, **settings}, stdout=log, stderr=log, cwd=folder, start_new_session=True,
         )  # fmt: skip
         try:
             _wait(f"{address}/health", server, folder / "server.log")

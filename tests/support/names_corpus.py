@@ -1,4 +1,4 @@
-"""A cohort with one name in every file, column and file name, and where it may have got to."""
+"""A cohort with a name in every file, column and file name, and a search for places that it leaked to."""
 
 import re
 import shutil
@@ -11,7 +11,9 @@ import soundfile
 from pydicom.dataset import Dataset
 
 SECRET = "DOE^JOHN"
-_WHOLE = re.compile(rb"doe[^a-z0-9]{0,3}john|john[^a-z0-9]{0,3}doe|d\0o\0e\0.{2}j\0o\0h\0n", re.IGNORECASE | re.DOTALL)
+_FULL_NAME = re.compile(
+    rb"doe[^a-z0-9]{0,3}john|john[^a-z0-9]{0,3}doe|d\0o\0e\0.{2}j\0o\0h\0n", re.IGNORECASE | re.DOTALL
+)
 _WORD = re.compile(r"(?<![a-z0-9])(?:doe|john)(?![a-z0-9])", re.IGNORECASE)
 
 
@@ -23,7 +25,7 @@ def plant(cohort: Path, out: Path, *, broken: bool) -> Path:
     Args:
         cohort: its ``cohort.yaml``.
         out: a new folder.
-        broken: whether one training source of each modality is spoilt as well, with the name in what is left of it.
+        broken: whether one training source of each modality is damaged as well, with the name in its remains.
 
     Returns:
         The new ``cohort.yaml``.
@@ -47,22 +49,22 @@ def plant(cohort: Path, out: Path, *, broken: bool) -> Path:
 
 
 def leaks(folder: Path) -> list[str]:
-    """Files below a folder that hold the name, in their path or content; a single word of it in text counts."""
-    found = []
+    """List files below a folder with the name in their path or content; in text, a single word of it counts."""
+    paths = []
     for file in sorted(folder.rglob("*")):
         report = file.relative_to(folder).as_posix()
         content = file.read_bytes() if file.is_file() else b""
-        if _WORD.search(report) or _WHOLE.search(content) or _is_text_that_tells(content):
-            found.append(report)
-    return found
+        if _WORD.search(report) or _FULL_NAME.search(content) or _is_text_with_name(content):
+            paths.append(report)
+    return paths
 
 
 def leaks_name(text: str) -> bool:
-    """Whether a text holds a word of the name."""
+    """Return whether a text holds a word of the name."""
     return bool(_WORD.search(text))
 
 
-def _is_text_that_tells(content: bytes) -> bool:
+def _is_text_with_name(content: bytes) -> bool:
     try:
         return leaks_name(content.decode())
     except UnicodeDecodeError:
@@ -84,7 +86,7 @@ def _radiograph(source: Path, stem: str) -> Path:
 
 
 def _electrocardiogram(source: Path, stem: str) -> Path:
-    """A record's own name has no sign like the name's; that of its header is a part of it."""
+    """Rename a record and its header, without the characters that a record name cannot hold."""
     stem = re.sub(r"\W", "_", stem)
     text = source.read_text().replace(source.stem, stem) + f"# Name: {SECRET}\n# {SECRET} of the ward\n"
     source.with_suffix(".dat").rename(source.with_name(f"{stem}.dat"))

@@ -11,12 +11,12 @@ os.execvp(sys.argv[1], sys.argv[1:])
 
 
 def unplugged(*words: str, python: str, loopback: bool = False) -> list[str]:
-    """The command line that runs ``words`` with no network.
+    """Return the command line that runs ``words`` without network.
 
     Args:
         words: program and arguments.
         python: interpreter that brings the loopback up.
-        loopback: whether 127.0.0.1 can be reached; without it there is nothing at all.
+        loopback: whether 127.0.0.1 can be reached.
     """
     user = [] if os.geteuid() == 0 else ["--map-root-user"]
     up = [python, "-c", _LOOPBACK] if loopback else []

@@ -1,4 +1,4 @@
-"""Every objective over the modalities a, b and c, for tests of what all of them promise."""
+"""Every objective over the modalities a, b and c, for tests of their common properties."""
 
 from collections.abc import Callable
 
@@ -18,7 +18,7 @@ from polyclinic.objectives import (
 
 
 def objective_family(width: int) -> dict[str, Callable[[], Objective]]:
-    """Builders by name, for embeddings of ``width`` columns; a new objective gets a line here."""
+    """Return builders by name, for embeddings of ``width`` columns; a new objective gets a line here."""
     return {
         "symile": Symile,
         "symile-tiles": lambda: Symile(tile=5),

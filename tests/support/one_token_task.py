@@ -1,4 +1,4 @@
-"""A task whose answer is one token: an encoder that learned to find it, and where it stands."""
+"""A task whose answer is a single token: an encoder trained to find it, and its position."""
 
 from collections.abc import Callable
 from functools import cache
@@ -25,7 +25,7 @@ class ValueTokenizer(Tokenizer):
 
 
 def _draw(studies: int, generator: torch.Generator) -> tuple[dict[str, Tensor], Tensor]:
-    """Noise, in half of the studies with one token that stands out in one value; its place, or -1."""
+    """Draw noise; in half of the studies one value of one token stands out. Returns its position, or -1."""
     values = torch.randn(studies, _TOKENS, _VALUES, generator=generator)
     places = torch.randint(_TOKENS, (studies,), generator=generator)
     ill = torch.arange(studies) % 2 == 0
@@ -36,7 +36,7 @@ def _draw(studies: int, generator: torch.Generator) -> tuple[dict[str, Tensor], 
 
 @cache
 def planted_encoder() -> tuple[TransformerEncoder, Callable[[Tensor], Tensor], dict[str, Tensor], Tensor]:
-    """An encoder trained for some seconds, its score, 80 new studies, and where each one's token stands, or -1."""
+    """Train an encoder for some seconds; returns it, its score, 80 new studies and the positions of their tokens."""
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
     trunk = Transformer(width=_WIDTH, depth=2, heads=2)

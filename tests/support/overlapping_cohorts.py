@@ -1,4 +1,4 @@
-"""Small cohorts of pulses whose patients and contents are chosen, for tests of what was seen before."""
+"""Small cohorts of pulses with chosen patients and contents, for tests of the training exposure."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ PULSES: dict[str, Any] = {"first": {"class_path": "pulse_plugin.Pulse"}, "second
 
 
 class Row(NamedTuple):
-    """One study: its patient, its split, and a number that decides what its file and its text hold."""
+    """One study: patient, split, and a number that determines the content of its file and text."""
 
     study: str
     patient: str
@@ -20,16 +20,16 @@ class Row(NamedTuple):
 
 
 def rows(letter: str, start: int = 0, *, train: int = 24, val: int = 6, test: int = 6) -> list[Row]:
-    """Studies of a patient each, named by a letter, with contents from a number on."""
+    """Make one study per patient, named by a letter, with contents numbered from ``start``."""
     splits = ["train"] * train + ["val"] * val + ["test"] * test
     return [Row(f"{letter}{place}", f"P{letter}{place}", split, start + place) for place, split in enumerate(splits)]
 
 
-def write(folder: Path, given: Sequence[Row], *, suffix: str = ".pulse", **spec: Any) -> Path:
-    """A cohort of files called after the studies, and of inline texts, both long enough to be compared."""
+def write(folder: Path, studies: Sequence[Row], *, suffix: str = ".pulse", **spec: Any) -> Path:
+    """Write a cohort of files named after the studies and inline texts, both long enough to be compared."""
     folder.mkdir(parents=True)
     table = []
-    for study, patient, split, content in given:
+    for study, patient, split, content in studies:
         (folder / f"{study}{suffix}").write_text(f"{60 + content / 100:.40f} 37.5")
         cells = {"id": study, "who": patient, "part": split, "file": f"{study}{suffix}", "sick": content % 2}
         table.append(cells | {"text": f"{70 + content / 100:.40f} 36.5"})

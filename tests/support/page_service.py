@@ -1,4 +1,4 @@
-"""A service that shows real files by the plugins and says made-up things of them, for the tests of the page."""
+"""A service that shows real files with the plugins and made-up scores, for the tests of the page."""
 
 import json
 import math
@@ -31,7 +31,7 @@ Part = tuple[str, str, bytes]
 
 @dataclass
 class Service:
-    """What the service does, and what it was asked."""
+    """Behaviour of the service, and the requests that it got."""
 
     plugins: dict[str, Modality]
     token: str = ""
@@ -70,12 +70,12 @@ class Service:
 
     def _score(self, folder: Path, parts: list[Part], explain: str | None, views: bool) -> dict[str, Any]:
         files: dict[str, list[Path]] = {}
-        found: list[str | None] = []
+        modality_of_file: list[str | None] = []
         for name, filename, content in parts:
             path = folder / Path(filename).name
             path.write_bytes(content)
             chosen = name if name != "files" else self._kind(path)
-            found += [chosen] if name == "files" else []
+            modality_of_file += [chosen] if name == "files" else []
             if chosen is not None:
                 files.setdefault(chosen, []).append(path)
         raws, problems = {}, {}
@@ -87,16 +87,16 @@ class Service:
         used = [name for name in QUERY if name in raws]
         answer = {
             "bundle": "0123abcd" * 8,
-            "files": found,
+            "files": modality_of_file,
             "modalities": {name: use(name, used, problems) for name in QUERY},
             "findings": [finding(name, used) for name in FINDINGS],
             "notes": [f"{name} could not be read: {problem}" for name, problem in problems.items()],
         }
-        shown = {name: self.plugins[name] for name in raws}
+        plugins = {name: self.plugins[name] for name in raws}
         if views:
             answer["views"] = {
                 name: plugin.view(raws[name]).as_json()
-                for name, plugin in shown.items()
+                for name, plugin in plugins.items()
                 if isinstance(plugin, Viewable)
             }
         if explain is not None:
@@ -137,8 +137,8 @@ def use(name: str, used: list[str], problems: dict[str, str]) -> dict[str, Any]:
 
 
 def finding(name: str, used: list[str]) -> dict[str, Any]:
-    """Log-odds that are the sum over modalities, so that a test knows them."""
-    shares = {one: added(name, one) for one in used}
+    """Score a finding with log-odds that are the sum over modalities, so that a test knows them."""
+    shares = {modality: share_of(name, modality) for modality in used}
     odds = sum(shares.values())
     probability = 1 / (1 + math.exp(-odds))
     calibrated, abstained = name != "anemia", name in ("anemia", "consolidation")
@@ -160,8 +160,8 @@ def finding(name: str, used: list[str]) -> dict[str, Any]:
     }
 
 
-def added(name: str, modality: str) -> float:
-    """What one modality adds to the log-odds of a finding."""
+def share_of(name: str, modality: str) -> float:
+    """Return the share of a modality in the log-odds of a finding."""
     return round(3.1 * math.sin(1.7 * FINDINGS.index(name) + 2.3 * QUERY.index(modality) + 0.4), 2)
 
 
@@ -215,8 +215,8 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def _allowed(self) -> bool:
-        wanted = self.service.token
-        if wanted and self.headers.get("Authorization") != f"Bearer {wanted}":
+        token = self.service.token
+        if token and self.headers.get("Authorization") != f"Bearer {token}":
             self._json(401, {"error": {"message": "got no valid token, expected `Authorization: Bearer`"}})
             return False
         return True
@@ -233,11 +233,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(content)
         except (BrokenPipeError, ConnectionResetError):
-            pass  # the page asks no more for what it has given up
+            pass  # the page has cancelled the request
 
 
 def parts_of(body: bytes, kind: str) -> list[Part]:
-    """Name, file name and content of each part of a form."""
+    """Split a form into name, file name and content of each part."""
     boundary = b"--" + kind.partition("boundary=")[2].encode()
     parts = []
     for piece in body.split(boundary)[1:-1]:

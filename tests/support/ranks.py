@@ -1,4 +1,4 @@
-"""Commands run as several ranks that find each other, and a witness of what each of them saw."""
+"""Commands run as several ranks that find each other, and callbacks that record what each rank did."""
 
 import json
 import os
@@ -25,7 +25,7 @@ from polyclinic.tasks import ContrastivePretraining
 
 
 class Ended(NamedTuple):
-    """How a rank ended, and what it said."""
+    """Exit code and output of a rank."""
 
     code: int
     out: str
@@ -41,7 +41,7 @@ def start_ranks(*words: str, folder: Path, world: int = 2, **more: str) -> list[
         world: number of ranks.
         more: variables of the environment.
     """
-    known = {
+    common = {
         "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "PYTHONPATH": str(Path(__file__).parent),
         "HOME": str(folder), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()),
         "WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world), "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "test",
@@ -49,10 +49,10 @@ def start_ranks(*words: str, folder: Path, world: int = 2, **more: str) -> list[
     }  # fmt: skip
     ranks = []
     for rank in range(world):
-        environment = {**known, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+        environment = {**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}
         out, errors = (folder / f"{kind}{rank}" for kind in ("out", "errors"))
-        for left in (out, errors):
-            left.unlink(missing_ok=True)
+        for file in (out, errors):
+            file.unlink(missing_ok=True)
         ranks.append(Forked(words, folder=folder, environment=environment, out=out, errors=errors))
     return ranks
 
@@ -68,7 +68,7 @@ def run_ranks(function: Callable[..., None], *values: object, world: int = 2) ->
 
 
 def end_ranks(ranks: list[Forked], folder: Path, *, timeout: float = 1000) -> list[Ended]:
-    """Wait for ranks; what does not end in time is killed, with code -9."""
+    """Wait for ranks; a rank that does not end in time is killed, with code -9."""
     deadline = time.monotonic() + timeout
     for rank in ranks:
         try:
@@ -76,21 +76,21 @@ def end_ranks(ranks: list[Forked], folder: Path, *, timeout: float = 1000) -> li
         except subprocess.TimeoutExpired:
             rank.kill()
             rank.wait()
-    message = [[(folder / f"{kind}{number}").read_text() for kind in ("out", "errors")] for number in range(len(ranks))]
-    return [Ended(rank.returncode, *one) for rank, one in zip(ranks, message, strict=True)]
+    outputs = [[(folder / f"{kind}{number}").read_text() for kind in ("out", "errors")] for number in range(len(ranks))]
+    return [Ended(rank.returncode, *output) for rank, output in zip(ranks, outputs, strict=True)]
 
 
 class Dropping(ContrastivePretraining):
-    """Contrast with dropout, so that random numbers of each rank decide what is learned."""
+    """Contrastive task with dropout, so that the result depends on the random numbers of each rank."""
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         return {name: F.dropout(value, 0.2, self.training) for name, value in super().forward(batch).items()}
 
 
 class RankWitness(Callback):
-    """Writes down the studies of each batch of a rank, and sends the process a signal after one of them.
+    """Records the studies of each batch of a rank, and sends the process a signal after one of them.
 
-    Each rank draws as many random numbers a batch as its number says, so that no two are in the same state.
+    Each rank draws as many random numbers per batch as its number, so that no two are in the same state.
 
     Args:
         file: to append to; the rank's number is added to its name.
@@ -108,16 +108,16 @@ class RankWitness(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         torch.rand(trainer.global_rank)
-        done = trainer.fit_loop.total_batch_idx + 1
-        report = [done, trainer.current_epoch, batch_idx, list(batch.study_ids), float(outputs["loss"])]
+        batches = trainer.fit_loop.total_batch_idx + 1
+        report = [batches, trainer.current_epoch, batch_idx, list(batch.study_ids), float(outputs["loss"])]
         with self._file.with_name(f"{self._file.name}{trainer.global_rank}").open("a", encoding="utf-8") as file:
             file.write(json.dumps(report) + "\n")
-        if done == self._after and (self._ranks is None or trainer.global_rank in self._ranks):
+        if batches == self._after and (self._ranks is None or trainer.global_rank in self._ranks):
             os.kill(os.getpid(), getattr(signal, self._by))
 
 
 class Embedded(Callback):
-    """Writes down what the model of the last validation makes of four test studies, and how it was shared out.
+    """Records the embeddings of four test studies after validation, and how the model was sharded.
 
     Args:
         file: to write.

@@ -10,7 +10,7 @@ _NOBODY = 65534
 
 @contextmanager
 def read_only(folder: Path) -> Iterator[None]:
-    """Nothing in a folder can be written; root, whom no mode stops, is somebody else meanwhile."""
+    """Make a folder unwritable; root, whom no mode stops, becomes another user meanwhile."""
     below, above = [folder, *folder.rglob("*")], [path for path in folder.parents if path != Path(path.anchor)]
     modes = {path: path.stat().st_mode for path in [*below, *above]}
     for path in below:

@@ -1,4 +1,4 @@
-"""A task with everything that a resume could get wrong, and a witness of which studies its steps saw."""
+"""A task with everything that a resume could get wrong, and callbacks that record its studies."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from polyclinic.tasks import ContrastivePretraining
 
 
 class OneCycle(ContrastivePretraining):
-    """Contrast with dropout, under a schedule that asks for the number of steps before the checkpoint is read."""
+    """Contrastive task with dropout and a schedule that needs the number of steps before the checkpoint is read."""
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         return {name: F.dropout(value, 0.2, self.training) for name, value in super().forward(batch).items()}
@@ -30,7 +30,7 @@ class OneCycle(ContrastivePretraining):
 
 
 class Witness(Callback):
-    """Writes down the studies of each batch, and kills its process after one of them.
+    """Records the studies of each batch, and kills its process after one of them.
 
     Args:
         file: to append to.
@@ -44,11 +44,11 @@ class Witness(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        done = trainer.fit_loop.total_batch_idx + 1
-        report = [done, trainer.current_epoch, batch_idx, list(batch.study_ids), float(outputs["loss"])]
+        batches = trainer.fit_loop.total_batch_idx + 1
+        report = [batches, trainer.current_epoch, batch_idx, list(batch.study_ids), float(outputs["loss"])]
         with self._file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(report) + "\n")
-        if done == self._kill_after:
+        if batches == self._kill_after:
             os.kill(os.getpid(), getattr(signal, self._by))
 
 
@@ -61,7 +61,7 @@ class Compiled(Callback):
 
 
 class Readings(Callback):
-    """Writes down what the trained model says of the test split.
+    """Records the outputs of the trained model for the first batch of the test split.
 
     Args:
         file: to write.

@@ -21,7 +21,7 @@ _ANNOUNCED = re.compile(r"^serving .* at (http://\S+)$", re.MULTILINE)
 
 
 class _From(HTTPAdapter):
-    """Sends from another address of this machine, as another client does."""
+    """Sends from another address of this machine, like another client."""
 
     def __init__(self, client: str) -> None:
         self._client = client
@@ -36,8 +36,8 @@ class Served:
     """A running service.
 
     Attributes:
-        address: of it.
-        folder: where it was started; its audit log and what it printed are there.
+        address: URL.
+        folder: working folder, with the audit log and the output.
         process: the front.
     """
 
@@ -69,28 +69,28 @@ class Served:
             return session.post(f"{self.address}/v1/score", files=parts, params=query, headers=headers, timeout=120)
 
     def measure(self, name: str, **labels: str) -> float:
-        """The sum of a counter, or of its part with a label."""
+        """Sum a counter, or its part with given labels."""
         text = self.get("/metrics").text
-        wanted = "".join(f'{key}="{value}"' for key, value in labels.items())
-        found = re.findall(rf"^{name}(?:{{[^}}]*{wanted}[^}}]*}})? (\S+)$", text, re.MULTILINE)
-        return sum(map(float, found))
+        pairs = "".join(f'{key}="{value}"' for key, value in labels.items())
+        values = re.findall(rf"^{name}(?:{{[^}}]*{pairs}[^}}]*}})? (\S+)$", text, re.MULTILINE)
+        return sum(map(float, values))
 
     def family(self) -> list[psutil.Process]:
-        """Every process but the front."""
+        """List every process but the front."""
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def workers(self) -> list[psutil.Process]:
-        """Forked processes: the nursery's children."""
-        return [one for one in self.family() if one.ppid() != self.process.pid]
+        """List the forked processes: children of the nursery."""
+        return [process for process in self.family() if process.ppid() != self.process.pid]
 
     def scratch(self) -> Path:
-        """The folder for what is read."""
+        """Return the folder for uploaded files."""
         return Path(self.workers()[0].environ()["TMPDIR"])
 
 
 @contextmanager
 def serving(bundle: Path, folder: Path, *words: str, environment: Mapping[str, str] | None = None) -> Iterator[Served]:
-    """Start it, wait until it is ready, and leave no process of it behind."""
+    """Start the service, wait until it is ready, and end all its processes afterwards."""
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "polyclinic.cli", "serve", str(bundle.absolute()), "--port", "0", *words]
     variables = {**os.environ, "POLYCLINIC_TOKEN": TOKEN, **(environment or {})}
@@ -109,13 +109,13 @@ def serving(bundle: Path, folder: Path, *words: str, environment: Mapping[str, s
         except subprocess.TimeoutExpired:
             process.kill()
         _, alive = psutil.wait_procs(family, timeout=60)
-        for one in alive:
-            one.kill()
+        for survivor in alive:
+            survivor.kill()
         assert not alive, "a process outlived the service"
 
 
 def _wait(served: Served, before: int) -> None:
-    """It chooses its port itself: one that is chosen here could be another program's by then."""
+    """Wait until the service is ready. It chooses its port: one chosen here could be taken by then."""
     deadline = time.monotonic() + _SECONDS
     while served.process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -24,7 +24,7 @@ from polyclinic.training.checkpoints import AtomicCheckpoints
 from pulse_plugin import Pulse
 
 NAMES, STUDIES, SPLIT, STEPS = ("a", "b", "c"), 12, 7, 5
-# Which of the twelve studies have a modality, step by step: all; the second rank none of b, the first one of c; no
+# Which of the twelve studies have a modality, step by step: all; the second rank none of b, the first none of c; no
 # study two of them; a single one b; none c.
 ABSENT: list[dict[str, list[bool]]] = [
     {},
@@ -57,7 +57,7 @@ KINDS: dict[str, Callable[[], L.LightningModule]] = {
     "lora": lambda: _downstream(adapter=Lora(rank=2)),
     "masked": lambda: masked_task(budget=40, lr=0.01),
 }
-# Clipping that bites, by norm or by value, and gradients of two batches added up.
+# Clipping that takes effect, by norm or by value, and gradients accumulated over two batches.
 SETTINGS: dict[str, dict[str, Any]] = {
     "contrast": {"gradient_clip_val": 0.05},
     "downstream": {"gradient_clip_val": 0.001, "gradient_clip_algorithm": "value"},
@@ -67,17 +67,19 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 def pulses(step: int, rows: slice) -> Batch:
-    """Some of the studies of a step."""
+    """Make the batch of some of the studies of a step."""
     generator = torch.Generator().manual_seed(step)
-    there = {name: torch.tensor(ABSENT[step].get(name, [True] * STUDIES)) for name in NAMES}
+    present = {name: torch.tensor(ABSENT[step].get(name, [True] * STUDIES)) for name in NAMES}
     values = {name: torch.randn(STUDIES, 2, generator=generator, dtype=torch.float64) for name in NAMES}
     labels = torch.randint(0, 2, (STUDIES, 2), generator=generator).double()
     places = list(range(STUDIES))[rows]
     return Batch(
         inputs={
-            name: {"vitals": values[name][rows][there[name][rows]]} for name in NAMES if bool(there[name][rows].any())
+            name: {"vitals": values[name][rows][present[name][rows]]}
+            for name in NAMES
+            if bool(present[name][rows].any())
         },
-        present={name: value[rows] for name, value in there.items()},
+        present={name: value[rows] for name, value in present.items()},
         labels=labels[rows],
         study_ids=[f"S{place}" for place in places],
         patient_ids=[f"P{place}" for place in places],
@@ -86,43 +88,43 @@ def pulses(step: int, rows: slice) -> Batch:
 
 
 def phantoms(cohort: Path, rows: slice) -> list[Batch]:
-    """The same studies in each step; none of the last five has an X-ray or a report."""
+    """Make the same studies for each step; none of the last five has an X-ray or a report."""
     batch = batch_of(cohort, STUDIES)
     first = torch.arange(STUDIES) < SPLIT
     for name in ("xray", "report"):
-        kept = batch.present[name] & first
-        batch.inputs[name] = {key: value[kept[batch.present[name]]] for key, value in batch.inputs[name].items()}
-        batch.present[name] = kept
+        present = batch.present[name] & first
+        batch.inputs[name] = {key: value[present[batch.present[name]]] for key, value in batch.inputs[name].items()}
+        batch.present[name] = present
     chosen = torch.zeros(STUDIES, dtype=torch.bool)
     chosen[rows] = True
     return [batch.select(chosen)] * STEPS
 
 
 def train(kind: str, cohort: Path, out: Path, rows: slice, **settings: Any) -> L.LightningModule:
-    """Fit one kind, in double precision, and save it to ``KIND.ckpt``."""
+    """Fit a task of a kind in double precision, and save it to ``KIND.ckpt``."""
     torch.manual_seed(0)
     task = KINDS[kind]()
     batches = phantoms(cohort, rows) if kind == "masked" else [pulses(step, rows) for step in range(STEPS)]
-    # The ranks validate on different numbers of batches, which in parts lack a modality.
+    # The ranks validate on different numbers of batches, some of which lack a modality.
     checks = batches[:1] if rows.start else batches[1:4]
-    going_on = settings.pop("ckpt_path", None)
+    checkpoint = settings.pop("ckpt_path", None)
     trainer = L.Trainer(
         **{"accelerator": "cpu", "max_steps": STEPS, "precision": "64-true", "logger": False, **settings},
         plugins=[AtomicCheckpoints()], enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, use_distributed_sampler=False, default_root_dir=out,
         **SETTINGS.get(kind, {}),
     )  # fmt: skip
-    loaders = [DataLoader(one, batch_size=None, num_workers=0) for one in (batches, checks)]
-    trainer.fit(task, *loaders, ckpt_path=going_on)
+    loaders = [DataLoader(split, batch_size=None, num_workers=0) for split in (batches, checks)]
+    trainer.fit(task, *loaders, ckpt_path=checkpoint)
     trainer.save_checkpoint(out / f"{kind}.ckpt")
     if trainer.world_size > 1:
-        # Evaluated once more, as in a notebook.
+        # Validates once more, as in a notebook.
         trainer.validate(task, loaders[1], verbose=False)
     return task
 
 
 def main() -> None:
-    """A rank: train the kinds that are asked for, and say how many ranks there were."""
+    """Run as a rank: train the requested kinds, and print the number of ranks."""
     cohort, out, *kinds = sys.argv[1:]
     rows = slice(SPLIT, STUDIES) if int(os.environ["RANK"]) else slice(0, SPLIT)
     settings = json.loads(os.environ.get("GOING_ON", "{}"))

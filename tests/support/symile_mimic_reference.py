@@ -1,4 +1,4 @@
-"""The rules of Symile-MIMIC, admission by admission over pandas tables: slow, and read off the paper and its layout."""
+"""The rules of Symile-MIMIC from the paper and its layout, admission by admission over pandas tables: slow."""
 
 import numpy as np
 import pandas as pd
@@ -7,7 +7,7 @@ import pandas as pd
 def linked(
     admissions: pd.DataFrame, images: pd.DataFrame, records: pd.DataFrame, labs: pd.DataFrame, items: list[int]
 ) -> pd.DataFrame:
-    """One row per admission with an X-ray that has labels, an ECG and any result.
+    """Make one row per admission with a labelled X-ray, an ECG and any result.
 
     Args:
         admissions: hadm_id, subject_id, time.
@@ -25,24 +25,26 @@ def linked(
             name: (table["time"] - admission.time) / pd.Timedelta(hours=1)
             for name, table in (("images", images), ("records", records), ("labs", labs))
         }
-        mine = {
+        candidates = {
             "images": images[
                 (images["subject_id"] == admission.subject_id) & (hours["images"] > 24) & (hours["images"] <= 72)
             ],
             "records": records[(records["subject_id"] == admission.subject_id) & (hours["records"].abs() <= 24)],
             "labs": labs[(labs["subject_id"] == admission.subject_id) & (hours["labs"].abs() <= 24)],
         }
-        if any(table.empty for table in mine.values()) or not mine["images"].iloc[0]["labelled"]:
+        if any(table.empty for table in candidates.values()) or not candidates["images"].iloc[0]["labelled"]:
             continue
-        first = mine["labs"].drop_duplicates("itemid").set_index("itemid")["value"]
-        row = {"hadm_id": admission.hadm_id, "dicom_id": mine["images"].iloc[0]["dicom_id"]}
-        row |= {"ecg_study": mine["records"].iloc[0]["study_id"]}
+        first = candidates["labs"].drop_duplicates("itemid").set_index("itemid")["value"]
+        row = {"hadm_id": admission.hadm_id, "dicom_id": candidates["images"].iloc[0]["dicom_id"]}
+        row |= {"ecg_study": candidates["records"].iloc[0]["study_id"]}
         rows.append(row | {str(item): first.get(item, np.nan) for item in items})
     return pd.DataFrame(rows).set_index("hadm_id").sort_index()
 
 
 def percentile(values: pd.Series, training: pd.Series) -> pd.Series:
-    """The empirical distribution function of the training values, at each value."""
-    known = np.sort(training.dropna().to_numpy(dtype=float))
-    place = np.array([(known <= value).mean() if value == value else np.nan for value in values.to_numpy(dtype=float)])
-    return pd.Series(place, index=values.index)
+    """Evaluate the empirical distribution function of the training values at each value."""
+    observed = np.sort(training.dropna().to_numpy(dtype=float))
+    shares = np.array(
+        [(observed <= value).mean() if value == value else np.nan for value in values.to_numpy(dtype=float)]
+    )
+    return pd.Series(shares, index=values.index)

@@ -1,4 +1,4 @@
-"""Shapes and types of every annotated signature, checked while the tests run."""
+"""Checks shapes and types of every annotated signature while the tests run."""
 
 from beartype import BeartypeConf, beartype
 

@@ -1,1 +1,1 @@
-"""Readers of sound files."""
+"""Readers of sound files in WAV, FLAC, OGG and MP3."""

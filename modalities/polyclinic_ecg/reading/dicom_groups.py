@@ -65,13 +65,13 @@ def choose_groups(groups: Sequence[Group]) -> list[Part]:
     """Choose the longest group with the most leads, and complete it from other groups of the same rate.
 
     A group with eight leads or more is completed only by groups that start at the same time. Groups with fewer leads,
-    such as the three of a column of a printout, are joined at their offsets.
+    such as the three leads in a column of a printout, are joined at their offsets.
 
     Args:
         groups: one or more recorded groups with standard leads.
 
     Returns:
-        The parts, whose rate is that of the first; starts are relative to the earliest part.
+        The parts, which share the rate of the first; starts are relative to the earliest part.
     """
     long = [group for group in groups if group.seconds >= _MIN_SECONDS] or list(groups)
     first = max(long, key=lambda group: (min(len(group.leads), _INDEPENDENT_LEADS), group.seconds, len(group.leads)))

@@ -68,7 +68,7 @@ class Declared:
 
     @property
     def per_frame(self) -> int | None:
-        """Samples of a standard lead in each frame; None without a standard lead."""
+        """Number of samples of a standard lead in each frame; None without a standard lead."""
         counts = {signal.per_frame for signal in self.signals if lead_index(signal.name) is not None}
         if len(counts) > 1:
             raise UnreadableSource("leads of different rate; expected one rate for all standard leads")

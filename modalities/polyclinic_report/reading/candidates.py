@@ -82,7 +82,7 @@ class Candidate(NamedTuple):
     Attributes:
         text: decoded text.
         encoding: name of the encoding.
-        words: occurrences of common words of a language that has all the letters.
+        words: number of common words of the language that has all the letters and most of these words.
         sufficient: whether the evidence suffices if there is no other candidate.
     """
 
@@ -126,11 +126,9 @@ def _latin(text: str, encoding: str, words: list[str], used: set[str]) -> Candid
     longest = max((len(run) for word in foreign for run in re.findall(r"[^\x00-\x7f]+", word)), default=0)
     if accents > _MAX_ACCENT_SHARE * sum(map(len, words)) or longest > _MAX_ACCENT_RUN:
         return None
-    found = _words_of_language(words, used, _LATIN)
+    hits = _words_of_language(words, used, _LATIN)
     # Signs alone, or letters of a rarer code page without a common word, are not sufficient.
-    return (
-        None if found is None else Candidate(text, encoding, found, encoding == "cp1252" or (bool(used) and found > 0))
-    )
+    return None if hits is None else Candidate(text, encoding, hits, encoding == "cp1252" or (bool(used) and hits > 0))
 
 
 def _other_alphabet(text: str, encoding: str, words: list[str], letters: set[str]) -> Candidate | None:
@@ -138,18 +136,18 @@ def _other_alphabet(text: str, encoding: str, words: list[str], letters: set[str
     foreign = [word for word in words if not word.isascii()]
     if any(letter <= "\x7f" for word in foreign for letter in word):
         return None
-    found, count = _words_of_language(words, letters, _OTHER), sum(map(len, foreign))
-    return None if found is None else Candidate(text, encoding, found, found > 0 and count >= _MIN_LETTERS)
+    hits, count = _words_of_language(words, letters, _OTHER), sum(map(len, foreign))
+    return None if hits is None else Candidate(text, encoding, hits, hits > 0 and count >= _MIN_LETTERS)
 
 
 def _words_of_language(words: list[str], letters: set[str], languages: Mapping[str, tuple[str, str]]) -> int | None:
-    """Return the most occurrences of common words among languages that have all the letters; None without any."""
+    """Return the largest number of common words of a language that has all the letters; None without a language."""
     used = {part for letter in letters for part in letter.lower() if part > "\x7f"}
     counts = Counter(word.lower() for word in words)
-    found = [
+    totals = [
         sum(counts[word] for word in common.split()) for alphabet, common in languages.values() if used <= set(alphabet)
     ]
-    return max(found, default=None)
+    return max(totals, default=None)
 
 
 def _east_asian(text: str, encoding: str, letters: set[str], scripts: set[str]) -> Candidate | None:

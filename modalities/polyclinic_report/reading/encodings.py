@@ -134,22 +134,22 @@ def _detected(stored: bytes) -> tuple[str, str]:
 
 
 def _is_certain(candidates: list[Candidate]) -> bool:
-    first, others = candidates[0], candidates[1:]
+    first, alternatives = candidates[0], candidates[1:]
     if first.encoding in _NEVER_DETECTED or not first.sufficient:
         return False
-    return not others or 0 < first.words >= _DECISIVE_RATIO * others[0].words
+    return not alternatives or 0 < first.words >= _DECISIVE_RATIO * alternatives[0].words
 
 
 def _candidates(stored: bytes) -> Iterator[Candidate]:
-    seen = set[str]()
+    texts = set[str]()
     for encoding in _PREFERENCE:
         try:
             text = stored.decode(encoding)
         except UnicodeDecodeError:
             continue
-        if text not in seen and (candidate := judge(text, encoding)):
+        if text not in texts and (candidate := judge(text, encoding)):
             yield candidate
-        seen.add(text)
+        texts.add(text)
 
 
 def _accepted_by_detector(stored: bytes, candidate: Candidate) -> bool:

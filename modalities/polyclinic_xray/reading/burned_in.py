@@ -165,7 +165,7 @@ def _reduced(pixels: Float[np.ndarray, "H W"], factor: int) -> Float[np.ndarray,
 def _marks(pixels: Float[np.ndarray, "H W"], foreground: Bool[np.ndarray, "H W"]) -> list[_Mark]:
     labels, _ = ndimage.label(foreground)
     max_height = max(2 * _MIN_HEIGHT, _MAX_HEIGHT_SHARE * min(pixels.shape))
-    found = []
+    marks = []
     for number, (rows, columns) in enumerate(ndimage.find_objects(labels), 1):
         height, width = rows.stop - rows.start, columns.stop - columns.start
         if not (_MIN_HEIGHT <= height <= max_height and 2 <= width <= _MAX_WIDTH * height + 2):
@@ -173,8 +173,8 @@ def _marks(pixels: Float[np.ndarray, "H W"], foreground: Bool[np.ndarray, "H W"]
         around = tuple(slice(max(0, part.start - _RING_PIXELS), part.stop + _RING_PIXELS) for part in (rows, columns))
         brightness = _letter(pixels[around], labels[around], number, _MIN_INK_SHARE * height * width)
         if brightness is not None:
-            found.append(_Mark(rows.start, rows.stop, columns.start, columns.stop, brightness))
-    return found
+            marks.append(_Mark(rows.start, rows.stop, columns.start, columns.stop, brightness))
+    return marks
 
 
 def _letter(

@@ -70,8 +70,8 @@ def check_claim(dataset: Dataset, syntax: str) -> Claim | None:
         if len(frame) * _MAX_RLE_RATIO < expected:
             raise UnreadableSource(f"{len(frame)} bytes of RLE cannot hold {rows} x {columns} pixels")
         return None
-    read: Callable[[bytes], Claim | None] = _jpeg2000_claim if syntax in WAVELET else _jpeg_claim
-    claim = read(frame)
+    parse: Callable[[bytes], Claim | None] = _jpeg2000_claim if syntax in WAVELET else _jpeg_claim
+    claim = parse(frame)
     if claim is None:
         raise UnreadableSource(f"pixel data without the start of a code stream (transfer syntax {syntax})")
     if claim[:3] != (rows, columns, samples):

@@ -57,9 +57,12 @@ def decoders() -> dict[str, tuple[str, str]]:
 
 def decoders_by_format() -> dict[str, tuple[str, str]]:
     """Return the distribution of each decoder by UID and name, and its version and licence (empty if missing)."""
-    found = decoders()
+    entries = decoders()
     return {
-        name_of(syntax): (choice.distribution, " ".join([*found[syntax][0].split()[1:], found[syntax][1]]).strip())
+        name_of(syntax): (
+            choice.distribution,
+            " ".join([*entries[syntax][0].split()[1:], entries[syntax][1]]).strip(),
+        )
         for syntax, choice in _CHOICES.items()
     }
 

@@ -83,7 +83,7 @@ class Stored:
 
     @property
     def limits(self) -> tuple[int, int]:
-        """Smallest and largest value of the stored bits."""
+        """Smallest and largest value that the stored bits can hold."""
         return _limits(self.dataset)
 
 
@@ -105,9 +105,9 @@ def read_stored(path: Path) -> Stored:
 
 
 def _read(path: Path, window: int) -> Radiograph:
-    found = read_stored(path)
-    dataset, stored = found.dataset, found.pixels
-    facts = {**_facts(dataset, found.syntax, found.decoder), "unused_bits": found.unused}
+    parsed = read_stored(path)
+    dataset, stored = parsed.dataset, parsed.pixels
+    facts = {**_facts(dataset, parsed.syntax, parsed.decoder), "unused_bits": parsed.unused}
     aspect, facts["spacing"] = _pixel_aspect(dataset)
     if str(dataset.PhotometricInterpretation) == "PALETTE COLOR":
         colours = apply_color_lut(stored, dataset)
@@ -188,13 +188,13 @@ def _decode(dataset: Dataset, syntax: str) -> tuple[np.ndarray, str]:
 
 
 def _limits(dataset: Dataset) -> tuple[int, int]:
-    """Return the smallest and largest value of the stored bits."""
+    """Return the smallest and largest value that the stored bits can hold."""
     bits = int(dataset.BitsStored)
     return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if dataset.PixelRepresentation else (0, 2**bits - 1)
 
 
 def _within(pixels: np.ndarray, dataset: Dataset, limits: tuple[int, int], syntax: str) -> tuple[np.ndarray, str]:
-    """Limit pixels to the stored bits, as the others may hold an overlay (PS3.5 8.1.1), and return what was done."""
+    """Limit pixels to the stored bits, because other bits may hold an overlay (PS3.5 8.1.1), and return the change."""
     if syntax in _LOSSY:
         within, done = np.clip(pixels, *limits), "clipped"  # ringing around the brightest value is not an overlay
     else:

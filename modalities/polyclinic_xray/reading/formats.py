@@ -33,15 +33,15 @@ def refuse_other_formats(head: bytes) -> None:
     """
     if head[_PREAMBLE : _PREAMBLE + len(_MAGIC)] == _MAGIC:
         return  # a preamble may hold the signature of another format (PS3.10 section 7.1)
-    found = next((name for signature, name in _SIGNATURES if head.startswith(signature)), None)
-    if found is None and _looks_like_text(head):
-        found = "text (such as CSV, HTML or JSON)"
-    if found is not None:
-        raise UnreadableSource(f"got {found}, expected a DICOM, PNG or JPEG image")
+    kind = next((name for signature, name in _SIGNATURES if head.startswith(signature)), None)
+    if kind is None and _looks_like_text(head):
+        kind = "text (such as CSV, HTML or JSON)"
+    if kind is not None:
+        raise UnreadableSource(f"got {kind}, expected a DICOM, PNG or JPEG image")
 
 
 def _looks_like_text(head: bytes) -> bool:
-    """Check that every character is printable; DICOM without a preamble starts with a tag that has zero bytes."""
+    """Return whether every character is printable; DICOM without a preamble starts with a tag that has zero bytes."""
     content = head.removeprefix(b"\xef\xbb\xbf")  # byte order mark
     try:
         text = content.decode("utf-8", errors="strict" if len(head) < SIGNATURE_BYTES else "ignore")

@@ -164,8 +164,8 @@ def _huffman(content: bytes) -> set[int]:
         counts = content[start + 1 : start + 17]
         _require(len(counts) == 16 and content[start] in {*range(4), *range(16, 20)}, "a Huffman table cut short")
         # A code of n bits takes 2^(16 - n) of the 2^16 codes of 16 bits (Kraft's inequality).
-        taken = sum(count << (16 - length) for length, count in enumerate(counts, start=1))
-        _require(0 < sum(counts) <= 256 and taken <= 2**16, "a Huffman table with too many codes")
+        used_codes = sum(count << (16 - length) for length, count in enumerate(counts, start=1))
+        _require(0 < sum(counts) <= 256 and used_codes <= 2**16, "a Huffman table with too many codes")
         values = content[start + 17 : start + 17 + sum(counts)]
         largest = 16 if content[start] < 16 else 255
         _require(len(values) == sum(counts) and max(values) <= largest, "a Huffman table with impossible values")

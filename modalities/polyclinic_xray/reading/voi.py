@@ -119,7 +119,7 @@ def _modality(dataset: Dataset, limits: tuple[int, int]) -> tuple[Callable[[np.n
 def _view(
     dataset: Dataset, low: float, high: float, window: int
 ) -> tuple[Callable[[np.ndarray], np.ndarray], str, str]:
-    """Return the VOI transform to [0, 1] (C.11.2), its name, and its index among how many; the default is linear."""
+    """Return the VOI transform to [0, 1] (C.11.2), its name, and text such as "0 of 2"; the default is linear."""
     if dataset.get("VOILUTSequence"):
         tables = dataset.VOILUTSequence
         _require_index(window, len(tables), "VOI lookup tables")
@@ -175,7 +175,7 @@ def _signed_first(first: int, count: int, low: float, high: float) -> int:
     """Return the first mapped value, in the sign in which the table overlaps most with ``low`` to ``high``.
 
     The element is US or SS depending on the sign of the values (C.11.1.1.1). Implicit VR cannot express this and some
-    writers get it wrong, so that 64512 means -1024.
+    writers get it wrong, so that 64512 may mean -1024.
     """
 
     def overlap(start: int) -> float:

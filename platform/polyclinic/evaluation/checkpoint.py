@@ -1,4 +1,4 @@
-"""Checkpoints for notebooks: embeddings of a cohort as arrays or as a table."""
+"""Access to checkpoints from notebooks: embeddings of a cohort as arrays or as a table."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,16 +16,16 @@ class Checkpoint:
     """A contrastive checkpoint with its cohort.
 
     Attributes:
-        restored: task and data module.
+        restored: restored task and data module.
     """
 
     restored: Restored
 
     def embeddings(self, split: str = "test") -> dict[str, Float[np.ndarray, "N d"]]:
-        """Embed every study of a split, by modality; rows are NaN where a study lacks the modality.
+        """Return the embeddings of a split by modality; rows are NaN where a study lacks the modality.
 
         Raises:
-            ValueError: the checkpoint is of another task, or the split is empty.
+            ValueError: the checkpoint is not contrastive, or the split is empty.
         """
         return _arrays(embed_split(self.restored, split))
 
@@ -46,7 +46,7 @@ def load_checkpoint(path: str | Path, *, cohort: str | Path | None = None) -> Ch
 
     Args:
         path: ``.ckpt`` file.
-        cohort: ``cohort.yaml`` in place of the one trained on.
+        cohort: ``cohort.yaml`` to use instead of the training cohort.
 
     Raises:
         ValueError: see ``restore``.

@@ -1,4 +1,4 @@
-"""Embeddings of a split by a restored checkpoint, each study encoded once."""
+"""Embeddings of the studies of a split, computed once by a restored checkpoint."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from polyclinic.training.restore import Restored
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddedSplit:
-    """``N`` studies of a split, encoded once.
+    """Embeddings, labels and identifiers of ``N`` studies of a split.
 
     Attributes:
         split: name of the split.
@@ -27,7 +27,7 @@ class EmbeddedSplit:
         study_ids: identifiers of the studies.
         patient_ids: identifiers of their patients.
         groups: value of each study per group column.
-        batches: encoded batches of the complete split; empty unless they are kept.
+        batches: encoded batches of the complete split; empty without ``keep_batches``.
     """
 
     split: str
@@ -113,7 +113,7 @@ def embed_texts(restored: Restored, modality: str, texts: Sequence[str]) -> Floa
 
 
 def split_batches(restored: Restored, split: str) -> list[Batch]:
-    """Return all studies of a split, in order.
+    """Return all studies of a split in order, as batches.
 
     Raises:
         ValueError: the split is empty, or too many sources are broken.
@@ -122,7 +122,7 @@ def split_batches(restored: Restored, split: str) -> list[Batch]:
     loader = restored.data.loader(split)
     if not len(loader):
         raise ValueError(f"the cohort has no study in split {split!r}; set `--split`")
-    # In training Lightning calls this hook, which counts the broken sources.
+    # Lightning calls this hook only in its own loops; it counts the broken sources.
     batches = [restored.data.on_before_batch_transfer(batch, 0) for batch in track(loader, "reading", transient=True)]
     restored.data.quarantine.refuse_too_many()
     return batches

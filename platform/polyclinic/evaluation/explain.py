@@ -19,37 +19,37 @@ SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 
 @dataclass(frozen=True, kw_only=True)
 class DeletionCurve:
-    """Scores of B studies while tokens are deleted.
+    """Scores of B studies as more and more tokens are deleted.
 
     Attributes:
-        shares: of the tokens that are deleted, S of them.
-        scores: by order of deletion; NaN for a study of fewer than two tokens, of which none can be spared.
+        shares: S shares of the tokens that are deleted.
+        scores: scores by order of deletion; NaN for a study of fewer than two tokens, as at least one must remain.
     """
 
     shares: tuple[float, ...]
     scores: Mapping[str, Float[np.ndarray, "B S"]]
 
     def areas(self, order: str) -> Float[np.ndarray, " B"]:
-        """Area under each study's curve by the trapezoidal rule, in units of the score."""
+        """Compute the area under the curve of each study by the trapezoidal rule, in units of the score."""
         return np.trapezoid(self.scores[order], np.array(self.shares), axis=1)
 
     def advantages(self) -> Float[np.ndarray, " B"]:
-        """Area at random minus area with the most relevant first; above 0 where the explanation means something."""
+        """Return the area at random minus that with the most relevant first; positive if relevance beats chance."""
         return self.areas(AT_RANDOM) - self.areas(MOST_FIRST)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeletionReport:
-    """Deletion over studies; means are over those that are defined.
+    """Result of the deletion test, averaged over the studies with at least two tokens.
 
     Attributes:
-        shares: of the tokens that are deleted, S of them.
+        shares: S shares of the tokens that are deleted.
         curves: mean score at each share, by order of deletion.
         areas: mean area, by order of deletion.
         advantage: mean area at random minus mean area with the most relevant first.
-        advantage_ci95: over resamples of patients.
-        studies: that are defined.
-        undefined: studies of fewer than two tokens, which are left out.
+        advantage_ci95: 95 % interval of the advantage over resamples of patients.
+        studies: number of studies in the means.
+        undefined: number of studies left out, as they have fewer than two tokens.
     """
 
     shares: tuple[float, ...]
@@ -71,25 +71,25 @@ def deletion_curve(
     shares: Sequence[float] = SHARES,
     draws: int = 5,
 ) -> DeletionCurve:
-    """Score B studies without their most relevant tokens, without random ones, and without the least relevant.
+    """Score B studies without their most relevant tokens, without random tokens, and without the least relevant ones.
 
-    The deletion test of Samek et al. (2017) and Petsiuk et al. (2018, "RISE", section 3.2), where they put grey or
-    blur in the place of pixels: here tokens are left out of the encoder and of its pool, so that nothing is imputed
-    that was not in training either. Ties are in random order: an explanation that says nothing gains nothing. Where
-    tokens overlap (``stem: conv``) their neighbours still show their edges.
+    This is the deletion test of Samek et al. (2017) and Petsiuk et al. (2018, "RISE", section 3.2). They replace pixels
+    by grey or blur; here tokens are left out of the encoder and of its pooling, so that the model sees no values that
+    it never saw in training. Ties are in random order, so that a constant relevance has no advantage. If tokens
+    overlap (``stem: conv``), the edges of a deleted token remain visible in its neighbours.
 
     Args:
-        encoder: of one modality, in any mode; used in evaluation mode and left as it was.
-        inputs: collated, of B studies that have the modality.
-        relevance: from ``token_relevance``, or of any other explanation.
-        score: as in ``token_relevance``.
-        rng: of the random orders and of ties.
-        shares: of a study's tokens that are deleted, rising, from 0 to less than 1; one token always stays.
-        draws: random orders, over which scores are averaged.
+        encoder: encoder of one modality; it runs in evaluation mode, and its mode is restored.
+        inputs: collated inputs of B studies that have the modality.
+        relevance: relevance of each token, from ``token_relevance`` or another explanation.
+        score: score of each study, as in ``token_relevance``.
+        rng: random generator for the random orders and the ties.
+        shares: shares of a study's tokens to delete, ascending from 0 to less than 1; one token always remains.
+        draws: number of random orders to average over.
 
     Raises:
-        ValueError: an encoder that cannot leave tokens out, a relevance of another shape or not finite, shares or
-            draws out of range, or scores that are not one per study.
+        ValueError: the encoder cannot leave tokens out, the relevance has another shape or is not finite, shares or
+            draws are out of range, or scores are not one per study.
     """
     if not isinstance(encoder, TransformerEncoder):
         raise ValueError(
@@ -103,8 +103,8 @@ def deletion_curve(
         falling, rising = (_ranks(sign * values, tokens.padding, rng) for sign in (-1, 1))
         random = [_ranks(np.zeros_like(values), tokens.padding, rng) for _ in range(draws)]
         scores = {
-            order: np.mean([_scores(encoder, tokens, one, shares, score) for one in ranks], axis=0)
-            for order, ranks in ((MOST_FIRST, [falling]), (AT_RANDOM, random), (LEAST_FIRST, [rising]))
+            order: np.mean([_scores(encoder, tokens, ranks, shares, score) for ranks in rankings], axis=0)
+            for order, rankings in ((MOST_FIRST, [falling]), (AT_RANDOM, random), (LEAST_FIRST, [rising]))
         }
     return DeletionCurve(shares=tuple(shares), scores=scores)
 
@@ -112,16 +112,16 @@ def deletion_curve(
 def deletion_report(
     curves: Sequence[DeletionCurve], patient_ids: Sequence[str], *, resamples: int, seed: int
 ) -> DeletionReport:
-    """Mean curves and areas over batches of studies, and the advantage over random deletion with its interval.
+    """Average curves and areas over batches of studies; measure the advantage over random deletion with its interval.
 
     Args:
-        curves: of the batches, at equal shares.
-        patient_ids: of all their studies, in order.
+        curves: curves of the batches, at the same shares.
+        patient_ids: patient ids of all their studies, in order.
         resamples: number of resamples of patients.
         seed: seed of the resamples.
 
     Raises:
-        ValueError: no curve, curves at different shares, or another number of patients than of studies.
+        ValueError: there are no curves, their shares differ, or the numbers of patient ids and studies differ.
     """
     if len({curve.shares for curve in curves}) != 1:
         raise ValueError(
@@ -136,8 +136,8 @@ def deletion_report(
             f"got {len(patient_ids)} patients for {len(advantages)} studies, expected one for each; set `patient_ids`"
         )
     known = ~np.isnan(advantages)
-    means = {order: _mean(one, known) for order, one in scores.items()}
-    # The mean of the areas is the area of the mean.
+    means = {order: _mean(values, known) for order, values in scores.items()}
+    # The mean of the areas equals the area under the mean curve.
     areas = {order: float(np.trapezoid(curve, np.array(joined.shares))) for order, curve in means.items()}
     return DeletionReport(
         shares=joined.shares,
@@ -178,7 +178,7 @@ def _checked(relevance: Tensor, padding: Bool[Tensor, "B T"]) -> Float[np.ndarra
 def _ranks(
     values: Float[np.ndarray, "B T"], padding: Bool[Tensor, "B T"], rng: np.random.Generator
 ) -> Int[Tensor, "B T"]:
-    """The place of each token when real ones are sorted by rising value, ties in random order, padding last."""
+    """Return the rank of each token by ascending value, with ties in random order and padding last."""
     absent = padding.cpu().numpy()
     order = np.lexsort((rng.random(values.shape), np.where(absent, np.inf, values)), axis=1)
     return torch.from_numpy(order.argsort(axis=1)).to(padding.device)
@@ -187,13 +187,13 @@ def _ranks(
 def _scores(
     encoder: TransformerEncoder, tokens: Tokens, ranks: Int[Tensor, "B T"], shares: Sequence[float], score: Score
 ) -> Float[np.ndarray, "B S"]:
-    """Scores at each share, tokens of low rank deleted first."""
+    """Score the studies at each share, with tokens of low rank deleted first."""
     count = (~tokens.padding).sum(dim=1)
     columns = []
     for share in shares:
         deleted = (share * count).round().long().minimum(count - 1)
-        seen = encoder.encode(tokens, (ranks < deleted[:, None]) & ~tokens.padding)
-        columns.append(as_float64(one_per_study(score(encoder.pool(seen.tokens, seen.padding)), len(count))))
+        encoded = encoder.encode(tokens, (ranks < deleted[:, None]) & ~tokens.padding)
+        columns.append(as_float64(one_per_study(score(encoder.pool(encoded.tokens, encoded.padding)), len(count))))
     return np.where((count < 2).cpu().numpy()[:, None], np.nan, np.stack(columns, axis=1))
 
 

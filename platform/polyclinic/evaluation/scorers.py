@@ -40,7 +40,7 @@ class Scorer(ABC):
 
     @abstractmethod
     def scores(self, studies: EmbeddedSplit, modalities: Collection[str]) -> Float[np.ndarray, "N F"]:
-        """Return log-odds from some of the modalities; a study without any gets the model's score for no input."""
+        """Return log-odds from the given modalities; a study with none of them gets the model's score for no input."""
 
     @abstractmethod
     def score_of(self, batch: Batch, modality: str, finding: str) -> Score:
@@ -79,7 +79,7 @@ class ZeroShotScorer(Scorer):
         self.modalities = chosen_query([name for name in restored.data.modalities if name != prompts.modality], query)
 
     def read(self, split: str) -> EmbeddedSplit:
-        """Embed a split."""
+        """Embed a split with the encoders of the contrastive run."""
         studies = embed_split(self.restored, split, keep_batches=True)
         columns = [self.restored.data.labels.index(name) for name in self.findings]
         return replace(studies, outcomes=studies.labels[:, columns].double().numpy())
@@ -149,15 +149,15 @@ class TrainedScorer(Scorer):
         no_outputs = np.zeros((len(studies.labels), self.task.targets.outputs))
         return replace(studies, outcomes=binary_columns(no_outputs, studies.labels, self.targets).labels)
 
-    def readings(self, studies: EmbeddedSplit, modalities: Collection[str]) -> Float[Tensor, "N K"]:
+    def predictions(self, studies: EmbeddedSplit, modalities: Collection[str]) -> Float[Tensor, "N K"]:
         """Return all outputs of the head, including levels and quantities."""
-        shown = [name for name in self.modalities if name in modalities]
+        visible = [name for name in self.modalities if name in modalities]
         with torch.inference_mode():
-            return self.task.fuse(studies.embeddings, only(studies.present, shown))
+            return self.task.fuse(studies.embeddings, only(studies.present, visible))
 
     def scores(self, studies: EmbeddedSplit, modalities: Collection[str]) -> Float[np.ndarray, "N F"]:
-        """Return the log-odds of the head."""
-        return binary_columns(self.readings(studies, modalities), studies.labels, self.targets).scores
+        """Return the log-odds of the head for findings and classes."""
+        return binary_columns(self.predictions(studies, modalities), studies.labels, self.targets).scores
 
     def score_of(self, batch: Batch, modality: str, finding: str) -> Score:
         """Return the finding's log-odds as a differentiable function."""

@@ -1,4 +1,4 @@
-"""Reports as tables for a terminal, and as plain JSON."""
+"""Output of reports: tables for a terminal, and plain JSON."""
 
 import math
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ _METHODS = {"linear": "Linear probe", "neighbours": "Nearest neighbours"}
 
 
 def print_zero_shot(report: ZeroShotReport, console: Console, *, title: str = "Zero-shot") -> None:
-    """Print one row per finding and the mean; a dash means undefined."""
+    """Print a table with a row per finding and their mean; a dash means undefined."""
     title = f"{title}: {report.studies:,} studies of {report.patients:,} patients"
     table = Table("finding", title=title, caption=_caption(report.resamples, report.seed))
     for heading in ("AUROC", "95 % CI", "accuracy", "studies", "positive", "undefined", "spread"):
@@ -40,19 +40,19 @@ def print_zero_shot(report: ZeroShotReport, console: Console, *, title: str = "Z
 
 
 def print_agreement(results: Sequence[AgreementResult], console: Console) -> None:
-    """Print one row per class, level or quantity and measure."""
+    """Print a table with a row per label and measure, for classes, levels and quantities."""
     table = Table("label", "measure", title="Classes, levels, quantities")
     for heading in ("value", "95 % CI", "studies"):
         table.add_column(heading, justify="right")
-    for one in results:
-        for name, measure in one.measures.items():
-            unit = f" ({one.unit})" if one.unit and "error" in name else ""
-            table.add_row(one.name, name + unit, _number(measure.value), _interval(measure.ci95), f"{one.n:,}")
+    for result in results:
+        for name, measure in result.measures.items():
+            unit = f" ({result.unit})" if result.unit and "error" in name else ""
+            table.add_row(result.name, name + unit, _number(measure.value), _interval(measure.ci95), f"{result.n:,}")
     console.print(table)
 
 
 def print_retrieval(report: RetrievalReport, console: Console) -> None:
-    """Print one row per k and number of candidates."""
+    """Print a table with a row per number of candidates and k."""
     title = f"Retrieval: {report.queries:,} studies of {report.patients:,} patients"
     table = Table(title=title, caption=_caption(report.resamples, report.seed))
     for heading in ("candidates", "median rank", "first k", "recall", "95 % CI", "chance"):
@@ -66,7 +66,7 @@ def print_retrieval(report: RetrievalReport, console: Console) -> None:
 
 
 def print_candidate_sets(report: CandidateSetReport, console: Console) -> None:
-    """Print one row per k, with both kinds of interval."""
+    """Print a table with a row per k, with intervals over patients and over queries."""
     title = f"Retrieval among given candidates: {report.queries:,} queries of {report.patients:,} patients"
     table = Table(title=title, caption=f"{report.resamples:,} resamples, seed {report.seed}")
     for heading in (
@@ -86,40 +86,40 @@ def print_candidate_sets(report: CandidateSetReport, console: Console) -> None:
         table.add_row(*(numbers if place == 0 else ("", "")), str(first), value, interval, of_queries, chance)
     console.print(table)
     if report.left_out:
-        console.print(f"warning: {report.left_out:,} sets were left out, as a study of theirs lacks a modality")
+        console.print(f"warning: {report.left_out:,} sets were left out, as a study in them lacks a modality")
     if report.same_patient:
         console.print(f"{report.same_patient:,} of the given distractors are of the query's own patient")
 
 
 def print_rank_spread(spread: RankSpread, console: Console) -> None:
-    """Print how far the rank among all moves when the query is varied."""
+    """Print the standard deviation of the target's rank over variations of the query."""
     console.print(
-        f"standard deviation of the rank among all over {spread.texts} variations of {spread.modality}, mean of "
-        f"{spread.studies:,} studies: {spread.rank:.2f} ({_interval(spread.rank_ci95, 2)}); as a share of the "
+        f"standard deviation of the rank among all studies over {spread.texts} variations of {spread.modality}, "
+        f"mean of {spread.studies:,} studies: {spread.rank:.2f} ({_interval(spread.rank_ci95, 2)}); as a share of the "
         f"candidates: {_number(spread.normalised)} ({_interval(spread.normalised_ci95)})"
     )
 
 
 def print_linkage(report: LinkageReport, first: str, second: str, console: Console) -> None:
-    """Print what counts as right in two ways, side by side."""
+    """Print the quality of linkage by patient and by study, side by side."""
     title = f"Linkage: {report.first_files:,} files of {first}, {report.second_files:,} of {second}"
     table = Table("pairs of one", title=title, caption=_caption(report.resamples, report.seed))
-    ways = (report.by_patient, report.by_study)
+    qualities = (report.by_patient, report.by_study)
     for name in ("patient", "study"):
         table.add_column(name, justify="right")
         table.add_column("95 % CI", justify="right")
     for name in ("precision", "recall", "f1"):
-        cells = [(_number(getattr(one, name)), _interval(getattr(one, f"{name}_ci95"))) for one in ways]
+        cells = [(_number(getattr(part, name)), _interval(getattr(part, f"{name}_ci95"))) for part in qualities]
         table.add_row(name, *cells[0], *cells[1])
     table.add_section()
-    table.add_row("right", *(cell for one in ways for cell in (f"{one.right:,} of {one.pairs:,}", "")))
-    table.add_row("precision by chance", *(cell for one in ways for cell in (f"{one.chance:.4f}", "")))
+    table.add_row("right", *(cell for part in qualities for cell in (f"{part.right:,} of {part.pairs:,}", "")))
+    table.add_row("precision by chance", *(cell for part in qualities for cell in (f"{part.chance:.4f}", "")))
     console.print(table)
-    console.print(f"{report.asserted:,} pairs asserted, of scores of at least {report.threshold:.4g}")
+    console.print(f"{report.asserted:,} pairs asserted, with scores of at least {report.threshold:.4g}")
 
 
 def print_reconstruction(report: ReconstructionReport, console: Console) -> None:
-    """Print one row per modality, mask and method."""
+    """Print a table with a row per modality, mask and method."""
     table = Table(title="Reconstruction", caption=_caption(report.resamples, report.seed))
     for heading in ("modality", "hidden", "method"):
         table.add_column(heading)
@@ -137,14 +137,14 @@ def print_reconstruction(report: ReconstructionReport, console: Console) -> None
 
 
 def print_probe(report: ProbeReport, console: Console) -> None:
-    """Print one row per finding, and the mean."""
+    """Print a table with a row per finding, the mean, and the gain over random weights."""
     title = f"{_METHODS[report.method]} of {report.modality}: {report.trained.studies:,} studies"
     table = Table("finding", title=title, caption=_caption(report.trained.resamples, report.trained.seed))
     for heading in ("AUROC", "95 % CI", "random weights", "95 % CI"):
         table.add_column(heading, justify="right")
-    for one, other in zip(report.trained.findings, report.random.findings, strict=True):
-        cells = (_number(one.auroc), _interval(one.ci95), _number(other.auroc), _interval(other.ci95))
-        table.add_row(one.name, *cells)
+    for trained, random in zip(report.trained.findings, report.random.findings, strict=True):
+        cells = (_number(trained.auroc), _interval(trained.ci95), _number(random.auroc), _interval(random.ci95))
+        table.add_row(trained.name, *cells)
     table.add_section()
     means = [
         cell
@@ -157,10 +157,10 @@ def print_probe(report: ProbeReport, console: Console) -> None:
 
 
 def as_json(report: Any) -> dict[str, Any]:
-    """A report as plain JSON values.
+    """Convert a report to plain JSON values.
 
-    NaN becomes null; ``undefined_values`` beside the report's own keys counts them, and every interval carries how
-    many of its resamples were undefined. An infinite limit becomes null too, but is defined and not counted.
+    NaN becomes null and is counted by the additional key ``undefined_values``; every interval includes the number of
+    its undefined resamples. An infinite limit becomes null as well, but is defined and not counted.
     """
     plain, undefined = _plain(report)
     return {**plain, "undefined_values": undefined}
@@ -190,7 +190,7 @@ def _percents(interval: Interval) -> str:
 
 
 def _plain(value: Any) -> tuple[Any, int]:
-    """JSON values and how many of them were NaN."""
+    """Return JSON values and the number of NaNs among them."""
     if isinstance(value, np.ndarray | np.generic):
         return _plain(value.tolist())
     if hasattr(value, "_asdict"):
@@ -201,8 +201,8 @@ def _plain(value: Any) -> tuple[Any, int]:
         parts = {key: _plain(part) for key, part in value.items()}
         return {str(key): part for key, (part, _) in parts.items()}, sum(count for _, count in parts.values())
     if isinstance(value, tuple | list):
-        listed = [_plain(part) for part in value]
-        return [part for part, _ in listed], sum(count for _, count in listed)
+        entries = [_plain(part) for part in value]
+        return [part for part, _ in entries], sum(count for _, count in entries)
     if isinstance(value, float) and not math.isfinite(value):
         return None, int(math.isnan(value))
     return value, 0

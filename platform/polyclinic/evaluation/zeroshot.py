@@ -1,4 +1,4 @@
-"""Zero-shot classification of each finding by its own prompts (Tiu et al. 2022)."""
+"""Zero-shot classification: each finding is scored with its own prompts (Tiu et al. 2022)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,15 +31,15 @@ class FindingResult:
     """Zero-shot results of one finding.
 
     Attributes:
-        auroc: NaN when one of the classes is absent.
-        ci95: score interval over patients, which stays wide where few have the finding.
-        accuracy: share of the known studies whose score is above 0 where the finding is present, and only there; the
-            prompts alone set that threshold.
-        accuracy_ci95: score interval over patients.
+        auroc: area under the ROC curve; NaN if a class is absent.
+        ci95: 95 % score interval over patients, which remains wide if few of them have the finding.
+        accuracy: share of the studies with a known label that are classified correctly at the threshold 0, which
+            depends on the prompts alone.
+        accuracy_ci95: 95 % score interval over patients.
         n: number of studies with a known label.
         n_positive: number of these with the finding.
-        undefined_resamples: resamples of a single class, left out of the interval of the mean.
-        prompt_spread: from ``prompt_spread``; None when it was not measured.
+        undefined_resamples: number of resamples of a single class, left out of the interval of the mean.
+        prompt_spread: result of ``prompt_spread``; None if it was not measured.
     """
 
     name: str
@@ -55,14 +55,14 @@ class FindingResult:
 
 @dataclass(frozen=True, kw_only=True)
 class ZeroShotReport:
-    """Results by finding, and their mean.
+    """Zero-shot results by finding, and their mean.
 
     Attributes:
         macro_auroc: mean over the findings whose AUROC is defined, NaN if none is.
-        macro_ci95: over the resamples in which every one of these findings is defined, widened by what the intervals of
-            the findings leave open (MOVER).
-        findings_used: how many findings the mean is over.
-        studies: all of them, labels known or not.
+        macro_ci95: hull of the bootstrap interval, over the resamples in which all these findings are defined, and of
+            the interval derived from the intervals of the findings (MOVER).
+        findings_used: number of findings in the mean.
+        studies: number of all studies, with known labels or without.
     """
 
     findings: tuple[FindingResult, ...]
@@ -76,24 +76,24 @@ class ZeroShotReport:
 
 
 def finding_scores(positive: Float[Array, "N P"], negative: Float[Array, "N Q"], rule: str) -> Float[np.ndarray, " N"]:
-    """``finding_score`` in float64, of arrays of any kind.
+    """Compute ``finding_score`` in float64 from numpy arrays or tensors.
 
     Args:
-        positive: scores against the P positive sentences, in logits as an objective gives them.
+        positive: scores against the P positive sentences: logits of an objective.
         negative: scores against the Q negative sentences.
         rule: one of ``SCORE_RULES``, from the prompt file.
 
     Raises:
-        ValueError: an unknown rule, or scores that are not finite.
+        ValueError: the rule is unknown, or scores are not finite.
     """
-    present, absent = (torch.from_numpy(checked_scores(one)) for one in (positive, negative))
+    present, absent = (torch.from_numpy(checked_scores(scores)) for scores in (positive, negative))
     return finding_score(present, absent, rule).numpy()
 
 
 def prompt_spread(positive: Float[Array, "N P"], negative: Float[Array, "N Q"], labels: Float[Array, " N"]) -> float:
-    """How much the AUROC depends on wording: its standard deviation over all single positive-negative pairs.
+    """Measure how much the AUROC depends on wording: its standard deviation over all positive-negative sentence pairs.
 
-    A single pair scores the same under every rule. NaN when the AUROC is undefined, 0 for one pair.
+    A single pair gives the same score under every rule. The result is NaN if the AUROC is undefined, 0 for one pair.
 
     Raises:
         ValueError: scores are not finite, or labels are other than 0, 1 and NaN.
@@ -113,19 +113,21 @@ def zero_shot_report(
     seed: int,
     spreads: Sequence[float] | None = None,
 ) -> ZeroShotReport:
-    """AUROC of each finding and their mean, with 95 % intervals over patients; findings never compete.
+    """Measure the AUROC of each finding and their mean, with 95 % intervals over patients.
+
+    Findings are evaluated independently of each other.
 
     Args:
-        scores: one column per finding, from ``finding_scores``.
+        scores: scores from ``finding_scores``, one column per finding.
         labels: 0, 1, or NaN where unknown.
         patient_ids: patient id of each study.
         findings: names of the score columns.
-        resamples: of the patients; all findings share them.
+        resamples: number of resamples of patients; all findings share them.
         seed: seed of the resamples.
-        spreads: one ``prompt_spread`` per finding.
+        spreads: ``prompt_spread`` of each finding.
 
     Raises:
-        ValueError: lengths that differ, scores that are not finite, labels other than 0, 1 and NaN.
+        ValueError: lengths differ, scores are not finite, or labels are other than 0, 1 and NaN.
     """
     values, truth = checked_scores(scores), checked_labels(labels)
     _check_lengths(values, patient_ids, findings, spreads)
@@ -165,7 +167,7 @@ def zero_shot_report(
 
 
 def _macro_interval(resampled: Sequence[np.ndarray], aurocs: Sequence[Estimate], resamples: int) -> Interval:
-    """A mean over fewer findings than the reported one would be another quantity: such resamples are left out."""
+    """Return the interval of the mean, without resamples in which one of its findings is undefined."""
     used = [place for place, auroc in enumerate(aurocs) if not np.isnan(auroc.value)]
     draws = np.mean([resampled[place] for place in used], axis=0) if used else np.full(resamples, np.nan)
     return hull(percentile_interval(draws), mean_of_estimates([aurocs[place] for place in used]).ci95)

@@ -85,15 +85,15 @@ class Downstream(L.LightningModule):
         return encode_batch(self.encoders, self.heads, batch)
 
     def forward(self, batch: Batch) -> Float[Tensor, "B K"]:
-        """Return the readings of a batch, such as the log-odds of findings; see ``Targets.readings``."""
+        """Return the predictions of a batch, such as the log-odds of findings; see ``Targets.predictions``."""
         return self.fuse(self.features(batch), batch.present)
 
     def fuse(
         self, features: Mapping[str, Float[Tensor, "B _"]], present: Mapping[str, Bool[Tensor, " B"]]
     ) -> Float[Tensor, "B K"]:
-        """Return the readings from the features of the modalities in ``present``."""
+        """Return the predictions from the features of the modalities in ``present``."""
         outputs: Tensor = self.fusion(features, present).outputs
-        return self.targets.readings(outputs)
+        return self.targets.predictions(outputs)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
         """Return the mean loss over the readouts of the fusion, each over the known labels."""
@@ -120,9 +120,9 @@ class Downstream(L.LightningModule):
             self.log(f"val/{name}", value, sync_dist=True)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, "B K"]:
-        """Return the readings of a batch."""
-        readings: Tensor = self(batch)
-        return readings
+        """Return the predictions of a batch."""
+        predictions: Tensor = self(batch)
+        return predictions
 
     def configure_optimizers(self) -> Any:
         """Return AdamW with a warm-up and cosine schedule, and layer-wise learning rates."""

@@ -1,4 +1,4 @@
-"""Losses and readings of the outputs of a head, with a slice of outputs per label column."""
+"""Losses and predictions of the outputs of a head, with a slice of outputs per label column."""
 
 from collections.abc import Sequence
 
@@ -58,7 +58,7 @@ class Targets(nn.Module):
 
     @property
     def columns(self) -> list[str]:
-        """Names of the columns of ``readings``."""
+        """Names of the columns of ``predictions``."""
         names = []
         for target in self.targets:
             names += [f"{target.name}={name}" for name in target.names] if target.kind == "class" else [target.name]
@@ -70,9 +70,9 @@ class Targets(nn.Module):
         losses = [self._loss(column, outputs, labels[:, column]) for column in range(len(self.targets))]
         return Summed((torch.stack(losses, dim=1) * known).sum(), known.sum())
 
-    def readings(self, outputs: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
+    def predictions(self, outputs: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
         """Return log-odds of findings and of each class, expected levels, and quantities in their units."""
-        return torch.cat([self._reading(column, outputs[:, at]) for column, at in enumerate(self._slices)], dim=1)
+        return torch.cat([self._prediction(column, outputs[:, at]) for column, at in enumerate(self._slices)], dim=1)
 
     def _loss(self, column: int, outputs: Float[Tensor, "B K"], labels: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
         """Return the loss of a label column; unknown labels count as 0 and are masked by the caller."""
@@ -95,7 +95,7 @@ class Targets(nn.Module):
         steps = self.steps[str(column)]
         return torch.cat([steps[:1], steps[:1] - torch.cumsum(F.softplus(steps[1:]), dim=0)])
 
-    def _reading(self, column: int, output: Float[Tensor, "B k"]) -> Float[Tensor, "B k"]:
+    def _prediction(self, column: int, output: Float[Tensor, "B k"]) -> Float[Tensor, "B k"]:
         kind = self.targets[column].kind
         if kind == "class":
             # Log-odds of a class against all others: its logit minus their log-sum-exp.

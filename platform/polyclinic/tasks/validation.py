@@ -39,7 +39,7 @@ class Predictions:
         self._outputs, self._labels = [], []
         loss = targets.loss(outputs, labels)
         metrics = {"loss": float(loss.total / loss.terms.clamp_min(1))}
-        scores = targets.readings(outputs)[:, targets.finding_outputs].cpu().numpy()
+        scores = targets.predictions(outputs)[:, targets.finding_outputs].cpu().numpy()
         truth = labels[:, targets.findings].cpu().numpy()
         aurocs = [_auroc(score, label) for score, label in zip(scores.T, truth.T, strict=True)]
         if defined := [value for value in aurocs if value == value]:

@@ -1,4 +1,4 @@
-"""Golden DICOM files and what they must look like, by the formulas of PS3.3 C.11 in plain numpy.
+"""Golden DICOM files and their expected pixels, by the formulas of PS3.3 C.11 in plain numpy.
 
 Run ``python tests/golden/dicom/generate.py`` from the repository to write them anew; nothing of this project is used.
 No encoder is at hand for High-Throughput JPEG 2000 and for video: those have no file here.
@@ -20,7 +20,7 @@ from pydicom.encaps import encapsulate
 
 FOLDER = Path(__file__).parent
 ENCAPSULATED_UNCOMPRESSED = "1.2.840.10008.1.2.1.98"
-SIDE = 32  # the least that OpenJPEG encodes
+SIDE = 32  # the smallest image that OpenJPEG encodes
 _KEPT: list[Any] = []
 """Objects of GDCM, whose wrappers do not keep alive what they refer to."""
 
@@ -32,7 +32,7 @@ class Case:
     Attributes:
         stored: integers that the file holds.
         expected: in [0, 1], from ``stored`` by the standard's formulas.
-        facts: what the reader must say of it.
+        facts: expected facts of the reader.
         tags: of the data set, beside those of the pixels.
         bits: stored, of 8 or 16 allocated.
         signed: two's complement.
@@ -40,7 +40,7 @@ class Case:
         window: which view to choose.
         atol: largest difference from ``expected``; of lossy coding.
         change: of the data set after its pixels were coded.
-        raw: what is written into the pixel cells instead of ``stored``, stray bits included.
+        raw: content of the pixel cells instead of ``stored``, stray bits included.
     """
 
     stored: np.ndarray
@@ -57,13 +57,13 @@ class Case:
 
 
 def ramp(bits: int, signed: bool = False) -> np.ndarray:
-    """Smooth, and from the smallest to the largest value."""
+    """Make a smooth ramp from the smallest to the largest value."""
     across = np.add.outer(np.arange(SIDE), np.arange(SIDE)) / (2 * SIDE - 2)
     return np.round(across * (2**bits - 1)).astype(np.int64) - (2 ** (bits - 1) if signed else 0)
 
 
 def full(stored: np.ndarray, bits: int, signed: bool = False) -> np.ndarray:
-    """The whole range of the stored bits."""
+    """Map the full range of the stored bits to [0, 1]."""
     return (stored + (2 ** (bits - 1) if signed else 0)) / (2**bits - 1)
 
 
@@ -102,13 +102,13 @@ def lut_item(table: np.ndarray, first: int, bits: int) -> Dataset:
 GREY12 = ramp(12)
 VOI = {"voi": "linear", "voi_chosen": "0 of 1"}
 NO_VOI = {"voi": "none", "voi_chosen": "none"}
-TURNED = {"inverted": "yes", "photometric": "MONOCHROME1"}
+INVERTED = {"inverted": "yes", "photometric": "MONOCHROME1"}
 UPRIGHT = {"inverted": "no", "photometric": "MONOCHROME2"}
 MONO1 = {"PhotometricInterpretation": "MONOCHROME1"}
 CURVE = np.round(1023 * (np.arange(1024) / 1023) ** 2).astype(np.int64)
 SQUARES = np.round(65535 * np.sqrt(np.arange(4096) / 4095)).astype(np.int64)
 WINDOW = {"WindowCenter": 1500, "WindowWidth": 2000}
-SHOWN = {"PresentationIntentType": "FOR PRESENTATION"}
+PRESENTED = {"PresentationIntentType": "FOR PRESENTATION"}
 
 
 def display_cases() -> dict[str, Case]:
@@ -119,17 +119,17 @@ def display_cases() -> dict[str, Case]:
     return {
         "no_voi": Case(stored=GREY12, expected=full(GREY12, 12), facts={**NO_VOI, **UPRIGHT, "modality_lut": "none"}),
         "monochrome1_no_window": Case(
-            stored=GREY12, expected=1 - full(GREY12, 12), tags=MONO1, facts={**NO_VOI, **TURNED}
+            stored=GREY12, expected=1 - full(GREY12, 12), tags=MONO1, facts={**NO_VOI, **INVERTED}
         ),
         "monochrome1_window": Case(
-            stored=GREY12, expected=1 - windowed, tags={**MONO1, **WINDOW}, facts={**VOI, **TURNED}
+            stored=GREY12, expected=1 - windowed, tags={**MONO1, **WINDOW}, facts={**VOI, **INVERTED}
         ),
         "monochrome1_16_bit": Case(
             stored=deep,
             bits=16,
             expected=1 - linear(deep, 30000, 40000),
             tags={**MONO1, "WindowCenter": 30000, "WindowWidth": 40000},
-            facts={**VOI, **TURNED, "bits": 16.0},
+            facts={**VOI, **INVERTED, "bits": 16.0},
         ),
         "voi_table": Case(
             stored=GREY12,
@@ -140,7 +140,12 @@ def display_cases() -> dict[str, Case]:
         "voi_table_before_window_for_presentation": Case(
             stored=GREY12,
             expected=curved,
-            tags={"VOILUTSequence": [lut_item(CURVE, 500, 10)], **WINDOW, **SHOWN, "PresentationLUTShape": "IDENTITY"},
+            tags={
+                "VOILUTSequence": [lut_item(CURVE, 500, 10)],
+                **WINDOW,
+                **PRESENTED,
+                "PresentationLUTShape": "IDENTITY",
+            },
             facts={"voi": "lut", "intent": "FOR PRESENTATION", "presentation_lut": "identity", **UPRIGHT},
         ),
         "second_of_three_windows": Case(
@@ -187,13 +192,13 @@ def display_cases() -> dict[str, Case]:
         "for_presentation_inverse": Case(
             stored=GREY12,
             expected=1 - windowed,
-            tags={**MONO1, **WINDOW, **SHOWN, "PresentationLUTShape": "INVERSE"},
-            facts={**VOI, **TURNED, "presentation_lut": "inverse", "intent": "FOR PRESENTATION"},
+            tags={**MONO1, **WINDOW, **PRESENTED, "PresentationLUTShape": "INVERSE"},
+            facts={**VOI, **INVERTED, "presentation_lut": "inverse", "intent": "FOR PRESENTATION"},
         ),
         "for_presentation_identity": Case(
             stored=GREY12,
             expected=windowed,
-            tags={**WINDOW, **SHOWN, "PresentationLUTShape": "IDENTITY"},
+            tags={**WINDOW, **PRESENTED, "PresentationLUTShape": "IDENTITY"},
             facts={**VOI, **UPRIGHT, "presentation_lut": "identity"},
         ),
     }
@@ -318,7 +323,7 @@ def syntax_cases() -> dict[str, Case]:
 
 
 def cases() -> dict[str, Case]:
-    """All of them, by the name of their file."""
+    """Return all cases by the name of their file."""
     return {**display_cases(), **depth_cases(), **syntax_cases()}
 
 
@@ -377,7 +382,7 @@ def _jpeg(cells: np.ndarray) -> bytes:
 
 
 def _jpeg_of_blocks(cells: np.ndarray) -> bytes:
-    """Blocks of one value each in 12 bits (ISO/IEC 10918-1 annex F): a mean per block, quantised by 8, and no more.
+    """Encode blocks of one value each in 12 bits (ISO/IEC 10918-1 annex F): only a mean per block, quantised by 8.
 
     GDCM itself writes 16 into a frame header that may say 8 or 12 only.
     """
@@ -420,8 +425,8 @@ def _by_gdcm(cells: np.ndarray, case: Case) -> bytes:
     image.SetTransferSyntax(plain)
     element.SetByteStringValue(cells.tobytes())
     image.SetDataElement(element)
-    coder, wanted = gdcm.ImageChangeTransferSyntax(), gdcm.TransferSyntax.GetTSType(str(case.syntax))
-    target = gdcm.TransferSyntax(wanted)
+    coder, syntax = gdcm.ImageChangeTransferSyntax(), gdcm.TransferSyntax.GetTSType(str(case.syntax))
+    target = gdcm.TransferSyntax(syntax)
     coder.SetTransferSyntax(target)
     coder.SetInput(image)
     assert coder.Change(), "GDCM does not encode this"
@@ -435,7 +440,7 @@ def _by_gdcm(cells: np.ndarray, case: Case) -> bytes:
 
 
 def expected() -> dict[str, np.ndarray]:
-    """What each file must look like."""
+    """Return the expected pixels of each file."""
     return {name: case.expected.astype(np.float32) for name, case in cases().items()}
 
 

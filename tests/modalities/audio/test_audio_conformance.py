@@ -14,7 +14,7 @@ class TestAudio(ModalityConformance):
         return Audio(seconds=2.0, mels=24)
 
 
-def test_padded_frames_change_no_study() -> None:
+def test_padded_frames_do_not_change_the_embedding() -> None:
     audio = Audio(seconds=2.0, mels=24, patch=8)
     encoder = audio.default_encoder("nano").eval()
     real = {"mel": torch.randn(1, 100, 24), "frames": torch.tensor([40])}
@@ -25,15 +25,15 @@ def test_padded_frames_change_no_study() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "named"), [({"mels": 0}, "mels=0"), ({"mels": 400}, "`window`"), ({"spread": 0.0}, "spread")]
+    ("settings", "message"), [({"mels": 0}, "mels=0"), ({"mels": 400}, "`window`"), ({"spread": 0.0}, "spread")]
 )
-def test_wrong_settings_say_what_to_change(wrong: dict, named: str) -> None:
-    with pytest.raises(ValueError, match=named):
-        Audio(**wrong)
+def test_invalid_settings_are_refused_by_name(settings: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Audio(**settings)
 
 
-def test_items_that_were_stored_equal_those_just_prepared(phantom_cohort: Path, tmp_path: Path) -> None:
-    """Among them ``frames``, a number without dimensions."""
+def test_cached_items_equal_freshly_prepared_ones(phantom_cohort: Path, tmp_path: Path) -> None:
+    """Includes ``frames``, a number without dimensions."""
     batches = []
     for folder in (None, tmp_path):
         data = CohortDataModule(cohort=phantom_cohort, modalities={"audio": Audio()}, prepared=folder)

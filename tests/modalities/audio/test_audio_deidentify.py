@@ -1,4 +1,4 @@
-"""Recordings without names: the samples alone."""
+"""De-identified recordings hold samples and nothing else."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def cleaned(source: Path, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("kind", "encoding", "suffix", "kept"),
+    ("kind", "encoding", "suffix", "subtype"),
     [
         ("WAV", "PCM_U8", ".wav", "PCM_U8"),
         ("WAV", "PCM_16", ".wav", "PCM_16"),
@@ -44,21 +44,23 @@ def cleaned(source: Path, folder: Path) -> Path:
         ("OGG", "VORBIS", ".wav", "FLOAT"),
     ],
 )
-def test_samples_stay_and_tags_go(kind: str, encoding: str, suffix: str, kept: str, tmp_path: Path) -> None:
+def test_deidentification_removes_tags_and_keeps_samples(
+    kind: str, encoding: str, suffix: str, subtype: str, tmp_path: Path
+) -> None:
     source = sound(tmp_path, kind, encoding)
     assert SECRET.encode() in source.read_bytes()
     written = cleaned(source, tmp_path)
     assert SECRET.encode() not in written.read_bytes()
-    assert (written.suffix, soundfile.info(written).subtype) == (suffix, kept)
+    assert (written.suffix, soundfile.info(written).subtype) == (suffix, subtype)
     before, after = Audio().read(source), Audio().read(written)
     np.testing.assert_array_equal(after.samples, before.samples)
     assert after.rate == before.rate
-    assert [one.code for one in Audio().issues(written, after)] == [
-        one.code for one in Audio().issues(source, before) if one.code != "header-identifiers"
+    assert [issue.code for issue in Audio().issues(written, after)] == [
+        issue.code for issue in Audio().issues(source, before) if issue.code != "header-identifiers"
     ]
 
 
-def test_chunks_that_no_tag_reader_knows_go_too(tmp_path: Path) -> None:
+def test_chunks_that_no_tag_reader_knows_are_removed_too(tmp_path: Path) -> None:
     source = sound(tmp_path, "WAV", "PCM_16")
     extra = b"".join(name + len(SECRET).to_bytes(4, "little") + SECRET.encode() for name in (b"bext", b"id3 ", b"XYZ "))
     content = source.read_bytes() + extra
@@ -66,11 +68,11 @@ def test_chunks_that_no_tag_reader_knows_go_too(tmp_path: Path) -> None:
     assert SECRET.encode() not in cleaned(source, tmp_path).read_bytes()
 
 
-def test_names_are_reported_by_the_tags_that_name_people(tmp_path: Path) -> None:
+def test_names_come_from_the_tags_that_name_people(tmp_path: Path) -> None:
     assert {SECRET, f"Patient name: {SECRET}"} <= set(Audio().names(sound(tmp_path, "FLAC", "PCM_16")))
 
 
-def test_what_is_broken_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_broken_recording_is_refused_without_writing_a_file(tmp_path: Path) -> None:
     broken = sound(tmp_path, "WAV", "PCM_16")
     broken.write_bytes(broken.read_bytes()[:-500])
     with pytest.raises(UnreadableSource, match="cut short"):

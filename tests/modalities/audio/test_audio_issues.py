@@ -1,4 +1,4 @@
-"""Issues of a recording: each one planted and found, and none where there is none."""
+"""Issues of a recording: each planted one is found, and a clean recording has none."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def sound(seconds: float, level: float = 0.5, rate: int = 4000) -> np.ndarray:
     return level * np.random.default_rng(0).uniform(-1, 1, round(seconds * rate))
 
 
-def written(folder: Path, samples: np.ndarray, *, rate: int = 4000, **tags: str) -> Path:
+def write_sound(folder: Path, samples: np.ndarray, *, rate: int = 4000, **tags: str) -> Path:
     path = folder / "sound.flac"
     with soundfile.SoundFile(path, "w", rate, 1, format="FLAC") as file:
         for name, value in tags.items():
@@ -26,14 +26,14 @@ def written(folder: Path, samples: np.ndarray, *, rate: int = 4000, **tags: str)
 
 
 def issues(path: Path) -> dict[str, tuple[str, str]]:
-    """Severity and sentence by code; no sentence holds the planted name."""
+    """Return severity and message by code; no message holds the planted name."""
     plugin = Audio()
-    found = {one.code: (one.severity, one.message) for one in plugin.issues(path, plugin.read(path))}
-    assert not any("DOE" in message or "JOHN" in message for _, message in found.values())
-    return found
+    issues_by_code = {issue.code: (issue.severity, issue.message) for issue in plugin.issues(path, plugin.read(path))}
+    assert not any("DOE" in message or "JOHN" in message for _, message in issues_by_code.values())
+    return issues_by_code
 
 
-def test_phantoms_raise_no_issue(tmp_path: Path) -> None:
+def test_phantoms_have_no_issues(tmp_path: Path) -> None:
     plugin = Audio()
     rngs = [np.random.default_rng(seed) for seed in range(20)]
     paths = [plugin.phantom(Patient(rng).visit(rng), rng, tmp_path / f"S{place}") for place, rng in enumerate(rngs)]
@@ -47,14 +47,14 @@ def test_phantoms_raise_no_issue(tmp_path: Path) -> None:
         ({"title": "MRN 4711", "artist": "DOB: 03.02.1950"}, "date of birth, record number"),
     ],
 )
-def test_tags_that_identify_are_reported_by_their_kind(tmp_path: Path, tags: dict[str, str], kinds: str) -> None:
-    assert issues(written(tmp_path, sound(4), **tags)) == {
+def test_identifying_tags_are_reported_by_kind(tmp_path: Path, tags: dict[str, str], kinds: str) -> None:
+    assert issues(write_sound(tmp_path, sound(4), **tags)) == {
         "header-identifiers": ("warning", f"tags of the file seem to hold {kinds}")
     }
 
 
-def test_other_tags_identify_nobody(tmp_path: Path) -> None:
-    assert issues(written(tmp_path, sound(4), title="left lower lobe", software="recorder 3")) == {}
+def test_harmless_tags_are_not_reported(tmp_path: Path) -> None:
+    assert issues(write_sound(tmp_path, sound(4), title="left lower lobe", software="recorder 3")) == {}
 
 
 def test_clipping_silence_length_and_rate_are_reported(tmp_path: Path) -> None:
@@ -70,10 +70,10 @@ def test_clipping_silence_length_and_rate_are_reported(tmp_path: Path) -> None:
         (sound(81), 4000, "very-long", "note", "only the middle 8 s of 81 s is used"),
         (sound(4, rate=2000), 2000, "low-rate", "note", "2000 Hz is below the 4000 Hz of the plugin"),
     ]:
-        found = issues(written(tmp_path, samples, rate=rate))
-        assert list(found) == [code]
-        assert found[code][0] == severity
-        assert found[code][1].startswith(message)
+        issues_found = issues(write_sound(tmp_path, samples, rate=rate))
+        assert list(issues_found) == [code]
+        assert issues_found[code][0] == severity
+        assert issues_found[code][1].startswith(message)
 
 
 @pytest.mark.parametrize(
@@ -81,17 +81,17 @@ def test_clipping_silence_length_and_rate_are_reported(tmp_path: Path) -> None:
     [(-0.96, ["antiphase"]), (-0.5, []), (0.0, []), (1.0, [])],
 )
 def test_channels_in_antiphase_are_reported(tmp_path: Path, second: float, expected: list[str]) -> None:
-    one = sound(4)
+    samples = sound(4)
     path = tmp_path / "a.wav"
-    soundfile.write(path, np.stack([one + 0.1, second * one - 0.1], axis=1), 4000)
-    found = issues(path)
-    assert list(found) == expected
+    soundfile.write(path, np.stack([samples + 0.1, second * samples - 0.1], axis=1), 4000)
+    issues_found = issues(path)
+    assert list(issues_found) == expected
     if expected:
-        assert found["antiphase"][0] == "warning"
-        assert found["antiphase"][1].startswith("channels cancel: their mean has 2% of their level")
+        assert issues_found["antiphase"][0] == "warning"
+        assert issues_found["antiphase"][1].startswith("channels cancel: their mean has 2% of their level")
 
 
-def test_a_file_that_does_not_decode_is_reported_by_its_container(tmp_path: Path) -> None:
+def test_stored_as_names_the_container_even_of_a_broken_file(tmp_path: Path) -> None:
     for head, message in [(b"RIFF", "wav"), (b"fLaC", "flac"), (b"OggS", "ogg"), (b"\xff\xfb\x90\0", "mp3"), (b"", "")]:
         (tmp_path / "x").write_bytes(head)
         assert Audio().stored_as(tmp_path / "x") == message

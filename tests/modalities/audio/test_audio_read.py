@@ -31,9 +31,7 @@ def _mean_spectrum(audio: Audio, path: Path) -> np.ndarray:
     ("suffix", "subtype", "tolerance"),
     [("wav", "PCM_16", 1e-4), ("wav", "FLOAT", 1e-7), ("flac", "PCM_16", 1e-4), ("ogg", "VORBIS", 0.05)],
 )
-def test_formats_give_the_samples_that_were_written(
-    tmp_path: Path, suffix: str, subtype: str, tolerance: float
-) -> None:
+def test_every_format_returns_the_written_samples(tmp_path: Path, suffix: str, subtype: str, tolerance: float) -> None:
     stereo = np.stack([TONE, 0.5 * TONE], axis=1)
     recording = Audio().read(_write(tmp_path / f"a.{suffix}", stereo, subtype=subtype))
     assert recording.rate == RATE
@@ -43,7 +41,7 @@ def test_formats_give_the_samples_that_were_written(
     assert recording.facts["seconds"] == pytest.approx(2.0)
 
 
-def test_mp3_sounds_as_its_wav(tmp_path: Path) -> None:
+def test_mp3_has_the_spectrum_of_its_wav(tmp_path: Path) -> None:
     audio = Audio(seconds=2.0, mels=32)
     as_mp3, as_wav = (_mean_spectrum(audio, _write(tmp_path / name, TONE, 44100 // 2)) for name in ("a.mp3", "a.wav"))
     assert as_mp3.argmax() == as_wav.argmax()
@@ -51,7 +49,7 @@ def test_mp3_sounds_as_its_wav(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rate", [2000, 4000, 11025, 44100])
-def test_a_tone_lands_in_its_band_whatever_the_rate(tmp_path: Path, rate: int) -> None:
+def test_a_tone_falls_into_its_band_at_any_rate(tmp_path: Path, rate: int) -> None:
     tone = 0.3 * np.sin(2 * np.pi * 600 * np.arange(3 * rate) / rate)
     audio = Audio(seconds=2.0, mels=64)
     path = _write(tmp_path / "a.wav", tone, rate)
@@ -61,7 +59,7 @@ def test_a_tone_lands_in_its_band_whatever_the_rate(tmp_path: Path, rate: int) -
     assert described["resampled"] == ("no" if rate == 4000 else f"{rate} to 4000 Hz")
 
 
-def test_crop_is_centred_and_short_recordings_are_padded() -> None:
+def test_the_crop_is_centred_and_short_recordings_are_padded() -> None:
     audio = Audio(seconds=1.0, hop=20.0)
     noise = np.random.default_rng(0).normal(size=12000).astype(np.float32)
     long, middle, short = (
@@ -74,16 +72,16 @@ def test_crop_is_centred_and_short_recordings_are_padded() -> None:
     assert not audio.augment(short, np.random.default_rng(0))["mel"][21:].any()
 
 
-def test_fixed_normalisation_keeps_the_level_and_the_other_does_not() -> None:
+def test_only_fixed_normalisation_keeps_the_level() -> None:
     noise = np.random.default_rng(0).normal(size=8000).astype(np.float32) * 0.1
     loud, quiet = (Recording(noise * gain, 4000, {}) for gain in (1.0, 0.1))
-    fixed, own = Audio(seconds=2.0, normalisation="fixed", spread=10.0), Audio(seconds=2.0)
+    fixed, per_recording = Audio(seconds=2.0, normalisation="fixed", spread=10.0), Audio(seconds=2.0)
     difference = fixed.prepare(loud)["mel"] - fixed.prepare(quiet)["mel"]
     np.testing.assert_allclose(difference, 2.0, atol=1e-3)
-    np.testing.assert_allclose(own.prepare(loud)["mel"], own.prepare(quiet)["mel"], atol=1e-3)
+    np.testing.assert_allclose(per_recording.prepare(loud)["mel"], per_recording.prepare(quiet)["mel"], atol=1e-3)
 
 
-def test_clipping_share(tmp_path: Path) -> None:
+def test_the_share_of_clipped_samples_is_measured(tmp_path: Path) -> None:
     clipped = np.clip(3 * np.sin(2 * np.pi * 97 * _TIME), -1, 1)
     expected = 1 - 2 / np.pi * np.arcsin(0.99 / 3)
     assert Audio().read(_write(tmp_path / "a.wav", clipped)).facts["clipping"] == pytest.approx(expected, abs=0.01)
@@ -143,8 +141,8 @@ def _without_xing(content: bytes) -> bytes:
     return content[header.size :]
 
 
-def _counted(content: bytes) -> int:
-    """Samples by the frames' own headers, of a stream without tags."""
+def _count_samples(content: bytes) -> int:
+    """Count the samples that the frame headers of a stream without tags declare."""
     place, samples = 0, 0
     while header := parse_header(content[place : place + 4]):
         place, samples = place + header.size, samples + header.samples
@@ -161,32 +159,42 @@ def _quiet_then_loud(rate: int, channels: int = 1) -> np.ndarray:
 @pytest.mark.public_report(17)
 @pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (16000, 2), (22050, 1), (44100, 1), (48000, 2)])
 @pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])
-def test_mpeg_without_its_length_is_read_whole(tmp_path: Path, rate: int, channels: int, mode: str) -> None:
+def test_mpeg_without_a_stated_length_is_read_to_its_end(tmp_path: Path, rate: int, channels: int, mode: str) -> None:
     content = _without_xing(_mpeg(_quiet_then_loud(rate, channels), rate, mode))
     (tmp_path / "a.mp3").write_bytes(
         b"ID3\x04\0\0\0\0\0\x20\xff\xfb\x90\0".ljust(42, b"\0") + content + b"TAG".ljust(128)
     )
     recording = Audio().read(tmp_path / "a.mp3")
     frame = 576 if rate < 32000 else 1152
-    assert abs(len(recording.samples) - _counted(content)) < frame
+    assert abs(len(recording.samples) - _count_samples(content)) < frame
     assert recording.samples[: rate // 2].std() < 0.02 < recording.samples[rate + rate // 2 :].std()
     np.testing.assert_array_equal(Audio().read(tmp_path / "a.mp3").samples, recording.samples)
 
 
 @pytest.mark.public_report(17)
-def test_joined_mpeg_streams_are_read_whole_or_refused(tmp_path: Path) -> None:
-    path, one, other = tmp_path / "a.mp3", _mpeg(_quiet_then_loud(16000), 16000), _mpeg(_quiet_then_loud(22050), 22050)
-    path.write_bytes(one)
+def test_joined_mpeg_streams_are_read_completely_or_refused(tmp_path: Path) -> None:
+    path, stream, other_rate = (
+        tmp_path / "a.mp3",
+        _mpeg(_quiet_then_loud(16000), 16000),
+        _mpeg(_quiet_then_loud(22050), 22050),
+    )
+    path.write_bytes(stream)
     np.testing.assert_allclose(Audio().read(path).samples, soundfile.read(path, dtype="float32")[0], atol=1e-6)
     assert len(Audio().read(path).samples) == 48000
-    bare = _without_xing(one)
-    for content in (one + one, bare + bare, one + bare, bare + one, one + b"ID3\x03\0\0\0\0\0\x02ab" + one):
+    bare = _without_xing(stream)
+    for content in (
+        stream + stream,
+        bare + bare,
+        stream + bare,
+        bare + stream,
+        stream + b"ID3\x03\0\0\0\0\0\x02ab" + stream,
+    ):
         path.write_bytes(content)
-        assert abs(len(Audio().read(path).samples) - 2 * _counted(bare)) < 576
+        assert abs(len(Audio().read(path).samples) - 2 * _count_samples(bare)) < 576
     for content, message in [
-        (bare + other, "different rate"),
+        (bare + other_rate, "different rate"),
         (bare[:-7], "cut short in the middle"),
-        (one[: len(one) - _last_frame(one)], "cut short: got"),
+        (stream[: len(stream) - _size_of_last_frame(stream)], "cut short: got"),
         (bare + b"x" * 99, "neither sound nor a tag"),
         (bare * 4, "max_seconds"),
         (b"\xff\xfb\x00\xc4" + bare, "free format"),
@@ -197,20 +205,20 @@ def test_joined_mpeg_streams_are_read_whole_or_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("length", [20, 256])
-def test_an_ape_tag_of_a_footer_alone_is_no_sound(tmp_path: Path, length: int) -> None:
+def test_an_ape_tag_with_only_a_footer_is_not_read_as_sound(tmp_path: Path, length: int) -> None:
     bare = _without_xing(_mpeg(_quiet_then_loud(16000), 16000))
     item = struct.pack("<II", length, 0) + b"Comment\0" + b"x" * length
     footer = b"APETAGEX" + struct.pack("<4I", 2000, len(item) + 32, 1, 0) + b"\0" * 8
     path = tmp_path / "a.mp3"
     for content in (bare + item + footer, bare + item + footer + b"TAG".ljust(128) + b"\0" * 50):
         path.write_bytes(content)
-        assert abs(len(Audio().read(path).samples) - _counted(bare)) < 576
+        assert abs(len(Audio().read(path).samples) - _count_samples(bare)) < 576
     path.write_bytes(bare + b"x" + item + footer)
     with pytest.raises(UnreadableSource, match="neither sound nor a tag"):
         Audio().read(path)
 
 
-def _last_frame(content: bytes) -> int:
+def _size_of_last_frame(content: bytes) -> int:
     place, size = 0, 0
     while header := parse_header(content[place : place + 4]):
         place, size = place + header.size, header.size
@@ -227,17 +235,17 @@ def test_mpeg_inside_a_wav_file_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("form", "endian"), [("RF64", "FILE"), ("WAV", "BIG"), ("WAVEX", "FILE")])
-def test_wave_files_of_other_headers_are_refused_when_truncated(tmp_path: Path, form: str, endian: str) -> None:
+def test_truncated_wave_files_with_other_headers_are_refused(tmp_path: Path, form: str, endian: str) -> None:
     path = _write(tmp_path / "a.wav", TONE, format=form, endian=endian)
     content = path.read_bytes()
     np.testing.assert_allclose(Audio().read(path).samples, TONE, atol=1e-4)
-    for lost in (1, len(content) // 2, len(content) - 50):
-        path.write_bytes(content[:-lost])
+    for missing_bytes in (1, len(content) // 2, len(content) - 50):
+        path.write_bytes(content[:-missing_bytes])
         with pytest.raises(UnreadableSource, match=r"cut short|without a data chunk"):
             Audio().read(path)
 
 
-def test_rf64_with_another_long_chunk_is_read(tmp_path: Path) -> None:
+def test_rf64_with_a_second_long_chunk_is_read(tmp_path: Path) -> None:
     content = _write(tmp_path / "a.wav", TONE, format="RF64").read_bytes()
     start = content.index(b"data")
     sizes = content[12:20].replace(struct.pack("<I", 28), struct.pack("<I", 40)) + content[20:44] + struct.pack("<I", 1)
@@ -252,7 +260,7 @@ def test_rf64_with_another_long_chunk_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("suffix", "message"), [("flac", "several FLAC"), ("ogg", "several OGG")])
-def test_joined_files_are_refused_rather_than_half_read(tmp_path: Path, suffix: str, message: str) -> None:
+def test_joined_files_are_refused_rather_than_read_by_half(tmp_path: Path, suffix: str, message: str) -> None:
     path = _write(tmp_path / f"a.{suffix}", TONE)
     content = path.read_bytes()
     path.write_bytes(content + content)

@@ -6,14 +6,14 @@ from matplotlib.figure import Figure
 from polyclinic_audio import Audio
 
 
-def test_stretches_lie_along_time_and_the_last_one_may_be_cut() -> None:
+def test_tokens_are_drawn_along_time_and_the_last_one_may_be_cropped() -> None:
     audio = Audio(seconds=2.0, mels=24, patch=8)
     study = {"mel": torch.randn(100, 24), "frames": torch.tensor(100)}
     axes = Figure().subplots()
     audio.draw_relevance(study, torch.arange(13.0), axes)
     heat = axes.images[1]
     np.testing.assert_allclose(np.asarray(heat.get_array())[0, :, 3] / 0.6, np.arange(13) / 12)
-    # Thirteen stretches of eight frames of 20 ms reach beyond the two seconds that are shown.
+    # Thirteen tokens of eight frames of 20 ms reach beyond the two seconds that are shown.
     assert heat.get_extent() == pytest.approx([0, 2.08, 0, 24])
     assert axes.get_xlim() == pytest.approx((0, 2))
     assert axes.get_xlabel() == "seconds"

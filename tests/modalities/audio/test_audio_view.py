@@ -7,7 +7,7 @@ from polyclinic_audio.recording import Recording
 
 
 def tone(seconds: float, rate: int, hertz: float, at: float = 0.0) -> Recording:
-    """A faint noise with a tone of 0.2 s."""
+    """Make faint noise with a tone of 0.2 s."""
     time = np.arange(round(seconds * rate)) / rate
     samples = np.random.default_rng(0).normal(0, 1e-5, len(time))
     sounding = (time >= at) & (time < at + 0.2)
@@ -16,7 +16,7 @@ def tone(seconds: float, rate: int, hertz: float, at: float = 0.0) -> Recording:
 
 
 @pytest.mark.parametrize(("seconds", "at"), [(3.0, 1.5), (8.0, 6.0), (20.0, 11.0)])
-def test_relevance_lies_over_what_the_token_heard(seconds: float, at: float) -> None:
+def test_relevance_is_placed_over_the_sound_of_the_token(seconds: float, at: float) -> None:
     plugin, raw = Audio(), tone(seconds, 8000, 700, at)
     item, view = plugin.prepare(raw), plugin.view(raw)
     frame = int(item["mel"].sum(dim=1)[: int(item["frames"])].argmax())
@@ -30,7 +30,7 @@ def test_relevance_lies_over_what_the_token_heard(seconds: float, at: float) -> 
 
 
 @pytest.mark.parametrize("hertz", [200.0, 500.0, 1000.0])
-def test_a_tone_is_seen_at_its_tick(hertz: float) -> None:
+def test_a_tone_is_drawn_at_its_tick(hertz: float) -> None:
     view = Audio().view(tone(2.0, 4000, hertz, 1.0))
     assert view.up is not None
     place = next(place for place, number in view.up.ticks if number == hertz)
@@ -38,7 +38,7 @@ def test_a_tone_is_seen_at_its_tick(hertz: float) -> None:
     assert abs((view.grey.shape[0] - row - 0.5) / view.grey.shape[0] - place) < 1 / view.grey.shape[0]
 
 
-def test_seconds_are_those_of_the_recording() -> None:
+def test_ticks_are_seconds_of_the_recording() -> None:
     view = Audio(seconds=4.0).view(tone(10.0, 4000, 500, 5.0))
     assert view.across is not None
     assert [number for _, number in view.across.ticks] == [3.0, 3.5, 4.0, 4.5, 5.0, 5.5, 6.0, 6.5, 7.0]

@@ -1,4 +1,4 @@
-"""Electrocardiograms without names: comments and names of records go, dates move, every sample stays."""
+"""De-identified electrocardiograms: no comments, new record names, shifted dates, unchanged samples."""
 
 from datetime import date, timedelta
 from pathlib import Path
@@ -33,62 +33,62 @@ def cleaned(source: Path, folder: Path) -> Path:
     return written
 
 
-def everything(folder: Path) -> bytes:
+def written_bytes(folder: Path) -> bytes:
     return b"".join(file.read_bytes() for file in sorted((folder / "out").iterdir()))
 
 
-def same(source: Path, written: Path) -> None:
+def assert_same_signal(source: Path, written: Path) -> None:
     before, after = ECG().read(source), ECG().read(written)
     np.testing.assert_array_equal(after.signal, before.signal)
     facts = ("format", "encoding", "checksum", "layout", "segments", "leads")
     assert [after.facts.get(fact) for fact in facts] == [before.facts.get(fact) for fact in facts]
 
 
-def test_comments_go_the_base_date_moves_and_the_record_gets_its_new_name(tmp_path: Path) -> None:
+def test_comments_are_removed_the_base_date_is_shifted_and_the_record_renamed(tmp_path: Path) -> None:
     source = phantom(tmp_path)
-    first, *others = source.read_text().splitlines()
-    others = [line for line in others if not line.startswith("#")]
-    lines = [f"{first} 10:15:30 05/03/2024", *others, f"# Name: {SECRET}", f"#{SECRET}"]
+    first, *signal_lines = source.read_text().splitlines()
+    signal_lines = [line for line in signal_lines if not line.startswith("#")]
+    lines = [f"{first} 10:15:30 05/03/2024", *signal_lines, f"# Name: {SECRET}", f"#{SECRET}"]
     source.write_text("\n".join(lines) + "\n")
     written = cleaned(source, tmp_path)
-    moved = date(2024, 3, 5) + timedelta(IDENTITY.days)
+    shifted = date(2024, 3, 5) + timedelta(IDENTITY.days)
     head, *rest = written.read_text().splitlines()
-    assert head == f"abc {first.split(' ', 1)[1]} 10:15:30 {moved:%d/%m/%Y}"
-    assert rest == [line.replace("study.dat", "abc.dat") for line in others]
+    assert head == f"abc {first.split(' ', 1)[1]} 10:15:30 {shifted:%d/%m/%Y}"
+    assert rest == [line.replace("study.dat", "abc.dat") for line in signal_lines]
     assert ECG().deidentify(source, tmp_path / "out/abc", IDENTITY, suspects=False).removed == {
         "comment lines": 2,
         "dates": 1,
     }
     assert {file.name for file in (tmp_path / "out").iterdir()} == {"abc.hea", "abc.dat"}
-    assert wfdb.rdheader(str(written.with_suffix(""))).base_date == moved
-    same(source, written)
+    assert wfdb.rdheader(str(written.with_suffix(""))).base_date == shifted
+    assert_same_signal(source, written)
 
 
-def test_what_stands_beside_the_fields_of_a_header_is_not_copied(tmp_path: Path) -> None:
+def test_text_beside_the_fields_of_a_header_is_not_copied(tmp_path: Path) -> None:
     source = phantom(tmp_path)
     first, lead, *others = source.read_text().splitlines()
     lead = lead.removesuffix(" I") + f" I ({SECRET})"
     source.write_text("\n".join([f"{first} 10:00:00 01/02/2024 {SECRET}", lead, *others]) + "\n")
     written = cleaned(source, tmp_path)
-    assert b"DOE" not in everything(tmp_path)
-    moved = date(2024, 2, 1) + timedelta(IDENTITY.days)
-    assert written.read_text().splitlines()[0] == f"abc {first.split(' ', 1)[1]} 10:00:00 {moved:%d/%m/%Y}"
-    same(source, written)
+    assert b"DOE" not in written_bytes(tmp_path)
+    shifted = date(2024, 2, 1) + timedelta(IDENTITY.days)
+    assert written.read_text().splitlines()[0] == f"abc {first.split(' ', 1)[1]} 10:00:00 {shifted:%d/%m/%Y}"
+    assert_same_signal(source, written)
 
 
-def test_bytes_before_and_behind_the_samples_stay_behind(tmp_path: Path) -> None:
+def test_bytes_before_and_after_the_samples_are_not_copied(tmp_path: Path) -> None:
     source = phantom(tmp_path)
     signal = source.with_suffix(".dat")
     signal.write_bytes(SECRET.encode() + signal.read_bytes() + SECRET.encode()[:7])
     source.write_text(source.read_text().replace(".dat 16 ", ".dat 16+8 "))
     written = cleaned(source, tmp_path)
-    assert everything(tmp_path).count(b"DOE") == 0
+    assert written_bytes(tmp_path).count(b"DOE") == 0
     assert written.with_suffix(".dat").read_bytes()[:8] == b"\0" * 8
     assert written.with_suffix(".dat").stat().st_size == signal.stat().st_size - 7
-    same(source, written)
+    assert_same_signal(source, written)
 
 
-def test_other_signals_keep_names_that_name_nobody(tmp_path: Path) -> None:
+def test_other_signals_keep_known_names_only(tmp_path: Path) -> None:
     source = phantom(tmp_path)
     first, *others = [line for line in source.read_text().splitlines() if not line.startswith("#")]
     values = np.arange(int(first.split()[3]), dtype="<i2")
@@ -103,8 +103,8 @@ def test_other_signals_keep_names_that_name_nobody(tmp_path: Path) -> None:
     names = [line.split()[-1] for line in written.read_text().splitlines()[1:]]
     assert names[-2:] == ["Resp", IDENTITY.mapped("signal", SECRET)]
     assert {file.name for file in (tmp_path / "out").iterdir()} == {"abc.hea", "abc_0.dat", "abc_1.dat", "abc_2.dat"}
-    assert b"DOE" not in everything(tmp_path)
-    same(source, written)
+    assert b"DOE" not in written_bytes(tmp_path)
+    assert_same_signal(source, written)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_other_signals_keep_names_that_name_nobody(tmp_path: Path) -> None:
         ("gain", "100.491711471147", "100.492"),
     ],
 )
-def test_what_a_signal_line_holds_is_known_or_in_range(
+def test_fields_of_a_signal_line_are_copied_only_if_known_or_in_range(
     field: str, value: str, expected: str | None, tmp_path: Path
 ) -> None:
     source = phantom(tmp_path)
@@ -138,10 +138,10 @@ def test_what_a_signal_line_holds_is_known_or_in_range(
     numbers = f"16 {parts['adc_zero']} {parts['first_value']} {values.sum() % 65536} {parts['block_size']}"
     line = f"abc_1.dat 16 {parts['gain']}(0)/{parts['unit']} {numbers} {parts['description']}"
     assert written.read_text().splitlines()[-1] == line
-    same(source, written)
+    assert_same_signal(source, written)
 
 
-def test_channels_of_a_waveform_keep_known_names_alone(tmp_path: Path) -> None:
+def test_channels_of_a_waveform_keep_known_names_only(tmp_path: Path) -> None:
     dataset = pydicom.dcmread(str(get_testdata_file("waveform_ecg.dcm")))
     group = dataset.WaveformSequence[0]
     for place, channel in enumerate(group.ChannelDefinitionSequence):
@@ -155,12 +155,12 @@ def test_channels_of_a_waveform_keep_known_names_alone(tmp_path: Path) -> None:
     group.ChannelDefinitionSequence[2].ChannelLabel = "avr"
     dataset.save_as(tmp_path / "study.dcm")
     written = cleaned(tmp_path / "study.dcm", tmp_path)
-    assert b"DOE" not in everything(tmp_path)
+    assert b"DOE" not in written_bytes(tmp_path)
     channels = pydicom.dcmread(written).WaveformSequence[0].ChannelDefinitionSequence
     assert [channel.get("ChannelLabel") for channel in channels[:4]] == [None, None, "aVR", None]
     source = channels[1].ChannelSourceSequence[0]
     assert (source.CodingSchemeDesignator, source.CodeMeaning) == ("99POLYCLINIC", "II")
-    same(tmp_path / "study.dcm", written)
+    assert_same_signal(tmp_path / "study.dcm", written)
 
 
 def test_segments_are_renamed_with_their_record(tmp_path: Path) -> None:
@@ -175,11 +175,11 @@ def test_segments_are_renamed_with_their_record(tmp_path: Path) -> None:
     segments = [f"DOE_JOHN {length}", f"~ {length}", f"other {length}", f"DOE_JOHN {length}"]
     source.write_text("\n".join([f"study/4 12 {rate} {4 * length} 09:00:00 01/02/2020", *segments]) + f"\n# {SECRET}\n")
     written = cleaned(source, tmp_path)
-    listed = [line.split()[0] for line in written.read_text().splitlines()[1:]]
-    assert listed == ["abc_0001", "~", "abc_0002", "abc_0001"]
-    assert b"DOE" not in everything(tmp_path)
+    names = [line.split()[0] for line in written.read_text().splitlines()[1:]]
+    assert names == ["abc_0001", "~", "abc_0002", "abc_0001"]
+    assert b"DOE" not in written_bytes(tmp_path)
     assert f"{date(2020, 2, 1) + timedelta(IDENTITY.days):%d/%m/%Y}" in written.read_text()
-    same(source, written)
+    assert_same_signal(source, written)
 
 
 def test_compressed_samples_lose_the_tags_of_their_stream(tmp_path: Path) -> None:
@@ -193,19 +193,19 @@ def test_compressed_samples_lose_the_tags_of_their_stream(tmp_path: Path) -> Non
     (tmp_path / "study.hea").write_text("\n".join(lines) + "\n")
     assert SECRET.encode() in (tmp_path / "study.dat").read_bytes()
     written = cleaned(tmp_path / "study.hea", tmp_path)
-    assert b"DOE" not in everything(tmp_path)
-    same(tmp_path / "study.hea", written)
+    assert b"DOE" not in written_bytes(tmp_path)
+    assert_same_signal(tmp_path / "study.hea", written)
 
 
-def test_what_lies_behind_a_compressed_stream_is_not_copied(tmp_path: Path) -> None:
+def test_bytes_after_a_compressed_stream_are_not_copied(tmp_path: Path) -> None:
     values = np.random.default_rng(0).integers(-900, 900, (500, 1)).astype(np.int16)
     soundfile.write(tmp_path / "study.dat", values, 500, "PCM_16", format="FLAC")
     (tmp_path / "study.dat").write_bytes((tmp_path / "study.dat").read_bytes() + b"TAG" + SECRET.encode() * 9)
     line = f"study.dat 516 200(0)/mV 16 0 {values[0, 0]} {int(values.sum()) % 65536} 0 I"
     (tmp_path / "study.hea").write_text(f"study 1 250 500\n{line}\n")
     written = cleaned(tmp_path / "study.hea", tmp_path)
-    assert b"DOE" not in everything(tmp_path)
-    same(tmp_path / "study.hea", written)
+    assert b"DOE" not in written_bytes(tmp_path)
+    assert_same_signal(tmp_path / "study.hea", written)
 
 
 def test_a_dicom_waveform_keeps_its_samples_under_a_clean_header(tmp_path: Path) -> None:
@@ -218,27 +218,27 @@ def test_a_dicom_waveform_keeps_its_samples_under_a_clean_header(tmp_path: Path)
     group.WaveformData = group.WaveformData + SECRET.encode()
     dataset.save_as(tmp_path / "study.dcm")
     written = cleaned(tmp_path / "study.dcm", tmp_path)
-    assert b"DOE" not in everything(tmp_path)
+    assert b"DOE" not in written_bytes(tmp_path)
     clean = pydicom.dcmread(written)
     assert clean.StudyDate == f"{date(2024, 3, 5) + timedelta(IDENTITY.days):%Y%m%d}"
     assert clean.PatientID == IDENTITY.patient_id
     assert clean.StudyInstanceUID == IDENTITY.uid(dataset.StudyInstanceUID)
-    assert [one.code for one in ECG().issues(written, ECG().read(written))] == []
-    same(tmp_path / "study.dcm", written)
+    assert [issue.code for issue in ECG().issues(written, ECG().read(written))] == []
+    assert_same_signal(tmp_path / "study.dcm", written)
     assert SECRET in ECG().names(tmp_path / "study.dcm")
 
 
-def test_a_real_record_comes_out_the_same_without_its_comments(tmp_path: Path) -> None:
+def test_a_real_record_loses_only_its_comments(tmp_path: Path) -> None:
     if not REAL.is_file():
         pytest.skip("the real studies are not here")
     written = cleaned(REAL, tmp_path)
     text = written.read_text()
     assert "#" not in text
     assert "s0010" not in text
-    same(REAL, written)
+    assert_same_signal(REAL, written)
 
 
-def test_names_are_reported_by_labelled_comments_and_nothing_broken_is_written(tmp_path: Path) -> None:
+def test_names_come_from_labelled_comments_and_broken_records_are_not_written(tmp_path: Path) -> None:
     source = phantom(tmp_path)
     source.write_text(source.read_text() + f"# Patient name: {SECRET}\n# Reason for admission: chest pain\n")
     assert list(ECG().names(source)) == [SECRET, "JOHN"]
@@ -246,4 +246,4 @@ def test_names_are_reported_by_labelled_comments_and_nothing_broken_is_written(t
     signal.write_bytes(signal.read_bytes()[:-10])
     with pytest.raises(UnreadableSource, match="truncated"):
         cleaned(source, tmp_path)
-    assert everything(tmp_path) == b""
+    assert written_bytes(tmp_path) == b""

@@ -52,7 +52,7 @@ def test_leads_follow_codes_meanings_and_padding(dataset: Dataset, tmp_path: Pat
     assert np.isnan(signal).sum() == np.isnan(signal[7, :100]).sum() == 100
 
 
-def test_waveforms_that_cannot_be_right_are_refused(dataset: Dataset, tmp_path: Path) -> None:
+def test_invalid_waveforms_are_refused(dataset: Dataset, tmp_path: Path) -> None:
     group = dataset.WaveformSequence[0]
     data = group.WaveformData
     group.WaveformData = data[:-24]
@@ -64,7 +64,7 @@ def test_waveforms_that_cannot_be_right_are_refused(dataset: Dataset, tmp_path: 
     assert "derived" in reason(save(dataset, tmp_path))
 
 
-def test_a_deflated_waveform_reads_and_a_bomb_is_refused_while_it_unfolds(dataset: Dataset, tmp_path: Path) -> None:
+def test_a_deflated_waveform_is_read_and_a_bomb_refused_while_inflating(dataset: Dataset, tmp_path: Path) -> None:
     plain = ECG().read(save(dataset, tmp_path)).signal
     dataset.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
     source = save(dataset, tmp_path)
@@ -82,5 +82,5 @@ def test_a_deflated_waveform_reads_and_a_bomb_is_refused_while_it_unfolds(datase
         tracemalloc.stop()
 
 
-def test_an_image_is_no_waveform() -> None:
+def test_an_image_is_refused_as_a_waveform() -> None:
     assert "Waveform Sequence" in reason(Path(str(get_testdata_file("CT_small.dcm"))))

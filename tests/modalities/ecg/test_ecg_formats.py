@@ -1,4 +1,4 @@
-"""Every storage format of signal(5), packed here by the words of the manual, and the fields of header(5) that count."""
+"""Every storage format of signal(5), packed here as the manual describes, and the fields of header(5) that matter."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,11 +18,11 @@ COMPRESSED = {"508": "PCM_S8", "516": "PCM_16", "524": "PCM_24"}
 
 
 def integers(bits: int, count: int = 3) -> np.ndarray:
-    """From one end of the range to the other; the smallest value stands for no sample and is left out."""
+    """Draw from the whole range but its smallest value, which stands for a missing sample."""
     top = 2 ** (min(bits, 20) - 1) - 1
-    found = np.random.default_rng(bits).integers(-top, top + 1, (count, LENGTH))
-    found[:, 0], found[:, 1] = top, -top
-    return found
+    values = np.random.default_rng(bits).integers(-top, top + 1, (count, LENGTH))
+    values[:, 0], values[:, 1] = top, -top
+    return values
 
 
 def words_of_ten(flat: np.ndarray, pack: Callable[[int, int, int], int]) -> bytes:
@@ -31,9 +31,9 @@ def words_of_ten(flat: np.ndarray, pack: Callable[[int, int, int], int]) -> byte
 
 
 def packed(values: np.ndarray, fmt: str) -> bytes:
-    """Samples of all signals in turn, as signal(5) describes each format."""
+    """Pack the samples of all signals in turn, as signal(5) describes each format."""
     flat = values.T.reshape(-1)
-    if fmt == "8":  # first differences, each signal on its own, from its initial value
+    if fmt == "8":  # first differences of each signal from its initial value
         return np.diff(values, axis=1, prepend=values[:, :1]).T.reshape(-1).astype("<i1").tobytes()
     if fmt == "80":
         return (flat + 128).astype("<u1").tobytes()
@@ -47,7 +47,7 @@ def packed(values: np.ndarray, fmt: str) -> bytes:
         padded = np.concatenate([flat, np.zeros(len(flat) % 2, dtype=flat.dtype)]).reshape(-1, 2) & 0xFFF
         # The first sample's 12 bits are its byte and the low nibble of the next; the high nibble belongs to the second.
         return b"".join(bytes([a & 0xFF, (a >> 8) | ((b >> 8) << 4), b & 0xFF]) for a, b in padded.tolist())
-    if fmt == "310":  # the first two in the high 11 bits of 16-bit words less the lowest, the third in what is left
+    if fmt == "310":  # the first two in bits 1 to 10 of 16-bit words, the third in their five highest
         return words_of_ten(flat, lambda a, b, c: (a << 1 | (c & 0x1F) << 11) | (b << 1 | (c >> 5) << 11) << 16)
     return words_of_ten(flat, lambda a, b, c: a | b << 10 | c << 20)
 
@@ -62,7 +62,7 @@ def write(
     content: bytes | None = None,
     length: int | None = None,
 ) -> Path:
-    """A record of one file; ``fields`` replace gain, baseline and unit."""
+    """Write a record of one file; ``fields`` replace gain, baseline and unit."""
     (folder / "study.dat").write_bytes(packed(values, fmt) if content is None else content)
     lines = [f"study {len(values)} {RATE} {values.shape[1] if length is None else length}"]
     for place, row in enumerate(values):
@@ -91,7 +91,7 @@ def stored(fmt: str, count: int = 3) -> np.ndarray:
 
 @pytest.mark.parametrize("fmt", BITS)
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_every_format_gives_back_its_integers(tmp_path: Path, fmt: str, count: int) -> None:
+def test_every_format_returns_the_stored_integers(tmp_path: Path, fmt: str, count: int) -> None:
     values = stored(fmt, count)
     raw = read(write(tmp_path, values, fmt))
     np.testing.assert_allclose(raw.signal[:count], values / GAIN, rtol=1e-6)
@@ -100,7 +100,7 @@ def test_every_format_gives_back_its_integers(tmp_path: Path, fmt: str, count: i
 
 @pytest.mark.parametrize("fmt", COMPRESSED)
 @pytest.mark.parametrize("count", [1, 3])
-def test_compressed_formats_give_back_their_integers(tmp_path: Path, fmt: str, count: int) -> None:
+def test_compressed_formats_return_the_stored_integers(tmp_path: Path, fmt: str, count: int) -> None:
     bits = int(fmt) - 500
     values = integers(bits, count)
     shifted = (values << (16 - bits if bits <= 16 else 32 - bits)).T
@@ -115,7 +115,7 @@ def test_compressed_formats_give_back_their_integers(tmp_path: Path, fmt: str, c
 
 
 @pytest.mark.parametrize("fmt", [fmt for fmt in BITS if fmt != "8"])
-def test_the_smallest_value_of_a_format_is_no_sample(tmp_path: Path, fmt: str) -> None:
+def test_the_smallest_value_of_a_format_is_read_as_missing(tmp_path: Path, fmt: str) -> None:
     values = stored(fmt)
     values[1, 7:20] = -(2 ** (BITS[fmt] - 1))
     raw = read(write(tmp_path, values, fmt))
@@ -123,7 +123,7 @@ def test_the_smallest_value_of_a_format_is_no_sample(tmp_path: Path, fmt: str) -
 
 
 @pytest.mark.parametrize("fmt", BITS)
-def test_a_changed_and_a_cut_file_are_refused_in_every_format(tmp_path: Path, fmt: str) -> None:
+def test_changed_and_truncated_files_are_refused_in_every_format(tmp_path: Path, fmt: str) -> None:
     header = write(tmp_path, stored(fmt), fmt)
     content = bytearray((tmp_path / "study.dat").read_bytes())
     content[40] ^= 4
@@ -133,7 +133,7 @@ def test_a_changed_and_a_cut_file_are_refused_in_every_format(tmp_path: Path, fm
     assert "truncated" in reason(header)
 
 
-def test_gain_zero_baseline_and_unit_have_the_defaults_of_the_manual(tmp_path: Path) -> None:
+def test_zero_gain_baseline_and_unit_have_the_defaults_of_the_manual(tmp_path: Path) -> None:
     values = integers(12, 4)
     fields = ["16 0/mV", "16 400/mV", "16 400(50)", "16 0.5(-30)/uV"]
     raw = read(write(tmp_path, values, "16", fields=fields))
@@ -150,7 +150,7 @@ def test_an_omitted_baseline_is_the_zero_of_the_converter(tmp_path: Path) -> Non
     np.testing.assert_allclose(read(header).signal[0], (values[0] - 1024) / 400, rtol=1e-6)
 
 
-def test_a_skewed_signal_is_moved_to_the_time_of_the_others(tmp_path: Path) -> None:
+def test_a_skewed_signal_is_aligned_with_the_others(tmp_path: Path) -> None:
     values = integers(12, 2)
     raw = read(write(tmp_path, values, "16", fields=["16 200(0)/mV", "16:7 200(0)/mV"]))
     np.testing.assert_allclose(raw.signal[0], values[0] / 200, rtol=1e-6)
@@ -179,35 +179,35 @@ def test_several_samples_per_frame_are_a_higher_rate(tmp_path: Path) -> None:
     assert "different rate" in reason(tmp_path / "study.hea")
 
 
-def test_a_name_is_not_read_as_a_lead_by_dropping_what_is_not_ascii(tmp_path: Path) -> None:
+def test_non_ascii_characters_are_not_dropped_to_make_a_lead_name(tmp_path: Path) -> None:
     header = write(tmp_path, integers(12, 2), "16", names=["II", "\N{GREEK CAPITAL LETTER DELTA}V1"])
     raw = read(header)
     assert (raw.facts["leads"], bool(np.isnan(raw.signal[6]).all())) == (1, True)
 
 
-def test_a_file_that_holds_more_than_declared_is_refused_where_no_checksum_tells(tmp_path: Path) -> None:
+def test_a_file_longer_than_declared_is_refused_without_a_checksum_too(tmp_path: Path) -> None:
     values = integers(12)
     long = np.concatenate([values, values], axis=1)
     header = write(tmp_path, long, "16", length=LENGTH)
     text = header.read_text().splitlines()
     assert "checksum" in reason(header)
-    named = [text[0], *(f"study.dat 16 200(0)/mV {name}" for name in ("I", "II", "III"))]
-    header.write_text("\n".join(named) + "\n")
+    without_checksums = [text[0], *(f"study.dat 16 200(0)/mV {name}" for name in ("I", "II", "III"))]
+    header.write_text("\n".join(without_checksums) + "\n")
     assert f"signal file of {long.size * 2} bytes; its header declares {values.size * 2}" in reason(header)
     (tmp_path / "study.dat").write_bytes(packed(values, "16"))
     assert read(header).facts["checksum"] == "absent"
 
 
 @pytest.mark.parametrize("name", ["V", "a", "aV", "", "I", "II", "Lead I (Ein", "vx"])
-def test_a_header_cut_in_the_name_of_its_last_lead_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_header_truncated_in_the_name_of_its_last_lead_is_refused(tmp_path: Path, name: str) -> None:
     header = write(tmp_path, integers(12), "16", names=["V1", "V2", "III"])
-    whole = header.read_text()
-    header.write_text(whole.removesuffix("III\n") + name)
+    text = header.read_text()
+    header.write_text(text.removesuffix("III\n") + name)
     assert "ends in the middle of a line" in reason(header)
-    header.write_text(whole.removesuffix("\n"))
+    header.write_text(text.removesuffix("\n"))
     assert read(header).facts["leads"] == 3
-    header.write_text(whole + "# age: 60\n# and so o")
+    header.write_text(text + "# age: 60\n# and so o")
     assert read(header).facts["leads"] == 3
     if name not in ("I", "II"):
-        header.write_text(whole.removesuffix("III\n") + f"{name}\n")
+        header.write_text(text.removesuffix("III\n") + f"{name}\n")
         assert read(header).facts["leads"] == 2

@@ -1,4 +1,4 @@
-"""Issues of an electrocardiogram: each one planted and found, none where none is."""
+"""Issues of an electrocardiogram: each planted one is found, and a clean record has none."""
 
 from pathlib import Path
 
@@ -22,15 +22,15 @@ def record(folder: Path, *, names: tuple[str, ...] = LEADS, comments: tuple[str,
 
 
 def issues(path: Path) -> dict[str, tuple[str, str]]:
-    """Severity and sentence by code; no sentence holds the planted name."""
+    """Return severity and message by code; no message holds the planted name."""
     plugin = ECG()
-    found = {one.code: (one.severity, one.message) for one in plugin.issues(path, plugin.read(path))}
-    assert not any("DOE" in message or "JOHN" in message for _, message in found.values())
-    return found
+    issues_by_code = {issue.code: (issue.severity, issue.message) for issue in plugin.issues(path, plugin.read(path))}
+    assert not any("DOE" in message or "JOHN" in message for _, message in issues_by_code.values())
+    return issues_by_code
 
 
 def altered(folder: Path, change: str) -> Path:
-    """A record one of whose leads was changed as it was stored, checksums included."""
+    """Write a record with changed samples and matching checksums."""
     rng = np.random.default_rng(0)
     stored = np.cumsum(rng.integers(-20, 21, (12, 5000)), axis=1).astype(np.int16)
     if change == "flat":
@@ -42,15 +42,15 @@ def altered(folder: Path, change: str) -> Path:
     return write_wfdb(folder / "record", stored, names=LEADS, gain="200(0)/mV", rate=500, comments=())
 
 
-def test_phantoms_raise_no_issue_but_the_lead_that_they_miss(tmp_path: Path) -> None:
-    plugin, missed = ECG(), 0
+def test_phantoms_have_no_issue_except_a_missing_lead(tmp_path: Path) -> None:
+    plugin, incomplete = ECG(), 0
     for seed in range(40):
         rng = np.random.default_rng(seed)
         path = plugin.phantom(Patient(rng).visit(rng), rng, tmp_path / f"S{seed}")
         twelve = path.read_text().split()[1] == "12"
-        missed += not twelve
+        incomplete += not twelve
         assert set(issues(path)) == (set() if twelve else {"missing-lead"})
-    assert missed > 0
+    assert incomplete > 0
 
 
 @pytest.mark.parametrize(
@@ -63,22 +63,20 @@ def test_phantoms_raise_no_issue_but_the_lead_that_they_miss(tmp_path: Path) -> 
         ("Patient ID: 4711, Phone: 555 123", "record number, telephone"),
     ],
 )
-def test_comments_of_a_header_that_identify_are_reported_by_their_kind(
-    tmp_path: Path, comment: str, kinds: str
-) -> None:
+def test_identifying_comments_of_a_header_are_reported_by_kind(tmp_path: Path, comment: str, kinds: str) -> None:
     comments = ("age: 81", comment.partition(", ")[0], *comment.split(", ")[1:])
     assert issues(record(tmp_path, comments=comments)) == {
         "header-identifiers": ("warning", f"comments of the header seem to hold {kinds}")
     }
 
 
-def test_comments_of_a_segment_are_looked_at_as_well(tmp_path: Path) -> None:
+def test_comments_of_segments_are_checked_as_well(tmp_path: Path) -> None:
     record(tmp_path, comments=(f"Name: {SECRET}",))
     (tmp_path / "whole.hea").write_text("whole/2 12 500 10000\nrecord 5000\nrecord 5000\n")
     assert set(issues(tmp_path / "whole.hea")) == {"header-identifiers"}
 
 
-def test_comments_of_a_public_archive_identify_nobody(tmp_path: Path) -> None:
+def test_comments_of_a_public_archive_are_not_reported(tmp_path: Path) -> None:
     comments = ("age: 81", "sex: female", "ECG date: 01/10/1990", "Diagnose:", "Reason for admission: n/a", "Name: ___")
     assert issues(record(tmp_path, comments=comments)) == {}
 
@@ -91,13 +89,13 @@ def test_comments_of_a_public_archive_identify_nobody(tmp_path: Path) -> None:
         ("rail", "saturated-lead", "aVR stays at its extreme value for long"),
     ],
 )
-def test_what_electrodes_and_amplifiers_do_is_reported(tmp_path: Path, change: str, code: str, message: str) -> None:
+def test_faults_of_electrodes_and_amplifiers_are_reported(tmp_path: Path, change: str, code: str, message: str) -> None:
     assert issues(altered(tmp_path, change)) == {code: ("warning", message)}
 
 
-def test_leads_that_are_missing_are_a_note_and_a_warning_when_they_are_many(tmp_path: Path) -> None:
-    found = issues(record(tmp_path, names=LEADS[:-1]))
-    assert found == {"missing-lead": ("note", "missing of the 12 standard leads: V6")}
+def test_a_missing_lead_is_a_note_and_two_leads_are_reported_as_few(tmp_path: Path) -> None:
+    issues_found = issues(record(tmp_path, names=LEADS[:-1]))
+    assert issues_found == {"missing-lead": ("note", "missing of the 12 standard leads: V6")}
     (code,) = issues(record(tmp_path, names=("II", "V5")))
     assert code == "few-leads"
 
@@ -110,19 +108,19 @@ def test_a_signal_without_a_checksum_is_a_note(tmp_path: Path) -> None:
     assert issues(header) == {"no-checksum": ("note", message)}
 
 
-def test_a_dicom_waveform_is_looked_over_as_well(tmp_path: Path) -> None:
+def test_dicom_waveforms_are_checked_as_well(tmp_path: Path) -> None:
     dataset = pydicom.dcmread(str(get_testdata_file("waveform_ecg.dcm")))
     dataset.PatientName, dataset.PatientID = SECRET, SECRET
     dataset.save_as(tmp_path / "ecg.dcm")
-    found = issues(tmp_path / "ecg.dcm")
-    assert found["header-identifiers"][0] == "warning"
-    assert "PatientName" in found["header-identifiers"][1]
+    issues_found = issues(tmp_path / "ecg.dcm")
+    assert issues_found["header-identifiers"][0] == "warning"
+    assert "PatientName" in issues_found["header-identifiers"][1]
     dataset.PatientName, dataset.PatientID, dataset.PatientBirthDate = "ANONYMOUS", "", ""
     dataset.save_as(tmp_path / "ecg.dcm")
     assert "header-identifiers" not in issues(tmp_path / "ecg.dcm")
 
 
-def test_a_record_that_does_not_decode_is_reported_by_its_formats(tmp_path: Path) -> None:
+def test_stored_as_names_the_formats_even_of_a_broken_record(tmp_path: Path) -> None:
     header = record(tmp_path)
     assert ECG().stored_as(header) == "wfdb 16"
     header.write_text(header.read_text().replace(".dat 16 ", ".dat 212 ", 2) + f"# 99 {SECRET}\n")

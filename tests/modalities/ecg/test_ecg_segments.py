@@ -1,4 +1,4 @@
-"""Records of several segments: sound ones as wfdb reads them, and those that contradict themselves."""
+"""Records of several segments: sound ones read as by wfdb, contradictory ones refused."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,7 +41,7 @@ def write_layout(folder: Path, names: Sequence[str]) -> None:
     (folder / "study_layout.hea").write_text("\n".join(lines) + "\n")
 
 
-def fixed(folder: Path) -> tuple[Path, np.ndarray]:
+def write_fixed(folder: Path) -> tuple[Path, np.ndarray]:
     first, second = integers(1, 3, 150), integers(2, 3, 90)
     names = ("II", "V1", "V5")
     write_segment(folder, "study_1", first, names)
@@ -50,8 +50,8 @@ def fixed(folder: Path) -> tuple[Path, np.ndarray]:
     return header, np.concatenate([first, np.full((3, 40), np.nan), second], axis=1) / 200
 
 
-def variable(folder: Path) -> tuple[Path, np.ndarray]:
-    """Leads that come and go, change places, gains and units, beside a pressure."""
+def write_variable(folder: Path) -> tuple[Path, np.ndarray]:
+    """Write segments whose leads, order, gains and units vary, beside a pressure."""
     first, second = integers(3, 2, 120), integers(4, 3, 80)
     write_layout(folder, ["V1", "II", "ABP", "aVR"])
     write_segment(folder, "study_1", first, ("II", "V1"), ("400(10)/mV", "0.1(0)/uV"))
@@ -81,7 +81,7 @@ def edit(path: Path, old: str, new: str) -> None:
 
 
 def test_a_fixed_layout_with_a_gap_is_joined(tmp_path: Path) -> None:
-    header, expected = fixed(tmp_path)
+    header, expected = write_fixed(tmp_path)
     raw = read(header)
     np.testing.assert_allclose(raw.signal[[1, 6, 10]], expected, rtol=1e-6)
     facts = {"layout": "fixed", "segments": 2.0, "checksum": "verified", "units": "mV", "leads": 3.0, "seconds": 2.8}
@@ -90,14 +90,14 @@ def test_a_fixed_layout_with_a_gap_is_joined(tmp_path: Path) -> None:
 
 
 def test_a_variable_layout_is_joined_by_name_and_unit(tmp_path: Path) -> None:
-    header, expected = variable(tmp_path)
+    header, expected = write_variable(tmp_path)
     raw = read(header)
     np.testing.assert_allclose(raw.signal, expected, rtol=1e-5)
     facts = {"layout": "variable", "segments": 2.0, "checksum": "verified", "units": "mV+uV", "leads": 3.0}
     assert {name: raw.facts[name] for name in facts} == facts
 
 
-def test_wfdb_reads_the_same_where_one_gain_holds(tmp_path: Path) -> None:
+def test_wfdb_agrees_where_all_segments_share_a_gain(tmp_path: Path) -> None:
     first, second = integers(5, 2, 120), integers(6, 1, 80)
     write_layout(tmp_path, ["V1", "II"])
     write_segment(tmp_path, "study_1", first, ("II", "V1"))
@@ -108,7 +108,7 @@ def test_wfdb_reads_the_same_where_one_gain_holds(tmp_path: Path) -> None:
     np.testing.assert_allclose(raw.signal[[LEADS.index(name) for name in reference.sig_name]], reference.p_signal.T)
 
 
-def test_the_first_segment_without_length_that_is_a_gap_is_no_layout(tmp_path: Path) -> None:
+def test_an_empty_gap_is_not_accepted_as_the_layout(tmp_path: Path) -> None:
     write_segment(tmp_path, "study_1", integers(1, 1, 120), ("II",))
     assert "begins with an empty gap" in reason(write_record(tmp_path, 1, [("~", 0), ("study_1", 120)]))
     assert "all gaps" in reason(write_record(tmp_path, 1, [("~", 120)]))
@@ -117,16 +117,16 @@ def test_the_first_segment_without_length_that_is_a_gap_is_no_layout(tmp_path: P
 
 
 def test_each_segment_is_verified(tmp_path: Path) -> None:
-    header, _ = fixed(tmp_path)
+    header, _ = write_fixed(tmp_path)
     samples = tmp_path / "study_2.dat"
-    whole = samples.read_bytes()
-    samples.write_bytes(whole[:100] + bytes([whole[100] ^ 8]) + whole[101:])
+    content = samples.read_bytes()
+    samples.write_bytes(content[:100] + bytes([content[100] ^ 8]) + content[101:])
     assert "checksum" in reason(header)
-    samples.write_bytes(whole[:-6])
+    samples.write_bytes(content[:-6])
     assert "truncated" in reason(header)
     samples.unlink()
     assert "missing" in reason(header)
-    samples.write_bytes(whole)
+    samples.write_bytes(content)
     (tmp_path / "study_2.hea").unlink()
     assert "cannot be opened" in reason(header)
 
@@ -158,25 +158,25 @@ def test_each_segment_is_verified(tmp_path: Path) -> None:
 def test_segments_that_contradict_their_record_are_refused(
     tmp_path: Path, file: str, old: str, new: str, expected: str
 ) -> None:
-    header, _ = fixed(tmp_path)
+    header, _ = write_fixed(tmp_path)
     edit(tmp_path / f"{file}.hea", old, new)
     assert expected in reason(header)
 
 
 def test_a_segment_with_a_lead_that_the_layout_does_not_list_is_refused(tmp_path: Path) -> None:
-    header, _ = variable(tmp_path)
+    header, _ = write_variable(tmp_path)
     edit(tmp_path / "study_2.hea", "aVR", "aVL")
     assert "expected those of the layout" in reason(header)
     edit(tmp_path / "study_2.hea", "aVL", "II")
     assert "stored twice" in reason(header)
 
 
-def test_a_circle_of_segments_ends(tmp_path: Path) -> None:
+def test_segments_that_refer_to_themselves_are_refused(tmp_path: Path) -> None:
     header = write_record(tmp_path, 1, [("study", 200)])
     assert "consists of segments" in reason(header)
 
 
-def test_the_sizes_of_segments_are_refused_together_before_a_sample_is_read(
+def test_excessive_totals_of_segments_are_refused_before_reading_samples(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_segment(tmp_path, "study_1", integers(1, 1, 120), ("II",))
@@ -186,7 +186,7 @@ def test_the_sizes_of_segments_are_refused_together_before_a_sample_is_read(
     assert "1001 segments" in reason(write_record(tmp_path, 1, [("study_1", 120)] * 1001))
 
 
-def test_a_segment_may_be_short_and_may_come_twice(tmp_path: Path) -> None:
+def test_a_segment_may_be_short_and_may_be_repeated(tmp_path: Path) -> None:
     values = integers(1, 1, 60)
     write_segment(tmp_path, "study_1", values, ("II",))
     raw = read(write_record(tmp_path, 1, [("study_1", 60), ("study_1", 60)]))
@@ -194,8 +194,8 @@ def test_a_segment_may_be_short_and_may_come_twice(tmp_path: Path) -> None:
     assert "at least 1 second" in reason(write_record(tmp_path, 1, [("study_1", 60)]))
 
 
-def test_the_files_of_a_record_are_named_with_the_samples_last(tmp_path: Path) -> None:
-    header, _ = variable(tmp_path)
+def test_files_lists_the_samples_of_a_record_last(tmp_path: Path) -> None:
+    header, _ = write_variable(tmp_path)
     names = ["study.hea", "study_layout.hea", "study_1.hea", "study_2.hea", "study_1.dat", "study_2.dat"]
     assert [path.name for path in ECG().files(header)] == names
     assert ECG().files(tmp_path / "study") == ECG().files(header)
@@ -205,7 +205,7 @@ def test_the_files_of_a_record_are_named_with_the_samples_last(tmp_path: Path) -
     assert ECG().files(header) == (header,)
 
 
-def test_the_files_of_one_segment_and_of_none(tmp_path: Path) -> None:
+def test_files_of_records_without_segments_and_of_broken_ones(tmp_path: Path) -> None:
     write_segment(tmp_path, "a", integers(1, 2, 120), ("II", "vx"))
     edit(tmp_path / "a.hea", "a.dat 16 200(0)/mV 16 0 ", "a.lead 16 200(0)/mV 16 0 ")
     (tmp_path / "a.lead").write_bytes(b"")

@@ -40,7 +40,7 @@ def test_highpass_removes_drift_and_keeps_the_beat() -> None:
     np.testing.assert_allclose(signal[:, 100:-100], sine(100, 10)[:, 100:-100], atol=0.08)
 
 
-def test_the_middle_of_a_long_record_is_taken() -> None:
+def test_the_middle_of_a_long_record_is_used() -> None:
     signal = np.zeros((12, 30 * 100))
     signal[:, 1500] = 1.0
     assert int(ECG(highpass=0).prepare(recording(signal, 100))["signal"][0].argmax()) == 500
@@ -60,7 +60,7 @@ def test_gaps_do_not_spread_and_are_masked() -> None:
     np.testing.assert_allclose(item["signal"][4, 20:190], sine(100, 10)[4, 20:190], atol=0.02)
 
 
-def test_short_records_are_padded_with_tokens_that_are_not_read() -> None:
+def test_the_padding_of_short_records_does_not_change_the_embedding() -> None:
     modality = ECG()
     item = modality.prepare(recording(sine(500, 4), 500))
     assert item["sample_mask"].sum(dim=1).tolist() == [400] * 12
@@ -86,7 +86,7 @@ def test_augmentation_never_drops_every_lead_nor_reads_outside_the_window() -> N
     torch.testing.assert_close(plain["signal"][:, columns], expected)
 
 
-def test_electrical_axis_turns_lead_i_and_avf() -> None:
+def test_the_electrical_axis_changes_leads_i_and_avf() -> None:
     for seed in range(8):
         values = physiology(seed).__dict__
         for axis in (1, -1):
@@ -98,7 +98,7 @@ def test_electrical_axis_turns_lead_i_and_avf() -> None:
             assert largest[0] > largest[5] if axis == 1 else largest[5] > 0
 
 
-def test_resnet_tokens_and_independence_of_the_batch() -> None:
+def test_resnet_tokens_do_not_depend_on_the_rest_of_the_batch() -> None:
     encoder = ResNet1dEncoder(stages=(1, 1, 1), width=8)
     batch = items(3)
     batch[1] = ECG().prepare(recording(sine(500, 3), 500))
@@ -115,7 +115,7 @@ def test_resnet_tokens_and_independence_of_the_batch() -> None:
     assert all(parameter.grad is not None for parameter in encoder.parameters())
 
 
-def test_settings_out_of_range_name_the_setting() -> None:
+def test_settings_out_of_range_are_refused_by_name() -> None:
     with pytest.raises(ValueError, match="patch"):
         ECG(patch=30)
     with pytest.raises(ValueError, match="highpass"):

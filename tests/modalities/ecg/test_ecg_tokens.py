@@ -1,4 +1,4 @@
-"""Both stems of the ECG give one token per patch, and say what they cannot build."""
+"""Both stems of the ECG give one token per patch and refuse patches that they cannot build."""
 
 import pytest
 import torch
@@ -22,6 +22,6 @@ def test_stems_give_the_same_grid_of_tokens(patch: int) -> None:
         assert encoded.padding.sum(dim=1).tolist() == [200 // patch] * 2
 
 
-def test_what_cannot_be_built_says_why() -> None:
+def test_a_stem_that_cannot_be_built_is_refused_with_the_reason() -> None:
     with pytest.raises(ValueError, match="product of 2, 3, 5 and 7; set `patch`"):
         ECG(seconds=11.0, patch=11, stem="conv").default_encoder("nano")

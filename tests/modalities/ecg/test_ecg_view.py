@@ -7,7 +7,7 @@ from polyclinic_ecg.recording import LEADS, Electrocardiogram
 
 
 def recording(seconds: float, rate: float, spike: float = 0.0) -> Electrocardiogram:
-    """Leads with different offsets, and one spike."""
+    """Make leads with different offsets and one spike."""
     rng = np.random.default_rng(0)
     signal = rng.normal(0, 0.01, (12, round(seconds * rate))).astype(np.float32)
     signal += np.arange(12, dtype=np.float32)[:, None] * 7
@@ -18,7 +18,9 @@ def recording(seconds: float, rate: float, spike: float = 0.0) -> Electrocardiog
 @pytest.mark.parametrize("rate", [250.0, 1000.0])
 @pytest.mark.parametrize("window", [4.0, 10.0, 20.0])
 @pytest.mark.parametrize(("seconds", "spike"), [(6.0, 3.3), (10.0, 6.3), (31.3, 16.2)])
-def test_relevance_lies_over_what_the_token_saw(seconds: float, spike: float, window: float, rate: float) -> None:
+def test_relevance_is_placed_over_the_signal_of_the_token(
+    seconds: float, spike: float, window: float, rate: float
+) -> None:
     plugin, raw = ECG(seconds=window, patch=20), recording(seconds, rate, spike)
     item, view = plugin.prepare(raw), plugin.view(raw)
     token = int(item["signal"][0].abs().argmax()) // plugin.patch
@@ -27,12 +29,12 @@ def test_relevance_lies_over_what_the_token_saw(seconds: float, spike: float, wi
     assert located.strength.shape == (1, tokens)
     begin, end = located.seconds
     middle = begin + (int(located.strength.argmax()) + 0.5) * (end - begin) / tokens
-    seen = int(np.abs(view.values[0]).argmax()) / view.rate
-    assert abs(middle - seen) <= 0.5 * plugin.patch / plugin.rate + 0.02
+    spike_at = int(np.abs(view.values[0]).argmax()) / view.rate
+    assert abs(middle - spike_at) <= 0.5 * plugin.patch / plugin.rate + 0.02
     assert end - begin == pytest.approx(window)
 
 
-def test_ten_seconds_are_shown_at_the_records_own_rate_about_the_median() -> None:
+def test_ten_seconds_are_shown_at_the_rate_of_the_record_around_the_median() -> None:
     view = ECG().view(recording(30.0, 360.0))
     assert view.values.shape == (12, 3600)
     assert (view.names, view.unit, view.rate, view.paper) == (LEADS, "mV", 360.0, (0.2, 0.5))
@@ -40,7 +42,7 @@ def test_ten_seconds_are_shown_at_the_records_own_rate_about_the_median() -> Non
     assert view.caption == "10 of 30.0 s, from 10.0 s on, 360 samples per second, each lead about its median"
 
 
-def test_a_fast_record_is_shown_by_means_of_neighbours() -> None:
+def test_a_fast_record_is_averaged_over_neighbouring_samples() -> None:
     raw = recording(3.0, 1000.0)
     view = ECG().view(raw)
     assert (view.rate, view.values.shape) == (500.0, (12, 1500))
@@ -49,7 +51,7 @@ def test_a_fast_record_is_shown_by_means_of_neighbours() -> None:
     assert view.caption == "3.0 s, 1000 samples per second, each lead about its median"
 
 
-def test_what_was_not_recorded_stays_blank() -> None:
+def test_gaps_stay_blank() -> None:
     raw = recording(2.0, 100.0)
     raw.signal[3] = np.nan
     raw.signal[5, 10:20] = np.nan
@@ -58,7 +60,7 @@ def test_what_was_not_recorded_stays_blank() -> None:
     assert [index for index, value in enumerate(report[5]) if value is None] == list(range(10, 20))
 
 
-def test_leads_have_stretches_of_their_own_where_they_have_tokens_of_their_own() -> None:
+def test_each_lead_has_separate_relevance_where_it_has_separate_tokens() -> None:
     plugin, raw = ECG(stem="lead", seconds=2, patch=50, shift=0.5), recording(2.0, 100.0)
     relevance = torch.zeros(48).index_fill(0, torch.tensor(4 * 5 + 2), 1.0)
     located = plugin.locate(raw, plugin.prepare(raw), relevance)
@@ -66,7 +68,7 @@ def test_leads_have_stretches_of_their_own_where_they_have_tokens_of_their_own()
     assert np.argwhere(located.strength > 0).tolist() == [[5, 2]]
 
 
-def test_no_token_is_refused() -> None:
+def test_relevance_without_tokens_is_refused() -> None:
     raw = recording(2.0, 100.0)
     plugin = ECG(seconds=2, shift=0.5)
     with pytest.raises(ValueError, match="0 tokens, expected a multiple of 1"):

@@ -61,20 +61,20 @@ def test_leads_are_found_by_name_in_any_order_and_case(tmp_path: Path) -> None:
     np.testing.assert_allclose(ECG().read(header).signal, signal, atol=1e-6)
 
 
-def test_header_samples_and_bare_name_are_the_same_record(tmp_path: Path) -> None:
+def test_header_samples_and_bare_name_read_the_same_record(tmp_path: Path) -> None:
     header = write(tmp_path, leads())
     for source in (header.with_suffix(".dat"), header.with_suffix("")):
         np.testing.assert_array_equal(ECG().read(source).signal, ECG().read(header).signal)
 
 
-def test_every_channel_is_converted_from_its_own_unit(tmp_path: Path) -> None:
+def test_every_channel_is_converted_from_its_unit(tmp_path: Path) -> None:
     units, scale = ["mV", "uV", "V"] * 4, np.array([1, 1e3, 1e-3] * 4)[:, None]
     raw = ECG().read(write(tmp_path, leads() * scale, units=units))
     np.testing.assert_allclose(raw.signal, leads(), atol=1e-5)
     assert raw.facts["units"] == "V+mV+uV"
 
 
-def test_a_micro_sign_is_not_lost(tmp_path: Path) -> None:
+def test_the_micro_sign_is_understood_in_units(tmp_path: Path) -> None:
     header = edit(write(tmp_path, leads() * 1e3, units=["uV"] * 12), "/uV", "/\N{MICRO SIGN}V")
     np.testing.assert_allclose(ECG().read(header).signal, leads(), atol=1e-5)
 
@@ -105,14 +105,14 @@ def test_records_without_usable_leads_are_refused(tmp_path: Path) -> None:
     assert "constant or empty" in reason(write(tmp_path, np.ones((12, LENGTH))))
 
 
-@pytest.mark.parametrize("lost", [1, 48])
-def test_a_truncated_file_is_refused(tmp_path: Path, lost: int) -> None:
+@pytest.mark.parametrize("missing_bytes", [1, 48])
+def test_a_truncated_file_is_refused(tmp_path: Path, missing_bytes: int) -> None:
     samples = write(tmp_path, leads()).with_suffix(".dat")
-    samples.write_bytes(samples.read_bytes()[:-lost])
+    samples.write_bytes(samples.read_bytes()[:-missing_bytes])
     assert "truncated" in reason(samples)
 
 
-def test_one_flipped_bit_is_noticed(tmp_path: Path) -> None:
+def test_one_flipped_bit_is_refused_by_the_checksum(tmp_path: Path) -> None:
     samples = write(tmp_path, leads(), fmt="16").with_suffix(".dat")
     content = bytearray(samples.read_bytes())
     content[777] ^= 0x10
@@ -143,12 +143,12 @@ def test_a_signal_file_elsewhere_is_refused_before_it_is_opened(
         ("study 12", "study 11", "lists 12"),
     ],
 )
-def test_headers_that_cannot_be_right_are_refused(tmp_path: Path, old: str, new: str, expected: str) -> None:
+def test_invalid_headers_are_refused(tmp_path: Path, old: str, new: str, expected: str) -> None:
     assert expected in reason(edit(write(tmp_path, leads()), old, new, 1))
 
 
 @pytest.mark.skipif(not PTB.parents[1].is_dir(), reason="real records are not here")
-def test_ptb_record_equals_its_raw_integers_by_gain() -> None:
+def test_a_ptb_record_equals_its_raw_integers_divided_by_the_gain() -> None:
     raw = ECG().read(PTB)
     integers = np.fromfile(PTB.with_suffix(".dat"), dtype="<i2").reshape(38400, 12).T
     np.testing.assert_allclose(raw.signal, integers / 2000.0, atol=1e-6)

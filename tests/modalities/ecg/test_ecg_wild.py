@@ -18,7 +18,7 @@ CODES = ("1", "2", "61", "62", "63", "64", "3", "4", "5", "6", "7", "8")
 
 
 def group(leads: list[int], start: float, seconds: float, **changes: object) -> Dataset:
-    """A multiplex group of the stretch of ``STORED`` that starts at ``start``, 1 uV a unit."""
+    """Make a multiplex group of ``STORED`` from ``start`` on, in units of 1 uV."""
     item = Dataset()
     first, count = round(start * RATE), round(seconds * RATE)
     item.MultiplexGroupTimeOffset, item.WaveformOriginality = 1000 * start, "ORIGINAL"
@@ -48,8 +48,8 @@ def save(folder: Path, *groups: Dataset) -> Path:
 
 
 def codes(path: Path) -> dict[str, str]:
-    found = {entry.code: entry.severity for entry in ECG().issues(path, ECG().read(path))}
-    return {code: severity for code, severity in found.items() if code != "header-identifiers"}
+    severities = {entry.code: entry.severity for entry in ECG().issues(path, ECG().read(path))}
+    return {code: severity for code, severity in severities.items() if code != "header-identifiers"}
 
 
 ALL = list(range(12))
@@ -67,7 +67,7 @@ MILLIVOLTS = STORED / 1000
         (group(ALL, 0, 5), group(ALL, 0, 10)),
     ],
 )
-def test_the_rhythm_is_read_and_not_a_beat(
+def test_the_rhythm_is_read_rather_than_a_single_beat(
     tmp_path: Path, beat: Dataset, rhythm: Dataset, order: tuple[int, int]
 ) -> None:
     path = save(tmp_path, *((beat, rhythm)[place] for place in order))
@@ -97,7 +97,7 @@ def test_columns_of_three_leads_are_joined_in_time(tmp_path: Path, strip: bool) 
 
 
 @pytest.mark.public_report(20)
-def test_groups_of_one_time_complete_each_other(tmp_path: Path) -> None:
+def test_groups_at_the_same_time_complete_each_other(tmp_path: Path) -> None:
     limb, chest = group(ALL[:6], 0, 10), group(ALL[6:], 0, 10)
     np.testing.assert_allclose(ECG().read(save(tmp_path, limb, chest)).signal, MILLIVOLTS, atol=1e-6)
     same = [group(ALL[3 * place : 3 * place + 3], 0, 2.5) for place in range(4)]
@@ -106,7 +106,7 @@ def test_groups_of_one_time_complete_each_other(tmp_path: Path) -> None:
     np.testing.assert_allclose(ECG().read(long_strip).signal, MILLIVOLTS[:, : 5 * RATE], atol=1e-6)
 
 
-def test_groups_that_cannot_be_right_are_refused(tmp_path: Path) -> None:
+def test_invalid_groups_are_refused(tmp_path: Path) -> None:
     for changes, message in [
         ({"MultiplexGroupTimeOffset": 1e9}, "values"),
         ({"NumberOfWaveformSamples": 9999}, "header declares"),
@@ -134,13 +134,13 @@ def test_groups_that_cannot_be_right_are_refused(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_leads_are_found_by_the_names_of_the_wild(names: tuple[str, ...], lead: str | None) -> None:
+def test_leads_are_found_by_the_names_that_devices_write(names: tuple[str, ...], lead: str | None) -> None:
     assert {lead_index(name) for name in names} == {None if lead is None else LEADS.index(lead)}
 
 
 @pytest.mark.public_report(21)
 @pytest.mark.parametrize("name", ["-aVR", "Lead -aVR", "ECG -AVR", "-avr"])
-def test_an_inverted_lead_is_turned_over(name: str) -> None:
+def test_an_inverted_lead_is_negated(name: str) -> None:
     assert upright(Channel(name, "mV", np.array([1.0, -2.0]))).values.tolist() == [-1.0, 2.0]
     assert upright(Channel("aVR", "mV", np.array([1.0]))).values.tolist() == [1.0]
 
@@ -165,7 +165,7 @@ def record(folder: Path, names: tuple[str, ...], *, gain: str = "1000(0)/mV", le
         ("I", "II", "III", "-aVR", *LEADS[4:]),
     ],
 )
-def test_a_record_of_other_names_has_all_leads(tmp_path: Path, names: tuple[str, ...]) -> None:
+def test_records_with_other_lead_names_have_all_leads(tmp_path: Path, names: tuple[str, ...]) -> None:
     path = record(tmp_path, names)
     expected = MILLIVOLTS.copy()
     if "-aVR" in names:
@@ -182,7 +182,7 @@ def test_a_modified_lead_yields_to_the_standard_one(tmp_path: Path) -> None:
 
 @pytest.mark.public_report(22)
 @pytest.mark.parametrize("gain", ["0", "0/mV", "0(0)/mV"])
-def test_a_record_without_gain_is_a_warning(tmp_path: Path, gain: str) -> None:
+def test_a_record_without_gain_gets_a_warning(tmp_path: Path, gain: str) -> None:
     path = record(tmp_path, LEADS, gain=gain)
     np.testing.assert_allclose(ECG().read(path).signal, STORED / 200, rtol=1e-6)
     assert codes(path) == {"uncalibrated": "warning"}
@@ -191,7 +191,7 @@ def test_a_record_without_gain_is_a_warning(tmp_path: Path, gain: str) -> None:
 @pytest.mark.public_report(22)
 @pytest.mark.parametrize("header", ["REC.HEA", "Rec.hea", "rec.HEA", "rec.hea"])
 @pytest.mark.parametrize("samples", ["REC.DAT", "rec.DAT", "rec.dat"])
-def test_capitals_of_file_names_do_not_matter(tmp_path: Path, header: str, samples: str) -> None:
+def test_file_names_match_in_any_case(tmp_path: Path, header: str, samples: str) -> None:
     record(tmp_path, LEADS).rename(tmp_path / header)
     (tmp_path / "rec.dat").rename(tmp_path / samples)
     raw = ECG().read(tmp_path / header)
@@ -206,7 +206,7 @@ def test_capitals_of_file_names_do_not_matter(tmp_path: Path, header: str, sampl
     np.testing.assert_array_equal(ECG().read(cleaned.source).signal, raw.signal)
 
 
-def test_two_files_of_one_name_in_capitals_are_refused(tmp_path: Path) -> None:
+def test_files_whose_names_differ_only_in_case_are_refused(tmp_path: Path) -> None:
     header = record(tmp_path, LEADS)
     (tmp_path / "rec.dat").rename(tmp_path / "REC.DAT")
     (tmp_path / "Rec.dat").write_bytes((tmp_path / "REC.DAT").read_bytes())
@@ -216,7 +216,7 @@ def test_two_files_of_one_name_in_capitals_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.public_report(22)
 @pytest.mark.parametrize("length", ["", " 0"])
-def test_a_record_without_length_has_that_of_its_file(tmp_path: Path, length: str) -> None:
+def test_a_record_without_length_has_the_length_of_its_file(tmp_path: Path, length: str) -> None:
     path = record(tmp_path, LEADS, length=length)
     raw = ECG().read(path)
     np.testing.assert_allclose(raw.signal, MILLIVOLTS, atol=1e-6)

@@ -1,4 +1,4 @@
-"""The conformance suite serves a plugin that this project has never heard of."""
+"""The conformance suite also serves a third-party plugin."""
 
 from polyclinic.modality import Modality
 from polyclinic.testing import ModalityConformance

@@ -12,7 +12,7 @@ class TestReport(ModalityConformance):
     def modality(self) -> Modality:
         return Report(vocabulary_size=500, max_tokens=64)
 
-    def test_survives_pickling_for_workers(self, fitted: Modality, sources: list[Source]) -> None:
+    def test_the_plugin_can_be_pickled_for_workers(self, fitted: Modality, sources: list[Source]) -> None:
         copy = pickle.loads(pickle.dumps(fitted))
         assert copy.prepare(copy.read(sources[0]))["tokens"].equal(fitted.prepare(fitted.read(sources[0]))["tokens"])
 
@@ -44,7 +44,7 @@ def test_files_are_read_in_both_encodings(tmp_path: Path, stored: bytes, encodin
         (b"clear " * 200_000, "bytes"),
     ],
 )
-def test_what_is_no_text_is_unreadable(tmp_path: Path, stored: bytes, reason: str) -> None:
+def test_files_without_readable_text_are_refused(tmp_path: Path, stored: bytes, reason: str) -> None:
     path = tmp_path / "doe_john.txt"
     path.write_bytes(stored)
     with pytest.raises(UnreadableSource, match=reason) as caught:

@@ -16,7 +16,7 @@ _WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "No", "pleural", "effusion", ".", 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A tiny random BERT with its tokenizer, on a machine that refuses to open sockets."""
+    """Write a tiny random BERT with its tokenizer, and refuse to open sockets."""
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=len(_WORDS),
@@ -50,7 +50,7 @@ def _inputs(report: Report) -> dict[str, torch.Tensor]:
     return report.collate([report.prepare(report.read(text)) for text in texts])
 
 
-def test_a_local_tokenizer_keeps_its_markers_and_ignores_its_own_limits(folder: Path) -> None:
+def test_a_local_tokenizer_keeps_its_markers_but_not_its_limits(folder: Path) -> None:
     report = Report(pretrained=folder, max_tokens=8)
     inputs = _inputs(report)
     assert inputs["tokens"].tolist() == [[2, 4, 5, 6, 7, 3, 0, 0], [2, 8, 9, 10, 5, 6, 7, 3]]
@@ -70,7 +70,7 @@ def test_a_restored_report_needs_no_folder(folder: Path) -> None:
     assert rows == [len(_WORDS)]
 
 
-def test_pooled_is_the_mean_of_real_tokens_of_the_saved_model(folder: Path) -> None:
+def test_the_pooled_vector_is_the_mean_over_real_tokens_of_the_saved_model(folder: Path) -> None:
     inputs = _inputs(Report(pretrained=folder))
     encoder = HuggingFaceEncoder(folder=folder).eval()
     encoded = encoder(inputs)
@@ -84,7 +84,7 @@ def test_pooled_is_the_mean_of_real_tokens_of_the_saved_model(folder: Path) -> N
     assert all(p.grad is not None for p in encoder.parameters())
 
 
-def test_lora_starts_at_the_model_and_trains_adapters_only(folder: Path) -> None:
+def test_lora_starts_from_the_model_and_trains_only_adapters(folder: Path) -> None:
     inputs = _inputs(Report(pretrained=folder))
     plain = HuggingFaceEncoder(folder=folder).eval()
     adapted = HuggingFaceEncoder(folder=folder, lora_rank=2, lora_targets=["query", "value"]).eval()
@@ -97,13 +97,13 @@ def test_lora_starts_at_the_model_and_trains_adapters_only(folder: Path) -> None
     assert all(p.grad is not None for p in trained.values())
 
 
-def test_more_tokens_than_positions_names_the_setting(folder: Path) -> None:
+def test_more_tokens_than_positions_are_refused_with_the_setting(folder: Path) -> None:
     inputs = {"tokens": torch.ones(1, 25, dtype=torch.int64), "padding": torch.zeros(1, 25, dtype=torch.bool)}
     with pytest.raises(ValueError, match="25 tokens, expected at most 24; set `max_tokens`"):
         HuggingFaceEncoder(folder=folder)(inputs)
 
 
-def test_folders_that_cannot_be_used_say_what_to_set(folder: Path) -> None:
+def test_unusable_folders_are_refused_with_what_to_set(folder: Path) -> None:
     with pytest.raises(ValueError, match="not a folder; set `folder`"):
         HuggingFaceEncoder(folder=folder.with_name("gone"))
     with pytest.raises(ValueError, match="set `lora_rank`"):

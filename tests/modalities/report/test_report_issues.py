@@ -1,4 +1,4 @@
-"""Issues of a report: each one planted and found, and none where there is none."""
+"""Issues of a report: each planted one is found, and a clean report has none."""
 
 from pathlib import Path
 
@@ -13,14 +13,14 @@ PLAIN = "FINDINGS: the heart is enlarged. There is no pleural effusion.\n"
 
 
 def issues(text: str, plugin: Report | None = None) -> dict[str, tuple[str, str]]:
-    """Severity and sentence by code; no sentence holds the planted name."""
+    """Return severity and message by code; no message holds the planted name."""
     plugin = plugin or Report()
-    found = {one.code: (one.severity, one.message) for one in plugin.issues(text, plugin.read(text))}
-    assert not any("DOE" in message or "JOHN" in message for _, message in found.values())
-    return found
+    issues_by_code = {issue.code: (issue.severity, issue.message) for issue in plugin.issues(text, plugin.read(text))}
+    assert not any("DOE" in message or "JOHN" in message for _, message in issues_by_code.values())
+    return issues_by_code
 
 
-def test_phantoms_raise_no_issue(tmp_path: Path) -> None:
+def test_phantoms_have_no_issues(tmp_path: Path) -> None:
     plugin = Report(max_tokens=400)
     rngs = [np.random.default_rng(seed) for seed in range(40)]
     paths = [plugin.phantom(Patient(rng).visit(rng), rng, tmp_path / f"S{place}") for place, rng in enumerate(rngs)]
@@ -42,7 +42,7 @@ def test_phantoms_raise_no_issue(tmp_path: Path) -> None:
         ("Telephone: 555 123", "telephone"),
     ],
 )
-def test_identifiers_are_reported_by_their_kind(added: str, kinds: str) -> None:
+def test_identifiers_are_reported_by_kind(added: str, kinds: str) -> None:
     message = f"the text seems to hold {kinds}"
     assert issues(f"{PLAIN}{added}\n") == {"identifiers": ("warning", message)}
 
@@ -63,18 +63,18 @@ def test_identifiers_outside_the_section_are_found_too() -> None:
         "The hea^rt is enlarged.",
     ],
 )
-def test_gaps_of_deidentified_text_and_ordinary_words_identify_nobody(added: str) -> None:
+def test_gaps_of_deidentified_text_and_ordinary_words_are_not_reported(added: str) -> None:
     assert issues(f"{PLAIN}{added}\n") == {}
 
 
 @pytest.mark.parametrize("piece", ["\n", "a.", "a", "name", "-", "patient ", "x@", "MRN ", "name: \n", "A^", "born "])
-def test_long_texts_of_one_piece_are_looked_over_in_linear_time(piece: str) -> None:
-    """Each would take hours with a pattern that starts anew at every letter."""
+def test_long_repetitive_texts_are_checked_in_linear_time(piece: str) -> None:
+    """Uses texts that take hours with a pattern that starts again at every letter."""
     text = PLAIN + piece * (900_000 // len(piece))
     assert issues(text) == {}
 
 
-def test_a_report_that_is_cut_off_is_reported_once_there_is_a_vocabulary() -> None:
+def test_truncation_of_a_report_is_reported_once_there_is_a_vocabulary() -> None:
     plugin = Report(max_tokens=10)
     assert issues(PLAIN * 5, plugin) == {}
     plugin.fit([plugin.read(PLAIN)])
@@ -99,16 +99,16 @@ def test_a_missing_section_and_hardly_any_words_are_reported() -> None:
         ("don’t".encode().decode("cp1252"), 1),  # noqa: RUF001
     ],
 )
-def test_letters_that_were_damaged_are_counted(letters: str, count: int) -> None:
+def test_damaged_letters_are_counted(letters: str, count: int) -> None:
     (entry,) = Report().issues(PLAIN + letters, Report().read(PLAIN + letters))
     assert (entry.code, entry.message.split()[0]) == ("damaged-letters", str(count))
 
 
-def test_letters_of_other_languages_are_not_damaged() -> None:
+def test_letters_of_other_languages_are_not_reported_as_damaged() -> None:
     assert issues(f"{PLAIN}Größe über 30° – naïve façade à côté, ŝanĝo, ДА, 心臓\n") == {}  # noqa: RUF001
 
 
-def test_the_sample_is_asked_for_only_while_there_is_no_vocabulary() -> None:
+def test_a_sample_is_requested_only_before_there_is_a_vocabulary() -> None:
     plugin = Report()
     assert plugin.sample() == 1000
     plugin.fit([plugin.read(PLAIN)])

@@ -45,7 +45,7 @@ def archive() -> bytes:
 
 @pytest.mark.public_report(19)
 @pytest.mark.parametrize(("kind", "markup"), [("rtf", RTF), ("html", HTML), ("hl7", HL7), ("cda", CDA)])
-def test_markup_becomes_the_words_of_the_report(tmp_path: Path, kind: str, markup: str) -> None:
+def test_markup_is_reduced_to_the_text_of_the_report(tmp_path: Path, kind: str, markup: str) -> None:
     (tmp_path / "a.txt").write_bytes(markup.encode())
     for source in (tmp_path / "a.txt", markup, {"report": markup}):
         document = Report().read(source)
@@ -113,7 +113,7 @@ def test_plain_text_stays_as_it_is(text: str) -> None:
         ("\vMSH|^~\\&|a\rOBX|1|ST|1||clear\r\x1c\r", "clear"),
     ],
 )
-def test_single_tags_code_pages_and_escapes(text: str, expected: str) -> None:
+def test_single_tags_code_pages_and_escapes_are_decoded(text: str, expected: str) -> None:
     assert Report().read(text).text == expected
 
 
@@ -121,7 +121,7 @@ def test_single_tags_code_pages_and_escapes(text: str, expected: str) -> None:
 @pytest.mark.parametrize(
     "text", ["<p>x</p>" + "<!--" * 200_000, "<!doctype html>" + '<p a="' * 150_000, r"{\rtf1 " + "{" * 300_000 + "}"]
 )
-def test_markup_without_an_end_takes_linear_time(text: str) -> None:
-    """Each takes minutes with a parser that starts anew at every tag."""
+def test_unclosed_markup_takes_linear_time(text: str) -> None:
+    """Uses texts that take minutes with a parser that starts again at every tag."""
     with contextlib.suppress(UnreadableSource):
         Report().read(text)

@@ -1,4 +1,4 @@
-"""A local token classifier that finds names: wiring, places, long texts, and what is refused."""
+"""A local token classifier that finds names: wiring, positions, long texts, and refused folders."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ IDENTITY = Identity(key=b"0123456789abcdef" * 2, patient="4711")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A classifier of two layers that marks the token ``quarz`` and nothing else."""
+    """Write a classifier of two layers that marks only the token ``quarz``."""
     folder = tmp_path_factory.mktemp("ner") / "model"
     config = BertConfig(
         vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16,
@@ -32,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for parameter in model.parameters():
             parameter.zero_()
         embeddings = model.bert.embeddings
-        for norm in [one for one in model.modules() if isinstance(one, torch.nn.LayerNorm)]:
+        for norm in [module for module in model.modules() if isinstance(module, torch.nn.LayerNorm)]:
             norm.weight.fill_(1)
         embeddings.word_embeddings.weight[:, 0], embeddings.word_embeddings.weight[4, 0] = -1, 1
         model.classifier.weight[1, 0] = 1
@@ -53,14 +53,14 @@ def test_whole_words_are_found_in_texts_longer_than_the_model(folder: Path) -> N
     assert list(tagger("")) == []
 
 
-def test_a_report_loses_what_the_model_marks(folder: Path, tmp_path: Path) -> None:
+def test_spans_marked_by_the_model_are_removed_from_a_report(folder: Path, tmp_path: Path) -> None:
     plugin = Report()
     assert plugin.use_name_tagger(folder)
-    found = plugin.deidentify("well quarz well", tmp_path / "abc", IDENTITY, suspects=False)
-    assert (found.source, found.removed) == ("well ___ well", {"name by model": 1})
+    cleaned = plugin.deidentify("well quarz well", tmp_path / "abc", IDENTITY, suspects=False)
+    assert (cleaned.source, cleaned.removed) == ("well ___ well", {"name by model": 1})
 
 
-def test_the_command_takes_a_folder_or_refuses_it_first(
+def test_the_command_uses_a_model_folder_and_refuses_a_missing_one_first(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "key").write_text("0123456789abcdef" * 2)
@@ -88,7 +88,9 @@ def test_the_command_takes_a_folder_or_refuses_it_first(
         ("weights", "not a token classifier"),
     ],
 )
-def test_a_folder_that_is_no_classifier_is_refused(folder: Path, tmp_path: Path, change: str, message: str) -> None:
+def test_a_folder_without_a_token_classifier_is_refused(
+    folder: Path, tmp_path: Path, change: str, message: str
+) -> None:
     for file in folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     config = json.loads((tmp_path / "config.json").read_text())

@@ -1,4 +1,4 @@
-"""The bag of n-grams: order matters within a phrase, not between phrases, and padding never."""
+"""The bag of n-grams: order matters within a phrase but not between phrases, and padding never does."""
 
 import pytest
 import torch
@@ -30,18 +30,18 @@ def test_each_token_is_the_sum_of_the_ngrams_that_start_there() -> None:
     torch.testing.assert_close(_encoded(encoder, text, length=3), expected.detach())
 
 
-def test_padding_and_neighbours_in_the_batch_change_nothing() -> None:
+def test_padding_and_other_studies_of_the_batch_change_nothing() -> None:
     torch.manual_seed(0)
     encoder = NgramEncoder(width=16)
     alone = _encoded(encoder, [3, 4, 5], length=3)
     torch.testing.assert_close(_encoded(encoder, [3, 4, 5], [6, 7, 8, 9, 10], length=12)[:1], alone)
 
 
-def test_word_order_is_seen_by_ngrams_and_not_by_single_words() -> None:
+def test_ngrams_distinguish_word_order_and_single_words_do_not() -> None:
     torch.manual_seed(0)
-    for longest, seen in ((1, False), (2, True)):
-        one, other = _encoded(NgramEncoder(width=16, longest=longest), [3, 4, 5], [4, 3, 5])
-        assert torch.allclose(one, other, atol=1e-5) is not seen
+    for longest, distinguished in ((1, False), (2, True)):
+        forward, swapped = _encoded(NgramEncoder(width=16, longest=longest), [3, 4, 5], [4, 3, 5])
+        assert torch.allclose(forward, swapped, atol=1e-5) is not distinguished
 
 
 def test_sizes_below_one_are_refused() -> None:

@@ -34,7 +34,7 @@ def test_no_single_word_separates_a_finding(studies: list[tuple[Physiology, str]
         assert 0.1 < area < 0.9, (finding, words[strongest])
 
 
-def test_the_phrase_bank_shares_words_between_both_answers() -> None:
+def test_positive_and_negative_phrases_share_words() -> None:
     assert tuple(PHRASES) == FINDINGS
     for finding, phrases in PHRASES.items():
         assert len(set(phrases.positive)) >= 4, finding
@@ -59,7 +59,7 @@ def test_mentions_follow_their_rates() -> None:
         assert abs(np.mean(record[key]) - rate) < 0.05, key
 
 
-def test_lie_and_axis_are_described_as_they_are(studies: list[tuple[Physiology, str]]) -> None:
+def test_heart_lie_and_electrical_axis_are_described_correctly(studies: list[tuple[Physiology, str]]) -> None:
     record: dict[str, list[bool]] = {"heart_lie": [], "electrical_axis": []}
     for physiology, text in studies:
         plain = " ".join(text.lower().split())
@@ -71,7 +71,7 @@ def test_lie_and_axis_are_described_as_they_are(studies: list[tuple[Physiology, 
     assert not any(re.search(r"\bax[ei]s\b", filler) for filler in FILLERS)
 
 
-def test_both_sites_are_read_and_few_reports_are_cut(tmp_path: Path) -> None:
+def test_reports_of_both_sites_are_read_and_few_are_truncated(tmp_path: Path) -> None:
     report = Report()
     paths = [report.phantom(_patient(i), np.random.default_rng([5, i]), tmp_path / f"{i}") for i in range(600)]
     report.fit(report.read(path) for path in paths)

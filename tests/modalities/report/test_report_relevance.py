@@ -25,7 +25,7 @@ def study_of(report: Report, text: str) -> dict[str, torch.Tensor]:
 
 
 def drawn(report: Report, study: dict[str, torch.Tensor], relevance: torch.Tensor) -> list[Text]:
-    """The pieces of text of the picture, in reading order, once it has been laid out."""
+    """Draw the relevance and return its pieces of text in reading order."""
     figure = Figure(figsize=(5, 4))
     axes = figure.subplots()
     report.draw_relevance(study, relevance, axes)
@@ -39,7 +39,7 @@ def opacity(piece: Text) -> float:
     return 0.0 if patch is None else patch.get_facecolor()[3]
 
 
-def test_a_word_has_the_relevance_of_all_its_tokens() -> None:
+def test_the_relevance_of_a_word_sums_over_its_tokens() -> None:
     word = torch.tensor([-1, 0, 0, 0, 1, 2, 2, -1])
     last, strength = word_relevance(word, torch.tensor([9.0, 1.0, 2.0, 1.0, 0.5, 0.0, 2.0, 9.0]))
     assert last.tolist() == [3, 4, 6]
@@ -47,7 +47,7 @@ def test_a_word_has_the_relevance_of_all_its_tokens() -> None:
     assert not word_relevance(word, torch.zeros(8))[1].any()
 
 
-def test_subwords_are_joined_and_spaces_are_where_they_were() -> None:
+def test_subwords_are_joined_and_spaces_stay_in_place() -> None:
     report = fitted("unrelated words")
     study = study_of(report, TEXT)
     pieces = drawn(report, study, torch.rand(len(study["tokens"])))
@@ -60,7 +60,7 @@ def test_subwords_are_joined_and_spaces_are_where_they_were() -> None:
     assert " ".join(lines.values()) == TEXT.lower()
 
 
-def test_ground_is_under_the_word_whose_tokens_are_relevant() -> None:
+def test_the_word_of_relevant_tokens_is_highlighted() -> None:
     report = fitted("unrelated words")
     study = study_of(report, TEXT)
     number = TEXT.lower().replace(".", " .").split().index("effusion")
@@ -68,7 +68,7 @@ def test_ground_is_under_the_word_whose_tokens_are_relevant() -> None:
     assert [piece.get_text() for piece in pieces if opacity(piece) > 0] == ["effusion"]
 
 
-def test_markers_and_padding_are_no_words_and_do_not_pale_them() -> None:
+def test_markers_and_padding_are_not_drawn_and_do_not_dim_words() -> None:
     report = fitted("unrelated words")
     items = [report.prepare(report.read(text)) for text in ("no effusion", TEXT)]
     study = {name: value[0] for name, value in report.collate(items).items()}
@@ -78,7 +78,7 @@ def test_markers_and_padding_are_no_words_and_do_not_pale_them() -> None:
     assert max(map(opacity, pieces)) == pytest.approx(0.7)
 
 
-def test_vocabularies_without_spaces_and_with_markers_are_drawn_too(tmp_path: Path) -> None:
+def test_vocabularies_with_markers_and_without_spaces_are_drawn_too(tmp_path: Path) -> None:
     entries = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "no": 4, "eff": 5, "##usion": 6, ".": 7}
     tokenizer = Tokenizer(models.WordPiece(entries, unk_token="[UNK]"))
     tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.Lowercase(), pre_tokenizers.Whitespace()
@@ -97,7 +97,7 @@ def test_vocabularies_without_spaces_and_with_markers_are_drawn_too(tmp_path: Pa
     assert [opacity(piece) for piece in pieces] == pytest.approx([0.35, 0.0, 0.7, 0.0])
 
 
-def test_of_a_long_text_the_relevant_lines_are_shown() -> None:
+def test_the_relevant_lines_of_a_long_text_are_shown() -> None:
     sentences = " ".join(f"finding number {number} is not seen in this study." for number in range(60))
     report = fitted(sentences)
     study = study_of(report, sentences)
@@ -117,7 +117,7 @@ def test_text_without_spaces_is_broken_into_lines() -> None:
     assert len({round(piece.get_window_extent().y0) for piece in pieces}) > 3
 
 
-def test_a_report_of_markers_alone_is_an_empty_picture() -> None:
+def test_a_report_with_only_markers_gives_an_empty_picture() -> None:
     report = fitted("unrelated words")
     study = study_of(report, TEXT)
     axes = Figure().subplots()
@@ -125,7 +125,7 @@ def test_a_report_of_markers_alone_is_an_empty_picture() -> None:
     assert not axes.artists
 
 
-def test_dollars_are_no_formula() -> None:
+def test_dollar_signs_are_not_drawn_as_formulas() -> None:
     report = fitted("unrelated words")
     study = study_of(report, "it costs $$ and $^{")
     pieces = drawn(report, study, torch.ones(len(study["tokens"])))

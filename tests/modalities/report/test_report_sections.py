@@ -4,7 +4,7 @@ from polyclinic.modality import UnreadableSource
 from polyclinic_report import Report
 from polyclinic_report.reading.sections import split_sentences
 
-_WHOLE = """INDICATION: Cough.
+_REPORT = """INDICATION: Cough.
 
 FINDINGS:
 The heart is
@@ -23,10 +23,10 @@ _IMPRESSION = "1. No pneumonia.\n2. Dr. Roe was told at 2.5 h."
 @pytest.mark.parametrize(
     ("text", "section", "chosen", "fact"),
     [
-        (_WHOLE, "findings", _FINDINGS, "findings"),
-        (_WHOLE, "impression", _IMPRESSION, "impression"),
-        (_WHOLE.replace("\n", "\r\n"), "findings", _FINDINGS, "findings"),
-        (_WHOLE, "all", _WHOLE.strip(), "all"),
+        (_REPORT, "findings", _FINDINGS, "findings"),
+        (_REPORT, "impression", _IMPRESSION, "impression"),
+        (_REPORT.replace("\n", "\r\n"), "findings", _FINDINGS, "findings"),
+        (_REPORT, "all", _REPORT.strip(), "all"),
         ("findings: Clear. impression: Normal.", "impression", "Normal.", "impression"),
         ("FINDINGS: clear IMPRESSION: normal", "findings", "clear", "findings"),
         ("CONCLUSION: Normal.\nADDENDUM: x\nImpression: Still normal.", "impression", None, "impression"),
@@ -46,8 +46,8 @@ def test_an_empty_section_is_unreadable_rather_than_replaced() -> None:
         Report(section="findings").read("FINDINGS:\nIMPRESSION: Normal.")
 
 
-def test_sentences_end_where_a_reader_would_end_them() -> None:
-    assert split_sentences(_WHOLE) == [
+def test_sentences_are_split_as_a_reader_would_split_them() -> None:
+    assert split_sentences(_REPORT) == [
         "INDICATION: Cough.",
         "FINDINGS: The heart is not enlarged.",
         "LUNGS: Clear.",

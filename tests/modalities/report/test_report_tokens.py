@@ -26,12 +26,12 @@ def _words(report: Report, tokens: torch.Tensor) -> str:
     return Tokenizer.from_str(report.state()["tokenizer"]).decode(tokens.tolist()).strip()
 
 
-def test_two_fits_in_any_order_learn_the_same_vocabulary() -> None:
+def test_fits_in_any_order_learn_the_same_vocabulary() -> None:
     assert _fitted().state() == _fitted().state() == _fitted(_TEXTS[::-1]).state()
     assert _fitted().state() != _fitted(_TEXTS[:40]).state()
 
 
-def test_before_fit_the_error_says_what_to_call() -> None:
+def test_preparing_before_fit_is_refused_with_what_to_call() -> None:
     report = Report()
     document = report.read("Clear.")
     assert "tokens" not in report.describe(document)
@@ -41,7 +41,7 @@ def test_before_fit_the_error_says_what_to_call() -> None:
         report.fit(iter(()))
 
 
-def test_a_word_never_seen_keeps_its_letters() -> None:
+def test_an_unseen_word_keeps_its_letters() -> None:
     report = _fitted()
     text = "pneumomediastinum 37,5 °c [pad] 🫀"
     tokens = report.prepare(report.read(text))["tokens"]
@@ -49,7 +49,7 @@ def test_a_word_never_seen_keeps_its_letters() -> None:
     assert (tokens > 0).all()
 
 
-def test_text_that_spells_the_padding_token_is_no_padding() -> None:
+def test_text_that_spells_the_padding_token_is_not_padding() -> None:
     report = _fitted()
     assert (report.prepare(report.read("effusion [PAD] edema"))["tokens"] != 0).all()
 
@@ -63,7 +63,7 @@ def test_each_token_belongs_to_its_sentence() -> None:
         assert parts == sentences
 
 
-def test_long_reports_keep_their_start_and_are_counted() -> None:
+def test_long_reports_are_truncated_at_the_end_and_counted() -> None:
     short, long = _fitted(max_tokens=90), _fitted()
     lengths = [len(long.prepare(long.read(text))["tokens"]) for text in _TEXTS]
     facts = [short.describe(short.read(text)) for text in _TEXTS]
@@ -72,30 +72,30 @@ def test_long_reports_keep_their_start_and_are_counted() -> None:
     assert 0.05 < share < 0.95
     assert share == np.mean([length > 90 for length in lengths])
     for text in _TEXTS[:20]:
-        whole = long.prepare(long.read(text))["tokens"]
-        assert short.prepare(short.read(text))["tokens"].equal(whole[:90])
+        tokens = long.prepare(long.read(text))["tokens"]
+        assert short.prepare(short.read(text))["tokens"].equal(tokens[:90])
 
 
-def test_augmentation_shuffles_whole_sentences_and_leaves_some_out() -> None:
+def test_augmentation_shuffles_complete_sentences_and_drops_some() -> None:
     report = _fitted(token_dropout=0.0)
     item = report.prepare(report.read(_TEXTS[0]))
-    known = _sentences(item)
-    kept, orders = [], set()
+    sentences = _sentences(item)
+    counts, orders = [], set()
     for seed in range(300):
         varied = _sentences(report.augment(item, np.random.default_rng(seed)))
-        assert set(varied) <= set(known)
+        assert set(varied) <= set(sentences)
         assert len(set(varied)) == len(varied)
-        kept.append(len(varied))
+        counts.append(len(varied))
         orders.add(tuple(varied))
-    assert {1, len(known)} <= set(kept)
-    # All with probability 0.3 + 0.7 / S, one with 0.7 / S; three standard errors of 300 draws.
-    share = 0.7 / len(known)
-    assert abs(np.mean(np.array(kept) == 1) - share) < 3 * np.sqrt(share * (1 - share) / 300)
-    assert abs(np.mean(np.array(kept) == len(known)) - 0.3 - share) < 3 * np.sqrt((0.3 + share) * 0.7 / 300)
+    assert {1, len(sentences)} <= set(counts)
+    # All sentences with probability 0.3 + 0.7 / S, a single one with 0.7 / S; three standard errors of 300 draws.
+    share = 0.7 / len(sentences)
+    assert abs(np.mean(np.array(counts) == 1) - share) < 3 * np.sqrt(share * (1 - share) / 300)
+    assert abs(np.mean(np.array(counts) == len(sentences)) - 0.3 - share) < 3 * np.sqrt((0.3 + share) * 0.7 / 300)
     assert len(orders) > 200
 
 
-def test_token_dropout_leaves_out_its_share_but_never_everything() -> None:
+def test_token_dropout_drops_its_share_but_never_all_tokens() -> None:
     report = Report(subset=0.0, token_dropout=0.25)
     item = {"tokens": torch.arange(1, 2001), "sentence": torch.zeros(2000, dtype=torch.int64)}
     varied = report.augment(item, np.random.default_rng(0))["tokens"]
@@ -108,20 +108,20 @@ def test_token_dropout_leaves_out_its_share_but_never_everything() -> None:
 
 def test_markers_of_a_vocabulary_stay_around_the_sentences() -> None:
     item = {"tokens": torch.tensor([2, 10, 11, 20, 21, 3]), "sentence": torch.tensor([-1, 0, 0, 1, 1, -1])}
-    seen = {
+    variants = {
         tuple(Report(token_dropout=0.0).augment(item, np.random.default_rng(seed))["tokens"].tolist())
         for seed in range(60)
     }
-    assert seen == {(2, 10, 11, 20, 21, 3), (2, 20, 21, 10, 11, 3), (2, 10, 11, 3), (2, 20, 21, 3)}
+    assert variants == {(2, 10, 11, 20, 21, 3), (2, 20, 21, 10, 11, 3), (2, 10, 11, 3), (2, 20, 21, 3)}
 
 
-def test_a_prompt_reads_as_one_sentence_and_pads_beside_a_report() -> None:
+def test_a_prompt_is_one_sentence_and_padded_beside_a_report() -> None:
     report = _fitted()
-    prompt, whole = (report.prepare(report.read(text)) for text in ("No pleural effusion.", _TEXTS[0]))
-    batch = report.collate([prompt, whole])
+    prompt, full_report = (report.prepare(report.read(text)) for text in ("No pleural effusion.", _TEXTS[0]))
+    batch = report.collate([prompt, full_report])
     assert batch["tokens"].shape == batch["padding"].shape
     assert batch["padding"].dtype == torch.bool
-    assert (~batch["padding"]).sum(dim=1).tolist() == [len(prompt["tokens"]), len(whole["tokens"])]
+    assert (~batch["padding"]).sum(dim=1).tolist() == [len(prompt["tokens"]), len(full_report["tokens"])]
     assert (batch["tokens"][batch["padding"]] == 0).all()
     assert set(prompt["sentence"].tolist()) == {0}
 
@@ -131,7 +131,7 @@ def test_a_vocabulary_larger_than_the_table_is_refused() -> None:
         Report(vocabulary_size=300).load_state(_fitted().state())
 
 
-def test_a_folder_without_tokenizer_names_the_setting(tmp_path: Path) -> None:
+def test_a_folder_without_a_tokenizer_is_refused_with_the_setting(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="set `pretrained`"):
         Report(pretrained=tmp_path).fit(iter(()))
 
@@ -139,12 +139,12 @@ def test_a_folder_without_tokenizer_names_the_setting(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "value"), [("vocabulary_size", 299), ("max_tokens", 3), ("subset", 1.1), ("token_dropout", 1.0)]
 )
-def test_a_setting_out_of_range_is_named(setting: str, value: float) -> None:
+def test_a_setting_out_of_range_is_refused_by_name(setting: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"got.*{value}.*expected.*`{setting}`"):
         Report(**{setting: value})  # type: ignore[arg-type]
 
 
 def _sentences(item: Item) -> list[tuple[int, ...]]:
-    """The token runs between changes of the sentence index."""
+    """Split the tokens where the sentence index changes."""
     edges = np.flatnonzero(np.diff(item["sentence"].numpy())) + 1
     return [tuple(run.tolist()) for run in np.split(item["tokens"].numpy(), edges)]

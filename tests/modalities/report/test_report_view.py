@@ -22,7 +22,7 @@ def fitted(**settings: int) -> Report:
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_every_token_is_of_the_word_that_it_spells(text: str) -> None:
+def test_every_token_belongs_to_the_word_that_it_spells(text: str) -> None:
     plugin = fitted()
     raw = plugin.read(text)
     item, words = plugin.prepare(raw), plugin.view(raw).words
@@ -51,23 +51,23 @@ def test_relevance_of_a_word_is_the_sum_over_its_tokens() -> None:
     np.testing.assert_allclose(located, np.array([of_first, count - of_first]) / max(of_first, count - of_first))
 
 
-def test_words_beyond_what_the_model_reads_have_no_relevance() -> None:
+def test_words_beyond_the_token_limit_have_no_relevance() -> None:
     plugin = fitted(max_tokens=6)
     raw = plugin.read("Heart size normal. " + "No effusion! " * 40)
     item, view = plugin.prepare(raw), plugin.view(raw)
     strength = plugin.locate(raw, item, torch.ones(len(item["tokens"]))).strength
-    read = int(np.flatnonzero(strength).max()) + 1
-    assert read < 7
-    assert view.caption == f"whole report, 83 words, of which the model reads the first {read}"
+    words_read = int(np.flatnonzero(strength).max()) + 1
+    assert words_read < 7
+    assert view.caption == f"whole report, 83 words, of which the model reads the first {words_read}"
 
 
 def test_captions_name_the_section() -> None:
-    one = Report(section="impression")
-    assert one.view(one.read(TEXTS[0])).caption == "section impression, 3 words"
-    assert one.view(one.read("plain")).caption == "whole report, because it lacks the section, 1 words"
+    plugin = Report(section="impression")
+    assert plugin.view(plugin.read(TEXTS[0])).caption == "section impression, 3 words"
+    assert plugin.view(plugin.read("plain")).caption == "whole report, because it lacks the section, 1 words"
 
 
-def test_markers_are_no_words(tmp_path: Path) -> None:
+def test_markers_are_not_words(tmp_path: Path) -> None:
     vocabulary = Tokenizer(models.WordLevel({"[CLS]": 0, "[SEP]": 1, "[UNK]": 2, "heart": 3}, unk_token="[UNK]"))
     vocabulary.pre_tokenizer = pre_tokenizers.Whitespace()
     vocabulary.train_from_iterator(TEXTS, trainers.WordLevelTrainer(special_tokens=["[CLS]", "[SEP]", "[UNK]"]))

@@ -24,7 +24,7 @@ def _batch(missing: float) -> dict[str, torch.Tensor]:
     }
 
 
-def test_what_stands_at_a_missing_value_is_not_read() -> None:
+def test_the_placeholder_of_a_missing_value_has_no_effect() -> None:
     tabular = Tabular(numeric=["a", "b"], categorical={"c": ["x", "y"]})
     encoder = tabular.default_encoder("nano").eval()
     zero, other = encoder(_batch(0.0)).pooled, encoder(_batch(5.0)).pooled
@@ -32,7 +32,7 @@ def test_what_stands_at_a_missing_value_is_not_read() -> None:
     assert not torch.allclose(zero[0], zero[1])
 
 
-def test_levels_of_different_columns_have_their_own_embedding() -> None:
+def test_levels_of_different_columns_have_separate_embeddings() -> None:
     tabular = Tabular(numeric=[], categorical={"a": ["x", "y"], "b": ["p", "q", "r"]})
     tokenizer = tabular.default_encoder("nano").tokenizer
     pairs = torch.cartesian_prod(torch.arange(3), torch.arange(4))
@@ -41,7 +41,7 @@ def test_levels_of_different_columns_have_their_own_embedding() -> None:
     assert len(np.unique(tokens.reshape(24, -1), axis=0)) == 7
 
 
-def test_mlp_sees_values_flags_and_levels() -> None:
+def test_the_mlp_uses_values_flags_and_levels() -> None:
     encoder = MLPEncoder(numeric=2, levels=[2], width=16)
     encoded = encoder(_batch(0.0))
     assert encoded.tokens.shape == (2, 1, 16)

@@ -1,4 +1,4 @@
-"""Issues of a row: each one planted and found, and none where there is none."""
+"""Issues of a row: each planted one is found, and a clean row has none."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,14 +15,16 @@ SECRET = "DOE^JOHN"
 
 
 def issues(source: Source, **how: Any) -> dict[str, tuple[str, str]]:
-    """Severity and sentence by code; no sentence holds the planted name."""
+    """Return severity and message by code; no message holds the planted name."""
     plugin = Tabular(numeric=["age", "spo2"], categorical={"sex": ["F", "M"]}, **how)
-    found = {one.code: (one.severity, one.message) for one in plugin.issues(source, plugin.read(source))}
-    assert not any("DOE" in message or "JOHN" in message for _, message in found.values())
-    return found
+    issues_by_code = {
+        issue.code: (issue.severity, issue.message) for issue in plugin.issues(source, plugin.read(source))
+    }
+    assert not any("DOE" in message or "JOHN" in message for _, message in issues_by_code.values())
+    return issues_by_code
 
 
-def test_phantoms_raise_no_issue(tmp_path: Path) -> None:
+def test_phantoms_have_no_issues(tmp_path: Path) -> None:
     plugin = Tabular()
     rngs = [np.random.default_rng(seed) for seed in range(30)]
     paths = [plugin.phantom(Patient(rng).visit(rng), rng, tmp_path / f"S{place}") for place, rng in enumerate(rngs)]
@@ -55,20 +57,18 @@ def test_phantoms_raise_no_issue(tmp_path: Path) -> None:
         ({"age": "50", "mrn": "4711"}, {}, "identifiers", "the row seems to hold record number"),
     ],
 )
-def test_what_is_wrong_with_a_row_is_reported(
-    cells: Mapping[str, str], how: dict[str, Any], code: str, message: str
-) -> None:
-    found = issues(cells, **how)
-    found.pop("unused-columns", None)
-    assert found == {code: ("warning", message)}
+def test_problems_of_a_row_are_reported(cells: Mapping[str, str], how: dict[str, Any], code: str, message: str) -> None:
+    issues_found = issues(cells, **how)
+    issues_found.pop("unused-columns", None)
+    assert issues_found == {code: ("warning", message)}
 
 
-def test_text_that_was_meant_to_be_read_as_a_number_is_a_note() -> None:
-    found = issues({"age": "50+", "spo2": "97"}, text_values="approximate")
-    assert {code: severity for code, (severity, _) in found.items()} == {"text-for-numbers": "note"}
+def test_text_read_as_a_number_by_policy_is_a_note() -> None:
+    issues_found = issues({"age": "50+", "spo2": "97"}, text_values="approximate")
+    assert {code: severity for code, (severity, _) in issues_found.items()} == {"text-for-numbers": "note"}
 
 
-def test_a_file_is_looked_over_beyond_its_configured_columns(tmp_path: Path) -> None:
+def test_a_file_is_checked_beyond_its_configured_columns(tmp_path: Path) -> None:
     (tmp_path / "row.csv").write_text(f"name,value,unit\nage,50,years\nmrn,4711,\nward,{SECRET},\n")
     assert issues(tmp_path / "row.csv") == {
         "identifiers": ("warning", "the row seems to hold name, record number"),

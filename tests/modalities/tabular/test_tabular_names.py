@@ -1,4 +1,4 @@
-"""Laboratory names as hospitals write them: each finds its column, or is reported as not used."""
+"""Laboratory names as hospitals write them are matched to columns or reported as not used."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def _read(tmp_path: Path, text: str) -> tuple[list[float | None], tuple[str, ...
         *("CREA", "Cr", "serum_creatinine", "Creatinina", "cr\u00e9atinine"),
     ],
 )
-def test_a_name_in_any_spelling_finds_its_column(tmp_path: Path, name: str) -> None:
+def test_a_name_in_any_spelling_is_matched_to_its_column(tmp_path: Path, name: str) -> None:
     for text in (f"name,value,unit\n{name},88,\n", f"{name},crp\n88,4\n"):
         values, unused = _read(tmp_path, text)
         assert values == [88, None, None, None]
@@ -37,7 +37,7 @@ def test_a_name_in_any_spelling_finds_its_column(tmp_path: Path, name: str) -> N
 
 @pytest.mark.public_report(23)
 @pytest.mark.parametrize("name", ["BUN", "blood urea nitrogen", "NT-proBNP", "creatine kinase", "haemoglobin A1c"])
-def test_a_related_quantity_is_another_quantity(tmp_path: Path, name: str) -> None:
+def test_a_related_quantity_is_not_matched(tmp_path: Path, name: str) -> None:
     values, unused = _read(tmp_path, f"name,value\n{name},88\nurea,5\n")
     assert values == [None, None, 5, None]
     assert unused == (name,)
@@ -54,22 +54,22 @@ def test_a_related_quantity_is_another_quantity(tmp_path: Path, name: str) -> No
         ("name,value\nferritin,9\n", r"none of its 1 columns is configured; expected some of \['creatinine'"),
     ],
 )
-def test_units_and_repeats_that_disagree_are_refused(tmp_path: Path, text: str, reason: str) -> None:
+def test_contradictory_units_and_repeats_are_refused(tmp_path: Path, text: str, reason: str) -> None:
     with pytest.raises(UnreadableSource, match=reason):
         _read(tmp_path, text)
 
 
-def test_equal_and_empty_repeats_are_one_value(tmp_path: Path) -> None:
+def test_equal_and_empty_repeats_count_as_one_value(tmp_path: Path) -> None:
     assert _read(tmp_path, "name,value\nCreatinine,88\ncrea,88\nCr,\n")[0] == [88, None, None, None]
 
 
-def test_columns_that_fold_alike_need_their_exact_names() -> None:
+def test_columns_that_differ_only_in_case_need_their_exact_names() -> None:
     row = Tabular(numeric=["CRP", "crp"]).read({"CRP": "1", "crp": "2", "Crp": "3"})
     assert row.values.tolist() == [1.0, 2.0]
     assert row.unused == ("Crp",)
 
 
-def test_what_is_not_used_is_noted_short_and_printable() -> None:
+def test_the_note_on_unused_columns_is_short_and_printable() -> None:
     tabular = Tabular(**LAB)
     names = ["\x1b[31mred", "a" * 500, *(f"n{index}" for index in range(7))]
     (note,) = tabular.notes(tabular.read({"urea": "5", **dict.fromkeys(names, "1")}))
@@ -79,7 +79,7 @@ def test_what_is_not_used_is_noted_short_and_printable() -> None:
     assert tabular.notes(tabular.read({"urea": "5"})) == ()
 
 
-def test_names_of_people_are_counted_and_not_noted() -> None:
+def test_names_of_people_are_counted_but_not_quoted() -> None:
     tabular = Tabular(**LAB)
     (note,) = tabular.notes(tabular.read({"urea": "5", "DOE^JOHN": "1", "zinc": "2", "Patient name: Jane Roe": "3"}))
     assert note == "not used, as no column has the name: 'zinc' and 2 more"
@@ -87,7 +87,7 @@ def test_names_of_people_are_counted_and_not_noted() -> None:
     assert note == "not used, as no column has the name: 1 name"
 
 
-def test_columns_left_out_are_those_of_the_cohort() -> None:
+def test_columns_are_adapted_to_the_cohort() -> None:
     rows = [
         {"LVEF": f"{50 + index}", "smoker": "yes" if index % 2 else "no", "note": f"text {index}", "empty": "NA"}
         for index in range(40)
@@ -97,11 +97,11 @@ def test_columns_left_out_are_those_of_the_cohort() -> None:
     assert set(left_out) == {"note", "empty"}
     assert (tabular.numeric, tabular.categorical) == (["LVEF"], {"smoker": ["no", "yes"]})
     tabular.fit([tabular.read(row) for row in rows])
-    again = Tabular()
-    again.load_state(tabular.state())
-    ours, theirs = (one.prepare(one.read(rows[3])) for one in (tabular, again))
-    assert all((ours[name] == theirs[name]).all() for name in ours)
-    assert ours["levels"].tolist() == [2]
+    restored = Tabular()
+    restored.load_state(tabular.state())
+    item, restored_item = (plugin.prepare(plugin.read(rows[3])) for plugin in (tabular, restored))
+    assert all((item[name] == restored_item[name]).all() for name in item)
+    assert item["levels"].tolist() == [2]
     assert Tabular(numeric=["LVEF"]).adapt(rows) == {}
     assert Tabular().adapt([Path("a.csv")]) == {}
     with pytest.raises(ValueError, match="at least one"):

@@ -27,7 +27,7 @@ def _csv(tmp_path: Path, text: str, encoding: str = "utf-8") -> Path:
         "\ufeffname,value\nsodium,1.41e2\nsex,M\ncrp,\n",
     ],
 )
-def test_long_and_wide_files_and_columns_say_the_same(tmp_path: Path, text: str) -> None:
+def test_long_files_wide_files_and_columns_read_the_same(tmp_path: Path, text: str) -> None:
     tabular = Tabular(**LAB, units={"sodium": "mmol/L"})
     for source in (_csv(tmp_path, text), {"sodium": "141", "sex": "M", "crp": "n/a"}):
         row = tabular.read(source)
@@ -55,7 +55,7 @@ def test_broken_files_are_refused(tmp_path: Path, text: str, reason: str) -> Non
     assert "doe" not in str(caught.value)
 
 
-def test_a_row_without_any_value_is_ordinary() -> None:
+def test_a_row_without_values_is_accepted() -> None:
     row = Tabular(**LAB).read({"sodium": "", "crp": "None", "sex": "nan"})
     assert row.facts == {"observed": 0.0, "text_values": 0.0, "unknown_levels": 0.0, "implausible": 0.0}
 
@@ -68,17 +68,19 @@ def test_unknown_levels_and_implausible_values_are_missing_and_counted() -> None
 
 
 @pytest.mark.parametrize("text", ["37,5", "1_000", "inf", "0x10", "1e999", "<5", "see note"])
-def test_text_is_an_error_by_default_and_is_never_quoted(text: str) -> None:
+def test_text_is_refused_by_default_and_never_quoted(text: str) -> None:
     with pytest.raises(UnreadableSource, match=r"'crp' holds text.*`text_values`") as caught:
         Tabular(**LAB).read({"crp": text})
     assert text not in str(caught.value)
 
 
-def test_text_policies() -> None:
-    masked, read = (Tabular(**LAB, text_values=policy).read({"crp": "<5"}) for policy in ("missing", "approximate"))
+def test_text_values_are_missing_or_approximated_by_policy() -> None:
+    masked, approximated = (
+        Tabular(**LAB, text_values=policy).read({"crp": "<5"}) for policy in ("missing", "approximate")
+    )
     assert np.isnan(masked.values[1])
-    assert read.values[1] == 5.0
-    assert masked.facts["text_values"] == read.facts["text_values"] == 1.0
+    assert approximated.values[1] == 5.0
+    assert masked.facts["text_values"] == approximated.facts["text_values"] == 1.0
 
 
 @pytest.mark.parametrize(
@@ -91,12 +93,12 @@ def test_text_policies() -> None:
         *[("x", None), ("early 45s", None), ("++", None), ("5 days ago", None), ("1.2.3", None)],
     ],
 )
-def test_approximate_numbers(text: str, expected: float | None) -> None:
+def test_approximate_numbers_are_parsed(text: str, expected: float | None) -> None:
     assert approximate_number(text) == expected
 
 
 @pytest.mark.skipif(not FIGURE1.exists(), reason="the Figure 1 table is not beside the repository")
-def test_real_table() -> None:
+def test_the_real_table_is_read() -> None:
     with FIGURE1.open(encoding="cp1252", newline="") as stream:
         sources = list(csv.DictReader(stream))
     columns = {"numeric": ["age", "temperature", "pO2 saturation"], "categorical": {"sex": ["F", "M"]}}
@@ -104,7 +106,7 @@ def test_real_table() -> None:
         [Tabular(**columns).read(source) for source in sources]
     rows = [Tabular(**columns, text_values="approximate").read(source) for source in sources]
     values = np.stack([row.values for row in rows])
-    # counted by hand in the table: 29 ages, 4 temperatures, 12 saturations, 22 patients of known sex
+    # by hand: 29 ages, 4 temperatures, 12 saturations, 22 patients of known sex
     assert (~np.isnan(values)).sum(axis=0).tolist() == [29, 4, 12]
     assert sum(int(row.levels[0] > 0) for row in rows) == 22
     assert np.nanmax(values[:, 2]) == 92

@@ -12,7 +12,7 @@ def fitted() -> Tabular:
     return table
 
 
-def test_columns_come_by_relevance_with_their_values() -> None:
+def test_columns_are_drawn_by_relevance_with_their_values() -> None:
     table, axes = fitted(), Figure().subplots()
     study = table.prepare(table.read({"sodium": "140", "sex": "M"}))
     table.draw_relevance(study, torch.tensor([1.0, 4.0, 2.0]), axes)
@@ -22,7 +22,7 @@ def test_columns_come_by_relevance_with_their_values() -> None:
     assert axes.get_ylim()[0] > axes.get_ylim()[1], "the first column is on top"
 
 
-def test_of_many_columns_the_most_relevant_are_shown() -> None:
+def test_the_most_relevant_of_many_columns_are_shown() -> None:
     names = [f"c{number}" for number in range(50)]
     table, axes = Tabular(numeric=names), Figure().subplots()
     table.fit([table.read(dict.fromkeys(names, "1"))])
@@ -31,7 +31,7 @@ def test_of_many_columns_the_most_relevant_are_shown() -> None:
     assert [label.get_text() for label in axes.get_yticklabels()] == [f"c{number}: 1" for number in range(49, 29, -1)]
 
 
-def test_one_token_for_a_whole_row_is_refused() -> None:
+def test_a_single_token_for_all_columns_is_refused() -> None:
     table = fitted()
     study = table.prepare(table.read({"sodium": "140"}))
     with pytest.raises(ValueError, match="1 tokens, expected one for each of 3 columns"):

@@ -20,7 +20,7 @@ def _fitted(columns: np.ndarray, **settings: str) -> Tabular:
     return tabular
 
 
-def test_percentiles_equal_scipy() -> None:
+def test_percentiles_equal_those_of_scipy() -> None:
     observed = RNG.lognormal(size=(1001, 1))
     tabular = _fitted(observed)
     for value in [*observed[:40, 0], -1.0, 1e6]:
@@ -28,23 +28,23 @@ def test_percentiles_equal_scipy() -> None:
         assert float(tabular.prepare(_row(value))["values"][0]) == pytest.approx(expected, abs=0.006)
 
 
-def test_tied_values_take_the_middle_of_their_ranks() -> None:
+def test_tied_values_get_the_middle_of_their_ranks() -> None:
     observed = np.repeat([1.0, 2.0, 3.0], [300, 600, 100])[:, None]
     tabular = _fitted(observed)
     for value, expected in ((0.5, 0.0), (1.0, 0.15), (2.0, 0.6), (3.0, 0.95), (4.0, 1.0)):
         assert float(tabular.prepare(_row(value))["values"][0]) == pytest.approx(expected, abs=0.01)
 
 
-def test_zscores_equal_scipy_without_the_missing() -> None:
+def test_zscores_equal_those_of_scipy_without_missing_values() -> None:
     observed = RNG.normal(5, 3, size=(50, 1))
     holed = np.concatenate([observed, np.full((10, 1), np.nan)])
     tabular = _fitted(holed, scaling="zscore")
-    got = [float(tabular.prepare(_row(value))["values"][0]) for value in observed[:, 0]]
-    np.testing.assert_allclose(got, zscore(observed[:, 0]), rtol=1e-5)
+    scores = [float(tabular.prepare(_row(value))["values"][0]) for value in observed[:, 0]]
+    np.testing.assert_allclose(scores, zscore(observed[:, 0]), rtol=1e-5)
 
 
 @pytest.mark.parametrize(("scaling", "neutral"), [("percentile", 0.5), ("zscore", 0.0)])
-def test_a_column_never_observed_in_training_says_nothing(scaling: str, neutral: float) -> None:
+def test_a_column_never_observed_in_training_is_neutral(scaling: str, neutral: float) -> None:
     columns = np.stack([np.full(20, np.nan), np.arange(20.0), np.full(20, 7.0)], axis=1)
     tabular = _fitted(columns, scaling=scaling)
     item = tabular.prepare(_row(3.0, np.nan, 7.0))
@@ -52,7 +52,7 @@ def test_a_column_never_observed_in_training_says_nothing(scaling: str, neutral:
     assert item["observed"].tolist() == [False, False, True]
 
 
-def test_fit_uses_what_it_is_given_and_nothing_read_later() -> None:
+def test_fit_does_not_depend_on_later_reads() -> None:
     tabular = Tabular(numeric=["a"])
     tabular.fit(tabular.read({"a": text}) for text in ("1", "2", "3"))
     state = json.dumps(tabular.state())
@@ -74,7 +74,7 @@ def test_unfitted_empty_and_foreign_states_are_refused() -> None:
         tabular.load_state({**_fitted(np.ones((3, 1)), scaling="zscore").state(), "numeric": ["a"]})
 
 
-def test_augmentation_hides_about_its_share_and_stays_in_range() -> None:
+def test_augmentation_hides_its_share_of_values_and_stays_in_range() -> None:
     tabular = Tabular(numeric=[f"c{k}" for k in range(400)], categorical={"s": ["x"]}, drop=0.2, noise=0.1)
     tabular.fit([_row(*RNG.normal(size=400)) for _ in range(20)])
     item = tabular.prepare(Row(RNG.normal(size=400), np.array([1]), {}))
@@ -82,12 +82,12 @@ def test_augmentation_hides_about_its_share_and_stays_in_range() -> None:
     assert (~varied["observed"]).float().mean() == pytest.approx(0.2, abs=0.06)
     assert not varied["values"][~varied["observed"]].any()
     assert 0 <= float(varied["values"].min()) <= float(varied["values"].max()) <= 1
-    moved = (varied["values"] - item["values"])[varied["observed"]]
-    assert 0 < float(moved.abs().mean()) < 0.1
+    noise = (varied["values"] - item["values"])[varied["observed"]]
+    assert 0 < float(noise.abs().mean()) < 0.1
 
 
 @pytest.mark.parametrize(
-    ("wrong", "named"),
+    ("settings", "message"),
     [
         ({"numeric": []}, "`numeric`"),
         ({"numeric": ["a", "a"]}, "distinct"),
@@ -95,6 +95,6 @@ def test_augmentation_hides_about_its_share_and_stays_in_range() -> None:
         ({"numeric": ["a"], "plausible": {"a": (3.0, 1.0)}}, "lowest"),
     ],
 )
-def test_wrong_settings_say_what_to_change(wrong: dict, named: str) -> None:
-    with pytest.raises(ValueError, match=named):
-        Tabular(**wrong)
+def test_invalid_settings_are_refused_by_name(settings: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Tabular(**settings)

@@ -12,7 +12,7 @@ def fitted(scaling: str) -> Tabular:
     return plugin
 
 
-def test_the_range_is_the_middle_95_percent_of_training() -> None:
+def test_the_displayed_range_is_the_middle_95_percent_of_training() -> None:
     plugin = fitted("percentile")
     view = plugin.view(plugin.read({"a": "250", "sex": "M"}))
     assert view.entries == (
@@ -32,7 +32,7 @@ def test_the_range_of_standard_scores_is_that_of_a_normal_distribution() -> None
     assert "1.96 deviations" in view.caption
 
 
-def test_before_fit_there_are_values_without_ranges() -> None:
+def test_values_before_fit_have_no_ranges() -> None:
     plugin = Tabular(numeric=["a"])
     view = plugin.view(plugin.read({"a": "7"}))
     assert view.entries == (Entry(name="a", value=7.0),)

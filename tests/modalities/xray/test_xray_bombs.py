@@ -1,4 +1,4 @@
-"""Files that claim more than they hold, or unfold without end, are refused before room is made for them."""
+"""Files that claim more than they hold, or inflate without end, are refused before memory is allocated."""
 
 import contextlib
 import io
@@ -24,13 +24,13 @@ COMPRESSED = (
     *("rle", "jpeg_baseline", "jpeg_lossless_sv1", "jpeg_extended_12_bit"),
     *("jpeg_ls_lossless", "jpeg2000_lossless"),
 )
-# Where the frame says how many rows it has, from the start of its marker segment.
-ROWS_BEHIND = {b"\xff\xc0": 5, b"\xff\xc1": 5, b"\xff\xc3": 5, b"\xff\xf7": 5, b"\xff\x51": 8}
+# Offset of the number of rows from the start of the marker segment.
+ROWS_OFFSET = {b"\xff\xc0": 5, b"\xff\xc1": 5, b"\xff\xc3": 5, b"\xff\xf7": 5, b"\xff\x51": 8}
 FEW_MEGABYTES = 60_000_000
 
 
 def reason(path: Path) -> str:
-    """Why it is refused, and never for more memory than a few megabytes."""
+    """Return why a file is refused, and assert that this takes a few megabytes at most."""
     tracemalloc.start()
     try:
         with pytest.raises(UnreadableSource) as caught:
@@ -57,7 +57,7 @@ def with_frame(dataset: Dataset, frame: bytes) -> Dataset:
     return dataset
 
 
-def test_a_deflated_bomb_is_refused_while_it_unfolds(tmp_path: Path) -> None:
+def test_a_deflated_bomb_is_refused_while_inflating(tmp_path: Path) -> None:
     plain = golden("deflated")
     content = (generate.FOLDER / "deflated.dcm").read_bytes()
     # The file's own beginning, then an element of zeros that never ends.
@@ -74,7 +74,7 @@ def test_a_deflated_bomb_is_refused_while_it_unfolds(tmp_path: Path) -> None:
     assert plain.Rows == 32
 
 
-def test_a_deflated_file_that_is_cut_is_refused(tmp_path: Path) -> None:
+def test_a_truncated_deflated_file_is_refused(tmp_path: Path) -> None:
     content = (generate.FOLDER / "deflated.dcm").read_bytes()
     (tmp_path / "study.dcm").write_bytes(content[:-20])
     assert "not a DICOM file that can be parsed" in reason(tmp_path / "study.dcm")
@@ -94,8 +94,8 @@ def test_tags_that_claim_more_pixels_than_there_are_are_refused(tmp_path: Path, 
 def test_a_frame_that_claims_more_pixels_than_the_tags_is_refused(tmp_path: Path, name: str) -> None:
     dataset = golden(name)
     frame = bytearray(get_frame(dataset.PixelData, 0, number_of_frames=1))
-    marker = next(each for each in ROWS_BEHIND if each in bytes(frame[:700]))
-    place = frame.index(marker) + ROWS_BEHIND[marker]
+    marker = next(each for each in ROWS_OFFSET if each in bytes(frame[:700]))
+    place = frame.index(marker) + ROWS_OFFSET[marker]
     size = 4 if marker == b"\xff\x51" else 2
     frame[place - (size == 4) * 2 : place - (size == 4) * 2 + 2 * size] = b"\xff" * (2 * size)
     message = reason(save(with_frame(dataset, bytes(frame)), tmp_path))
@@ -134,7 +134,7 @@ def test_frames_without_a_header_and_pixels_without_a_frame_are_refused(tmp_path
         (b"\xff\xd9", {1: 0xD8}, "no end of image"),
     ],
 )
-def test_segments_that_would_end_the_process_of_a_decoder_are_refused(
+def test_segments_that_would_crash_a_decoder_are_refused(
     tmp_path: Path, place: bytes, values: dict[int, int], expected: str
 ) -> None:
     dataset = golden("jpeg_lossless_sv1")
@@ -146,20 +146,20 @@ def test_segments_that_would_end_the_process_of_a_decoder_are_refused(
 
 
 @pytest.mark.parametrize("name", ["jpeg_lossless", "jpeg_lossless_sv1"])
-def test_codes_that_are_not_those_of_the_pixels_are_refused(tmp_path: Path, name: str) -> None:
+def test_missing_and_inserted_codes_are_refused(tmp_path: Path, name: str) -> None:
     dataset = golden(name)
     frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
     start, end = frame.index(b"\xff\xda") + 10, frame.index(b"\xff\xd9")
-    for lost in (10, 100, end - start - 1):  # libjpeg fills up what is missing with zeros
-        cut = frame[: end - lost] + frame[end:]
-        assert "codes that do not fit" in reason(save(with_frame(dataset, cut), tmp_path))
+    for missing_bytes in (10, 100, end - start - 1):  # libjpeg replaces missing codes by zeros
+        truncated = frame[: end - missing_bytes] + frame[end:]
+        assert "codes that do not fit" in reason(save(with_frame(dataset, truncated), tmp_path))
     for place in range(start + 5, end - 5, 97):
         with_frame(dataset, frame[:place] + bytes(9) + frame[place:])
         assert "codes that do not fit" in reason(save(dataset, tmp_path))
 
 
 def lossless_frame(values: np.ndarray, predictor: int, bits: int) -> bytes:
-    """Coded as ISO/IEC 10918-1 H.1.2 says, sample by sample, with codes of five bits for every category."""
+    """Encode sample by sample as in ISO/IEC 10918-1 H.1.2, with codes of five bits for every category."""
     codes = ""
     for row in range(values.shape[0]):
         for column in range(values.shape[1]):
@@ -194,7 +194,7 @@ def lossless_frame(values: np.ndarray, predictor: int, bits: int) -> bytes:
 
 
 @pytest.mark.parametrize("predictor", range(1, 8))
-def test_every_predictor_of_jpeg_lossless_gives_back_its_pixels(tmp_path: Path, predictor: int) -> None:
+def test_every_predictor_of_jpeg_lossless_returns_its_pixels(tmp_path: Path, predictor: int) -> None:
     values = np.random.default_rng(predictor).integers(0, 2**16, (9, 14))
     values[0, :2], values[1, :2] = (0, 32768), (65535, 0)
     dataset = golden("jpeg_lossless")
@@ -205,7 +205,7 @@ def test_every_predictor_of_jpeg_lossless_gives_back_its_pixels(tmp_path: Path, 
     np.testing.assert_allclose(XRay(size=32, patch=8).read(path).pixels, values / 65535, atol=1e-6)
 
 
-def test_bits_above_those_stored_are_reported_in_jpeg_lossless_too(tmp_path: Path) -> None:
+def test_stray_bits_are_reported_in_jpeg_lossless_too(tmp_path: Path) -> None:
     values = np.arange(1024).reshape(32, 32) * 4 | 0x8000 * (np.arange(32) % 2)
     dataset = with_frame(golden("jpeg_lossless"), lossless_frame(values, 1, bits=16))
     raw = XRay(size=32, patch=8).read(save(dataset, tmp_path))
@@ -213,14 +213,14 @@ def test_bits_above_those_stored_are_reported_in_jpeg_lossless_too(tmp_path: Pat
     assert raw.facts["unused_bits"] == "cleared"
 
 
-def test_a_jpeg_ls_frame_without_an_end_is_refused_before_its_decoder_looks_for_it(tmp_path: Path) -> None:
+def test_a_jpeg_ls_frame_without_an_end_is_refused_before_decoding(tmp_path: Path) -> None:
     dataset = golden("jpeg_ls_lossless")
     frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
-    cut = frame[: frame.rindex(b"\xff\xd9")]
-    assert "no end of image" in reason(save(with_frame(dataset, cut), tmp_path))
+    truncated = frame[: frame.rindex(b"\xff\xd9")]
+    assert "no end of image" in reason(save(with_frame(dataset, truncated), tmp_path))
 
 
-def test_a_colour_transform_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_colour_transform_is_refused(tmp_path: Path) -> None:
     dataset = pydicom.dcmread(str(pydicom.data.get_testdata_file("SC_rgb_jpeg_gdcm.dcm")))
     frame = bytearray(get_frame(dataset.PixelData, 0, number_of_frames=1))
     frame[frame.index(b"Adobe") + 11] = 7
@@ -228,7 +228,7 @@ def test_a_colour_transform_that_does_not_exist_is_refused(tmp_path: Path) -> No
 
 
 def png(*chunks: tuple[bytes, bytes], side: int = 8) -> bytes:
-    """A PNG of one grey, with chunks before its pixels."""
+    """Encode a PNG of a single grey with chunks before its pixels."""
     stream = io.BytesIO()
     Image.fromarray(np.full((side, side), 9, dtype=np.uint8)).save(stream, "PNG")
     content = stream.getvalue()
@@ -238,13 +238,13 @@ def png(*chunks: tuple[bytes, bytes], side: int = 8) -> bytes:
     return content[:33] + extra + content[33:]
 
 
-def unfolding(size: int) -> bytes:
+def compressed_zeros(size: int) -> bytes:
     packer = zlib.compressobj(9)
     return b"".join(packer.compress(bytes(2**20)) for _ in range(size // 2**20)) + packer.flush()
 
 
 def peak_of(path: Path) -> int:
-    """The most memory that reading or refusing takes."""
+    """Measure the peak memory of reading or refusing a file."""
     tracemalloc.start()
     try:
         with contextlib.suppress(UnreadableSource):
@@ -257,28 +257,28 @@ def peak_of(path: Path) -> int:
 @pytest.mark.parametrize(
     "chunks",
     [
-        [(b"iCCP", b"a\0\0" + unfolding(200_000_000))],
-        [(b"zTXt", b"a\0\0" + unfolding(200_000_000))],
-        [(b"iTXt", b"a\0\1\0\0\0" + unfolding(200_000_000))],
-        [(b"zTXt", b"a\0\0" + unfolding(900_000))] * 100,
+        [(b"iCCP", b"a\0\0" + compressed_zeros(200_000_000))],
+        [(b"zTXt", b"a\0\0" + compressed_zeros(200_000_000))],
+        [(b"iTXt", b"a\0\1\0\0\0" + compressed_zeros(200_000_000))],
+        [(b"zTXt", b"a\0\0" + compressed_zeros(900_000))] * 100,
     ],
 )
-def test_texts_of_a_png_that_unfold_without_end_take_no_room(tmp_path: Path, chunks: list[tuple[bytes, bytes]]) -> None:
+def test_inflating_texts_of_a_png_are_not_held_in_memory(tmp_path: Path, chunks: list[tuple[bytes, bytes]]) -> None:
     (tmp_path / "study.png").write_bytes(png(*chunks))
     assert peak_of(tmp_path / "study.png") < FEW_MEGABYTES + 64 * 2**20  # Pillow keeps 64 MiB of text at most
 
 
-def test_pixels_of_a_png_that_unfold_to_more_than_its_size_are_not_kept(tmp_path: Path) -> None:
+def test_png_pixels_that_inflate_beyond_the_size_are_not_held_in_memory(tmp_path: Path) -> None:
     content = png()
     place = content.index(b"IDAT")
     (size,) = struct.unpack(">I", content[place - 4 : place])
-    data = b"IDAT" + unfolding(200_000_000)
+    data = b"IDAT" + compressed_zeros(200_000_000)
     chunk = struct.pack(">I", len(data) - 4) + data + struct.pack(">I", zlib.crc32(data))
     (tmp_path / "study.png").write_bytes(content[: place - 4] + chunk + content[place + size + 8 :])
     assert peak_of(tmp_path / "study.png") < FEW_MEGABYTES
 
 
-def test_a_syntax_that_is_not_the_one_of_the_frame_is_refused(tmp_path: Path) -> None:
+def test_a_transfer_syntax_other_than_that_of_the_frame_is_refused(tmp_path: Path) -> None:
     for name in COMPRESSED:
         for syntax in (uid.JPEG2000Lossless, uid.JPEGLosslessSV1, uid.JPEGLSLossless, uid.JPEGBaseline8Bit):
             dataset = golden(name)

@@ -1,4 +1,4 @@
-"""Radiographs without names: the header by the basic profile, pixels the same, words in them refused."""
+"""De-identified radiographs: header by the basic profile, unchanged pixels, burned-in words refused."""
 
 import json
 import re
@@ -55,7 +55,7 @@ def elements(dataset: Dataset) -> list[pydicom.DataElement]:
 
 
 @pytest.mark.parametrize("source", GOLDEN, ids=lambda path: path.stem)
-def test_every_golden_file_shows_the_same_pixels_and_is_not_compressed(source: Path, tmp_path: Path) -> None:
+def test_every_golden_file_keeps_its_pixels_and_is_written_uncompressed(source: Path, tmp_path: Path) -> None:
     before, after = XRay().read(source), XRay().read(written := cleaned(source, tmp_path))
     np.testing.assert_array_equal(after.pixels, before.pixels)
     assert after.facts["unused_bits"] == "empty"
@@ -64,7 +64,7 @@ def test_every_golden_file_shows_the_same_pixels_and_is_not_compressed(source: P
 
 
 def plant_everywhere(dataset: Dataset) -> None:
-    """The name in every element of text that the standard has and a file of this kind may hold, and in others."""
+    """Write the name into every text element that such a file may hold, and into others."""
     groups = (8, 0x10, 0x12, 0x18, 0x20, 0x32, 0x38, 0x40)
     for tag, (vr, vm, _, _, keyword) in pydicom.datadict.DicomDictionary.items():
         if keyword and vm == "1" and tag >> 16 in groups and vr in TEXTS and keyword not in dataset:
@@ -90,7 +90,7 @@ def plant_everywhere(dataset: Dataset) -> None:
     dataset.preamble = (SECRET * 16).encode()
 
 
-def test_a_name_planted_in_every_element_is_nowhere_afterwards(tmp_path: Path) -> None:
+def test_a_name_planted_in_every_element_is_removed_everywhere(tmp_path: Path) -> None:
     source = edited(tmp_path, plant_everywhere)
     assert source.read_bytes().count(SECRET.encode()) > 300
     source.write_bytes(source.read_bytes() + b"\xfc\xff\xfc\xffOB\0\0\x08\0\0\0" + SECRET.encode())
@@ -105,7 +105,7 @@ def test_a_name_planted_in_every_element_is_nowhere_afterwards(tmp_path: Path) -
     assert XRay().files(written) == (written,)
 
 
-def test_ids_are_mapped_and_classes_stay(tmp_path: Path) -> None:
+def test_instance_uids_are_mapped_and_class_uids_kept(tmp_path: Path) -> None:
     def fill(dataset: Dataset) -> None:
         dataset.FrameOfReferenceUID = "1.2.840.10008.19610829.1"
         dataset.InstitutionName, dataset.StudyID, dataset.AccessionNumber = "St. Elsewhere", "17", "A17"
@@ -120,18 +120,20 @@ def test_ids_are_mapped_and_classes_stay(tmp_path: Path) -> None:
     assert "Elsewhere" not in str(after)
 
 
-def test_a_header_says_what_was_done(tmp_path: Path) -> None:
+def test_the_header_declares_the_deidentification(tmp_path: Path) -> None:
     dataset = pydicom.dcmread(cleaned(phantom(tmp_path), tmp_path))
     assert dataset.PatientName == dataset.PatientID == IDENTITY.patient_id
     assert dataset.PatientIdentityRemoved == "YES"
     assert dataset.LongitudinalTemporalInformationModified == "MODIFIED"
     codes = [(item.CodeValue, item.CodingSchemeDesignator) for item in dataset.DeidentificationMethodCodeSequence]
     assert codes == [("113100", "DCM"), ("113107", "DCM"), ("113108", "DCM")]
-    assert [one.code for one in XRay().issues(tmp_path / "out/abc.dcm", XRay().read(tmp_path / "out/abc.dcm"))] == []
+    assert [
+        issue.code for issue in XRay().issues(tmp_path / "out/abc.dcm", XRay().read(tmp_path / "out/abc.dcm"))
+    ] == []
 
 
-def test_dates_move_together_times_stay_births_go_and_great_ages_are_ninety(tmp_path: Path) -> None:
-    def age(dataset: Dataset) -> None:
+def test_dates_shift_together_times_stay_births_are_removed_and_ages_capped_at_ninety(tmp_path: Path) -> None:
+    def set_dates_and_age(dataset: Dataset) -> None:
         dataset.StudyDate, dataset.StudyTime = "20240305", "101500"
         dataset.AcquisitionDateTime, dataset.ContentDate = "20240307101500.5+0100", "20240101"
         dataset.SeriesDate = "20240306"
@@ -140,19 +142,19 @@ def test_dates_move_together_times_stay_births_go_and_great_ages_are_ninety(tmp_
         item.StudyDate = "20240307"
         dataset.ReferencedStudySequence = [item]
 
-    source = edited(tmp_path, age)
+    source = edited(tmp_path, set_dates_and_age)
     source.write_bytes(source.read_bytes().replace(b"DA\x08\x0020240101", b"DA\x08\0no date "))
     dataset = pydicom.dcmread(cleaned(source, tmp_path))
-    moved = {day: f"{date(2024, 3, day) + timedelta(IDENTITY.days):%Y%m%d}" for day in (5, 6, 7)}
-    assert (dataset.StudyDate, dataset.SeriesDate) == (moved[5], moved[6])
-    assert dataset.AcquisitionDateTime == f"{moved[7]}101500.5+0100"
+    shifted = {day: f"{date(2024, 3, day) + timedelta(IDENTITY.days):%Y%m%d}" for day in (5, 6, 7)}
+    assert (dataset.StudyDate, dataset.SeriesDate) == (shifted[5], shifted[6])
+    assert dataset.AcquisitionDateTime == f"{shifted[7]}101500.5+0100"
     assert dataset.StudyTime == "101500"
     assert dataset.get("ContentDate", "") == dataset.PatientBirthDate == ""
     assert "PatientBirthTime" not in dataset
     assert dataset.PatientAge == "090Y"
 
 
-def test_a_comment_inside_the_compressed_pixels_stays_behind(tmp_path: Path) -> None:
+def test_a_comment_inside_the_compressed_pixels_is_not_copied(tmp_path: Path) -> None:
     import io  # noqa: PLC0415
 
     def compress(dataset: Dataset) -> None:
@@ -176,7 +178,7 @@ def drawn(pixels: np.ndarray, words: str) -> np.ndarray:
     return np.array(image)
 
 
-def test_words_in_pixels_and_headers_that_say_so_are_refused_unless_they_may_pass(tmp_path: Path) -> None:
+def test_burned_in_words_found_or_declared_are_refused_unless_suspects_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "words.png"
     Image.fromarray(drawn(np.full((300, 300), 60, np.uint8), "DOE JOHN 1950")).save(path)
     with pytest.raises(UnreadableSource, match=r"looks like a word.*--keep-suspects"):
@@ -195,13 +197,13 @@ WORDS = "DOE JANE 1941"
 
 
 def ground() -> np.ndarray:
-    """Values from 0.3 to 0.6 with a little noise."""
+    """Make values from 0.3 to 0.6 with a little noise."""
     rng = np.random.default_rng(0)
     return np.linspace(0.3, 0.6, 256)[:, None] + rng.normal(0, 0.003, (256, 224))
 
 
 def burned(values: np.ndarray, ink: float, words: str = WORDS) -> np.ndarray:
-    """Values with words drawn into them."""
+    """Draw words into values."""
     image = Image.new("L", values.shape[::-1])
     ImageDraw.Draw(image).text((10, 6), words, fill=255, font=ImageFont.load_default(24))
     mask = np.asarray(image) / 255
@@ -209,7 +211,7 @@ def burned(values: np.ndarray, ink: float, words: str = WORDS) -> np.ndarray:
 
 
 def as_dicom(folder: Path, stored: np.ndarray, **elements: object) -> Path:
-    """A DICOM file of 16 bits with these stored values."""
+    """Write a DICOM file of 16 bits with the stored values."""
 
     def edit(dataset: Dataset) -> None:
         dataset.Rows, dataset.Columns = stored.shape[:2]
@@ -236,7 +238,7 @@ def twelve_bits(words: str = WORDS) -> np.ndarray:
 
 
 def within_a_narrow_range() -> np.ndarray:
-    """Words that differ from a bright corner by little, in an image of the whole range of 12 bits."""
+    """Make words that differ little from a bright corner, in an image of the whole range of 12 bits."""
     values = ground() * 4095
     values[:60] = 3900 + np.random.default_rng(1).normal(0, 3, (60, 224))
     values[-1] = 0
@@ -244,7 +246,7 @@ def within_a_narrow_range() -> np.ndarray:
 
 
 def in_one_channel(folder: Path) -> Path:
-    """Red words on a grey of the same luminance."""
+    """Write red words on a grey of the same luminance."""
     channels = [burned(np.full((256, 224), 0.4), ink) for ink in (0.75, 0.22, 0.4)]
     colour = np.round(np.stack(channels, axis=-1) * 65535).astype(np.uint16)
     return as_dicom(folder, colour, SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0)
@@ -256,7 +258,7 @@ def raster(folder: Path, pixels: np.ndarray, name: str = "study.png") -> Path:
 
 
 def with_dark_border() -> np.ndarray:
-    """Words of 12 bits above a border of zeros, which a window that shows the rest white leaves visible."""
+    """Make words of 12 bits above a border of zeros, the only part that a white window leaves visible."""
     values = twelve_bits()
     values[-16:] = 0
     return values
@@ -332,7 +334,7 @@ def test_redaction_is_declared_in_the_header(tmp_path: Path) -> None:
     assert [item.CodeValue for item in dataset.DeidentificationMethodCodeSequence][-1] == "113101"
 
 
-def test_nothing_is_declared_where_nothing_is_blacked_out(tmp_path: Path) -> None:
+def test_no_redaction_is_declared_if_nothing_is_blacked_out(tmp_path: Path) -> None:
     marked = as_dicom(tmp_path, twelve_bits("R"))
     dataset = pydicom.dcmread(XRay().redact(marked, tmp_path / "abc", IDENTITY).source)
     assert "BurnedInAnnotation" not in dataset
@@ -346,7 +348,7 @@ def test_nothing_is_declared_where_nothing_is_blacked_out(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("edges", "message"), [((0, 20, 0, 20), "after 3 rounds"), ((0, 300, 0, 200), "expected at most")]
 )
-def test_words_that_cannot_be_blacked_out_leave_nothing(
+def test_an_image_whose_words_cannot_be_blacked_out_is_not_written(
     edges: tuple[int, int, int, int], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     word = Word(Box(*edges), frozenset({"ocr"}))
@@ -359,7 +361,7 @@ def test_words_that_cannot_be_blacked_out_leave_nothing(
 
 
 @pytest.mark.public_report(6)
-def test_the_command_blacks_words_out_on_request(tmp_path: Path) -> None:
+def test_the_command_blacks_out_words_on_request(tmp_path: Path) -> None:
     """Three studies, of which two hold words: refused by default, written with `--burned-in redact`."""
     images = {"a": twelve_bits(), "b": twelve_bits("R"), "c": twelve_bits("ROE RICHARD")}
     rows = ["study,patient,split,image"]
@@ -384,12 +386,12 @@ def test_the_command_blacks_words_out_on_request(tmp_path: Path) -> None:
     assert sum(count for kind, count in removed.items() if kind.startswith("words blacked out")) == 2
     check = ["cohort", "check", str(tmp_path / "redacted/cohort.yaml"), "--workers", "0"]
     main([*check, "--json", str(tmp_path / "check.json")])
-    found = json.loads((tmp_path / "check.json").read_text())["modalities"]["xray"]["issues"]
-    assert "burned-in-text" not in {issue["code"] for issue in found}
+    issues = json.loads((tmp_path / "check.json").read_text())["modalities"]["xray"]["issues"]
+    assert "burned-in-text" not in {issue["code"] for issue in issues}
 
 
 def plant_pictures(dataset: Dataset) -> None:
-    """A picture of the name in every place that holds one beside the pixel data."""
+    """Put a picture of the name in every place that can hold one beside the pixel data."""
     picture = SECRET.encode() * 2
     icon = Dataset()
     icon.Rows, icon.Columns, icon.BitsAllocated = 3, 6, 8
@@ -401,24 +403,24 @@ def plant_pictures(dataset: Dataset) -> None:
     dataset.BasicGrayscaleImageSequence = [film]
     dataset.add_new("EncapsulatedDocument", "OB", picture)
     dataset.add_new("SpectroscopyData", "OF", picture[:16])
-    bare, whole = Dataset(), Dataset()
-    whole.WaveformBitsAllocated, whole.WaveformSampleInterpretation = 16, "SS"
-    for group in (bare, whole):
+    bare, complete = Dataset(), Dataset()
+    complete.WaveformBitsAllocated, complete.WaveformSampleInterpretation = 16, "SS"
+    for group in (bare, complete):
         group.add_new("WaveformData", "OW", picture)
-    dataset.WaveformSequence = [bare, whole]
+    dataset.WaveformSequence = [bare, complete]
     dataset.add_new(0x50003000, "OW", picture)
     dataset.add_new(0x5000200C, "OW", picture)
     for group in (0x6000, 0x601E):
         dataset.add_new(group << 16 | 0x3000, "OW", picture)
         dataset.add_new(group << 16 | 0x1500, "LO", SECRET)
-    # An overlay in the four bits above those stored (PS3.5 section 8.1.1, retired).
+    # An overlay in the four bits above the stored ones (PS3.5 section 8.1.1, retired).
     dataset.add_new(0x60020100, "US", 1)
     dataset.add_new(0x60020102, "US", 15)
     above = np.frombuffer(dataset.PixelData, np.uint16) | np.uint16(0xA000)
     dataset.PixelData = above.tobytes()
 
 
-def test_pictures_beside_the_pixels_are_nowhere_afterwards(tmp_path: Path) -> None:
+def test_pictures_beside_the_pixels_are_removed(tmp_path: Path) -> None:
     source = edited(tmp_path, plant_pictures)
     assert source.read_bytes().count(b"DOE^") > 10
     written = cleaned(source, tmp_path)
@@ -451,7 +453,7 @@ def test_recognition_needs_no_network_and_logs_nothing(
     assert capfd.readouterr() == ("", "")
 
 
-def test_no_file_imports_the_recognition_at_its_start() -> None:
+def test_text_recognition_is_not_imported_until_needed() -> None:
     """OpenCV and ONNX Runtime would add two seconds to the start of every command."""
     imports = re.compile(r"^\s*(?:import|from) (?:cv2|onnxruntime|rapidocr)\b", re.MULTILINE)
     sources = list(Path(ocr.__file__).parent.glob("*.py"))
@@ -461,7 +463,7 @@ def test_no_file_imports_the_recognition_at_its_start() -> None:
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
 @pytest.mark.parametrize("mode", ["L", "I;16", "RGB", "P"])
-def test_a_raster_keeps_its_pixels_and_nothing_else(suffix: str, mode: str, tmp_path: Path) -> None:
+def test_a_raster_keeps_only_its_pixels(suffix: str, mode: str, tmp_path: Path) -> None:
     if suffix == "jpg" and mode in ("I;16", "P"):
         pytest.skip("JPEG has no such mode")
     ramp = np.tile(np.linspace(0, 255, 200).astype(np.uint8), (200, 1))
@@ -481,7 +483,7 @@ def test_a_raster_keeps_its_pixels_and_nothing_else(suffix: str, mode: str, tmp_
         assert len(image.getexif()) == 0
 
 
-def test_names_of_a_header_are_reported_for_other_sources_and_fillers_are_not(tmp_path: Path) -> None:
+def test_names_of_a_header_are_returned_without_fillers(tmp_path: Path) -> None:
     source = edited(tmp_path, lambda dataset: dataset.update({}))
     assert list(XRay().names(source)) == [pydicom.dcmread(source).PatientID] or list(XRay().names(source)) == []
 
@@ -497,7 +499,7 @@ def test_names_of_a_header_are_reported_for_other_sources_and_fillers_are_not(tm
     assert list(XRay().names(raster)) == []
 
 
-def test_names_inside_items_and_in_metadata_of_rasters_are_reported_too(tmp_path: Path) -> None:
+def test_names_inside_sequences_and_raster_metadata_are_returned_too(tmp_path: Path) -> None:
     def name(dataset: Dataset) -> None:
         inner, outer = Dataset(), Dataset()
         inner.PersonName, inner.PatientID, outer.PatientName = "Roe^Jane", "00471147", "Quince^Peter"
@@ -513,7 +515,7 @@ def test_names_inside_items_and_in_metadata_of_rasters_are_reported_too(tmp_path
     assert set(XRay().names(tmp_path / "study.png")) == {"Peter Quince", "Jane Roe", "Nick Bottom"}
 
 
-def test_a_lookup_table_keeps_its_entries_and_nothing_else(tmp_path: Path) -> None:
+def test_a_lookup_table_keeps_only_its_entries(tmp_path: Path) -> None:
     def table(dataset: Dataset) -> None:
         item = Dataset()
         item.LUTDescriptor, item.LUTExplanation = [4096, 0, 12], SECRET
@@ -529,7 +531,7 @@ def test_a_lookup_table_keeps_its_entries_and_nothing_else(tmp_path: Path) -> No
     np.testing.assert_array_equal(XRay().read(written).pixels, XRay().read(source).pixels)
 
 
-def test_what_cannot_be_read_is_refused_with_a_reason_and_leaves_nothing(tmp_path: Path) -> None:
+def test_unreadable_files_are_refused_with_a_reason_and_not_written(tmp_path: Path) -> None:
     broken = tmp_path / f"{SECRET}.dcm"
     broken.write_bytes(SECRET.encode() * 40)
     with pytest.raises(UnreadableSource) as report:

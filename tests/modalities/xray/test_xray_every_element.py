@@ -1,4 +1,4 @@
-"""A mark in every element that the DICOM standard has: none of them leaves, and the image reads the same."""
+"""A mark in every element of the DICOM standard: none is written out, and the image reads the same."""
 
 import re
 import struct
@@ -43,7 +43,7 @@ def mark(place: Place) -> Any:
 
 
 def nested(text: str, *, deep: bool = True) -> Dataset:
-    """An item with free text, a date, a UID, a picture and private elements, and one of its kind inside."""
+    """Make an item with free text, a date, a UID, a picture, private elements and a similar item inside."""
     item = Dataset()
     item.PatientName = item.CodeMeaning = item.CodeValue = text
     item.CodingSchemeDesignator, item.StudyDate, item.ReferencedSOPInstanceUID = "SRT", "19610829", "1.2.471147"
@@ -56,10 +56,10 @@ def nested(text: str, *, deep: bool = True) -> Dataset:
 
 
 def needles() -> set[bytes]:
-    """What the planted values are in a file, as far as it is too long to be there by chance."""
-    found = {struct.pack(PACKED[vr], NUMBERS.get(vr, 2_011_471_147)) for vr in PACKED}
-    found |= {b"2011471147", b"471147", b"19610829", b"094711.471147", b"104Y"}
-    return found | {struct.pack("<HH", 0x4711, 0x4711)}
+    """Return the encoded planted values that are too long to occur in a file by chance."""
+    encoded = {struct.pack(PACKED[vr], NUMBERS.get(vr, 2_011_471_147)) for vr in PACKED}
+    encoded |= {b"2011471147", b"471147", b"19610829", b"094711.471147", b"104Y"}
+    return encoded | {struct.pack("<HH", 0x4711, 0x4711)}
 
 
 def marked(folder: Path) -> Path:
@@ -78,7 +78,7 @@ def marked(folder: Path) -> Path:
     return source
 
 
-def test_no_standard_element_carries_a_mark_out(tmp_path: Path) -> None:
+def test_no_mark_of_a_standard_element_is_written_out(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -101,7 +101,7 @@ def test_no_standard_element_carries_a_mark_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("vr", ["LO", "IS", "OB", "SQ"])
-def test_what_a_reader_works_with_carries_no_mark_either(vr: str) -> None:
+def test_elements_used_by_readers_are_cleaned_too(vr: str) -> None:
     planted = Dataset()
     for keyword in READ:
         tag = pydicom.datadict.tag_for_keyword(keyword)
@@ -114,5 +114,5 @@ def test_what_a_reader_works_with_carries_no_mark_either(vr: str) -> None:
     assert removed["values that fail their check"] > 20
 
 
-def test_the_list_of_places_is_the_standard() -> None:
+def test_the_list_of_places_covers_the_standard() -> None:
     assert len({place.tag for place in places()}) > 5000

@@ -1,4 +1,4 @@
-"""Every golden file of ``tests/golden/dicom`` is shown as the standard's formulas say, and says how."""
+"""Every golden file of ``tests/golden/dicom`` is shown, and its display described, by the formulas of the standard."""
 
 from pathlib import Path
 
@@ -47,21 +47,21 @@ def save(dataset: Dataset, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_golden_file_is_shown_as_the_standard_says(name: str) -> None:
+def test_a_golden_file_is_displayed_by_the_standard(name: str) -> None:
     case, raw = CASES[name], read(FILES / f"{name}.dcm", CASES[name].window)
-    with np.load(FILES / "expected.npz") as kept:
-        np.testing.assert_allclose(raw.pixels, kept[name], atol=case.atol)
+    with np.load(FILES / "expected.npz") as arrays:
+        np.testing.assert_allclose(raw.pixels, arrays[name], atol=case.atol)
     assert {key: raw.facts.get(key) for key in case.facts} == pytest.approx(dict(case.facts))
 
 
-def test_the_kept_arrays_are_those_of_the_formulas_and_every_case_has_its_file() -> None:
-    with np.load(FILES / "expected.npz") as kept:
-        assert set(kept) == set(CASES) == {path.stem for path in FILES.glob("*.dcm")}
-        for name, wanted in generate.expected().items():
-            np.testing.assert_allclose(kept[name], wanted, atol=1e-7)
+def test_the_stored_arrays_equal_the_formulas_and_every_case_has_a_file() -> None:
+    with np.load(FILES / "expected.npz") as arrays:
+        assert set(arrays) == set(CASES) == {path.stem for path in FILES.glob("*.dcm")}
+        for name, pixels in generate.expected().items():
+            np.testing.assert_allclose(arrays[name], pixels, atol=1e-7)
 
 
-def test_the_golden_files_are_small_and_of_one_picture_in_every_syntax_that_is_read() -> None:
+def test_the_golden_files_are_small_and_cover_every_readable_syntax() -> None:
     assert sum(path.stat().st_size for path in FILES.iterdir()) < 200_000
     syntaxes = {golden(name).file_meta.TransferSyntaxUID for name in CASES}
     # No encoder of High-Throughput JPEG 2000 is installed.
@@ -77,7 +77,7 @@ def test_every_syntax_has_an_installed_decoder_with_a_permissive_licence() -> No
         assert "GPL" not in licence
 
 
-def test_a_decoder_that_is_missing_is_reported_as_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_uninstalled_decoder_is_reported_as_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     from importlib.metadata import PackageNotFoundError  # noqa: PLC0415 - beside its only use
 
     def version(distribution: str) -> str:
@@ -121,8 +121,8 @@ def test_padding_of_the_wrong_sign_is_still_padding(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read(save(dataset, tmp_path)).pixels, expected)
 
 
-def test_jpeg_of_twelve_bits_agrees_with_another_decoder() -> None:
+def test_twelve_bit_jpeg_agrees_with_another_decoder() -> None:
     path = Path(pydicom.data.get_testdata_file("JPGExtended.dcm") or "")
     pixels = read(path).pixels
-    # What libjpeg (GPL, not used here) decodes at these two places, by pydicom's own tests.
+    # Values of libjpeg (GPL, not used here) at these two places, from the tests of pydicom.
     np.testing.assert_allclose([pixels[420, 140], pixels[230, 120]], np.array([244, 95]) / 4095, atol=1e-6)

@@ -1,4 +1,4 @@
-"""Issues of a radiograph: each one planted and found, and none where there is none."""
+"""Issues of a radiograph: each planted one is found, and a clean image has none."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,11 +29,11 @@ def phantom(folder: Path, seed: int = 0) -> Path:
 
 
 def issues(path: Path) -> dict[str, tuple[str, str]]:
-    """Severity and sentence by code; no sentence holds the planted name."""
+    """Return severity and message by code; no message holds the planted name."""
     plugin = XRay()
-    found = {one.code: (one.severity, one.message) for one in plugin.issues(path, plugin.read(path))}
-    assert not any("DOE" in message or "JOHN" in message for _, message in found.values())
-    return found
+    issues_by_code = {issue.code: (issue.severity, issue.message) for issue in plugin.issues(path, plugin.read(path))}
+    assert not any("DOE" in message or "JOHN" in message for _, message in issues_by_code.values())
+    return issues_by_code
 
 
 def edited(folder: Path, edit: Callable[[Dataset], None]) -> Path:
@@ -45,7 +45,7 @@ def edited(folder: Path, edit: Callable[[Dataset], None]) -> Path:
 
 
 def drawn(pixels: np.ndarray, words: str, corner: str, *, height: int, ink: float) -> np.ndarray:
-    """The image with words in a corner, as an archive burns them in."""
+    """Draw words into a corner, as an archive burns them in."""
     image = Image.fromarray(pixels.astype(np.float32))
     draw = ImageDraw.Draw(image)
     font = ImageFont.load_default(height)
@@ -56,7 +56,7 @@ def drawn(pixels: np.ndarray, words: str, corner: str, *, height: int, ink: floa
     return np.array(image)
 
 
-def test_phantoms_raise_no_issue(tmp_path: Path) -> None:
+def test_phantoms_have_no_issues(tmp_path: Path) -> None:
     assert [issues(phantom(tmp_path, seed)) for seed in range(10)] == [{}] * 10
 
 
@@ -90,7 +90,7 @@ def _element(keyword: str, value: object) -> pydicom.DataElement:
         ({"BurnedInAnnotation": "YES"}, "burned-in-annotation", "the header says BurnedInAnnotation YES"),
     ],
 )
-def test_a_header_that_names_a_person_is_reported_by_its_elements(
+def test_a_header_that_names_a_person_is_reported_with_its_elements(
     tmp_path: Path, elements: dict[str, object], code: str, message: str
 ) -> None:
     assert issues(edited(tmp_path, _set(**elements))) == {code: ("warning", message)}
@@ -108,14 +108,14 @@ def test_a_header_that_names_a_person_is_reported_by_its_elements(
         {"PatientID": "1b4e28ba-2fa1-11d2-883f-0016d3cca427"},
     ],
 )
-def test_blanks_and_pseudonyms_name_nobody(tmp_path: Path, elements: dict[str, object]) -> None:
+def test_blanks_and_pseudonyms_are_not_reported(tmp_path: Path, elements: dict[str, object]) -> None:
     assert issues(edited(tmp_path, _set(**elements))) == {}
 
 
-def test_numbers_of_a_register_are_a_note(tmp_path: Path) -> None:
+def test_register_numbers_are_a_note(tmp_path: Path) -> None:
     message = "the header holds PatientID, AccessionNumber, and does not say that they are pseudonyms"
-    found = issues(edited(tmp_path, _set(PatientID=SECRET, AccessionNumber="12")))
-    assert found == {"header-numbers": ("note", message)}
+    issues_found = issues(edited(tmp_path, _set(PatientID=SECRET, AccessionNumber="12")))
+    assert issues_found == {"header-numbers": ("note", message)}
 
 
 @pytest.mark.parametrize("corner", CORNERS)
@@ -131,8 +131,8 @@ def test_words_burned_into_a_corner_are_suspected(tmp_path: Path, corner: str, b
 
 @pytest.mark.parametrize("scale", [1, 4, 10])
 @pytest.mark.parametrize("ink", [0.0, 1.0])
-def test_words_are_suspected_in_black_and_white_and_at_any_size_of_the_image(scale: int, ink: float) -> None:
-    """On a smooth ground in the middle of the range, so that both inks stand out."""
+def test_words_in_black_or_white_are_suspected_at_any_image_size(scale: int, ink: float) -> None:
+    """Uses a smooth background in the middle of the range, so that both inks stand out."""
     side = 224 * scale
     ramp = np.linspace(0.3, 0.7, side)[:, None] * np.linspace(0.8, 1.2, side)
     assert not find_strokes(ramp.astype(np.float32))
@@ -140,7 +140,7 @@ def test_words_are_suspected_in_black_and_white_and_at_any_size_of_the_image(sca
     assert find_strokes(burned)
 
 
-def test_a_side_marker_a_wire_and_noise_are_no_word() -> None:
+def test_side_markers_wires_and_noise_are_not_words() -> None:
     rng = np.random.default_rng(0)
     ground = rng.normal(0.4, 0.02, (512, 512)).clip(0, 1)
     marked = drawn(ground, "R", "right top", height=30, ink=1.0)
@@ -151,7 +151,7 @@ def test_a_side_marker_a_wire_and_noise_are_no_word() -> None:
         assert not find_words([pixels, *stretched(pixels)])
 
 
-def test_the_last_rows_and_columns_of_a_large_image_may_be_fewer_than_a_square() -> None:
+def test_words_are_found_in_the_incomplete_last_tiles_of_a_large_image() -> None:
     ground = np.full((2999, 2001), 0.5)
     assert not find_strokes(ground.astype(np.float32))
     assert find_strokes(drawn(ground, "DOE JOHN", "right bottom", height=60, ink=1.0))
@@ -159,8 +159,8 @@ def test_the_last_rows_and_columns_of_a_large_image_may_be_fewer_than_a_square()
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real radiographs are not here")
-def test_public_radiographs_are_suspected_where_they_carry_words() -> None:
-    """Judged by eye: four of each kind that differ in size, device and hospital."""
+def test_public_radiographs_with_words_are_suspected() -> None:
+    """Uses four radiographs of each kind, judged by eye, that differ in size, device and hospital."""
     worded, plain = ("00001", "00005", "00029", "00043b"), ("00006", "00017", "00025", "00047")
     for name in (*worded, *plain):
         (path,) = REAL.glob(f"COVID-{name}.*")
@@ -175,16 +175,16 @@ def test_clipping_and_tiny_images_are_reported(tmp_path: Path) -> None:
         ("tiny", ramp[:100, ::2], "tiny-image", "warning", "100 x 100 pixels"),
     ]:
         scattered = change.copy()
-        if name in ("dark", "bright"):  # in columns of the middle, so that they are not a border
+        if name in ("dark", "bright"):  # in the middle columns, so that it is not a border
             scattered = np.roll(change, 100, axis=1)
         Image.fromarray(scattered.astype(np.uint8)).save(tmp_path / f"{name}.png")
-        found = issues(tmp_path / f"{name}.png")
-        assert list(found) == [code], name
-        assert found[code][0] == severity
-        assert message in found[code][1]
+        issues_found = issues(tmp_path / f"{name}.png")
+        assert list(issues_found) == [code], name
+        assert issues_found[code][0] == severity
+        assert message in issues_found[code][1]
 
 
-def test_a_black_border_of_collimation_is_no_clipping(tmp_path: Path) -> None:
+def test_a_black_border_of_collimation_is_not_clipping(tmp_path: Path) -> None:
     image = np.zeros((400, 400), np.uint8)
     image[100:300, 100:300] = np.tile(np.linspace(1, 255, 200), (200, 1))
     Image.fromarray(image).save(tmp_path / "framed.png")
@@ -219,7 +219,7 @@ def test_rasters_that_name_a_person_beside_the_pixels_are_reported(tmp_path: Pat
     }
 
 
-def test_a_file_that_does_not_decode_is_reported_by_its_transfer_syntax(tmp_path: Path) -> None:
+def test_stored_as_names_the_transfer_syntax_even_of_a_broken_file(tmp_path: Path) -> None:
     plugin = XRay()
     plain = phantom(tmp_path)
     assert plugin.stored_as(plain) == f"Explicit VR Little Endian ({ExplicitVRLittleEndian})"

@@ -1,4 +1,4 @@
-"""What the encoder sees: prepared and varied images, stems, and how much one pixel of the phantom gives away."""
+"""Inputs of the encoder: prepared and augmented images, stems, and what single pixels of the phantom reveal."""
 
 import math
 
@@ -17,7 +17,7 @@ from polyclinic_xray.radiograph import Radiograph
 CARRIED = ("cardiomegaly", "pulmonary_edema", "consolidation", "pleural_effusion", "airway_obstruction")
 
 
-def test_prepare_keeps_the_aspect_and_averages_areas() -> None:
+def test_prepare_keeps_the_aspect_ratio_and_averages_areas() -> None:
     wide = np.repeat(np.linspace(0, 1, 40, dtype=np.float32)[None], 20, axis=0)
     image = XRay(size=8, patch=4).prepare(Radiograph(wide, {}))["image"]
     assert image.shape == (1, 8, 8)
@@ -28,13 +28,13 @@ def test_prepare_keeps_the_aspect_and_averages_areas() -> None:
     torch.testing.assert_close(inside.diff(dim=1)[:, 1:-1].std(), torch.tensor(0.0), atol=1e-4, rtol=0)
 
 
-def test_augment_is_the_affine_map_it_drew() -> None:
+def test_augmentation_applies_the_drawn_affine_map() -> None:
     size, seed = 33, 4
     modality = XRay(size=size, patch=11, contrast=0.0, noise=0.0)
     tracked = get_track_meta()
     image = np.random.default_rng(0).normal(size=(size, size)).astype(np.float32)
-    moved = modality.augment({"image": torch.from_numpy(image)[None]}, np.random.default_rng(seed))["image"]
-    assert type(moved) is torch.Tensor
+    augmented = modality.augment({"image": torch.from_numpy(image)[None]}, np.random.default_rng(seed))["image"]
+    assert type(augmented) is torch.Tensor
     assert get_track_meta() == tracked
     rng = np.random.default_rng(seed)
     angle, zoom = math.radians(rng.uniform(-7, 7)), rng.uniform(-0.08, 0.08)
@@ -43,11 +43,11 @@ def test_augment_is_the_affine_map_it_drew() -> None:
     middle = np.full(2, (size - 1) / 2)
     offset = middle + turn @ shift - turn @ ((1 + zoom) * middle)
     expected = affine_transform(image, turn * (1 + zoom), offset=offset, order=1, mode="nearest")
-    np.testing.assert_allclose(moved[0].numpy(), expected, atol=1e-3)
+    np.testing.assert_allclose(augmented[0].numpy(), expected, atol=1e-3)
 
 
 @pytest.mark.parametrize(("size", "patch"), [(96, 12), (64, 16), (24, 8)])
-def test_conv_stem_gives_the_same_grid_of_tokens(size: int, patch: int) -> None:
+def test_the_conv_stem_gives_the_same_grid_of_tokens(size: int, patch: int) -> None:
     items = [{"image": torch.randn(1, size, size)} for _ in range(2)]
     shapes = set()
     for stem in ("linear", "conv"):
@@ -56,22 +56,22 @@ def test_conv_stem_gives_the_same_grid_of_tokens(size: int, patch: int) -> None:
     assert shapes == {(2, (size // patch) ** 2, 64)}
 
 
-def test_stems_that_cannot_be_built_say_why() -> None:
+def test_stems_that_cannot_be_built_are_refused_with_the_reason() -> None:
     with pytest.raises(ValueError, match="product of 2 and 3; set `patch`"):
         XRay(size=28, patch=14, stem="conv").default_encoder("nano")
 
 
-def test_no_single_pixel_gives_a_finding_away() -> None:
+def test_no_single_pixel_reveals_a_finding() -> None:
     modality, images, labels = XRay(size=48, patch=12), [], []
     for number in range(300):
         study = Patient(np.random.default_rng([1, number])).visit(np.random.default_rng([2, number]))
         chest = Radiograph(draw_chest(study, np.random.default_rng([3, number])), {})
         images.append(modality.prepare(chest)["image"].flatten().numpy())
         labels.append([study.findings()[name] for name in CARRIED] + [study.heart_lie > 0])
-    pixels, found = np.stack(images), np.array(labels)
+    pixels, findings = np.stack(images), np.array(labels)
     ranks = rankdata(pixels, axis=0)
     for index, name in enumerate((*CARRIED, "heart_lie")):
-        positive = found[:, index]
+        positive = findings[:, index]
         area = (ranks[positive].mean(axis=0) - (positive.sum() + 1) / 2) / (~positive).sum()  # Mann-Whitney U
         strongest = np.maximum(area, 1 - area).max()
         assert 0.6 < strongest < 0.9, f"{name}: {strongest:.3f}"

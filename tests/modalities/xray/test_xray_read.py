@@ -1,4 +1,4 @@
-"""Real and broken files: each gives finite pixels or a reason without path or patient."""
+"""Real and broken files give finite pixels, or a reason without path or patient."""
 
 import gzip
 import io
@@ -53,7 +53,7 @@ def assert_shown(raw: Radiograph) -> None:
 
 
 def names_in(path: Path) -> list[str]:
-    """The words of the patient's name and number, where the file can be parsed at all."""
+    """Return the words of the patient's name and number, if the file can be parsed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -64,26 +64,26 @@ def names_in(path: Path) -> list[str]:
     return [word for word in words if len(word) > 3]
 
 
-def test_every_sample_of_pydicom_reads_or_says_why() -> None:
+def test_every_sample_of_pydicom_is_read_or_refused_with_a_reason() -> None:
     decoded = set()
     for path in (each for each in sorted(SAMPLES.rglob("*")) if each.is_file()):
-        found = read_or_reason(path)
-        if isinstance(found, str):
-            assert not any(word in found for word in (path.name, path.parent.name, *names_in(path))), path.name
+        outcome = read_or_reason(path)
+        if isinstance(outcome, str):
+            assert not any(word in outcome for word in (path.name, path.parent.name, *names_in(path))), path.name
         else:
-            assert_shown(found)
-            decoded.add(found.facts["transfer_syntax"])
+            assert_shown(outcome)
+            decoded.add(outcome.facts["transfer_syntax"])
     assert decoded >= MUST_DECODE
 
 
-def test_colour_spaces_of_one_picture_agree() -> None:
+def test_colour_spaces_of_the_same_picture_agree() -> None:
     reference = read(SAMPLES / "SC_rgb_rle.dcm").pixels
     for name in ("SC_rgb_jpeg_dcmtk.dcm", "SC_rgb_dcmtk_+eb+cy+np.dcm", "SC_ybr_full_422_uncompressed.dcm"):
         assert np.abs(read(SAMPLES / name).pixels - reference).mean() < 0.02, name
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real radiographs are not here")
-def test_all_real_radiographs_read() -> None:
+def test_all_real_radiographs_are_read() -> None:
     images = sorted(REAL.iterdir())
     assert len(images) == 55
     for image in images:
@@ -95,7 +95,7 @@ def grey(bits: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("bits", [8, 16])
-def test_grey_png_keeps_its_depth(tmp_path: Path, bits: int) -> None:
+def test_a_grey_png_keeps_its_depth(tmp_path: Path, bits: int) -> None:
     Image.fromarray(grey(bits)).save(tmp_path / "a.png")
     raw = read(tmp_path / "a.png")
     np.testing.assert_allclose(raw.pixels, grey(bits) / (2**bits - 1), atol=1e-6)
@@ -115,7 +115,7 @@ def test_exif_orientation_is_undone(tmp_path: Path) -> None:
     picture = np.zeros((32, 48), dtype=np.uint8)
     picture[:8, :8] = 255
     exif = Image.Exif()
-    exif[0x0112] = 6  # the camera lay on its side: turn clockwise to see it upright
+    exif[0x0112] = 6  # the camera was turned: rotate clockwise to see the image upright
     Image.fromarray(picture).save(tmp_path / "a.jpg", quality=95, exif=exif)
     np.testing.assert_allclose(read(tmp_path / "a.jpg").pixels, np.rot90(picture, -1) / 255, atol=0.05)
 
@@ -123,7 +123,7 @@ def test_exif_orientation_is_undone(tmp_path: Path) -> None:
 @pytest.mark.public_report(24)
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_a_raster_states_oblong_pixels(tmp_path: Path, suffix: str, orientation: int) -> None:
+def test_oblong_pixels_of_a_raster_are_read(tmp_path: Path, suffix: str, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(grey(8)).save(tmp_path / f"a.{suffix}", dpi=(100, 50), exif=exif)
@@ -132,7 +132,7 @@ def test_a_raster_states_oblong_pixels(tmp_path: Path, suffix: str, orientation:
 
 @pytest.mark.public_report(25)
 @pytest.mark.parametrize("syntax", [pydicom.uid.ImplicitVRLittleEndian, pydicom.uid.ExplicitVRLittleEndian])
-def test_a_file_without_meta_information_reads(tmp_path: Path, syntax: pydicom.uid.UID) -> None:
+def test_a_file_without_meta_information_is_read(tmp_path: Path, syntax: pydicom.uid.UID) -> None:
     dataset = pydicom.dcmread(SAMPLES / "CT_small.dcm")
     dataset.file_meta.TransferSyntaxUID = syntax
     dataset.save_as(tmp_path / "whole.dcm")
@@ -142,7 +142,7 @@ def test_a_file_without_meta_information_reads(tmp_path: Path, syntax: pydicom.u
     np.testing.assert_array_equal(read(tmp_path / "bare.dcm").pixels, read(tmp_path / "whole.dcm").pixels)
 
 
-def test_padding_behind_the_pixels_is_passed_over(tmp_path: Path) -> None:
+def test_padding_after_the_pixels_is_ignored(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read(SAMPLES / "MR_small_padded.dcm").pixels, read(SAMPLES / "MR_small.dcm").pixels)
     dataset = pydicom.dcmread(SAMPLES / "MR_small.dcm")
     dataset.PixelData = dataset.PixelData + dataset.PixelData[:1000]
@@ -164,14 +164,14 @@ def test_padding_behind_the_pixels_is_passed_over(tmp_path: Path) -> None:
         (b"II*\x00" + b"\0" * 100, "a TIFF image"),
     ],
 )
-def test_other_formats_are_named(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_other_formats_are_refused_by_name(tmp_path: Path, content: bytes, reason: str) -> None:
     (tmp_path / "doe.dcm").write_bytes(content)
     with pytest.raises(UnreadableSource, match=f"got {reason}, expected a DICOM, PNG or JPEG image"):
         read(tmp_path / "doe.dcm")
 
 
 @pytest.mark.public_report(25)
-def test_a_decimal_comma_names_its_element(tmp_path: Path) -> None:
+def test_a_decimal_comma_is_refused_with_its_element(tmp_path: Path) -> None:
     dataset = pydicom.dcmread(SAMPLES / "CT_small.dcm")
     dataset.WindowCenter, dataset.WindowWidth = "40.5", "300.5"
     dataset.save_as(tmp_path / "a.dcm")
@@ -180,7 +180,7 @@ def test_a_decimal_comma_names_its_element(tmp_path: Path) -> None:
         read(tmp_path / "a.dcm")
 
 
-def test_dicom_of_another_kind_is_named() -> None:
+def test_dicom_of_another_kind_is_refused_by_name() -> None:
     for name, kind in (("test-SR.dcm", "Comprehensive SR Storage"), ("rtplan.dcm", "RT Plan Storage")):
         with pytest.raises(UnreadableSource, match=f"got DICOM of kind {kind} without integer Pixel Data"):
             read(SAMPLES / name)
@@ -197,22 +197,22 @@ def encoded(kind: str) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["png", "jpg", "dcm", "rle"])
-def test_cut_files_are_refused_or_lost_nothing(tmp_path: Path, kind: str) -> None:
-    whole, path = encoded(kind), tmp_path / f"doe_john.{kind}"
-    path.write_bytes(whole)
+def test_truncated_files_are_refused_unless_the_pixels_are_complete(tmp_path: Path, kind: str) -> None:
+    content, path = encoded(kind), tmp_path / f"doe_john.{kind}"
+    path.write_bytes(content)
     pixels = read(path).pixels
     for share in (0.0, 0.001, 0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97):
-        path.write_bytes(whole[: int(len(whole) * share)])
+        path.write_bytes(content[: int(len(content) * share)])
         with pytest.raises(UnreadableSource) as caught:
             read(path)
         assert "doe" not in str(caught.value)
-    for lost in range(1, 12):
-        path.write_bytes(whole[:-lost])
-        found = read_or_reason(path)
-        if isinstance(found, str):
-            assert "doe" not in found
+    for missing_bytes in range(1, 12):
+        path.write_bytes(content[:-missing_bytes])
+        outcome = read_or_reason(path)
+        if isinstance(outcome, str):
+            assert "doe" not in outcome
         else:
-            np.testing.assert_array_equal(found.pixels, pixels)
+            np.testing.assert_array_equal(outcome.pixels, pixels)
 
 
 def png_header(width: int, height: int) -> bytes:

@@ -9,7 +9,7 @@ from polyclinic_xray.timm_encoder import TimmEncoder
 
 
 def drawn(relevance: torch.Tensor) -> np.ndarray:
-    """The opacity of the heat that lies over the image."""
+    """Draw the relevance and return the opacity of the heat map over the image."""
     axes = Figure().subplots()
     XRay(size=32, patch=8).draw_relevance({"image": torch.randn(1, 32, 32)}, relevance, axes)
     image, heat = axes.images
@@ -17,7 +17,7 @@ def drawn(relevance: torch.Tensor) -> np.ndarray:
     return np.asarray(heat.get_array())[:, :, 3]
 
 
-def test_patches_lie_row_by_row_over_the_image() -> None:
+def test_patches_are_drawn_row_by_row_over_the_image() -> None:
     opacity = drawn(torch.zeros(16).index_fill(0, torch.tensor(6), 3.0))
     assert opacity.shape == (4, 4)
     assert np.argwhere(opacity > 0).tolist() == [[1, 2]]
@@ -25,26 +25,26 @@ def test_patches_lie_row_by_row_over_the_image() -> None:
 
 
 @pytest.mark.parametrize("ahead", [1, 2])
-def test_class_tokens_have_no_place_and_do_not_pale_the_patches(ahead: int) -> None:
+def test_class_tokens_are_not_drawn_and_do_not_dim_the_patches(ahead: int) -> None:
     patches = torch.rand(49)
     with_class = torch.cat([torch.full((ahead,), 100.0), patches])
     np.testing.assert_array_equal(drawn(with_class), drawn(patches))
 
 
-def test_nothing_to_draw_is_refused() -> None:
+def test_relevance_without_tokens_is_refused() -> None:
     with pytest.raises(ValueError, match="0 tokens"):
         drawn(torch.zeros(0))
 
 
 @pytest.mark.parametrize("name", ["resnet10t", "swin_tiny_patch4_window7_224"])
-def test_gradients_reach_the_feature_map_of_a_backbone_that_averages_it(name: str) -> None:
+def test_gradients_reach_the_feature_map_of_an_averaging_backbone(name: str) -> None:
     torch.manual_seed(0)
     encoder = TimmEncoder(name=name, size=64 if "swin" in name else None).double()
     inputs = {"image": torch.randn(2, 1, 64, 64, dtype=torch.float64)}
     direction = torch.randn(encoder.width, dtype=torch.float64)
-    found = token_relevance(encoder, inputs, lambda pooled: pooled @ direction)
+    relevance = token_relevance(encoder, inputs, lambda pooled: pooled @ direction)
     encoded = encoder.eval()(inputs)
     tokens = encoded.tokens.detach().numpy()
     share = (tokens - tokens.mean(axis=1, keepdims=True)) @ direction.numpy() / tokens.shape[1]
-    np.testing.assert_allclose(found, np.maximum(share, 0), atol=1e-8)
-    assert (found > 0).any()
+    np.testing.assert_allclose(relevance, np.maximum(share, 0), atol=1e-8)
+    assert (relevance > 0).any()

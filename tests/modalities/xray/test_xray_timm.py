@@ -29,7 +29,7 @@ def build(name: str, weights: Path | None = None) -> TimmEncoder:
     ("name", "tokens"),
     [("resnet10t", 2 * 2), ("vit_tiny_patch16_224", 4 * 4 + 1), ("swin_tiny_patch4_window7_224", 2 * 2)],
 )
-def test_shapes_and_independence_of_the_batch(name: str, tokens: int) -> None:
+def test_outputs_do_not_depend_on_the_rest_of_the_batch(name: str, tokens: int) -> None:
     torch.manual_seed(0)
     encoder, images = build(name), torch.randn(3, 1, SIZE, SIZE)
     with torch.no_grad():
@@ -39,12 +39,12 @@ def test_shapes_and_independence_of_the_batch(name: str, tokens: int) -> None:
     assert together.pooled.shape == (3, encoder.width)
     assert not together.padding.any()
     torch.testing.assert_close(together.pooled[1:2], alone.pooled, atol=1e-5, rtol=1e-4)
-    if name != "vit_tiny_patch16_224":  # these pool by averaging the very tokens
+    if name != "vit_tiny_patch16_224":  # these pool by averaging their tokens
         torch.testing.assert_close(together.tokens.mean(dim=1), together.pooled, atol=1e-4, rtol=1e-3)
 
 
 @pytest.mark.parametrize("name", ["resnet10t", "vit_tiny_patch16_224"])
-def test_weights_travel_through_safetensors(name: str, tmp_path: Path) -> None:
+def test_weights_load_from_safetensors(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     first, images = build(name), torch.randn(2, 1, SIZE, SIZE)
     file = tmp_path / "weights.safetensors"

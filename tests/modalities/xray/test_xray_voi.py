@@ -57,7 +57,7 @@ def lut(entries: list[int], first: int, bits: int) -> list[Dataset]:
 
 
 def by_formula(value: float, centre: float, width: float, function: str = "LINEAR") -> float:
-    """C.11.2.1.2.1, C.11.2.1.3.1 and C.11.2.1.3.2 with ymin 0 and ymax 1."""
+    """Apply C.11.2.1.2.1, C.11.2.1.3.1 or C.11.2.1.3.2 with ymin 0 and ymax 1."""
     if function == "SIGMOID":
         return 1 / (1 + math.exp(-4 * (value - centre) / width))
     if function == "LINEAR":
@@ -69,17 +69,17 @@ def by_formula(value: float, centre: float, width: float, function: str = "LINEA
     return (value - centre) / width + 0.5
 
 
-def test_without_window_the_stored_range_is_shown_and_monochrome1_turns_it(tmp_path: Path) -> None:
+def test_without_a_window_the_stored_range_is_shown_and_monochrome1_inverts_it(tmp_path: Path) -> None:
     plain = read(write(tmp_path / "a.dcm", STORED))
     np.testing.assert_allclose(plain, STORED / 4095, atol=1e-6)
-    turned = read(write(tmp_path / "b.dcm", STORED, PhotometricInterpretation="MONOCHROME1"))
-    np.testing.assert_allclose(turned, 1 - STORED / 4095, atol=1e-6)
+    inverted = read(write(tmp_path / "b.dcm", STORED, PhotometricInterpretation="MONOCHROME1"))
+    np.testing.assert_allclose(inverted, 1 - STORED / 4095, atol=1e-6)
 
 
 @pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
 @pytest.mark.parametrize(("slope", "intercept"), [(1, 0), (2.5, -1024), (-1, 4095)])
-def test_window_after_rescale_and_before_inversion(
+def test_the_window_applies_after_rescale_and_before_inversion(
     tmp_path: Path, function: str, photometric: str, slope: float, intercept: float
 ) -> None:
     centre, width = 1000, 1800
@@ -93,36 +93,36 @@ def test_window_after_rescale_and_before_inversion(
         WindowWidth=width,
         VOILUTFunction=function,
     )
-    shown = np.vectorize(lambda v: by_formula(v * slope + intercept, centre, width, function))(STORED)
-    np.testing.assert_allclose(read(path), 1 - shown if photometric == "MONOCHROME1" else shown, atol=1e-6)
+    expected = np.vectorize(lambda v: by_formula(v * slope + intercept, centre, width, function))(STORED)
+    np.testing.assert_allclose(read(path), 1 - expected if photometric == "MONOCHROME1" else expected, atol=1e-6)
 
 
-def test_negative_slope_without_window(tmp_path: Path) -> None:
+def test_a_negative_slope_without_a_window_inverts_the_image(tmp_path: Path) -> None:
     path = write(tmp_path / "a.dcm", STORED, RescaleSlope=-2, RescaleIntercept=100)
     np.testing.assert_allclose(read(path), 1 - STORED / 4095, atol=1e-6)
 
 
-def test_width_of_one_is_a_threshold(tmp_path: Path) -> None:
+def test_a_window_of_width_one_is_a_threshold(tmp_path: Path) -> None:
     path = write(tmp_path / "a.dcm", STORED, WindowCenter=2048, WindowWidth=1)
     np.testing.assert_array_equal(read(path), STORED > 2047.5)
 
 
-def test_voi_table_goes_before_a_window(tmp_path: Path) -> None:
+def test_a_voi_table_takes_precedence_over_a_window(tmp_path: Path) -> None:
     entries = [round(1023 * (i / 99) ** 2) for i in range(100)]
     tags = {"VOILUTSequence": lut(entries, 1000, 10), "WindowCenter": 5, "WindowWidth": 2}
     expected = [[entries[min(max(v - 1000, 0), 99)] / 1023 for v in row] for row in STORED.tolist()]
     np.testing.assert_allclose(read(write(tmp_path / "a.dcm", STORED, **tags)), expected, atol=1e-6)
-    turned = read(write(tmp_path / "b.dcm", STORED, PhotometricInterpretation="MONOCHROME1", **tags))
-    np.testing.assert_allclose(turned, 1 - np.array(expected), atol=1e-6)
+    inverted = read(write(tmp_path / "b.dcm", STORED, PhotometricInterpretation="MONOCHROME1", **tags))
+    np.testing.assert_allclose(inverted, 1 - np.array(expected), atol=1e-6)
 
 
-def test_voi_table_of_eight_bits_with_more_than_256_entries(tmp_path: Path) -> None:
+def test_a_voi_table_of_eight_bits_may_have_more_than_256_entries(tmp_path: Path) -> None:
     entries = [i * 255 // 4095 for i in range(4096)]
     shown = read(write(tmp_path / "a.dcm", STORED, VOILUTSequence=lut(entries, 0, 8)))
     np.testing.assert_allclose(shown, np.array(entries)[STORED] / 255, atol=1e-6)
 
 
-def test_modality_table_then_window(tmp_path: Path) -> None:
+def test_the_modality_table_applies_before_the_window(tmp_path: Path) -> None:
     entries = [int(65535 * math.sqrt(i / 4095)) for i in range(4096)]
     tags = {"ModalityLUTSequence": lut(entries, 0, 16)}
     shown = read(write(tmp_path / "a.dcm", STORED, **tags))
@@ -135,7 +135,7 @@ def test_modality_table_then_window(tmp_path: Path) -> None:
 @pytest.mark.public_report(7)
 @pytest.mark.parametrize(("entry_bits", "declared"), [(8, 16), (10, 16), (10, 12), (12, 16), (12, 12), (16, 12)])
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
-def test_a_table_shows_the_depth_of_its_entries(
+def test_the_range_of_a_table_follows_the_depth_of_its_entries(
     tmp_path: Path, entry_bits: int, declared: int, photometric: str
 ) -> None:
     top = 2**entry_bits - 1
@@ -162,7 +162,7 @@ def signed_lut(entries: list[int], first: int, vr: str) -> list[Dataset]:
 @pytest.mark.public_report(8)
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
 @pytest.mark.parametrize(("vr", "first"), [("SS", -1024), ("US", 64512)])
-def test_first_mapped_value_may_be_negative(tmp_path: Path, syntax: UID, vr: str, first: int) -> None:
+def test_the_first_mapped_value_may_be_negative(tmp_path: Path, syntax: UID, vr: str, first: int) -> None:
     entries = list(range(4096))
     rescaled = {"VOILUTSequence": signed_lut(entries, first, vr), "RescaleSlope": 1, "RescaleIntercept": -1024}
     shown = read(write(tmp_path / "voi.dcm", STORED, syntax=syntax, **rescaled))
@@ -192,7 +192,7 @@ def test_a_blank_image_is_refused_with_and_without_padding(tmp_path: Path) -> No
             read(write(tmp_path / "a.dcm", stored, **tags))
 
 
-def test_setting_chooses_among_windows_and_refuses_what_is_not_there(tmp_path: Path) -> None:
+def test_the_setting_chooses_a_window_and_an_absent_one_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "doe.dcm", STORED, WindowCenter=[2048, 1000], WindowWidth=[4096, 500])
     expected = [[by_formula(v, 1000, 500) for v in row] for row in STORED.tolist()]
     np.testing.assert_allclose(read(path, window=1), expected, atol=1e-6)
@@ -219,14 +219,14 @@ def test_what_the_standard_forbids_is_unreadable(tmp_path: Path, tags: dict[str,
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data(), bits=st.sampled_from([8, 10, 12, 16]), signed=st.booleans())
-def test_only_the_stored_bits_count(
+def test_only_the_stored_bits_contribute(
     tmp_path_factory: pytest.TempPathFactory, data: Any, bits: int, signed: bool
 ) -> None:
     allocated = 8 if bits == 8 else 16
     cells = np.array(data.draw(st.lists(st.integers(0, 2**allocated - 1), min_size=6, max_size=6))).reshape(2, 3)
     assume(len({*(cells.ravel() % 2**bits).tolist()}) > 1)
     path = write(tmp_path_factory.mktemp("bits") / "a.dcm", cells, bits=bits, signed=signed)
-    # Two's complement by its definition: the highest stored bit weighs -2^(bits-1), stray bits above weigh nothing.
+    # Two's complement by definition: the highest stored bit weighs -2^(bits-1), stray bits above it nothing.
     value = sum(((cells >> k) & 1) * 2**k for k in range(bits - 1))
     value = value + ((cells >> (bits - 1)) & 1) * (2 ** (bits - 1)) * (-1 if signed else 1)
     lowest = -(2 ** (bits - 1)) if signed else 0
@@ -253,10 +253,10 @@ def test_palette_and_rgb_become_luminance(tmp_path: Path) -> None:
     np.testing.assert_allclose(read(path), expected, atol=1e-5)
 
 
-def test_spacing_is_named_and_never_borrowed(tmp_path: Path) -> None:
-    for tags, named in (({}, "none"), ({"ImagerPixelSpacing": [0.1, 0.1]}, "ImagerPixelSpacing")):
+def test_spacing_is_reported_with_the_element_it_comes_from(tmp_path: Path) -> None:
+    for tags, element in (({}, "none"), ({"ImagerPixelSpacing": [0.1, 0.1]}, "ImagerPixelSpacing")):
         raw = XRay(size=32, patch=8).read(write(tmp_path / "a.dcm", STORED, **tags))
-        assert raw.facts["spacing"] == named
+        assert raw.facts["spacing"] == element
 
 
 def ellipse(height: int, width: int) -> np.ndarray:
@@ -265,7 +265,7 @@ def ellipse(height: int, width: int) -> np.ndarray:
 
 
 def extent(square: np.ndarray) -> tuple[int, int]:
-    """Height and width of what is bright."""
+    """Measure the height and width of the bright area."""
     bright = square > (square.min() + square.max()) / 2
     return int(bright.any(axis=1).sum()), int(bright.any(axis=0).sum())
 
@@ -282,7 +282,7 @@ def extent(square: np.ndarray) -> tuple[int, int]:
         {"PixelSpacing": [0, 0], "PixelAspectRatio": [2, 1]},
     ],
 )
-def test_a_circle_of_oblong_pixels_is_round(tmp_path: Path, tags: dict[str, Any]) -> None:
+def test_a_circle_of_oblong_pixels_is_shown_round(tmp_path: Path, tags: dict[str, Any]) -> None:
     plugin = XRay(size=64, patch=8)
     raw = plugin.read(write(tmp_path / "a.dcm", ellipse(60, 120), **tags))
     height, width = extent(plugin.prepare(raw)["image"][0].numpy())

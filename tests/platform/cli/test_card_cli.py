@@ -1,4 +1,4 @@
-"""The evaluation card: one page and one JSON, from prompts or a trained head, with their own limits."""
+"""The evaluation card: one page and one JSON file, from prompts or a trained head, with their limits."""
 
 import json
 import re
@@ -41,7 +41,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def thin_cohort(phantom_cohort: Path, workplace: Path) -> Path:
-    """One finding that no test study has, and a group of a single patient."""
+    """Write a cohort with a finding that no test study has, and a group of a single patient."""
     shutil.copytree(phantom_cohort.parent, "cohort")
     table = pd.read_csv("cohort/cohort.csv", dtype=str, keep_default_na=False)
     test = table["split"] == "test"
@@ -65,16 +65,16 @@ def _card(out: str, *words: str) -> tuple[dict[str, Any], str]:
     return json.loads(Path(out, "card.json").read_text()), Path(out, "card.html").read_text()
 
 
-def test_card_of_prompts(workplace: Path, phantom_cohort: Path) -> None:
+def test_a_card_can_be_made_from_prompts(workplace: Path, phantom_cohort: Path) -> None:
     run = _fit(phantom_cohort, CONTRASTIVE)
     card, page = _card("out", "--checkpoint", run["checkpoint"], "--prompts", "prompts.yaml", "--explained", "1",
                        "--thresholds", "[0.25]")  # fmt: skip
-    assert all(one["operating"][-1]["threshold"]["value"] == 0.25 for one in card["findings"])
-    assert [one["name"] for one in card["findings"]] == ["cardiomegaly", "anemia"]
+    assert all(row["operating"][-1]["threshold"]["value"] == 0.25 for row in card["findings"])
+    assert [row["name"] for row in card["findings"]] == ["cardiomegaly", "anemia"]
     assert card["origin"]["prompts"]["findings"]["anemia"] == {"positive": ["anemia"], "negative": ["no anemia"]}
     assert card["origin"]["fingerprint"] == card["origin"]["trained_on"]
     assert set(card["prompt_spread"]) == {"cardiomegaly", "anemia"}
-    assert {tuple(one["modalities"]) for one in card["missingness"]["subsets"]} == {
+    assert {tuple(row["modalities"]) for row in card["missingness"]["subsets"]} == {
         ("ecg",), ("tabular",), ("ecg", "tabular")
     }  # fmt: skip
     shapley = card["missingness"]["contributions"]
@@ -82,47 +82,47 @@ def test_card_of_prompts(workplace: Path, phantom_cohort: Path) -> None:
     _check_page(page)
     assert page.count("<figure>") >= 8
     client = MlflowClient(run["tracking_uri"])
-    kept = {one.path for one in client.list_artifacts(run["mlflow_run_id"], "evaluation")}
-    assert {"evaluation/card.html", "evaluation/card.json", "evaluation/card_reliability.png"} <= kept
+    artifacts = {artifact.path for artifact in client.list_artifacts(run["mlflow_run_id"], "evaluation")}
+    assert {"evaluation/card.html", "evaluation/card.json", "evaluation/card_reliability.png"} <= artifacts
     assert "test/card_macro_auroc" in client.get_run(run["mlflow_run_id"]).data.metrics
 
 
-def test_card_of_a_head_reports_what_it_cannot_tell(thin_cohort: Path) -> None:
+def test_the_card_of_a_head_reports_what_it_cannot_measure(thin_cohort: Path) -> None:
     checkpoint = _fit(thin_cohort, HEAD)["checkpoint"]
-    other = _fit(thin_cohort, {**HEAD, "init_args": {"size": "pico"}})["checkpoint"]
-    card, page = _card("out", "--checkpoint", checkpoint, "--against", other, "--studies", "[]")
+    small_head = _fit(thin_cohort, {**HEAD, "init_args": {"size": "pico"}})["checkpoint"]
+    card, page = _card("out", "--checkpoint", checkpoint, "--against", small_head, "--studies", "[]")
     _check_page(page)
     notes = "\n".join(card["notes"])
     assert "no study of the split has modality 'tabular'" in notes
     assert re.search(r"anemia: the test split has 0 studies with the finding and \d+ without", notes)
     assert re.search(r"site east: \d studies of known label, fewer than the minimum of 4", notes)
-    anemia = card["findings"][1]
-    assert anemia["auroc"]["value"] is None
-    assert anemia["auroc"]["ci95"] == {"low": None, "high": None, "undefined": 0}
+    finding = card["findings"][1]
+    assert finding["auroc"]["value"] is None
+    assert finding["auroc"]["ci95"] == {"low": None, "high": None, "undefined": 0}
     assert (card["macro"]["used"], card["macro"]["total"]) == (2, 3)
     assert card["undefined_values"] > 0
-    assert [one["name"] for one in card["comparison"]] == ["cardiomegaly", "anemia", "pulmonary_edema"]
+    assert [row["name"] for row in card["comparison"]] == ["cardiomegaly", "anemia", "pulmonary_edema"]
     assert card["explanations"] == []
     for note in card["notes"]:
         assert note.split(":")[0] in page.replace("&#39;", "'")
 
 
-def test_card_has_the_figures_of_independent_libraries(workplace: Path, phantom_cohort: Path) -> None:
+def test_the_card_has_the_figures_of_independent_libraries(workplace: Path, phantom_cohort: Path) -> None:
     checkpoint = Path(_fit(phantom_cohort, HEAD)["checkpoint"])
     card, _ = _card("out", "--checkpoint", str(checkpoint), "--explained", "0")
     scorer = TrainedScorer(restore(checkpoint))
     studies = scorer.read("test")
     batches = torch.cat([scorer.task(batch) for batch in studies.batches]).detach().numpy()
-    for place, one in enumerate(card["findings"]):
-        truth = studies.outcomes[:, place]
-        if one["problem"] is None:
-            assert one["auroc"]["value"] == pytest.approx(roc_auc_score(truth, batches[:, place]), abs=1e-8)
-            expected = average_precision_score(truth, batches[:, place])
-            assert one["average_precision"]["value"] == pytest.approx(expected, abs=1e-8)
-        point = next((two for two in one["operating"] if two["threshold"]["reason"] is None), None)
+    for column, row in enumerate(card["findings"]):
+        truth = studies.outcomes[:, column]
+        if row["problem"] is None:
+            assert row["auroc"]["value"] == pytest.approx(roc_auc_score(truth, batches[:, column]), abs=1e-8)
+            expected = average_precision_score(truth, batches[:, column])
+            assert row["average_precision"]["value"] == pytest.approx(expected, abs=1e-8)
+        point = next((entry for entry in row["operating"] if entry["threshold"]["reason"] is None), None)
         if point is not None:
             total = sum(point[key] for key in ("true_positive", "false_positive", "true_negative", "false_negative"))
-            assert total == one["n"] == len(truth)
+            assert total == row["n"] == len(truth)
 
 
 def _scorers(cohort: Path) -> list[Scorer]:
@@ -132,27 +132,27 @@ def _scorers(cohort: Path) -> list[Scorer]:
 
 
 @pytest.mark.slow
-def test_scores_follow_from_the_modalities_that_are_shown(workplace: Path, phantom_cohort: Path) -> None:
+def test_scores_depend_only_on_the_modalities_that_are_given(workplace: Path, phantom_cohort: Path) -> None:
     for scorer in _scorers(phantom_cohort):
         studies = scorer.read("test")
-        nothing = scorer.scores(studies, ())
-        assert np.ptp(nothing, axis=0).max() < 1e-6
+        empty_scores = scorer.scores(studies, ())
+        assert np.ptp(empty_scores, axis=0).max() < 1e-6
         lacking = ~studies.present["ecg"].numpy()
-        alone = scorer.scores(studies, ["ecg"])
-        np.testing.assert_allclose(alone[lacking], nothing[lacking], atol=1e-6)
-        every = scorer.scores(studies, scorer.modalities)
-        assert np.abs(every - alone).max() > 1e-4
+        ecg_scores = scorer.scores(studies, ["ecg"])
+        np.testing.assert_allclose(ecg_scores[lacking], empty_scores[lacking], atol=1e-6)
+        all_scores = scorer.scores(studies, scorer.modalities)
+        assert np.abs(all_scores - ecg_scores).max() > 1e-4
         for finding in scorer.findings:
-            _check_score_of(scorer, studies.batches[0], finding, every[:, scorer.findings.index(finding)])
+            _check_score_of(scorer, studies.batches[0], finding, all_scores[:, scorer.findings.index(finding)])
 
 
 def _check_score_of(scorer: Scorer, batch: Any, finding: str, expected: np.ndarray) -> None:
-    """The differentiable score of the vectors that the encoder gives is the score."""
+    """Check that the differentiable score of the vectors of the encoder equals the score."""
     rows = batch.present["ecg"]
-    having = batch.select(rows)
+    selected = batch.select(rows)
     encoder = scorer.task.encoders["ecg"]  # type: ignore[attr-defined]
-    pooled = encoder(having.inputs["ecg"]).pooled.detach().requires_grad_()
-    score = scorer.score_of(having, "ecg", finding)(pooled)
+    pooled = encoder(selected.inputs["ecg"]).pooled.detach().requires_grad_()
+    score = scorer.score_of(selected, "ecg", finding)(pooled)
     np.testing.assert_allclose(score.detach().numpy(), expected[: len(batch)][rows.numpy()], atol=1e-4)
     score.sum().backward()
     assert bool((pooled.grad != 0).any())
@@ -172,7 +172,7 @@ def _check_score_of(scorer: Scorer, batch: Any, finding: str, expected: np.ndarr
         (["--prompts", "prompts.yaml", "--thresholds", "[1.5]"], "got threshold 1.5, expected a probability"),
     ],
 )
-def test_what_cannot_be_asked(
+def test_invalid_requests_are_refused(
     contrastive: str, words: list[str], message: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["evaluate", "card", "--checkpoint", contrastive, "--resamples", "5", *words]) == 1
@@ -184,11 +184,11 @@ def test_what_cannot_be_asked(
 def contrastive(
     phantom_cohort: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> str:
-    """A checkpoint that is trained once, and a workplace with what the bad words name."""
-    kept = Path(tmp_path_factory.getbasetemp()) / "contrastive"
-    if not kept.exists():
-        kept.mkdir()
-        monkeypatch.chdir(kept)
+    """Return a checkpoint that is trained once, in a folder with the files that the bad command lines name."""
+    folder = Path(tmp_path_factory.getbasetemp()) / "contrastive"
+    if not folder.exists():
+        folder.mkdir()
+        monkeypatch.chdir(folder)
         _fit(phantom_cohort, CONTRASTIVE)
     monkeypatch.chdir(tmp_path)
     Path("prompts.yaml").write_text(PROMPTS)
@@ -199,11 +199,11 @@ def contrastive(
     spec = yaml.safe_load(Path("other/cohort.yaml").read_text())
     del spec["modalities"]["tabular"]
     Path("other/cohort.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
-    return str(kept / json.loads((kept / "fit.json").read_text())["checkpoint"])
+    return str(folder / json.loads((folder / "fit.json").read_text())["checkpoint"])
 
 
 def _check_page(page: str) -> None:
-    """Nothing is asked of the network or of a file beside it."""
+    """Check that the page loads nothing from the network or from other files."""
     assert "not a medical device" in page
     assert not re.search(r"(src|href)=\"(?!data:image/png|#)", page)
     assert "<script" not in page

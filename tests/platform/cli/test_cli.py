@@ -41,7 +41,7 @@ PROMPTS = {
 
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pulse_cohort: Path) -> Path:
-    """An empty folder to run in, with a configuration for the pulse cohort."""
+    """Enter an empty folder with a configuration for the pulse cohort."""
     monkeypatch.chdir(tmp_path)
     CONFIG["data"]["cohort"] = str(pulse_cohort)
     Path("config.yaml").write_text(yaml.safe_dump(CONFIG))
@@ -80,7 +80,7 @@ def test_fit_leaves_a_finished_run_that_can_be_repeated(workplace: Path) -> None
     assert curves[0] == curves[1]
 
 
-def test_restored_checkpoint_embeds_as_the_trained_model_did(workplace: Path) -> None:
+def test_a_restored_checkpoint_embeds_as_the_trained_model_did(workplace: Path) -> None:
     result = _fit()
     restored = restore(Path(result["checkpoint"]))
     assert restored.run_id == result["mlflow_run_id"]
@@ -93,7 +93,7 @@ def test_restored_checkpoint_embeds_as_the_trained_model_did(workplace: Path) ->
     assert set(weights) == set(restored.task.state_dict())
 
 
-def test_zeroshot_and_retrieval_report_into_file_and_run(workplace: Path) -> None:
+def test_zeroshot_and_retrieval_report_to_the_file_and_the_run(workplace: Path) -> None:
     result = _fit("--trainer.max_epochs", "30")
     words = [result["checkpoint"], "prompts.yaml", "--resamples", "50"]
     assert main(["evaluate", "zeroshot", *words, "--json", "z.json"]) == 0
@@ -111,8 +111,8 @@ def test_zeroshot_and_retrieval_report_into_file_and_run(workplace: Path) -> Non
     run = client.get_run(result["mlflow_run_id"])
     assert run.info.status == "FINISHED"
     assert run.data.metrics["test/retrieval_recall_at_1"] == top1["value"]
-    kept = {file.path for file in client.list_artifacts(run.info.run_id, "evaluation")}
-    assert {"evaluation/zeroshot.json", "evaluation/retrieval.json", "evaluation/modality_gap.png"} <= kept
+    artifacts = {file.path for file in client.list_artifacts(run.info.run_id, "evaluation")}
+    assert {"evaluation/zeroshot.json", "evaluation/retrieval.json", "evaluation/modality_gap.png"} <= artifacts
 
 
 def test_training_that_never_validates_leaves_a_checkpoint(workplace: Path) -> None:
@@ -120,7 +120,7 @@ def test_training_that_never_validates_leaves_a_checkpoint(workplace: Path) -> N
     assert Path(result["checkpoint"]).is_file()
 
 
-def test_classifier(workplace: Path) -> None:
+def test_a_classifier_is_trained_and_evaluated(workplace: Path) -> None:
     model = {"class_path": "Downstream", "init_args": {}}
     Path("down.yaml").write_text(yaml.safe_dump(CONFIG | {"model": model}))
     result = _fit(config="down.yaml")
@@ -160,7 +160,7 @@ def test_classifier(workplace: Path) -> None:
         (["modalities", "all"], "takes no arguments"),
     ],
 )
-def test_bad_command_lines_get_a_sentence_and_exit_code_one(
+def test_bad_command_lines_get_one_sentence_and_exit_code_one(
     workplace: Path, capfd: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
     unknown = {"data": {"modalities": {"xray": {"class_path": "Xray"}}}}
@@ -173,7 +173,7 @@ def test_bad_command_lines_get_a_sentence_and_exit_code_one(
     assert not Path("out").exists()
 
 
-def test_help_is_a_success(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_exits_with_zero(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     assert "zero-shot" in capsys.readouterr().out
 
@@ -194,8 +194,8 @@ def test_check_names_the_broken_study_and_fails(
     rows = [line.split(",") for line in lines[1:]]
     for row in rows:
         for name in ("first", "second"):
-            place = header.index(name)
-            row[place] = str(pulse_cohort.parent / row[place]) if row[place] else ""
+            column = header.index(name)
+            row[column] = str(pulse_cohort.parent / row[column]) if row[column] else ""
     rows[0][header.index("first")] = "broken.txt"
     (copy / "cohort.csv").write_text("\n".join([lines[0], *(",".join(row) for row in rows)]))
     (copy / "cohort.yaml").write_text(pulse_cohort.read_text())
@@ -207,7 +207,7 @@ def test_check_names_the_broken_study_and_fails(
     assert "1 source unreadable" in text.err
 
 
-def test_run_with_too_many_broken_files_fails_and_lists_them(workplace: Path) -> None:
+def test_a_run_with_too_many_broken_files_fails_and_lists_them(workplace: Path) -> None:
     folder = workplace / "cohort"
     folder.mkdir()
     rows = ["study_id,patient_id,split,note,other"]

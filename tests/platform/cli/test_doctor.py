@@ -1,4 +1,4 @@
-"""`polyclinic doctor` reports what a run would fail on, and what to install."""
+"""`polyclinic doctor` reports what would make a run fail, and what to install."""
 
 from importlib.metadata import requires, version
 from pathlib import Path
@@ -20,7 +20,7 @@ def _fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_a_torchvision_that_was_made_for_another_torch_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_torchvision_built_for_another_torch_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     stated = {"torchvision": ["numpy", "torch==0.4.1"]}
     monkeypatch.setattr(module, "requires", lambda name: stated.get(name) or requires(name))
     report = _report()

@@ -41,7 +41,7 @@ LORA: dict[str, Any] = {
 
 @pytest.fixture
 def cohort(phantom_cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The phantom with an uncertain finding, a class, a level and a quantity, in a separate folder."""
+    """Write the phantom with an uncertain finding, a class, a level and a quantity to a separate folder."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(phantom_cohort.parent, tmp_path / "cohort")
     path = tmp_path / "cohort" / "cohort.yaml"
@@ -76,11 +76,11 @@ def test_a_head_learns_labels_of_every_kind_and_is_evaluated(cohort: Path) -> No
 
     assert main(["evaluate", "classifier", checkpoint, "--json", "report.json"]) == 0
     report = json.loads(Path("report.json").read_text())
-    names = [one["name"] for one in report["findings"]]
+    names = [row["name"] for row in report["findings"]]
     assert names == ["cardiomegaly", "anemia", "hospital=north", "hospital=south"]
-    known = {one["name"]: one["n"] for one in report["findings"]}
-    assert known["anemia"] < known["cardiomegaly"]
-    assert {one["name"]: list(one["measures"]) for one in report["agreement"]} == {
+    counts = {row["name"]: row["n"] for row in report["findings"]}
+    assert counts["anemia"] < counts["cardiomegaly"]
+    assert {row["name"]: list(row["measures"]) for row in report["agreement"]} == {
         "hospital": ["accuracy"],
         "age": ["mean absolute error", "quadratic kappa"],
         "fraction": ["mean absolute error", "r2"],
@@ -112,7 +112,7 @@ def test_uncertain_labels_need_a_policy(cohort: Path, capfd: pytest.CaptureFixtu
     assert main(["fit", "-c", "config.yaml", "--data.labels", "[cardiomegaly]", "--trainer.max_steps", "1"]) == 0
 
 
-def test_low_rank_heads_start_from_a_pretrained_encoder_and_come_back(cohort: Path) -> None:
+def test_low_rank_heads_start_from_a_pretrained_encoder_and_are_restored(cohort: Path) -> None:
     contrast = {
         "class_path": "ContrastivePretraining",
         "init_args": {"objective": {"class_path": "Clip"}, "embedding": 8, "size": "pico"},
@@ -128,11 +128,11 @@ def test_low_rank_heads_start_from_a_pretrained_encoder_and_come_back(cohort: Pa
     assert len(frozen) > 20
     for key in frozen:
         torch.testing.assert_close(after[key], before[key.replace(".base_layer", "")], rtol=0, atol=0)
-    moved = [key for key in after if "lora_B" in key]
-    assert moved
-    assert all(bool((after[key] != 0).any()) for key in moved)
-    again = restore(Path(tuned["checkpoint"]))
-    assert set(again.task.state_dict()) == set(after)
+    adapters = [key for key in after if "lora_B" in key]
+    assert adapters
+    assert all(bool((after[key] != 0).any()) for key in adapters)
+    restored = restore(Path(tuned["checkpoint"]))
+    assert set(restored.task.state_dict()) == set(after)
     assert main(["evaluate", "classifier", tuned["checkpoint"], "--query", "[ecg]"]) == 0
 
 
@@ -141,19 +141,19 @@ def test_a_checkpoint_takes_its_labels_to_another_cohort(cohort: Path, capfd: py
     labels = ("--data.labels", "[age, cardiomegaly]")
     checkpoint = fit(*labels)["checkpoint"]
     shutil.copytree(cohort.parent, "elsewhere")
-    other = Path("elsewhere/cohort.yaml")
-    spec = yaml.safe_load(other.read_text())
+    elsewhere = Path("elsewhere/cohort.yaml")
+    spec = yaml.safe_load(elsewhere.read_text())
     spec["labels"] = {name: spec["labels"][name] for name in ("cardiomegaly", "fraction", "age")}
-    other.write_text(yaml.safe_dump(spec, sort_keys=False))
-    assert main(["evaluate", "classifier", checkpoint, "--cohort", str(other), "--json", "there.json"]) == 0
+    elsewhere.write_text(yaml.safe_dump(spec, sort_keys=False))
+    assert main(["evaluate", "classifier", checkpoint, "--cohort", str(elsewhere), "--json", "there.json"]) == 0
     assert main(["evaluate", "classifier", checkpoint, "--json", "here.json"]) == 0
-    there, here = (json.loads(Path(name).read_text()) for name in ("there.json", "here.json"))
-    assert there["findings"] == here["findings"]
-    assert there["agreement"] == here["agreement"]
+    elsewhere_report, original = (json.loads(Path(name).read_text()) for name in ("there.json", "here.json"))
+    assert elsewhere_report["findings"] == original["findings"]
+    assert elsewhere_report["agreement"] == original["agreement"]
     del spec["labels"]["age"]
-    other.write_text(yaml.safe_dump(spec, sort_keys=False))
+    elsewhere.write_text(yaml.safe_dump(spec, sort_keys=False))
     capfd.readouterr()
-    assert main(["evaluate", "classifier", checkpoint, "--cohort", str(other)]) == 1
+    assert main(["evaluate", "classifier", checkpoint, "--cohort", str(elsewhere)]) == 1
     assert "got label 'age', the cohort has ['cardiomegaly', 'fraction']" in capfd.readouterr().err
     assert main(["evaluate", "classifier", checkpoint, "--query", "[pet]"]) == 1
     assert "got query ['pet'], expected some of ['ecg', 'tabular']" in capfd.readouterr().err
@@ -168,7 +168,7 @@ def test_a_checkpoint_takes_its_labels_to_another_cohort(cohort: Path, capfd: py
         (["--data.labels", "[nosuch]"], "got label 'nosuch'"),
     ],
 )
-def test_settings_that_cannot_be(
+def test_invalid_settings_are_refused(
     cohort: Path, words: list[str], message: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     write_config(cohort, HEAD, MODALITIES)

@@ -35,19 +35,19 @@ def test_a_run_leaves_losses_by_modality_pictures_and_reports(workplace: Path) -
     for name in MODALITIES:
         assert metrics[f"val/loss/{name}"] > 0
         assert f"train/loss/{name}" in metrics
-        kept = [file.path for file in client.list_artifacts(result["mlflow_run_id"], f"reconstruction/{name}")]
-        assert kept == [f"reconstruction/{name}/epoch0000.png"]
+        artifacts = [file.path for file in client.list_artifacts(result["mlflow_run_id"], f"reconstruction/{name}")]
+        assert artifacts == [f"reconstruction/{name}/epoch0000.png"]
     assert main(["evaluate", "reconstruction", result["checkpoint"], "--resamples", "20", "--json", "r.json"]) == 0
     report = json.loads(Path("r.json").read_text())
-    masked = {one["name"]: one["errors"] for one in report["results"] if one["mask"] == "masked"}
+    masked = {row["name"]: row["errors"] for row in report["results"] if row["mask"] == "masked"}
     assert set(masked) == set(MODALITIES)
     assert set(masked["ecg"]) == {"model", "mean fill", "linear interpolation"}
     assert main(["evaluate", "probe", result["checkpoint"], "ecg", "--resamples", "20", "--json", "p.json"]) == 0
     probe = json.loads(Path("p.json").read_text())
     assert probe["gain"] == pytest.approx(probe["trained"]["macro_auroc"] - probe["random"]["macro_auroc"])
-    again = client.get_run(result["mlflow_run_id"]).data.metrics
-    assert again["test/model_loss/ecg"] == pytest.approx(masked["ecg"]["model"]["value"])
-    assert again["test/probe_gain/ecg"] == pytest.approx(probe["gain"])
+    evaluated = client.get_run(result["mlflow_run_id"]).data.metrics
+    assert evaluated["test/model_loss/ecg"] == pytest.approx(masked["ecg"]["model"]["value"])
+    assert evaluated["test/probe_gain/ecg"] == pytest.approx(probe["gain"])
     assert main(["evaluate", "zeroshot", result["checkpoint"], "config.yaml"]) == 1
 
 
@@ -66,7 +66,7 @@ def test_a_run_leaves_losses_by_modality_pictures_and_reports(workplace: Path) -
         (["--pictures.every", "-1"], "set `pictures.every`"),
     ],
 )
-def test_what_cannot_be_masked_stops_before_a_run_is_opened(
+def test_a_modality_that_cannot_be_masked_stops_before_a_run_is_opened(
     workplace: Path, capfd: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
     assert main(["fit", "-c", "config.yaml", *words]) == 1

@@ -29,7 +29,7 @@ PULSES = {"first": {"class_path": "pulse_plugin.Pulse"}, "second": {"class_path"
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory, pulse_cohort: Path) -> str:
-    """Of a short contrastive run over two modalities that both hold the heart rate."""
+    """Return the checkpoint of a short contrastive run over two modalities that both hold the heart rate."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("run"))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -49,7 +49,7 @@ def evaluated(*words: str) -> dict[str, Any]:
     return report
 
 
-def test_retrieval_at_any_k_and_over_variations_of_the_query(checkpoint: str) -> None:
+def test_retrieval_is_measured_at_any_k_and_over_variations_of_the_query(checkpoint: str) -> None:
     words = ["retrieval", checkpoint, "second", "--candidates", "5"]
     plain = evaluated(*words, "--k", "[1, 2, 5]")
     assert plain["texts"] is None
@@ -66,15 +66,19 @@ def test_retrieval_at_any_k_and_over_variations_of_the_query(checkpoint: str) ->
     assert evaluated(*words, "--texts", "3", "--seed", "1")["texts"]["rank"] != spread["rank"]
 
 
-def test_retrieval_among_given_candidates_is_kept_beside_the_other(checkpoint: str, pulse_cohort: Path) -> None:
+def test_retrieval_among_given_candidates_is_stored_beside_plain_retrieval(checkpoint: str, pulse_cohort: Path) -> None:
     """Scores are those of the checkpoint's objective, compared only within a set."""
     restored = restore(Path(checkpoint))
     embedded = embed_split(restored, "test")
-    there = (embedded.present["first"] & embedded.present["second"]).nonzero()[:, 0].tolist()
+    complete = (embedded.present["first"] & embedded.present["second"]).nonzero()[:, 0].tolist()
     lacking = [name for name, row in zip(embedded.study_ids, embedded.present["second"], strict=True) if not row]
-    ids = [embedded.study_ids[row] for row in there]
-    sets = {query: (ids[place - 1], ids[place - 2]) for place, query in enumerate(ids)}
-    lines = [f"test,{query},{one},{int(one == query)}" for query, others in sets.items() for one in (query, *others)]
+    ids = [embedded.study_ids[row] for row in complete]
+    sets = {query: (ids[index - 1], ids[index - 2]) for index, query in enumerate(ids)}
+    lines = [
+        f"test,{query},{candidate},{int(candidate == query)}"
+        for query, distractors in sets.items()
+        for candidate in (query, *distractors)
+    ]
     extra = [f"test,{ids[0]},{lacking[0]},0"] if lacking else []
     Path("sets.csv").write_text("\n".join(["split,query_study,candidate_study,label", *lines, *extra]))
     words = ["retrieval", checkpoint, "second", "--query", "[first]", "--candidate_sets", "sets.csv", "--k", "[1]"]
@@ -82,21 +86,21 @@ def test_retrieval_among_given_candidates_is_kept_beside_the_other(checkpoint: s
     objective = restored.task_of(ContrastivePretraining).objective
     with torch.inference_mode():
         scores = objective.score({"first": embedded.embeddings["first"]}, embedded.embeddings["second"])
-    row = {name: place for place, name in enumerate(embedded.study_ids)}
+    row = {name: index for index, name in enumerate(embedded.study_ids)}
     scored = ids[len(extra) :]
-    found = [
-        float(scores[row[query], row[query]] > max(scores[row[query], row[one]] for one in sets[query]))
+    ranked_first = [
+        float(scores[row[query], row[query]] > max(scores[row[query], row[candidate]] for candidate in sets[query]))
         for query in scored
     ]
-    assert report["given"]["recall"]["1"]["value"] == pytest.approx(np.mean(found))
+    assert report["given"]["recall"]["1"]["value"] == pytest.approx(np.mean(ranked_first))
     assert (report["queries"], report["left_out"]) == (len(scored), len(extra))
     assert report["given"]["candidates"] == 3.0
     assert restored.run_id is not None
     client = MlflowClient(restored.tracking_uri)
-    kept = {file.path for file in client.list_artifacts(restored.run_id, "evaluation")}
-    assert "evaluation/candidate_sets.json" in kept
+    artifacts = {file.path for file in client.list_artifacts(restored.run_id, "evaluation")}
+    assert "evaluation/candidate_sets.json" in artifacts
     metrics = client.get_run(restored.run_id).data.metrics
-    assert metrics["test/candidate_sets_recall_at_1"] == pytest.approx(np.mean(found))
+    assert metrics["test/candidate_sets_recall_at_1"] == pytest.approx(np.mean(ranked_first))
     assert main(["evaluate", *words[:-2], "--texts", "2"]) == 1
 
 
@@ -106,14 +110,14 @@ def test_variations_are_those_of_the_plugin_and_depend_on_the_study_alone(checkp
     plugin = restored.data.modalities["first"]
     assert isinstance(plugin, Pulse)
     studies = [study for study in restored.data.cohort.split("test") if "first" in study.sources]
-    together = embed_variations(restored, "first", studies, texts=2, seed=3)
+    batched = embed_variations(restored, "first", studies, texts=2, seed=3)
     alone = embed_variations(restored, "first", studies[4:5], texts=2, seed=3)
-    torch.testing.assert_close(alone[:, 0], together[:, 4])
-    assert not torch.allclose(together[0], together[1])
+    torch.testing.assert_close(alone[:, 0], batched[:, 4])
+    assert not torch.allclose(batched[0], batched[1])
     plugin.noise = 0.0
-    still = embed_variations(restored, "first", studies, texts=2, seed=3)
-    whole = embed_split(restored, "test")
-    torch.testing.assert_close(still, whole.embeddings["first"][whole.present["first"]].expand(2, -1, -1))
+    unvaried = embed_variations(restored, "first", studies, texts=2, seed=3)
+    split = embed_split(restored, "test")
+    torch.testing.assert_close(unvaried, split.embeddings["first"][split.present["first"]].expand(2, -1, -1))
 
 
 def test_linkage_finds_more_than_chance_and_writes_what_it_asserts(checkpoint: str, pulse_cohort: Path) -> None:
@@ -138,27 +142,27 @@ def test_linkage_finds_more_than_chance_and_writes_what_it_asserts(checkpoint: s
     assert precise["asserted"] >= report["asserted"]
 
 
-def test_linkage_with_unpaired_files_and_what_the_run_keeps(checkpoint: str) -> None:
+def test_linkage_with_unpaired_files_is_logged_to_the_run(checkpoint: str) -> None:
     report = evaluated("linkage", checkpoint, "first", "second", "--unpaired", "0.4")
     assert report["second_files"] == report["first_files"] - round(0.4 * report["first_files"])
     assert report["by_study"]["pairs"] == report["second_files"]
     restored = restore(Path(checkpoint))
     assert restored.run_id is not None
     client = MlflowClient(restored.tracking_uri)
-    kept = {file.path for file in client.list_artifacts(restored.run_id, "evaluation")}
-    assert {"evaluation/linkage_first-second.json", "evaluation/linkage_first-second.png"} <= kept
+    artifacts = {file.path for file in client.list_artifacts(restored.run_id, "evaluation")}
+    assert {"evaluation/linkage_first-second.json", "evaluation/linkage_first-second.png"} <= artifacts
     metrics = client.get_run(restored.run_id).data.metrics
     assert metrics["test/linkage_f1/first-second"] == pytest.approx(report["by_patient"]["f1"])
 
 
-def test_scores_that_tell_nothing_link_nothing_beyond_chance(checkpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ties must not be resolved by the order of the files, which is that of the studies."""
+def test_uninformative_scores_link_nothing_beyond_chance(checkpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ties must not be broken by the order of the files, which is that of the studies."""
 
-    def silent(*record: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    def uninformative(*record: Any) -> tuple[torch.Tensor, torch.Tensor]:
         first, second = len(record[1].study_ids), len(record[-1])
         return torch.zeros(first, second), torch.zeros(second, first)
 
-    monkeypatch.setattr(linkage_command, "_scores_both_ways", silent)
+    monkeypatch.setattr(linkage_command, "_scores_both_ways", uninformative)
     shares = [
         evaluated("linkage", checkpoint, "first", "second", "--seed", str(seed))["curve"]["precision"][-1]
         for seed in range(4)
@@ -166,7 +170,9 @@ def test_scores_that_tell_nothing_link_nothing_beyond_chance(checkpoint: str, mo
     assert np.mean(shares) < 0.3
 
 
-def test_probes_of_a_part_of_the_patients_by_either_method(checkpoint: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_probes_may_use_a_fraction_of_the_patients_with_both_methods(
+    checkpoint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ["probe", checkpoint, "first", "--findings", "[anemia]", "--cache", "kept"]
     linear = evaluated(*words)
     assert capsys.readouterr().out.count("embedded, and saved in the cache") == 6
@@ -207,7 +213,7 @@ def test_probes_of_a_part_of_the_patients_by_either_method(checkpoint: str, caps
         (["probe", "first", "--method", "forest"], "method"),
     ],
 )
-def test_bad_requests_get_a_sentence(
+def test_bad_requests_get_one_sentence(
     checkpoint: str, capfd: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
     assert main(["evaluate", words[0], checkpoint, *words[1:]]) == 1

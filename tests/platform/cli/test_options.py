@@ -36,7 +36,7 @@ def test_shared_options_reach_the_command_as_one_object() -> None:
     assert calls == [(Path("last.ckpt"), ReportOptions(split="val", json=Path("a.json")), (2,))]
 
 
-def test_a_command_may_have_other_defaults_and_only_options() -> None:
+def test_a_command_may_have_other_defaults_and_options_only() -> None:
     words = ["--checkpoint", "last.ckpt", "--seed=3"]
     run_command(measure, words, prog="measure", as_positional=False, resamples=7)
     assert calls == [(Path("last.ckpt"), ReportOptions(seed=3, resamples=7), (1, 5))]

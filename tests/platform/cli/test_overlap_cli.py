@@ -24,7 +24,7 @@ A, B = rows("a"), rows("b", 500)
 
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of cohort ``a``, which is beside it."""
+    """Train a checkpoint on cohort ``a``, which is in the same folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("pretrained"))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -37,12 +37,12 @@ def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def _cohort(name: str, given: list[Row], **spec: Any) -> Path:
-    return write(Path(name).absolute(), given, **{"population": "ward"} | spec)
+def _cohort(name: str, table: list[Row], **spec: Any) -> Path:
+    return write(Path(name).absolute(), table, **{"population": "ward"} | spec)
 
 
-def _with(given: list[Row], place: int, **changes: Any) -> list[Row]:
-    return [row._replace(**changes) if index == place else row for index, row in enumerate(given)]
+def _rows_with(table: list[Row], changed_row: int, **changes: Any) -> list[Row]:
+    return [row._replace(**changes) if index == changed_row else row for index, row in enumerate(table)]
 
 
 def _tags(result: dict[str, Any], prefix: str = "overlap.") -> dict[str, str]:
@@ -61,10 +61,10 @@ def _files() -> set[str]:
         ({"content": 0}, "were seen before (b35): equal contents, 1 of first, 1 of second;"),
     ],
 )
-def test_weights_that_saw_a_test_study_are_refused_before_anything_is_written(
+def test_weights_trained_on_a_test_study_are_refused_before_anything_is_written(
     pretrained: Path, capfd: pytest.CaptureFixture[str], changes: dict[str, Any], record: str
 ) -> None:
-    write_config(_cohort("b", _with(B, 35, **changes)), HEAD, PULSES)
+    write_config(_cohort("b", _rows_with(B, 35, **changes)), HEAD, PULSES)
     before = _files()
     assert main(["fit", "-c", "config.yaml", "--json", "fit.json", "--weights", str(pretrained)]) == 1
     error = capfd.readouterr().err
@@ -74,17 +74,17 @@ def test_weights_that_saw_a_test_study_are_refused_before_anything_is_written(
     assert _files() == before
 
 
-def test_what_was_allowed_is_said_in_mlflow_and_carried_on(
+def test_an_allowed_overlap_is_recorded_in_mlflow_and_carried_on(
     pretrained: Path, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    write_config(_cohort("b", _with(_with(B, 35, patient="Pa0"), 24, content=1)), HEAD, PULSES)
+    write_config(_cohort("b", _rows_with(_rows_with(B, 35, patient="Pa0"), 24, content=1)), HEAD, PULSES)
     result = fit("--weights", str(pretrained), "--allow_overlap", "true")
     assert (
         "warning: 2 of 12 studies of split val and test were seen before (b24, b35): 1 patient and equal"
         in capfd.readouterr().out
     )
-    (seen,) = exposure_of(load_checkpoint(pretrained)).cohorts
-    assert _tags(result) == {"patients": "1", "contents": "2", "allowed": "true", "against": str(seen)}
+    (exposure,) = exposure_of(load_checkpoint(pretrained)).cohorts
+    assert _tags(result) == {"patients": "1", "contents": "2", "allowed": "true", "against": str(exposure)}
     client = MlflowClient(result["tracking_uri"])
     record = json.loads(
         Path(client.download_artifacts(result["mlflow_run_id"], "overlap.json", str(tmp_path))).read_text()
@@ -97,25 +97,27 @@ def test_what_was_allowed_is_said_in_mlflow_and_carried_on(
     assert "Pa0" not in json.dumps(record)
 
 
-def test_a_run_that_shares_nothing_says_so_too(pretrained: Path) -> None:
+def test_a_run_without_overlap_is_recorded_too(pretrained: Path) -> None:
     write_config(_cohort("b", B), HEAD, PULSES)
     scratch = fit()
     assert _tags(scratch) == {"patients": "0", "contents": "0", "allowed": "false", "against": "none"}
-    moved = fit("--weights", str(pretrained))
-    assert _tags(moved)["patients"] == _tags(moved)["contents"] == "0"
-    assert _tags(moved)["against"].startswith("a ")
+    transferred = fit("--weights", str(pretrained))
+    assert _tags(transferred)["patients"] == _tags(transferred)["contents"] == "0"
+    assert _tags(transferred)["against"].startswith("a ")
     write_config(pretrained.parents[4] / "a" / "cohort.yaml", HEAD, PULSES)
     same = fit("--weights", str(pretrained))
     assert (_tags(same)["patients"], _tags(same)["contents"]) == ("0", "0")
-    (seen,) = exposure_of(load_checkpoint(Path(same["checkpoint"]))).cohorts
-    assert (len(seen.trained.patients), len(seen.selected.patients)) == (24, 6)
+    (exposure,) = exposure_of(load_checkpoint(Path(same["checkpoint"]))).cohorts
+    assert (len(exposure.trained.patients), len(exposure.selected.patients)) == (24, 6)
 
 
-def test_a_grandchild_knows_what_its_grandparent_saw(pretrained: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_training_exposure_is_inherited_over_two_generations(
+    pretrained: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     write_config(_cohort("b", B), CONTRAST, PULSES)
     child = fit("--weights", str(pretrained))["checkpoint"]
-    assert [one.name for one in exposure_of(load_checkpoint(Path(child))).cohorts] == ["b", "a"]
-    shared = _cohort("c", _with(rows("c", 900), 35, patient="Pa3"))
+    assert [cohort.name for cohort in exposure_of(load_checkpoint(Path(child))).cohorts] == ["b", "a"]
+    shared = _cohort("c", _rows_with(rows("c", 900), 35, patient="Pa3"))
     write_config(shared, HEAD, PULSES)
     assert main(["fit", "-c", "config.yaml", "--weights", child]) == 1
     assert "1 of 12 studies of split val and test were seen before (c35): 1 patient;" in capfd.readouterr().err
@@ -127,15 +129,15 @@ def test_a_grandchild_knows_what_its_grandparent_saw(pretrained: Path, capfd: py
     assert "1 of 6 studies are shared (first ['c35'])" in capfd.readouterr().err
 
 
-def test_an_evaluation_on_studies_that_were_seen_is_refused_or_says_so(
+def test_an_evaluation_on_training_studies_is_refused_or_records_it(
     pretrained: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    other = _cohort("b", _with(_with(B, 35, patient="Pa0"), 34, patient="Pa24"))
+    other = _cohort("b", _rows_with(_rows_with(B, 35, patient="Pa0"), 34, patient="Pa24"))
     words = ["evaluate", "retrieval", str(pretrained), "second", "--cohort", str(other), "--json", "report.json"]
     words += ["--resamples", "20", "--candidates", "3", "--k", "[1]"]
     before = _files()
     assert main(words) == 1
-    # One trained the weights, the other chose the checkpoint.
+    # One study trained the weights, the other selected the checkpoint.
     assert "2 of 6 studies of split test were seen before (b34, b35): 2 patients;" in capfd.readouterr().err
     assert _files() == before
     assert main([*words, "--allow_overlap", "true"]) == 0
@@ -147,17 +149,17 @@ def test_an_evaluation_on_studies_that_were_seen_is_refused_or_says_so(
     run = {"tracking_uri": provenance["tracking_uri"], "mlflow_run_id": provenance["run_id"]}
     record = _tags(run, "overlap.retrieval.")
     assert (record["patients"], record["contents"], record["allowed"]) == ("2", "0", "true")
-    own = [word for word in words if word not in ("--cohort", str(other))]
-    assert main(own) == 0
+    options = [word for word in words if word not in ("--cohort", str(other))]
+    assert main(options) == 0
     report = json.loads(Path("report.json").read_text())
     assert (report["overlap"]["shared"], report["overlap"]["against"]) == ([], record["against"].split(", "))
     assert _tags(run, "overlap.retrieval.")["patients"] == "0"
-    assert main([*own, "--split", "train"]) == 0
-    # A split that chooses may choose again: b24 to b29 are new, and so is what a's validation chose.
+    assert main([*options, "--split", "train"]) == 0
+    # A split that selects may select again: b24 to b29 are new, and validation studies of a may be used.
     assert main([*words, "--split", "val"]) == 0
 
 
-def test_a_checkpoint_of_before_is_unknown_for_all_that_start_from_it(
+def test_the_exposure_of_an_older_checkpoint_is_unknown_for_all_its_successors(
     pretrained: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     content = load_checkpoint(pretrained)
@@ -183,11 +185,11 @@ def test_a_resumed_run_continues_unless_its_split_changed(pretrained: Path, capf
     path = _cohort("b", B)
     write_config(path, HEAD, PULSES)
     first = fit("--weights", str(pretrained))
-    again = ("--trainer.logger.init_args.run_id", first["mlflow_run_id"], "--trainer.max_epochs", "2")
-    resumed = fit("--ckpt_path", first["checkpoint"], *again)["checkpoint"]
+    continued = ("--trainer.logger.init_args.run_id", first["mlflow_run_id"], "--trainer.max_epochs", "2")
+    resumed = fit("--ckpt_path", first["checkpoint"], *continued)["checkpoint"]
     content = load_checkpoint(Path(resumed))
     assert content["epoch"] == 1
-    assert [one.name for one in exposure_of(content).cohorts] == ["b", "a"]
+    assert [cohort.name for cohort in exposure_of(content).cohorts] == ["b", "a"]
     table = path.parent / "table.csv"
     table.write_text(table.read_text().replace("b0,Pb0,train", "b0,Pb0,test"))
     runs = len(MlflowClient(f"sqlite:///{Path('runs/mlflow.db').absolute()}").search_runs(["1"]))
@@ -198,14 +200,14 @@ def test_a_resumed_run_continues_unless_its_split_changed(pretrained: Path, capf
     assert main(["validate", "-c", "config.yaml", "--ckpt_path", resumed]) == 0
 
 
-def test_only_the_patients_that_labels_were_taken_of_count_as_trained_on(pretrained: Path) -> None:
+def test_only_patients_whose_labels_were_used_count_as_trained_on(pretrained: Path) -> None:
     write_config(_cohort("b", B), HEAD, PULSES)
-    (seen,) = exposure_of(load_checkpoint(Path(fit("--data.label_fraction", "0.25")["checkpoint"]))).cohorts
-    assert (len(seen.trained.patients), len(seen.trained.contents)) == (6, 12)
-    assert len(seen.selected.patients) == 6
+    (exposure,) = exposure_of(load_checkpoint(Path(fit("--data.label_fraction", "0.25")["checkpoint"]))).cohorts
+    assert (len(exposure.trained.patients), len(exposure.trained.contents)) == (6, 12)
+    assert len(exposure.selected.patients) == 6
 
 
-def test_a_checkpoint_holds_keys_and_no_patient(pretrained: Path) -> None:
+def test_a_checkpoint_holds_keys_and_no_patient_ids(pretrained: Path) -> None:
     state = load_checkpoint(pretrained)["callbacks"]["SeenRecord"]
     (cohort,) = state["cohorts"]
     assert cohort["population"] == "ward"
@@ -215,7 +217,7 @@ def test_a_checkpoint_holds_keys_and_no_patient(pretrained: Path) -> None:
     assert b"Pa0" not in pretrained.read_bytes()
 
 
-def test_hashes_are_kept_with_the_prepared_items(pretrained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hashes_are_stored_with_the_prepared_items(pretrained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", os.fspath(Path("cache").absolute()))
     write_config(_cohort("b", B), HEAD, PULSES)
     fit("--data.prepared", "prepared")
@@ -232,23 +234,23 @@ def test_hashes_are_kept_with_the_prepared_items(pretrained: Path, monkeypatch: 
         ("zeroshot", ["{}", "prompts.yaml"], "test"),
     ],
 )
-def test_every_evaluation_looks_first(
+def test_every_evaluation_checks_for_overlap_first(
     pretrained: Path, capfd: pytest.CaptureFixture[str], command: str, words: list[str], split: str
 ) -> None:
     Path("prompts.yaml").write_text(
         "version: 1\nmodality: second\nscore_rule: softmax\ntemplates: ['{}']\n"
         "findings: {sick: {positive: ['90 37'], negative: ['60 37']}}\n"
     )
-    other = _cohort("b", _with(B, 35, patient="Pa0"))
+    other = _cohort("b", _rows_with(B, 35, patient="Pa0"))
     words = [word.format(pretrained) for word in words]
     assert main(["evaluate", command, *words, "--cohort", str(other)]) == 1
     assert f"studies of split {split} were seen before (b35): 1 patient;" in capfd.readouterr().err
 
 
-def test_a_card_begins_with_what_was_seen_before(pretrained: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_card_begins_with_the_overlap(pretrained: Path, capfd: pytest.CaptureFixture[str]) -> None:
     write_config(pretrained.parents[4] / "a" / "cohort.yaml", HEAD, PULSES)
     head = fit()["checkpoint"]
-    other = _cohort("b", _with(rows("b", 500, val=30, test=30), 83, patient="Pa0"))
+    other = _cohort("b", _rows_with(rows("b", 500, val=30, test=30), 83, patient="Pa0"))
     words = ["evaluate", "card", "--checkpoint", head, "--cohort", str(other), "--out", "card", "--resamples", "20"]
     assert main(words) == 1
     record = "1 of 60 studies of split val and test were seen before (b83): 1 patient"
@@ -259,9 +261,9 @@ def test_a_card_begins_with_what_was_seen_before(pretrained: Path, capfd: pytest
     assert card["notes"][0] == record
     assert card["overlap"]["shared"] == ["b83"]
     assert record in Path("card/card.html").read_text()
-    # The other run of a comparison is asked as well.
+    # The other run of a comparison is checked as well.
     write_config(_cohort("c", rows("c", 900)), HEAD, PULSES)
-    innocent = fit()["checkpoint"]
-    words[3], against = innocent, ["--against", head, "--out", "second"]
+    disjoint = fit()["checkpoint"]
+    words[3], against = disjoint, ["--against", head, "--out", "second"]
     assert main([*words, *against]) == 1
     assert "1 of 30 studies of split test were seen before (b83): 1 patient;" in capfd.readouterr().err

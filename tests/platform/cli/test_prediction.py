@@ -1,4 +1,4 @@
-"""`polyclinic predict`: synthetic files of absent modalities, embeddings and logits."""
+"""`polyclinic predict`: synthetic files of missing modalities, embeddings and logits."""
 
 import json
 from pathlib import Path
@@ -37,7 +37,7 @@ def _fit(cohort: Path, model: dict[str, Any], modalities: dict[str, Any]) -> str
     return checkpoint
 
 
-def test_absent_modalities_are_written_in_their_own_units_and_marked(
+def test_missing_modalities_are_written_in_their_units_and_marked(
     workplace: Path, phantom_cohort: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoint = _fit(phantom_cohort, MASKED, MODALITIES)
@@ -45,13 +45,13 @@ def test_absent_modalities_are_written_in_their_own_units_and_marked(
     assert "audio is left out: got a model of normalised patches" in capsys.readouterr().out
     index = json.loads(Path("imputed/synthetic.json").read_text())
     studies = {study.study_id: study for study in read_cohort(phantom_cohort).split("train")}
-    wanted = {
+    missing = {
         (study.study_id, name)
         for study in studies.values()
         for name in ("ecg", "tabular")
         if name not in study.sources and set(MODALITIES) & set(study.sources)
     }
-    assert {(entry["study_id"], entry["modality"]) for entry in index["files"]} == wanted
+    assert {(entry["study_id"], entry["modality"]) for entry in index["files"]} == missing
     assert {entry["modality"] for entry in index["files"]} == {"ecg", "tabular"}
     for entry in index["files"]:
         assert entry["synthetic"] is True
@@ -60,9 +60,9 @@ def test_absent_modalities_are_written_in_their_own_units_and_marked(
         path = Path("imputed") / entry["file"]
         if entry["modality"] == "ecg":
             assert "SYNTHETIC" in path.read_text()
-            read = ECG(rate=50, seconds=4, patch=20, shift=0.5).read(path)
-            assert read.facts["units"] == "mV"
-            assert read.signal.shape == (12, 200)
+            signal = ECG(rate=50, seconds=4, patch=20, shift=0.5).read(path)
+            assert signal.facts["units"] == "mV"
+            assert signal.signal.shape == (12, 200)
         else:
             assert "synthetic: predicted" in path.read_text()
             row = Tabular().read(path)
@@ -92,14 +92,14 @@ def test_other_tasks_write_a_table(workplace: Path, phantom_cohort: Path) -> Non
             assert (row[name] is not None and len(row[name]) == 8) == (name in study.sources)
 
 
-def test_predictions_of_studies_that_were_seen_are_refused_or_say_so(
+def test_predictions_of_training_studies_are_refused_or_marked(
     workplace: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    own, other = rows("a"), rows("b", 500)
-    other[35] = other[35]._replace(patient="Pa0")
+    training, later = rows("a"), rows("b", 500)
+    later[35] = later[35]._replace(patient="Pa0")
     heads = {"class_path": "Downstream", "init_args": {"size": "pico"}}
-    checkpoint = _fit(write(workplace / "a", own, population="ward"), heads, PULSES)
-    words = ["predict", checkpoint, "out", "--cohort", str(write(workplace / "b", other, population="ward"))]
+    checkpoint = _fit(write(workplace / "a", training, population="ward"), heads, PULSES)
+    words = ["predict", checkpoint, "out", "--cohort", str(write(workplace / "b", later, population="ward"))]
     assert main(words) == 1
     assert "1 of 6 studies of split test were seen before (b35): 1 patient;" in capfd.readouterr().err
     assert not Path("out").exists()
@@ -113,7 +113,7 @@ def test_predictions_of_studies_that_were_seen_are_refused_or_say_so(
     assert (report["shared"], report["splits"], report["statements"]) == ([], ["train"], [])
 
 
-def test_what_cannot_be_predicted_is_refused(
+def test_predictions_that_cannot_be_made_are_refused(
     workplace: Path, phantom_cohort: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     checkpoint = _fit(phantom_cohort, MASKED, {"ecg": MODALITIES["ecg"]})

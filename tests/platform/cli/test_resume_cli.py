@@ -1,4 +1,4 @@
-"""A run that is killed and started again is the run that was never killed."""
+"""A run that is killed and resumed equals an uninterrupted one."""
 
 import json
 import os
@@ -34,9 +34,9 @@ sys.stdin.read()
 
 def _start(folder: Path, *words: str) -> Forked:
     command = ["fit", "-c", "config.yaml", "--json", "fit.json", *words]
-    known = {**os.environ, "PYTHONPATH": str(SUPPORT)}
+    environment = {**os.environ, "PYTHONPATH": str(SUPPORT)}
     (folder / "errors").unlink(missing_ok=True)
-    return Forked(command, folder=folder, environment=known, out=folder / "out", errors=folder / "errors")
+    return Forked(command, folder=folder, environment=environment, out=folder / "out", errors=folder / "errors")
 
 
 def _end(started: Forked) -> tuple[int, str]:
@@ -44,7 +44,7 @@ def _end(started: Forked) -> tuple[int, str]:
 
 
 def _curves(folder: Path, result: dict[str, Any]) -> dict[str, list[tuple[int, float]]]:
-    """Every curve but those of the machine, and of what is logged by the first batch of an epoch alone."""
+    """Return every curve except those of the machine and those that only the first batch of an epoch logs."""
     client = MlflowClient(f"sqlite:///{folder}/runs/mlflow.db")
     (run,) = client.search_runs([client.get_experiment_by_name("polyclinic").experiment_id])
     assert (run.info.run_id, run.info.status) == (result["mlflow_run_id"], "FINISHED")
@@ -57,7 +57,7 @@ def _curves(folder: Path, result: dict[str, Any]) -> dict[str, list[tuple[int, f
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory, pulse_cohort: Path) -> tuple[Path, Path]:
-    """The folders of a run that was left alone, and of one that was killed after 14 of its 27 batches and resumed."""
+    """Return the folders of an uninterrupted run, and of one that was killed after 14 of its 27 batches and resumed."""
     folders = tmp_path_factory.mktemp("whole"), tmp_path_factory.mktemp("cut")
     for folder in folders:
         config = {
@@ -71,7 +71,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, pulse_cohort: Path) -> tuple[
             "last": {"every_n_steps": 2},
         }  # fmt: skip
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    whole, cut = (
+    uninterrupted, cut = (
         _start(folders[0]),
         _start(folders[1], "--trainer.callbacks.init_args.kill_after=14", "--ckpt_path=last"),
     )
@@ -79,11 +79,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory, pulse_cohort: Path) -> tuple[
     code, errors = _end(_start(folders[1], "--ckpt_path=last"))
     assert code == 0, errors
     assert "not resumable" not in errors
-    assert _end(whole)[0] == 0
+    assert _end(uninterrupted)[0] == 0
     return folders
 
 
-def _seen(folder: Path) -> list[list[Any]]:
+def _recorded_batches(folder: Path) -> list[list[Any]]:
     return [json.loads(line) for line in (folder / "seen.txt").read_text().splitlines()]
 
 
@@ -92,29 +92,32 @@ def _result(folder: Path) -> dict[str, Any]:
     return result
 
 
-def test_every_step_after_a_kill_sees_the_studies_it_would_have_seen(runs: tuple[Path, Path]) -> None:
-    whole, cut = map(_seen, runs)
-    # Killed after batch 14, in the middle of an accumulated step: the last whole one that is kept ended with batch 11.
+def test_every_step_after_a_kill_gets_the_studies_of_the_uninterrupted_run(runs: tuple[Path, Path]) -> None:
+    uninterrupted, cut = map(_recorded_batches, runs)
+    # Killed after batch 14, in the middle of an accumulated step: the last checkpoint was written after batch 11.
     assert [report[0] for report in cut] == [*range(1, 15), *range(12, 28)]
-    assert cut == [*whole[:14], *whole[11:]]
+    assert cut == [*uninterrupted[:14], *uninterrupted[11:]]
 
 
-def test_the_weights_are_those_of_the_run_that_was_left_alone_and_of_its_last_step(runs: tuple[Path, Path]) -> None:
-    whole, cut = (torch.load(folder / _result(folder)["last"], weights_only=True) for folder in runs)
-    assert all(torch.equal(cut["state_dict"][name], weight) for name, weight in whole["state_dict"].items())
-    moments = [list(one["optimizer_states"][0]["state"].values()) for one in (whole, cut)]
+def test_the_weights_equal_those_of_the_uninterrupted_run_and_of_its_last_step(runs: tuple[Path, Path]) -> None:
+    uninterrupted, cut = (torch.load(folder / _result(folder)["last"], weights_only=True) for folder in runs)
+    assert all(torch.equal(cut["state_dict"][name], weight) for name, weight in uninterrupted["state_dict"].items())
+    moments = [list(checkpoint["optimizer_states"][0]["state"].values()) for checkpoint in (uninterrupted, cut)]
     assert all(torch.equal(a["exp_avg_sq"], b["exp_avg_sq"]) for a, b in zip(*moments, strict=True))
-    assert [(one["epoch"], one["global_step"]) for one in (whole, cut)] == [(2, 15), (2, 15)]
-    assert torch.equal(whole["random_states"][0]["torch"], cut["random_states"][0]["torch"])
+    assert [(checkpoint["epoch"], checkpoint["global_step"]) for checkpoint in (uninterrupted, cut)] == [
+        (2, 15),
+        (2, 15),
+    ]
+    assert torch.equal(uninterrupted["random_states"][0]["torch"], cut["random_states"][0]["torch"])
 
 
-def test_one_run_holds_every_step_once(runs: tuple[Path, Path]) -> None:
-    whole, cut = (_curves(folder, _result(folder)) for folder in runs)
-    assert [step for step, _ in whole["train/loss"]] == list(range(15))
-    assert cut == whole
+def test_the_resumed_run_logs_every_step_once(runs: tuple[Path, Path]) -> None:
+    uninterrupted, cut = (_curves(folder, _result(folder)) for folder in runs)
+    assert [step for step, _ in uninterrupted["train/loss"]] == list(range(15))
+    assert cut == uninterrupted
 
 
-def test_an_epoch_that_continues_in_its_middle_reports_its_negatives(runs: tuple[Path, Path]) -> None:
+def test_an_epoch_resumed_in_the_middle_reports_its_negatives(runs: tuple[Path, Path]) -> None:
     steps = []
     for folder in runs:
         client = MlflowClient(f"sqlite:///{folder}/runs/mlflow.db")
@@ -124,12 +127,12 @@ def test_an_epoch_that_continues_in_its_middle_reports_its_negatives(runs: tuple
     assert steps[1] == steps[0]
 
 
-def test_the_configuration_of_a_resumed_run_repeats_it_from_its_beginning(runs: tuple[Path, Path]) -> None:
+def test_the_configuration_of_a_resumed_run_repeats_it_from_the_beginning(runs: tuple[Path, Path]) -> None:
     folder = runs[1]
     client = MlflowClient(f"sqlite:///{folder}/runs/mlflow.db")
     run_id = _result(folder)["mlflow_run_id"]
-    kept = yaml.safe_load(Path(client.download_artifacts(run_id, "config.yaml", str(folder))).read_text())
-    assert kept["ckpt_path"] is None
+    config = yaml.safe_load(Path(client.download_artifacts(run_id, "config.yaml", str(folder))).read_text())
+    assert config["ckpt_path"] is None
     assert client.get_run(run_id).data.tags["checkpoint.last"] == f"1/{run_id}/checkpoints/last.ckpt"
 
 
@@ -146,7 +149,7 @@ def _count() -> int:
 
 
 @pytest.mark.usefixtures("_workplace")
-def test_last_continues_with_the_run_of_the_same_configuration_alone(capfd: pytest.CaptureFixture[str]) -> None:
+def test_last_resumes_only_a_run_of_the_same_configuration(capfd: pytest.CaptureFixture[str]) -> None:
     first = fit("--ckpt_path", "last")
     assert "starting from the beginning: no last.ckpt lies below runs" in capfd.readouterr().err
     further = ["--ckpt_path", "last", "--trainer.max_epochs"]
@@ -156,13 +159,13 @@ def test_last_continues_with_the_run_of_the_same_configuration_alone(capfd: pyte
     report = "the newest last.ckpt is of another configuration (model.init_args.lr: 0.003, now 0.001)"
     assert report in capfd.readouterr().err
     assert other["mlflow_run_id"] != first["mlflow_run_id"]
-    # The other run is newer now, and is not taken for this one.
+    # The other run is newer now, and is not mistaken for this one.
     assert fit(*further, "3")["mlflow_run_id"] == first["mlflow_run_id"]
     assert _count() == 2
 
 
 @pytest.mark.usefixtures("_workplace")
-def test_last_is_measured_or_nothing_is(capfd: pytest.CaptureFixture[str]) -> None:
+def test_last_is_evaluated_or_nothing_is(capfd: pytest.CaptureFixture[str]) -> None:
     result = fit()
     assert main(["validate", "-c", "config.yaml", "--ckpt_path", "last"]) == 0
     assert f"Loaded model weights from the checkpoint at {result['last']}" in capfd.readouterr().err.replace(
@@ -181,12 +184,12 @@ def test_last_is_measured_or_nothing_is(capfd: pytest.CaptureFixture[str]) -> No
 
 
 @pytest.mark.usefixtures("_workplace")
-def test_a_job_that_is_queued_again_continues_in_its_own_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_requeued_job_continues_in_its_run(monkeypatch: pytest.MonkeyPatch) -> None:
     job = {"JOB_ID": "7", "JOB_NAME": "x", "NTASKS": "1", "PROCID": "0", "LOCALID": "0", "NODEID": "0"}
     for name, value in job.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
     first = fit()
-    # Another job of the same configuration, and the same job where nothing was queued again, begin anew.
+    # Another job of the same configuration, and the same job without a requeue, start new runs.
     monkeypatch.setenv("SLURM_JOB_ID", "8")
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     other = fit()
@@ -195,15 +198,15 @@ def test_a_job_that_is_queued_again_continues_in_its_own_run(monkeypatch: pytest
     third = fit("--model.init_args.lr", "0.001")
     assert _count() == 3
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
-    again = fit("--trainer.max_epochs", "2")
-    assert again["mlflow_run_id"] == first["mlflow_run_id"]
-    assert torch.load(again["last"], weights_only=True)["epoch"] == 1
+    resumed = fit("--trainer.max_epochs", "2")
+    assert resumed["mlflow_run_id"] == first["mlflow_run_id"]
+    assert torch.load(resumed["last"], weights_only=True)["epoch"] == 1
     assert _count() == 3
-    assert len({one["mlflow_run_id"] for one in (first, other, third)}) == 3
+    assert len({result["mlflow_run_id"] for result in (first, other, third)}) == 3
 
 
 @pytest.mark.usefixtures("_workplace")
-def test_a_new_run_leaves_the_run_of_its_checkpoint_as_it_is() -> None:
+def test_a_new_run_leaves_the_run_of_its_checkpoint_unchanged() -> None:
     first = fit()
     before = Path(first["last"]).read_bytes()
     forked = fit("--ckpt_path", first["last"], "--new_run", "true", "--trainer.max_epochs", "2")
@@ -214,7 +217,9 @@ def test_a_new_run_leaves_the_run_of_its_checkpoint_as_it_is() -> None:
 
 @pytest.mark.public_report(29)
 @pytest.mark.usefixtures("_workplace")
-def test_a_changed_cohort_is_not_continued_in_silence(pulse_cohort: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_run_on_a_changed_cohort_is_not_resumed_silently(
+    pulse_cohort: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     shutil.copytree(pulse_cohort.parent, "copied")
     cohort = Path("copied/cohort.yaml").absolute()
     write_config(cohort, {"class_path": "ContrastivePretraining", "init_args": MODEL["init_args"]}, PULSES)
@@ -237,7 +242,7 @@ def test_a_changed_cohort_is_not_continued_in_silence(pulse_cohort: Path, capfd:
 
 
 @pytest.mark.usefixtures("_workplace")
-def test_a_run_elsewhere_or_in_other_hands_is_not_gone_on_with(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_run_elsewhere_or_in_use_is_not_resumed(capfd: pytest.CaptureFixture[str]) -> None:
     last = fit()["last"]
     words = ["fit", "-c", "config.yaml", "--ckpt_path", last]
     assert main([*words, "--trainer.logger.init_args.out", "elsewhere"]) == 1
@@ -257,10 +262,10 @@ def test_a_run_elsewhere_or_in_other_hands_is_not_gone_on_with(capfd: pytest.Cap
 
 
 @pytest.mark.usefixtures("_workplace")
-def test_the_last_checkpoint_is_the_last_one_whatever_the_metric_says() -> None:
+def test_the_last_checkpoint_is_the_newest_whatever_the_metric() -> None:
     best = "lightning.pytorch.callbacks.ModelCheckpoint"
     words = ["--trainer.callbacks+", best, "--trainer.callbacks.monitor", "val/negatives", "--trainer.callbacks.mode"]
-    # It is the same after every epoch: the first stays the best.
+    # The metric is the same after every epoch: the first stays the best.
     result = fit(*words, "max", "--trainer.callbacks.filename", "best", "--trainer.max_epochs", "3")
     epochs = {name: torch.load(result[name], weights_only=True)["epoch"] for name in ("checkpoint", "last")}
     assert epochs == {"checkpoint": 0, "last": 2}

@@ -1,4 +1,4 @@
-"""Settings chosen by trials: children of one run in MLflow, failures counted, a sweep that is continued."""
+"""Settings selected by trials: children of one run in MLflow, counted failures, a sweep that is resumed."""
 
 import json
 from pathlib import Path
@@ -36,7 +36,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_trials_are_children_of_the_sweep_and_it_continues_where_it_was(place: Path) -> None:
+def test_trials_are_children_of_the_sweep_and_it_continues_where_it_stopped(place: Path) -> None:
     _space(model__init_args__lr={"low": 1e-5, "high": 1e-2, "log": True}, data__batch_size={"choices": [8, 16]})
     assert _sweep("--trials", "1") == 0
     first = json.loads(Path("sweep.json").read_text())["trials"]
@@ -63,7 +63,7 @@ def test_trials_are_children_of_the_sweep_and_it_continues_where_it_was(place: P
 
 
 @pytest.mark.slow
-def test_a_sweep_of_failures_ends_with_their_words(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sweep_of_failures_ends_with_their_messages(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _space(data__batch_size={"choices": [0]})
     assert _sweep("--trials", "1") == 1
     message = capsys.readouterr()

@@ -1,4 +1,4 @@
-"""What a cohort file means, and the sentences that bad ones get."""
+"""Cohort files: what they mean, and messages about bad ones."""
 
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ def _write(folder: Path, *, rows: list[dict[str, str]] | None = None, **changes:
     return path
 
 
-def _changed(row: int, **cells: str) -> list[dict[str, str]]:
+def _rows_with(row: int, **cells: str) -> list[dict[str, str]]:
     return [entry | cells if index == row else entry for index, entry in enumerate(ROWS)]
 
 
@@ -44,7 +44,7 @@ def _read(folder: Path, **settings: Any) -> Cohort:
     return read_cohort(_write(folder, **settings))
 
 
-def test_sources_labels_and_missing_cells(tmp_path: Path) -> None:
+def test_sources_labels_and_missing_cells_are_read(tmp_path: Path) -> None:
     cohort = _read(tmp_path)
     by_id = {study.study_id: study for study in cohort.studies}
     assert by_id["a"].sources == {"note": "one", "pic": tmp_path / "a.txt", "vitals": {"age": "61"}}
@@ -56,14 +56,14 @@ def test_sources_labels_and_missing_cells(tmp_path: Path) -> None:
     assert [study.study_id for study in cohort.split("train")] == ["a", "b"]
 
 
-def test_parquet_gives_the_same_studies(tmp_path: Path) -> None:
+def test_parquet_reads_the_same_studies(tmp_path: Path) -> None:
     rows = [entry | {"sick": "1"} for entry in ROWS]
     expected = _read(tmp_path, rows=rows)
     pd.DataFrame(rows).to_parquet(tmp_path / "table.parquet")
     assert _read(tmp_path, rows=rows, table="table.parquet").studies == expected.studies
 
 
-def test_template_finds_files_and_lacks_others(tmp_path: Path) -> None:
+def test_a_template_finds_existing_files_only(tmp_path: Path) -> None:
     cohort = _read(tmp_path, modalities={"pic": {"path": "{id}.t*"}})
     assert [study.study_id for study in cohort.studies if "pic" in study.sources] == ["a", "b", "d"]
     (tmp_path / "a.tiff").touch()
@@ -71,7 +71,7 @@ def test_template_finds_files_and_lacks_others(tmp_path: Path) -> None:
         _read(tmp_path, modalities={"pic": {"path": "{id}.t*"}})
 
 
-def test_patient_pattern_and_shared_split(tmp_path: Path) -> None:
+def test_a_pattern_gives_the_patient_and_a_patient_is_in_one_split(tmp_path: Path) -> None:
     rows = [entry | {"id": name} for entry, name in zip(ROWS, ["K1a", "K1b", "K2", "K3"], strict=True)]
     patient = {"column": "id", "pattern": r"(K\d)"}
     shares = {"train": 0.5, "val": 0.2, "test": 0.3, "seed": 4}
@@ -80,7 +80,7 @@ def test_patient_pattern_and_shared_split(tmp_path: Path) -> None:
     assert cohort.studies[0].split == cohort.studies[1].split
 
 
-def test_hashed_split_follows_its_shares_and_never_moves_a_patient(tmp_path: Path) -> None:
+def test_a_hashed_split_follows_its_shares_and_never_moves_a_patient(tmp_path: Path) -> None:
     rows = [ROWS[0] | {"id": str(index), "who": f"P{index}", "pic": ""} for index in range(2000)]
     shares = {"train": 0.6, "val": 0.1, "test": 0.3}
     settings = {"split": shares, "modalities": {"note": {"text": "note"}}}
@@ -91,15 +91,15 @@ def test_hashed_split_follows_its_shares_and_never_moves_a_patient(tmp_path: Pat
     assert [study.split for study in small.studies] == [study.split for study in large.studies[:200]]
 
 
-def test_label_values(tmp_path: Path) -> None:
+def test_values_map_cells_to_labels(tmp_path: Path) -> None:
     values = {"column": "note", "values": {"one": 1, "three": 0}}
     assert [study.labels[0] for study in _read(tmp_path, labels={"first": values}).studies][::2] == [1.0, 0.0]
 
 
-def test_fingerprint_follows_content(tmp_path: Path) -> None:
+def test_the_fingerprint_depends_on_the_content(tmp_path: Path) -> None:
     first = _read(tmp_path).fingerprint
     assert _read(tmp_path).fingerprint == first
-    assert _read(tmp_path, rows=_changed(0, sick="0")).fingerprint != first
+    assert _read(tmp_path, rows=_rows_with(0, sick="0")).fingerprint != first
     assert _read(tmp_path, labels=[]).fingerprint != first
     path = _write(tmp_path)
     (tmp_path / "a.txt").write_text("longer")
@@ -109,13 +109,13 @@ def test_fingerprint_follows_content(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"rows": _changed(2, who="P1")}, r"1 patients are in more than one split .*study 'b' in train.*'c' in val"),
-        ({"rows": _changed(1, id="a")}, r"duplicate study ids \['a'\]"),
-        ({"rows": _changed(1, id="")}, r"row 2 of table.csv has no id"),
-        ({"rows": _changed(1, who="")}, r"study 'b' has no patient"),
-        ({"rows": _changed(1, pic="gone.txt")}, r"pic source of 1 studies does not exist \(studies \['b'\]\)"),
-        ({"rows": _changed(1, sick="maybe")}, r"study 'b' has 'maybe' as label 'sick'"),
-        ({"rows": _changed(1, part="training")}, r"study 'b' has split 'training'"),
+        ({"rows": _rows_with(2, who="P1")}, r"1 patients are in more than one split .*study 'b' in train.*'c' in val"),
+        ({"rows": _rows_with(1, id="a")}, r"duplicate study ids \['a'\]"),
+        ({"rows": _rows_with(1, id="")}, r"row 2 of table.csv has no id"),
+        ({"rows": _rows_with(1, who="")}, r"study 'b' has no patient"),
+        ({"rows": _rows_with(1, pic="gone.txt")}, r"pic source of 1 studies does not exist \(studies \['b'\]\)"),
+        ({"rows": _rows_with(1, sick="maybe")}, r"study 'b' has 'maybe' as label 'sick'"),
+        ({"rows": _rows_with(1, part="training")}, r"study 'b' has split 'training'"),
         ({"rows": [entry | {"note": ""} for entry in ROWS]}, r"no study has modality 'note'"),
         ({"study_id": "nope"}, r"`study_id` names column 'nope'"),
         ({"labels": ["nope"]}, r"`labels.nope` names column 'nope'"),
@@ -134,7 +134,7 @@ def test_bad_cohorts_are_named(tmp_path: Path, settings: dict[str, Any], message
     assert str(tmp_path) not in str(caught.value)
 
 
-def test_other_than_yaml_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_not_yaml_is_named(tmp_path: Path) -> None:
     path = tmp_path / "cohort.yaml"
     with pytest.raises(ValueError, match="does not exist"):
         read_cohort(path)

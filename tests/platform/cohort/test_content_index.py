@@ -1,4 +1,4 @@
-"""What files hold: read once, and again whenever they may have changed."""
+"""Contents of files: hashed once, and again whenever the files may have changed."""
 
 import hashlib
 import os
@@ -43,7 +43,7 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_a_file_is_read_once_by_any_index_of_a_folder(file: Path, tmp_path: Path, reads: Reads) -> None:
+def test_a_file_is_read_once_by_all_indexes_of_a_folder(file: Path, tmp_path: Path, reads: Reads) -> None:
     for _ in range(3):
         assert ContentIndex(tmp_path / "index").digests([file, file]) == {file: _sha256(file)}
     assert reads.count == 1
@@ -52,7 +52,7 @@ def test_a_file_is_read_once_by_any_index_of_a_folder(file: Path, tmp_path: Path
     assert reads.count == 2
 
 
-def test_more_files_than_are_looked_up_at_once_keep_their_own_content(tmp_path: Path, reads: Reads) -> None:
+def test_files_in_several_look_ups_keep_their_content(tmp_path: Path, reads: Reads) -> None:
     files = [tmp_path / f"{number}.txt" for number in range(600)]
     for file in files:
         file.write_text(file.name)
@@ -63,7 +63,7 @@ def test_more_files_than_are_looked_up_at_once_keep_their_own_content(tmp_path: 
     assert reads.count == 601
 
 
-def test_content_of_the_same_size_is_seen_though_its_time_was_put_back(file: Path, tmp_path: Path) -> None:
+def test_changed_content_of_the_same_size_and_time_is_noticed(file: Path, tmp_path: Path) -> None:
     index, times = ContentIndex(tmp_path), file.stat()
     index.digests([file])
     file.write_text("27 37.1")
@@ -72,7 +72,7 @@ def test_content_of_the_same_size_is_seen_though_its_time_was_put_back(file: Pat
     assert index.digests([file]) == {file: _sha256(file)}
 
 
-def test_a_link_that_points_elsewhere_is_followed(file: Path, tmp_path: Path) -> None:
+def test_a_link_with_a_new_target_is_followed(file: Path, tmp_path: Path) -> None:
     other, link = tmp_path / "other", tmp_path / "link"
     other.write_text("27 37.1")
     link.symlink_to(file)
@@ -83,7 +83,7 @@ def test_a_link_that_points_elsewhere_is_followed(file: Path, tmp_path: Path) ->
     assert index.digests([link])[link] == _sha256(other)
 
 
-def test_files_that_cannot_be_read_are_left_out_and_not_remembered(file: Path, tmp_path: Path) -> None:
+def test_unreadable_files_are_left_out_and_not_stored(file: Path, tmp_path: Path) -> None:
     index = ContentIndex(tmp_path)
     late = tmp_path / "late.txt"
     assert index.digests([late, tmp_path, file]) == {file: _sha256(file)}
@@ -92,30 +92,30 @@ def test_files_that_cannot_be_read_are_left_out_and_not_remembered(file: Path, t
     assert index.digests([late]) == {late: _sha256(late)}
 
 
-def test_a_folder_that_cannot_be_written_is_recalled_from(file: Path, tmp_path: Path, reads: Reads) -> None:
-    home, other = tmp_path / "index", tmp_path / "other.txt"
+def test_an_unwritable_folder_is_still_read_from(file: Path, tmp_path: Path, reads: Reads) -> None:
+    index_folder, other = tmp_path / "index", tmp_path / "other.txt"
     other.write_text("1 2")
     expected = {file: _sha256(file), other: _sha256(other)}
-    ContentIndex(home).digests([file])
-    with read_only(home):
+    ContentIndex(index_folder).digests([file])
+    with read_only(index_folder):
         for _ in range(2):
-            assert ContentIndex(home).digests([file, other]) == expected
-        assert ContentIndex(home / "no" / "folder").digests([file]) == {file: expected[file]}
+            assert ContentIndex(index_folder).digests([file, other]) == expected
+        assert ContentIndex(index_folder / "no" / "folder").digests([file]) == {file: expected[file]}
     assert reads.count == 4
-    assert [path.name for path in home.iterdir()] == ["content.sqlite"]
+    assert [path.name for path in index_folder.iterdir()] == ["content.sqlite"]
 
 
 @pytest.mark.parametrize("size", [0, 100, 5000])
-def test_a_damaged_database_costs_time_only(file: Path, tmp_path: Path, reads: Reads, size: int) -> None:
-    home = tmp_path / "index"
-    ContentIndex(home).digests([file])
-    (home / "content.sqlite").write_bytes(b"\xff" * size)
+def test_a_damaged_database_only_costs_time(file: Path, tmp_path: Path, reads: Reads, size: int) -> None:
+    index_folder = tmp_path / "index"
+    ContentIndex(index_folder).digests([file])
+    (index_folder / "content.sqlite").write_bytes(b"\xff" * size)
     for _ in range(3):
-        assert ContentIndex(home).digests([file]) == {file: _sha256(file)}
+        assert ContentIndex(index_folder).digests([file]) == {file: _sha256(file)}
     assert reads.count <= 3
-    read = reads.count
-    ContentIndex(home).digests([file])
-    assert reads.count == read
+    count = reads.count
+    ContentIndex(index_folder).digests([file])
+    assert reads.count == count
 
 
 def test_the_database_holds_no_path(file: Path, tmp_path: Path) -> None:
@@ -127,13 +127,13 @@ def test_the_database_holds_no_path(file: Path, tmp_path: Path) -> None:
     assert row[2] == _sha256(file)
 
 
-def test_sources_differ_by_everything_that_is_read(file: Path, tmp_path: Path) -> None:
+def test_sources_differ_by_everything_that_a_plugin_reads(file: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copy(file, tmp_path / "copy.txt"))
     digests = ContentIndex().digests([file, copy])
     sources = [file, ArrayRow(file, 0), ArrayRow(file, 1), "72 37.1", "72 37.2", {"a": "1"}, {"b": "1"}, {"a": "2"}]
-    found = [source_digest(source, Pulse(), digests) for source in sources]
-    assert len(set(found)) == len(sources)
-    assert source_digest(copy, Pulse(), digests) == found[0]
+    content_digests = [source_digest(source, Pulse(), digests) for source in sources]
+    assert len(set(content_digests)) == len(sources)
+    assert source_digest(copy, Pulse(), digests) == content_digests[0]
     assert source_digest({"x": "1", "y": "2"}, Pulse(), {}) == source_digest({"y": "2", "x": "1"}, Pulse(), {})
     with pytest.raises(UnreadableSource, match="file cannot be opened"):
         source_digest(tmp_path / "doe_john.txt", Pulse(), digests)

@@ -1,4 +1,4 @@
-"""Tables are read whole or refused, and a cell means what it says."""
+"""Tables are read completely or refused, and cells are read as written."""
 
 import bz2
 import gzip
@@ -18,9 +18,9 @@ from polyclinic.cohort import Cohort, read_cohort
 
 HEADER = ["study", "mrn", "split", "text", "age", "edema"]
 ROWS = [
-    [f"s{place}", f"Q{place}", ("train", "train", "val", "test")[place % 4], f"Text number {place}.", str(40 + place),
-     str(place % 2)]
-    for place in range(8)
+    [f"s{index}", f"Q{index}", ("train", "train", "val", "test")[index % 4], f"Text number {index}.", str(40 + index),
+     str(index % 2)]
+    for index in range(8)
 ]  # fmt: skip
 SPEC: dict[str, Any] = {
     "table": "table.csv",
@@ -36,9 +36,9 @@ def _csv(rows: list[list[str]] = ROWS, header: list[str] = HEADER, delimiter: st
     return "\n".join(delimiter.join(row) for row in [header, *rows]) + "\n"
 
 
-def _with(column: str, cells: list[str]) -> list[list[str]]:
-    place = HEADER.index(column)
-    return [[*row[:place], cell, *row[place + 1 :]] for row, cell in zip(ROWS, cells, strict=True)]
+def _rows_with(column: str, cells: list[str]) -> list[list[str]]:
+    index = HEADER.index(column)
+    return [[*row[:index], cell, *row[index + 1 :]] for row, cell in zip(ROWS, cells, strict=True)]
 
 
 def _read(folder: Path, content: str | bytes | None = None, **changes: Any) -> Cohort:
@@ -50,8 +50,8 @@ def _read(folder: Path, content: str | bytes | None = None, **changes: Any) -> C
     return read_cohort(path)
 
 
-def _written(folder: Path, table: str, labels: str) -> Cohort:
-    """A cohort whose labels are as a person writes them, without the quotes of a program."""
+def _read_labelled(folder: Path, table: str, labels: str) -> Cohort:
+    """Read a cohort whose labels are written as by hand, without the quotes of a program."""
     (folder / "table.csv").write_text(table)
     path = folder / "cohort.yaml"
     path.write_text(yaml.safe_dump(SPEC | {"labels": []}).replace("labels: []", f"labels: {labels}"))
@@ -106,7 +106,7 @@ def test_damaged_tables_are_refused(tmp_path: Path, content: str | bytes, messag
     assert not any(row[1] in str(caught.value) for row in ROWS)
 
 
-def test_a_report_of_several_lines_is_read(tmp_path: Path) -> None:
+def test_a_report_with_several_lines_is_read(tmp_path: Path) -> None:
     text = '"Heart, lungs, mediastinum, bones, pleura, all normal.\nNo ""acute"" process, none, at, all, really."'
     report = _read(tmp_path, PLAIN.replace("Text number 2.", text)).studies[2].sources["report"]
     assert report == text[1:-1].replace('""', '"')
@@ -141,18 +141,20 @@ def _zipped(content: bytes, path: Path) -> None:
         ("table.csv", lambda _, path: pd.DataFrame(ROWS, columns=HEADER).to_csv(path)),
     ],
 )  # fmt: skip
-def test_one_table_in_every_form(tmp_path: Path, name: str, write: Callable[[bytes, Path], object]) -> None:
+def test_a_table_reads_the_same_in_every_format(
+    tmp_path: Path, name: str, write: Callable[[bytes, Path], object]
+) -> None:
     write(PLAIN.encode(), tmp_path / name)
-    found = [
-        (one.study_id, one.patient_id, one.split, one.sources["report"], one.sources["tabular"], one.labels)
-        for one in _read(tmp_path, table=name).studies
+    rows = [
+        (study.study_id, study.patient_id, study.split, study.sources["report"], study.sources["tabular"], study.labels)
+        for study in _read(tmp_path, table=name).studies
     ]
-    assert found == [(row[0], row[1], row[2], row[3], {"age": row[4]}, (float(row[5]),)) for row in ROWS]
+    assert rows == [(row[0], row[1], row[2], row[3], {"age": row[4]}, (float(row[5]),)) for row in ROWS]
 
 
-def test_blank_floats_and_booleans_of_parquet(tmp_path: Path) -> None:
+def test_blanks_floats_and_booleans_of_parquet_are_read(tmp_path: Path) -> None:
     table = pd.DataFrame(ROWS, columns=HEADER)
-    table["age"], table["edema"] = [float("nan"), *np.arange(1.5, 8)], [bool(place % 2) for place in range(8)]
+    table["age"], table["edema"] = [float("nan"), *np.arange(1.5, 8)], [bool(index % 2) for index in range(8)]
     table.to_parquet(tmp_path / "table.pq")
     cohort = _read(tmp_path, table="table.pq")
     assert "tabular" not in cohort.studies[0].sources
@@ -160,23 +162,23 @@ def test_blank_floats_and_booleans_of_parquet(tmp_path: Path) -> None:
     assert _labels(cohort) == [0.0, 1.0] * 4
 
 
-def test_missing_matches_numbers_in_values_and_text_in_ids(tmp_path: Path) -> None:
-    rows = _with("age", ["-999", "-999.0", " -999 ", "-9.99e2", "-998", "0-999", "999", "-999.5"])
+def test_missing_markers_match_numbers_in_values_and_text_in_ids(tmp_path: Path) -> None:
+    rows = _rows_with("age", ["-999", "-999.0", " -999 ", "-9.99e2", "-998", "0-999", "999", "-999.5"])
     cohort = _read(tmp_path, _csv(rows), missing=[-999])
-    assert [one.sources.get("tabular") for one in cohort.studies] == [
+    assert [study.sources.get("tabular") for study in cohort.studies] == [
         *([None] * 4), *({"age": cell} for cell in ("-998", "0-999", "999", "-999.5")),
     ]  # fmt: skip
     ids = ["NA", "None", "nan", "NULL", "01", "1e5", "1", "0"]
-    rows = [[cell, *row[1:]] for cell, row in zip(ids, _with("mrn", ids), strict=True)]
+    rows = [[cell, *row[1:]] for cell, row in zip(ids, _rows_with("mrn", ids), strict=True)]
     rows = [[*row[:2], "train", *row[3:]] for row in rows]
     cohort = _read(tmp_path, _csv(rows), missing=["1.0"])
-    assert [one.study_id for one in cohort.studies] == [one.patient_id for one in cohort.studies] == ids
+    assert [study.study_id for study in cohort.studies] == [study.patient_id for study in cohort.studies] == ids
 
 
 @pytest.mark.public_report(16)
 @pytest.mark.parametrize("cell", ["NA", "nan", "None", "null", "N/A", "unknown", "-1", "?"])
-def test_one_patient_for_all_unknown_ones_is_refused(tmp_path: Path, cell: str) -> None:
-    rows = _with("mrn", [cell, "Q1"] * 4)
+def test_a_shared_id_for_unknown_patients_is_refused(tmp_path: Path, cell: str) -> None:
+    rows = _rows_with("mrn", [cell, "Q1"] * 4)
     with pytest.raises(ValueError, match=rf"4 studies \(such as \['s0', 's2', 's4', 's6'\]\) have .*{cell[0]}"):
         _read(tmp_path, _csv(rows), split={"train": 0.5, "test": 0.5})
 
@@ -196,15 +198,15 @@ def test_one_patient_for_all_unknown_ones_is_refused(tmp_path: Path, cell: str) 
         (("0x1F", "null"), "{0x1F: 1.0, null: 0e0}"),
     ],
 )
-def test_keys_of_values_are_the_cells(tmp_path: Path, cells: tuple[str, str], values: str) -> None:
+def test_keys_of_values_match_the_cells(tmp_path: Path, cells: tuple[str, str], values: str) -> None:
     labels = f"{{edema: {{column: edema, values: {values}}}}}"
-    assert _labels(_written(tmp_path, _csv(_with("edema", list(cells) * 4)), labels)) == [1.0, 0.0] * 4
+    assert _labels(_read_labelled(tmp_path, _csv(_rows_with("edema", list(cells) * 4)), labels)) == [1.0, 0.0] * 4
 
 
 @pytest.mark.public_report(9)
-def test_classes_are_the_texts_that_are_written(tmp_path: Path) -> None:
-    table = _csv(_with("edema", ["yes", "no"] * 4)).replace("edema", "no", 1)
-    cohort = _written(tmp_path, table, "{1: {column: no, classes: [no, yes]}}")
+def test_classes_are_the_texts_of_the_cells(tmp_path: Path) -> None:
+    table = _csv(_rows_with("edema", ["yes", "no"] * 4)).replace("edema", "no", 1)
+    cohort = _read_labelled(tmp_path, table, "{1: {column: no, classes: [no, yes]}}")
     assert _labels(cohort) == [1.0, 0.0] * 4
     assert (cohort.labels, cohort.targets[0].names) == (("1",), ("no", "yes"))
 
@@ -230,25 +232,25 @@ def test_classes_are_the_texts_that_are_written(tmp_path: Path) -> None:
         (["The patient Q0 has had a long history of heart failure.", "1"], {}, "has a text of 55 characters"),
     ],
 )  # fmt: skip
-def test_cells_of_labels_that_mean_nothing(
+def test_label_cells_without_a_meaning_are_refused(
     tmp_path: Path, cells: list[str], entry: dict[str, Any], message: str
 ) -> None:
-    rows = _with("edema", [f'"{cell}"' for cell in cells * 4])
+    rows = _rows_with("edema", [f'"{cell}"' for cell in cells * 4])
     with pytest.raises(ValueError, match=message) as caught:
         _read(tmp_path, _csv(rows), labels={"edema": {"column": "edema", **entry}})
     assert "q0" not in str(caught.value).lower()
 
 
 def test_cells_that_values_does_not_name_are_counted(tmp_path: Path) -> None:
-    rows = _with("edema", ["pos", "neg", "maybe", "maybe", "only one", "", "pos", "later"])
+    rows = _rows_with("edema", ["pos", "neg", "maybe", "maybe", "only one", "", "pos", "later"])
     values = {"pos": 1, "neg": 0, "later": None}
     cohort = _read(tmp_path, _csv(rows), labels={"edema": {"column": "edema", "values": values}})
     np.testing.assert_array_equal(_labels(cohort), [1, 0, *[np.nan] * 4, 1, np.nan])
     assert cohort.unnamed == {"edema": {"maybe": 2, "": 1}}
 
 
-def test_values_of_a_quantity_leave_its_numbers(tmp_path: Path) -> None:
-    rows = _with("age", ["45", ">89", "61.5", "unclear", "", "1e1", "inf", "> 89"])
+def test_values_of_a_quantity_leave_its_numbers_unchanged(tmp_path: Path) -> None:
+    rows = _rows_with("age", ["45", ">89", "61.5", "unclear", "", "1e1", "inf", "> 89"])
     entry = {"column": "age", "unit": "years", "values": {">89": 90}}
     cohort = _read(tmp_path, _csv(rows), labels={"age": entry})
     np.testing.assert_array_equal(_labels(cohort), [45, 90, 61.5, np.nan, np.nan, 10, np.nan, np.nan])
@@ -274,7 +276,7 @@ def test_values_of_a_quantity_leave_its_numbers(tmp_path: Path) -> None:
         ({"labels": {"edema": None}}, "got labels.edema"),
     ],
 )
-def test_settings_that_cannot_be_are_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+def test_invalid_settings_are_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         _read(tmp_path, PLAIN, **changes)
 
@@ -290,7 +292,7 @@ def test_duplicate_keys_of_a_cohort_are_refused(tmp_path: Path) -> None:
 @pytest.mark.public_report(15)
 @pytest.mark.parametrize("other", ["00100", "100.0", "\uff11\uff10\uff10", "\u200b100", "1 00", "1001"])
 def test_one_patient_under_two_ids_is_in_one_split(tmp_path: Path, other: str) -> None:
-    rows = _with("mrn", ["100", "Q1", "Q2", other, "Q4", "Q5", "Q6", "Q7"])
+    rows = _rows_with("mrn", ["100", "Q1", "Q2", other, "Q4", "Q5", "Q6", "Q7"])
     if other in ("1 00", "1001"):
         assert len(_read(tmp_path, _csv(rows)).studies) == 8
         return
@@ -337,15 +339,15 @@ NFC, NFD = (unicodedata.normalize(form, "Ärzte") for form in ("NFC", "NFD"))
         ("images/.{acc}.p*", ["A", "B", "C"], [".A.png"], [".A.png", None, None]),
     ],
 )  # fmt: skip
-def test_templates_find_exactly_the_file(
+def test_templates_find_the_exact_file(
     tmp_path: Path, template: str, cells: list[str], files: list[str], expected: list[str | None]
 ) -> None:
     _files(tmp_path, *files)
-    rows = [[*row[:5], str(place), cell] for place, (row, cell) in enumerate(zip(ROWS, cells, strict=False))]
-    rows = [[*row[:5], str(place % 2), row[6]] for place, row in enumerate(rows)]
+    rows = [[*row[:5], str(index), cell] for index, (row, cell) in enumerate(zip(ROWS, cells, strict=False))]
+    rows = [[*row[:5], str(index % 2), row[6]] for index, row in enumerate(rows)]
     cohort = _read(tmp_path, _csv(rows, [*HEADER, "acc"]), modalities={"xray": {"path": template}})
-    found = [one.sources.get("xray") for one in cohort.studies]
-    assert found == [None if name is None else tmp_path / "images" / name for name in expected]
+    paths = [study.sources.get("xray") for study in cohort.studies]
+    assert paths == [None if name is None else tmp_path / "images" / name for name in expected]
 
 
 @pytest.mark.public_report(14)
@@ -369,19 +371,19 @@ def test_templates_find_exactly_the_file(
         ("file", ["a1.png"], r"xray source of 1 studies does not exist \(studies \['s1'\]\)"),
     ],
 )
-def test_templates_that_find_nothing_certain(tmp_path: Path, path: str, files: list[str], message: str) -> None:
+def test_templates_without_a_unique_file_are_refused(tmp_path: Path, path: str, files: list[str], message: str) -> None:
     _files(tmp_path, *files)
-    rows = [[*row, f"a{place}", f"images/a{place}.png"] for place, row in enumerate(ROWS[:2], start=1)]
+    rows = [[*row, f"a{index}", f"images/a{index}.png"] for index, row in enumerate(ROWS[:2], start=1)]
     with pytest.raises(ValueError, match=message) as caught:
         _read(tmp_path, _csv(rows, [*HEADER, "acc", "file"]), modalities={"xray": {"path": path}})
     assert str(tmp_path) not in str(caught.value)
 
 
-def test_a_named_file_is_found_in_another_unicode_form(tmp_path: Path) -> None:
+def test_a_named_file_is_found_in_another_unicode_normal_form(tmp_path: Path) -> None:
     _files(tmp_path, NFD + ".png", "b.PNG")
     rows = [[*row, cell] for row, cell in zip(ROWS, [f"images/{NFC}.png", "images/b.png"], strict=False)]
     cohort = _read(tmp_path, _csv(rows, [*HEADER, "file"]), modalities={"xray": {"path": "file"}})
-    assert [one.sources["xray"] for one in cohort.studies] == [
+    assert [study.sources["xray"] for study in cohort.studies] == [
         tmp_path / f"images/{NFD}.png",
         tmp_path / "images/b.PNG",
     ]

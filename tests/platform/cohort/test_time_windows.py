@@ -1,4 +1,4 @@
-"""Windows of time against loops over rows, with ties, bounds, and results that were not known yet."""
+"""Time windows against loops over rows, with ties, bounds, and results that were not yet known."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -21,7 +21,7 @@ def _tables(seed: int = 0, rows: int = 400) -> tuple[pd.DataFrame, pd.DataFrame]
         "hadm_id": np.arange(40), "subject_id": rng.integers(0, 15, 40),
         "admittime": [START + timedelta(hours=int(h)) for h in rng.integers(0, 200, 40)],
     })  # fmt: skip
-    # Whole hours make ties and events on the very bounds.
+    # Whole hours make ties and events exactly on the bounds.
     charted = [START + timedelta(hours=int(h)) for h in rng.integers(-30, 260, rows)]
     events = pd.DataFrame({
         "event id": rng.permutation(rows), "subject_id": rng.integers(0, 15, rows), "charttime": charted,
@@ -36,16 +36,16 @@ def _tables(seed: int = 0, rows: int = 400) -> tuple[pd.DataFrame, pd.DataFrame]
 @pytest.fixture
 def connection() -> Iterator[duckdb.DuckDBPyConnection]:
     admissions, events = _tables()
-    with duckdb.connect() as found:
-        found.register("admissions", admissions)
-        found.register("read", events)
+    with duckdb.connect() as database:
+        database.register("admissions", admissions)
+        database.register("read", events)
         # NaN is a number to a database; tables on disk have nulls.
         value = "CASE WHEN isnan(valuenum) THEN NULL ELSE valuenum END AS valuenum"
-        found.execute(f"CREATE TABLE events AS SELECT * REPLACE ({value}) FROM read")
-        yield found
+        database.execute(f"CREATE TABLE events AS SELECT * REPLACE ({value}) FROM read")
+        yield database
 
 
-def _inside(anchor: pd.Series, event: pd.Series, window: Window, strict: bool) -> bool:
+def _is_inside(anchor: pd.Series, event: pd.Series, window: Window, strict: bool) -> bool:
     hours = (event["charttime"] - anchor["admittime"]).total_seconds() / 3600
     if event["subject_id"] != anchor["subject_id"] or hours > window.upper or hours < window.lower:
         return False
@@ -58,51 +58,51 @@ def _expected(window: Window, strict: bool = False) -> set[tuple[int, int]]:
     admissions, events = _tables()
     pairs = set()
     for _, anchor in admissions.iterrows():
-        found = [event for _, event in events.iterrows() if _inside(anchor, event, window, strict)]
-        found.sort(key=lambda event: (event["charttime"], event["event id"]))
-        chosen = {"earliest": found[:1], "latest": found[-1:], "all": found}[window.pick]
+        candidates = [event for _, event in events.iterrows() if _is_inside(anchor, event, window, strict)]
+        candidates.sort(key=lambda event: (event["charttime"], event["event id"]))
+        chosen = {"earliest": candidates[:1], "latest": candidates[-1:], "all": candidates}[window.pick]
         pairs |= {(anchor["hadm_id"], event["event id"]) for event in chosen}
     return pairs
 
 
 @pytest.mark.parametrize("pick", ["earliest", "latest", "all"])
 @pytest.mark.parametrize("strict", [False, True])
-def test_events_are_those_of_a_loop(connection: duckdb.DuckDBPyConnection, pick: str, strict: bool) -> None:
+def test_events_equal_those_of_a_loop(connection: duckdb.DuckDBPyConnection, pick: str, strict: bool) -> None:
     for window in (Window(lower=-24, upper=24, pick=pick), Window(lower=24, upper=72, after_lower=True, pick=pick)):
         report = link(connection, ANCHORS, EVENTS, window, strict=strict).df()
-        got = list(zip(report["anchor_id"], report["event id"], strict=True))
-        assert len(got) == len(set(got))
-        assert set(got) == _expected(window, strict)
-        # Nothing that is measured a day later is known at admission.
-        assert bool(got) == (not strict or window.lower < 0)
+        pairs = list(zip(report["anchor_id"], report["event id"], strict=True))
+        assert len(pairs) == len(set(pairs))
+        assert set(pairs) == _expected(window, strict)
+        # Nothing measured a day later is known at admission.
+        assert bool(pairs) == (not strict or window.lower < 0)
 
 
 @pytest.mark.parametrize("pick", ["earliest", "latest"])
-def test_items_are_those_of_a_loop(connection: duckdb.DuckDBPyConnection, pick: str) -> None:
+def test_items_equal_those_of_a_loop(connection: duckdb.DuckDBPyConnection, pick: str) -> None:
     window, items = Window(lower=-24, upper=24, pick=pick), [50912, 50802]
     report = link_items(connection, ANCHORS, EVENTS, window, item="itemid", value="valuenum", items=items).df()
     assert list(report.columns) == ["anchor_id", "50912", "50802"]
     rows = report.set_index("anchor_id")
     admissions, events = _tables()
-    seen = 0
+    count = 0
     for _, anchor in admissions.iterrows():
-        for one in items:
-            found = [
+        for item in items:
+            candidates = [
                 event for _, event in events.iterrows()
-                if event["itemid"] == one and event["valuenum"] == event["valuenum"]
-                and _inside(anchor, event, window, strict=False)
+                if event["itemid"] == item and event["valuenum"] == event["valuenum"]
+                and _is_inside(anchor, event, window, strict=False)
             ]  # fmt: skip
-            found.sort(key=lambda event: (event["charttime"], event["event id"]))
-            value = rows[str(one)].get(anchor["hadm_id"], np.nan)
-            if not found:
+            candidates.sort(key=lambda event: (event["charttime"], event["event id"]))
+            value = rows[str(item)].get(anchor["hadm_id"], np.nan)
+            if not candidates:
                 assert np.isnan(value)
                 continue
-            seen += 1
-            assert value == found[0 if pick == "earliest" else -1]["valuenum"]
-    assert seen > 20
+            count += 1
+            assert value == candidates[0 if pick == "earliest" else -1]["valuenum"]
+    assert count > 20
 
 
-def test_what_cannot_be_linked(connection: duckdb.DuckDBPyConnection) -> None:
+def test_invalid_windows_and_links_are_refused(connection: duckdb.DuckDBPyConnection) -> None:
     with pytest.raises(ValueError, match="expected lower at most upper"):
         Window(lower=3, upper=1)
     with pytest.raises(ValueError, match="pick='any'"):
@@ -110,6 +110,6 @@ def test_what_cannot_be_linked(connection: duckdb.DuckDBPyConnection) -> None:
     unknown = Events(table="events", id="event id", patient="subject_id", time="charttime")
     with pytest.raises(ValueError, match="does not say when results were known; set `available`"):
         link(connection, ANCHORS, unknown, Window(lower=0, upper=1), strict=True)
-    every = Window(lower=0, upper=1, pick="all")
+    window = Window(lower=0, upper=1, pick="all")
     with pytest.raises(ValueError, match="got pick 'all' and 1 items"):
-        link_items(connection, ANCHORS, EVENTS, every, item="itemid", value="valuenum", items=[1])
+        link_items(connection, ANCHORS, EVENTS, window, item="itemid", value="valuenum", items=[1])

@@ -1,4 +1,4 @@
-"""A cohort to change, in a separate folder."""
+"""A copy of a cohort that tests may change."""
 
 import shutil
 from pathlib import Path
@@ -10,7 +10,7 @@ from polyclinic.cohort import Study, read_cohort
 
 @pytest.fixture
 def cohort(pulse_cohort: Path, tmp_path: Path) -> Path:
-    """A copy of the pulse cohort, to change."""
+    """Copy the pulse cohort to a folder that the test may change."""
     shutil.copytree(pulse_cohort.parent, tmp_path / "cohort")
     return tmp_path / "cohort" / "cohort.yaml"
 

@@ -17,15 +17,15 @@ def _module(cohort: Path, **settings: object) -> CohortDataModule:
     return module
 
 
-def _same(one: Batch, other: Batch) -> bool:
-    return one.study_ids == other.study_ids and all(
-        torch.equal(one.inputs[name]["vitals"], other.inputs[name]["vitals"]) for name in one.inputs
+def _is_same(first: Batch, second: Batch) -> bool:
+    return first.study_ids == second.study_ids and all(
+        torch.equal(first.inputs[name]["vitals"], second.inputs[name]["vitals"]) for name in first.inputs
     )
 
 
 @pytest.fixture
 def broken_cohort(pulse_cohort: Path, tmp_path: Path) -> Path:
-    """The pulse cohort with three training sources overwritten by text."""
+    """Copy the pulse cohort and overwrite three training sources with text."""
     shutil.copytree(pulse_cohort.parent, tmp_path / "broken")
     path = tmp_path / "broken" / "cohort.yaml"
     training = [study for study in read_cohort(path).split("train") if "first" in study.sources]
@@ -44,47 +44,47 @@ def test_inputs_hold_only_the_studies_that_have_the_modality(pulse_cohort: Path)
         assert batch.labels.shape == (len(batch), 11)
 
 
-def test_every_study_of_a_split_comes_once(pulse_cohort: Path) -> None:
+def test_every_study_of_a_split_is_loaded_once(pulse_cohort: Path) -> None:
     module = _module(pulse_cohort, batch_size=7)
-    seen = [study for batch in module.test_dataloader() for study in batch.study_ids]
-    assert sorted(seen) == sorted(study.study_id for study in module.cohort.split("test"))
+    loaded = [study for batch in module.test_dataloader() for study in batch.study_ids]
+    assert sorted(loaded) == sorted(study.study_id for study in module.cohort.split("test"))
 
 
-def test_fit_sees_training_studies_only(pulse_cohort: Path) -> None:
+def test_plugins_are_fitted_on_training_studies_only(pulse_cohort: Path) -> None:
     module = _module(pulse_cohort)
     rates = [Pulse().read(s.sources["first"])[0] for s in module.cohort.split("train") if "first" in s.sources]
     assert module.modalities["first"].state()["mean"][0] == pytest.approx(sum(rates) / len(rates))
 
 
-def test_augmentation_follows_seed_and_epoch(pulse_cohort: Path) -> None:
+def test_augmentation_depends_on_seed_and_epoch(pulse_cohort: Path) -> None:
     def first_batch(epoch: int, seed: int = 0) -> Batch:
         loader = _module(pulse_cohort, batch_size=8, seed=seed).train_dataloader()
         loader.batch_sampler.sampler.set_epoch(epoch)
         return next(iter(loader))
 
-    assert _same(first_batch(0), first_batch(0))
-    assert not _same(first_batch(0), first_batch(1))
-    assert not _same(first_batch(0), first_batch(0, seed=1))
+    assert _is_same(first_batch(0), first_batch(0))
+    assert not _is_same(first_batch(0), first_batch(1))
+    assert not _is_same(first_batch(0), first_batch(0, seed=1))
 
 
 def test_workers_give_the_same_batches(pulse_cohort: Path) -> None:
     batches = [list(_module(pulse_cohort, batch_size=8, num_workers=n).train_dataloader()) for n in (0, 2)]
     assert len(batches[0]) > 1
-    assert all(_same(one, other) for one, other in zip(*batches, strict=True))
+    assert all(_is_same(first, second) for first, second in zip(*batches, strict=True))
 
 
-def test_prepared_items_equal_decoded_ones_and_follow_settings(pulse_cohort: Path, tmp_path: Path) -> None:
+def test_prepared_items_equal_decoded_ones_and_depend_on_settings(pulse_cohort: Path, tmp_path: Path) -> None:
     plain = next(iter(_module(pulse_cohort, batch_size=16).val_dataloader()))
     for _ in range(2):
         stored = next(iter(_module(pulse_cohort, batch_size=16, prepared=tmp_path).val_dataloader()))
-        assert _same(plain, stored)
+        assert _is_same(plain, stored)
     assert len(list(tmp_path.glob("Pulse-*"))) == 2
-    other = CohortDataModule(cohort=pulse_cohort, modalities={"first": Pulse(noise=0.2)}, prepared=tmp_path)
-    other.setup("fit")
+    noisy = CohortDataModule(cohort=pulse_cohort, modalities={"first": Pulse(noise=0.2)}, prepared=tmp_path)
+    noisy.setup("fit")
     assert len(list(tmp_path.glob("Pulse-*"))) == 3
 
 
-def test_ranks_share_the_studies() -> None:
+def test_the_studies_are_split_over_the_ranks() -> None:
     def places(rank: int, *, shuffle: bool) -> list[int]:
         sampler = StudySampler(length=11, shuffle=shuffle, seed=0, rank=rank, world=2)
         assert len(sampler) == len(list(sampler))
@@ -96,7 +96,7 @@ def test_ranks_share_the_studies() -> None:
     assert not set(first) & set(second)
 
 
-def test_views_of_a_study_stand_side_by_side_and_differ(pulse_cohort: Path) -> None:
+def test_views_of_a_study_are_adjacent_and_differ(pulse_cohort: Path) -> None:
     module = _module(pulse_cohort, batch_size=4, views=2)
     loader = module.train_dataloader()
     batch = next(iter(loader))
@@ -131,15 +131,15 @@ def test_too_many_broken_sources_stop_the_run(broken_cohort: Path) -> None:
     assert "P0" not in str(caught.value)
 
 
-def test_state_travels_to_another_module(pulse_cohort: Path) -> None:
+def test_the_state_can_be_loaded_into_another_module(pulse_cohort: Path) -> None:
     fitted = _module(pulse_cohort)
-    other = CohortDataModule(cohort=pulse_cohort, modalities={"first": Pulse(), "second": Pulse()})
-    other.load_state_dict(fitted.state_dict())
-    other.setup("predict")
-    assert other.modalities["second"].state() == fitted.modalities["second"].state()
+    restored = CohortDataModule(cohort=pulse_cohort, modalities={"first": Pulse(), "second": Pulse()})
+    restored.load_state_dict(fitted.state_dict())
+    restored.setup("predict")
+    assert restored.modalities["second"].state() == fitted.modalities["second"].state()
 
 
-def test_survey_reports_mean_facts(pulse_cohort: Path) -> None:
+def test_the_survey_reports_mean_facts(pulse_cohort: Path) -> None:
     assert 50 < _module(pulse_cohort).facts["first/rate"] < 110
 
 
@@ -156,7 +156,7 @@ def test_bad_settings_are_named(pulse_cohort: Path, settings: dict[str, object],
         CohortDataModule(**{"cohort": pulse_cohort, "modalities": {"first": Pulse()}} | settings)
 
 
-def test_modality_that_the_cohort_lacks_is_named(pulse_cohort: Path) -> None:
+def test_a_modality_that_the_cohort_lacks_is_named(pulse_cohort: Path) -> None:
     module = CohortDataModule(cohort=pulse_cohort, modalities={"third": Pulse()})
     with pytest.raises(ValueError, match=r"no modality 'third'; it has \['first', 'second'\]"):
         module.setup("fit")

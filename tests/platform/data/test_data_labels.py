@@ -1,4 +1,4 @@
-"""What uncertain and blank labels mean, and which patients a fraction takes."""
+"""Meanings of uncertain and blank labels, and the patients of a label fraction."""
 
 import shutil
 from pathlib import Path
@@ -33,10 +33,10 @@ def _studies(values: list[float]) -> list[Study]:
         (LabelPolicy(uncertain="ignore", blank="soft"), True, [1, 0, NAN, 0.5]),
     ],
 )
-def test_policy_reads_findings_and_nothing_else(policy: LabelPolicy, training: bool, expected: list[float]) -> None:
-    read = policy.apply(_studies([1.0, 0.0, -1.0, NAN]), TARGETS, training=training)
-    np.testing.assert_array_equal([study.labels[0] for study in read], expected)
-    assert {study.labels[1] for study in read} == {-1.0}
+def test_a_policy_applies_to_findings_only(policy: LabelPolicy, training: bool, expected: list[float]) -> None:
+    labels = policy.apply(_studies([1.0, 0.0, -1.0, NAN]), TARGETS, training=training)
+    np.testing.assert_array_equal([study.labels[0] for study in labels], expected)
+    assert {study.labels[1] for study in labels} == {-1.0}
 
 
 def test_uncertain_labels_stop_a_run_that_does_not_name_a_policy() -> None:
@@ -78,17 +78,17 @@ def _data(cohort: Path, **settings: object) -> CohortDataModule:
     return CohortDataModule(cohort=cohort, modalities={"first": Pulse()}, **settings)
 
 
-def test_kinds_of_labels_are_read_from_the_cohort(labelled: Path) -> None:
+def test_the_kinds_of_labels_are_read_from_the_cohort(labelled: Path) -> None:
     cohort = read_cohort(labelled)
     data = _data(labelled, labels=["view", "grade", "ef"])
-    assert [(one.name, one.kind, one.names) for one in data.targets] == [
+    assert [(target.name, target.kind, target.names) for target in data.targets] == [
         ("view", "class", ("AP", "PA")),
         ("grade", "level", ("none", "mild", "severe")),
         ("ef", "quantity", ()),
     ]
-    known = [study.labels[cohort.labels.index("ef")] for study in cohort.split("train")]
-    assert data.targets[2].center == pytest.approx(np.mean(known))
-    assert data.targets[2].scale == pytest.approx(np.std(known))
+    fractions = [study.labels[cohort.labels.index("ef")] for study in cohort.split("train")]
+    assert data.targets[2].center == pytest.approx(np.mean(fractions))
+    assert data.targets[2].scale == pytest.approx(np.std(fractions))
     first = cohort.studies[0].labels
     assert first[cohort.labels.index("view")] == 1.0
     assert first[cohort.labels.index("grade")] == 0.0
@@ -105,7 +105,7 @@ def test_kinds_of_labels_are_read_from_the_cohort(labelled: Path) -> None:
         ({"column": "grade", "kind": "level"}, "expected a column with at most one of"),
     ],
 )
-def test_labels_that_cannot_be(labelled: Path, entry: dict[str, object], message: str) -> None:
+def test_invalid_labels_are_refused(labelled: Path, entry: dict[str, object], message: str) -> None:
     spec = yaml.safe_load(labelled.read_text())
     spec["labels"]["grade"] = entry
     labelled.write_text(yaml.safe_dump(spec))
@@ -114,20 +114,23 @@ def test_labels_that_cannot_be(labelled: Path, entry: dict[str, object], message
 
 
 @pytest.mark.public_report(9)
-def test_a_label_that_no_training_study_knows_stops_a_run(labelled: Path) -> None:
+def test_a_label_without_training_values_stops_a_run(labelled: Path) -> None:
     spec = yaml.safe_load(labelled.read_text())
     spec["labels"]["grade"] = {"column": "grade", "values": {"odd": 1, "severe": 0}}
     labelled.write_text(yaml.safe_dump(spec))
     table = labelled.parent / "cohort.csv"
     lines = table.read_text().splitlines()
-    place = lines[0].split(",").index("split")
-    train = [line.split(",")[place] == "train" for line in lines]
-    kept = [line.replace(",severe,", ",mild,") if known else line for line, known in zip(lines, train, strict=True)]
+    column = lines[0].split(",").index("split")
+    train = [line.split(",")[column] == "train" for line in lines]
+    lines_left = [
+        line.replace(",severe,", ",mild,") if train_line else line
+        for line, train_line in zip(lines, train, strict=True)
+    ]
     data = _data(labelled)
     data.refuse_unknown_labels()
     (warning,) = data.label_warnings()
     assert "cells of label 'grade' are not listed in `labels.grade.values` and count as unknown" in warning
-    table.write_text("\n".join(kept))
+    table.write_text("\n".join(lines_left))
     with pytest.raises(ValueError, match=r"label 'grade' is unknown in all \d+ training studies.*; \d+ cells are not"):
         _data(labelled).refuse_unknown_labels()
     _data(labelled, labels=["ef"]).refuse_unknown_labels()
@@ -135,7 +138,7 @@ def test_a_label_that_no_training_study_knows_stops_a_run(labelled: Path) -> Non
     _data(labelled, label_policy=policy).refuse_unknown_labels()
 
 
-def test_fractions_take_whole_patients_the_same_ones_nested(labelled: Path) -> None:
+def test_fractions_are_nested_and_take_all_studies_of_a_patient(labelled: Path) -> None:
     chosen = {
         share: {
             study.patient_id for study in _data(labelled, label_fraction=share, seed=7).studies("train", training=True)
@@ -145,14 +148,14 @@ def test_fractions_take_whole_patients_the_same_ones_nested(labelled: Path) -> N
     everyone = {study.patient_id for study in read_cohort(labelled).split("train")}
     assert chosen[0.1] < chosen[0.5] < chosen[1.0] == everyone
     assert len(chosen[0.5]) == -(-len(everyone) // 2)
-    again = _data(labelled, label_fraction=0.5, seed=1)
-    assert {study.patient_id for study in again.studies("train", training=True)} == chosen[0.5]
-    assert len(again.studies("train")) == len(read_cohort(labelled).split("train"))
-    kept = [study.study_id for study in read_cohort(labelled).split("train") if study.patient_id in chosen[0.5]]
-    assert [study.study_id for study in again.studies("train", training=True)] == kept
+    other_seed = _data(labelled, label_fraction=0.5, seed=1)
+    assert {study.patient_id for study in other_seed.studies("train", training=True)} == chosen[0.5]
+    assert len(other_seed.studies("train")) == len(read_cohort(labelled).split("train"))
+    expected = [study.study_id for study in read_cohort(labelled).split("train") if study.patient_id in chosen[0.5]]
+    assert [study.study_id for study in other_seed.studies("train", training=True)] == expected
 
 
-def test_settings_of_labels_that_cannot_be(labelled: Path) -> None:
+def test_invalid_label_settings_are_refused(labelled: Path) -> None:
     with pytest.raises(ValueError, match="got label 'nosuch', the cohort has"):
         _ = _data(labelled, labels=["nosuch"]).targets
     with pytest.raises(ValueError, match="fraction"):

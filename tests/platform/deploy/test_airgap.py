@@ -30,16 +30,16 @@ _HOSTS = re.compile(r"https?://|\b[\w-]+\.(?:org|com|io|net|dev)\b|--(?:extra-)?
 
 
 def _run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    known = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
-    return subprocess.run(words, capture_output=True, text=True, env=known)
+    variables = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    return subprocess.run(words, capture_output=True, text=True, env=variables)
 
 
-def _alone(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def _run_unplugged(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return _run(*unplugged(*words, python=sys.executable), **environment)
 
 
 def _wheel(folder: Path, name: str, script: str = "", needs: str = "") -> None:
-    """A wheel of one module, with a command of the same name where there is a script."""
+    """Write a wheel of one module, with a command of the same name where there is a script."""
     info = f"{name}-1.0.dist-info"
     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n" + (f"Requires-Dist: {needs}\n" if needs else "")
     entry = f"[console_scripts]\n{name} = {name}:main\n"
@@ -54,7 +54,7 @@ def _wheel(folder: Path, name: str, script: str = "", needs: str = "") -> None:
             wheel.writestr(path, content)
 
 
-def _seal(kit: Path) -> None:
+def _write_checksums(kit: Path) -> None:
     paths = sorted(path for path in kit.rglob("*") if path.is_file() and path != kit / "SHA256SUMS")
     lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  ./{path.relative_to(kit)}\n" for path in paths]
     (kit / "SHA256SUMS").write_text("".join(lines))
@@ -62,7 +62,7 @@ def _seal(kit: Path) -> None:
 
 @pytest.fixture
 def kit(tmp_path: Path) -> Path:
-    """A kit whose wheels are small."""
+    """Write a kit of small wheels."""
     folder = tmp_path / "a kit"
     says = "import sys\n\n\ndef main():\n    print('ran', *sys.argv[1:])\n"
     _wheel(folder, "unused")
@@ -72,34 +72,34 @@ def kit(tmp_path: Path) -> Path:
     _wheel(folder / "wheels", "polyclinic", says, needs="unused")
     (folder / "PYTHON").write_text(f"{sys.version_info.major}.{sys.version_info.minor} {os.uname().machine}\n")
     shutil.copy(KIT / "install.sh", folder)
-    _seal(folder)
+    _write_checksums(folder)
     return folder
 
 
 def _install(kit: Path, target: Path | str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return _alone("sh", str(kit / "install.sh"), str(target), **{"PYTHON": sys.executable, **environment})
+    return _run_unplugged("sh", str(kit / "install.sh"), str(target), **{"PYTHON": sys.executable, **environment})
 
 
-def test_a_kit_is_installed_with_no_network_whatever_pip_is_set_to(kit: Path, tmp_path: Path) -> None:
+def test_a_kit_is_installed_without_a_network_whatever_the_settings_of_pip(kit: Path, tmp_path: Path) -> None:
     _wheel(tmp_path / "others", "unused")
     shutil.move(
         tmp_path / "others" / "unused-1.0-py3-none-any.whl", tmp_path / "others" / "unused-2.0-py3-none-any.whl"
     )
     home = tmp_path / "my home"
     plant(kit)
-    _seal(kit)
-    done = _install(kit, home, PIP_FIND_LINKS=str(tmp_path / "others"), PIP_REQUIRE_VIRTUALENV="1")
-    assert done.returncode == 0, done.stderr
-    assert "ran bundle verify bundle" in done.stdout
+    _write_checksums(kit)
+    process = _install(kit, home, PIP_FIND_LINKS=str(tmp_path / "others"), PIP_REQUIRE_VIRTUALENV="1")
+    assert process.returncode == 0, process.stderr
+    assert "ran bundle verify bundle" in process.stdout
     assert ran(kit) == []
-    command, score, bundle, _ = shlex.split(done.stdout.splitlines()[-1].removeprefix("next: "))
+    command, score, bundle, _ = shlex.split(process.stdout.splitlines()[-1].removeprefix("next: "))
     assert (command, score, bundle) == (str(home / "bin" / "polyclinic"), "score", str(kit / "bundle"))
-    found = _alone(str(home / "bin" / "python"), "-m", "pip", "--isolated", "list", "--format", "json")
-    versions = {one["name"]: one["version"] for one in json.loads(found.stdout)}
+    listing = _run_unplugged(str(home / "bin" / "python"), "-m", "pip", "--isolated", "list", "--format", "json")
+    versions = {package["name"]: package["version"] for package in json.loads(listing.stdout)}
     assert {name: versions.get(name) for name in ("polyclinic", "unused")} == {"polyclinic": "1.0", "unused": "1.0"}
-    again = _install(kit, home)
-    assert again.returncode == 1
-    assert "is there and not empty; remove it" in again.stderr
+    second = _install(kit, home)
+    assert second.returncode == 1
+    assert "is there and not empty; remove it" in second.stderr
     assert (home / "bin" / "polyclinic").exists()
 
 
@@ -126,17 +126,17 @@ def _unseal(kit: Path) -> None:
 
 def _other_python(kit: Path) -> None:
     (kit / "PYTHON").write_text("3.2 sparc\n")
-    _seal(kit)
+    _write_checksums(kit)
 
 
 def _other_need(kit: Path) -> None:
     _wheel(kit / "wheels", "polyclinic", "def main(): ...\n", needs="unused>1")
-    _seal(kit)
+    _write_checksums(kit)
 
 
 def _broken_bundle(kit: Path) -> None:
     _wheel(kit / "wheels", "polyclinic", "def main():\n    raise SystemExit(1)\n")
-    _seal(kit)
+    _write_checksums(kit)
 
 
 @pytest.mark.parametrize(
@@ -152,20 +152,18 @@ def _broken_bundle(kit: Path) -> None:
         (_broken_bundle, ""),
     ],
 )
-def test_what_is_not_whole_or_does_not_fit_installs_nothing(
-    harm: Any, sentence: str, kit: Path, tmp_path: Path
-) -> None:
+def test_a_damaged_or_unsuitable_kit_installs_nothing(harm: Any, sentence: str, kit: Path, tmp_path: Path) -> None:
     harm(kit)
-    done = _install(kit, tmp_path / "home")
-    assert done.returncode == 1
-    assert sentence in done.stderr
-    assert "installed:" not in done.stdout
+    process = _install(kit, tmp_path / "home")
+    assert process.returncode == 1
+    assert sentence in process.stderr
+    assert "installed:" not in process.stdout
     assert not (tmp_path / "home").exists()
 
 
-def test_an_installation_that_is_stopped_leaves_nothing(kit: Path, tmp_path: Path) -> None:
+def test_an_interrupted_installation_leaves_nothing(kit: Path, tmp_path: Path) -> None:
     _wheel(kit / "wheels", "polyclinic", "import time\n\n\ndef main():\n    time.sleep(60)\n")
-    _seal(kit)
+    _write_checksums(kit)
     words = unplugged("sh", str(kit / "install.sh"), "home", python=sys.executable)
     started = subprocess.Popen(
         words, cwd=tmp_path, env={**os.environ, "PYTHON": sys.executable}, stdout=subprocess.DEVNULL,
@@ -182,7 +180,7 @@ def test_an_installation_that_is_stopped_leaves_nothing(kit: Path, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_a_kit_gathered_anew_from_its_own_bundle_takes_the_place_of_the_old_one(gathered: Path) -> None:
+def test_a_kit_gathered_again_from_its_bundle_replaces_the_old_one(gathered: Path) -> None:
     (gathered / "left over").write_text("of before")
     before = (gathered / "bundle" / "SHA256SUMS").read_bytes()
     assert _gather(gathered / "bundle", gathered, WHEELS=str(gathered / "wheels")).returncode == 0
@@ -192,12 +190,12 @@ def test_a_kit_gathered_anew_from_its_own_bundle_takes_the_place_of_the_old_one(
 
 @pytest.fixture(scope="module")
 def gathered(bundle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A kit of our own wheel and one that stands for all others; nothing is fetched but what builds the former."""
+    """Gather a kit of our wheel and one in place of all others; only what builds the former is fetched."""
     folder = tmp_path_factory.mktemp("gathered")
     _wheel(folder / "have", "unused")
-    done = _gather(bundle_folder, folder / "airgap", WHEELS=str(folder / "have"))
-    assert done.returncode == 0, done.stderr
-    assert "next: carry the folder" in done.stdout
+    process = _gather(bundle_folder, folder / "airgap", WHEELS=str(folder / "have"))
+    assert process.returncode == 0, process.stderr
+    assert "next: carry the folder" in process.stdout
     return folder / "airgap"
 
 
@@ -209,11 +207,11 @@ def test_the_kit_holds_wheels_bundle_page_docs_and_checksums(gathered: Path, bun
     assert sorted(path.name for path in gathered.iterdir()) == [
         "PYTHON", "README.md", "SHA256SUMS", "bundle", "container", "docs", "install.sh", "wheels",
     ]  # fmt: skip
-    done = subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], cwd=gathered)
-    assert done.returncode == 0
+    process = subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], cwd=gathered)
+    assert process.returncode == 0
     listed = {line.split("  ./")[1] for line in (gathered / "SHA256SUMS").read_text().splitlines()}
-    there = {str(path.relative_to(gathered)) for path in gathered.rglob("*") if path.is_file()}
-    assert listed == there - {"SHA256SUMS"}
+    files = {str(path.relative_to(gathered)) for path in gathered.rglob("*") if path.is_file()}
+    assert listed == files - {"SHA256SUMS"}
     assert main(["bundle", "verify", str(gathered / "bundle")]) == 0
     for path in bundle_folder.iterdir():
         assert (gathered / "bundle" / path.name).read_bytes() == path.read_bytes()
@@ -221,64 +219,64 @@ def test_the_kit_holds_wheels_bundle_page_docs_and_checksums(gathered: Path, bun
         assert (gathered / "container" / path.name).read_bytes() == path.read_bytes()
 
 
-def test_our_wheel_holds_the_page_and_every_module_and_nothing_else(gathered: Path) -> None:
+def test_our_wheel_holds_exactly_the_page_and_every_module(gathered: Path) -> None:
     (wheel,) = (gathered / "wheels").glob("polyclinic-*.whl")
-    held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     packages = [*ROOT.glob("platform/*"), *ROOT.glob("modalities/*"), *ROOT.glob("cohorts/*")]
-    ours = {
+    expected = {
         str(path.relative_to(package.parent))
         for package in packages
         for path in package.rglob("*")
         if path.is_file() and path.suffix != ".pyc"
     }
-    assert held == ours
-    assert "polyclinic/deploy/page/index.html" in held
+    assert names == expected
+    assert "polyclinic/deploy/page/index.html" in names
 
 
-def test_no_script_or_page_of_the_kit_names_a_host() -> None:
+def test_no_script_or_page_of_the_kit_names_another_host() -> None:
     for path in [*KIT.iterdir(), *SANDBOX.iterdir()]:
         text = re.sub(r"http://127\.0\.0\.1:\d+", "", path.read_text())
         assert _HOSTS.findall(text) == [], path.name
 
 
 @pytest.mark.slow
-def test_what_cannot_be_gathered_is_reported_and_leaves_what_was_there(gathered: Path, tmp_path: Path) -> None:
+def test_a_failed_gathering_is_reported_and_leaves_the_old_kit(gathered: Path, tmp_path: Path) -> None:
     before = (gathered / "SHA256SUMS").read_bytes()
     have = str(gathered / "wheels")
     damaged = Path(shutil.copytree(gathered / "bundle", tmp_path / "damaged"))
     (damaged / "bundle.json").write_text("{}")
-    mine = tmp_path / "mine"
-    mine.mkdir()
-    (mine / "thesis.txt").write_text("two years")
+    modified = tmp_path / "mine"
+    modified.mkdir()
+    (modified / "thesis.txt").write_text("two years")
     for bundle, out, sentence in (
         ("", gathered, "error: no bundle; set BUNDLE"),
         (damaged, gathered, "it was altered or is damaged"),
-        (gathered / "bundle", mine, "is there and is no kit"),
+        (gathered / "bundle", modified, "is there and is no kit"),
     ):
-        done = _gather(bundle, out, WHEELS=have)
-        assert done.returncode == 1
-        assert sentence in done.stderr
+        process = _gather(bundle, out, WHEELS=have)
+        assert process.returncode == 1
+        assert sentence in process.stderr
     assert _gather(gathered / "bundle", gathered, WHEELS=str(tmp_path / "nowhere")).returncode != 0
-    other = gathered.with_name("other.part")
-    other.mkdir()
-    done = _gather(gathered / "bundle", gathered.with_name("other"), WHEELS=have)
-    assert done.returncode == 1
-    assert "another kit is being gathered there, or one was killed; remove" in done.stderr
-    assert other.is_dir()
+    leftover = gathered.with_name("other.part")
+    leftover.mkdir()
+    process = _gather(gathered / "bundle", gathered.with_name("other"), WHEELS=have)
+    assert process.returncode == 1
+    assert "another kit is being gathered there, or one was killed; remove" in process.stderr
+    assert leftover.is_dir()
     assert (gathered / "SHA256SUMS").read_bytes() == before
-    assert (mine / "thesis.txt").exists()
+    assert (modified / "thesis.txt").exists()
     assert not gathered.with_name("airgap.part").exists()
 
 
-def test_a_bundle_is_verified_and_scores_the_same_with_no_interface_at_all(
+def test_a_bundle_is_verified_and_scores_the_same_without_any_interface(
     bundle_folder: Path, study_files: dict[str, Path], tmp_path: Path
 ) -> None:
     words = [word for name, path in study_files.items() for word in (f"--{name}", str(path))]
     assert main(["score", str(bundle_folder), *words, "--json", str(tmp_path / "online.json")]) == 0
-    done = _alone(*POLYCLINIC, "bundle", "verify", str(bundle_folder))
-    assert done.returncode == 0, done.stderr
-    done = _alone(*POLYCLINIC, "score", str(bundle_folder), *words, "--json", str(tmp_path / "alone.json"))
-    assert done.returncode == 0, done.stderr
+    process = _run_unplugged(*POLYCLINIC, "bundle", "verify", str(bundle_folder))
+    assert process.returncode == 0, process.stderr
+    process = _run_unplugged(*POLYCLINIC, "score", str(bundle_folder), *words, "--json", str(tmp_path / "alone.json"))
+    assert process.returncode == 0, process.stderr
     assert json.loads((tmp_path / "alone.json").read_text()) == json.loads((tmp_path / "online.json").read_text())
 
 
@@ -313,51 +311,53 @@ print(json.dumps({**result, "code": service.returncode}))
 """
 
 
-def test_the_service_scores_the_same_where_nothing_but_loopback_is_there(
+def test_the_service_scores_the_same_with_loopback_only(
     bundle_folder: Path, study_files: dict[str, Path], tmp_path: Path
 ) -> None:
     scores, audit = tmp_path / "scores.json", tmp_path / "audit.jsonl"
     assert main(["score", str(bundle_folder), "--xray", str(study_files["xray"]), "--json", str(scores)]) == 0
     words = [sys.executable, "-c", _SERVED, str(bundle_folder), str(study_files["xray"]), str(audit)]
-    done = _run(*unplugged(*words, python=sys.executable, loopback=True))
-    assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout.splitlines()[-1])
+    process = _run(*unplugged(*words, python=sys.executable, loopback=True))
+    assert process.returncode == 0, process.stderr
+    report = json.loads(process.stdout.splitlines()[-1])
     assert (report["status"], report["page"], report["code"]) == (200, 200, 0)
-    expected = {one["name"]: one["score"] for one in json.loads(scores.read_text())["findings"]}
-    assert {one["name"]: one["score"] for one in report["answer"]["findings"]} == pytest.approx(expected, abs=1e-6)
+    expected = {finding["name"]: finding["score"] for finding in json.loads(scores.read_text())["findings"]}
+    assert {finding["name"]: finding["score"] for finding in report["answer"]["findings"]} == pytest.approx(
+        expected, abs=1e-6
+    )
     assert main(["audit", str(audit), "--find", str(study_files["xray"])]) == 0
 
 
 @pytest.fixture
 def roomy(tmp_path: Path) -> Iterator[Path]:
-    """A folder that is not kept after the test, as pytest would: 10 GB go into it."""
+    """Yield a folder that is removed after the test, as it takes 10 GB."""
     yield tmp_path
     shutil.rmtree(tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_the_whole_kit_is_installed_and_scores_with_no_interface(
+def test_the_complete_kit_is_installed_and_scores_without_an_interface(
     bundle_folder: Path, study_files: dict[str, Path], roomy: Path
 ) -> None:
-    """Fetches gigabytes, from the index that pip is set to."""
-    made = _gather(bundle_folder, roomy / "airgap")
-    assert made.returncode == 0, made.stderr
-    done = _install(roomy / "airgap", roomy / "home")
-    assert done.returncode == 0, done.stderr
-    assert "verified: bundle" in done.stdout
+    """Fetches gigabytes from the index that pip is set to."""
+    gathering = _gather(bundle_folder, roomy / "airgap")
+    assert gathering.returncode == 0, gathering.stderr
+    process = _install(roomy / "airgap", roomy / "home")
+    assert process.returncode == 0, process.stderr
+    assert "verified: bundle" in process.stdout
     words = [word for name, path in study_files.items() for word in (f"--{name}", str(path))]
     assert main(["score", str(bundle_folder), *words, "--json", str(roomy / "here.json")]) == 0
     polyclinic, bundle = str(roomy / "home" / "bin" / "polyclinic"), str(roomy / "airgap" / "bundle")
     words += ["--json", str(roomy / "there.json")]
-    done = _alone("env", "-i", "LANG=C.UTF-8", polyclinic, "score", bundle, *words)
-    assert done.returncode == 0, done.stderr
-    here, there = (json.loads((roomy / f"{name}.json").read_text()) for name in ("here", "there"))
-    assert there["bundle"] == here["bundle"]
-    scores = [{one["name"]: one["score"] for one in report["findings"]} for report in (here, there)]
+    process = _run_unplugged("env", "-i", "LANG=C.UTF-8", polyclinic, "score", bundle, *words)
+    assert process.returncode == 0, process.stderr
+    expected, installed = (json.loads((roomy / f"{name}.json").read_text()) for name in ("here", "there"))
+    assert installed["bundle"] == expected["bundle"]
+    scores = [{finding["name"]: finding["score"] for finding in report["findings"]} for report in (expected, installed)]
     assert scores[1] == pytest.approx(scores[0], abs=1e-6)
     python = str(roomy / "home" / "bin" / "python")
     served = [python, "-c", _SERVED, bundle, str(study_files["xray"]), str(roomy / "audit.jsonl")]
-    done = _run(*unplugged(*served, python=python, loopback=True))
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1])["status"] == 200
+    process = _run(*unplugged(*served, python=python, loopback=True))
+    assert process.returncode == 0, process.stderr
+    assert json.loads(process.stdout.splitlines()[-1])["status"] == 200

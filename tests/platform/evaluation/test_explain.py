@@ -1,4 +1,4 @@
-"""Deletion against studies from whose inputs the tokens were really taken away, one by one."""
+"""Deletion curves against scores of studies whose inputs lack the deleted tokens."""
 
 from collections.abc import Callable, Sequence
 
@@ -37,7 +37,7 @@ def case(lengths: Sequence[int]) -> tuple[TransformerEncoder, dict[str, Tensor],
 def score_of_rest(
     encoder: TransformerEncoder, inputs: dict[str, Tensor], score: Callable, row: int, left: Sequence[int]
 ) -> float:
-    """The score of a study that never had more than the tokens that are left."""
+    """Score a study whose inputs consist of the remaining tokens only."""
     values = inputs["values"][row, list(left)][None]
     with torch.no_grad():
         pooled = encoder.eval()({"values": values, "padding": torch.zeros(1, len(left), dtype=torch.bool)}).pooled
@@ -62,8 +62,8 @@ def test_curves_are_scores_of_studies_that_never_had_the_tokens() -> None:
             ):
                 expected = score_of_rest(encoder, inputs, score, row, left)
                 assert curve.scores[order][row, column] == pytest.approx(expected, abs=1e-10)
-        whole = score_of_rest(encoder, inputs, score, row, range(length))
-        assert curve.scores[AT_RANDOM][row, 0] == pytest.approx(whole, abs=1e-10)
+        complete = score_of_rest(encoder, inputs, score, row, range(length))
+        assert curve.scores[AT_RANDOM][row, 0] == pytest.approx(complete, abs=1e-10)
 
 
 def test_random_orders_take_every_token_and_are_averaged() -> None:
@@ -72,16 +72,16 @@ def test_random_orders_take_every_token_and_are_averaged() -> None:
     taken = []
     for seed in range(40):
         rng = np.random.default_rng(seed)
-        one = deletion_curve(encoder, inputs, relevance, score, rng=rng, shares=(0.0, 0.34), draws=1)
-        distance = np.abs(np.array(without) - one.scores[AT_RANDOM][0, 1])
+        curve = deletion_curve(encoder, inputs, relevance, score, rng=rng, shares=(0.0, 0.34), draws=1)
+        distance = np.abs(np.array(without) - curve.scores[AT_RANDOM][0, 1])
         assert distance.min() < 1e-10
         taken.append(int(distance.argmin()))
     assert set(taken) == {0, 1, 2}
-    many = deletion_curve(
+    averaged = deletion_curve(
         encoder, inputs, relevance, score, rng=np.random.default_rng(0), shares=(0.0, 0.34), draws=300
     )
     spread = np.std(without) / np.sqrt(300)
-    assert many.scores[AT_RANDOM][0, 1] == pytest.approx(np.mean(without), abs=4 * spread)
+    assert averaged.scores[AT_RANDOM][0, 1] == pytest.approx(np.mean(without), abs=4 * spread)
 
 
 def test_ties_are_broken_anew_so_that_no_place_is_favoured() -> None:
@@ -106,18 +106,18 @@ def test_ties_are_broken_anew_so_that_no_place_is_favoured() -> None:
 
 def test_padding_is_neither_counted_nor_deleted_whatever_its_relevance() -> None:
     encoder, inputs, relevance, score = case([8, 4])
-    record = relevance.masked_fill(inputs["padding"], 99.0)
-    curve = deletion_curve(encoder, inputs, record, score, rng=np.random.default_rng(0), shares=SHARES)
+    high_padding = relevance.masked_fill(inputs["padding"], 99.0)
+    curve = deletion_curve(encoder, inputs, high_padding, score, rng=np.random.default_rng(0), shares=SHARES)
     alone = {name: value[1:, :4] for name, value in inputs.items()}
     single = deletion_curve(encoder, alone, relevance[1:, :4], score, rng=np.random.default_rng(1), shares=SHARES)
     for order in (MOST_FIRST, LEAST_FIRST):
         np.testing.assert_allclose(curve.scores[order][1], single.scores[order][0], atol=1e-10)
 
 
-def test_a_report_is_means_of_curves_and_of_areas() -> None:
+def test_a_report_averages_curves_and_areas() -> None:
     batches = [case([8, 5, 1]), case([6, 6])]
     curves = [
-        deletion_curve(*one, rng=np.random.default_rng(number), shares=SHARES) for number, one in enumerate(batches)
+        deletion_curve(*batch, rng=np.random.default_rng(number), shares=SHARES) for number, batch in enumerate(batches)
     ]
     report = deletion_report(curves, ["a", "b", "b", "c", "d"], resamples=400, seed=0)
     assert (report.studies, report.undefined) == (4, 1)
@@ -177,7 +177,7 @@ def test_refuses_an_encoder_that_needs_all_tokens() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "named"),
+    ("wrong", "message"),
     [
         ({"shares": (0.0, 1.0)}, "set `shares`"),
         ({"shares": (0.5, 0.2)}, "set `shares`"),
@@ -190,19 +190,19 @@ def test_refuses_an_encoder_that_needs_all_tokens() -> None:
         ({"score": lambda pooled: pooled}, "one number for each"),
     ],
 )
-def test_wrong_settings_say_what_to_change(wrong: dict, named: str) -> None:
+def test_errors_name_the_setting_to_change(wrong: dict, message: str) -> None:
     encoder, inputs, relevance, score = case([4])
     settings = {"relevance": relevance, "score": score, "rng": np.random.default_rng(0), **wrong}
-    with pytest.raises(ValueError, match=named):
+    with pytest.raises(ValueError, match=message):
         deletion_curve(encoder, inputs, **settings)
 
 
 def test_reports_refuse_what_does_not_fit_together() -> None:
     scores = {order: np.zeros((2, 2)) for order in (MOST_FIRST, AT_RANDOM, LEAST_FIRST)}
-    one, other = (DeletionCurve(shares=shares, scores=scores) for shares in ((0.0, 0.5), (0.0, 0.6)))
+    half, more = (DeletionCurve(shares=shares, scores=scores) for shares in ((0.0, 0.5), (0.0, 0.6)))
     with pytest.raises(ValueError, match="0 curves"):
         deletion_report([], [], resamples=5, seed=0)
     with pytest.raises(ValueError, match="2 sets of shares"):
-        deletion_report([one, other], ["a"] * 4, resamples=5, seed=0)
+        deletion_report([half, more], ["a"] * 4, resamples=5, seed=0)
     with pytest.raises(ValueError, match="3 patients for 2 studies"):
-        deletion_report([one], ["a"] * 3, resamples=5, seed=0)
+        deletion_report([half], ["a"] * 3, resamples=5, seed=0)

@@ -16,7 +16,7 @@ POSITIVE, NEGATIVE = RNG.normal(size=(40, 3)), RNG.normal(size=(40, 5))
 
 
 def planted() -> tuple[np.ndarray, np.ndarray]:
-    """Scores and labels of three findings, the first partly unknown."""
+    """Return scores and labels of three findings, the first with unknown labels."""
     rng = np.random.default_rng(4)
     labels = rng.integers(0, 2, (120, 3)).astype(float)
     scores = 0.8 * labels + rng.normal(size=(120, 3))
@@ -25,7 +25,7 @@ def planted() -> tuple[np.ndarray, np.ndarray]:
 
 
 def small_report(**changes: Any) -> ZeroShotReport:
-    """Nobody has the second finding."""
+    """Build a report on the planted scores, in which no study has the second finding."""
     scores, labels = planted()
     labels[:, 1] = 0.0
     given: dict[str, Any] = {
@@ -47,7 +47,7 @@ def test_difference_is_of_the_mean_scores() -> None:
 def test_softmax_is_the_log_odds_of_the_positive_share() -> None:
     log_odds = finding_scores(torch.tensor(POSITIVE), torch.tensor(NEGATIVE), "softmax")
     for study, value in enumerate(log_odds):
-        # Fifteen sentences per side, by repetition, so that neither side has more of the softmax for its number.
+        # Repeated to fifteen sentences per side, so that the number of sentences does not favour either side.
         logits = torch.tensor([*np.tile(POSITIVE[study], 5), *np.tile(NEGATIVE[study], 3)])
         share = torch.softmax(logits, dim=0)[:15].sum()
         assert 1 / (1 + np.exp(-value)) == pytest.approx(share.item(), abs=1e-12)
@@ -97,7 +97,7 @@ def test_accuracy_is_at_the_prompts_own_threshold() -> None:
     assert np.isnan(unknown.findings[0].accuracy)
 
 
-def test_the_means_interval_is_over_resamples_of_all_its_findings() -> None:
+def test_the_interval_of_the_mean_needs_all_its_findings() -> None:
     labels = np.zeros((40, 2))
     labels[0, 0] = 1.0
     labels[::2, 1] = 1.0
@@ -109,7 +109,7 @@ def test_the_means_interval_is_over_resamples_of_all_its_findings() -> None:
         resamples=500,
     )
     rare, common = report.findings
-    # The one positive patient is left out of a resample with probability (1 - 1/40)^40 = 0.363.
+    # The only positive patient is left out of a resample with probability (1 - 1/40)^40 = 0.363.
     assert rare.undefined_resamples / 500 == pytest.approx(0.363, abs=0.07)
     assert common.undefined_resamples == 0
     assert report.macro_ci95.undefined == rare.undefined_resamples

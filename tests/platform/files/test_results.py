@@ -1,4 +1,4 @@
-"""Whether a result can be written is known before there is one."""
+"""Whether a result can be written is checked before it is computed."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from polyclinic.files.results import refuse_unwritable, write_result
 from readonly_folders import read_only
 
 
-def test_a_result_is_written_with_the_folders_that_lead_to_it(tmp_path: Path) -> None:
+def test_a_result_is_written_with_its_parent_folders(tmp_path: Path) -> None:
     path = tmp_path / "new" / "für" / "fit.json"
     refuse_unwritable(None)
     refuse_unwritable(path)
@@ -21,7 +21,7 @@ def test_a_result_is_written_with_the_folders_that_lead_to_it(tmp_path: Path) ->
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_what_cannot_be_written_is_refused_and_later_told(tmp_path: Path) -> None:
+def test_an_unwritable_result_is_refused_first_and_reported_later(tmp_path: Path) -> None:
     folder = tmp_path / "kept"
     folder.mkdir()
     (folder / "file.json").write_text("before")

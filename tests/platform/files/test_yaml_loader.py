@@ -1,4 +1,4 @@
-"""Keys are what is written, no key stands twice, and no document is a bomb."""
+"""Keys are read as written, duplicate keys are refused, and no document can expand without limit."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ _BOMB = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
 )
 
 
-def test_keys_and_texts_are_what_is_written() -> None:
+def test_keys_and_texts_are_read_as_written() -> None:
     written = "yes: 1\nno: [no, On, 1.0, 1e-4, null, 012]\ntrue: x\n1: y\n1.0: z\n~: w\n"
     assert load_yaml(written, name="f") == {
         "yes": 1, "no": [False, True, 1.0, 1e-4, None, 10], "true": "x", "1": "y", "1.0": "z", "~": "w",
@@ -47,7 +47,7 @@ def test_merge_keys_and_aliases_still_work() -> None:
     ],
 )
 @pytest.mark.parametrize("as_text", [False, True])
-def test_what_is_ambiguous_is_refused(written: str | bytes, message: str, as_text: bool) -> None:
+def test_ambiguous_documents_are_refused(written: str | bytes, message: str, as_text: bool) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         load_yaml(written, name="f", as_text=as_text)
     assert "\n" not in str(caught.value)
@@ -59,8 +59,8 @@ def test_parsers_of_commands_follow_the_same_rules(tmp_path: Path) -> None:
     parser.add_argument("--config", action="config")
     parser.add_argument("--names", type=dict[str, float] | str)
     parser.add_argument("--lr", type=float)
-    given = parser.parse_args(["--names", "{yes: 1, 1: 2}", "--lr", "1e-4"])
-    assert (given.names, given.lr) == ({"yes": 1.0, "1": 2.0}, 1e-4)
+    arguments = parser.parse_args(["--names", "{yes: 1, 1: 2}", "--lr", "1e-4"])
+    assert (arguments.names, arguments.lr) == ({"yes": 1.0, "1": 2.0}, 1e-4)
     assert [parser.parse_args(["--names", word]).names for word in ("a:", "{a, b}")] == ["a:", "{a, b}"]
     (tmp_path / "twice.yaml").write_text("lr: 1\nlr: 2\n")
     with pytest.raises(Exception, match=r"names 'lr' twice \(lines 1 and 2\)"):
@@ -68,7 +68,9 @@ def test_parsers_of_commands_follow_the_same_rules(tmp_path: Path) -> None:
 
 
 @pytest.mark.public_report(10)
-def test_duplicate_keys_of_prompts_spaces_and_experiments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_duplicate_keys_of_prompts_spaces_and_experiments_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     sides = "{positive: [There is edema.], negative: [No edema.]}"
     prompts = tmp_path / "prompts.yaml"
     prompts.write_text(

@@ -35,11 +35,11 @@ def test_a_plugin_has_the_capabilities_whose_methods_it_defines() -> None:
     assert [kind for kind in CAPABILITIES if isinstance(Clean(), kind)] == [Deidentifiable]
     assert list(Clean().names("72 37.1")) == []
     for name, plugin in default_modalities().items():
-        found = [kind for kind in CAPABILITIES if isinstance(plugin, kind)]
-        assert found == [kind for kind in CAPABILITIES if kind is not Redactable or name == "xray"], name
+        capabilities = [kind for kind in CAPABILITIES if isinstance(plugin, kind)]
+        assert capabilities == [kind for kind in CAPABILITIES if kind is not Redactable or name == "xray"], name
 
 
-def test_half_of_a_capability_fails_the_conformance_suite() -> None:
+def test_half_a_capability_fails_the_conformance_suite() -> None:
     class Drawn(Pulse):
         def write_synthetic(self, study: Any, path: Path) -> Path:
             return path
@@ -65,6 +65,6 @@ def test_statistics_that_a_checkpoint_would_lose_are_refused() -> None:
     assert plain.state() == {}
 
 
-def test_items_are_stacked_unless_the_plugin_pads() -> None:
+def test_items_are_stacked_unless_the_plugin_pads_them() -> None:
     items = [{"vitals": torch.tensor([1.0, 2.0])}, {"vitals": torch.tensor([3.0, 4.0])}]
     assert {name: value.tolist() for name, value in Pulse().collate(items).items()} == {"vitals": [[1, 2], [3, 4]]}

@@ -21,7 +21,7 @@ from polyclinic.modality.views import (
 )
 
 
-def test_a_picture_is_a_png_of_its_very_pixels() -> None:
+def test_a_picture_is_a_png_of_exactly_its_pixels() -> None:
     grey = np.arange(6 * 4, dtype=np.uint8).reshape(6, 4)
     report = Picture(grey=grey, caption="as it is", up=Axis(name="depth", unit="cm", ticks=((0.5, 3.0),))).as_json()
     stored = Image.open(BytesIO(base64.b64decode(report.pop("png"))))
@@ -38,12 +38,12 @@ def test_a_picture_is_a_png_of_its_very_pixels() -> None:
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (3, 0), (LONGEST_SIDE + 1, 3), (3, LONGEST_SIDE + 1)])
-def test_a_picture_that_no_screen_shows_is_refused(shape: tuple[int, int]) -> None:
+def test_a_picture_that_no_screen_can_show_is_refused(shape: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match=f"{shape[0]} x {shape[1]} pixels, expected sides of 1 to 1024"):
         Picture(grey=np.zeros(shape, np.uint8), caption="")
 
 
-def test_traces_are_reported_in_hundredths_and_what_was_not_recorded_as_null() -> None:
+def test_traces_are_written_in_hundredths_with_null_for_missing_samples() -> None:
     values = np.array([[0.123, -0.001, np.nan], [np.inf, 1e-9, -2.0]])
     traces = Traces(values=values, names=("a", "b"), unit="mV", rate=250, caption="all of it", paper=(0.2, 0.5))
     assert json.loads(json.dumps(traces.as_json(), allow_nan=False)) == {
@@ -63,7 +63,7 @@ def test_a_lead_without_a_name_is_refused() -> None:
         Traces(values=np.zeros((2, 3)), names=("a",), unit="mV", rate=1.0, caption="")
 
 
-def test_rows_keep_four_digits_that_count_and_say_what_is_missing() -> None:
+def test_rows_have_four_significant_digits_and_mark_missing_values() -> None:
     entries = (
         Entry(name="tiny", value=0.000123456, unit="g", low=1234567.0, high=np.nan),
         Entry(name="none"),
@@ -82,12 +82,12 @@ def test_rows_keep_four_digits_that_count_and_say_what_is_missing() -> None:
     }
 
 
-def test_words_are_the_text_when_joined() -> None:
+def test_words_join_to_the_text() -> None:
     report = Words(words=("No", "\n\neffusion."), caption="all").as_json()
     assert report == {"kind": "words", "words": ["No", "\n\neffusion."], "caption": "all"}
 
 
-def test_relevance_is_reported_by_kind_in_thousandths() -> None:
+def test_relevance_is_written_by_kind_in_thousandths() -> None:
     strength = np.array([[1 / 3, 1.0]])
     assert OnPicture(strength=strength, across=(0.0, 1.5)).as_json() == {
         "kind": "grid",

@@ -1,4 +1,4 @@
-"""Fusions: what is absent must not matter, each against its formula, and no study without a prediction."""
+"""Fusions: missing modalities do not matter, each equals its formula, and every study gets a prediction."""
 
 from collections.abc import Callable
 
@@ -37,13 +37,13 @@ def _fusion(kind: str, **settings: object) -> Fusion:
 
 
 @pytest.mark.parametrize("kind", FUSIONS)
-def test_what_an_absent_modality_holds_does_not_matter(kind: str) -> None:
+def test_values_in_the_rows_of_a_missing_modality_do_not_matter(kind: str) -> None:
     fusion = _fusion(kind)
     features, present = _study()
     noisy = {name: torch.where(present[name][:, None], value, value + 100.0) for name, value in features.items()}
-    one, other = fusion(features, present), fusion(noisy, present)
-    torch.testing.assert_close(one.outputs, other.outputs)
-    torch.testing.assert_close(torch.as_tensor(one.penalty), torch.as_tensor(other.penalty))
+    first, second = fusion(features, present), fusion(noisy, present)
+    torch.testing.assert_close(first.outputs, second.outputs)
+    torch.testing.assert_close(torch.as_tensor(first.penalty), torch.as_tensor(second.penalty))
 
 
 @pytest.mark.parametrize("kind", FUSIONS)
@@ -61,7 +61,7 @@ def test_every_present_modality_matters_and_studies_do_not_mix(kind: str) -> Non
 
 
 @pytest.mark.parametrize("kind", FUSIONS)
-def test_every_parameter_gets_a_gradient_also_when_a_modality_is_nowhere(kind: str) -> None:
+def test_every_parameter_gets_a_gradient_even_when_no_study_has_a_modality(kind: str) -> None:
     fusion = _fusion(kind)
     features, present = _study()
     present["b"] = torch.zeros(BATCH, dtype=torch.bool)
@@ -82,11 +82,11 @@ def test_concatenation_is_a_perceptron_on_features_and_learned_vectors() -> None
     assert isinstance(_fusion("concatenation", hidden=0).predict, torch.nn.Linear)
 
 
-def test_attention_weighs_what_is_there_by_softmax() -> None:
+def test_attention_weighs_available_modalities_by_softmax() -> None:
     fusion = _fusion("attention", width=8, heads=2, hidden=0).double()
     features, present = _study()
     features = {name: value.double() for name, value in features.items()}
-    got = fusion(features, present).outputs
+    outputs = fusion(features, present).outputs
     for i in range(BATCH):
         tokens = [fusion.always[0, 0]] + [fusion.enter[n](features[n][i]) for n in WIDTHS if present[n][i]]
         pooled = []
@@ -95,30 +95,30 @@ def test_attention_weighs_what_is_there_by_softmax() -> None:
             part = slice(4 * head, 4 * head + 4)
             scores = torch.stack([fusion.query[0, head, 0] @ key[part] / 2.0 for key in keys])
             pooled.append(sum(w * v[part] for w, v in zip(scores.softmax(0), values, strict=True)))
-        torch.testing.assert_close(got[i], fusion.predict(torch.cat(pooled)))
+        torch.testing.assert_close(outputs[i], fusion.predict(torch.cat(pooled)))
 
 
 def test_stand_ins_are_the_nearest_entries_weighted_by_similarity() -> None:
     fusion = _fusion("stand_in", pool=5, chosen=2, width=6, hidden=0, temperature=0.3).double()
     features, present = _study()
     features = {name: value.double() for name, value in features.items()}
-    got = fusion(features, present).outputs
+    outputs = fusion(features, present).outputs
     for i in range(BATCH):
-        seen = [fusion.enter[n](features[n][i]) for n in WIDTHS if present[n][i]]
-        query = sum(seen) / len(seen) if seen else fusion.nothing
+        entered = [fusion.enter[n](features[n][i]) for n in WIDTHS if present[n][i]]
+        query = sum(entered) / len(entered) if entered else fusion.nothing
         parts = []
         for n in WIDTHS:
             if present[n][i]:
                 parts.append(features[n][i])
                 continue
             similar = [float(F.cosine_similarity(query, key, dim=0).detach()) for key in fusion.keys[n]]
-            best = sorted(range(5), key=lambda place: -similar[place])[:2]
-            share = torch.tensor([similar[place] / 0.3 for place in best], dtype=torch.float64).softmax(0)
-            parts.append(sum(s * fusion.entries[n][place] for s, place in zip(share, best, strict=True)))
-        torch.testing.assert_close(got[i], fusion.predict(torch.cat(parts)))
+            best = sorted(range(5), key=lambda entry: -similar[entry])[:2]
+            share = torch.tensor([similar[entry] / 0.3 for entry in best], dtype=torch.float64).softmax(0)
+            parts.append(sum(s * fusion.entries[n][entry] for s, entry in zip(share, best, strict=True)))
+        torch.testing.assert_close(outputs[i], fusion.predict(torch.cat(parts)))
 
 
-def test_sequence_changes_the_state_by_what_is_there_and_reads_each_state_once() -> None:
+def test_sequence_updates_the_state_with_each_available_modality_and_predicts_from_each_state_once() -> None:
     fusion = _fusion("sequential", state=6, hidden=0, change_penalty=0.5).double()
     features, present = _study()
     features = {name: value.double() for name, value in features.items()}
@@ -129,17 +129,17 @@ def test_sequence_changes_the_state_by_what_is_there_and_reads_each_state_once()
         readings = [fusion.predict(fusion.norm(state))]
         for n in WIDTHS:
             if present[n][i]:
-                moved = fusion.change[n](torch.cat([fusion.norm(state), features[n][i]]))
-                changes.append(moved.square().mean())
-                state = state + moved
+                change = fusion.change[n](torch.cat([fusion.norm(state), features[n][i]]))
+                changes.append(change.square().mean())
+                state = state + change
                 readings.append(fusion.predict(fusion.norm(state)))
         torch.testing.assert_close(fused.outputs[i], readings[-1])
-        own = [readout.outputs[i] for readout in fused.earlier if readout.rows[i]]
-        torch.testing.assert_close(torch.stack(own), torch.stack(readings))
+        predictions = [readout.outputs[i] for readout in fused.earlier if readout.rows[i]]
+        torch.testing.assert_close(torch.stack(predictions), torch.stack(readings))
     torch.testing.assert_close(fused.penalty, 0.5 * torch.stack(changes).mean())
 
 
-def test_order_is_shuffled_while_training_only() -> None:
+def test_order_is_shuffled_only_during_training() -> None:
     fusion = _fusion("sequential", shuffled=True)
     features, present = _study()
     fusion.eval()
@@ -157,6 +157,6 @@ def test_order_is_shuffled_while_training_only() -> None:
         (lambda: PromptPoolFusion(WIDTHS, 2, temperature=0.0), "positive temperature"),
     ],
 )
-def test_settings_that_cannot_be(build: Callable[[], Fusion], message: str) -> None:
+def test_invalid_settings_are_refused(build: Callable[[], Fusion], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build()

@@ -1,4 +1,4 @@
-"""What every objective promises: masks, empty batches, refusals."""
+"""Properties of every objective: masks, empty batches, refused input."""
 
 import copy
 
@@ -23,7 +23,7 @@ def _embeddings(names: str = "abc") -> dict[str, Tensor]:
 
 
 @every_objective
-def test_absent_rows_change_nothing(objective: Objective) -> None:
+def test_rows_of_missing_modalities_change_nothing(objective: Objective) -> None:
     objective = copy.deepcopy(objective).double().eval()
     embeddings = _embeddings()
     present = {name: torch.tensor([True] * 5 + [False] * 2) for name in "abc"}
@@ -33,7 +33,7 @@ def test_absent_rows_change_nothing(objective: Objective) -> None:
 
 
 @every_objective
-def test_batch_without_a_tuple_gives_zero_with_a_graph(objective: Objective) -> None:
+def test_a_batch_without_a_tuple_gives_zero_with_a_graph(objective: Objective) -> None:
     objective = copy.deepcopy(objective).double()
     embeddings = _embeddings()
     loss = objective(embeddings, {name: torch.zeros(N).bool() for name in "abc"})
@@ -44,8 +44,8 @@ def test_batch_without_a_tuple_gives_zero_with_a_graph(objective: Objective) -> 
 
 
 @every_objective
-def test_training_draws_neighbours_together(objective: Objective) -> None:
-    """A few steps on free embeddings lower the loss and put each study's own candidate first."""
+def test_training_pulls_positives_together(objective: Objective) -> None:
+    """A few steps on free embeddings lower the loss and rank the candidate of each study first."""
     objective = copy.deepcopy(objective).double()
     embeddings = _embeddings()
     optimizer = torch.optim.Adam(list(embeddings.values()), lr=0.1)
@@ -76,11 +76,11 @@ def test_bad_embeddings_are_named(objective: Objective) -> None:
 
 
 @pytest.mark.parametrize("objective", [objective for objective in FAMILY.values() if not isinstance(objective, Cwcl)])
-def test_duplicates_of_a_study_are_no_negatives(objective: Objective) -> None:
-    """The same report under two study ids, with equal content. Cwcl treats it as a positive without groups."""
+def test_duplicates_of_a_study_are_not_negatives(objective: Objective) -> None:
+    """Equal content under two study ids is a positive if grouped; Cwcl treats it so even without groups."""
     objective = copy.deepcopy(objective).double().eval()
     generator = torch.Generator().manual_seed(0)
-    once = 3 * torch.randn(2, D, generator=generator, dtype=torch.float64)
-    twice = {name: once.repeat_interleave(2, dim=0) for name in "abc"}
-    apart, together = objective(twice), objective(twice, groups=torch.tensor([0, 0, 1, 1]))
-    assert together < apart
+    distinct = 3 * torch.randn(2, D, generator=generator, dtype=torch.float64)
+    repeated = {name: distinct.repeat_interleave(2, dim=0) for name in "abc"}
+    ungrouped, grouped = objective(repeated), objective(repeated, groups=torch.tensor([0, 0, 1, 1]))
+    assert grouped < ungrouped

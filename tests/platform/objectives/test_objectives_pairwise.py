@@ -22,13 +22,13 @@ def _embeddings(names: str) -> dict[str, Tensor]:
     return {name: torch.randn(N, D, generator=generator, dtype=torch.float64).requires_grad_() for name in names}
 
 
-def _kept(i: int, groups: Tensor | None) -> list[int]:
-    """The study itself and those of other groups."""
+def _candidates(i: int, groups: Tensor | None) -> list[int]:
+    """Return the study and those of other groups."""
     return [j for j in range(N) if j == i or groups is None or groups[i] != groups[j]]
 
 
 def _one_way(logits: Tensor, groups: Tensor | None) -> Tensor:
-    return torch.stack([logits[i, _kept(i, groups)].logsumexp(0) - logits[i, i] for i in range(N)]).mean()
+    return torch.stack([logits[i, _candidates(i, groups)].logsumexp(0) - logits[i, i] for i in range(N)]).mean()
 
 
 def _clip(objective: PairwiseObjective, cosine: Tensor, pair: tuple[str, str], groups: Tensor | None) -> Tensor:
@@ -39,7 +39,7 @@ def _clip(objective: PairwiseObjective, cosine: Tensor, pair: tuple[str, str], g
 def _siglip(objective: Siglip, cosine: Tensor, pair: tuple[str, str], groups: Tensor | None) -> Tensor:
     total = torch.zeros((), dtype=torch.float64)
     for i in range(N):
-        for j in _kept(i, groups):
+        for j in _candidates(i, groups):
             sign = 1.0 if i == j else -1.0
             total = total + torch.log1p(torch.exp(-sign * (objective.scale() * cosine[i, j] + objective.bias)))
     return total / N
@@ -57,7 +57,7 @@ def _matching(objective: SimilarityMatching, cosine: Tensor, pair: tuple[str, st
     return total
 
 
-def _joined(
+def _weighted_mean(
     objective: PairwiseObjective, reference: Reference, embeddings: dict[str, Tensor], groups: Tensor | None
 ) -> Tensor:
     unit = {name: value / value.norm(dim=1, keepdim=True) for name, value in embeddings.items()}
@@ -84,67 +84,67 @@ def _joined(
 def test_value_gradients_and_step_match_the_formula(
     objective: PairwiseObjective, reference: Reference, names: str, groups: Tensor | None
 ) -> None:
-    ours, theirs = (copy.deepcopy(objective).double() for _ in range(2))
-    here, there = _embeddings(names), _embeddings(names)
-    loss, expected = ours(here, groups=groups), _joined(theirs, reference, there, groups)
+    tested, looped = (copy.deepcopy(objective).double() for _ in range(2))
+    inputs, copies = _embeddings(names), _embeddings(names)
+    loss, expected = tested(inputs, groups=groups), _weighted_mean(looped, reference, copies, groups)
     torch.testing.assert_close(loss, expected, rtol=1e-10, atol=1e-10)
-    _compare_a_step(loss, expected, (ours, here), (theirs, there))
+    _compare_a_step(loss, expected, (tested, inputs), (looped, copies))
 
 
 def test_cwcl_matches_the_formula() -> None:
-    """Weights from the teacher without gradient, one direction only; other pairs are symmetric InfoNCE."""
+    """Weights come from the teacher without gradient, in one direction only; other pairs are symmetric InfoNCE."""
     for groups in (None, GROUPS):
-        ours, theirs = (Cwcl(teacher="b").double() for _ in range(2))
-        here, there = _embeddings("abc"), _embeddings("abc")
-        unit = {name: value / value.norm(dim=1, keepdim=True) for name, value in there.items()}
-        losses = [_clip(theirs, unit["a"] @ unit["c"].T, ("a", "c"), groups)]
-        for taught in "ac":
-            logits = theirs.scale() * unit[taught] @ unit["b"].T
+        tested, looped = (Cwcl(teacher="b").double() for _ in range(2))
+        inputs, copies = _embeddings("abc"), _embeddings("abc")
+        unit = {name: value / value.norm(dim=1, keepdim=True) for name, value in copies.items()}
+        losses = [_clip(looped, unit["a"] @ unit["c"].T, ("a", "c"), groups)]
+        for other in "ac":
+            logits = looped.scale() * unit[other] @ unit["b"].T
             rows = []
             for i in range(N):
-                kept = _kept(i, groups)
-                weight = [0.5 + 0.5 * float((unit["b"][i] @ unit["b"][j]).detach()) for j in kept]
-                log_share = [logits[i, j] - logits[i, kept].logsumexp(0) for j in kept]
+                columns = _candidates(i, groups)
+                weight = [0.5 + 0.5 * float((unit["b"][i] @ unit["b"][j]).detach()) for j in columns]
+                log_share = [logits[i, j] - logits[i, columns].logsumexp(0) for j in columns]
                 rows.append(-sum(w * s for w, s in zip(weight, log_share, strict=True)) / sum(weight))
             losses.append((torch.stack(rows).mean() + _one_way(logits.T, groups)) / 2)
-        loss, expected = ours(here, groups=groups), torch.stack(losses).mean()
+        loss, expected = tested(inputs, groups=groups), torch.stack(losses).mean()
         torch.testing.assert_close(loss, expected, rtol=1e-10, atol=1e-10)
-        _compare_a_step(loss, expected, (ours, here), (theirs, there))
+        _compare_a_step(loss, expected, (tested, inputs), (looped, copies))
 
 
-def test_mixtures_belong_to_both_studies_by_their_shares() -> None:
+def test_mixtures_are_positives_of_both_studies_by_their_shares() -> None:
     for groups in (None, GROUPS):
-        ours, theirs = (MixupContrast(share=1.0, alpha=0.8, learnable_scale=True).double() for _ in range(2))
-        here, there = _embeddings("ab"), _embeddings("ab")
-        unit = {name: value / value.norm(dim=1, keepdim=True) for name, value in there.items()}
+        tested, looped = (MixupContrast(share=1.0, alpha=0.8, learnable_scale=True).double() for _ in range(2))
+        inputs, copies = _embeddings("ab"), _embeddings("ab")
+        unit = {name: value / value.norm(dim=1, keepdim=True) for name, value in copies.items()}
         rng = np.random.default_rng([0, *b"a+b"])
         assert rng.random() < 1.0
         expected = torch.zeros((), dtype=torch.float64)
-        for mixed, other in ("ab", "ba"):
+        for mixed, partner_name in ("ab", "ba"):
             partner, share = rng.permutation(N), rng.beta(0.8, 0.8, size=(N, 1))[:, 0]
             for i in range(N):
                 mixture = share[i] * unit[mixed][i] + (1 - share[i]) * unit[mixed][partner[i]]
-                logits = theirs.scale() * unit[other] @ (mixture / mixture.norm())
-                kept = sorted({*_kept(i, groups), int(partner[i])})
-                both = share[i] * logits[i] + (1 - share[i]) * logits[partner[i]]
-                expected = expected + (logits[kept].logsumexp(0) - both) / (2 * N)
-        loss = ours(here, groups=groups)
+                logits = looped.scale() * unit[partner_name] @ (mixture / mixture.norm())
+                columns = sorted({*_candidates(i, groups), int(partner[i])})
+                matched = share[i] * logits[i] + (1 - share[i]) * logits[partner[i]]
+                expected = expected + (logits[columns].logsumexp(0) - matched) / (2 * N)
+        loss = tested(inputs, groups=groups)
         torch.testing.assert_close(loss, expected, rtol=1e-10, atol=1e-10)
-        _compare_a_step(loss, expected, (ours, here), (theirs, there))
+        _compare_a_step(loss, expected, (tested, inputs), (looped, copies))
 
 
 def test_mixing_ends_in_soft_targets_without_gradient() -> None:
     objective = MixupContrast(share=1.0, soft_after=2).double()
-    here, there = _embeddings("ab"), _embeddings("ab")
-    x, y = (value / value.norm(dim=1, keepdim=True) for value in there.values())
+    inputs, copies = _embeddings("ab"), _embeddings("ab")
+    x, y = (value / value.norm(dim=1, keepdim=True) for value in copies.values())
     target = torch.softmax(8 * (x @ x.T + y @ y.T) / 2, dim=1).detach()
     cross = [-(target * torch.log_softmax(8 * m, dim=1)).sum(1).mean() for m in (x @ y.T, y @ x.T)]
-    losses = [objective(here) for _ in range(3)]
+    losses = [objective(inputs) for _ in range(3)]
     assert losses[0] != losses[1]
     torch.testing.assert_close(losses[2], sum(cross) / 2, rtol=1e-10, atol=1e-10)
     losses[2].backward()
     (sum(cross) / 2).backward()
-    torch.testing.assert_close(here["a"].grad, there["a"].grad, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(inputs["a"].grad, copies["a"].grad, rtol=1e-10, atol=1e-10)
 
 
 def test_mixing_is_the_same_for_the_same_step_and_off_in_evaluation() -> None:
@@ -160,27 +160,27 @@ def _compare_a_step(loss: Tensor, expected: Tensor, *sides: tuple[PairwiseObject
     for objective, inputs in sides:
         parameters = [p for p in objective.parameters() if p.requires_grad]
         torch.optim.SGD([*parameters, *inputs.values()], lr=0.3).step()
-    (ours, here), (theirs, there) = sides
-    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
-    for name in here:
-        torch.testing.assert_close(here[name].grad, there[name].grad, rtol=1e-10, atol=1e-10)
-        torch.testing.assert_close(here[name], there[name], rtol=1e-10, atol=1e-10)
+    (tested, embeddings), (looped, copies) = sides
+    for parameter, expected_parameter in zip(tested.parameters(), looped.parameters(), strict=True):
+        torch.testing.assert_close(parameter, expected_parameter, rtol=1e-10, atol=1e-10)
+    for name in embeddings:
+        torch.testing.assert_close(embeddings[name].grad, copies[name].grad, rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(embeddings[name], copies[name], rtol=1e-10, atol=1e-10)
 
 
-def test_each_pair_that_is_there_is_used() -> None:
+def test_each_available_pair_is_used() -> None:
     objective, embeddings = Clip().double(), _embeddings("abc")
     present = {"a": torch.ones(N).bool(), "b": torch.ones(N).bool(), "c": torch.zeros(N).bool()}
     expected = objective({name: embeddings[name] for name in "ab"})
     torch.testing.assert_close(objective(embeddings, present), expected)
 
 
-def test_score_is_the_mean_over_present_queries() -> None:
+def test_the_score_is_the_mean_over_available_queries() -> None:
     objective = Clip(initial_scale=10.0).double()
     e = _embeddings("abc")
-    both = objective.score({"a": e["a"], "b": e["b"]}, e["c"])
+    expected = objective.score({"a": e["a"], "b": e["b"]}, e["c"])
     cosine = [torch.nn.functional.cosine_similarity(e[n][:, None], e["c"][None], dim=-1) for n in "ab"]
-    torch.testing.assert_close(both, 10.0 * (cosine[0] + cosine[1]) / 2)
+    torch.testing.assert_close(expected, 10.0 * (cosine[0] + cosine[1]) / 2)
     only = objective.score({"a": e["a"], "b": e["b"]}, e["c"], {"a": torch.zeros(N).bool(), "b": torch.ones(N).bool()})
     torch.testing.assert_close(only, 10.0 * cosine[1])
 

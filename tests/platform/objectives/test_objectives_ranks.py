@@ -48,7 +48,7 @@ def _towers(kind: str) -> Towers:
 
 
 def _batch(absent: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Eight studies; with ``absent`` the second rank's three have no b, and one of the first rank's no c."""
+    """Return eight studies; with ``absent``, the three of the second rank have no b, and one of the first has no c."""
     generator = torch.Generator().manual_seed(1)
     inputs = {name: torch.randn(8, WIDTH, generator=generator, dtype=torch.float64) for name in NAMES}
     present = {name: torch.ones(8, dtype=torch.bool) for name in NAMES}
@@ -66,14 +66,14 @@ def _gradients(towers: nn.Module, rows: slice, absent: bool, groups: Tensor | No
         None if groups is None else groups[rows],
     )
     loss.backward()
-    found = {
+    gradients = {
         name.removeprefix("module."): p.grad.clone() for name, p in towers.named_parameters() if p.grad is not None
     }
-    return {**found, "loss": loss.detach().clone()}
+    return {**gradients, "loss": loss.detach().clone()}
 
 
-def _alone(kind: str, rows: slice) -> Tensor:
-    """The loss of one rank's own studies, as validation takes it: ranks differ in them, and in their number."""
+def _loss_of_rank(kind: str, rows: slice) -> Tensor:
+    """Return the loss over the studies of one rank, as in validation: ranks differ in studies and in their number."""
     inputs, _ = _batch(absent=False)
     studies = EmbeddingBatch.of(
         {name: value[rows].repeat(1, 2)[:, :D] for name, value in inputs.items()}, None, GROUPS[rows]
@@ -94,10 +94,10 @@ def _rank(rank: int, port: int, out: Path) -> None:
                 key = f"{kind} absent={absent} groups={groups is not None}"
                 report[key] = _gradients(DistributedDataParallel(_towers(kind)), rows, absent, groups)
     inputs, present = _batch(absent=True)
-    report["alone"] = {kind: _alone(kind, rows) for kind in FAMILY}
-    mine = {name: value[rows] for name, value in inputs.items()}
+    report["alone"] = {kind: _loss_of_rank(kind, rows) for kind in FAMILY}
+    inputs_here = {name: value[rows] for name, value in inputs.items()}
     joined = gather_embeddings(
-        EmbeddingBatch.of(mine, {name: value[rows] for name, value in present.items()}, GROUPS[rows])
+        EmbeddingBatch.of(inputs_here, {name: value[rows] for name, value in present.items()}, GROUPS[rows])
     )
     report["joined"] = {**joined.embeddings, **{f"{name}?": value for name, value in joined.present.items()}}
     report["joined"]["groups"] = joined.groups
@@ -108,7 +108,7 @@ def _rank(rank: int, port: int, out: Path) -> None:
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, Tensor]]]:
-    """What each of two processes found."""
+    """Return the gradients, embeddings and negatives of both ranks."""
     out = tmp_path_factory.mktemp("ranks")
     port = free_port()
     run_ranks(_rank, port, out)
@@ -121,13 +121,13 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, 
 def test_two_ranks_equal_one(
     ranks: list[dict[str, dict[str, Tensor]]], kind: str, absent: bool, groups: Tensor | None
 ) -> None:
-    one = _gradients(_towers(kind), slice(0, 8), absent, groups)
-    assert any("scale.log" in name for name in one)
-    for found in (rank[f"{kind} absent={absent} groups={groups is not None}"] for rank in ranks):
-        assert found.keys() == one.keys()
-        for name, value in one.items():
+    single = _gradients(_towers(kind), slice(0, 8), absent, groups)
+    assert any("scale.log" in name for name in single)
+    for gradients in (rank[f"{kind} absent={absent} groups={groups is not None}"] for rank in ranks):
+        assert gradients.keys() == single.keys()
+        for name, value in single.items():
             torch.testing.assert_close(
-                found[name], value, rtol=1e-5, atol=1e-9, msg=lambda text, n=name: f"{n}: {text}"
+                gradients[name], value, rtol=1e-5, atol=1e-9, msg=lambda text, n=name: f"{n}: {text}"
             )
 
 
@@ -139,14 +139,14 @@ def test_ragged_ranks_are_joined_in_order(ranks: list[dict[str, dict[str, Tensor
         assert torch.equal(rank["joined"]["groups"], GROUPS)
 
 
-def test_studies_that_were_not_gathered_are_the_ranks_own(ranks: list[dict[str, dict[str, Tensor]]]) -> None:
+def test_embeddings_that_were_not_gathered_are_those_of_the_rank(ranks: list[dict[str, dict[str, Tensor]]]) -> None:
     for rank, rows in zip(ranks, (slice(0, SIZES[0]), slice(SIZES[0], sum(SIZES))), strict=True):
         for kind in FAMILY:
-            torch.testing.assert_close(rank["alone"][kind], _alone(kind, rows))
+            torch.testing.assert_close(rank["alone"][kind], _loss_of_rank(kind, rows))
 
 
 def test_negatives_are_those_of_the_joined_batch(ranks: list[dict[str, dict[str, Tensor]]]) -> None:
-    whole = EmbeddingBatch.of(*_batch(absent=True), GROUPS)
+    joined = EmbeddingBatch.of(*_batch(absent=True), GROUPS)
     for kind in FAMILY:
-        expected = _towers(kind).objective.negatives(whole)
+        expected = _towers(kind).objective.negatives(joined)
         assert [float(rank["negatives"][kind]) for rank in ranks] == [pytest.approx(expected)] * 2

@@ -1,4 +1,4 @@
-"""Symile against loops over the paper's formula, in float64, and what its settings promise."""
+"""Symile against loops over the formula of the paper, in float64, and the effects of its settings."""
 
 import copy
 import math
@@ -34,12 +34,12 @@ def _logit(objective: Symile, unit: Sequence[Tensor], members: Sequence[int]) ->
     return objective.scale() * (together.sum() if objective.normalize in ("l2", "none") else together.mean())
 
 
-def _left_out(members: Sequence[int], groups: Tensor | None) -> bool:
+def _is_left_out(members: Sequence[int], groups: Tensor | None) -> bool:
     return groups is not None and len({int(groups[member]) for member in members}) == 1
 
 
 def _all_negatives(objective: Symile, embeddings: dict[str, Tensor], groups: Tensor | None) -> Tensor:
-    """Every anchor against every combination of the others, one by one; the mean over triples where there are more."""
+    """Contrast every anchor with every combination of the others, in a loop; average over triples if there are more."""
     losses = []
     for names in combinations(embeddings, min(3, len(embeddings))):
         if objective.triples is not None and len(embeddings) > 3 and frozenset(names) not in objective.triples:
@@ -50,15 +50,15 @@ def _all_negatives(objective: Symile, embeddings: dict[str, Tensor], groups: Ten
                 tuples = [list(rest) for rest in product(range(N), repeat=len(names) - 1)]
                 for members in tuples:
                     members.insert(anchor, i)
-                own = [i] * len(names)
-                kept = [members for members in tuples if members == own or not _left_out(members, groups)]
-                logits = torch.stack([_logit(objective, unit, members) for members in kept])
-                losses.append(logits.logsumexp(0) - _logit(objective, unit, own))
+                positive = [i] * len(names)
+                contrasted = [members for members in tuples if members == positive or not _is_left_out(members, groups)]
+                logits = torch.stack([_logit(objective, unit, members) for members in contrasted])
+                losses.append(logits.logsumexp(0) - _logit(objective, unit, positive))
     return torch.stack(losses).mean()
 
 
 def _shuffled(objective: Symile, embeddings: dict[str, Tensor], groups: Tensor | None) -> Tensor:
-    """Each anchor's own tuple against tuples whose other members are shuffled, element by element."""
+    """Contrast the tuple of each anchor with tuples whose other members are shuffled, element by element."""
     unit = {name: _unit(value, objective.normalize) for name, value in embeddings.items()}
     generator = torch.Generator().manual_seed(int(objective.draws))
     losses = []
@@ -72,8 +72,8 @@ def _shuffled(objective: Symile, embeddings: dict[str, Tensor], groups: Tensor |
         for i in range(N):
             positive = _logit(objective, values, [i] * len(values))
             tuples = [[i, *(int(o[j]) for o in order)] for order in orders for j in range(N) if j != i]
-            kept = [members for members in tuples if not _left_out(members, groups)]
-            logits = torch.stack([positive, *(_logit(objective, values, members) for members in kept)])
+            contrasted = [members for members in tuples if not _is_left_out(members, groups)]
+            logits = torch.stack([positive, *(_logit(objective, values, members) for members in contrasted)])
             losses.append(logits.logsumexp(0) - positive)
     return torch.stack(losses).mean()
 
@@ -97,53 +97,56 @@ def _shuffled(objective: Symile, embeddings: dict[str, Tensor], groups: Tensor |
 def test_value_gradients_and_step_match_the_formula(
     settings: dict[str, object], names: str, groups: Tensor | None
 ) -> None:
-    ours, theirs = (Symile(**settings).double() for _ in range(2))
-    reference = _all_negatives if ours.mode == "all" else _shuffled
-    here, there = _embeddings(names), _embeddings(names)
-    expected, loss = reference(theirs, there, groups), ours(here, groups=groups)
+    tested, looped = (Symile(**settings).double() for _ in range(2))
+    reference = _all_negatives if tested.mode == "all" else _shuffled
+    embeddings, copies = _embeddings(names), _embeddings(names)
+    expected, loss = reference(looped, copies, groups), tested(embeddings, groups=groups)
     torch.testing.assert_close(loss, expected, rtol=1e-10, atol=1e-10)
     loss.backward()
     expected.backward()
     for name in names:
-        torch.testing.assert_close(here[name].grad, there[name].grad, rtol=1e-10, atol=1e-10)
-    for one, inputs in ((ours, here), (theirs, there)):
-        torch.optim.SGD([*one.parameters(), *inputs.values()], lr=0.3).step()
-    torch.testing.assert_close(ours.scale.log, theirs.scale.log, rtol=1e-10, atol=1e-10)
-    torch.testing.assert_close(here["a"], there["a"], rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(embeddings[name].grad, copies[name].grad, rtol=1e-10, atol=1e-10)
+    for objective, inputs in ((tested, embeddings), (looped, copies)):
+        torch.optim.SGD([*objective.parameters(), *inputs.values()], lr=0.3).step()
+    torch.testing.assert_close(tested.scale.log, looped.scale.log, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(embeddings["a"], copies["a"], rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("negatives", ["all", "shuffled"])
 def test_two_modalities_are_symmetric_infonce(negatives: str) -> None:
     embeddings = _embeddings("ab")
-    one, other = (_unit(value, "rms") for value in embeddings.values())
-    logits = 5.0 * one @ other.T / D
+    first, second = (_unit(value, "rms") for value in embeddings.values())
+    logits = 5.0 * first @ second.T / D
     target = torch.arange(N)
     expected = torch.nn.functional.cross_entropy(logits, target) + torch.nn.functional.cross_entropy(logits.T, target)
     torch.testing.assert_close(Symile(negatives=negatives).double()(embeddings), expected / 2)
 
 
 def test_single_precision_is_within_a_hundred_thousandth() -> None:
-    exact, rough = _embeddings("abc"), {name: value.detach().float() for name, value in _embeddings("abc").items()}
-    for value in rough.values():
+    exact, single_precision = (
+        _embeddings("abc"),
+        {name: value.detach().float() for name, value in _embeddings("abc").items()},
+    )
+    for value in single_precision.values():
         value.requires_grad_()
-    losses = [Symile().double()(exact), Symile()(rough)]
+    losses = [Symile().double()(exact), Symile()(single_precision)]
     torch.testing.assert_close(losses[1].double(), losses[0], rtol=1e-5, atol=1e-5)
     for loss in losses:
         loss.backward()
     for name in "abc":
         largest = exact[name].grad.abs().max()
         torch.testing.assert_close(
-            rough[name].grad.double() / largest, exact[name].grad / largest, rtol=1e-5, atol=1e-6
+            single_precision[name].grad.double() / largest, exact[name].grad / largest, rtol=1e-5, atol=1e-6
         )
 
 
-def test_no_negative_is_the_positive() -> None:
-    """With one-hot embeddings the product of a study's own tuple is the only one that is not zero."""
+def test_the_positive_is_never_a_negative() -> None:
+    """With one-hot embeddings, only the product over the tuple of a study is not zero."""
     basis = torch.eye(N, dtype=torch.float64)
-    own = 20.0 * math.sqrt(N)
+    logit = 20.0 * math.sqrt(N)
     for settings, count in (({"negatives": "shuffled", "shuffles": 4}, 4 * (N - 1)), ({}, N * N - 1)):
         loss = Symile(initial_scale=20.0, **settings).double()({"a": basis, "b": basis, "c": basis})
-        torch.testing.assert_close(loss, torch.tensor(math.log1p(count * math.exp(-own)), dtype=torch.float64))
+        torch.testing.assert_close(loss, torch.tensor(math.log1p(count * math.exp(-logit)), dtype=torch.float64))
 
 
 def test_half_precision_embeddings_are_contrasted_in_single() -> None:
@@ -169,30 +172,30 @@ def test_negatives_are_counted(settings: dict[str, object], names: str, groups: 
     assert Symile(**settings).double().negatives(studies) == pytest.approx(expected)
 
 
-def test_shuffled_negatives_of_the_own_group_are_not_counted() -> None:
+def test_shuffled_negatives_of_the_same_group_are_not_counted() -> None:
     objective = Symile(negatives="shuffled").double()
     everyone = EmbeddingBatch.of(_embeddings("abc"), None, torch.zeros(N, dtype=torch.int64))
     assert objective.negatives(everyone) == 0
     assert objective.loss(everyone) == 0
 
 
-def test_score_is_the_logit_of_the_tuple_and_skips_what_is_absent() -> None:
+def test_the_score_is_the_logit_of_the_tuple_and_skips_missing_modalities() -> None:
     objective = Symile().double()
     e = _embeddings("abc")
     unit = {name: _unit(value, "rms") for name, value in e.items()}
-    whole = objective.score({"a": e["a"], "b": e["b"]}, e["c"])
-    torch.testing.assert_close(whole, 5.0 * torch.einsum("nd,nd,cd->nc", unit["a"], unit["b"], unit["c"]) / D)
+    scores = objective.score({"a": e["a"], "b": e["b"]}, e["c"])
+    torch.testing.assert_close(scores, 5.0 * torch.einsum("nd,nd,cd->nc", unit["a"], unit["b"], unit["c"]) / D)
     present = {"a": torch.ones(N).bool(), "b": torch.arange(N) % 2 == 0}
     partial = objective.score({"a": e["a"], "b": e["b"]}, e["c"], present)
-    alone = objective.score({"a": e["a"]}, e["c"])
-    torch.testing.assert_close(partial[::2], whole[::2])
-    torch.testing.assert_close(partial[1::2], alone[1::2])
-    nobody = objective.score({"a": e["a"]}, e["c"], {"a": torch.zeros(N).bool()})
-    assert (nobody == 0).all()
+    single = objective.score({"a": e["a"]}, e["c"])
+    torch.testing.assert_close(partial[::2], scores[::2])
+    torch.testing.assert_close(partial[1::2], single[1::2])
+    without_queries = objective.score({"a": e["a"]}, e["c"], {"a": torch.zeros(N).bool()})
+    assert (without_queries == 0).all()
 
 
-def test_score_of_many_modalities_is_what_was_trained() -> None:
-    """Shuffled: one product of all. All negatives: the mean over the pairs that were contrasted with the candidate."""
+def test_the_score_of_many_modalities_is_the_trained_one() -> None:
+    """With shuffled negatives, one product; with all, the mean over the pairs contrasted with the candidate."""
     e = _embeddings("abcd")
     unit = {name: _unit(value, "rms") for name, value in e.items()}
     query = {name: e[name] for name in "abc"}
@@ -200,10 +203,10 @@ def test_score_of_many_modalities_is_what_was_trained() -> None:
     torch.testing.assert_close(Symile().double().score(query, e["d"]), sum(pairs.values()) / 3)
     chosen = Symile(triples=[tuple("abd"), tuple("abc")]).double()
     torch.testing.assert_close(chosen.score(query, e["d"]), pairs["ab"])
-    one = {"a": torch.ones(N).bool(), "b": torch.zeros(N).bool(), "c": torch.zeros(N).bool()}
-    torch.testing.assert_close(chosen.score(query, e["d"], one), chosen.score({"a": e["a"]}, e["d"]))
-    together = 5.0 * torch.einsum("nd,nd,nd,cd->nc", *unit.values()) / D
-    torch.testing.assert_close(Symile(negatives="shuffled").double().score(query, e["d"]), together)
+    presence = {"a": torch.ones(N).bool(), "b": torch.zeros(N).bool(), "c": torch.zeros(N).bool()}
+    torch.testing.assert_close(chosen.score(query, e["d"], presence), chosen.score({"a": e["a"]}, e["d"]))
+    products = 5.0 * torch.einsum("nd,nd,nd,cd->nc", *unit.values()) / D
+    torch.testing.assert_close(Symile(negatives="shuffled").double().score(query, e["d"]), products)
 
 
 def test_shuffles_differ_between_steps_but_not_in_evaluation() -> None:
@@ -214,7 +217,7 @@ def test_shuffles_differ_between_steps_but_not_in_evaluation() -> None:
     assert objective(embeddings) == objective(embeddings)
 
 
-def test_scale_is_clamped_after_a_step() -> None:
+def test_the_scale_is_clamped_after_a_step() -> None:
     objective = Symile(initial_scale=99.0, max_scale=100.0)
     objective.scale.log.grad = torch.tensor(-1.0)
     torch.optim.SGD(objective.parameters(), lr=3.0).step()
@@ -240,14 +243,14 @@ def test_bad_settings_are_named(settings: dict[str, object], message: str) -> No
         Symile(**settings)
 
 
-def test_modalities_without_a_chosen_triple_are_named() -> None:
+def test_modalities_outside_the_chosen_triples_are_named() -> None:
     with pytest.raises(ValueError, match=r"objective\.triples"):
         Symile(triples=[tuple("abx")]).double()(_embeddings("abcd"))
 
 
 @pytest.mark.parametrize("width", [16, 8192])
-def test_exclusive_or_is_learned_jointly_and_not_pairwise(width: int) -> None:
-    """c = a xor b, each case equally often; linear maps that start around the neutral value, full batches."""
+def test_exclusive_or_is_learned_jointly_but_not_pairwise(width: int) -> None:
+    """c = a xor b, each case equally often; linear maps start near the neutral value; batches are full."""
     bits = torch.tensor(list(product([0.0, 1.0], repeat=2))).repeat(4, 1)
     data = {"a": bits[:, :1], "b": bits[:, 1:], "c": (bits[:, :1] != bits[:, 1:]).float()}
     joint = {mode: _accuracy(Symile(negatives=mode), data, width) for mode in ("all", "shuffled")}
@@ -259,9 +262,9 @@ def _accuracy(objective: Objective, data: dict[str, Tensor], width: int) -> floa
     torch.manual_seed(0)
     maps = {name: torch.nn.Linear(1, width) for name in data}
     with torch.no_grad():
-        for one in maps.values():
-            one.weight.normal_()
-            one.bias.fill_(objective.neutral)
+        for linear in maps.values():
+            linear.weight.normal_()
+            linear.bias.fill_(objective.neutral)
     optimizer = torch.optim.Adam([p for m in [*maps.values(), objective] for p in m.parameters()], lr=0.05)
     for _ in range(60):
         optimizer.zero_grad()

@@ -32,28 +32,28 @@ def _unit(embeddings: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value / value.norm(dim=1, keepdim=True) for name, value in embeddings.items()}
 
 
-def _spread(x: Tensor, y: Tensor) -> Tensor:
-    """Over pairs of different studies, one by one."""
+def _uniformity(x: Tensor, y: Tensor) -> Tensor:
+    """Return the uniformity over pairs of different studies, in a loop."""
     values = [torch.exp(-2 * (x[i] - y[j]).pow(2).sum()) for i in range(N) for j in range(N) if i != j]
     return torch.stack(values).mean().log()
 
 
 @pytest.mark.parametrize("cross", [False, True])
-def test_alignment_and_uniformity(cross: bool) -> None:
-    here, there = _embeddings("abc"), _embeddings("abc")
-    unit = _unit(there)
+def test_alignment_and_uniformity_equal_their_formulas(cross: bool) -> None:
+    inputs, copies = _embeddings("abc"), _embeddings("abc")
+    unit = _unit(copies)
     losses = []
-    for one, other in combinations("abc", 2):
-        x, y = unit[one], unit[other]
+    for first, second in combinations("abc", 2):
+        x, y = unit[first], unit[second]
         aligned = torch.stack([(x[i] - y[i]).pow(2).sum() for i in range(N)]).mean()
-        losses.append(aligned + (_spread(x, x) + _spread(y, y)) / 2 + (_spread(x, y) if cross else 0.0))
-    _compare(AlignmentUniformity(cross=cross)(EmbeddingBatch.of(here)), sum(losses) / 3, here, there)
+        losses.append(aligned + (_uniformity(x, x) + _uniformity(y, y)) / 2 + (_uniformity(x, y) if cross else 0.0))
+    _compare(AlignmentUniformity(cross=cross)(EmbeddingBatch.of(inputs)), sum(losses) / 3, inputs, copies)
 
 
-def test_views_and_groups_belong_together_within_a_modality() -> None:
-    here, there = _embeddings("ab"), _embeddings("ab")
+def test_views_and_groups_are_positives_within_a_modality() -> None:
+    inputs, copies = _embeddings("ab"), _embeddings("ab")
     losses = []
-    for x in _unit(there).values():
+    for x in _unit(copies).values():
         rows = []
         for i in range(N):
             mates = [j for j in range(N) if j != i and GROUPS[i] == GROUPS[j]]
@@ -61,28 +61,28 @@ def test_views_and_groups_belong_together_within_a_modality() -> None:
                 logits = torch.stack([10.0 * x[i] @ x[j] for j in range(N) if j != i])
                 rows.append(-sum(10.0 * x[i] @ x[j] - logits.logsumexp(0) for j in mates) / len(mates))
         losses.append(sum(rows) / len(rows))
-    found = IntraModal()(EmbeddingBatch.of(here, None, GROUPS))
-    _compare(found, sum(losses) / 2, here, there)
-    assert IntraModal()(EmbeddingBatch.of(here)) == 0
+    loss = IntraModal()(EmbeddingBatch.of(inputs, None, GROUPS))
+    _compare(loss, sum(losses) / 2, inputs, copies)
+    assert IntraModal()(EmbeddingBatch.of(inputs)) == 0
 
 
-def _compare(found: Tensor, expected: Tensor, here: dict[str, Tensor], there: dict[str, Tensor]) -> None:
-    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
-    found.backward()
+def _compare(actual: Tensor, expected: Tensor, inputs: dict[str, Tensor], copies: dict[str, Tensor]) -> None:
+    torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-10)
+    actual.backward()
     expected.backward()
-    for name in here:
-        torch.testing.assert_close(here[name].grad, there[name].grad, rtol=1e-10, atol=1e-10)
+    for name in inputs:
+        torch.testing.assert_close(inputs[name].grad, copies[name].grad, rtol=1e-10, atol=1e-10)
 
 
 def test_terms_add_to_the_loss_and_not_to_the_score() -> None:
     inner, term = Clip().double(), AlignmentUniformity(weight=0.25)
-    both, e = WithTerms(objective=inner, terms={"spread": term}), _embeddings("abc")
+    combined, e = WithTerms(objective=inner, terms={"spread": term}), _embeddings("abc")
     studies = EmbeddingBatch.of(e)
-    torch.testing.assert_close(both(e), inner(e) + 0.25 * term(studies))
-    assert torch.equal(both.score({"a": e["a"]}, e["c"]), inner.score({"a": e["a"]}, e["c"]))
-    assert both.diagnostics(studies) == {"spread": pytest.approx(float(term(studies).detach()))}
-    assert both.scale is inner.scale
-    assert both.negatives(studies) == N - 1
+    torch.testing.assert_close(combined(e), inner(e) + 0.25 * term(studies))
+    assert torch.equal(combined.score({"a": e["a"]}, e["c"]), inner.score({"a": e["a"]}, e["c"]))
+    assert combined.diagnostics(studies) == {"spread": pytest.approx(float(term(studies).detach()))}
+    assert combined.scale is inner.scale
+    assert combined.negatives(studies) == N - 1
 
 
 @pytest.mark.parametrize("build", [lambda: AlignmentUniformity(weight=0.0), lambda: IntraModal(scale=0.0)])
@@ -91,23 +91,23 @@ def test_bad_settings_are_named(build: type[Term]) -> None:
         build()
 
 
-def test_gate_mixes_towards_the_neutral_vector() -> None:
+def test_a_gate_mixes_towards_the_neutral_vector() -> None:
     inner, e = Symile().double(), _embeddings("abc")
     gate = ReliabilityGate(objective=inner, modalities=["a"], embedding=D).double()
     assert gate.gates(e).keys() == {"a"}
     torch.testing.assert_close(gate.gates(e)["a"], torch.full((N,), 1 / (1 + math.exp(-2)), dtype=torch.float64))
     with torch.no_grad():
         gate.judges["a"].bias.fill_(-1e3)
-    alone = inner.score({"b": e["b"]}, e["c"])
-    torch.testing.assert_close(gate.score({"a": e["a"], "b": e["b"]}, e["c"]), alone)
+    partial = inner.score({"b": e["b"]}, e["c"])
+    torch.testing.assert_close(gate.score({"a": e["a"], "b": e["b"]}, e["c"]), partial)
     with torch.no_grad():
         gate.judges["a"].bias.fill_(1e3)
     torch.testing.assert_close(gate(e), inner(e))
     assert gate.diagnostics(EmbeddingBatch.of(e)) == {"gate/a": 1.0}
 
 
-def test_gate_learns_which_modality_is_noise() -> None:
-    """a is noise in every other study, marked in its first dimension; b has no information."""
+def test_a_gate_learns_which_modality_is_noise() -> None:
+    """Modality a is noise in every other study, marked in its first dimension; b has no information."""
     generator = torch.Generator().manual_seed(0)
     truth, noise = (1 + 0.7 * torch.randn(64, 7, generator=generator) for _ in range(2))
     broken = torch.arange(64) % 2 == 0
@@ -124,12 +124,12 @@ def test_gate_learns_which_modality_is_noise() -> None:
     assert weight[broken].mean() < 0.3 < 0.7 < weight[~broken].mean()
 
 
-def test_gate_without_modalities_is_refused() -> None:
+def test_a_gate_without_modalities_is_refused() -> None:
     with pytest.raises(ValueError, match="expected a list of names"):
         ReliabilityGate(objective=Symile(), modalities=[], embedding=D)
 
 
-def test_effective_rank_counts_the_directions_in_use() -> None:
+def test_the_effective_rank_counts_the_directions_in_use() -> None:
     line = torch.linspace(-1, 1, 50, dtype=torch.float64)[:, None]
     flat = torch.cat([torch.ones_like(line), 1e-9 * line, torch.zeros(50, 2, dtype=torch.float64)], dim=1)
     assert float(effective_rank(flat)) == pytest.approx(1.0, abs=1e-6)
@@ -138,7 +138,7 @@ def test_effective_rank_counts_the_directions_in_use() -> None:
     assert float(effective_rank(torch.ones(5, 3, dtype=torch.float64))) == pytest.approx(1.0)
 
 
-def test_gap_is_the_distance_of_the_centres() -> None:
+def test_the_modality_gap_is_the_distance_of_the_centres() -> None:
     e = _embeddings("ab")
     unit = _unit(e)
     expected = (unit["a"].mean(0) - unit["b"].mean(0)).pow(2).sum().sqrt()

@@ -13,7 +13,7 @@ IDENTITY = Identity(key=b"0123456789abcdef" * 2, patient="4711")
 STANDARD = DicomStandard(item=dict, keyword=lambda tag: "", sop_classes={"1.2.840.10008.5.1.4.1.1.1"})
 
 
-def kept(keyword: str, *values: Any) -> list[Any]:
+def cleaned_values(keyword: str, *values: Any) -> list[Any]:
     return ELEMENTS[keyword](values, Cleaning(identity=IDENTITY, standard=STANDARD, big_endian=False))
 
 
@@ -56,22 +56,22 @@ def kept(keyword: str, *values: Any) -> list[Any]:
         ("BodyPartExamined", "Mr Doe", []),
     ],
 )
-def test_a_value_passes_in_one_form_or_not(keyword: str, value: Any, expected: list[Any]) -> None:
-    assert kept(keyword, value) == expected
+def test_a_value_passes_in_its_form_or_not_at_all(keyword: str, value: Any, expected: list[Any]) -> None:
+    assert cleaned_values(keyword, value) == expected
 
 
-def test_a_sample_of_a_waveform_is_bytes() -> None:
+def test_samples_of_a_waveform_are_bytes() -> None:
     cleaning = Cleaning(identity=IDENTITY, standard=STANDARD, big_endian=False)
     assert sample_padding([-32768], cleaning) == [b"\0\x80"]
     assert sample_padding([b"\0\x80"], cleaning) == [b"\0\x80"]
     assert sample_padding([b"Doe John"], cleaning) == []
 
 
-def test_values_of_several() -> None:
-    assert kept("ImageType", "ORIGINAL", "PRIMARY", "DOE", "AP") == ["ORIGINAL", "PRIMARY"]
-    assert kept("PatientOrientation", "L", "F") == ["L", "F"]
-    assert kept("PatientOrientation", "DOE", "F") == []
-    assert kept("PixelSpacing", "0.143", "0.143000006676") == [0.143, 0.143000006676]
-    assert kept("PixelSpacing", "0.143", "4711") == []
-    assert kept("WindowWidth", *range(1, 99)) == []
-    assert kept("StudyDate", "20240305", "20240306") == []
+def test_multi_valued_elements_are_cleaned_value_by_value() -> None:
+    assert cleaned_values("ImageType", "ORIGINAL", "PRIMARY", "DOE", "AP") == ["ORIGINAL", "PRIMARY"]
+    assert cleaned_values("PatientOrientation", "L", "F") == ["L", "F"]
+    assert cleaned_values("PatientOrientation", "DOE", "F") == []
+    assert cleaned_values("PixelSpacing", "0.143", "0.143000006676") == [0.143, 0.143000006676]
+    assert cleaned_values("PixelSpacing", "0.143", "4711") == []
+    assert cleaned_values("WindowWidth", *range(1, 99)) == []
+    assert cleaned_values("StudyDate", "20240305", "20240306") == []

@@ -1,4 +1,4 @@
-"""People planted in every place of every format: none of them is in any byte of what leaves."""
+"""People planted in every place of every format: no byte of the output identifies any of them."""
 
 import base64
 import zlib
@@ -10,7 +10,7 @@ from benchmarks.people import Searcher, people
 from polyclinic.cohort import read_cohort
 
 
-def test_nobody_is_left_in_any_format(tmp_path: Path) -> None:
+def test_no_person_is_left_in_any_format(tmp_path: Path) -> None:
     persons = people(1)
     search = Searcher(persons)
     cohort = plant_cohort(tmp_path / "hospital", persons, table="parquet")
@@ -25,7 +25,7 @@ def test_nobody_is_left_in_any_format(tmp_path: Path) -> None:
     assert set(result["names_found"]) == {*MODALITIES, "table"}
 
 
-def test_people_are_found_in_every_disguise() -> None:
+def test_people_are_found_in_every_encoding() -> None:
     person, other = people(2)
     search = Searcher([person, other])
     texts = (person.family.upper(), person.given, person.street_name, person.number, person.phone, *person.texts[3:6])
@@ -40,7 +40,7 @@ def test_people_are_found_in_every_disguise() -> None:
     assert search.found(b"nobody at all 20240305 and 0123456789012") == set()
 
 
-def test_a_day_of_birth_counts_in_files_alone_person(tmp_path: Path) -> None:
+def test_a_date_of_birth_counts_only_in_files_of_that_person(tmp_path: Path) -> None:
     person, other = people(2)
     search = Searcher([person, other])
     (tmp_path / "mine.txt").write_text(f"{other.birth:%Y%m%d}")

@@ -1,4 +1,4 @@
-"""Running text without identifiers: what goes, what moves, and what has to stay because it is medicine."""
+"""Text without identifiers: what is removed, what is shifted, and what stays because it is medical."""
 
 import re
 from datetime import date, datetime, timedelta
@@ -33,11 +33,11 @@ def clean(text: str, *names: str, days: int = -100) -> str:
         "Patient is stable. Names of drugs: see chart.",
     ],
 )
-def test_medicine_stays_as_it_is(text: str) -> None:
+def test_medical_text_is_unchanged(text: str) -> None:
     assert scrubbed(text, names=["DOE^JOHN", "LI^WEI"], days=-100) == (text, {})
 
 
-def test_reports_of_the_phantom_stay_as_they_are(tmp_path: Path) -> None:
+def test_reports_of_the_phantom_are_unchanged(tmp_path: Path) -> None:
     plugin = default_modalities(["report"])["report"]
     for seed in range(60):
         rng = np.random.default_rng(seed)
@@ -63,7 +63,7 @@ def test_reports_of_the_phantom_stay_as_they_are(tmp_path: Path) -> None:
         ("DOE^JOHN was here.", "___ was here."),
     ],
 )
-def test_what_is_labelled_or_has_a_shape_goes(text: str, expected: str) -> None:
+def test_labelled_and_shaped_identifiers_are_removed(text: str, expected: str) -> None:
     assert clean(text) == expected
     assert not identifying_fields(clean(text))
 
@@ -72,15 +72,15 @@ def test_what_is_labelled_or_has_a_shape_goes(text: str, expected: str) -> None:
     "written",
     ["John Doe", "JOHN DOE", "Doe, John", "doe^john", "DOE_JOHN", "Mr Doe", "John", "Doe's heart", "John-Doe", "(Doe)"],
 )
-def test_a_known_name_goes_however_it_is_written(written: str) -> None:
-    found = clean(f"seen: {written} today", "DOE^JOHN^^^").lower()
-    assert "doe" not in found
-    assert "john" not in found
-    assert found.startswith("seen: ")
-    assert found.endswith(" today")
+def test_a_known_name_is_removed_however_it_is_written(written: str) -> None:
+    cleaned = clean(f"seen: {written} today", "DOE^JOHN^^^").lower()
+    assert "doe" not in cleaned
+    assert "john" not in cleaned
+    assert cleaned.startswith("seen: ")
+    assert cleaned.endswith(" today")
 
 
-def test_known_names_are_whole_words_and_short_ones_are_capitalised() -> None:
+def test_known_names_match_whole_words_and_short_ones_must_be_capitalised() -> None:
     assert (
         clean("Doezer has an aneurysm; An said no, AN too.", "DOE^AN")
         == "Doezer has an aneurysm; ___ said no, ___ too."
@@ -108,7 +108,7 @@ def test_known_names_are_whole_words_and_short_ones_are_capitalised() -> None:
         ("0001-01-01 1900-01-01", "0001-01-01 1899-09-23"),
     ],
 )
-def test_dates_move_in_the_form_they_are_written_in(text: str, expected: str) -> None:
+def test_dates_are_shifted_in_their_format(text: str, expected: str) -> None:
     assert clean(text) == expected
 
 
@@ -119,53 +119,57 @@ def test_dates_move_in_the_form_they_are_written_in(text: str, expected: str) ->
     form=st.sampled_from(["%Y-%m-%d", "%d %B %Y", "%b %d, %Y", "%d.%m.%Y", "%m/%d/%Y", "%Y%m%d"]),
 )
 @settings(max_examples=150, deadline=None)
-def test_intervals_stay_in_every_form(first: date, second: date, days: int, form: str) -> None:
-    # May is its own abbreviation, so that its form cannot be recognised.
-    moved = clean(f"{first:{form}} and {second:{form}}", days=days).split(" and ")
-    read = [_parsed(text, form) for text in moved]
-    assert read == [first + timedelta(days), second + timedelta(days)]
+def test_intervals_are_preserved_in_every_format(first: date, second: date, days: int, form: str) -> None:
+    # May is its own abbreviation, so that its format cannot be recognised.
+    shifted = clean(f"{first:{form}} and {second:{form}}", days=days).split(" and ")
+    dates = [_parsed(text, form) for text in shifted]
+    assert dates == [first + timedelta(days), second + timedelta(days)]
 
 
 def _parsed(text: str, form: str) -> date:
-    for one in (form, form.replace("%B", "%b"), form.replace("%b", "%B")):
+    for pattern in (form, form.replace("%B", "%b"), form.replace("%b", "%B")):
         try:
-            return datetime.strptime(text, one).date()
+            return datetime.strptime(text, pattern).date()
         except ValueError:
             continue
     raise AssertionError(text)
 
 
 @pytest.mark.parametrize("piece", ["1-", "A-1", "1.", "a.b@c.", "Name: ", "5 May ", "1 2 3 4 ", "(1", "a", " "])
-def test_no_text_is_looked_at_more_than_a_few_times(piece: str) -> None:
-    """A pattern that went back and forth over these would not end within the time of a test."""
+def test_no_text_takes_quadratic_time(piece: str) -> None:
+    """A pattern that backtracks over these would not end within the time of a test."""
     assert len(clean(piece * 4_000, "DOE^JOHN")) <= 4_000 * len(piece) + 3
 
 
 @given(st.text(max_size=300))
 @settings(max_examples=200, deadline=None)
-def test_any_text_comes_through_and_a_second_time_changes_no_name(text: str) -> None:
-    once = clean(f"{text} DOE^JOHN {text}", "DOE^JOHN")
-    assert not re.search(r"(?<![^\W_])doe(?![^\W_])", once, re.IGNORECASE)
+def test_any_text_is_accepted_and_a_second_pass_changes_no_name(text: str) -> None:
+    cleaned = clean(f"{text} DOE^JOHN {text}", "DOE^JOHN")
+    assert not re.search(r"(?<![^\W_])doe(?![^\W_])", cleaned, re.IGNORECASE)
 
 
-def test_kinds_are_counted() -> None:
+def test_removed_identifiers_are_counted_by_kind() -> None:
     text, counts = scrubbed("Dr. Roe saw John on 2024-03-05, john@doe.org", names=["John"], days=-1)
     assert text == "Dr. ___ saw ___ on 2024-03-04, ___"
     assert counts == {"titled name": 1, "known name": 1, "date": 1, "e-mail": 1}
 
 
-def test_an_identity_is_decided_by_key_and_patient_alone() -> None:
-    one, again = Identity(key=KEY, patient="7", names=("DOE",)), Identity(key=KEY, patient="7")
-    assert (one.patient_id, one.days, one.uid("1.2.3")) == (again.patient_id, again.days, again.uid("1.2.3"))
-    assert one.patient_id == mapped(KEY, "patient", "7") != mapped(KEY, "study", "7")
-    other = Identity(key=KEY[::-1], patient="7")
-    assert one.patient_id != other.patient_id
-    assert one.uid("1.2.3") != other.uid("1.2.3")
-    assert re.fullmatch(r"2\.25\.[1-9]\d{1,38}", one.uid("1.2.3"))
+def test_an_identity_depends_only_on_key_and_patient() -> None:
+    identity, same = Identity(key=KEY, patient="7", names=("DOE",)), Identity(key=KEY, patient="7")
+    assert (identity.patient_id, identity.days, identity.uid("1.2.3")) == (
+        same.patient_id,
+        same.days,
+        same.uid("1.2.3"),
+    )
+    assert identity.patient_id == mapped(KEY, "patient", "7") != mapped(KEY, "study", "7")
+    different = Identity(key=KEY[::-1], patient="7")
+    assert identity.patient_id != different.patient_id
+    assert identity.uid("1.2.3") != different.uid("1.2.3")
+    assert re.fullmatch(r"2\.25\.[1-9]\d{1,38}", identity.uid("1.2.3"))
     days = [Identity(key=KEY, patient=str(patient)).days for patient in range(500)]
     assert -3650 <= min(days) < -3500
     assert -200 < max(days) <= -1
-    assert not {"DOE", "0123456789abcdef", "'7'"} & set(re.split(r"[(),=\s]", repr(one)))
+    assert not {"DOE", "0123456789abcdef", "'7'"} & set(re.split(r"[(),=\s]", repr(identity)))
 
 
 def test_mapped_ids_are_the_keyed_hash_of_rfc_2104() -> None:
@@ -177,7 +181,7 @@ def test_mapped_ids_are_the_keyed_hash_of_rfc_2104() -> None:
     assert mapped(KEY, "patient", "7") == sha256(bytes(b ^ 0x5C for b in block) + inner).hexdigest()[:16]
 
 
-def test_a_key_that_is_no_secret_is_refused(tmp_path: Path) -> None:
+def test_a_key_that_is_not_secret_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "key"
     with pytest.raises(ValueError, match=r"cannot be read \(FileNotFoundError\).*set `--key`.*token_hex"):
         read_key(file)
@@ -213,7 +217,7 @@ def test_a_key_that_is_no_secret_is_refused(tmp_path: Path) -> None:
         ("SMITH^JOHN", "J. Smith; Smith J; smith, john; Smith\u2019s; SMITH"),
     ],
 )
-def test_a_name_goes_in_every_spelling(name: str, text: str) -> None:
+def test_a_name_is_removed_in_every_spelling(name: str, text: str) -> None:
     assert not re.search(r"[^\W\d_]", clean(text, name)), clean(text, name)
 
 
@@ -229,7 +233,7 @@ def test_a_name_goes_in_every_spelling(name: str, text: str) -> None:
         ("Number 0012345 is 12345.", ["0012345"], "Number ___ is ___."),
     ],
 )
-def test_ordinary_words_that_are_names_need_a_capital(text: str, names: list[str], expected: str) -> None:
+def test_names_that_are_ordinary_words_must_be_capitalised(text: str, names: list[str], expected: str) -> None:
     assert clean(text, *names) == expected
 
 
@@ -251,7 +255,7 @@ def test_ordinary_words_that_are_names_need_a_capital(text: str, names: list[str
         ("am 12.03. und 5. Mai, seit 2019, first of March", "am ___ und ___, seit ___, ___"),
     ],
 )
-def test_dates_of_five_languages_move(text: str, expected: str) -> None:
+def test_dates_in_five_languages_are_shifted(text: str, expected: str) -> None:
     assert clean(text) == expected
 
 
@@ -285,9 +289,9 @@ def test_ages_over_89_become_90(text: str, expected: str) -> None:
         ("Handy 0171-1234567, 06 12 34 56 78", "Handy ___, ___", "telephone"),
     ],
 )
-def test_what_stands_around_a_name_shows_it(text: str, expected: str, rule: str) -> None:
-    found, counts = scrubbed(text, names=[], days=-100)
-    assert found == expected
+def test_context_reveals_a_name(text: str, expected: str, rule: str) -> None:
+    cleaned, counts = scrubbed(text, names=[], days=-100)
+    assert cleaned == expected
     assert counts[rule]
 
 
@@ -300,11 +304,11 @@ def test_what_stands_around_a_name_shows_it(text: str, expected: str, rule: str)
         "Signe de Chilaiditi; hernia de Bochdalek.",
     ],
 )
-def test_eponyms_are_not_people(text: str) -> None:
+def test_eponyms_are_not_names_of_people(text: str) -> None:
     assert scrubbed(text, names=[], days=-100) == (text, {})
 
 
-def test_a_tagger_finds_what_nothing_else_does() -> None:
+def test_a_tagger_finds_names_that_rules_miss() -> None:
     text, counts = scrubbed("Quarz is well.", names=[], days=-1, tagger=lambda text: [(0, 5)])
     assert text == "___ is well."
     assert counts == {"name by model": 1}

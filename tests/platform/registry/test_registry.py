@@ -1,4 +1,4 @@
-"""A bundle in the MLflow registry: found by its run, loaded with no pickle and no network, scored as ever."""
+"""A bundle in the MLflow registry: found by its run, loaded without pickle and network, with the same scores."""
 
 import base64
 import json
@@ -44,7 +44,7 @@ sys.addaudithook(hook)
 
 @pytest.fixture(scope="module")
 def scored(made: Path, bundle_folder: Path, study_files: dict[str, Path]) -> dict[str, Any]:
-    """What ``polyclinic score`` says of the study."""
+    """Return the report of ``polyclinic score`` on the study."""
     words = [word for name, path in study_files.items() for word in (f"--{name}", str(path))]
     assert main(["score", str(bundle_folder), *words, "--json", str(made / "scores.json")]) == 0
     record: dict[str, Any] = json.loads((made / "scores.json").read_text())
@@ -56,12 +56,14 @@ def model(bundle_folder: Path) -> ScoringModel:
     return ScoringModel(load_bundle(bundle_folder))
 
 
-def _fresh(script: str, *words: str, **environment: str) -> str:
-    """Run in a separate process, which may reach this machine only."""
-    known = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
-    done = subprocess.run([sys.executable, "-c", _REFUSING + script, *words], capture_output=True, text=True, env=known)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+def _run_in_fresh_process(script: str, *words: str, **environment: str) -> str:
+    """Run a script in a separate process, which may reach this machine only."""
+    variables = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    process = subprocess.run(
+        [sys.executable, "-c", _REFUSING + script, *words], capture_output=True, text=True, env=variables
+    )
+    assert process.returncode == 0, process.stderr[-3000:]
+    return process.stdout
 
 
 _REGISTER = """
@@ -79,7 +81,7 @@ print(json.dumps(loaded.predict({name: Path(path) for name, path in json.loads(s
 """
 
 
-def test_it_is_logged_into_the_run_that_trained_it_and_scores_as_polyclinic_score_does(
+def test_a_model_is_logged_to_its_training_run_and_scores_as_polyclinic_score_does(
     made: Path,
     bundle_folder: Path,
     study_files: dict[str, Path],
@@ -88,7 +90,7 @@ def test_it_is_logged_into_the_run_that_trained_it_and_scores_as_polyclinic_scor
 ) -> None:
     uri = f"sqlite:///{made / 'runs' / 'mlflow.db'}"
     words = [str(bundle_folder), "--name", "chest 1.x", "--out", str(made / "runs")]
-    message = _fresh(_REGISTER, "", "", *words)
+    message = _run_in_fresh_process(_REGISTER, "", "", *words)
     assert message.index("registered: chest 1.x, version 1") < message.index("already registered: chest 1.x, version 1")
     client, bundle = MlflowClient(uri), load_bundle(bundle_folder)
     (version,) = client.search_model_versions("name = 'chest 1.x'")
@@ -104,28 +106,28 @@ def test_it_is_logged_into_the_run_that_trained_it_and_scores_as_polyclinic_scor
     assert names == sorted(
         ["MLmodel", "python_env.yaml", "requirements.txt", *(path.name for path in bundle_folder.iterdir())]
     )
-    given = json.dumps({name: str(path) for name, path in study_files.items()})
-    record = json.loads(_fresh(_PREDICT, "models:/chest 1.x/1", given, MLFLOW_TRACKING_URI=uri))
+    sources = json.dumps({name: str(path) for name, path in study_files.items()})
+    record = json.loads(_run_in_fresh_process(_PREDICT, "models:/chest 1.x/1", sources, MLFLOW_TRACKING_URI=uri))
     assert record == scored
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     assert load_model("models:/chest 1.x/1").digest == bundle.digest
     client.delete_run(run.info.run_id)
     assert main(["bundle", "register", str(bundle_folder), "--name", "chest of a deleted run"]) == 0
     client.restore_run(run.info.run_id)
-    (other,) = client.search_model_versions("name = 'chest of a deleted run'")
-    assert other.run_id != run.info.run_id
-    assert client.get_run(other.run_id).info.status == "FINISHED"
+    (orphan,) = client.search_model_versions("name = 'chest of a deleted run'")
+    assert orphan.run_id != run.info.run_id
+    assert client.get_run(orphan.run_id).info.status == "FINISHED"
 
 
 @pytest.mark.slow
-def test_a_server_with_users_takes_and_gives_it_too(
+def test_a_server_with_user_accounts_stores_and_returns_the_model(
     bundle_folder: Path, study_files: dict[str, Path], scored: dict[str, Any], tmp_path: Path
 ) -> None:
     with postgres(tmp_path) as database, tracking_server(database, tmp_path) as address:
         user = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": PASSWORD}
-        given = json.dumps({name: str(path) for name, path in study_files.items()})
-        words = ["models:/chest/1", given, str(bundle_folder), "--name", "chest"]
-        message = _fresh(_REGISTER + _PREDICT, *words, MLFLOW_TRACKING_URI=address, **user)
+        files = json.dumps({name: str(path) for name, path in study_files.items()})
+        words = ["models:/chest/1", files, str(bundle_folder), "--name", "chest"]
+        message = _run_in_fresh_process(_REGISTER + _PREDICT, *words, MLFLOW_TRACKING_URI=address, **user)
     assert message.index("registered: chest, version 1") < message.index("already registered: chest, version 1")
     assert PASSWORD not in message
     assert json.loads(message.splitlines()[-1]) == scored
@@ -136,10 +138,10 @@ def served(bundle_folder: Path, tmp_path: Path) -> Iterator[Any]:
     """Start ``mlflow models serve`` in a network namespace and send one request."""
     save_bundle(bundle_folder, tmp_path / "model")
     port = free_port()
-    known = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    variables = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
     words = ["mlflow", "models", "serve", "--env-manager", "local", "-m", str(tmp_path / "model"), "-p", str(port)]
     with (tmp_path / "log").open("w") as log:
-        server = subprocess.Popen(words, env=known, stdout=log, stderr=log, cwd=tmp_path, start_new_session=True)
+        server = subprocess.Popen(words, env=variables, stdout=log, stderr=log, cwd=tmp_path, start_new_session=True)
         try:
             for _ in range(2400):
                 assert server.poll() is None, (tmp_path / "log").read_text()
@@ -148,18 +150,18 @@ def served(bundle_folder: Path, tmp_path: Path) -> Iterator[Any]:
                     break
                 except OSError:
                     time.sleep(0.1)
-            yield lambda body: _ask(port, body)
+            yield lambda body: _send(port, body)
         finally:
             os.killpg(server.pid, 15)
             server.wait(timeout=120)
 
 
-def _ask(port: int, body: dict[str, Any]) -> Any:
-    asked = Request(
+def _send(port: int, body: dict[str, Any]) -> Any:
+    request = Request(
         f"http://127.0.0.1:{port}/invocations", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
     try:
-        with urlopen(asked, timeout=60) as answer:
+        with urlopen(request, timeout=60) as answer:
             return json.loads(answer.read())["predictions"]
     except HTTPError as refusal:
         with refusal:
@@ -170,36 +172,36 @@ def _b64(path: Path) -> dict[str, str]:
     return {"b64": base64.b64encode(path.read_bytes()).decode()}
 
 
-def _used(record: dict[str, Any]) -> list[str]:
+def _used_modalities(record: dict[str, Any]) -> list[str]:
     return sorted(name for name, use in record["modalities"].items() if use["used"])
 
 
 def _as_json(files: dict[str, Path]) -> dict[str, Any]:
-    """The study as a client sends it, its ECG in two files."""
+    """Return the study as a client sends it, with its ECG in two files."""
     parts = {path.name: _b64(path) for path in (files["ecg"].with_suffix(".hea"), files["ecg"].with_suffix(".dat"))}
     return {**{name: _b64(path) for name, path in files.items()}, "ecg": parts}
 
 
-def test_mlflow_serves_it_and_what_it_is_sent_is_never_taken_for_a_path(
+def test_mlflow_serves_the_model_and_input_is_never_taken_for_a_path(
     served: Any, study_files: dict[str, Path], scored: dict[str, Any]
 ) -> None:
     study = _as_json(study_files)
     assert served({"inputs": study}) == scored
-    many = served({"dataframe_records": [study, {"xray": study["xray"]}, {"report": "no words of a signal"}]})
-    assert [_used(one) for one in many[:2]] == [["ecg", "tabular", "xray"], ["xray"]]
-    assert many[2] == {"problem": "it has none of ['ecg', 'tabular', 'xray']"}
+    results = served({"dataframe_records": [study, {"xray": study["xray"]}, {"report": "no words of a signal"}]})
+    assert [_used_modalities(result) for result in results[:2]] == [["ecg", "tabular", "xray"], ["xray"]]
+    assert results[2] == {"problem": "it has none of ['ecg', 'tabular', 'xray']"}
     record = served({"inputs": {"xray": str(study_files["xray"])}})
     assert record.startswith("ValueError: xray: got inline data, expected a DICOM")
     assert served({"instances": [study]}).startswith("ValueError: got arrays of studies")
 
 
-def test_the_server_of_a_model_needs_no_network(bundle_folder: Path, tmp_path: Path) -> None:
+def test_serving_a_model_needs_no_network(bundle_folder: Path, tmp_path: Path) -> None:
     save_bundle(bundle_folder, tmp_path / "model")
     script = _REFUSING + "import mlflow; print(mlflow.pyfunc.load_model(sys.argv[1]).loader_module)"
     words = unplugged(sys.executable, "-c", script, str(tmp_path / "model"), python=sys.executable)
-    done = subprocess.run(words, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "polyclinic.registry.pyfunc"
+    process = subprocess.run(words, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.strip() == "polyclinic.registry.pyfunc"
 
 
 def test_every_way_to_give_a_file_gives_the_same_scores(
@@ -220,28 +222,34 @@ def test_every_way_to_give_a_file_gives_the_same_scores(
     assert by_cells["findings"] == model.predict({"tabular": content["tabular"]})["findings"]
 
 
-def test_many_studies_are_scored_as_each_alone_and_one_that_cannot_be_is_reported(
+def test_many_studies_are_scored_as_if_alone_and_a_failing_one_is_reported(
     model: ScoringModel, study_files: dict[str, Path]
 ) -> None:
-    xray, whole = {"xray": study_files["xray"]}, dict(study_files)
+    xray, study = {"xray": study_files["xray"]}, dict(study_files)
     broken = {"xray": b"DICM", "ecg": study_files["ecg"]}
-    rows: list[dict[str, Any]] = [xray, whole, broken, {"xray": b""}, {}, {"mri": b"1"}] * 12
+    rows: list[dict[str, Any]] = [xray, study, broken, {"xray": b""}, {}, {"mri": b"1"}] * 12
     record = model.predict(rows)
     assert isinstance(record, list)
     assert len(record) == len(rows)
-    for place, row in enumerate((xray, whole)):
-        alone = model.predict(row)
-        for one in record[place::6]:
-            assert [finding["name"] for finding in one["findings"]] == [one["name"] for one in alone["findings"]]
-            for got, expected in zip(one["findings"], alone["findings"], strict=True):
+    for index, row in enumerate((xray, study)):
+        expected_result = model.predict(row)
+        for result in record[index::6]:
+            assert [finding["name"] for finding in result["findings"]] == [
+                finding["name"] for finding in expected_result["findings"]
+            ]
+            for got, expected in zip(result["findings"], expected_result["findings"], strict=True):
                 assert got["score"] == pytest.approx(expected["score"], abs=1e-9)
     assert record[2]["modalities"]["xray"]["used"] is False
     assert record[2]["modalities"]["xray"]["problem"]
     assert "problem" in record[3]
     assert record[4] == {"problem": "it has none of ['ecg', 'tabular', 'xray']"}
     assert record[5]["problem"].startswith("got modality 'mri', the bundle has")
-    table = model.predict(pd.DataFrame([xray, whole]))
-    assert [_used(one) for one in table] == [_used(one) for one in record[:2]] == [["xray"], ["ecg", "tabular", "xray"]]
+    table = model.predict(pd.DataFrame([xray, study]))
+    assert (
+        [_used_modalities(result) for result in table]
+        == [_used_modalities(result) for result in record[:2]]
+        == [["xray"], ["ecg", "tabular", "xray"]]
+    )
     assert model.predict([]) == []
 
 
@@ -268,7 +276,9 @@ def test_many_studies_are_scored_as_each_alone_and_one_that_cannot_be_is_reporte
         (7, "got int, expected a mapping of modalities"),
     ],
 )
-def test_what_cannot_be_scored_is_reported_and_leaves_no_file(model: ScoringModel, study: Any, sentence: str) -> None:
+def test_input_that_cannot_be_scored_is_reported_and_leaves_no_file(
+    model: ScoringModel, study: Any, sentence: str
+) -> None:
     before = set(Path("/dev/shm").glob("polyclinic-*"))
     with pytest.raises(ValueError, match=f"^{re.escape(sentence)}"):
         model.predict(study)
@@ -276,7 +286,7 @@ def test_what_cannot_be_scored_is_reported_and_leaves_no_file(model: ScoringMode
 
 
 @pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning")  # of MLflow, at the import of pyfunc
-def test_an_altered_model_and_one_of_another_kind_are_refused(bundle_folder: Path, tmp_path: Path) -> None:
+def test_altered_models_and_models_of_another_kind_are_refused(bundle_folder: Path, tmp_path: Path) -> None:
     save_bundle(bundle_folder, tmp_path / "model")
     weights = tmp_path / "model" / "bundle" / "model.safetensors"
     content = bytearray(weights.read_bytes())
@@ -286,14 +296,14 @@ def test_an_altered_model_and_one_of_another_kind_are_refused(bundle_folder: Pat
         pyfunc.load_model(str(tmp_path / "model"))
     with pytest.raises(ValueError, match="it was altered or is damaged"):
         load_model(str(tmp_path / "model"))
-    other = Model()
-    other.add_flavor("sklearn", pickled_model="model.pkl")
-    other.save(str(tmp_path / "MLmodel"))
+    model = Model()
+    model.add_flavor("sklearn", pickled_model="model.pkl")
+    model.save(str(tmp_path / "MLmodel"))
     with pytest.raises(ValueError, match="the model has no flavour 'polyclinic'"):
         load_model(str(tmp_path))
 
 
-def test_what_cannot_be_registered_leaves_nothing_in_the_registry(
+def test_a_failed_registration_leaves_nothing_in_the_registry(
     bundle_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

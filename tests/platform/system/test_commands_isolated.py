@@ -16,13 +16,13 @@ MODULE = [sys.executable, "-m", "polyclinic.cli"]
 
 
 def _run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    known = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    return subprocess.run(words, cwd=folder, capture_output=True, text=True, env=known | {"OMP_NUM_THREADS": "1"})
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True, env=environment | {"OMP_NUM_THREADS": "1"})
 
 
 @pytest.fixture
 def hostile_bundle(bundle_folder: Path, tmp_path: Path) -> Path:
-    """A bundle with modules that its checksum file lists."""
+    """Copy the bundle and add modules that its checksum file lists."""
     folder = tmp_path / "bundle"
     shutil.copytree(bundle_folder, folder)
     plant(folder)
@@ -33,16 +33,16 @@ def hostile_bundle(bundle_folder: Path, tmp_path: Path) -> Path:
 
 
 def test_a_bundle_is_checked_from_within_it_without_importing(hostile_bundle: Path) -> None:
-    done = _run([*SCRIPT, "bundle", "verify", "."], hostile_bundle)
-    assert done.returncode in (0, 1)
-    assert "Traceback" not in done.stderr
+    process = _run([*SCRIPT, "bundle", "verify", "."], hostile_bundle)
+    assert process.returncode in (0, 1)
+    assert "Traceback" not in process.stderr
     assert ran(hostile_bundle) == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", [SCRIPT, MODULE], ids=["script", "module"])
 @pytest.mark.parametrize("command", ["score", "verify", "check", "fit", "deidentify"])
-def test_work_from_a_hostile_folder_imports_nothing(
+def test_work_from_a_hostile_folder_imports_nothing_of_it(
     way: list[str], command: str, made: Path, bundle_folder: Path, study_files: dict[str, Path], tmp_path: Path
 ) -> None:
     work, key = tmp_path / "work", tmp_path / "key"
@@ -58,6 +58,6 @@ def test_work_from_a_hostile_folder_imports_nothing(
         "fit": ["fit", *model, "--data.cohort", cohort, "--trainer.max_steps", "1", "--data.num_workers", "1"],
         "deidentify": ["deidentify", cohort, "out", "--key", str(key), "--workers", "1", "--keep-suspects"],
     }[command]
-    done = _run([*way, *words], work)
-    assert done.returncode == 0, done.stderr
+    process = _run([*way, *words], work)
+    assert process.returncode == 0, process.stderr
     assert ran(work) == []

@@ -30,23 +30,23 @@ print(json.dumps([sys.path, os.environ.get("PYTHONPATH")]))
 
 
 def _run(words: list[str], folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    known = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    known |= {"OMP_NUM_THREADS": "1", **environment}
-    return subprocess.run(words, cwd=folder, capture_output=True, text=True, env=known)
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    variables |= {"OMP_NUM_THREADS": "1", **environment}
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True, env=variables)
 
 
 @pytest.fixture(scope="module")
 def installed() -> list[str]:
-    """The path of an installation that nobody changed."""
+    """Return the import path of an unchanged installation."""
     path: list[str] = json.loads(_run([sys.executable, "-P", "-c", SHOWN], Path()).stdout)[0]
     return path
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_no_way_of_starting_imports_from_the_working_folder(way: str, tmp_path: Path) -> None:
+def test_no_entry_point_imports_from_the_working_folder(way: str, tmp_path: Path) -> None:
     plant(tmp_path, without=STARTING if way in ("-m", "-m cli") else ())
-    done = _run([*WAYS[way], "--help"], tmp_path)
-    assert (done.returncode, done.stderr, ran(tmp_path)) == (0, "", [])
+    process = _run([*WAYS[way], "--help"], tmp_path)
+    assert (process.returncode, process.stderr, ran(tmp_path)) == (0, "", [])
 
 
 @pytest.mark.parametrize(
@@ -56,33 +56,33 @@ def test_no_way_of_starting_imports_from_the_working_folder(way: str, tmp_path: 
         ("/own", "/own"), ("/own::../x:{here}:/other:{bundle}", "/own:/other"),
     ],
 )  # fmt: skip
-def test_pythonpath_keeps_what_its_operator_meant(
+def test_pythonpath_keeps_its_deliberate_entries(
     given: str, kept: str | None, tmp_path: Path, installed: list[str]
 ) -> None:
-    here, bundle, link = tmp_path / "here", tmp_path / "bundle", tmp_path / "link"
-    here.mkdir()
+    folder, bundle, link = tmp_path / "here", tmp_path / "bundle", tmp_path / "link"
+    folder.mkdir()
     bundle.mkdir()
     (bundle / "bundle.json").touch()
-    link.symlink_to(here)
+    link.symlink_to(folder)
     # Python reads its own library from relative entries before any program runs: the folder holds none.
-    paths = given.format(here=here, bundle=bundle, link=link)
-    done = _run([sys.executable, "-c", SHOWN], here, PYTHONPATH=paths, POLYCLINIC_PATH=f"/mine:{os.pathsep}.")
-    path, left = json.loads(done.stdout)
-    own = kept.split(":") if kept else []
-    assert left == kept
-    assert path == [*own, *installed, "/mine", str(here)]
+    paths = given.format(here=folder, bundle=bundle, link=link)
+    process = _run([sys.executable, "-c", SHOWN], folder, PYTHONPATH=paths, POLYCLINIC_PATH=f"/mine:{os.pathsep}.")
+    path, pythonpath = json.loads(process.stdout)
+    entries = kept.split(":") if kept else []
+    assert pythonpath == kept
+    assert path == [*entries, *installed, "/mine", str(folder)]
 
 
-def test_a_folder_of_the_installation_stays_though_pythonpath_names_it(installed: list[str]) -> None:
-    package = next(one for one in installed if (Path(one) / "polyclinic").is_dir())
-    done = _run([sys.executable, "-c", SHOWN], Path(package), PYTHONPATH=".")
-    assert sorted(json.loads(done.stdout)[0]) == sorted(installed)
+def test_a_folder_of_the_installation_stays_although_pythonpath_names_it(installed: list[str]) -> None:
+    package = next(entry for entry in installed if (Path(entry) / "polyclinic").is_dir())
+    process = _run([sys.executable, "-c", SHOWN], Path(package), PYTHONPATH=".")
+    assert sorted(json.loads(process.stdout)[0]) == sorted(installed)
     assert _run([SCRIPT, "--help"], Path(package), PYTHONPATH=os.pathsep.join([".", os.__file__])).returncode == 0
 
 
-def test_environment_is_not_ignored_unless_the_path_is_safe(tmp_path: Path) -> None:
-    done = _run([sys.executable, "-E", "-m", "polyclinic", "--help"], tmp_path)
-    assert (done.returncode, done.stderr.startswith("error: got Python's option -E alone, expected")) == (1, True)
+def test_the_environment_is_not_ignored_unless_the_path_is_safe(tmp_path: Path) -> None:
+    process = _run([sys.executable, "-E", "-m", "polyclinic", "--help"], tmp_path)
+    assert (process.returncode, process.stderr.startswith("error: got Python's option -E alone, expected")) == (1, True)
     assert _run([sys.executable, "-I", "-m", "polyclinic", "--help"], tmp_path).returncode == 0
 
 
@@ -96,27 +96,27 @@ def test_processes_that_read_files_import_nothing_from_the_working_folder(python
     plant(hostile, without=early if pythonpath else ())
     write_phantom_cohort(cohort, studies=20, seed=1, modalities=default_modalities(["tabular"]), workers=0)
     words = [SCRIPT, "cohort", "check", str(cohort / "cohort.yaml"), "--workers", "1"]
-    done = _run(words, hostile, PYTHONPATH=pythonpath.format(hostile=hostile))
-    assert (done.returncode, done.stderr) == (0, "")
+    process = _run(words, hostile, PYTHONPATH=pythonpath.format(hostile=hostile))
+    assert (process.returncode, process.stderr) == (0, "")
     assert ran(hostile) == []
 
 
-def test_a_checkout_runs_no_program_when_it_is_described(tmp_path: Path) -> None:
+def test_describing_a_checkout_runs_no_program_of_it(tmp_path: Path) -> None:
     mark, git = tmp_path / "mark", ["git", "-c", "user.name=a", "-c", "user.email=a@b.c"]
     repository = tmp_path / "repository"
     (repository / "hooks").mkdir(parents=True)
-    evil = tmp_path / "evil.sh"
-    evil.write_text(f"#!/bin/sh\necho $0 >> {mark}\ncat\n")
-    evil.chmod(0o755)
-    (repository / "hooks" / "post-index-change").symlink_to(evil)
+    script = tmp_path / "evil.sh"
+    script.write_text(f"#!/bin/sh\necho $0 >> {mark}\ncat\n")
+    script.chmod(0o755)
+    (repository / "hooks" / "post-index-change").symlink_to(script)
     (repository / "a.py").write_text("a = 1\n")
     (repository / ".gitattributes").write_text("*.py filter=x=y diff=z\n")
     for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "one"]):
         subprocess.run([*git, *words], cwd=repository, check=True)
     config = f"""
-[core]\nfsmonitor = {evil}\nhooksPath = hooks
-[filter "x=y"]\nclean = {evil}\nsmudge = {evil}\nprocess = {evil}\nrequired = true
-[diff]\nexternal = {evil}\n[diff "z"]\ncommand = {evil}\ntextconv = {evil}
+[core]\nfsmonitor = {script}\nhooksPath = hooks
+[filter "x=y"]\nclean = {script}\nsmudge = {script}\nprocess = {script}\nrequired = true
+[diff]\nexternal = {script}\n[diff "z"]\ncommand = {script}\ntextconv = {script}
 """
     with (repository / ".git" / "config").open("a") as stream:
         stream.write(config)

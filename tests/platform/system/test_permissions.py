@@ -1,4 +1,4 @@
-"""What holds patients or keys is made for its owner alone, and keys that others may read are refused."""
+"""Files with patients or keys are private to their owner, and keys that others may read are refused."""
 
 import json
 import os
@@ -29,14 +29,14 @@ def _open_umask() -> Iterator[None]:
 
 
 def _modes(folder: Path) -> dict[str, str]:
-    """Of everything below that others than its owner could use."""
-    found = {path: path.lstat().st_mode for path in [folder, *folder.rglob("*")] if not path.is_symlink()}
-    return {str(path.relative_to(folder)): oct(mode) for path, mode in found.items() if mode & 0o077}
+    """Return the modes of all paths below that are open to others than the owner."""
+    modes = {path: path.lstat().st_mode for path in [folder, *folder.rglob("*")] if not path.is_symlink()}
+    return {str(path.relative_to(folder)): oct(mode) for path, mode in modes.items() if mode & 0o077}
 
 
 @pytest.mark.public_report(27)
 @pytest.mark.usefixtures("_open_umask")
-def test_a_run_is_its_owners_in_a_folder_of_any_name(
+def test_a_run_is_private_to_its_owner_in_a_folder_of_any_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pulse_cohort: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -54,7 +54,7 @@ def test_a_run_is_its_owners_in_a_folder_of_any_name(
     kinds = {path.name for path in (tmp_path / NAME).rglob("*")} | {p.suffix for p in (tmp_path / NAME).rglob("*")}
     assert {"mlflow.db", "mlartifacts", "last.ckpt", ".training.lock", ".arrow", "identity.json", "fit.json"} <= kinds
     assert {path.name for path in tmp_path.iterdir()} == {"config.yaml", NAME}
-    # What is printed can be pasted.
+    # Printed commands can be pasted.
     lines = dict(line.split(": ", 1) for line in capfd.readouterr().out.splitlines() if ": " in line)
     run = json.loads(Path(NAME, "results", "fit.json").read_text())
     *command, checkpoint, prompts = shlex.split(lines["next"])
@@ -69,11 +69,11 @@ def test_a_run_is_its_owners_in_a_folder_of_any_name(
 
 @pytest.mark.public_report(27)
 @pytest.mark.usefixtures("_open_umask")
-def test_a_cohort_and_its_copy_are_their_owners(
+def test_a_cohort_and_its_copy_are_private_to_their_owner(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    preload()  # what processes are forked from is older than the command, and has the open mask
+    preload()  # the process that forks workers is older than the command, and has the open mask
     assert main(["cohort", "phantom", NAME, "--studies", "20", "--modalities", "[tabular, report]"]) == 0
     (tmp_path / "key").write_text("0123456789abcdef" * 2)
     assert main(["deidentify", f"{NAME}/cohort.yaml", "out [of]", "--key", "key", "--workers", "0"]) == 1
@@ -114,14 +114,14 @@ def test_keys_and_tokens_that_others_may_use_are_refused(mode: int, tmp_path: Pa
     key.chmod(mode)
     message = list(ask_all())
     assert len(message) == 4
-    assert all(f"in a file of mode {mode:o}, expected 600" in one and "chmod 600" in one for one in message)
+    assert all(f"in a file of mode {mode:o}, expected 600" in line and "chmod 600" in line for line in message)
     key.chmod(0o400)
     secret.chmod(0o400)
     assert list(ask_all()) == []
 
 
 @pytest.mark.usefixtures("_open_umask")
-def test_what_programs_make_without_the_command_is_private_too(tmp_path: Path) -> None:
+def test_files_that_programs_write_without_the_command_are_private_too(tmp_path: Path) -> None:
     audit = AuditLog(tmp_path / "audit.jsonl")
     audit.add({"event": "start"})
     audit.close()
@@ -129,7 +129,7 @@ def test_what_programs_make_without_the_command_is_private_too(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("left", [b"", None])
-def test_an_audit_key_cut_off_at_the_first_start_is_made_anew(left: bytes | None, tmp_path: Path) -> None:
+def test_an_audit_key_truncated_at_the_first_start_is_made_again(left: bytes | None, tmp_path: Path) -> None:
     (tmp_path / "audit.jsonl").touch(mode=0o600)
     if left is not None:
         (tmp_path / "audit.jsonl.key").write_bytes(left)
@@ -140,7 +140,7 @@ def test_an_audit_key_cut_off_at_the_first_start_is_made_anew(left: bytes | None
     assert len((tmp_path / "audit.jsonl.key").read_text()) == 64
 
 
-def test_a_phantom_cohort_is_made_after_a_start_that_was_killed(tmp_path: Path) -> None:
+def test_a_phantom_cohort_is_made_after_a_killed_start(tmp_path: Path) -> None:
     plugins = default_modalities(["tabular"])
     (tmp_path / ".cohort.partial" / "tabular").mkdir(parents=True)
     (tmp_path / ".cohort.partial" / "cohort.csv").write_text("study_id,")

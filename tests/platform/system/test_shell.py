@@ -16,12 +16,12 @@ WORDS = [
 
 @pytest.mark.public_report(27)
 @pytest.mark.parametrize("word", WORDS)
-def test_a_shell_reads_the_words_that_were_meant(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_shell_reads_the_intended_words(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     print_next("printf", r"%s\0", word, Path(word))
     (line,) = capsys.readouterr().out.splitlines()
     assert line.isprintable()
-    done = subprocess.run(["bash", "-c", line.removeprefix("next: ")], capture_output=True, check=True)
-    assert done.stdout == b"".join(os.fsencode(one) + b"\0" for one in (word, str(Path(word))))
+    process = subprocess.run(["bash", "-c", line.removeprefix("next: ")], capture_output=True, check=True)
+    assert process.stdout == b"".join(os.fsencode(argument) + b"\0" for argument in (word, str(Path(word))))
 
 
 def test_a_path_does_not_look_like_an_option() -> None:

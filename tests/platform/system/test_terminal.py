@@ -1,4 +1,4 @@
-"""What a terminal is shown of a file: its text, and nothing that the terminal would obey."""
+"""Text of files on a terminal: shown without anything that the terminal would interpret."""
 
 import io
 from pathlib import Path
@@ -25,7 +25,7 @@ HOSTILE = "\x1b]0;owned\x07\x1b[2Jname\u202egpj.\x9b31m\r\x08\u2066\u200b[red]x[
         ("\U000e0041", "\\U000e0041"),
     ],
 )
-def test_what_a_terminal_would_obey_is_written_out(text: str, shown: str) -> None:
+def test_control_characters_are_escaped(text: str, shown: str) -> None:
     assert printable(text) == shown
 
 

@@ -1,4 +1,4 @@
-"""Tasks wire what they are given: masks, subsets, absent modalities, and schedules."""
+"""Contrastive tasks: masks, subsets, missing modalities, groups and schedules."""
 
 import copy
 from itertools import combinations
@@ -39,16 +39,16 @@ def _task(names: tuple[str, ...] = NAMES, **settings: object) -> ContrastivePret
     return ContrastivePretraining(modalities=modalities, objective=Symile(), embedding=8, **settings)
 
 
-def test_rows_stand_where_the_study_stands() -> None:
+def test_embeddings_are_in_the_row_of_their_study() -> None:
     task = _task().eval()
     batch = _batch({"first": [True, False, True], "second": [True, True, True]})
     embedded = task(batch)["first"]
-    alone = task.heads["first"](task.encoders["first"](batch.inputs["first"]).pooled)
-    torch.testing.assert_close(embedded[[0, 2]], alone)
+    expected = task.heads["first"](task.encoders["first"](batch.inputs["first"]).pooled)
+    torch.testing.assert_close(embedded[[0, 2]], expected)
     assert (embedded[1] == 0).all()
 
 
-def test_absent_modality_still_reaches_every_parameter() -> None:
+def test_a_missing_modality_still_gives_every_parameter_a_gradient() -> None:
     task = _task()
     batch = _batch({"first": [True, True], "second": [False, False]})
     sum(value.sum() for value in task(batch).values()).backward()
@@ -66,7 +66,7 @@ def test_heads_start_around_the_neutral_value_of_the_objective() -> None:
         assert 0.5 < embedded.std() < 2
 
 
-def test_encoders_that_end_in_the_shared_width_are_not_projected() -> None:
+def test_encoders_of_the_shared_width_are_not_projected() -> None:
     torch.manual_seed(0)
     modalities = {name: Pulse() for name in NAMES}
     task = ContrastivePretraining(modalities=modalities, objective=Symile(), embedding=None).eval()
@@ -98,19 +98,19 @@ def test_subsets_hold_the_hub_and_at_least_two() -> None:
     assert {frozenset(names) for names in free} == {frozenset(s) for s in ("ab", "ac", "bc", "abc")}
 
 
-def test_every_step_takes_the_whole_and_each_subset() -> None:
+def test_every_step_uses_all_modalities_and_each_subset() -> None:
     names = ("first", "second", "third")
     pair = ("first", "third")
     task = _task(names, subsets=[pair, list(pair)])
     task.log = lambda *_, **__: None  # type: ignore[method-assign]
     batch = _batch({name: [True] * 6 for name in names})
     loss = task.training_step(batch, 0)
-    again = _task(names)
-    again.load_state_dict(task.state_dict())
-    embedded = again(batch)
-    whole = again.objective(embedded, batch.present)
-    part = again.objective({name: embedded[name] for name in pair}, batch.present)
-    torch.testing.assert_close(loss, (whole + 2 * part) / 3)
+    copied = _task(names)
+    copied.load_state_dict(task.state_dict())
+    embedded = copied(batch)
+    full = copied.objective(embedded, batch.present)
+    part = copied.objective({name: embedded[name] for name in pair}, batch.present)
+    torch.testing.assert_close(loss, (full + 2 * part) / 3)
 
 
 def test_studies_of_a_patient_or_a_diagnosis_are_grouped() -> None:
@@ -133,8 +133,8 @@ def test_groups_reach_the_objective() -> None:
     tasks = [_task(same=same) for same in (None, "patient")]
     for task in tasks:
         task.log = lambda *_, **__: None  # type: ignore[method-assign]
-    alone, together = (task.training_step(batch, 0) for task in tasks)
-    assert together == 0 < alone
+    separate, grouped = (task.training_step(batch, 0) for task in tasks)
+    assert grouped == 0 < separate
 
 
 class Noisy(Encoder):
@@ -153,7 +153,7 @@ class Noisy(Encoder):
 
 
 def test_micro_batches_give_the_gradient_of_the_whole_batch_with_dropout() -> None:
-    """Against the same draws of dropout, part by part, with every activation kept."""
+    """Compare with the same draws of dropout, part by part, with every activation in memory."""
     batch = _batch({"first": [True] * 10, "second": [True, False] * 5})
     gradients, largest = [], []
     for micro_batch in (4, 0):
@@ -177,7 +177,7 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch_with_dropout() -> No
         torch.testing.assert_close(gradients[0][name], gradient, rtol=1e-5, atol=1e-7)
 
 
-def test_broken_numbers_stop_the_step_and_name_the_studies() -> None:
+def test_values_that_are_not_finite_stop_the_step_and_name_the_studies() -> None:
     batch = _batch({name: [True] * 3 for name in NAMES})
     batch.inputs["second"]["vitals"][1] = torch.nan
     task = _task().eval()
@@ -187,7 +187,7 @@ def test_broken_numbers_stop_the_step_and_name_the_studies() -> None:
         refuse_non_finite(torch.tensor(torch.inf), batch)
 
 
-def test_rate_rises_then_falls_and_temperature_does_not_decay(pulse_cohort: Path, tmp_path: Path) -> None:
+def test_learning_rate_rises_then_falls_and_temperature_does_not_decay(pulse_cohort: Path, tmp_path: Path) -> None:
     data = CohortDataModule(cohort=pulse_cohort, modalities={n: Pulse() for n in NAMES}, batch_size=16)
     task = _task(lr=1e-2, warmup=0.2)
     rates: list[float] = []
@@ -211,7 +211,7 @@ def test_rate_rises_then_falls_and_temperature_does_not_decay(pulse_cohort: Path
     assert free["weight_decay"] == 0 < decayed["weight_decay"]
 
 
-def test_validation_reports_how_embeddings_lie(pulse_cohort: Path, tmp_path: Path) -> None:
+def test_validation_reports_the_diagnostics_of_embeddings(pulse_cohort: Path, tmp_path: Path) -> None:
     data = CohortDataModule(cohort=pulse_cohort, modalities={n: Pulse() for n in NAMES}, batch_size=8, views=2)
     trainer = L.Trainer(
         max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu",
@@ -238,7 +238,7 @@ def test_training_lowers_the_loss(pulse_cohort: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     trainer.fit(task, datamodule=data)
     (batch, *_) = data.val_dataloader()
-    losses = [float(one.eval().objective(one(batch), batch.present).detach()) for one in (before, task)]
+    losses = [float(trained.eval().objective(trained(batch), batch.present).detach()) for trained in (before, task)]
     assert losses[1] < losses[0] - 0.3
 
 
@@ -260,7 +260,7 @@ def test_bad_settings_are_named(settings: dict[str, object], message: str) -> No
         _task(**settings)
 
 
-def test_objective_that_names_an_unknown_modality_is_refused() -> None:
+def test_an_objective_with_an_unknown_modality_is_refused() -> None:
     with pytest.raises(ValueError, match=r"names \['teacher'\]"):
         ContrastivePretraining(modalities={n: Pulse() for n in NAMES}, objective=Cwcl(teacher="teacher"))
 

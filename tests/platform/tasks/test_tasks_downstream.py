@@ -47,24 +47,24 @@ def _task(**settings: object) -> Downstream:
     return task
 
 
-def test_training_averages_the_known_labels_of_every_readout() -> None:
+def test_the_loss_averages_the_known_labels_of_every_prediction() -> None:
     task, batch = _task(fusion=SequentialFusion), _batch()
     loss = task.training_step(batch, 0)
     fused = task.fusion(task.features(batch), batch.present)
     means = []
     for outputs, rows in fused.earlier:
-        each = []
+        losses = []
         for row in rows.nonzero()[:, 0].tolist():
             for column in range(3):
                 label = float(batch.labels[row, column])
                 if label == label:
                     value = outputs[row, column]
-                    each.append(
+                    losses.append(
                         (value - label) ** 2
                         if column == 2
                         else nn.functional.binary_cross_entropy_with_logits(value, torch.tensor(label))
                     )
-        means.append(torch.stack(each).mean())
+        means.append(torch.stack(losses).mean())
     torch.testing.assert_close(loss, torch.stack(means).mean() + fused.penalty)
     loss.backward()
     assert all(p.grad is not None for p in task.parameters() if p.requires_grad)
@@ -82,7 +82,7 @@ def test_frozen_encoders_keep_weights_and_statistics() -> None:
     assert all(p.grad is not None for p in task.fusion.parameters())
 
 
-def test_low_rank_change_starts_at_nothing_and_trains_alone() -> None:
+def test_a_low_rank_change_starts_at_zero_and_trains_alone() -> None:
     task, batch = _task(adapter=Lora(rank=2)).eval(), _batch()
     before = task(batch)
     plain = set(task.state_dict())
@@ -94,11 +94,11 @@ def test_low_rank_change_starts_at_nothing_and_trains_alone() -> None:
     assert all("lora_" in name for name in trained)
     task.train().training_step(batch, 0).backward()
     assert any(bool((p.grad != 0).any()) for name, p in task.encoders.named_parameters() if "lora_B" in name)
-    # Two maps of attention and two of the perceptron, in each of two blocks of two encoders.
+    # Two linear maps of attention and two of the perceptron, in each of two blocks of two encoders.
     assert sum("lora_A" in name for name in trained) == 4 * 2 * 2
 
 
-def test_low_rank_change_is_the_product_of_its_factors() -> None:
+def test_a_low_rank_change_is_the_product_of_its_factors() -> None:
     layer = nn.ModuleDict({"map": nn.Linear(5, 3)})
     weight, bias = layer["map"].weight.detach().clone(), layer["map"].bias.detach().clone()
     Lora(rank=2, alpha=6.0, modules=["map"]).adapt(layer)
@@ -112,7 +112,7 @@ def test_low_rank_change_is_the_product_of_its_factors() -> None:
         Lora(rank=0)
 
 
-def test_earlier_blocks_learn_slower() -> None:
+def test_earlier_blocks_have_smaller_learning_rates() -> None:
     task = _task(layer_decay=0.5)
     scales = layer_scales(task.encoders, 0.5)
     assert set(scales) == {name for name, _ in task.encoders.named_parameters()}
@@ -129,32 +129,33 @@ def test_earlier_blocks_learn_slower() -> None:
         _task(layer_decay=1.5)
 
 
-def test_dropout_hides_modalities_and_never_the_last() -> None:
+def test_dropout_hides_modalities_but_never_the_last_one() -> None:
     task, batch = _task(modality_dropout=0.5), _batch(400)
-    kept = task._drop_modalities(batch.present)
-    both = batch.present["first"] & batch.present["second"]
+    present = task._drop_modalities(batch.present)
+    complete = batch.present["first"] & batch.present["second"]
     for name in NAMES:
-        assert not bool((kept[name] & ~batch.present[name]).any())
-        assert 0.5 < float(kept[name][both].float().mean()) < 0.75
-    had = batch.present["first"] | batch.present["second"]
-    assert torch.equal(kept["first"] | kept["second"], had)
+        assert not bool((present[name] & ~batch.present[name]).any())
+        assert 0.5 < float(present[name][complete].float().mean()) < 0.75
+    available = batch.present["first"] | batch.present["second"]
+    assert torch.equal(present["first"] | present["second"], available)
     with pytest.raises(ValueError, match="modality_dropout 1"):
         _task(modality_dropout=1)
 
 
-def _expected(outputs: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
-    known = ~labels[:, :2].isnan()
-    aurocs = [roc_auc_score(labels[known[:, c], c], outputs[known[:, c], c]) for c in range(2)]
+def _expected_metrics(outputs: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
+    labelled = ~labels[:, :2].isnan()
+    aurocs = [roc_auc_score(labels[labelled[:, c], c], outputs[labelled[:, c], c]) for c in range(2)]
     findings = [
-        log_loss(labels[known[:, c], c], torch.sigmoid(outputs[known[:, c], c].double())) * int(known[:, c].sum())
+        log_loss(labels[labelled[:, c], c], torch.sigmoid(outputs[labelled[:, c], c].double()))
+        * int(labelled[:, c].sum())
         for c in range(2)
     ]
-    seen = ~labels[:, 2].isnan()
-    total = sum(findings) + float((outputs[seen, 2] - labels[seen, 2]).double().square().sum())
-    return {"loss": total / int(known.sum() + seen.sum()), "auroc": float(np.mean(aurocs))}
+    measured = ~labels[:, 2].isnan()
+    total = sum(findings) + float((outputs[measured, 2] - labels[measured, 2]).double().square().sum())
+    return {"loss": total / int(labelled.sum() + measured.sum()), "auroc": float(np.mean(aurocs))}
 
 
-def _measured(outputs: torch.Tensor, labels: torch.Tensor, parts: list[slice]) -> dict[str, float]:
+def _metrics(outputs: torch.Tensor, labels: torch.Tensor, parts: list[slice]) -> dict[str, float]:
     predictions = Predictions()
     for part in parts:
         predictions.add(outputs[part], labels[part])
@@ -171,27 +172,27 @@ def _rank(rank: int, port: int, folder: str) -> None:
     dist.init_process_group("gloo", rank=rank, world_size=2)
     assert dist.get_world_size() == 2
     outputs, labels = _data()
-    # Ragged ranks: every study once, of 41 the first rank has 21 in two batches, the second 20.
-    mine = slice(rank, None, 2)
+    # Ranks are ragged: of 41 studies, each once, the first rank has 21 in two batches, the second 20.
+    share = slice(rank, None, 2)
     parts = [slice(0, 16), slice(16, None)] if rank == 0 else [slice(0, None)]
-    torch.save(_measured(outputs[mine], labels[mine], parts), Path(folder) / f"{rank}.pt")
+    torch.save(_metrics(outputs[share], labels[share], parts), Path(folder) / f"{rank}.pt")
     dist.destroy_process_group()
 
 
-def test_two_ranks_give_the_metrics_of_one_process_each_study_counted_once(tmp_path: Path) -> None:
+def test_two_ranks_give_the_metrics_of_one_process_and_count_each_study_once(tmp_path: Path) -> None:
     outputs, labels = _data()
-    alone = _measured(outputs, labels, [slice(0, 16), slice(16, None)])
-    assert alone == pytest.approx(_expected(outputs, labels), abs=1e-6)
+    metrics = _metrics(outputs, labels, [slice(0, 16), slice(16, None)])
+    assert metrics == pytest.approx(_expected_metrics(outputs, labels), abs=1e-6)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     run_ranks(_rank, port, str(tmp_path))
     for rank in range(2):
-        assert torch.load(tmp_path / f"{rank}.pt", weights_only=True) == pytest.approx(alone, abs=1e-6)
+        assert torch.load(tmp_path / f"{rank}.pt", weights_only=True) == pytest.approx(metrics, abs=1e-6)
 
 
-def test_a_rank_without_studies_and_one_class_give_no_auroc() -> None:
+def test_no_studies_and_a_single_class_give_no_auroc() -> None:
     report = Predictions().measure(Targets(TARGETS))
     assert report == {"loss": 0.0}
     ones = torch.ones(4, 3)
-    assert set(_measured(torch.randn(4, 3), ones, [slice(None)])) == {"loss"}
+    assert set(_metrics(torch.randn(4, 3), ones, [slice(None)])) == {"loss"}

@@ -21,13 +21,13 @@ STEPS, SPLIT, STUDIES, RATE = 3, 5, 12, 0.1
 
 
 def _batch(cohort: str) -> Batch:
-    """Twelve studies; none of the last seven, which are the second rank's, has an X-ray or a report."""
+    """Return twelve studies; the last seven, those of the second rank, have neither X-ray nor report."""
     batch = batch_of(Path(cohort), STUDIES)
     rows = torch.arange(STUDIES) < SPLIT
     for name in ("xray", "report"):
-        kept = batch.present[name] & rows
-        batch.inputs[name] = {key: value[kept[batch.present[name]]] for key, value in batch.inputs[name].items()}
-        batch.present[name] = kept
+        selected = batch.present[name] & rows
+        batch.inputs[name] = {key: value[selected[batch.present[name]]] for key, value in batch.inputs[name].items()}
+        batch.present[name] = selected
     return batch
 
 
@@ -80,12 +80,12 @@ def test_two_ranks_give_the_gradients_of_one_process(phantom_cohort: Path, tmp_p
     port = free_port()
     run_ranks(_rank, port, str(phantom_cohort), str(tmp_path))
     ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
-    assert [one["world"] for one in ranks] == [2, 2]
+    assert [report["world"] for report in ranks] == [2, 2]
     assert set(ranks[0]["names"]) - set(ranks[1]["names"]) == {"xray", "report"} < set(MODALITIES)
     expected = _train(Step(_task()), _batch(str(phantom_cohort)))
     for step in range(STEPS):
-        for one in ranks:
-            assert one["gradients"][step].keys() == expected[step].keys()
+        for report in ranks:
+            assert report["gradients"][step].keys() == expected[step].keys()
             for name, gradient in expected[step].items():
-                torch.testing.assert_close(one["gradients"][step][name], gradient, rtol=1e-4, atol=1e-5, msg=name)
+                torch.testing.assert_close(report["gradients"][step][name], gradient, rtol=1e-4, atol=1e-5, msg=name)
     assert any((gradient != 0).any() for name, gradient in expected[0].items() if "encoders.xray" in name)

@@ -66,7 +66,7 @@ with open(f"{out}/{trainer.global_rank}.json", "w") as file:
 """
 
 
-def test_two_ranks_train_the_same_weights_and_tell_the_same(pulse_cohort: Path, tmp_path: Path) -> None:
+def test_two_ranks_train_the_same_weights_and_report_the_same_metrics(pulse_cohort: Path, tmp_path: Path) -> None:
     script = tmp_path / "ranks.py"
     script.write_text(SCRIPT)
     for ended in end_ranks(start_ranks(str(script), str(pulse_cohort), str(tmp_path), folder=tmp_path), tmp_path):
@@ -74,16 +74,16 @@ def test_two_ranks_train_the_same_weights_and_tell_the_same(pulse_cohort: Path, 
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
     assert first["world"] == second["world"] == 2
     assert first == second
-    # One bucket holds all gradients: parts of a batch do not synchronise one by one.
+    # One bucket holds all gradients: parts of a batch do not synchronise separately.
     assert first["syncs"] == first["steps"] > 1
-    # 7 studies of two views on each rank: 28 rows, of which an anchor leaves out itself and its other view.
+    # Each rank has 7 studies of two views: of 28 rows, an anchor leaves out itself and its other view.
     assert 14 < first["metrics"]["train/negatives"] <= 26
     assert first["metrics"]["val/effective_rank/first"] > 1
     assert "val/spread" in first["metrics"]
 
 
 class Towers(nn.Module):
-    """Encoders in parts of two studies, linear heads, which know no batch, and an objective."""
+    """Encoders in parts of two studies, linear heads, which are independent of the batch, and an objective."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class Towers(nn.Module):
 
 
 def _batch(step: int, rows: slice) -> Batch:
-    """Eight studies, of which those after the split lack b."""
+    """Return eight studies, of which those after the split lack b."""
     generator = torch.Generator().manual_seed(step)
     values = {name: torch.randn(8, 2, generator=generator)[rows] for name in NAMES}
     places = torch.arange(8)[rows]
@@ -111,7 +111,7 @@ def _batch(step: int, rows: slice) -> Batch:
     )  # fmt: skip
 
 
-def _trained(towers: nn.Module, rows: slice) -> dict[str, Tensor]:
+def _train(towers: nn.Module, rows: slice) -> dict[str, Tensor]:
     optimizer = torch.optim.SGD(towers.parameters(), lr=0.1)
     for step in range(STEPS):
         optimizer.zero_grad()
@@ -126,16 +126,16 @@ def _rank(rank: int, port: int, out: Path) -> None:
     dist.init_process_group("gloo", rank=rank, world_size=2)
     assert dist.get_world_size() == 2
     towers = DistributedDataParallel(Towers(), find_unused_parameters=False)
-    torch.save(_trained(towers, slice(0, SPLIT) if rank == 0 else slice(SPLIT, 8)), out / f"{rank}.pt")
+    torch.save(_train(towers, slice(0, SPLIT) if rank == 0 else slice(SPLIT, 8)), out / f"{rank}.pt")
     dist.destroy_process_group()
 
 
 def test_a_modality_that_one_rank_lacks_trains_as_in_one_process(tmp_path: Path) -> None:
-    """Three steps in parts that are computed again, ragged ranks, and no search for unused parameters."""
+    """Train three steps in recomputed parts on ragged ranks, without a search for unused parameters."""
     run_ranks(_rank, free_port(), tmp_path)
-    expected = _trained(Towers(), slice(0, 8))
+    expected = _train(Towers(), slice(0, 8))
     assert not torch.equal(expected["encoders.b.tokenizer.embed.weight"], Towers().encoders["b"].tokenizer.embed.weight)
     for rank in range(2):
-        found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        gradients = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
         for name, value in expected.items():
-            torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(gradients[name], value, rtol=1e-5, atol=1e-6)

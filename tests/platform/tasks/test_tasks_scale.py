@@ -1,4 +1,4 @@
-"""What users expect beside plain training: averaged weights, a rate that is found, an early stop, bf16."""
+"""What users expect beside plain training: averaged weights, a learning rate finder, early stopping, bf16."""
 
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ def _fit(
 
 
 class Weights(L.Callback):
-    """Keeps the weights and the rate after each step, as they are while training."""
+    """Records the weights and the learning rate after each step."""
 
     def __init__(self) -> None:
         self.steps: list[dict[str, torch.Tensor]] = []
@@ -55,11 +55,11 @@ class Weights(L.Callback):
 
 
 def test_averaged_weights_are_the_exponential_mean_of_the_steps(pulse_cohort: Path, tmp_path: Path) -> None:
-    seen, average = Weights(), EMAWeightAveraging(decay=0.8)
-    trainer = _fit(_task(), _data(pulse_cohort), tmp_path, seen, average)
-    assert len(seen.steps) == trainer.global_step > 5
-    expected = dict(seen.steps[0])
-    for step in seen.steps[1:]:
+    recorded, average = Weights(), EMAWeightAveraging(decay=0.8)
+    trainer = _fit(_task(), _data(pulse_cohort), tmp_path, recorded, average)
+    assert len(recorded.steps) == trainer.global_step > 5
+    expected = dict(recorded.steps[0])
+    for step in recorded.steps[1:]:
         expected = {name: 0.8 * expected[name] + 0.2 * value for name, value in step.items()}
     trainer.save_checkpoint(tmp_path / "averaged.ckpt")
     report = torch.load(tmp_path / "averaged.ckpt", weights_only=True)["state_dict"]
@@ -68,37 +68,37 @@ def test_averaged_weights_are_the_exponential_mean_of_the_steps(pulse_cohort: Pa
         if report[name].is_floating_point():
             torch.testing.assert_close(report[name], value, rtol=1e-5, atol=1e-6)
     name = "encoders.first.tokenizer.embed.weight"
-    assert not torch.allclose(report[name], seen.steps[-1][name], atol=1e-6)
+    assert not torch.allclose(report[name], recorded.steps[-1][name], atol=1e-6)
 
 
-def test_a_rate_is_found_and_trained_with(pulse_cohort: Path, tmp_path: Path) -> None:
-    task, seen = _task(lr=1e-9, warmup=0.0), Weights()
+def test_a_learning_rate_is_found_and_used(pulse_cohort: Path, tmp_path: Path) -> None:
+    task, recorded = _task(lr=1e-9, warmup=0.0), Weights()
     finder = LearningRateFinder(min_lr=1e-6, max_lr=1.0, num_training_steps=30)
-    _fit(task, _data(pulse_cohort), tmp_path, finder, seen, max_epochs=10)
+    _fit(task, _data(pulse_cohort), tmp_path, finder, recorded, max_epochs=10)
     assert 1e-6 < task.lr < 1.0
     assert finder.optimal_lr is not None
     assert task.lr == finder.optimal_lr.suggestion()
-    # The schedule was made from the rate of before; it must not bring that one back after a step.
-    assert seen.rates[:3] == pytest.approx([task.lr] * 3, rel=0.02)
+    # The schedule was made from the previous rate; it must not restore that one after a step.
+    assert recorded.rates[:3] == pytest.approx([task.lr] * 3, rel=0.02)
     assert list(tmp_path.glob(".lr_find*")) == []
 
 
-def test_training_stops_early_where_validation_gets_no_better(pulse_cohort: Path, tmp_path: Path) -> None:
+def test_training_stops_early_when_validation_stops_improving(pulse_cohort: Path, tmp_path: Path) -> None:
     stop = EarlyStopping(monitor="val/loss", patience=1, min_delta=100.0)
     trainer = _fit(_task(), _data(pulse_cohort), tmp_path, stop, max_epochs=50)
     assert trainer.current_epoch == 2
     assert stop.stopped_epoch == 1
 
 
-def test_bf16_trains_weights_that_stay_in_single_precision(pulse_cohort: Path, tmp_path: Path) -> None:
+def test_bf16_training_keeps_weights_in_single_precision(pulse_cohort: Path, tmp_path: Path) -> None:
     task, reference = _task(), _task()
     trainer = _fit(task, _data(pulse_cohort), tmp_path, precision="bf16-mixed")
     _fit(reference, _data(pulse_cohort), tmp_path)
     assert {value.dtype for value in task.parameters()} == {torch.float32}
     assert trainer.callback_metrics["train/loss"].dtype == torch.float32
-    for (name, value), other in zip(task.named_parameters(), reference.parameters(), strict=True):
-        assert not torch.equal(value, other) or not value.requires_grad, name
-        torch.testing.assert_close(value, other, rtol=0.1, atol=0.02)
+    for (name, value), parameter in zip(task.named_parameters(), reference.parameters(), strict=True):
+        assert not torch.equal(value, parameter) or not value.requires_grad, name
+        torch.testing.assert_close(value, parameter, rtol=0.1, atol=0.02)
 
 
 def test_an_unknown_modality_is_not_compiled(pulse_cohort: Path, tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_an_unknown_modality_is_not_compiled(pulse_cohort: Path, tmp_path: Path)
         _fit(_task(), _data(pulse_cohort), tmp_path, CompileEncoders(modalities=["third"]))
 
 
-def test_batchnorm_of_torchs_own_over_ranks_is_refused() -> None:
+def test_torchs_batchnorm_over_ranks_is_refused() -> None:
     task = _task()
     task.heads = torch.nn.SyncBatchNorm.convert_sync_batchnorm(task.heads)
     with pytest.raises(ValueError, match=r"got `trainer.sync_batchnorm` true.*set it to false"):

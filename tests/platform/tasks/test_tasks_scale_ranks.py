@@ -38,7 +38,7 @@ FUSIONS: dict[str, Callable[[dict[str, int], int], Fusion]] = {
     "sequential": partial(SequentialFusion, state=8, hidden=8),
     "stand-in": partial(PromptPoolFusion, pool=8, width=8),
 }
-# Which of the twelve studies have a modality, step by step: all; the second rank none of b, the first one of c; no
+# The studies of twelve that have a modality, step by step: all; the second rank none of b, the first one of c; no
 # study two of them, so that nothing can be contrasted; a single one b; none c.
 STEPS: list[dict[str, list[bool]]] = [
     {},
@@ -80,16 +80,18 @@ class Step(nn.Module):
 
 def _batch(step: int, rows: slice) -> Batch:
     generator = torch.Generator().manual_seed(step)
-    there = {name: torch.tensor(STEPS[step].get(name, [True] * STUDIES)) for name in NAMES}
+    present = {name: torch.tensor(STEPS[step].get(name, [True] * STUDIES)) for name in NAMES}
     values = {name: torch.randn(STUDIES, 2, generator=generator, dtype=torch.float64) for name in NAMES}
     labels = torch.randint(0, 2, (STUDIES, 2), generator=generator).double()
     labels[3] = torch.nan
     places = list(range(STUDIES))[rows]
     return Batch(
         inputs={
-            name: {"vitals": values[name][rows][there[name][rows]]} for name in NAMES if bool(there[name][rows].any())
+            name: {"vitals": values[name][rows][present[name][rows]]}
+            for name in NAMES
+            if bool(present[name][rows].any())
         },
-        present={name: value[rows] for name, value in there.items()},
+        present={name: value[rows] for name, value in present.items()},
         labels=labels[rows],
         study_ids=[f"S{place}" for place in places],
         patient_ids=[f"P{place // 2}" for place in places],
@@ -98,14 +100,14 @@ def _batch(step: int, rows: slice) -> Batch:
 
 
 def _train(module: nn.Module, rows: slice) -> list[dict[str, Tensor]]:
-    """The gradients of each step and the statistics after it, weights moving along."""
+    """Return the gradients of each step and the statistics after it, while weights change."""
     report = []
     for step in range(len(STEPS)):
         module.zero_grad()
         module(_batch(step, rows)).backward()
-        found = {name: p.grad.clone() for name, p in module.named_parameters() if p.requires_grad}
-        found |= {name: value.clone() for name, value in module.named_buffers() if "running" in name}
-        report.append({name.removeprefix("module."): value for name, value in found.items()})
+        gradients = {name: p.grad.clone() for name, p in module.named_parameters() if p.requires_grad}
+        gradients |= {name: value.clone() for name, value in module.named_buffers() if "running" in name}
+        report.append({name.removeprefix("module."): value for name, value in gradients.items()})
         with torch.no_grad():
             for p in module.parameters():
                 p -= 0.05 * p.grad
@@ -128,7 +130,7 @@ def _rank(rank: int, port: int, out: Path) -> None:
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, list[dict[str, Tensor]]]]:
-    """What each of two processes found."""
+    """Return the gradients and statistics of both ranks."""
     out = tmp_path_factory.mktemp("ranks")
     port = free_port()
     run_ranks(_rank, port, out)
@@ -136,19 +138,19 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, list[dict[
 
 
 @pytest.mark.parametrize("kind", [*OBJECTIVES, *FUSIONS])
-def test_two_ranks_train_as_one_process_whatever_is_missing(
+def test_two_ranks_train_as_one_process_whichever_modality_is_missing(
     ranks: list[dict[str, list[dict[str, Tensor]]]], kind: str
 ) -> None:
-    one = _train(Step(_task(kind)), slice(0, STUDIES))
-    for found in (rank[kind] for rank in ranks):
-        for step, expected in enumerate(one):
-            assert found[step].keys() == expected.keys()
+    single = _train(Step(_task(kind)), slice(0, STUDIES))
+    for steps in (rank[kind] for rank in ranks):
+        for step, expected in enumerate(single):
+            assert steps[step].keys() == expected.keys()
             for name, value in expected.items():
                 torch.testing.assert_close(
-                    found[step][name], value, rtol=1e-5, atol=1e-8, msg=lambda text, n=(step, name): f"{n}: {text}"
+                    steps[step][name], value, rtol=1e-5, atol=1e-8, msg=lambda text, n=(step, name): f"{n}: {text}"
                 )
-    assert any(bool((value != 0).any()) for name, value in one[0].items() if "encoders.b" in name)
-    assert all(bool((value == 0).all()) for name, value in one[4].items() if "encoders.c" in name)
+    assert any(bool((value != 0).any()) for name, value in single[0].items() if "encoders.b" in name)
+    assert all(bool((value == 0).all()) for name, value in single[4].items() if "encoders.c" in name)
 
 
 def test_statistics_without_ranks_are_those_of_batchnorm() -> None:

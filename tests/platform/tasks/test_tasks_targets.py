@@ -32,7 +32,7 @@ def _targets() -> Targets:
 def _thresholds(steps: Tensor) -> list[Tensor]:
     values = [steps[0]]
     for step in steps[1:]:
-        values.append(values[0] - sum(torch.log1p(torch.exp(one)) for one in steps[1 : 1 + len(values)]))
+        values.append(values[0] - sum(torch.log1p(torch.exp(step)) for step in steps[1 : 1 + len(values)]))
         assert step is not None
     return values
 
@@ -58,14 +58,16 @@ def test_loss_and_gradients_equal_the_formulas() -> None:
     outputs = torch.randn(3, 7, generator=generator, dtype=torch.float64, requires_grad=True)
     loss = targets.loss(outputs, LABELS)
     assert loss.terms == 13
-    own = torch.autograd.grad(loss.total / loss.terms, [outputs, targets.steps["2"]])
+    gradients = torch.autograd.grad(loss.total / loss.terms, [outputs, targets.steps["2"]])
     expected = _reference(targets, outputs, LABELS)
     torch.testing.assert_close(loss.total / loss.terms, expected)
-    for got, wanted in zip(own, torch.autograd.grad(expected, [outputs, targets.steps["2"]]), strict=True):
-        torch.testing.assert_close(got, wanted)
+    for gradient, expected_gradient in zip(
+        gradients, torch.autograd.grad(expected, [outputs, targets.steps["2"]]), strict=True
+    ):
+        torch.testing.assert_close(gradient, expected_gradient)
 
 
-def test_unknown_labels_leave_a_graph_and_no_gradient() -> None:
+def test_unknown_labels_give_a_graph_and_no_gradient() -> None:
     targets = _targets()
     outputs = torch.randn(2, 7, dtype=torch.float64, requires_grad=True)
     loss = targets.loss(outputs, torch.full((2, 5), math.nan, dtype=torch.float64))
@@ -74,23 +76,23 @@ def test_unknown_labels_leave_a_graph_and_no_gradient() -> None:
     assert (outputs.grad == 0).all()
 
 
-def test_readings_are_log_odds_expected_levels_and_units() -> None:
+def test_predictions_are_log_odds_expected_levels_and_units() -> None:
     targets = _targets()
     outputs = torch.randn(4, 7, dtype=torch.float64)
-    read = targets.readings(outputs)
+    predictions = targets.predictions(outputs)
     assert targets.columns == ["edema", "view=AP", "view=PA", "view=LL", "grade", "fraction", "effusion"]
-    torch.testing.assert_close(read[:, [0, 6]], outputs[:, [0, 6]])
+    torch.testing.assert_close(predictions[:, [0, 6]], outputs[:, [0, 6]])
     shares = outputs[:, 1:4].softmax(dim=1)
-    torch.testing.assert_close(read[:, 1:4], torch.log(shares / (1 - shares)))
-    torch.testing.assert_close(read[:, 5], outputs[:, 5] * 10 + 55)
+    torch.testing.assert_close(predictions[:, 1:4], torch.log(shares / (1 - shares)))
+    torch.testing.assert_close(predictions[:, 5], outputs[:, 5] * 10 + 55)
     above = [torch.sigmoid(outputs[:, 4] + cut) for cut in _thresholds(targets.steps["2"])]
-    torch.testing.assert_close(read[:, 4], sum(above))
+    torch.testing.assert_close(predictions[:, 4], sum(above))
     assert all((low <= high).all() for high, low in pairwise(above))
     assert targets.findings == [0, 4]
     assert targets.finding_outputs == [0, 6]
 
 
-def test_no_label_is_refused() -> None:
+def test_a_task_without_labels_is_refused() -> None:
     with pytest.raises(ValueError, match=r"got no label to learn; set `labels`"):
         Targets(())
     with pytest.raises(ValueError, match=r"'age' has one value in training, expected at least two"):

@@ -6,7 +6,7 @@ import pytest
 
 @pytest.fixture
 def empty_store(mlflow_tables: Callable[[], bytes], tmp_path: Path) -> Path:
-    """A database with MLflow's tables and no runs."""
+    """Create a database with the tables of MLflow and no runs."""
     database = tmp_path / "mlflow.db"
     database.write_bytes(mlflow_tables())
     return database

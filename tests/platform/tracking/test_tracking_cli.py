@@ -22,39 +22,39 @@ def test_two_fits_in_one_folder_each_keep_their_record(tmp_path: Path, capfd: py
     uri = f"sqlite:///{out}/mlflow.db"
     for lr in ("0.1", "0.05"):
         fit_in(out, f"--model.lr={lr}", "--seed_everything=3")
-    found = runs(uri)
-    assert [run.info.status for run in found] == ["FINISHED", "FINISHED"]
-    configs = [yaml.safe_load(artifact(uri, run.info.run_id, "config.yaml", tmp_path)) for run in found]
+    logged = runs(uri)
+    assert [run.info.status for run in logged] == ["FINISHED", "FINISHED"]
+    configs = [yaml.safe_load(artifact(uri, run.info.run_id, "config.yaml", tmp_path)) for run in logged]
     assert [config["model"]["lr"] for config in configs] == [0.1, 0.05]
-    assert found[1].data.params == {
+    assert logged[1].data.params == {
         "model": "Line", "lr": "0.05", "batch_size": "4", "seed": "3", "max_epochs": "1", "cohort": "cohort.yaml"
     }  # fmt: skip
-    assert found[1].data.metrics["train/loss"] >= 0
-    for run in found:
+    assert logged[1].data.metrics["train/loss"] >= 0
+    for run in logged:
         assert Path(out, run.info.experiment_id, run.info.run_id, "checkpoints", "epoch=0-step=2.ckpt").is_file()
     assert sorted(path.name for path in out.iterdir() if path.is_file()) == ["mlflow.db", "mlflow.db.lock"]
-    assert (out / "mlartifacts" / found[0].info.run_id).is_dir()
+    assert (out / "mlartifacts" / logged[0].info.run_id).is_dir()
     assert not list(tmp_path.rglob("mlruns"))
-    assert "mlflow.store" not in (shown := capfd.readouterr().err)
-    assert "alembic" not in shown
+    assert "mlflow.store" not in (errors := capfd.readouterr().err)
+    assert "alembic" not in errors
 
 
-def test_the_config_of_a_run_fed_back_gives_an_equal_config(empty_store: Path, tmp_path: Path) -> None:
+def test_the_config_of_a_run_reproduces_an_equal_config(empty_store: Path, tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     fit_in(tmp_path, "--model.lr=0.025", "--data.batch_size=2", "--seed_everything=11")
     first = artifact(uri, runs(uri)[0].info.run_id, "config.yaml", tmp_path)
     (tmp_path / "again.yaml").write_text(first)
     fit("-c", str(tmp_path / "again.yaml"))
-    again = runs(uri)
-    assert artifact(uri, again[1].info.run_id, "config.yaml", tmp_path) == first
-    assert curves(again[0]) == curves(again[1])
-    assert "train/loss" in curves(again[0])
+    logged = runs(uri)
+    assert artifact(uri, logged[1].info.run_id, "config.yaml", tmp_path) == first
+    assert curves(logged[0]) == curves(logged[1])
+    assert "train/loss" in curves(logged[0])
 
 
-def test_the_environment_reports_the_code_and_hides_the_home_folder(empty_store: Path, tmp_path: Path) -> None:
+def test_the_environment_records_the_code_and_hides_the_home_folder(empty_store: Path, tmp_path: Path) -> None:
     def git(*words: str) -> str:
-        who = ["-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
-        return subprocess.run(["git", *who, *words], check=True, capture_output=True, text=True).stdout.strip()
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
+        return subprocess.run(["git", *identity, *words], check=True, capture_output=True, text=True).stdout.strip()
 
     git("init", "-q")
     Path("code.py").write_text("before\n")
@@ -82,7 +82,7 @@ def test_a_file_store_works_where_mlflow_allows_it(tmp_path: Path, monkeypatch: 
     assert "max_epochs: 1" in artifact(uri, run.info.run_id, "config.yaml", tmp_path)
 
 
-def test_without_a_logger_every_fit_keeps_its_config_in_a_folder(tmp_path: Path) -> None:
+def test_without_a_logger_every_fit_stores_its_config_in_a_folder(tmp_path: Path) -> None:
     for lr in ("0.1", "0.2"):
         fit(
             "--trainer.logger=false",
@@ -90,12 +90,12 @@ def test_without_a_logger_every_fit_keeps_its_config_in_a_folder(tmp_path: Path)
             f"--model.lr={lr}",
             "--trainer.enable_checkpointing=false",
         )
-    kept = sorted(yaml.safe_load(path.read_text())["model"]["lr"] for path in Path("kept").glob("run-*/config.yaml"))
-    assert kept == [0.1, 0.2]
+    rates = sorted(yaml.safe_load(path.read_text())["model"]["lr"] for path in Path("kept").glob("run-*/config.yaml"))
+    assert rates == [0.1, 0.2]
     assert len(list(Path("kept").glob("run-*/environment.json"))) == 2
 
 
-def test_an_unusable_address_ends_in_its_cause(tmp_path: Path) -> None:
+def test_an_unusable_address_is_reported_with_its_cause(tmp_path: Path) -> None:
     (tmp_path / "note.txt").write_text("no database, " * 100)
     for uri, cause in (
         (f"sqlite:///{tmp_path}/note.txt", "file is not a database"),

@@ -1,4 +1,4 @@
-"""Real processes of `polyclinic fit`: what MLflow says of a run is how its process ended."""
+"""Real processes of `polyclinic fit`: the status in MLflow is how the process of a run ended."""
 
 import json
 import os
@@ -36,12 +36,12 @@ CONFIG: dict[str, Any] = {
 
 
 def start(folder: Path, how: str, *words: str) -> Forked:
-    """A process of `polyclinic fit` that ends in a chosen way."""
-    known = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    """Start a process of `polyclinic fit` that ends in a chosen way."""
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     paths = os.pathsep.join([str(SUPPORT), str(Path(__file__).parent)])
     command = ["fit", "-c", "config.yaml", "--trainer.callbacks+=endings.Ends", f"--trainer.callbacks.how={how}"]
     command += ["--json", f"{how}.json", f"--trainer.logger.init_args.run_name={how}", *words]
-    log, environment = folder / f"{how}.log", {**known, "PYTHONPATH": paths}
+    log, environment = folder / f"{how}.log", {**inherited, "PYTHONPATH": paths}
     return Forked(command, folder=folder, environment=environment, out=log, errors=log)
 
 
@@ -51,15 +51,15 @@ def by_name(folder: Path) -> dict[str, Run]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, pulse_cohort: Path) -> Path:
-    place = tmp_path_factory.mktemp("endings")
+    folder_of_runs = tmp_path_factory.mktemp("endings")
     CONFIG["data"]["cohort"] = str(pulse_cohort)
-    (place / "config.yaml").write_text(yaml.safe_dump(CONFIG))
-    return place
+    (folder_of_runs / "config.yaml").write_text(yaml.safe_dump(CONFIG))
+    return folder_of_runs
 
 
 @pytest.fixture(scope="module")
 def codes(folder: Path) -> dict[str, int]:
-    """Exit codes of runs that were started at once in one folder; the killed one last, or another would reap it."""
+    """Return exit codes of concurrent runs in one folder; the killed one ends last, or another would reap it."""
     started = {how: start(folder, how) for how in AT_ONCE}
     ended = {how: process.wait(timeout=1000) for how, process in started.items()}
     return ended | {"sigkill": start(folder, "sigkill").wait(timeout=1000)}
@@ -70,9 +70,9 @@ def test_only_a_finished_run_exits_with_zero(codes: dict[str, int], folder: Path
     assert codes == expected, (folder / "ok.log").read_text()
 
 
-def test_mlflow_says_how_each_process_ended(codes: dict[str, int], folder: Path) -> None:
-    found = {name: run.info.status for name, run in by_name(folder).items()}
-    assert found == {
+def test_mlflow_records_how_each_process_ended(codes: dict[str, int], folder: Path) -> None:
+    statuses = {name: run.info.status for name, run in by_name(folder).items()}
+    assert statuses == {
         "ok": "FINISHED", "exception": "FAILED", "sigint": "KILLED", "sigterm": "KILLED", "sigterm-early": "KILLED",
         "sigkill": "RUNNING",
     }  # fmt: skip
@@ -80,7 +80,7 @@ def test_mlflow_says_how_each_process_ended(codes: dict[str, int], folder: Path)
     assert by_name(folder)["ok"].data.metrics["system/system_memory_usage_megabytes"] > 0
 
 
-def test_a_resumed_run_is_running_and_its_start_reaps_the_killed_one(codes: dict[str, int], folder: Path) -> None:
+def test_a_resumed_run_is_running_and_its_start_reaps_the_killed_run(codes: dict[str, int], folder: Path) -> None:
     before = by_name(folder)["ok"]
     client = MlflowClient(f"sqlite:///{folder}/runs/mlflow.db")
     foreign = client.create_run(before.info.experiment_id, run_name="foreign", tags={"polyclinic.host": "elsewhere"})
@@ -89,13 +89,13 @@ def test_a_resumed_run_is_running_and_its_start_reaps_the_killed_one(codes: dict
     resumed = start(folder, "resumed", "--ckpt_path", checkpoint, "--trainer.max_epochs", "2")
     assert resumed.wait(timeout=1000) == 0, (folder / "resumed.log").read_text()
     assert (folder / "status.txt").read_text() == "RUNNING"
-    found = by_name(folder)
-    assert {name: found[name].info.status for name in ("ok", "sigkill", "foreign")} == {
+    logged = by_name(folder)
+    assert {name: logged[name].info.status for name in ("ok", "sigkill", "foreign")} == {
         "ok": "FINISHED", "sigkill": "KILLED", "foreign": "RUNNING"
     }  # fmt: skip
-    assert before.info.run_id in found["sigkill"].data.tags["polyclinic.reaped"]
-    last = client.get_metric_history(found["sigkill"].info.run_id, "train/loss")[-1]
-    assert found["sigkill"].info.end_time >= last.timestamp
+    assert before.info.run_id in logged["sigkill"].data.tags["polyclinic.reaped"]
+    last = client.get_metric_history(logged["sigkill"].info.run_id, "train/loss")[-1]
+    assert logged["sigkill"].info.end_time >= last.timestamp
     steps = [point.step for point in client.get_metric_history(before.info.run_id, "train/loss")]
     assert len(steps) == len(set(steps))
     assert max(steps) > before.data.metrics["train/loss"]

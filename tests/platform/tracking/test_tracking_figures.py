@@ -11,7 +11,7 @@ def legend(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.legends[0].get_texts()]
 
 
-def test_similarity_matrix_shows_the_scores_as_given() -> None:
+def test_the_similarity_matrix_shows_the_scores_as_given() -> None:
     scores = np.array([[0.8, 0.1], [-0.2, 0.6]])
     figure = similarity_matrix(scores, ["a", "b"])
     axes = figure.axes[0]
@@ -23,18 +23,18 @@ def test_similarity_matrix_shows_the_scores_as_given() -> None:
         similarity_matrix(scores, ["a"])
 
 
-def test_a_grid_shows_who_is_found_by_whom() -> None:
+def test_a_grid_shows_how_candidates_rank_for_each_query() -> None:
     scores = np.array([[0.9, 0.1, 0.5], [0.2, 0.2, 0.4], [0.3, 0.2, 0.1]])
     figure = similarity_grid({("ecg", "xray"): scores}, {"xray": np.eye(3)})
     axes = figure.axes[0]
     pair, joint = (image.get_array() for image in axes.images)
-    # The share of the two other candidates of a query that each is above, ties half.
+    # Each value is the share of the two other candidates that it exceeds, with ties counted half.
     np.testing.assert_array_equal(pair, [[1, 0, 0.5], [0.25, 0.25, 1], [1, 0.5, 0]])
     np.testing.assert_array_equal(joint, 0.25 + 0.75 * np.eye(3))
     assert [text.get_text() for text in axes.texts] == ["0.42", "1.00"]
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["xray"]
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["xray", "ecg"]
-    # Left of the axis, and below its beginning: the query's row, and up.
+    # Rows of the query extend upwards.
     assert axes.images[0].get_extent()[2:] > axes.images[1].get_extent()[2:]
     assert "Framed" in figure.get_suptitle()
     assert "Framed" not in similarity_grid({("ecg", "xray"): scores}, {}).get_suptitle()
@@ -52,7 +52,7 @@ def test_roc_curves_list_the_best_finding_first() -> None:
         roc_curves({})
 
 
-def test_modality_gap_is_the_distance_of_unit_centroids() -> None:
+def test_the_modality_gap_is_the_distance_of_unit_centroids() -> None:
     rng = np.random.default_rng(0)
     xray, ecg = rng.normal(size=(30, 8)) + 1, 5 * rng.normal(size=(20, 8))
     centres = [np.mean([row / np.sqrt((row**2).sum()) for row in rows], axis=0) for rows in (xray, ecg)]
@@ -67,7 +67,7 @@ def test_modality_gap_is_the_distance_of_unit_centroids() -> None:
         modality_gap({"xray": xray})
 
 
-def test_drawing_keeps_pyplot_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_drawing_does_not_import_pyplot(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "matplotlib.pyplot", raising=False)
     similarity_matrix(np.eye(3), ["a", "b", "c"])
     assert "matplotlib.pyplot" not in sys.modules

@@ -50,7 +50,7 @@ def test_the_address_is_the_one_set_when_the_logger_is_built(
         ("sigterm", SIGTERMException, "KILLED"),
     ],
 )
-def test_the_status_says_how_a_fit_ended(
+def test_the_status_records_how_a_fit_ended(
     logger: RunLogger, tmp_path: Path, ending: str, raised: type[BaseException] | None, status: str
 ) -> None:
     trainer = quiet_trainer(logger=logger, default_root_dir=tmp_path, enable_checkpointing=False)
@@ -63,27 +63,27 @@ def test_the_status_says_how_a_fit_ended(
     assert (run.info.status, run.info.end_time is not None) == (status, True)
 
 
-def test_a_job_that_is_queued_again_has_not_finished(logger: RunLogger) -> None:
+def test_a_requeued_job_has_not_finished(logger: RunLogger) -> None:
     logger.log_metrics({"loss": 1.0})
     logger.finalize("finished")
     assert [run.info.status for run in runs(logger.tracking_uri)] == ["KILLED"]
-    # It may train on until it is stopped.
+    # It may continue to train until it is stopped.
     logger.log_metrics({"loss": 0.5}, step=1)
     assert stored(logger).metrics == {"loss": 0.5}
 
 
-def test_a_continued_run_is_running_again(logger: RunLogger, tmp_path: Path) -> None:
+def test_a_resumed_run_is_running_again(logger: RunLogger, tmp_path: Path) -> None:
     logger.log_metrics({"loss": 1.0}, step=0)
     logger.finalize("success")
-    again = RunLogger(out=tmp_path, run_id=logger.run_id, system_metrics=False)
-    again.log_metrics({"loss": 0.5}, step=1)
-    assert again.flush()
+    resumed = RunLogger(out=tmp_path, run_id=logger.run_id, system_metrics=False)
+    resumed.log_metrics({"loss": 0.5}, step=1)
+    assert resumed.flush()
     [run] = runs(logger.tracking_uri)
     assert (run.info.status, run.data.metrics) == ("RUNNING", {"loss": 0.5})
-    assert again.version == logger.version
+    assert resumed.version == logger.version
 
 
-def test_metric_names_that_would_become_one_are_refused(logger: RunLogger) -> None:
+def test_metric_names_that_would_collide_are_refused(logger: RunLogger) -> None:
     logger.log_metrics({"val/AUC@pos": 0.5})
     logger.log_metrics({"val/AUC@pos": 0.75}, step=1)
     assert stored(logger).metrics == {"val/AUCpos": 0.75}
@@ -93,15 +93,17 @@ def test_metric_names_that_would_become_one_are_refused(logger: RunLogger) -> No
         logger.log_metrics({"@@": 0.25})
 
 
-def test_parameters_never_stop_a_run(logger: RunLogger, caplog: pytest.LogCaptureFixture) -> None:
+def test_long_nested_or_changed_parameters_never_stop_a_run(
+    logger: RunLogger, caplog: pytest.LogCaptureFixture
+) -> None:
     logger.log_hyperparams({"lr": 0.1, "prompt": "x" * 20_000, "just": "y" * 250, "nested": {"a": 1}, "none": None})
     assert stored(logger).params == {"lr": "0.1", "just": "y" * 250, "none": "None"}
     with caplog.at_level(logging.WARNING):
         logger.log_hyperparams({"lr": 0.2, "just": "y" * 250, "seed": 1})
-        kept = stored(logger)
-    assert (kept.params["lr"], kept.params["seed"]) == ("0.1", "1")
-    ours = {key: value for key, value in kept.tags.items() if key.startswith("param_")}
-    assert ours == {
+        run = stored(logger)
+    assert (run.params["lr"], run.params["seed"]) == ("0.1", "1")
+    parameters = {key: value for key, value in run.tags.items() if key.startswith("param_")}
+    assert parameters == {
         "param_omitted.prompt": "20000 characters; see the run's config",
         "param_omitted.nested": "a dict; see the run's config",
         "param_drift.lr": "0.2",
@@ -109,23 +111,23 @@ def test_parameters_never_stop_a_run(logger: RunLogger, caplog: pytest.LogCaptur
     assert "lr = 0.1, this session uses 0.2" in caplog.text
 
 
-def test_more_entries_than_one_request_takes(logger: RunLogger) -> None:
+def test_more_entries_than_fit_in_one_request_are_logged(logger: RunLogger) -> None:
     logger.log_hyperparams({f"p{index}": index for index in range(150)})
     logger.log_metrics({f"m{index}": index for index in range(150)})
     assert (len(stored(logger).params), len(stored(logger).metrics)) == (150, 150)
 
 
-def test_what_is_recorded_beside_the_metrics(logger: RunLogger, tmp_path: Path) -> None:
+def test_configuration_tags_and_artifacts_are_recorded_beside_the_metrics(logger: RunLogger, tmp_path: Path) -> None:
     log_text(logger, "für", "notes/a.txt")
     log_json(logger, {"auroc": [0.5]}, "scores.json")
     log_figure(logger, similarity_matrix(np.eye(2), ["a", "b"]), "figures/match.png")
     log_cohort(logger, "demo", "0123456789abcdef0123456789abcdef01234567", {"train": 3})
     assert logger.flush()
-    read = {
+    content = {
         name: artifact(logger.tracking_uri, logger.run_id, name, tmp_path) for name in ("notes/a.txt", "scores.json")
     }
-    assert read["notes/a.txt"] == "für"
-    assert "0.5" in read["scores.json"]
+    assert content["notes/a.txt"] == "für"
+    assert "0.5" in content["scores.json"]
     [run] = runs(logger.tracking_uri)
     [dataset] = [entry.dataset for entry in run.inputs.dataset_inputs]
     assert (dataset.name, dataset.digest, dataset.profile) == ("demo", "0123456789abcdef", '{"train": 3}')
@@ -136,10 +138,10 @@ def test_what_is_recorded_beside_the_metrics(logger: RunLogger, tmp_path: Path) 
         log_cohort(logger, "demo", "0123456", {})
 
 
-def test_other_loggers_are_left_alone(tmp_path: Path) -> None:
-    for other in (None, CSVLogger(tmp_path)):
-        log_text(other, "text", "a.txt")
-        log_cohort(other, "demo", "01234567", {})
+def test_other_loggers_are_left_unchanged(tmp_path: Path) -> None:
+    for logger in (None, CSVLogger(tmp_path)):
+        log_text(logger, "text", "a.txt")
+        log_cohort(logger, "demo", "01234567", {})
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,4 +1,4 @@
-"""MLflow goes away while runs log, and comes back."""
+"""MLflow becomes unavailable while runs log, and returns."""
 
 import json
 import os
@@ -35,33 +35,33 @@ def _no_address(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
-def test_what_is_logged_while_the_server_is_away_arrives_once(
+def test_entries_logged_during_an_outage_arrive_once(
     empty_store: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     port = free_port()
     out = tmp_path / "runs"
     with server(tmp_path, port) as uri:
-        staying, ending = (RunLogger(out=out, tracking_uri=uri, patience=1) for _ in range(2))
-        for logger in (staying, ending):
+        continuing, ending = (RunLogger(out=out, tracking_uri=uri, patience=1) for _ in range(2))
+        for logger in (continuing, ending):
             logger.log_metrics({"loss": 0.0}, step=0)
             assert logger.flush(240)
-    for logger in (staying, ending):
+    for logger in (continuing, ending):
         for step in range(1, STEPS):
             logger.log_metrics({"loss": 1 / step}, step=step)
         log_text(logger, "während", "note.txt")
-    assert not staying.flush(3)
+    assert not continuing.flush(3)
     ending.finalize("success")
     assert len(left_spools(out)) == 2
     with server(tmp_path, port) as uri:
-        assert staying.flush(240)
-        assert steps_of(uri, staying) == list(range(STEPS))
-        staying.finalize("success")
+        assert continuing.flush(240)
+        assert steps_of(uri, continuing) == list(range(STEPS))
+        continuing.finalize("success")
         client = mlflow.MlflowClient(uri)
         assert client.get_run(ending.run_id).info.status == "RUNNING"
         assert main(["tracking", "send", "runs", "--tracking_uri", uri]) == 0
         assert "1 files sent, 0 wait" in capfd.readouterr().out
         assert main(["tracking", "send", "runs", "--tracking_uri", uri]) == 0
-        for logger in (staying, ending):
+        for logger in (continuing, ending):
             assert steps_of(uri, logger) == list(range(STEPS))
             assert client.get_run(logger.run_id).info.status == "FINISHED"
             assert [file.path for file in client.list_artifacts(logger.run_id)] == ["note.txt"]
@@ -70,7 +70,7 @@ def test_what_is_logged_while_the_server_is_away_arrives_once(
     assert main(["tracking", "send", "runs", "--tracking_uri", uri]) == 1
 
 
-def test_a_locked_database_delays_no_step_and_loses_nothing(empty_store: Path, tmp_path: Path) -> None:
+def test_a_locked_database_delays_no_step_and_loses_no_entry(empty_store: Path, tmp_path: Path) -> None:
     logger = RunLogger(out=tmp_path)
     logger.log_metrics({"loss": 0.0}, step=0)
     assert logger.flush()
@@ -87,24 +87,24 @@ def test_a_locked_database_delays_no_step_and_loses_nothing(empty_store: Path, t
     assert left_spools(tmp_path) == []
 
 
-def test_only_the_thread_of_the_tracking_talks_to_mlflow(
+def test_only_the_tracking_thread_calls_mlflow(
     empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     logger = RunLogger(out=tmp_path)
     _ = logger.experiment
-    seen: set[str] = set()
+    threads: set[str] = set()
     for name in ("log_batch", "log_artifact", "log_inputs", "set_terminated", "get_run"):
-        whole = getattr(mlflow.MlflowClient, name)
+        method = getattr(mlflow.MlflowClient, name)
         monkeypatch.setattr(
             mlflow.MlflowClient,
             name,
-            lambda *args, whole=whole, **rest: seen.add(threading.current_thread().name) or whole(*args, **rest),
+            lambda *args, method=method, **rest: threads.add(threading.current_thread().name) or method(*args, **rest),
         )
     logger.log_hyperparams({"lr": 1})
     logger.log_metrics({"loss": 1.0}, step=0)
     log_text(logger, "a", "a.txt")
     logger.finalize("success")
-    assert seen == {"polyclinic-tracking"}
+    assert threads == {"polyclinic-tracking"}
     assert runs(logger.tracking_uri)[0].info.status == "FINISHED"
 
 
@@ -113,19 +113,19 @@ def test_a_resume_repeats_no_step_and_hides_no_difference(empty_store: Path, tmp
     for step in range(4):
         first.log_metrics({"loss": float(step), "gap": float("nan")}, step=step)
     first.finalize("failed")
-    again = RunLogger(out=tmp_path, run_id=first.run_id)
+    resumed = RunLogger(out=tmp_path, run_id=first.run_id)
     for step in range(2, 6):
-        again.log_metrics({"loss": float(step) + (step == 3) / 2, "gap": float("nan")}, step=step)
-    again.finalize("success")
-    history = mlflow.MlflowClient(again.tracking_uri).get_metric_history(again.run_id, "loss")
+        resumed.log_metrics({"loss": float(step) + (step == 3) / 2, "gap": float("nan")}, step=step)
+    resumed.finalize("success")
+    history = mlflow.MlflowClient(resumed.tracking_uri).get_metric_history(resumed.run_id, "loss")
     assert sorted((point.step, point.value) for point in history) == [
         (0, 0.0), (1, 1.0), (2, 2.0), (3, 3.0), (3, 3.5), (4, 4.0), (5, 5.0)
     ]  # fmt: skip
-    gaps = mlflow.MlflowClient(again.tracking_uri).get_metric_history(again.run_id, "gap")
+    gaps = mlflow.MlflowClient(resumed.tracking_uri).get_metric_history(resumed.run_id, "gap")
     assert sorted(point.step for point in gaps) == list(range(6))
 
 
-def test_a_guest_leaves_the_status_and_the_process_of_its_run(empty_store: Path, tmp_path: Path) -> None:
+def test_a_guest_leaves_the_status_and_the_process_of_the_run_unchanged(empty_store: Path, tmp_path: Path) -> None:
     failed = RunLogger(out=tmp_path)
     failed.log_metrics({"loss": 1.0})
     failed.finalize("failed")
@@ -140,7 +140,7 @@ def test_a_guest_leaves_the_status_and_the_process_of_its_run(empty_store: Path,
         RunLogger(guest=True)
 
 
-def test_a_run_that_is_being_trained_is_not_resumed(empty_store: Path, tmp_path: Path) -> None:
+def test_a_run_in_training_is_not_resumed(empty_store: Path, tmp_path: Path) -> None:
     logger = RunLogger(out=tmp_path)
     logger.log_metrics({"loss": 1.0})
     assert logger.flush()
@@ -149,13 +149,13 @@ def test_a_run_that_is_being_trained_is_not_resumed(empty_store: Path, tmp_path:
     file, errors = tmp_path / "resume.py", tmp_path / "errors"
     file.write_text(script)
     words = [str(file), str(tmp_path), logger.run_id]
-    other = Forked(words, folder=tmp_path, environment=os.environ, out=tmp_path / "out", errors=errors)
-    assert other.wait(timeout=240) == 1
+    process = Forked(words, folder=tmp_path, environment=os.environ, out=tmp_path / "out", errors=errors)
+    assert process.wait(timeout=240) == 1
     assert f"still running in process {os.getpid()}" in errors.read_text().splitlines()[-1]
 
 
 @pytest.mark.slow
-def test_whoever_forgets_to_end_a_run_loses_nothing_and_it_is_reaped(empty_store: Path, tmp_path: Path) -> None:
+def test_a_run_that_was_never_ended_loses_nothing_and_is_reaped(empty_store: Path, tmp_path: Path) -> None:
     script = "import sys; from pathlib import Path; from polyclinic.tracking import RunLogger\n"
     script += "RunLogger(out=Path(sys.argv[1])).log_metrics({'loss': 0.25})"
     subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True)
@@ -184,7 +184,7 @@ def test_a_read_only_folder_is_refused_unless_the_runs_go_elsewhere(tmp_path: Pa
     assert [run.info.status for run in runs(logger.tracking_uri)] == ["FINISHED"]
 
 
-def test_entries_survive_the_way_through_a_file() -> None:
+def test_entries_survive_being_spooled_to_a_file() -> None:
     entries = [
         Metrics((("val/loss", float("inf"), 12, 3), ("b", 0.1, 12, 3))),
         Tags({"ä": '"\n'}),
@@ -197,31 +197,31 @@ def test_entries_survive_the_way_through_a_file() -> None:
     assert merged == [Metrics((("a", 1.0, 1, 1), ("a", 2.0, 2, 2))), Tags({"t": "1"}), Metrics((("a", 3.0, 3, 3),))]
 
 
-def test_a_spool_continues_where_sending_stopped_and_leaves_out_a_cut_line(tmp_path: Path) -> None:
+def test_a_spool_continues_where_sending_stopped_and_skips_a_cut_line(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool-1.jsonl")
     spool.append((Tags({"n": str(number)}) for number in range(1200)), address="a", run_id="r")
     with spool.path.open("a") as file:
         file.write('{"kind": "Tags", "val')
-    sent: list[str] = []
+    entries: list[str] = []
 
     def send(entry: Tags) -> None:
-        if len(sent) == 700 and "again" not in state:
+        if len(entries) == 700 and "again" not in state:
             state.add("again")
             raise ConnectionError
-        sent.append(entry.values["n"])
+        entries.append(entry.values["n"])
 
     state: set[str] = set()
     with pytest.raises(ConnectionError):
         spool.drain(send)
     spool.drain(send)
-    assert sent == [str(number) for number in [*range(700), *range(500, 1200)]]
+    assert entries == [str(number) for number in [*range(700), *range(500, 1200)]]
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_cuts_no_line_that_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_cuts_no_waiting_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spool = Spool(tmp_path / "spool-1.jsonl")
     spool.append([Tags({"a": "1"})], address="a", run_id="r")
-    whole = spool.path.read_text()
+    before = spool.path.read_text()
 
     class Full:
         def __init__(self, file: object) -> None:
@@ -243,5 +243,5 @@ def test_a_full_disk_cuts_no_line_that_waits(tmp_path: Path, monkeypatch: pytest
         patch.setattr(Path, "open", lambda path, mode="r", **rest: Full(opened(path, mode, **rest)))
         with pytest.raises(OSError, match="No space"):
             spool.append([Tags({"b": "2"})], address="a", run_id="r")
-    assert spool.path.read_text() == whole
-    assert json.loads(whole.splitlines()[0])["run_id"] == "r"
+    assert spool.path.read_text() == before
+    assert json.loads(before.splitlines()[0])["run_id"] == "r"

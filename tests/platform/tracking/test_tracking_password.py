@@ -1,4 +1,4 @@
-"""A password in the tracking address is used, and kept nowhere."""
+"""A password in the tracking address is used, and stored nowhere."""
 
 import json
 import logging
@@ -34,19 +34,19 @@ def _fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("sqlite:////home/a@b/mlflow.db", "sqlite:////home/a@b/mlflow.db"),
     ],
 )
-def test_what_is_reported_of_an_address(text: str, report: str) -> None:
+def test_addresses_are_shown_without_their_password(text: str, report: str) -> None:
     assert without_password(text) == report
 
 
-def test_an_address_that_was_kept_finds_its_password_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stored_address_gets_its_password_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", GIVEN)
     assert resolve_uri(given=KEPT, out=Path()) == GIVEN
     assert resolve_uri(given=None, out=Path()) == GIVEN
-    for other in ("http://other:5000/a", "http://joe:other@host:5000/a"):
-        assert resolve_uri(given=other, out=Path()) == other
+    for address in ("http://other:5000/a", "http://joe:other@host:5000/a"):
+        assert resolve_uri(given=address, out=Path()) == address
 
 
-def test_a_logger_says_where_a_password_belongs(
+def test_a_logger_reports_where_a_password_belongs(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert RunLogger(tracking_uri=GIVEN).tracking_uri == KEPT
@@ -63,7 +63,7 @@ def test_a_logger_says_where_a_password_belongs(
 
 
 @pytest.mark.slow
-def test_no_file_that_a_run_leaves_holds_the_password(
+def test_no_file_of_a_run_holds_the_password(
     empty_store: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with socket.socket() as probe:
@@ -77,17 +77,17 @@ def test_no_file_that_a_run_leaves_holds_the_password(
         assert result["tracking_uri"] == uri
         words = ["fit", "-c", "config.yaml", "--ckpt_path", result["last"], "--trainer.max_epochs", "2"]
         words += ["--trainer.logger", "polyclinic.tracking.RunLogger", "--trainer.logger.tracking_uri"]
-        # The checkpoint's run is at the same address, with a password or without.
+        # The run of the checkpoint is at the same address, with or without a password.
         assert main([*words, uri]) == 0
         assert main(["evaluate", "classifier", result["last"], "--resamples", "20"]) == 0
     with sqlite3.connect(empty_store) as store:
         (count,) = store.execute("SELECT count(*) FROM runs").fetchone()
     store.close()
     assert count == 1
-    held = {path.name: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    assert uri.encode() in held["last.ckpt"]
-    assert {"last.ckpt", "fit.json", "mlflow.db", "config.yaml", "environment.json"} <= held.keys()
-    assert [name for name, content in held.items() if b"planted" in content] == []
+    contents = {path.name: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert uri.encode() in contents["last.ckpt"]
+    assert {"last.ckpt", "fit.json", "mlflow.db", "config.yaml", "environment.json"} <= contents.keys()
+    assert [name for name, content in contents.items() if b"planted" in content] == []
     message = capfd.readouterr()
     assert "planted" not in message.out + message.err
-    assert json.loads(held["fit.json"])["tracking_uri"] == uri
+    assert json.loads(contents["fit.json"])["tracking_uri"] == uri

@@ -59,16 +59,16 @@ fit_in(out, "--trainer.logger.experiment=ranks", "--trainer.strategy=ddp_fork", 
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str], str]:
     out = tmp_path_factory.mktemp("processes")
-    known = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    done = subprocess.run(
+    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    process = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(out)],
         capture_output=True,
         text=True,
         cwd=out,
-        env={**known, "PYTHONPATH": str(Path(__file__).parent)},
+        env={**environment, "PYTHONPATH": str(Path(__file__).parent)},
     )
-    assert done.returncode == 0, done.stderr
-    return out, done.stdout.splitlines(), done.stderr
+    assert process.returncode == 0, process.stderr
+    return out, process.stdout.splitlines(), process.stderr
 
 
 def test_no_connection_is_opened(outcome: tuple[Path, list[str], str]) -> None:

@@ -1,4 +1,4 @@
-"""A first start that is killed at any point, and folders with odd names."""
+"""A first start that is killed at any point, and folders with unusual names."""
 
 import os
 import shutil
@@ -25,24 +25,24 @@ MAKE_TABLES = store._make_tables
 
 @pytest.fixture(autouse=True)
 def _made_by_mlflow(_copied_tables: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the tables where other tests copy them."""
+    """Create the tables in place of copying them."""
     monkeypatch.setattr(store, "_make_tables", MAKE_TABLES)
 
 
-def _opened(out: Path) -> MlflowClient:
+def _open(out: Path) -> MlflowClient:
     uri = resolve_uri(given=None, out=out)
     return open_store(uri, experiment="tests", artifacts=artifact_location(uri, out=out))[0]
 
 
-def _killed(act: Callable[[], object], statement: int) -> None:
-    """Run something in a process that ends, without a word, when the database is to do its nth statement."""
+def _run_until_killed(act: Callable[[], object], statement: int) -> None:
+    """Run a function in a process that exits silently before the nth statement of the database."""
     if (pid := os.fork()) == 0:
-        done = 0
+        statements = 0
 
         def count(*_: object) -> None:
-            nonlocal done
-            done += 1
-            if done == statement:
+            nonlocal statements
+            statements += 1
+            if statements == statement:
                 os._exit(9)
 
         sqlalchemy.event.listen(Engine, "before_cursor_execute", count)
@@ -55,40 +55,40 @@ def _killed(act: Callable[[], object], statement: int) -> None:
 
 def test_start_succeeds_after_starts_killed_at_any_statement(tmp_path: Path) -> None:
     for statement in (1, 150, 600):
-        _killed(lambda: _opened(tmp_path), statement)
+        _run_until_killed(lambda: _open(tmp_path), statement)
         assert not (tmp_path / "mlflow.db").exists()
     (tmp_path / "mlflow.db.part").write_bytes(b"SQLite format 3\0")
     (tmp_path / "mlflow.db").touch()
-    client = _opened(tmp_path)
+    client = _open(tmp_path)
     assert client.get_experiment_by_name("tests").artifact_location == (tmp_path / "mlartifacts").as_uri()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow.db", "mlflow.db.lock"]
 
 
-def test_a_database_that_an_earlier_version_left_half_made_is_set_aside(
+def test_a_database_that_an_earlier_version_left_incomplete_is_set_aside(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     database = tmp_path / "mlflow.db"
-    _killed(lambda: SqlAlchemyStore(sqlite_uri(database), "artifacts"), 400)
+    _run_until_killed(lambda: SqlAlchemyStore(sqlite_uri(database), "artifacts"), 400)
     before = database.read_bytes()
-    run = _opened(tmp_path).create_run("1")
+    run = _open(tmp_path).create_run("1")
     assert (tmp_path / "mlflow.db.half-made-1").read_bytes() == before
     assert "mlflow.db was left incomplete by a start that was killed; it is now mlflow.db.half-made-1" in caplog.text
-    # One with a run in it is never set aside, whatever is wrong with it.
+    # A database with a run is never set aside, whatever is wrong with it.
     damaged = tmp_path / "damaged" / "mlflow.db"
     damaged.parent.mkdir()
     shutil.copy(database, damaged)
     with sqlite3.connect(damaged) as connection:
         connection.execute("DROP TABLE secrets")
     with suppress(ValueError):
-        _opened(damaged.parent)
+        _open(damaged.parent)
     assert not list(damaged.parent.glob("*half-made*"))
-    assert _opened(tmp_path).get_run(run.info.run_id).info.run_id == run.info.run_id
+    assert _open(tmp_path).get_run(run.info.run_id).info.run_id == run.info.run_id
 
 
 @pytest.fixture(scope="module")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("empty")
-    _opened(folder)
+    _open(folder)
     return folder / "mlflow.db"
 
 
@@ -100,7 +100,7 @@ def test_a_folder_may_have_any_name(name: str, tmp_path: Path, empty: Path) -> N
     shutil.copy(empty, out)
     uri = resolve_uri(given=None, out=out)
     assert database_file(uri) == out / "mlflow.db"
-    client = _opened(out)
+    client = _open(out)
     run = client.create_run(client.create_experiment("another", artifact_location=artifact_location(uri, out=out)))
     client.log_text(run.info.run_id, "text", "note.txt")
     assert MlflowClient(uri).get_run(run.info.run_id).info.run_id == run.info.run_id

@@ -44,7 +44,7 @@ class Line(L.LightningModule):
 
 
 class Points(L.LightningDataModule):
-    """Eight points."""
+    """Yields eight points."""
 
     def __init__(self, *, batch_size: int = 4, cohort: Path = Path("/wards/three/cohort.yaml")) -> None:
         super().__init__()
@@ -73,14 +73,14 @@ def fit_in(out: Path, *words: str) -> LightningCLI:
 
 
 def runs(uri: str, experiment: str = "polyclinic") -> list[mlflow.entities.Run]:
-    """Every run, the oldest first."""
+    """Return every run, the oldest first."""
     client = mlflow.MlflowClient(uri)
-    found = client.get_experiment_by_name(experiment)
-    return client.search_runs([found.experiment_id], order_by=["attributes.start_time ASC"])
+    stored = client.get_experiment_by_name(experiment)
+    return client.search_runs([stored.experiment_id], order_by=["attributes.start_time ASC"])
 
 
 def curves(run: mlflow.entities.Run) -> dict[str, float]:
-    """The last values, without those of the machine."""
+    """Return the last values of the curves, without those of the machine."""
     return {name: value for name, value in run.data.metrics.items() if not name.startswith("system/")}
 
 
@@ -90,10 +90,10 @@ def artifact(uri: str, run_id: str, name: str, folder: Path) -> str:
 
 @contextmanager
 def server(folder: Path, port: int) -> Iterator[str]:
-    """A real MLflow server."""
+    """Start a real MLflow server."""
     words = ["server", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", f"{folder}/a"]
     words += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    # Its queue of jobs is three more processes that import MLflow.
+    # Its job queue would be three more processes that import MLflow.
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with (folder / "server.log").open("ab") as log:
         process = subprocess.Popen(

@@ -23,7 +23,7 @@ SCALE = ROOT / "experiments" / "distributed"
 
 @pytest.fixture
 def config(tmp_path: Path, pulse_cohort: Path) -> Path:
-    """A run on two modalities that takes some seconds, if nobody stops it."""
+    """Write the configuration of a run on two modalities that takes some seconds unless it is stopped."""
     modalities = {name: {"class_path": "pulse_plugin.Pulse"} for name in ("first", "second")}
     content = {
         "model": {
@@ -48,21 +48,21 @@ def _environment(folder: Path, **more: str) -> dict[str, str]:
     }  # fmt: skip
 
 
-def _last(folder: Path) -> dict[str, object]:
-    content: dict[str, object] = torch.load(_path(folder), weights_only=True)
+def _last_checkpoint(folder: Path) -> dict[str, object]:
+    content: dict[str, object] = torch.load(_launcher_path(folder), weights_only=True)
     return content
 
 
-def _path(folder: Path) -> Path:
+def _launcher_path(folder: Path) -> Path:
     (path,) = folder.glob("runs/*/*/checkpoints/last.ckpt")
     return path
 
 
 def _runs(folder: Path) -> list[str]:
-    """How every run ended."""
+    """Return the status of every run."""
     client = MlflowClient(f"sqlite:///{folder}/runs/mlflow.db")
-    found = client.search_runs([client.get_experiment_by_name("polyclinic").experiment_id])
-    return [run.info.status for run in found]
+    runs = client.search_runs([client.get_experiment_by_name("polyclinic").experiment_id])
+    return [run.info.status for run in runs]
 
 
 @pytest.mark.slow
@@ -75,14 +75,14 @@ def test_two_nodes_of_torchrun_train_together(config: Path, tmp_path: Path) -> N
     ]
     report = [node.communicate(timeout=1000)[0].decode() for node in nodes]
     assert [node.returncode for node in nodes] == [0, 0], report
-    assert sum("MEMBER: 2/2" in one for one in report) == 1
-    assert sum("next: polyclinic" in one for one in report) == 1
-    # 120 studies, of which both nodes together take 16 a step.
-    assert 4 <= int(str(_last(tmp_path)["global_step"])) <= 2 * 6
+    assert sum("MEMBER: 2/2" in line for line in report) == 1
+    assert sum("next: polyclinic" in line for line in report) == 1
+    # Of 120 studies, both nodes together take 16 a step.
+    assert 4 <= int(str(_last_checkpoint(tmp_path)["global_step"])) <= 2 * 6
 
 
 @pytest.mark.slow
-def test_a_preempted_job_is_queued_again_and_continues(config: Path, tmp_path: Path) -> None:
+def test_a_preempted_job_is_requeued_and_continues(config: Path, tmp_path: Path) -> None:
     for name, script in {"scontrol": 'echo "$@" >> requeued', "srun": 'exec "$@"'}.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / name).chmod(0o755)
@@ -112,23 +112,21 @@ def test_a_preempted_job_is_queued_again_and_continues(config: Path, tmp_path: P
     steps = torch.load(saved, weights_only=True)["global_step"]
     assert steps > 0
     assert _runs(tmp_path) == ["KILLED"]
-    more = max(steps, int(str(_last(tmp_path)["global_step"]))) + 5
-    again = subprocess.run(
+    more = max(steps, int(str(_last_checkpoint(tmp_path)["global_step"]))) + 5
+    resumed = subprocess.run(
         [*words, "--trainer.max_epochs", "5000", "--trainer.max_steps", str(more)],
         cwd=tmp_path, env=_environment(tmp_path, **job, SLURM_RESTART_COUNT="1"), capture_output=True, text=True,
         timeout=1000,
     )  # fmt: skip
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert "Restoring states from the checkpoint path at" in again.stdout + again.stderr
-    # In the run that was preempted, and from where it stood.
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert "Restoring states from the checkpoint path at" in resumed.stdout + resumed.stderr
+    # It continues in the preempted run, from where it stopped.
     assert _runs(tmp_path) == ["FINISHED"]
-    assert _last(tmp_path)["global_step"] == more
+    assert _last_checkpoint(tmp_path)["global_step"] == more
 
 
 @pytest.mark.parametrize("name", ["gpus.yaml", "sharded.yaml", "slurm.yaml", "compiled.yaml"])
-def test_overlays_are_settings_that_the_command_line_knows(
-    name: str, config: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_overlays_are_settings_of_the_command_line(name: str, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main(["fit", "-c", str(config), "-c", str(SCALE / name), "--print_config"])
     assert end.value.code == 0
@@ -141,17 +139,17 @@ def test_overlays_are_settings_that_the_command_line_knows(
 def _fit(config: Path, folder: Path, *words: str, **more: str) -> tuple[dict[str, object], str]:
     folder.mkdir()
     command = [sys.executable, "-m", "polyclinic.cli", "fit", "-c", str(config), *words]
-    done = subprocess.run(
+    process = subprocess.run(
         [*command, "--trainer.logger.init_args.out", "runs"], cwd=folder, env=_environment(folder, **more),
         capture_output=True, text=True, timeout=1000,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return _last(folder), done.stderr
+    assert process.returncode == 0, process.stderr
+    return _last_checkpoint(folder), process.stderr
 
 
 @pytest.mark.slow
-def test_a_compiled_run_leaves_the_checkpoint_of_any_other(config: Path, tmp_path: Path) -> None:
-    """In separate processes: the shapes that tests check are not traced."""
+def test_a_compiled_run_writes_the_same_checkpoint_as_any_other(config: Path, tmp_path: Path) -> None:
+    """Fit in separate processes, as the shapes that tests check are not traced."""
     traced = tmp_path / "traced.yaml"
     callback = {"class_path": "polyclinic.training.CompileEncoders", "init_args": {"backend": "aot_eager"}}
     traced.write_text(yaml.safe_dump({"trainer": {"callbacks": [callback]}}))
@@ -165,4 +163,4 @@ def test_a_compiled_run_leaves_the_checkpoint_of_any_other(config: Path, tmp_pat
     assert first.keys() == second.keys()
     for name, value in second.items():
         torch.testing.assert_close(first[name], value, rtol=1e-4, atol=1e-5, msg=name)
-    assert restore(_path(tmp_path / "compiled")).task.state_dict().keys() == second.keys()
+    assert restore(_launcher_path(tmp_path / "compiled")).task.state_dict().keys() == second.keys()

@@ -1,4 +1,4 @@
-"""A checkpoint and a bundle that release 0.2 wrote still load, and give the scores that they gave there."""
+"""A checkpoint and a bundle of release 0.2 still load, and give the scores that they gave there."""
 
 import json
 from pathlib import Path
@@ -15,19 +15,19 @@ RELEASE = Path(__file__).parents[2] / "golden" / "release_0_2"
 
 @pytest.fixture
 def cohort(tmp_path: Path) -> Path:
-    """The cohort that the run was trained on, drawn again."""
+    """Draw again the cohort that the run was trained on."""
     modalities = {name: plugin for name, plugin in default_modalities().items() if name in ("report", "tabular")}
     return write_phantom_cohort(tmp_path / "cohort", studies=160, seed=3, modalities=modalities, workers=1)
 
 
 @pytest.fixture(scope="module")
 def figures() -> dict[str, Any]:
-    """AUROC of the checkpoint and scores of the bundle, as release 0.2 computed them."""
+    """Return the AUROC of the checkpoint and the scores of the bundle as release 0.2 computed them."""
     content: dict[str, Any] = json.loads((RELEASE / "figures.json").read_text())
     return content
 
 
-def test_an_old_checkpoint_gives_its_figures_and_its_training_exposure(
+def test_an_old_checkpoint_keeps_its_metrics_and_its_training_exposure(
     cohort: Path,
     figures: dict[str, Any],
     tmp_path: Path,
@@ -46,7 +46,7 @@ def test_an_old_checkpoint_gives_its_figures_and_its_training_exposure(
     assert len(exposure.trained.patients) > len(exposure.selected.patients) > 0
 
 
-def test_an_old_bundle_gives_its_scores(cohort: Path, figures: dict[str, Any], tmp_path: Path) -> None:
+def test_an_old_bundle_keeps_its_scores(cohort: Path, figures: dict[str, Any], tmp_path: Path) -> None:
     out = tmp_path / "scores.json"
     words = [RELEASE / "bundle", "--cohort", cohort, "--split", "test", "--json", out]
     assert main(["score", *map(str, words)]) == 0

@@ -28,23 +28,23 @@ ROOT = Path(__file__).parents[3]
 MODELS = sorted(path for path in ROOT.glob("experiments/*/*.yaml") if "\nmodel:" in path.read_text())
 
 
-def _resolved(path: Path) -> dict[str, Any]:
-    """The configuration as `fit` writes it into its checkpoints."""
+def _resolved_config(path: Path) -> dict[str, Any]:
+    """Return the configuration as `fit` writes it to its checkpoints."""
     installed_modalities()
-    given = yaml.safe_load(path.read_text())
+    written = yaml.safe_load(path.read_text())
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(CohortDataModule, "data")
     parser.add_subclass_arguments(L.LightningModule, "model")
     parser.link_arguments("data.modalities", "model.init_args.modalities", apply_on="instantiate")
     parser.link_arguments("data.targets", "model.init_args.targets", apply_on="instantiate")
-    config = parser.parse_object({"model": given["model"], "data": given["data"]})
+    config = parser.parse_object({"model": written["model"], "data": written["data"]})
     resolved: dict[str, Any] = yaml.safe_load(parser.dump(config, skip_unset=False))
     return resolved
 
 
 @pytest.mark.parametrize("path", MODELS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_the_configuration_of_every_experiment_is_accepted(path: Path) -> None:
-    config = _resolved(path)
+    config = _resolved_config(path)
     builder = restore.builder()
     model = builder.plan(config["model"], L.LightningModule, "model", given=restore.LINKED)
     data = builder.plan_settings(CohortDataModule, config["data"], "data")
@@ -98,10 +98,10 @@ def _config(cohort: Path, model: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("model", TASKS, ids=lambda model: str(model.get("objective") or model.get("fusion")))
-def test_every_task_is_built_by_the_table(model: dict[str, Any], pulse_cohort: Path) -> None:
+def test_every_task_is_built_from_the_table(model: dict[str, Any], pulse_cohort: Path) -> None:
     built = restore.build(_config(pulse_cohort, model))
     assert type(built.model).__name__ == model["name"]
-    assert {type(one) for one in built.data.modalities.values()} == {pulse_plugin.Pulse}
+    assert {type(plugin) for plugin in built.data.modalities.values()} == {pulse_plugin.Pulse}
     assert built.data.label_policy.uncertain == "zero"
     chosen = model.get("objective", model.get("fusion"))
     path = chosen if isinstance(chosen, str) else chosen["class_path"]
@@ -129,7 +129,9 @@ HOSTILE: dict[str, tuple[tuple[str, ...], Any, str]] = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_checkpoint_that_names_something_else_is_refused(name: str, pulse_cohort: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_that_names_anything_outside_the_table_is_refused(
+    name: str, pulse_cohort: Path, tmp_path: Path
+) -> None:
     place, value, message = HOSTILE[name]
     config = _config(pulse_cohort, TASKS[0])
     inside = config
@@ -149,32 +151,32 @@ def test_a_checkpoint_that_names_something_else_is_refused(name: str, pulse_coho
     "text",
     ["!!python/object/apply:os.system ['true']", "&a [*a]", "[" * 5000, "- x", "1", "model: {}", "\0"],
 )
-def test_a_configuration_that_is_not_ours_is_refused(text: str, tmp_path: Path) -> None:
+def test_a_foreign_configuration_is_refused(text: str, tmp_path: Path) -> None:
     content = {"state_dict": {}, "callbacks": {"Provenance": {"config": text}}}
     torch.save(content, tmp_path / "last.ckpt")
     with pytest.raises(ValueError, match=r"is not YAML|holds no `model`"):
         restore.restore(tmp_path / "last.ckpt")
 
 
-def test_lightning_takes_no_class_from_hyper_parameters(
+def test_lightning_takes_no_class_from_hyperparameters(
     pulse_cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     config = _config(pulse_cohort, TASKS[0])
     write_config(pulse_cohort, config["model"], config["data"]["modalities"])
     torch.save({"state_dict": {}, "hyper_parameters": {"_class_path": "antigravity.X"}}, "hostile.ckpt")
-    monkeypatch.setattr(PolyclinicCLI, "instantiate_classes", _stop)
+    monkeypatch.setattr(PolyclinicCLI, "instantiate_classes", _stop_after_parsing)
     assert main(["validate", "-c", "config.yaml", "--ckpt_path", "hostile.ckpt"]) == 1
     assert capsys.readouterr().err.endswith("ContrastivePretraining\n")
     assert "antigravity" not in sys.modules
 
 
-def _stop(cli: PolyclinicCLI) -> None:
-    """End where Lightning has read the command line and its checkpoint."""
+def _stop_after_parsing(cli: PolyclinicCLI) -> None:
+    """Stop once Lightning has read the command line and its checkpoint."""
     raise ValueError(cli.config.validate.model.class_path)
 
 
-def test_a_plugin_of_a_third_party_declares_its_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_third_party_plugin_declares_its_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     table = ClassTable()
     with pytest.raises(ValueError, match=r"names class 'pulse_plugin\.Pulse'"):
         table.find("pulse_plugin.Pulse", Modality, "modalities.first")
@@ -189,7 +191,7 @@ def test_a_plugin_of_a_third_party_declares_its_classes(monkeypatch: pytest.Monk
         ClassTable().find("experiments.symile_mimic.encoders.LabsEncoder", Encoder, "x")
 
 
-def test_modules_of_the_user_are_imported_for_a_checkpoint_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_modules_of_the_user_are_imported_only_for_a_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(restore.OWN_MODULES, "nowhere.at_all")
     with pytest.raises(ValueError, match=r"names module 'nowhere\.at_all', which cannot be imported"):
         restore.builder()

@@ -1,4 +1,4 @@
-"""Two ranks that are killed or stopped, and started again, are the two ranks that were left alone."""
+"""Two ranks that are killed or stopped and then resumed give the result of two uninterrupted ranks."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.processes
 
 WORDS = ("fit", "-c", "config.yaml", "--json", "fit.json")
 AFTER = 14
-"""In the second epoch of nine batches, and in the middle of a step of two: the step ends with batch 15."""
+"""A batch of the second epoch of nine, in the middle of a step of two: the step ends with batch 15."""
 
 
 def _prepare(folder: Path, cohort: Path, strategy: Any = "ddp") -> Path:
@@ -41,7 +41,7 @@ def _prepare(folder: Path, cohort: Path, strategy: Any = "ddp") -> Path:
     return folder
 
 
-def _stopped(folder: Path, by: str, ranks: list[int]) -> list[Ended]:
+def _train_until_signal(folder: Path, by: str, ranks: list[int]) -> list[Ended]:
     """Start two ranks, some of which get a signal after batch 14."""
     report = {"signal_after": AFTER, "by": by, "ranks": ranks}
     words = [f"--trainer.callbacks.init_args.{key}={value}" for key, value in report.items()]
@@ -54,25 +54,25 @@ def _run(folder: Path) -> Any:
     return run
 
 
-def _seen(folder: Path, rank: int) -> list[list[Any]]:
+def _recorded_batches(folder: Path, rank: int) -> list[list[Any]]:
     return [json.loads(line) for line in (folder / f"seen.txt{rank}").read_text().splitlines()]
 
 
-def _last(folder: Path) -> dict[str, Any]:
+def _last_checkpoint(folder: Path) -> dict[str, Any]:
     (path,) = folder.glob("runs/*/*/checkpoints/last.ckpt")
     content: dict[str, Any] = torch.load(path, weights_only=True)
     return content
 
 
 @pytest.mark.slow
-def test_a_rank_that_is_reported_to_end_ends_both_after_the_same_saved_step(pulse_cohort: Path, tmp_path: Path) -> None:
+def test_a_signal_to_one_rank_ends_both_after_the_same_saved_step(pulse_cohort: Path, tmp_path: Path) -> None:
     folder = _prepare(tmp_path / "cut", pulse_cohort)
-    ended = _stopped(folder, "SIGTERM", [1])
-    assert [one.code for one in ended] == [143, 143], ended
+    ended = _train_until_signal(folder, "SIGTERM", [1])
+    assert [rank.code for rank in ended] == [143, 143], ended
     assert _run(folder).info.status == "KILLED"
-    assert [len(_seen(folder, rank)) for rank in range(2)] == [15, 15]
-    last = _last(folder)
-    # Five steps an epoch, of which the last one has a single batch.
+    assert [len(_recorded_batches(folder, rank)) for rank in range(2)] == [15, 15]
+    last = _last_checkpoint(folder)
+    # Five steps an epoch; the last one has a single batch.
     assert last["global_step"] == 8
     first, second = (states["torch"] for states in last["random_states"])
     assert not torch.equal(first, second)
@@ -82,38 +82,36 @@ def test_a_rank_that_is_reported_to_end_ends_both_after_the_same_saved_step(puls
 @pytest.mark.parametrize(
     "strategy", ["ddp", {"class_path": "polyclinic.training.ShardedEncoders"}], ids=["ddp", "sharded"]
 )
-def test_ranks_that_were_stopped_are_those_that_were_left_alone(
-    pulse_cohort: Path, tmp_path: Path, strategy: Any
-) -> None:
-    whole = _prepare(tmp_path / "whole", pulse_cohort, strategy)
-    assert [one.code for one in end_ranks(start_ranks(*WORDS, folder=whole), whole)] == [0, 0]
-    for by, ranks, codes, again in (("SIGKILL", [0, 1], [-9, -9], 12), ("SIGTERM", [0, 1], [143, 143], 16)):
+def test_stopped_and_resumed_ranks_equal_uninterrupted_ones(pulse_cohort: Path, tmp_path: Path, strategy: Any) -> None:
+    uninterrupted = _prepare(tmp_path / "whole", pulse_cohort, strategy)
+    assert [rank.code for rank in end_ranks(start_ranks(*WORDS, folder=uninterrupted), uninterrupted)] == [0, 0]
+    for by, ranks, codes, resumed_from in (("SIGKILL", [0, 1], [-9, -9], 12), ("SIGTERM", [0, 1], [143, 143], 16)):
         cut = _prepare(tmp_path / by, pulse_cohort, strategy)
-        assert [one.code for one in _stopped(cut, by, ranks)] == codes
+        assert [rank.code for rank in _train_until_signal(cut, by, ranks)] == codes
         resumed = end_ranks(start_ranks(*WORDS, "--ckpt_path=last", folder=cut), cut)
-        assert [one.code for one in resumed] == [0, 0], resumed
+        assert [rank.code for rank in resumed] == [0, 0], resumed
         for rank in range(2):
-            expected, found = _seen(whole, rank), _seen(cut, rank)
+            expected, batches = _recorded_batches(uninterrupted, rank), _recorded_batches(cut, rank)
             cutoff = AFTER if by == "SIGKILL" else AFTER + 1
-            assert found == [*expected[:cutoff], *expected[again - 1 :]]
+            assert batches == [*expected[:cutoff], *expected[resumed_from - 1 :]]
         assert _run(cut).info.status == "FINISHED"
-        one, two = _last(whole), _last(cut)
-        assert all(torch.equal(value, two["state_dict"][name]) for name, value in one["state_dict"].items())
+        first, second = _last_checkpoint(uninterrupted), _last_checkpoint(cut)
+        assert all(torch.equal(value, second["state_dict"][name]) for name, value in first["state_dict"].items())
         for rank in range(2):
-            assert torch.equal(one["random_states"][rank]["torch"], two["random_states"][rank]["torch"])
+            assert torch.equal(first["random_states"][rank]["torch"], second["random_states"][rank]["torch"])
 
 
 @pytest.mark.parametrize(("world", "batch", "ends"), [(1, 0, False), (2, 1, False), (2, 2, True)])
-def test_ranks_ask_each_other_before_a_step_begins_alone(
+def test_ranks_agree_before_each_step_whether_to_end(
     monkeypatch: pytest.MonkeyPatch, world: int, batch: int, ends: bool
 ) -> None:
-    asked = []
+    answers = []
 
-    def another_was_told(value: torch.Tensor, op: Any) -> None:
-        asked.append(int(value))
+    def other_rank_was_signalled(value: torch.Tensor, op: Any) -> None:
+        answers.append(int(value))
         value.fill_(1)
 
-    monkeypatch.setattr("torch.distributed.all_reduce", another_was_told)
+    monkeypatch.setattr("torch.distributed.all_reduce", other_rank_was_signalled)
     trainer = Mock(spec=L.Trainer, world_size=world, accumulate_grad_batches=2, checkpoint_callbacks=[])
     task = Mock(spec=L.LightningModule, device=torch.device("cpu"))
     try:
@@ -121,4 +119,4 @@ def test_ranks_ask_each_other_before_a_step_begins_alone(
         ended = False
     except SIGTERMException:
         ended = True
-    assert (ended, asked) == (ends, [0] if ends else [])
+    assert (ended, answers) == (ends, [0] if ends else [])

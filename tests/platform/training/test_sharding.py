@@ -1,4 +1,4 @@
-"""Two real ranks with sharded encoders against one process on the joined batch, and the checkpoints they leave."""
+"""Two real ranks with sharded encoders against one process on the joined batch, and the checkpoints they write."""
 
 import json
 from pathlib import Path
@@ -29,19 +29,19 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory, phantom_cohort: Path) -> Path:
-    """Where two ranks left a checkpoint of each kind."""
+    """Train each kind of task on two ranks and return the folder of their checkpoints."""
     out = tmp_path_factory.mktemp("ranks")
     started = start_ranks(
         str(ROOT / "tests" / "support" / "sharded_runs.py"), str(phantom_cohort), str(out), *KINDS, folder=out
     )
     for ended in end_ranks(started, out):
         assert ended.code == 0, ended.errors
-        # The strategy may lie of its world; the process group does not.
+        # The strategy may misreport its world size; the process group does not.
         assert [line for line in ended.out.splitlines() if "ranks" in line] == [f"ranks 2 {kind}" for kind in KINDS]
     return out
 
 
-def _content(path: Path) -> dict[str, Any]:
+def _load(path: Path) -> dict[str, Any]:
     content: dict[str, Any] = torch.load(path, weights_only=True)
     return content
 
@@ -51,57 +51,57 @@ def _content(path: Path) -> dict[str, Any]:
 def test_two_ranks_with_sharded_encoders_train_as_one_process(
     ranks: Path, kind: str, phantom_cohort: Path, tmp_path: Path
 ) -> None:
-    """Ragged, a modality absent on either rank or on both, clipped gradients, and different numbers of validations."""
+    """Cover ragged batches, a modality missing on one or both ranks, clipped gradients and unequal validation steps."""
     torch.manual_seed(0)
     start = {name: value.clone() for name, value in KINDS[kind]().state_dict().items()}
     train(kind, phantom_cohort, tmp_path, slice(0, STUDIES))
-    one, two = (_content(folder / f"{kind}.ckpt") for folder in (tmp_path, ranks))
-    assert list(one["state_dict"]) == list(two["state_dict"])
-    for name, value in one["state_dict"].items():
-        torch.testing.assert_close(two["state_dict"][name], value, rtol=1e-5, atol=1e-6, msg=name)
-    # Adapters start from zeros; names of what they adapt change.
-    before = {name: start.get(name, torch.zeros_like(value)) for name, value in one["state_dict"].items()}
-    known = [name for name in before if name in start or "lora_B" in name]
-    moved = [name for name in known if not torch.equal(one["state_dict"][name], before[name])]
-    assert any(name.startswith("encoders.") for name in moved) == (kind != "frozen")
-    assert one["global_step"] == two["global_step"] == STEPS
+    single, sharded = (_load(folder / f"{kind}.ckpt") for folder in (tmp_path, ranks))
+    assert list(single["state_dict"]) == list(sharded["state_dict"])
+    for name, value in single["state_dict"].items():
+        torch.testing.assert_close(sharded["state_dict"][name], value, rtol=1e-5, atol=1e-6, msg=name)
+    # Adapters start from zeros; the layers that they adapt get other names.
+    before = {name: start.get(name, torch.zeros_like(value)) for name, value in single["state_dict"].items()}
+    comparable = [name for name in before if name in start or "lora_B" in name]
+    changed = [name for name in comparable if not torch.equal(single["state_dict"][name], before[name])]
+    assert any(name.startswith("encoders.") for name in changed) == (kind != "frozen")
+    assert single["global_step"] == sharded["global_step"] == STEPS
 
 
 @pytest.mark.parametrize("kind", ["contrast", "downstream"])
-def test_moments_and_schedule_are_written_as_one_process_writes_them(
+def test_moments_and_schedule_are_saved_as_by_one_process(
     ranks: Path, kind: str, phantom_cohort: Path, tmp_path: Path
 ) -> None:
     train(kind, phantom_cohort, tmp_path, slice(0, STUDIES))
-    one, two = (_content(folder / f"{kind}.ckpt") for folder in (tmp_path, ranks))
-    assert one["lr_schedulers"] == two["lr_schedulers"]
-    (expected,), (found,) = one["optimizer_states"], two["optimizer_states"]
-    assert expected["param_groups"] == found["param_groups"]
-    assert list(expected["state"]) == list(found["state"])
+    single, sharded_run = (_load(folder / f"{kind}.ckpt") for folder in (tmp_path, ranks))
+    assert single["lr_schedulers"] == sharded_run["lr_schedulers"]
+    (expected,), (sharded,) = single["optimizer_states"], sharded_run["optimizer_states"]
+    assert expected["param_groups"] == sharded["param_groups"]
+    assert list(expected["state"]) == list(sharded["state"])
     for number, moments in expected["state"].items():
         for name, value in moments.items():
-            torch.testing.assert_close(found["state"][number][name], value, rtol=1e-5, atol=1e-10)
+            torch.testing.assert_close(sharded["state"][number][name], value, rtol=1e-5, atol=1e-10)
 
 
 @pytest.mark.slow
-def test_a_run_of_one_process_continues_with_sharded_encoders(phantom_cohort: Path, tmp_path: Path) -> None:
-    """Shares of weights and moments are those of the parameters they were made for."""
+def test_a_run_of_one_process_can_be_resumed_with_sharded_encoders(phantom_cohort: Path, tmp_path: Path) -> None:
+    """Each rank gets its shards of the weights and of the moments of the same parameters."""
     first = tmp_path / "first"
     train("contrast", phantom_cohort, first, slice(0, STUDIES))
-    going_on = {"ckpt_path": str(first / "contrast.ckpt"), "max_steps": 2 * STEPS}
-    train("contrast", phantom_cohort, tmp_path / "one", slice(0, STUDIES), **going_on)
+    settings = {"ckpt_path": str(first / "contrast.ckpt"), "max_steps": 2 * STEPS}
+    train("contrast", phantom_cohort, tmp_path / "one", slice(0, STUDIES), **settings)
     two = tmp_path / "two"
     two.mkdir()
     words = [str(ROOT / "tests" / "support" / "sharded_runs.py"), str(phantom_cohort), str(two), "contrast"]
-    for ended in end_ranks(start_ranks(*words, folder=two, GOING_ON=json.dumps(going_on)), two):
+    for ended in end_ranks(start_ranks(*words, folder=two, GOING_ON=json.dumps(settings)), two):
         assert ended.code == 0, ended.errors
-    one, sharded = (_content(tmp_path / folder / "contrast.ckpt") for folder in ("one", "two"))
+    single, sharded = (_load(tmp_path / folder / "contrast.ckpt") for folder in ("one", "two"))
     assert sharded["global_step"] == 2 * STEPS
-    for name, value in one["state_dict"].items():
+    for name, value in single["state_dict"].items():
         torch.testing.assert_close(sharded["state_dict"][name], value, rtol=1e-5, atol=1e-6, msg=name)
 
 
-def test_a_checkpoint_of_sharded_encoders_says_the_same_outside(pulse_cohort: Path, tmp_path: Path) -> None:
-    """Through the command line, with the settings of experiments/distributed; eight and seven studies."""
+def test_a_checkpoint_of_sharded_encoders_gives_the_same_results_elsewhere(pulse_cohort: Path, tmp_path: Path) -> None:
+    """Run the command line with the settings of experiments/distributed, on eight and seven studies."""
     content = {
         "model": {"class_path": "ContrastivePretraining", "init_args": {"objective": "Symile", "embedding": 8}},
         "data": {
@@ -131,7 +131,7 @@ def test_a_checkpoint_of_sharded_encoders_says_the_same_outside(pulse_cohort: Pa
             for name, value in report["embedded"].get(study, {}).items():
                 torch.testing.assert_close(embedded[name][row], value, rtol=1e-5, atol=1e-6)
     assert len(report["embedded"]) == 4
-    assert not any("fsdp" in key.lower() for key in _content(path)["state_dict"])
+    assert not any("fsdp" in key.lower() for key in _load(path)["state_dict"])
 
 
 @pytest.mark.parametrize(
@@ -141,14 +141,16 @@ def test_a_checkpoint_of_sharded_encoders_says_the_same_outside(pulse_cohort: Pa
         (Precision(), [EMAWeightAveraging()], "got averaged weights with sharded encoders.*`trainer.strategy` to ddp"),
     ],
 )
-def test_what_cannot_be_shared_out_is_refused(precision: Precision, callbacks: list[L.Callback], message: str) -> None:
+def test_models_that_cannot_be_sharded_are_refused(
+    precision: Precision, callbacks: list[L.Callback], message: str
+) -> None:
     strategy = ShardedEncoders()
     strategy.precision_plugin = precision
     with pytest.raises(ValueError, match=message):
         strategy.setup(Mock(spec=L.Trainer, callbacks=callbacks))
 
 
-def test_without_shards_nothing_is_borrowed() -> None:
+def test_without_shards_no_dummy_forward_pass_runs() -> None:
     batch = pulses(1, slice(0, STUDIES))
     encoders = nn.ModuleDict({"a": Transformer(width=8, depth=1, heads=2)})
     assert dummy_inputs(encoders, batch.inputs, torch.device("cpu")) == {}
@@ -160,7 +162,7 @@ def test_an_encoder_is_called_for_every_part_of_a_batch(studies: int, at_once: i
     assert number_of_calls(inputs, at_once) == calls
 
 
-def test_an_encoder_at_rest_draws_nothing_learns_nothing_and_wakes_as_it_was() -> None:
+def test_a_dummy_forward_pass_changes_no_random_state_no_statistics_and_no_mode() -> None:
     frozen = nn.BatchNorm1d(3).eval()
     encoder = nn.Sequential(nn.BatchNorm1d(3), nn.Dropout(0.5), frozen)
     before = torch.get_rng_state()
@@ -171,8 +173,8 @@ def test_an_encoder_at_rest_draws_nothing_learns_nothing_and_wakes_as_it_was() -
     assert [module.training for module in encoder.modules()] == [True, True, True, False]
 
 
-def test_parts_of_a_batch_give_the_gradient_of_the_whole() -> None:
-    """What was so before encoders could be shared out."""
+def test_micro_batches_give_the_gradient_of_the_whole_batch() -> None:
+    """Without shards, micro-batches change nothing."""
     report = []
     for at_once in (0, 2):
         torch.manual_seed(0)
@@ -185,8 +187,8 @@ def test_parts_of_a_batch_give_the_gradient_of_the_whole() -> None:
         embedded = encode_batch(encoders, heads, pulses(1, slice(0, STUDIES)), at_once=at_once)
         sum(value.square().mean() for value in embedded.values()).backward()  # type: ignore[union-attr]
         report.append([p.grad for p in encoders.parameters()])
-    for whole, parts in zip(*report, strict=True):
-        torch.testing.assert_close(parts, whole, rtol=1e-9, atol=1e-12)
+    for gradient, parts in zip(*report, strict=True):
+        torch.testing.assert_close(parts, gradient, rtol=1e-9, atol=1e-12)
 
 
 def test_blocks_are_the_longest_list_of_an_encoder() -> None:

@@ -1,4 +1,4 @@
-"""Encoders that move from run to run: every weight is accounted for, and nothing is loaded by halves."""
+"""Encoders that move from run to run: every weight is accounted for, and nothing is loaded in part."""
 
 import json
 from pathlib import Path
@@ -41,27 +41,27 @@ def _weights(result: dict[str, Any]) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.slow
-def test_masked_to_contrastive_to_head(
+def test_encoders_transfer_from_masked_to_contrastive_to_head(
     workplace: Path, phantom_cohort: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     masked = _fit(phantom_cohort, MASKED)
     capsys.readouterr()
-    # A rate of almost nothing, so that what was loaded can be seen in what was saved.
-    still = ("--model.init_args.lr", "1e-12", "--model.init_args.weight_decay", "0")
-    contrastive = _fit(phantom_cohort, CONTRASTIVE, "--weights", masked["checkpoint"], *still)
+    # The learning rate is nearly zero, so that the saved weights show which ones were loaded.
+    frozen = ("--model.init_args.lr", "1e-12", "--model.init_args.weight_decay", "0")
+    contrastive = _fit(phantom_cohort, CONTRASTIVE, "--weights", masked["checkpoint"], *frozen)
     text = capsys.readouterr().out
     assert "encoders.report" in text
     assert "loaded" in text
     before, after = _weights(masked), _weights(contrastive)
-    moved = [key for key in before if key.startswith("encoders.")]
-    assert len(moved) > 30
-    for key in moved:
+    encoder_keys = [key for key in before if key.startswith("encoders.")]
+    assert len(encoder_keys) > 30
+    for key in encoder_keys:
         torch.testing.assert_close(before[key], after[key], rtol=0, atol=1e-6)
     client = MlflowClient(contrastive["tracking_uri"])
     path = client.download_artifacts(contrastive["mlflow_run_id"], "weights.json", str(workplace))
     report = json.loads(Path(path).read_text())["checkpoint"]
     account = report["account"]
-    assert set(account["loaded"]) == set(moved)
+    assert set(account["loaded"]) == set(encoder_keys)
     assert set(account["loaded"]) | set(account["new"]) == set(after)
     assert set(account["loaded"]) | set(account["dropped"]) == set(before)
     assert not set(account["loaded"]) & set(account["new"])
@@ -69,33 +69,35 @@ def test_masked_to_contrastive_to_head(
     assert report["run_id"] == masked["mlflow_run_id"]
     assert len(report["sha256"]) == 64
     assert report["changed"] == []
-    head = _fit(phantom_cohort, HEAD, "--weights", contrastive["checkpoint"], *still)
+    head = _fit(phantom_cohort, HEAD, "--weights", contrastive["checkpoint"], *frozen)
     pool = "encoders.tabular.pool.mix.weight"
     torch.testing.assert_close(_weights(head)[pool], after[pool], rtol=0, atol=1e-6)
-    back = _fit(phantom_cohort, MASKED, "--weights", contrastive["checkpoint"], *still)
-    for key in moved:
+    back = _fit(phantom_cohort, MASKED, "--weights", contrastive["checkpoint"], *frozen)
+    for key in encoder_keys:
         torch.testing.assert_close(_weights(back)[key], after[key], rtol=0, atol=1e-6)
 
 
 @pytest.mark.slow
-def test_what_a_modality_learned_comes_along(workplace: Path, phantom_cohort: Path, tmp_path: Path) -> None:
-    """The vocabulary of the first run, not one of the second cohort, whose numbers would mean other words."""
+def test_the_state_of_a_modality_is_transferred(workplace: Path, phantom_cohort: Path, tmp_path: Path) -> None:
+    """It is the vocabulary of the first run: token ids of one fitted on the second cohort would mean other words."""
     masked = _fit(phantom_cohort, MASKED)
     table = phantom_cohort.parent / "cohort.csv"
     lines = table.read_text().splitlines()
-    other = tmp_path / "other"
-    other.mkdir()
+    folder = tmp_path / "other"
+    folder.mkdir()
     header = lines[0].split(",")
-    paths = [place for place, name in enumerate(header) if name in ("xray", "ecg", "report", "audio", "tabular")]
+    paths = [column for column, name in enumerate(header) if name in ("xray", "ecg", "report", "audio", "tabular")]
     rows = [line.split(",") for line in lines[1:30]]
     for row in rows:
-        for place in paths:
-            row[place] = str(phantom_cohort.parent / row[place]) if row[place] else ""
-    (other / "cohort.csv").write_text("\n".join([lines[0], *(",".join(row) for row in rows)]))
-    (other / "cohort.yaml").write_text(phantom_cohort.read_text())
-    moved = _fit(other / "cohort.yaml", CONTRASTIVE, "--weights", masked["checkpoint"])
-    alone = _fit(other / "cohort.yaml", CONTRASTIVE)
-    states = [restore(Path(one["checkpoint"])).data.modalities["report"].state() for one in (masked, moved, alone)]
+        for column in paths:
+            row[column] = str(phantom_cohort.parent / row[column]) if row[column] else ""
+    (folder / "cohort.csv").write_text("\n".join([lines[0], *(",".join(row) for row in rows)]))
+    (folder / "cohort.yaml").write_text(phantom_cohort.read_text())
+    transferred = _fit(folder / "cohort.yaml", CONTRASTIVE, "--weights", masked["checkpoint"])
+    fresh = _fit(folder / "cohort.yaml", CONTRASTIVE)
+    states = [
+        restore(Path(run["checkpoint"])).data.modalities["report"].state() for run in (masked, transferred, fresh)
+    ]
     assert states[0] == states[1] != states[2]
 
 
@@ -116,7 +118,7 @@ def test_a_changed_setting_is_reported(workplace: Path, phantom_cohort: Path) ->
         ({"tabular": BOTH["tabular"]}, ["--weights", "no.ckpt"], "checkpoint 'no.ckpt' does not exist"),
     ],
 )
-def test_checkpoints_that_do_not_fit_stop_the_run_before_it_starts(
+def test_incompatible_checkpoints_stop_the_run_before_it_starts(
     workplace: Path, phantom_cohort: Path, capfd: pytest.CaptureFixture[str],
     modalities: dict[str, Any], words: list[str], message: str,
 ) -> None:  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a test looks at after ``polyclinic cohort build``."""
+"""Results of ``polyclinic cohort build`` for tests."""
 
 import json
 from pathlib import Path

@@ -40,7 +40,7 @@ VALID = (
     Image("valid/patient64542/study1/view1_frontal.jpg", "Male", "39", "Frontal", "", _CLEAR),
     Image("valid/patient64542/study1/view2_lateral.jpg", "Male", "39", "Lateral", "", _CLEAR),
 )  # fmt: skip
-# The order of this table is another one, so that columns taken by position are noticed.
+# Another order of columns, so that reading by position is noticed.
 _TEST_ORDER = ("Support Devices", *(name for name in FINDINGS_ON_DISK if name != "Support Devices"))
 _TEST = {
     "test/patient64741/study1": {"Support Devices", "Pleural Effusion"},
@@ -50,7 +50,7 @@ _HEADER = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *FINDINGS_ON_DISK)
 
 
 def write_chexpert(root: Path, *, train: tuple[Image, ...] = TRAIN) -> None:
-    """Write tables and images into ``root``, whose name the paths in the tables begin with."""
+    """Write tables and images into ``root``; the paths in the tables begin with its name."""
     root.mkdir(parents=True)
     for name, images in (("train", train), ("valid", VALID)):
         rows = [",".join((f"{root.name}/{image.path}", *image[1:])) for image in images]

@@ -29,7 +29,7 @@ _DEMOGRAPHIC = (
 
 
 def write_icbhi(root: Path) -> None:
-    """Sounds with their annotations, and the three tables, which have no header."""
+    """Write sounds with their annotations, and the three tables, which have no header."""
     folder = root / "ICBHI_final_database"
     folder.mkdir(parents=True)
     for number, (stem, (_, cycles)) in enumerate(RECORDINGS.items()):

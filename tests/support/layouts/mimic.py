@@ -1,4 +1,4 @@
-"""Roots of MIMIC-IV 2.2, MIMIC-CXR-JPG and MIMIC-IV-ECG side by side, with whatever events a test wants."""
+"""Roots of MIMIC-IV 2.2, MIMIC-CXR-JPG and MIMIC-IV-ECG side by side, with the events of a test."""
 
 import csv
 import gzip
@@ -79,7 +79,7 @@ def write_mimic(
     images: Sequence[Image] = (),
     records: Sequence[Record] = (),
 ) -> None:
-    """The three data sets in folders as their archives unpack."""
+    """Write the three data sets into folders as their archives unpack."""
     write_hosp(root / "mimiciv" / "2.2", admissions, labs)
     write_mimic_cxr(root / "mimic-cxr-jpg" / "2.0.0", images)
     write_mimic_iv_ecg(root / "mimic-iv-ecg-diagnostic-electrocardiogram-matched-subset-1.0", records)

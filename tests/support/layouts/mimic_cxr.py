@@ -59,10 +59,10 @@ def write_mimic_cxr(
     """Write the tables and every image; each study is labelled ``No Finding`` unless its labels are known or given."""
     root.mkdir(parents=True)
     _write_tables(root, images)
-    known = LABELS if labels is None else labels
+    labels_by_study = LABELS if labels is None else labels
     fallback = {} if images is IMAGES else {image.study: {"No Finding": "1.0"} for image in images}
     for labeller in ("chexpert", "negbio"):
-        write_labels(root, f"mimic-cxr-2.0.0-{labeller}.csv.gz", {**fallback, **known}, images)
+        write_labels(root, f"mimic-cxr-2.0.0-{labeller}.csv.gz", {**fallback, **labels_by_study}, images)
     for number, image in enumerate(images):
         file = root / image_file(image)
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""A root of MIMIC-IV-ECG 1.0: the list of records, their files, what the cart said; patients as in MIMIC-IV."""
+"""A root of MIMIC-IV-ECG 1.0: list of records, files, output of the cart; patients as in MIMIC-IV."""
 
 import csv
 import gzip
@@ -22,7 +22,7 @@ class Record(NamedTuple):
     damage: str = ""
 
 
-class Said(NamedTuple):
+class CartRow(NamedTuple):
     """Lines of the cart, and rr_interval, p_onset, p_end, qrs_onset, qrs_end, t_end, p_axis, qrs_axis, t_axis."""
 
     lines: tuple[str, ...]
@@ -38,13 +38,13 @@ RECORDS = (
     Record(10000635, 42289326, "2136-06-19 09:47:00", "absent"),
     Record(10000764, 42354540, "2132-10-14 10:05:00"),
 )
-SAID = {
-    40689238: Said(("Sinus rhythm", "Possible left atrial enlargement"), (659, 40, 128, 170, 258, 518, 81, 77, 75)),
+CART_ROWS = {
+    40689238: CartRow(("Sinus rhythm", "Possible left atrial enlargement"), (659, 40, 128, 170, 258, 518, 81, 77, 75)),
     # Blank lines before filled ones, a comma, a full stop; no P wave.
-    44458630: Said(("", "", "Atrial fibrillation, rapid.", "", "Abnormal ECG"),
+    44458630: CartRow(("", "", "Atrial fibrillation, rapid.", "", "Abnormal ECG"),
                    (65535, 29999, 29999, 180, 268, 516, 32767, -32768, 360)),
-    41879011: Said(("",), ("", 50, 50, 180, 180, 179, 29999, 361, -360)),
-    42354540: Said(("Sinus rhythm",), (10000, 40, 29999, 170, 171, 29999, 0, -180, 180)),
+    41879011: CartRow(("",), ("", 50, 50, 180, 180, 179, 29999, 361, -360)),
+    42354540: CartRow(("Sinus rhythm",), (10000, 40, 29999, 170, 171, 29999, 0, -180, 180)),
 }  # fmt: skip
 _PATIENTS = """\
 subject_id,gender,anchor_age,anchor_year,anchor_year_group,dod
@@ -55,8 +55,10 @@ subject_id,gender,anchor_age,anchor_year,anchor_year_group,dod
 """
 
 
-def write_mimic_iv_ecg(root: Path, records: Sequence[Record] = RECORDS, message: Mapping[int, Said] = SAID) -> None:
-    """The tables, and the files of the records, 500 Hz and 10 s, as WFDB writes them; measurements in another order."""
+def write_mimic_iv_ecg(
+    root: Path, records: Sequence[Record] = RECORDS, measurements: Mapping[int, CartRow] = CART_ROWS
+) -> None:
+    """Write the tables, with measurements in another order, and records of 500 Hz and 10 s as WFDB writes them."""
     root.mkdir(parents=True, exist_ok=True)
     lines = ["subject_id,study_id,file_name,ecg_time,path"]
     for record in records:
@@ -65,7 +67,7 @@ def write_mimic_iv_ecg(root: Path, records: Sequence[Record] = RECORDS, message:
         if record.damage != "absent":
             write_record(root / path, leads=LEADS, rate=500, values=_signal(record))
     (root / "record_list.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    _write_said(root / "machine_measurements.csv", records, message)
+    _write_measurements(root / "machine_measurements.csv", records, measurements)
 
 
 def write_note_links(root: Path) -> None:
@@ -77,22 +79,22 @@ def write_note_links(root: Path) -> None:
 
 
 def write_patients(root: Path) -> None:
-    """``hosp/patients.csv.gz`` of MIMIC-IV; patient 10000560 is not in it."""
+    """Write ``hosp/patients.csv.gz`` of MIMIC-IV; patient 10000560 is not in it."""
     (root / "hosp").mkdir(parents=True)
     (root / "hosp" / "patients.csv.gz").write_bytes(gzip.compress(_PATIENTS.encode()))
 
 
-def _write_said(path: Path, records: Sequence[Record], message: Mapping[int, Said]) -> None:
+def _write_measurements(path: Path, records: Sequence[Record], measurements: Mapping[int, CartRow]) -> None:
     names = [f"report_{line}" for line in range(18)]
     measured = ("rr_interval", "p_onset", "p_end", "qrs_onset", "qrs_end", "t_end", "p_axis", "qrs_axis", "t_axis")
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["subject_id", "study_id", "cart_id", "ecg_time", *names, "bandwidth", "filtering", *measured])
         for record in reversed(records):
-            one = message.get(record.study, Said((), ("",) * len(measured)))
-            lines = [*one.lines, *[""] * (18 - len(one.lines))]
+            row = measurements.get(record.study, CartRow((), ("",) * len(measured)))
+            lines = [*row.lines, *[""] * (18 - len(row.lines))]
             setting = ["0.005-150 Hz", "60 Hz notch Baseline filter"]
-            writer.writerow([record.subject, record.study, 6848296, record.time, *lines, *setting, *one.measured])
+            writer.writerow([record.subject, record.study, 6848296, record.time, *lines, *setting, *row.measured])
 
 
 def _signal(record: Record) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A data set of one table and one small file per study, and its builder: what every builder goes through."""
+"""A data set of one table and one small file per study, with a builder that uses all common steps."""
 
 import gzip
 import time
@@ -11,7 +11,7 @@ TABLE = "list.csv"
 
 
 class Planted(CohortBuilder):
-    """``looked``: where the name of every file that is looked at is written; ``fails``: raise after the files."""
+    """``looked``: file that lists the name of every inspected file; ``fails``: raise after inspecting them."""
 
     unverified = ("nothing is known of this set",)
 
@@ -50,7 +50,7 @@ def look(path: Path, *, looked: Path, seconds: float) -> str:
 
 
 def write_planted(root: Path, *, studies: int = 6, compressed: bool = False) -> None:
-    """Study 1 has no value, study 2 a negative one, the file of study 3 is damaged."""
+    """Write studies: study 1 has no value, study 2 a negative one, the file of study 3 is damaged."""
     (root / "notes").mkdir(parents=True)
     lines = ["id,patient,split,value,file"]
     for study in range(1, studies + 1):

@@ -27,7 +27,7 @@ SBRAD,sinus bradycardia,,,1.0,,,Statements related to impulse formation,sinus br
 
 
 def write_ptbxl(root: Path) -> None:
-    """Tables and, but for record 1000 at 100 Hz, every signal file."""
+    """Write the tables and every signal file except record 1000 at 100 Hz."""
     root.mkdir(parents=True)
     (root / "ptbxl_database.csv").write_text(_DATABASE, encoding="utf-8")
     (root / "scp_statements.csv").write_text(_STATEMENTS, encoding="utf-8")

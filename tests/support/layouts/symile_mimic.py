@@ -21,14 +21,14 @@ FINDINGS = (
     "Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Enlarged Cardiomediastinum", "Fracture", "Lung Lesion",
     "Lung Opacity", "No Finding", "Pleural Effusion", "Pleural Other", "Pneumonia", "Pneumothorax", "Support Devices",
 )  # fmt: skip
-_KEPT = ("Atelectasis", "Cardiomegaly", "Edema", "Lung Opacity", "No Finding", "Pleural Effusion")
+_RELEASED_FINDINGS = ("Atelectasis", "Cardiomegaly", "Edema", "Lung Opacity", "No Finding", "Pleural Effusion")
 _CANDIDATES = 10
 SIZES = {"train": 12, "val": 10, "test": 11}
 FIRST = 20_000_001
 
 
 def write_symile_mimic(root: Path, *, side: int = 32, samples: int = 64, seed: int = 0) -> None:
-    """Write every file but the checkpoint; the patient of the first two admissions of each split is one and the same.
+    """Write every file but the checkpoint; the first two admissions of each split are of the same patient.
 
     Admissions are numbered from ``FIRST``: those of train, of val, of test, and one that is in no split.
     """
@@ -48,7 +48,7 @@ def write_symile_mimic(root: Path, *, side: int = 32, samples: int = 64, seed: i
 
 
 def write_raw(root: Path, *, patients: int = 8) -> None:
-    """MIMIC-IV, MIMIC-CXR-JPG and MIMIC-IV-ECG, with one admission each that Symile-MIMIC would take."""
+    """Write MIMIC-IV, MIMIC-CXR-JPG and MIMIC-IV-ECG with one admission per patient that Symile-MIMIC includes."""
     rows = range(patients)
     subjects = [10_000_032 + row for row in rows]
     write_mimic(
@@ -69,7 +69,7 @@ def write_raw(root: Path, *, patients: int = 8) -> None:
 
 
 def write_sums(root: Path) -> None:
-    """One space between digest and path, as released."""
+    """Write SHA256SUMS.txt with one space between digest and path, as released."""
     files = sorted(path for path in root.rglob("*") if path.is_file() and path.name != "SHA256SUMS.txt")
     lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()} {path.relative_to(root).as_posix()}" for path in files]
     (root / "SHA256SUMS.txt").write_text("\n".join(lines) + "\n")
@@ -109,8 +109,8 @@ def _admissions(rng: np.random.Generator) -> pd.DataFrame:
 
 
 def _splits(everyone: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    kept = ["subject_id", "hadm_id", "cxr_path", "ecg_path", *_KEPT, *(str(item) for item in LABS)]
-    table, start = everyone[kept], 0
+    columns = ["subject_id", "hadm_id", "cxr_path", "ecg_path", *_RELEASED_FINDINGS, *(str(item) for item in LABS)]
+    table, start = everyone[columns], 0
     splits = {}
     for name, size in SIZES.items():
         splits[name], start = table.iloc[start : start + size].reset_index(drop=True), start + size
@@ -131,12 +131,12 @@ def _splits(everyone: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def _percentile(values: pd.Series, training: np.ndarray) -> np.ndarray:
-    place = (training[None, :] <= values.to_numpy()[:, None]).mean(axis=1)
-    return np.where(values.isna(), np.nan, place)
+    share = (training[None, :] <= values.to_numpy()[:, None]).mean(axis=1)
+    return np.where(values.isna(), np.nan, share)
 
 
 def _with_candidates(part: pd.DataFrame) -> pd.DataFrame:
-    """The queries, then nine others for each."""
+    """Append nine other admissions for each query to the queries."""
     blocks = [part]
     for query, hadm in enumerate(part["hadm_id"]):
         others = part.drop(part.index[query]).sample(n=_CANDIDATES - 1, random_state=query)
@@ -147,7 +147,7 @@ def _with_candidates(part: pd.DataFrame) -> pd.DataFrame:
 def _write_arrays(
     folder: Path, name: str, table: pd.DataFrame, means: dict[str, float], *, side: int, samples: int
 ) -> None:
-    """What is random in a row follows from its admission, so that a candidate is the same wherever it stands."""
+    """Write arrays whose rows are seeded by admission, so that a candidate is the same in every row."""
     folder.mkdir(parents=True)
     draws = [np.random.default_rng(hadm) for hadm in table["hadm_id"]]
     places = table[[f"{item}_percentile" for item in LABS]]

@@ -42,7 +42,7 @@ def classifier(
     patients = [patient for batch in batches for patient in batch.patient_ids]
     scores, truth, names = binary_columns(outputs, labels, targets)
     agreement = agreement_report(
-        readings=outputs,
+        predictions=outputs,
         labels=labels,
         targets=targets,
         patient_ids=patients,

@@ -1,1 +1,1 @@
-"""The evaluation card: what a model can do, for whom, and how far to believe it, on one page."""
+"""The evaluation card: performance, calibration, subgroups and explanations of a model on one page."""

@@ -1,4 +1,4 @@
-"""Build the evaluation card from scores."""
+"""Build the evaluation card from the scores of a model."""
 
 from collections.abc import Sequence
 
@@ -32,7 +32,7 @@ def build_card(
     seed: int,
     explained: int | Sequence[str],
 ) -> Card:
-    """Measure everything that the card reports.
+    """Measure all results of the card.
 
     Args:
         scorer: scorer of the findings.
@@ -45,14 +45,14 @@ def build_card(
         minimum: minimum number of studies in a subgroup.
         stated: probabilities to use as additional thresholds.
         resamples: number of resamples of patients.
-        seed: seed of everything random.
+        seed: seed of all random draws.
         explained: number of studies to explain, or their ids.
     """
     weights = patient_resamples(test.patient_ids, resamples, seed)
-    before, scores = (scorer.scores(part, scorer.modalities) for part in (validation, test))
+    validation_scores, scores = (scorer.scores(part, scorer.modalities) for part in (validation, test))
     findings = finding_cards(
-        names=scorer.findings, validation=(before, validation.outcomes), test=(scores, test.outcomes), studies=test,
-        weights=weights, alpha=alpha, minimum=minimum, stated=stated,
+        names=scorer.findings, validation=(validation_scores, validation.outcomes), test=(scores, test.outcomes),
+        studies=test, weights=weights, alpha=alpha, minimum=minimum, stated=stated,
     )  # fmt: skip
     chosen = chosen_studies(scorer, test, scores, explained)
     tested = deletions(scorer, encoders, test, resamples=resamples, seed=seed)
@@ -73,11 +73,11 @@ def build_card(
 
 
 def _agreement(scorer: Scorer, test: EmbeddedSplit, resamples: int, seed: int) -> tuple[AgreementResult, ...]:
-    """Measure classes, levels and quantities, which only a trained head predicts."""
+    """Measure agreement on classes, levels and quantities, which only a trained head predicts."""
     if not isinstance(scorer, TrainedScorer):
         return ()
     return agreement_report(
-        readings=scorer.readings(test, scorer.modalities), labels=test.labels, targets=scorer.targets,
+        predictions=scorer.predictions(test, scorer.modalities), labels=test.labels, targets=scorer.targets,
         patient_ids=test.patient_ids, resamples=resamples, seed=seed,
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Content of the evaluation card."""
+"""Content of the evaluation card: provenance, data, results and notes."""
 
 from dataclasses import dataclass
 
@@ -67,10 +67,10 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """All results of the evaluation card.
+    """Content of the evaluation card.
 
     Attributes:
-        notes: warnings that a reader needs first.
+        notes: warnings shown first.
         prompt_spread: spread of each finding's AUROC over wordings; None for a trained head.
     """
 
@@ -88,7 +88,7 @@ class Card:
 
 
 def notes(data: Data, findings: tuple[FindingCard, ...], deletions: tuple[Deletion, ...]) -> tuple[str, ...]:
-    """Return warnings about missing modalities, failed measures, subgroup gaps and invalid explanations."""
+    """Return warnings about missing modalities, undefined results, subgroup gaps and failed deletion tests."""
     warnings = [f"no study of the split has modality {name!r}: it is not evaluated" for name in data.silent]
     for card in findings:
         if card.problem is not None:

@@ -89,9 +89,9 @@ def chosen_studies(
     for place, finding in enumerate(scorer.findings):
         positive = np.flatnonzero(studies.outcomes[:, place] == 1)
         order = sorted(positive, key=lambda row: (modalities[row], ranks[row, place]), reverse=True)
-        free = [int(row) for row in order if row not in {used for used, _ in chosen}]
-        if free and len(chosen) < explained:
-            chosen.append((free[0], finding))
+        available = [int(row) for row in order if row not in {used for used, _ in chosen}]
+        if available and len(chosen) < explained:
+            chosen.append((available[0], finding))
     return chosen
 
 
@@ -102,7 +102,7 @@ def explain(
     scores: Float[np.ndarray, "N F"],
     probabilities: Float[np.ndarray, "N F"],
 ) -> tuple[StudyExplanation, ...]:
-    """Attribute the log-odds of the chosen studies to modalities, by Shapley values over all subsets."""
+    """Attribute the log-odds of the chosen studies to modalities by Shapley values over all subsets."""
     explanations = []
     by_subset = {frozenset(names): scorer.scores(studies, names) for names in every_subset(scorer.modalities)}
     no_input = scorer.scores(studies, ())
@@ -131,7 +131,7 @@ def relevance_pictures(
     studies: EmbeddedSplit,
     explanations: Sequence[StudyExplanation],
 ) -> dict[str, dict[str, Figure | str]]:
-    """Draw token relevance, or state why it is not drawn, by explained study and available modality."""
+    """Draw token relevance by explained study and available modality, or return the reason why it is not drawn."""
     return {
         explanation.study_id: _pictures(
             scorer, encoders, modalities, one_study(studies, explanation.study_id), explanation.finding
@@ -211,5 +211,5 @@ def _deletion(
 
 
 def _first(rows: Tensor, count: int) -> Tensor:
-    """Keep only the first ``count`` rows that are True."""
+    """Return a mask of the first ``count`` rows that are True."""
     return rows & (rows.cumsum(dim=0) <= count)

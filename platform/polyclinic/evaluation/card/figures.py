@@ -171,13 +171,13 @@ def _labelled(figure: Figure, grid: Sequence[Axes], across: str, up: str) -> Fig
     return _clean(figure, *grid)
 
 
-def _clean(figure: Figure, *every: Axes) -> Figure:
-    for axes in _visible(every):
+def _clean(figure: Figure, *panels: Axes) -> Figure:
+    for axes in _visible(panels):
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.2)
     return figure
 
 
-def _visible(every: Sequence[Axes]) -> Iterator[Axes]:
-    return (axes for axes in every if axes.get_visible())
+def _visible(panels: Sequence[Axes]) -> Iterator[Axes]:
+    return (axes for axes in panels if axes.get_visible())

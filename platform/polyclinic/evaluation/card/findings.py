@@ -62,7 +62,7 @@ def compare(
 
 
 RULES: tuple[tuple[str, float | None], ...] = (("youden", None), ("sensitivity", 0.9), ("specificity", 0.9))
-"""Rules that choose thresholds on validation; the first one also applies to the subgroups."""
+"""Rules that choose thresholds on validation; the threshold of the first rule also applies to the subgroups."""
 
 DECISIONS = np.linspace(0.05, 0.95, 19)
 """Threshold probabilities of decision curves."""
@@ -126,7 +126,7 @@ def finding_cards(
     minimum: int,
     stated: Sequence[float],
 ) -> tuple[FindingCard, ...]:
-    """Compute every measure of every finding.
+    """Compute all results of every finding.
 
     Args:
         names: names of the findings.
@@ -143,7 +143,7 @@ def finding_cards(
     """
     if wrong := [value for value in stated if not 0 < value < 1]:
         raise ValueError(f"got threshold {wrong[0]}, expected a probability between 0 and 1; set `--thresholds`")
-    given = [Threshold(value, "stated") for value in stated]
+    thresholds = [Threshold(value, "stated") for value in stated]
 
     def card(place: int) -> FindingCard:
         return _card(
@@ -154,7 +154,7 @@ def finding_cards(
             weights,
             alpha,
             minimum,
-            given,
+            thresholds,
         )
 
     # numpy and scipy release the GIL in their long computations.
@@ -165,9 +165,10 @@ def finding_cards(
 def macro(
     scores: Float[np.ndarray, "N F"], labels: Float[np.ndarray, "N F"], weights: Integer[np.ndarray, "R N"]
 ) -> Macro:
-    """Average over the findings with both classes; resamples in which one is undefined are left out.
+    """Average over the findings with both classes.
 
-    The interval is the hull of the bootstrap interval and the one derived from the intervals of the findings (MOVER).
+    The interval is the hull of two: the bootstrap interval, without resamples in which a finding is undefined, and the
+    interval derived from those of the findings (MOVER).
     """
     used = [place for place, column in enumerate(labels.T) if len(np.unique(column[~np.isnan(column)])) == 2]
     patients = patient_codes(weights)
@@ -205,8 +206,10 @@ def _card(
         log_odds=scores, labels=labels, validation_log_odds=validation[0], validation_labels=validation[1],
         weights=weights, bins=BINS,
     )  # fmt: skip
-    before, after = (calibrated(values, calibration.platt) for values in (validation[0], scores))
-    thresholds = [operating_threshold(expit(before), validation[1], rule, at_least) for rule, at_least in RULES]
+    validation_log_odds, log_odds = (calibrated(values, calibration.platt) for values in (validation[0], scores))
+    thresholds = [
+        operating_threshold(expit(validation_log_odds), validation[1], rule, at_least) for rule, at_least in RULES
+    ]
     return FindingCard(
         name=name,
         n=int((~np.isnan(labels)).sum()),
@@ -216,15 +219,15 @@ def _card(
         auroc=estimate_auroc(scores, labels, patient_codes(weights)),
         average_precision=estimate_average_precision(scores, labels, weights),
         operating=operating_points(
-            scores=expit(after), labels=labels, thresholds=[*thresholds, *stated], weights=weights
+            scores=expit(log_odds), labels=labels, thresholds=[*thresholds, *stated], weights=weights
         ),
         calibration=calibration,
         conformal=conformal_report(
             calibrated=conformal_sets(*validation, alpha), scores=scores, labels=labels, weights=weights
         ),
-        decision=decision_curve(probabilities=expit(after), labels=labels, thresholds=DECISIONS, weights=weights),
+        decision=decision_curve(probabilities=expit(log_odds), labels=labels, thresholds=DECISIONS, weights=weights),
         subgroups=subgroup_report(
-            log_odds=after, labels=labels, groups=studies.groups, threshold=_log_odds(thresholds[0]),
+            log_odds=log_odds, labels=labels, groups=studies.groups, threshold=_log_odds(thresholds[0]),
             weights=weights, minimum=minimum, bins=BINS,
         ),
     )  # fmt: skip

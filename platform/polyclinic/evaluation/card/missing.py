@@ -1,4 +1,4 @@
-"""Performance with missing modalities: every subset, contributions and a stress test."""
+"""Performance with missing modalities: all subsets, contributions of modalities, and a stress test."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -22,15 +22,15 @@ SCENARIOS = (
     ("mostly with the finding", 0.8, 0.2),
     ("mostly without", 0.2, 0.8),
 )
-"""Name, and the shares of the studies with and without a finding that lose a modality."""
+"""Name of each scenario, and the shares of the studies with and without a finding that lose a modality."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Subset:
-    """Performance when only some modalities are shown.
+    """Performance with a subset of the input modalities.
 
     Attributes:
-        modalities: modalities that are shown, where a study has them.
+        modalities: modalities of the subset, which are used if a study has them.
         studies: number of studies that have any of them.
         auroc: macro AUROC over all studies; a study without any of them gets the model's score for no input.
     """
@@ -59,7 +59,7 @@ class Stress:
 
 @dataclass(frozen=True, kw_only=True)
 class Missingness:
-    """Results of all analyses of missing modalities."""
+    """Results of the analyses of missing modalities."""
 
     subsets: tuple[Subset, ...]
     contributions: Contributions
@@ -73,7 +73,7 @@ def missingness(scorer: Scorer, studies: EmbeddedSplit, weights: Integer[np.ndar
         scorer: scorer of the findings.
         studies: test split.
         weights: ``patient_resamples`` of the test split.
-        seed: seed of the removed modalities.
+        seed: seed of the draw of studies that lose a modality.
     """
     subsets = tuple(_subset(scorer, studies, names, weights) for names in every_subset(scorer.modalities))
     performance = {frozenset(subset.modalities): subset.auroc.value for subset in subsets}
@@ -85,7 +85,7 @@ def missingness(scorer: Scorer, studies: EmbeddedSplit, weights: Integer[np.ndar
 
 
 def every_subset(names: Collection[str]) -> list[tuple[str, ...]]:
-    """Return all subsets but the empty one, the smallest first."""
+    """Return all non-empty subsets, the smallest first."""
     return [subset for size in range(1, len(names) + 1) for subset in combinations(names, size)]
 
 

@@ -18,7 +18,7 @@ _TEMPLATE = "card.html"
 
 
 def render(card: Card, figures: Mapping[str, Figure], pictures: Mapping[str, Mapping[str, Figure | str]]) -> str:
-    """Render the page.
+    """Render the card as an HTML page.
 
     Args:
         card: content of the card.
@@ -53,9 +53,9 @@ def render(card: Card, figures: Mapping[str, Figure], pictures: Mapping[str, Map
 
 
 def _inline(figure: Figure, name: str) -> Markup:
-    written = io.BytesIO()
-    figure.savefig(written, format="png", dpi=110)
-    data = base64.b64encode(written.getvalue()).decode()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    data = base64.b64encode(buffer.getvalue()).decode()
     return Markup('<img alt="{}" src="data:image/png;base64,{}">').format(name, data)
 
 
@@ -68,7 +68,7 @@ def _percent(value: float | None) -> str:
 
 
 def _chance(probability: float) -> str:
-    """Format a probability, never as 0 % or 100 %: no model is certain."""
+    """Format a probability, but never as 0 % or 100 %, because no model is certain."""
     return "under 1%" if probability < 0.01 else "over 99%" if probability > 0.99 else f"{probability:.0%}"
 
 

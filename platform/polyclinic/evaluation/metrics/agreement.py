@@ -34,22 +34,22 @@ class AgreementResult:
 
 
 class Binary(NamedTuple):
-    """Log-odds and binary labels (0, 1, NaN) of findings, and of each class against the others."""
+    """Log-odds and binary labels (0, 1, NaN) of the findings and of each class against the others."""
 
     scores: Float[np.ndarray, "N F"]
     labels: Float[np.ndarray, "N F"]
     names: list[str]
 
 
-def binary_columns(readings: Float[Array, "N K"], labels: Float[Array, "N C"], targets: Sequence[Target]) -> Binary:
+def binary_columns(predictions: Float[Array, "N K"], labels: Float[Array, "N C"], targets: Sequence[Target]) -> Binary:
     """Return the columns that AUROC applies to: findings, and each class against the others.
 
     Args:
-        readings: predictions from ``Targets.readings`` of a task.
+        predictions: result of ``Targets.predictions`` of a task.
         labels: labels, one column per target.
         targets: targets of the columns.
     """
-    values, truth = as_float64(readings), as_float64(labels)
+    values, truth = as_float64(predictions), as_float64(labels)
     scores, columns, names = [values[:, :0]], [truth[:, :0]], []
     for target, at, column in _parts(targets, truth):
         if target.kind == "finding":
@@ -66,7 +66,7 @@ def binary_columns(readings: Float[Array, "N K"], labels: Float[Array, "N C"], t
 
 def agreement_report(
     *,
-    readings: Float[Array, "N K"],
+    predictions: Float[Array, "N K"],
     labels: Float[Array, "N C"],
     targets: Sequence[Target],
     patient_ids: Sequence[str],
@@ -76,18 +76,18 @@ def agreement_report(
     """Measure every class, level and quantity; return an empty tuple if there are only findings.
 
     Args:
-        readings: predictions from ``Targets.readings`` of a task.
+        predictions: result of ``Targets.predictions`` of a task.
         labels: labels, one column per target.
         targets: targets of the columns.
         patient_ids: patient id of each study.
         resamples: number of resamples of patients.
         seed: seed of the resamples.
     """
-    values, truth = as_float64(readings), as_float64(labels)
+    values, truth = as_float64(predictions), as_float64(labels)
     if all(target.kind == "finding" for target in targets):
         return ()
-    once = np.ones((1, len(truth)), dtype=np.int32)
-    weights = np.concatenate([once, patient_resamples(patient_ids, resamples, seed)])
+    complete = np.ones((1, len(truth)), dtype=np.int32)
+    weights = np.concatenate([complete, patient_resamples(patient_ids, resamples, seed)])
     return tuple(
         _result(target, values[:, at], column, weights)
         for target, at, column in _parts(targets, truth)
@@ -112,10 +112,10 @@ def weighted_kappa(
     With quadratic weights the disagreement expected by chance follows from means and variances alone (Fleiss and
     Cohen 1973).
     """
-    seen = np.where(np.isnan(truth), np.nan, predicted)
-    error = weighted_mean(np.square(seen - truth), weights)
-    shift = weighted_mean(seen, weights) - weighted_mean(truth, weights)
-    chance = _variance(seen, weights) + _variance(truth, weights) + np.square(shift)
+    paired = np.where(np.isnan(truth), np.nan, predicted)
+    error = weighted_mean(np.square(paired - truth), weights)
+    shift = weighted_mean(paired, weights) - weighted_mean(truth, weights)
+    chance = _variance(paired, weights) + _variance(truth, weights) + np.square(shift)
     return np.where(chance > 0, 1 - error / np.where(chance > 0, chance, 1.0), np.nan)
 
 

@@ -11,7 +11,7 @@ from polyclinic.evaluation.metrics.arrays import Array, checked_labels, checked_
 
 
 class Macro(NamedTuple):
-    """Mean over the defined findings, NaN without any, and their number."""
+    """Mean over the findings whose value is defined (NaN if there are none), and the number of these findings."""
 
     mean: float
     used: int

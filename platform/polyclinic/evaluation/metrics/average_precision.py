@@ -8,7 +8,7 @@ from polyclinic.evaluation.metrics.intervals import group_sums, ratio, running_s
 
 
 def average_precision(scores: Float[Array, " N"], labels: Float[Array, " N"]) -> float:
-    """Average the precision over recall, weighted by each increase of the recall; tied studies are flagged together.
+    """Average the precision at each threshold, weighted by the increase in recall; tied studies are flagged together.
 
     The chance level is the share of positive studies, so values of groups with different shares are not comparable.
 
@@ -40,7 +40,7 @@ def average_precision_per_column(scores: Float[Array, "N C"], labels: Float[Arra
 def weighted_average_precision(
     scores: Float[Array, " N"], labels: Float[Array, " N"], weights: Integer[np.ndarray, "R N"]
 ) -> Float[np.ndarray, " R"]:
-    """Return the ``average_precision`` of every resample from one sort of the positive scores, exact also with ties.
+    """Return the ``average_precision`` of every resample from one sort of the positive scores, exact even with ties.
 
     Args:
         scores: scores that increase with the likelihood of the finding.
@@ -59,9 +59,9 @@ def weighted_average_precision(
     from_above = len(rises) - np.searchsorted(rises, values, side="right")
     positives = np.flatnonzero(truth == 1)
     at_or_above = np.flatnonzero(~np.isnan(truth) & (from_above < len(rises)))
-    found = group_sums(from_above[positives], positives, weights, count=len(rises))
+    hits = group_sums(from_above[positives], positives, weights, count=len(rises))
     flagged = running_sums(group_sums(from_above[at_or_above], at_or_above, weights, count=len(rises)))
-    total = found.sum(axis=0)
-    # Where nothing is flagged nothing is found, so the precision has no effect there.
-    precision = running_sums(found.copy()) / np.maximum(flagged, 1)
-    return ratio(np.einsum("kr,kr->r", found, precision), total)
+    total = hits.sum(axis=0)
+    # Without flagged studies there are no hits either, so the precision has no effect there.
+    precision = running_sums(hits.copy()) / np.maximum(flagged, 1)
+    return ratio(np.einsum("kr,kr->r", hits, precision), total)

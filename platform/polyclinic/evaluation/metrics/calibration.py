@@ -78,7 +78,7 @@ def weighted_brier(
 
 
 def bin_edges(probabilities: Float[np.ndarray, " N"], bins: int, binning: str) -> Float[np.ndarray, " {bins}+1"]:
-    """Return edges of bins with equal width, or with equally many of these probabilities.
+    """Return edges of bins of equal width, or of bins with equal numbers of these probabilities.
 
     Raises:
         ValueError: the binning is unknown, or there are no bins.
@@ -103,8 +103,8 @@ def weighted_calibration_error(
 ) -> Float[np.ndarray, " R"]:
     """Return the expected calibration error (Naeini et al. 2015; Guo et al. 2017, equation 3) of every resample.
 
-    All resamples use the bins of all studies. The error is biased upwards, more so with few studies per bin, and more
-    in resamples than in the studies themselves; its interval can therefore lie above it.
+    Every resample uses the bins of the complete set of studies. The error is biased upwards, more so with few studies
+    per bin, and more in resamples than in the studies themselves; its interval can therefore lie above it.
 
     Args:
         probabilities: predicted probabilities of the finding.

@@ -1,4 +1,4 @@
-"""Split conformal prediction sets of a finding, and abstention where they do not decide."""
+"""Split conformal prediction sets of a finding, with abstention where a set does not decide."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,11 +18,11 @@ class ConformalSets:
 
     Attributes:
         alpha: share of each class that may be missed.
-        absent_up_to: "absent" is in the set of a score up to here; infinite where validation has too few negative
-            studies to leave it out of any.
-        present_from: "present" is in the set of a score from here; minus infinity where positive studies are too few.
-        n_negative: studies of validation without the finding.
-        n_positive: studies of validation with it.
+        absent_up_to: highest score whose set includes "absent"; infinite if there are too few negative validation
+            studies to exclude it from any set.
+        present_from: lowest score whose set includes "present"; minus infinity if there are too few positive ones.
+        n_negative: number of validation studies without the finding.
+        n_positive: number of validation studies with the finding.
     """
 
     alpha: float
@@ -32,7 +32,7 @@ class ConformalSets:
     n_positive: int
 
     def sets(self, scores: Float[Array, " N"]) -> Bool[np.ndarray, "N 2"]:
-        """Whether absent, and whether present, is in the set of each study.
+        """Return whether "absent" and whether "present" is in the set of each study.
 
         Raises:
             ValueError: scores are not finite.
@@ -46,17 +46,17 @@ class ConformalReport:
     """Prediction sets on a test split.
 
     Attributes:
-        calibrated: the sets.
-        limits: in words, for each class that is in every set because validation has too few studies of it.
-        coverage_absent: share of the studies without the finding whose set has "absent"; at least ``1 - alpha`` in
-            the mean over validation and test splits.
-        coverage_present: the same of those with it.
-        abstained: share of the studies whose label is known and whose set is not exactly one class.
-        both: share of sets with both classes.
-        neither: share of empty sets.
-        accuracy: of the others, NaN where there are none.
+        calibrated: limits that define the sets.
+        limits: explanation for each class that is in every set because validation has too few studies of it.
+        coverage_absent: share of the studies without the finding whose set includes "absent"; at least ``1 - alpha``
+            on average over validation and test splits.
+        coverage_present: share of the studies with the finding whose set includes "present".
+        abstained: share of the studies with a known label whose set does not consist of exactly one class.
+        both: share of these studies whose set includes both classes.
+        neither: share of these studies whose set is empty.
+        accuracy: accuracy of the sets of exactly one class; NaN if there are none.
         n: number of studies with a known label.
-        answered: of these, studies whose set is one class.
+        answered: number of these studies whose set is exactly one class.
     """
 
     calibrated: ConformalSets
@@ -74,19 +74,20 @@ class ConformalReport:
 def conformal_sets(scores: Float[Array, " M"], labels: Float[Array, " M"], alpha: float) -> ConformalSets:
     """Calibrate class-conditional sets (Mondrian; Vovk et al. 2005, section 4.5; Angelopoulos and Bates 2021).
 
-    A class is in the set of a study that is not less typical of it than the k-th of its n validation studies, with
-    ``k = ceil((n + 1)(1 - alpha))``; where k is more than n it is in every set. Within a class only the order of
-    scores counts, so that log-odds give the sets of probabilities. The share that is covered holds for validation and
-    test studies that could be exchanged: splits by patient of one hospital, one study each. Several studies per
-    patient, or another hospital, void it.
+    The n validation studies of a class are sorted from most to least typical. The class is in the set of every study
+    that is at least as typical as the k-th of them, with ``k = ceil((n + 1)(1 - alpha))``, and in every set if k is
+    more than n. Only the order of the scores matters, so log-odds and probabilities give the same sets.
+
+    The coverage is guaranteed only if validation and test studies are exchangeable: one study per patient, split by
+    patient within one hospital. It is not guaranteed with several studies per patient or at another hospital.
 
     Args:
-        scores: of a validation split, higher where the finding is more likely.
+        scores: scores of a validation split, higher where the finding is more likely.
         labels: 0, 1, or NaN where unknown; studies with an unknown label are ignored.
         alpha: share of each class that may be missed.
 
     Raises:
-        ValueError: ``alpha`` is not between 0 and 1, scores that are not finite, or labels other than 0, 1 and NaN.
+        ValueError: ``alpha`` is not between 0 and 1, scores are not finite, or labels are other than 0, 1 and NaN.
     """
     if not 0 < alpha < 1:
         raise ValueError(f"got alpha {alpha}, expected a share between 0 and 1; set `alpha`, such as 0.1")
@@ -108,11 +109,11 @@ def conformal_report(
     labels: Float[Array, " N"],
     weights: Integer[np.ndarray, "R N"],
 ) -> ConformalReport:
-    """Coverage, abstention and accuracy on a test split, with 95 % score intervals over patients.
+    """Measure coverage, abstention and accuracy on a test split, with 95 % score intervals over patients.
 
     Args:
-        calibrated: on another split.
-        scores: on the same scale.
+        calibrated: limits from another split.
+        scores: scores of the test split, on the scale of the limits.
         labels: 0, 1, or NaN where unknown; studies with an unknown label are ignored.
         weights: resamples from ``patient_resamples``.
 
@@ -142,9 +143,9 @@ def conformal_report(
 
 
 def _limit(strangeness: Float[np.ndarray, " n"], alpha: float) -> float:
-    # The fraction of the decimal that was written: in floats, 100 * (1 - 0.41) is more than 59.
-    place = ceil((len(strangeness) + 1) * (1 - Fraction(str(alpha))))
-    return float(np.sort(strangeness)[place - 1]) if place <= len(strangeness) else float("inf")
+    # Exact for the decimal as written: in floating point, 100 * (1 - 0.41) is more than 59.
+    rank = ceil((len(strangeness) + 1) * (1 - Fraction(str(alpha))))
+    return float(np.sort(strangeness)[rank - 1]) if rank <= len(strangeness) else float("inf")
 
 
 def _limits(calibrated: ConformalSets) -> tuple[str, ...]:
@@ -154,8 +155,8 @@ def _limits(calibrated: ConformalSets) -> tuple[str, ...]:
     )
     needed = ceil(1 / Fraction(str(calibrated.alpha))) - 1
     return tuple(
-        f"{name!r} is in every set: alpha {calibrated.alpha:g} needs {needed} validation studies of that class, there "
-        f"are {count}"
+        f"{name!r} is in every set: alpha {calibrated.alpha:g} needs {needed} validation studies of that class, "
+        f"and there are {count}"
         for name, limit, count in classes
         if np.isinf(limit)
     )

@@ -1,4 +1,4 @@
-"""Decision curves: net benefit of acting on a model against acting on everybody or on nobody."""
+"""Decision curves: net benefit of acting on a model, compared with acting on everybody or on nobody."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ class DecisionCurve:
         model: net benefit of acting if the model's probability is at least the threshold.
         treat_all: net benefit of acting on everybody.
         treat_none: net benefit of acting on nobody, which is 0.
-        gain: gain of the model over the better of the two, over the same resamples.
+        gain: net benefit of the model minus that of the better of the two alternatives, over the same resamples.
         n: number of studies with a known label.
     """
 

@@ -35,7 +35,7 @@ class Estimate(NamedTuple):
 def patient_resamples(patient_ids: Sequence[str], resamples: int, seed: int) -> Integer[np.ndarray, "R N"]:
     """Resample all patients with replacement; each study counts as often as its patient is drawn.
 
-    The resamples do not depend on the order of the studies, and the first ones not on their number.
+    The resamples do not depend on the order of the studies, and the first ones do not depend on ``resamples``.
 
     Args:
         patient_ids: patient id of each study.
@@ -63,7 +63,7 @@ def patient_resamples(patient_ids: Sequence[str], resamples: int, seed: int) -> 
 def weighted_auroc(
     scores: Float[Array, " N"], labels: Float[Array, " N"], weights: Integer[np.ndarray, "R N"]
 ) -> Float[np.ndarray, " R"]:
-    """Return the ``auroc`` of every resample from one sort of the scores, exact also with ties.
+    """Return the ``auroc`` of every resample from one sort of the scores, exact even with ties.
 
     A positive study wins against the negative weight strictly below its score and half of the weight at it. Studies
     between two neighbours of the other class have equal wins, so they are summed before the cumulative sums: the rarer
@@ -88,7 +88,7 @@ def weighted_auroc(
     cuts, at_cut = np.unique(np.concatenate([below, not_above]), return_inverse=True)
     between = np.searchsorted(cuts, np.arange(len(negatives)), side="right")
     beaten = running_sums(group_sums(between, negatives, weights, count=len(cuts) + 1))
-    # A positive study is at two cuts, which are one and the same where it has no tie.
+    # A positive study is at two cuts, which coincide where it has no tie.
     winners = group_sums(at_cut, np.tile(positives, 2), weights, count=len(cuts))
     twice_won = np.einsum("kr,kr->r", beaten[:-1], winners, dtype=np.float64)
     twice_pairs = winners.sum(axis=0, dtype=np.float64) * beaten[-1]

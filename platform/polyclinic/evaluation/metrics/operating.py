@@ -1,4 +1,4 @@
-"""Operating points: thresholds chosen on validation by a named rule, and what they mean on test."""
+"""Operating points: thresholds chosen on validation by a named rule, and the resulting rates on test."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ RULES = ("youden", "sensitivity", "specificity")
 
 
 class Threshold(NamedTuple):
-    """A threshold on a score, at and above which a study is flagged.
+    """A threshold on a score; studies that score at least the threshold are flagged.
 
     Attributes:
-        value: NaN where the rule could not be met.
-        rule: how it was chosen, in words.
-        reason: why it is NaN; None where it is not.
+        value: value of the threshold; NaN if the rule could not be met.
+        rule: description of the rule that chose it.
+        reason: reason why the value is NaN; None if it is not.
     """
 
     value: float
@@ -34,9 +34,9 @@ class OperatingPoint:
     """Rates and counts at a threshold on a test split.
 
     Attributes:
-        threshold: NaN makes every rate NaN.
+        threshold: applied threshold; if its value is NaN, all rates are NaN.
         flagged: share of the studies at or above the threshold.
-        true_positive: a number of studies; with the other three, None where the threshold is NaN.
+        true_positive: number of studies; like the other three counts, None if the threshold is NaN.
     """
 
     threshold: Threshold
@@ -56,23 +56,23 @@ def operating_threshold(
 ) -> Threshold:
     """Choose a threshold among the scores of a validation split.
 
-    ``youden`` takes the largest sum of sensitivity and specificity (Youden 1950), of equal ones the highest
-    threshold. ``sensitivity`` takes the highest threshold whose sensitivity is at least the wanted one, so that it
-    costs the least specificity; ``specificity`` takes the lowest one whose specificity is.
+    ``youden`` maximises the sum of sensitivity and specificity (Youden 1950); of several maxima it takes the highest
+    threshold. ``sensitivity`` takes the highest threshold that reaches the required sensitivity, which costs the least
+    specificity. ``specificity`` takes the lowest threshold that reaches the required specificity.
 
     Args:
-        scores: of the validation split, never of the split that is reported.
+        scores: scores of the validation split, never of the reported split.
         labels: 0, 1, or NaN where unknown; studies with an unknown label are ignored.
         rule: one of ``RULES``.
-        at_least: the sensitivity or specificity to reach.
+        at_least: required sensitivity or specificity; None for ``youden``.
 
     Returns:
-        NaN with a reason where a class is absent, where no threshold reaches the specificity and still flags a study,
-        or where none separates the classes better than chance (``youden``).
+        NaN with a reason if a class is absent, if no threshold that flags a study reaches the specificity, or if no
+        threshold separates the classes better than chance (``youden``).
 
     Raises:
-        ValueError: an unknown rule, ``at_least`` that is missing, not wanted or out of range, scores that are not
-            finite, or labels other than 0, 1 and NaN.
+        ValueError: the rule is unknown, ``at_least`` is missing, superfluous or out of range, scores are not finite, or
+            labels are other than 0, 1 and NaN.
     """
     name = _rule_in_words(rule, at_least)
     values, truth = checked_scores(scores), checked_labels(labels)
@@ -80,21 +80,20 @@ def operating_threshold(
     if not positives or not negatives:
         return _unmet(name, f"the validation split has {positives} positive and {negatives} negative studies")
     candidates = np.unique(values[~np.isnan(truth)])
-    once = np.ones((1, len(values)), dtype=np.int32)
-    counts = weighted_confusion(values, truth, candidates, once)
+    counts = weighted_confusion(values, truth, candidates, np.ones((1, len(values)), dtype=np.int32))
     if rule == "youden":
-        # In integers, so that equal sums are equal.
+        # Integer arithmetic, so that ties are exact.
         gain = counts.true_positive[:, 0] * negatives - counts.false_positive[:, 0] * positives
         if gain.max() <= 0:
             return _unmet(name, "no threshold separates the classes of the validation split better than chance")
         return Threshold(float(candidates[np.flatnonzero(gain == gain.max())[-1]]), name)
     if rule == "sensitivity":
         return Threshold(float(candidates[np.flatnonzero(counts.sensitivity[:, 0] >= at_least)[-1]]), name)
-    enough = np.flatnonzero(counts.specificity[:, 0] >= at_least)
-    if not len(enough):
+    sufficient = np.flatnonzero(counts.specificity[:, 0] >= at_least)
+    if not len(sufficient):
         reached = counts.specificity.max()
         return _unmet(name, f"thresholds that flag any study of the validation split reach {reached:.4g} at most")
-    return Threshold(float(candidates[enough[0]]), name)
+    return Threshold(float(candidates[sufficient[0]]), name)
 
 
 def operating_points(
@@ -104,14 +103,14 @@ def operating_points(
     thresholds: Sequence[Threshold],
     weights: Integer[np.ndarray, "R N"],
 ) -> tuple[OperatingPoint, ...]:
-    """Rates and counts of a test split at each threshold, with 95 % score intervals over patients.
+    """Compute rates and counts of a test split at each threshold, with 95 % score intervals over patients.
 
-    Thresholds are fixed: the intervals cover sampling of the test split, not the choice of the thresholds.
+    The intervals reflect the sampling of the test split, not the choice of the thresholds, which are fixed.
 
     Args:
-        scores: on the scale of the thresholds.
+        scores: scores on the scale of the thresholds.
         labels: 0, 1, or NaN where unknown; studies with an unknown label are ignored.
-        thresholds: from ``operating_threshold``, or given.
+        thresholds: thresholds from ``operating_threshold``, or predefined ones.
         weights: resamples from ``patient_resamples``.
 
     Raises:
@@ -134,8 +133,8 @@ def _point(
     def rate(hits: Bool[np.ndarray, " N"], among: Bool[np.ndarray, " N"]) -> Estimate:
         return estimate_share(hits, among & known & defined, patients)
 
-    def count(those: Bool[np.ndarray, " N"]) -> int | None:
-        return int((those & known).sum()) if defined else None
+    def count(rows: Bool[np.ndarray, " N"]) -> int | None:
+        return int((rows & known).sum()) if defined else None
 
     return OperatingPoint(
         threshold=threshold,

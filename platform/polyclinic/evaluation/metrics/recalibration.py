@@ -104,9 +104,9 @@ def fit_temperature(log_odds: Float[Array, " N"], labels: Float[Array, " N"]) ->
     unit = np.abs(values).mean()
     # The first column of [x, 1]: its stride fixes the order of summation, and with it the last bit of published slopes.
     loss, gradient, hessian = _log_loss(np.vander(values / unit, 2)[:, :1], truth)
-    near = minimize(loss, np.zeros(1), jac=gradient, hess=hessian, method="trust-exact", options={"gtol": 1e-12})
+    approximate = minimize(loss, np.zeros(1), jac=gradient, hess=hessian, method="trust-exact", options={"gtol": 1e-12})
     # The loss is flat to its last digit before its gradient is 0, so the root of the gradient is more accurate.
-    slope = root(gradient, near.x, jac=hessian, tol=1e-12).x[0]
+    slope = root(gradient, approximate.x, jac=hessian, tol=1e-12).x[0]
     return Scaling(float(slope / unit), 0.0)
 
 
@@ -198,12 +198,12 @@ def _quality(
     weights: Integer[np.ndarray, "R N"],
     bins: int,
 ) -> CalibrationQuality:
-    wide, heavy = (
+    equal_width, equal_mass = (
         reliability(probabilities, labels, weights, bins=bins, binning=binning)
         for binning in ("equal width", "equal mass")
     )
     brier = estimate(partial(weighted_brier, probabilities, labels), weights)
-    return CalibrationQuality(brier=brier, equal_width=wide, equal_mass=heavy)
+    return CalibrationQuality(brier=brier, equal_width=equal_width, equal_mass=equal_mass)
 
 
 def _log_loss(design: Float[np.ndarray, "N P"], truth: Float[np.ndarray, " N"]) -> tuple[Callable, Callable, Callable]:

@@ -1,4 +1,4 @@
-"""Subgroup analysis: each metric by group of patients, and the largest gaps."""
+"""Subgroup analysis: every metric by group of patients, and the largest gaps between groups."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,12 +25,12 @@ NOT_STATED = "not stated"
 
 @dataclass(frozen=True, kw_only=True)
 class Subgroup:
-    """One value of a group column.
+    """Metrics of the studies with one value of a group column.
 
     Attributes:
         n: number of studies with a known label.
         n_positive: number of these with the finding.
-        metrics: by name; a sentence in place of an estimate says why there is none.
+        metrics: estimates by name of the metric; instead of an estimate, the reason why there is none.
     """
 
     name: str
@@ -45,9 +45,9 @@ class Gap:
 
     Attributes:
         highest: group of the highest value.
-        lowest: group of the lowest.
-        difference: of the two, from the intervals of both (MOVER). As they were picked for their distance, its
-            interval is farther from 0 than chance alone would have it, the more so the more groups there are.
+        lowest: group of the lowest value.
+        difference: highest minus lowest value, with an interval from the intervals of both (MOVER). Because the two
+            groups are selected for their difference, it is biased away from 0, more so with more groups.
     """
 
     highest: str
@@ -57,7 +57,7 @@ class Gap:
 
 @dataclass(frozen=True, kw_only=True)
 class GroupColumn:
-    """The groups of one column, by name, and the gap of each metric; a sentence says why there is none."""
+    """Groups of one column, sorted by name, and the gap of each metric or the reason why there is none."""
 
     groups: tuple[Subgroup, ...]
     gaps: dict[str, Gap | str]
@@ -65,13 +65,13 @@ class GroupColumn:
 
 @dataclass(frozen=True, kw_only=True)
 class SubgroupReport:
-    """Every metric by group.
+    """Metrics of all studies and of every group.
 
     Attributes:
-        overall: all studies, whatever their group.
-        columns: by name.
-        threshold: at and above which a study is flagged.
-        minimum: studies that a group needs.
+        overall: metrics of all studies.
+        columns: groups by name of the column.
+        threshold: log-odds at or above which a study is flagged.
+        minimum: minimum number of studies in a group.
     """
 
     overall: Subgroup
@@ -90,22 +90,22 @@ def subgroup_report(
     minimum: int,
     bins: int = 10,
 ) -> SubgroupReport:
-    """AUROC, average precision, sensitivity, specificity, calibration error and Brier score by group.
+    """Measure AUROC, average precision, sensitivity, specificity, calibration error and Brier score by group.
 
-    All have 95 % intervals over patients. A group with fewer than ``minimum`` studies, or without what a metric
-    needs, is reported with its size and the reason.
+    All have 95 % intervals over patients. If a group has fewer than ``minimum`` studies, or lacks a class that a metric
+    needs, its size and the reason are reported instead.
 
     Args:
-        log_odds: of the finding.
+        log_odds: log-odds of the finding.
         labels: 0, 1, or NaN where unknown; studies with an unknown label are ignored.
-        groups: by column, the value of each study; empty or None, if not stated, is a separate group.
-        threshold: of the log-odds, for sensitivity and specificity; NaN where no rule could set one.
+        groups: value of each study, by column; studies without a value (empty or None) form a separate group.
+        threshold: threshold on the log-odds for sensitivity and specificity; NaN if no rule could set one.
         weights: resamples from ``patient_resamples``.
-        minimum: studies that a group needs.
-        bins: of equal width, for the calibration error.
+        minimum: minimum number of studies in a group.
+        bins: number of bins of equal width for the calibration error.
 
     Raises:
-        ValueError: lengths that differ, log-odds that are not finite, or labels other than 0, 1 and NaN.
+        ValueError: lengths differ, log-odds are not finite, or labels are other than 0, 1 and NaN.
     """
     values, truth = checked_scores(log_odds), checked_labels(labels)
     columns = {f"values of group column {column!r}": names for column, names in groups.items()}
@@ -130,8 +130,8 @@ def _column(
     measured = {name: measure(studies) for name, studies in rows.items()}
     metrics = next(iter(measured.values()), {})
     return GroupColumn(
-        groups=tuple(_subgroup(name, one, truth[rows[name]]) for name, one in measured.items()),
-        gaps={metric: _gap({name: one[metric] for name, one in measured.items()}) for metric in metrics},
+        groups=tuple(_subgroup(name, values, truth[rows[name]]) for name, values in measured.items()),
+        gaps={metric: _gap({name: values[metric] for name, values in measured.items()}) for metric in metrics},
     )
 
 
@@ -145,19 +145,19 @@ def _measure(
     minimum: int,
     bins: int,
 ) -> dict[str, Estimate | str]:
-    """Each metric of some studies, or why it has none."""
-    scores, labels, own = values[studies], truth[studies], weights[:, studies]
-    chance, patients, flagged = np.asarray(expit(scores)), patient_codes(own), scores >= threshold
+    """Measure each metric of some studies; return the reason where it cannot be measured."""
+    scores, labels, drawn = values[studies], truth[studies], weights[:, studies]
+    chance, patients, flagged = np.asarray(expit(scores)), patient_codes(drawn), scores >= threshold
     statistics: dict[str, tuple[str, Callable[[], Estimate]]] = {
         "auroc": ("both", lambda: estimate_auroc(scores, labels, patients)),
-        "average_precision": ("both", lambda: estimate_average_precision(scores, labels, own)),
+        "average_precision": ("both", lambda: estimate_average_precision(scores, labels, drawn)),
         "sensitivity": ("positive", lambda: estimate_share(flagged, labels == 1, patients)),
         "specificity": ("negative", lambda: estimate_share(~flagged, labels == 0, patients)),
         "calibration_error": (
             "any",
-            lambda: estimate(partial(weighted_calibration_error, chance, labels, bins=bins), own),
+            lambda: estimate(partial(weighted_calibration_error, chance, labels, bins=bins), drawn),
         ),
-        "brier": ("any", lambda: estimate(partial(weighted_brier, chance, labels), own)),
+        "brier": ("any", lambda: estimate(partial(weighted_brier, chance, labels), drawn)),
     }
     measured: dict[str, Estimate | str] = {}
     for name, (needs, statistic) in statistics.items():
@@ -189,9 +189,9 @@ def _subgroup(name: str, measured: Mapping[str, Estimate | str], labels: Float[n
 
 
 def _gap(measured: Mapping[str, Estimate | str]) -> Gap | str:
-    known = {name: one for name, one in measured.items() if isinstance(one, Estimate)}
+    known = {name: value for name, value in measured.items() if isinstance(value, Estimate)}
     if len(known) < 2:
-        return f"{len(known)} of {len(measured)} groups have a value, a gap needs two"
+        return f"{len(known)} of {len(measured)} groups have a value; a gap needs two"
     highest = max(known, key=lambda name: known[name].value)
     lowest = min(known, key=lambda name: known[name].value)
     top, bottom = known[highest], known[lowest]

@@ -1,1 +1,1 @@
-"""What pretraining learned: probes, neighbours, reconstructions."""
+"""Evaluation of pretrained encoders by linear probes, nearest neighbours and reconstruction errors."""

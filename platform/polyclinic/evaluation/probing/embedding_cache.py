@@ -1,7 +1,7 @@
-"""Frozen embeddings on disk, so that another probe of the same encoder starts without reading a source.
+"""Cache of frozen embeddings on disk, so that another probe of the same encoder need not read the sources again.
 
-A file holds vectors and study ids alone: labels, patients and splits are always those of the cohort. It is used only
-when everything that the vectors depend on is the same, and what that was is written inside.
+A file holds only vectors, study ids and their origin; labels, patients and splits always come from the cohort. The file
+is used only if its origin, which comprises everything that the vectors depend on, is the same.
 """
 
 import hashlib
@@ -20,15 +20,15 @@ from polyclinic.files.atomic import atomic_file
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddingOrigin:
-    """What embeddings depend on.
+    """Everything that embeddings depend on.
 
     Attributes:
-        checkpoint: SHA-256 of the file.
-        cohort: its fingerprint.
-        modality: that was embedded.
+        checkpoint: SHA-256 of the checkpoint file.
+        cohort: fingerprint of the cohort.
+        modality: embedded modality.
         split: train, val or test.
-        deviation: whether it is the mean and deviation of the tokens.
-        random_seed: of random weights; None for trained ones.
+        deviation: whether the embedding is the mean and standard deviation of the tokens.
+        random_seed: seed of random weights; None for trained weights.
     """
 
     checkpoint: str
@@ -39,22 +39,25 @@ class EmbeddingOrigin:
     random_seed: int | None
 
     def written(self) -> str:
-        """All of it and the version of this library, as JSON."""
+        """Return all attributes and the version of this library as JSON."""
         return json.dumps({**asdict(self), "version": __version__}, sort_keys=True)
 
 
 def cached_embeddings(
     folder: Path, origin: EmbeddingOrigin, compute: Callable[[], FrozenEmbeddings]
 ) -> tuple[FrozenEmbeddings, bool]:
-    """The embeddings of an origin and whether they were read; otherwise they are computed and stored.
+    """Read embeddings from the cache, or compute and store them.
 
     Args:
-        folder: of the cache; created when missing.
-        origin: what they depend on.
-        compute: gives them.
+        folder: folder of the cache, which is created if missing.
+        origin: origin of the embeddings.
+        compute: function that computes the embeddings.
+
+    Returns:
+        The embeddings, and whether they were read from the cache.
 
     Raises:
-        ValueError: a stored file cannot be read, or says inside that it is of another origin.
+        ValueError: a stored file cannot be read, or records another origin.
     """
     written = origin.written()
     name = f"{origin.modality}-{origin.split}-{hashlib.sha256(written.encode()).hexdigest()[:16]}.npz"
@@ -74,7 +77,7 @@ def _read(path: Path, written: str) -> FrozenEmbeddings:
     except (BadZipFile, OSError, EOFError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"cached {path.name} cannot be read ({type(error).__name__}); delete it") from None
     if origin != written:
-        raise ValueError(f"cached {path.name} was made of something else than its name says; delete it")
+        raise ValueError(f"cached {path.name} records another origin than its name; delete it")
     return FrozenEmbeddings(values, study_ids)
 
 

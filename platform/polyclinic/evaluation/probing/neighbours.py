@@ -1,4 +1,4 @@
-"""k-nearest neighbours: predict findings from the nearest training studies in a frozen embedding."""
+"""k-nearest neighbours: prediction of findings from the nearest training studies in a frozen embedding."""
 
 import numpy as np
 from jaxtyping import Float, Integer
@@ -15,22 +15,22 @@ _TEMPERATURE = 0.07
 def neighbour_scores(train: Features, val: Features, test: Features) -> Float[np.ndarray, "N C"]:
     """Return the vote of the k nearest training studies on each finding: positive minus negative share.
 
-    A neighbour at cosine s votes with weight ``exp(s / 0.07)`` (Wu et al. 2018, "Unsupervised feature learning via
-    non-parametric instance discrimination", section 3.4). One whose label is unknown does not vote; where none does,
-    the shares are those of all training studies. The number of neighbours is that of ``COUNTS`` with the best macro
-    AUROC on val, one for all findings; the smallest of equals.
+    A neighbour with cosine similarity s votes with weight ``exp(s / 0.07)`` (Wu et al. 2018, "Unsupervised feature
+    learning via non-parametric instance discrimination", section 3.4). Neighbours with an unknown label do not vote; if
+    no neighbour has a known label, the shares are those of all training studies. All findings use the same k: the one
+    of ``COUNTS`` with the best macro AUROC on val, or the smallest of several.
 
     Returns:
-        From -1 to 1. A finding with training labels of one class gets uninformative zeros.
+        Votes from -1 to 1; 0 for a finding whose training labels have a single class.
     """
     largest = min(max(COUNTS), len(train.values))
     index = NearestNeighbors(n_neighbors=largest, metric="cosine", algorithm="brute").fit(train.values)
-    # More neighbours than there are studies would be the same vote again.
+    # All counts beyond the number of studies give the same vote.
     counts = sorted({min(count, largest) for count in COUNTS})
-    found = [index.kneighbors(one.values) for one in (val, test)]
-    voted = [_votes(train.labels, distances, neighbours, counts) for distances, neighbours in found]
-    best = max(range(len(counts)), key=lambda place: validation_macro(voted[0][place], val.labels))
-    return voted[1][best]
+    nearest = [index.kneighbors(features.values) for features in (val, test)]
+    val_votes, test_votes = (_votes(train.labels, distances, rows, counts) for distances, rows in nearest)
+    best = max(range(len(counts)), key=lambda place: validation_macro(val_votes[place], val.labels))
+    return test_votes[best]
 
 
 def _votes(
@@ -40,7 +40,7 @@ def _votes(
     counts: list[int],
 ) -> Float[np.ndarray, "k N C"]:
     """Return the vote of the first ``count`` neighbours, for each count."""
-    # Of one minus the cosine, relative to the nearest: the constants cancel in the share.
+    # The distance is one minus the cosine; constant factors such as the weight of the nearest cancel in the share.
     weights = np.exp((distances[:, :1] - distances) / _TEMPERATURE)
     last = np.array(counts) - 1
     result = np.zeros((len(counts), len(neighbours), labels.shape[1]))

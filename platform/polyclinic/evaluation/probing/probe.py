@@ -1,4 +1,4 @@
-"""Linear probes of a frozen encoder, compared with the same probes of random weights."""
+"""Linear probes of a frozen encoder, compared with the same probes of an encoder with random weights."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ STRENGTHS = (0.001, 0.01, 0.1, 1.0)
 
 
 class Features(NamedTuple):
-    """Input of a probe for N studies with the modality: vectors, labels with NaN, patients."""
+    """Input of a probe for N studies with the modality: vectors, labels (NaN where unknown) and patient ids."""
 
     values: Float[np.ndarray, "N F"]
     labels: Float[np.ndarray, "N C"]
@@ -41,11 +41,11 @@ class FrozenEmbeddings(NamedTuple):
     study_ids: list[str]
 
     def labelled(self, studies: Sequence[Study], columns: Sequence[int]) -> Features:
-        """The same with what the cohort says of these studies.
+        """Return the embeddings as features, with labels and patients from the cohort.
 
         Args:
-            studies: of the split, with the labels in use.
-            columns: of the labels, in the order wanted.
+            studies: studies of the split, with the labels in use.
+            columns: columns of the labels, in the required order.
         """
         by_id = {study.study_id: study for study in studies}
         chosen = [by_id[study_id] for study_id in self.study_ids]
@@ -59,13 +59,13 @@ def frozen_embeddings(encoder: Encoder, name: str, batches: Sequence[Batch], *, 
     """Embed every study that has the modality.
 
     Args:
-        encoder: in evaluation mode.
-        name: of its modality.
-        batches: of the studies.
-        deviation: take the mean and deviation of its tokens, in place of its own pooling.
+        encoder: encoder in evaluation mode.
+        name: name of its modality.
+        batches: batches of the studies.
+        deviation: whether to pool tokens by their mean and standard deviation instead of the encoder's pooling.
 
     Raises:
-        ValueError: no study has it.
+        ValueError: no study has the modality.
     """
     values, study_ids = [], []
     for batch in batches:
@@ -74,16 +74,16 @@ def frozen_embeddings(encoder: Encoder, name: str, batches: Sequence[Batch], *, 
             rows = batch.present[name].tolist()
             pooled = token_statistics(encoded.tokens, encoded.padding) if deviation else encoded.pooled
             values.append(pooled.numpy())
-            study_ids += [study_id for study_id, there in zip(batch.study_ids, rows, strict=True) if there]
+            study_ids += [study_id for study_id, present in zip(batch.study_ids, rows, strict=True) if present]
     if not values:
         raise ValueError(f"no study of the split has modality {name!r}; set `--cohort` or the modality")
     return FrozenEmbeddings(np.concatenate(values), study_ids)
 
 
 def probe_scores(train: Features, val: Features, test: Features) -> Float[np.ndarray, "N C"]:
-    """Log-odds of a logistic regression for each finding, fitted on train, its penalty chosen on val.
+    """Return log-odds of a logistic regression of each finding, fitted on train, with its penalty chosen on val.
 
-    A finding with training labels of one class gets uninformative zeros.
+    A finding whose training labels have a single class gets uninformative zeros.
     """
     scaler = StandardScaler().fit(train.values)
     scored = {strength: _scores(scaler, train, (val, test), strength) for strength in STRENGTHS}
@@ -92,22 +92,22 @@ def probe_scores(train: Features, val: Features, test: Features) -> Float[np.nda
 
 
 def validation_macro(scores: Float[np.ndarray, "N C"], labels: Float[np.ndarray, "N C"]) -> float:
-    """Macro AUROC by which a setting is chosen; lower than any other where no finding has both classes."""
+    """Return the macro AUROC by which a setting is chosen; minus infinity if no finding has both classes."""
     mean = macro_mean(auroc_per_column(scores, labels)).mean
     return mean if mean == mean else -np.inf
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeReport:
-    """The same probe on trained and on random weights.
+    """Results of the same probe on trained and on random weights.
 
     Attributes:
-        modality: whose encoder it is.
+        modality: modality of the encoder.
         method: ``linear`` or ``neighbours``.
-        trained: of the checkpoint's encoder.
-        random: of the same architecture as it was before training.
-        gain: macro AUROC of the one minus that of the other.
-        gain_ci95: over the same resamples of patients.
+        trained: results with the encoder of the checkpoint.
+        random: results with the same architecture and random weights.
+        gain: macro AUROC with trained weights minus that with random weights.
+        gain_ci95: 95 % interval of the gain over the same resamples of patients.
     """
 
     modality: str
@@ -128,30 +128,30 @@ def probe_report(
     seed: int,
     method: str = "linear",
 ) -> ProbeReport:
-    """AUROC of each finding from trained and from random weights, and the gain.
+    """Measure the AUROC of each finding with trained and with random weights, and the gain.
 
     Args:
-        modality: whose encoder was probed.
-        scores: of the trained weights, then of the random ones.
-        test: labels and patients of the studies scored.
+        modality: modality of the probed encoder.
+        scores: scores with trained weights, then with random weights.
+        test: labels and patients of the scored studies.
         findings: names of the score columns.
         resamples: number of resamples of patients.
         seed: seed of the resamples.
-        method: that gave the scores.
+        method: method of the scores, ``linear`` or ``neighbours``.
     """
     trained, random = (
         zero_shot_report(
-            scores=one,
+            scores=values,
             labels=test.labels,
             patient_ids=test.patients,
             findings=findings,
             resamples=resamples,
             seed=seed,
         )
-        for one in scores
+        for values in scores
     )
     weights = patient_resamples(test.patients, resamples, seed)
-    macro = [_resampled_macro(one, test.labels, weights) for one in scores]
+    macro = [_resampled_macro(values, test.labels, weights) for values in scores]
     return ProbeReport(
         modality=modality,
         method=method,
@@ -173,15 +173,15 @@ def _resampled_macro(
 def _scores(
     scaler: StandardScaler, train: Features, others: Sequence[Features], strength: float
 ) -> list[Float[np.ndarray, "_ _"]]:
-    seen, shown = scaler.transform(train.values), [scaler.transform(one.values) for one in others]
+    fitted, scored = scaler.transform(train.values), [scaler.transform(features.values) for features in others]
     columns: list[list[np.ndarray]] = [[] for _ in others]
     for labels in train.labels.T:
         known = ~np.isnan(labels)
         if len(np.unique(labels[known])) < 2:
-            scores = [np.zeros(len(one)) for one in shown]
+            scores = [np.zeros(len(values)) for values in scored]
         else:
-            model = LogisticRegression(C=strength, max_iter=2000).fit(seen[known], labels[known])
-            scores = [model.decision_function(one) for one in shown]
+            model = LogisticRegression(C=strength, max_iter=2000).fit(fitted[known], labels[known])
+            scores = [model.decision_function(values) for values in scored]
         for column, values in zip(columns, scores, strict=True):
             column.append(values)
     return [np.stack(column, axis=1) for column in columns]

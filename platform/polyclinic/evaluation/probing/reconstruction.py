@@ -20,12 +20,12 @@ FROM_OTHERS, FROM_NOTHING = "from the others", "from nothing"
 
 @dataclass(frozen=True, kw_only=True)
 class Error:
-    """The mean loss of hidden tokens.
+    """Mean loss of the hidden tokens, and its reduction relative to the mean fill.
 
     Attributes:
-        value: over all hidden tokens, in the modality's own loss.
-        ci95: over resamples of patients.
-        against_mean_fill: the share of the mean fill's loss that is saved; negative where it is worse.
+        value: mean over all hidden tokens, in the loss of the modality.
+        ci95: 95 % interval over resamples of patients.
+        against_mean_fill: relative reduction of the loss compared with the mean fill; negative if the loss is larger.
         against_ci95: 95 % interval of this share over resamples of patients.
     """
 
@@ -37,14 +37,14 @@ class Error:
 
 @dataclass(frozen=True, kw_only=True)
 class ReconstructionResult:
-    """One modality under one kind of mask.
+    """Reconstruction errors of one modality under one kind of mask.
 
     Attributes:
-        name: of the modality.
+        name: name of the modality.
         mask: ``masked`` as in training, or ``absent``: every token hidden, in studies that have another modality.
-        errors: by method.
-        studies: that were measured.
-        tokens: that were hidden.
+        errors: error by method.
+        studies: number of measured studies.
+        tokens: number of hidden tokens.
     """
 
     name: str
@@ -56,7 +56,7 @@ class ReconstructionResult:
 
 @dataclass(frozen=True, kw_only=True)
 class ReconstructionReport:
-    """Results of all modalities and masks."""
+    """Reconstruction errors of all modalities under all masks."""
 
     results: tuple[ReconstructionResult, ...]
     resamples: int
@@ -64,7 +64,7 @@ class ReconstructionReport:
 
 
 class _Sums:
-    """Losses and numbers of hidden tokens, by method and study."""
+    """Accumulated losses by method and study, and numbers of hidden tokens by study."""
 
     def __init__(self) -> None:
         self.patients: list[str] = []
@@ -74,7 +74,7 @@ class _Sums:
     def add(
         self, patients: Sequence[str], hidden: Bool[Tensor, "b T"], losses: Mapping[str, Float[Tensor, " n"]]
     ) -> None:
-        """Sum the losses of each study, which lie one study after the other."""
+        """Add the losses of each study; the losses of hidden tokens are ordered by study."""
         numbers = hidden.sum(dim=1).tolist()
         self.patients += patients
         self.counts += numbers
@@ -84,7 +84,7 @@ class _Sums:
 
 @torch.inference_mode()
 def mean_fills(task: MaskedPretraining, batches: Iterable[Batch]) -> dict[str, Float[Tensor, "T P"]]:
-    """For each modality the best constant prediction at each place, from training studies."""
+    """Compute the best constant prediction of each modality at each token position from training studies."""
     total: dict[str, Tensor] = {}
     count: dict[str, Tensor] = {}
     for batch in batches:
@@ -94,12 +94,12 @@ def mean_fills(task: MaskedPretraining, batches: Iterable[Batch]) -> dict[str, F
             targets = reconstruction.targets(inputs, known)
             places = known.nonzero()[:, 1]
             sums = targets.new_zeros(known.shape[1], targets.shape[1])
-            sums, seen = (
+            sums, observed = (
                 sums.index_add(0, places, targets.nan_to_num()),
                 sums.index_add(0, places, (~targets.isnan()).to(sums.dtype)),
             )
             total[name] = _added(total.get(name), sums)
-            count[name] = _added(count.get(name), seen)
+            count[name] = _added(count.get(name), observed)
     return {name: task.decoders.reconstruction(name).constant(total[name], count[name]) for name in total}
 
 
@@ -115,17 +115,17 @@ def reconstruction_report(
     """Measure errors under the masks of evaluation, and for completely hidden modalities.
 
     Args:
-        task: trained.
-        batches: of the studies to measure.
-        fills: from ``mean_fills``.
+        task: trained task.
+        batches: batches of the studies to measure.
+        fills: mean fills from ``mean_fills``.
         resamples: number of resamples of patients.
         seed: seed of the resamples.
 
     Raises:
-        ValueError: a modality that no training study has.
+        ValueError: a modality is absent from all training studies.
     """
     if lacking := [name for name in task.encoders if name not in fills]:
-        raise ValueError(f"no training study has modality {lacking[0]!r}, so that there is no mean; set `--cohort`")
+        raise ValueError(f"no training study has modality {lacking[0]!r}, so its mean is undefined; set `--cohort`")
     sums: dict[tuple[str, str], _Sums] = defaultdict(_Sums)
     for batch in batches:
         _measure_masked(task, batch, fills, sums)
@@ -135,12 +135,12 @@ def reconstruction_report(
         ReconstructionResult(
             name=name,
             mask=mask,
-            errors=dict(_errors(one, resamples, seed)),
-            studies=len(one.patients),
-            tokens=int(sum(one.counts)),
+            errors=dict(_errors(part, resamples, seed)),
+            studies=len(part.patients),
+            tokens=int(sum(part.counts)),
         )
-        for (mask, name), one in sorted(sums.items(), key=lambda entry: (entry[0][0] != "masked", entry[0]))
-        if sum(one.counts)
+        for (mask, name), part in sorted(sums.items(), key=lambda entry: (entry[0][0] != "masked", entry[0]))
+        if sum(part.counts)
     ]
     return ReconstructionReport(results=tuple(results), resamples=resamples, seed=seed)
 
@@ -170,7 +170,7 @@ def _measure_absent(
     fills: Mapping[str, Float[Tensor, "_ _"]],
     sums: dict[tuple[str, str], _Sums],
 ) -> None:
-    """Hide each modality completely, once with all others visible and once with none."""
+    """Hide each modality completely, once with all others visible and once without any other."""
     several = torch.stack(list(batch.present.values())).sum(dim=0) > 1
     for name in batch.inputs:
         rows = several & batch.present[name]
@@ -179,15 +179,15 @@ def _measure_absent(
         part = batch.select(rows)
         reconstruction, inputs = task.decoders.reconstruction(name), part.inputs[name]
         hidden = _maskable(reconstruction, inputs)
-        shown = {other: torch.zeros_like(_maskable(task.decoders.reconstruction(other), one))
-                 for other, one in part.inputs.items()}  # fmt: skip
+        visible = {other: torch.zeros_like(_maskable(task.decoders.reconstruction(other), values))
+                   for other, values in part.inputs.items()}  # fmt: skip
         alone = replace(
             part,
             inputs={name: inputs},
-            present={n: p if n == name else torch.zeros_like(p) for n, p in part.present.items()},
+            present={key: mask if key == name else torch.zeros_like(mask) for key, mask in part.present.items()},
         )
         guesses = {
-            FROM_OTHERS: task(part, {**shown, name: hidden})[name],
+            FROM_OTHERS: task(part, {**visible, name: hidden})[name],
             FROM_NOTHING: task(alone, {name: hidden})[name],
             MEAN_FILL: _at(fills[name], hidden),
         }
@@ -230,17 +230,17 @@ def _maskable(reconstruction: Reconstruction, inputs: dict[str, Tensor]) -> Bool
 
 
 def _at(fill: Float[Tensor, "T P"], hidden: Bool[Tensor, "b t"]) -> Float[Tensor, "n P"]:
-    """The constant prediction of every hidden token; places that training never had get that of the last one."""
+    """Return the constant prediction of every hidden token; positions beyond training get that of the last one."""
     return fill[hidden.nonzero()[:, 1].clamp_max(len(fill) - 1)]
 
 
-def _added(one: Float[Tensor, "T P"] | None, other: Float[Tensor, "t P"]) -> Float[Tensor, "_ P"]:
-    """The sum of two tables of different length, the shorter one completed with zeros."""
-    if one is None:
-        return other
-    longer, shorter = (one, other) if len(one) >= len(other) else (other, one)
+def _added(total: Float[Tensor, "T P"] | None, addend: Float[Tensor, "t P"]) -> Float[Tensor, "_ P"]:
+    """Add two tables of different lengths, the shorter one padded with zeros."""
+    if total is None:
+        return addend
+    longer, shorter = (total, addend) if len(total) >= len(addend) else (addend, total)
     return torch.cat([longer[: len(shorter)] + shorter, longer[len(shorter) :]])
 
 
 def _patients(batch: Batch, rows: Bool[Tensor, " B"]) -> list[str]:
-    return [patient for patient, there in zip(batch.patient_ids, rows.tolist(), strict=True) if there]
+    return [patient for patient, present in zip(batch.patient_ids, rows.tolist(), strict=True) if present]

@@ -1,1 +1,1 @@
-"""Which files belong together: retrieval and linkage."""
+"""Matching of files across modalities: retrieval of counterparts and record linkage."""

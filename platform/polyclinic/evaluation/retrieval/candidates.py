@@ -1,4 +1,4 @@
-"""Retrieval among candidates that are given for each query, such as those of a published test set."""
+"""Retrieval among predefined candidates per query, such as those of a published test set."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,24 +16,24 @@ from polyclinic.evaluation.metrics.intervals import patient_resamples
 from polyclinic.evaluation.retrieval.retrieval import Placement, RetrievalResult, check_k, retrieval_result
 
 CandidateSets: TypeAlias = Mapping[str, tuple[str, ...]]
-"""By query, a study id, the distractors that its own study is to be found among."""
+"""Study ids of the distractors by study id of the query; the query's own study completes the candidates."""
 
 _COLUMNS = ("split", "query_study", "candidate_study", "label")
-_NAMED = 5
+_MAX_NAMED_STUDIES = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class CandidateSetReport:
-    """Retrieval among given candidates.
+    """Retrieval among predefined candidates.
 
     Attributes:
-        given: with intervals over patients.
-        by_query: the same with intervals over queries, which are those of other publications; narrower where patients
-            have several.
-        queries: that were scored.
-        patients: whose they are.
-        left_out: sets of which a study lacks a modality that is needed, or cannot be read.
-        same_patient: distractors that are of the query's own patient.
+        given: result with intervals over patients.
+        by_query: the same result with intervals over queries, as other publications report them; they are narrower if
+            patients have several queries.
+        queries: number of scored queries.
+        patients: number of their patients.
+        left_out: number of sets left out because a study lacks a required modality or cannot be read.
+        same_patient: number of distractors from the query's own patient.
     """
 
     given: RetrievalResult
@@ -47,17 +47,17 @@ class CandidateSetReport:
 
 
 def read_candidate_sets(path: Path, *, split: str, studies: Sequence[str]) -> CandidateSets:
-    """Read the candidates of a split.
+    """Read the candidate sets of a split from a table.
 
     Args:
-        path: a Parquet or CSV table with a row per candidate: ``split``, ``query_study``, ``candidate_study`` and
-            ``label``, 1 for the query's own study and 0 for a distractor.
-        split: which rows.
+        path: Parquet or CSV table with a row per candidate and the columns ``split``, ``query_study``,
+            ``candidate_study`` and ``label``, 1 for the query's own study and 0 for a distractor.
+        split: name of the split to read.
         studies: ids of the cohort's studies in that split.
 
     Raises:
-        ValueError: no such table, column or split; a label other than 0 and 1; a study that is not in the split; a
-            candidate listed twice; a query without exactly one own candidate, or without distractors.
+        ValueError: the table, a column or the split is missing, a label is neither 0 nor 1, a study is not in the
+            split, a candidate is listed twice, or a query lacks its own study or distractors.
     """
     table = _table(path)
     table = table[table["split"] == split]
@@ -67,7 +67,7 @@ def read_candidate_sets(path: Path, *, split: str, studies: Sequence[str]) -> Ca
     if unknown := sorted(set(named) - set(studies)):
         raise ValueError(
             f"{path.name} names {len(unknown)} studies that are not in split {split!r} of the cohort (studies "
-            f"{unknown[:_NAMED]}); set `--candidate_sets` to those of this cohort"
+            f"{unknown[:_MAX_NAMED_STUDIES]}); set `--candidate_sets` to those of this cohort"
         )
     _refuse_wrong_sets(path.name, table)
     distractors = table[table["label"] == "0"].groupby("query_study", sort=False)["candidate_study"].agg(tuple)
@@ -85,20 +85,22 @@ def retrieval_in_sets(
     seed: int,
     k: Sequence[int] = (1, 5),
 ) -> CandidateSetReport:
-    """Recall at k and median rank among given candidates, with 95 % intervals over patients and over queries.
+    """Measure recall at k and the median rank among predefined candidates.
+
+    The recall has 95 % intervals over patients and over queries.
 
     Args:
-        scores: of each query against each candidate.
+        scores: scores of each query against each candidate.
         queries: study ids of the rows.
         candidates: study ids of the columns.
-        sets: what each query chooses among; one with a study that is in neither is left out, and counted.
-        patients: of the studies, by study id.
-        resamples: of the patients, and of the queries.
+        sets: distractors of each query; a set with a study that was not scored is left out and counted.
+        patients: patient id by study id.
+        resamples: number of resamples of patients, and of queries.
         seed: seed of the resamples.
-        k: how many of the first candidates may hold the query's own.
+        k: numbers of top-ranked candidates among which the query's own study counts as retrieved.
 
     Raises:
-        ValueError: no set can be scored, scores that are not finite or do not fit, or no k or one below 1.
+        ValueError: no set can be scored, scores have another shape or are not finite, or ``k`` is empty or below 1.
     """
     check_k(k)
     rows = checked_scores(scores)
@@ -107,14 +109,14 @@ def retrieval_in_sets(
             f"got scores of shape {rows.shape} for {len(queries)} queries and {len(candidates)} candidates, expected "
             "one row and one column each; give both in the order of the scores"
         )
-    row, column = ({study: place for place, study in enumerate(one)} for one in (queries, candidates))
+    row, column = ({study: place for place, study in enumerate(studies)} for studies in (queries, candidates))
     scored = [query for query, others in sets.items() if query in row and all(s in column for s in (query, *others))]
     if not scored:
         raise ValueError(
             f"got {len(sets)} candidate sets, each with a study that lacks a modality or cannot be read; set `--query`"
         )
     places = [[column[study] for study in (query, *sets[query])] for query in scored]
-    placement = _placed([rows[row[query], own] for query, own in zip(scored, places, strict=True)])
+    placement = _placed([rows[row[query], columns] for query, columns in zip(scored, places, strict=True)])
     of_patient = [patients[query] for query in scored]
     given, by_query = (
         retrieval_result(placement, k, patient_resamples(groups, resamples, seed)) for groups in (of_patient, scored)
@@ -132,7 +134,7 @@ def retrieval_in_sets(
 
 
 def _table(path: Path) -> pd.DataFrame:
-    """Every cell as text, labels as 0 or 1."""
+    """Read a table with every cell as text and labels as "0" or "1"."""
     try:
         if path.suffix != ".parquet":
             table = read_csv(path, encoding="utf-8", wanted=_COLUMNS)
@@ -152,27 +154,27 @@ def _table(path: Path) -> pd.DataFrame:
 
 
 def _refuse_wrong_sets(name: str, table: pd.DataFrame) -> None:
-    own = table["label"] == "1"
+    is_target = table["label"] == "1"
     query = table["query_study"]
-    counts = own.groupby(query, sort=False).agg(["sum", "size"])
+    counts = is_target.groupby(query, sort=False).agg(["sum", "size"])
     wrong = {
         "a candidate twice": query[table.duplicated(["query_study", "candidate_study"])],
         "a candidate of label 1 that is another study, or its own study as one of label 0": query[
-            own != (query == table["candidate_study"])
+            is_target != (query == table["candidate_study"])
         ],
         "not exactly one candidate of label 1": counts.index[counts["sum"] != 1],
         "no candidate of label 0": counts.index[counts["size"] < 2],
     }
     for message, queries in wrong.items():
-        if found := sorted(set(queries)):
+        if affected := sorted(set(queries)):
             raise ValueError(
-                f"{name} gives {len(found)} queries {message} (studies {found[:_NAMED]}), expected the query's own "
-                "study once with label 1 and others with label 0; correct the table"
+                f"{name} gives {len(affected)} queries {message} (studies {affected[:_MAX_NAMED_STUDIES]}), expected "
+                "the query's own study once with label 1 and others with label 0; correct the table"
             )
 
 
 def _placed(rows: Sequence[Float[np.ndarray, " _"]]) -> Placement:
-    """Where the first score of each row comes out among its row."""
+    """Place the first score of each row among all scores of the row."""
     return Placement(
         above=np.array([(row[1:] > row[0]).sum() for row in rows]),
         tied=np.array([(row[1:] == row[0]).sum() for row in rows]),

@@ -1,5 +1,6 @@
-"""Record linkage: which unlabelled files of two modalities belong to one patient (the task of Arora et al. 2023,
-"CLIPPINGS", for pairs of files; the assignment is that of Kuhn 1955).
+"""Record linkage: match unlabelled files of two modalities that belong to one patient.
+
+The task is that of Arora et al. (2023, "CLIPPINGS") for pairs of files; the assignment is that of Kuhn (1955).
 """
 
 from collections import Counter
@@ -23,14 +24,14 @@ from polyclinic.evaluation.metrics.intervals import (
 
 
 class Files(NamedTuple):
-    """Studies and patients of the N files of one modality, hidden from the matching."""
+    """Study ids and patient ids of the N files of one modality; the matching does not use them."""
 
     study_ids: Sequence[str]
     patient_ids: Sequence[str]
 
 
 class Matching(NamedTuple):
-    """One-to-one pairs of files: place of the first, place of the second, score."""
+    """One-to-one pairs of files: row of the first file, column of the second file, and score."""
 
     rows: Integer[np.ndarray, " K"]
     columns: Integer[np.ndarray, " K"]
@@ -39,7 +40,7 @@ class Matching(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class PrecisionRecall:
-    """Precision and recall of the pairs that score at least each threshold, by falling threshold."""
+    """Precision and recall of the pairs that score at least each threshold, by descending threshold."""
 
     thresholds: tuple[float, ...]
     precision: tuple[float, ...]
@@ -48,14 +49,14 @@ class PrecisionRecall:
 
 @dataclass(frozen=True, kw_only=True)
 class LinkageQuality:
-    """How right the asserted pairs are.
+    """Quality of the asserted pairs.
 
     Attributes:
-        pairs: how many pairs there are to be found.
-        right: asserted pairs that are right.
-        precision: right ones among the asserted; NaN where nothing is asserted.
-        recall: right ones among those to be found.
-        f1: their harmonic mean.
+        pairs: number of true pairs, the denominator of the recall.
+        right: number of asserted pairs that are correct.
+        precision: share of the asserted pairs that are correct; NaN if no pair is asserted.
+        recall: share of the true pairs that are asserted.
+        f1: harmonic mean of precision and recall.
         chance: precision of a random one-to-one matching.
     """
 
@@ -72,13 +73,13 @@ class LinkageQuality:
 
 @dataclass(frozen=True, kw_only=True)
 class LinkageReport:
-    """Linkage of the files of two modalities.
+    """Result of linking the files of two modalities.
 
     Attributes:
-        threshold: from another split; pairs that score less are not asserted.
-        by_patient: a pair is right when both files are of one patient.
-        by_study: a pair is right when both files are of one study.
-        curve: by patient, over all thresholds.
+        threshold: threshold chosen on another split; pairs with a lower score are not asserted.
+        by_patient: quality if a pair of files of one patient counts as correct.
+        by_study: quality if only a pair of files of one study counts as correct.
+        curve: precision and recall by patient over all thresholds.
     """
 
     first_files: int
@@ -94,19 +95,19 @@ class LinkageReport:
 
 
 def linkage_scores(forward: Float[Array, "N M"], backward: Float[Array, "M N"]) -> Float[np.ndarray, "N M"]:
-    """Geometric mean of ``p(column | row)`` and ``p(row | column)``, each a softmax over the files that are there.
+    """Return the geometric mean of ``p(column | row)`` and ``p(row | column)``, each a softmax over the given files.
 
-    Training with a softmax over candidates leaves a constant per query open (van den Oord et al. 2018, section 2.3),
-    so that some files score high with everything. It cancels within one query, but one threshold over all pairs, and
-    an assignment that must leave rows out, compare across queries. A posterior means the same for every file, and
-    falls as a split has more files among which to be wrong, as the precision does.
+    Training with a softmax over candidates does not determine a constant per query (van den Oord et al. 2018, section
+    2.3), so some files have high scores with all others. The constant cancels within a query, but not in comparisons
+    across queries, as made by a threshold over all pairs or by an assignment that must leave rows out. Posteriors are
+    comparable across files. Like the precision, they decrease as a split has more files.
 
     Args:
-        forward: logits of the N first files as queries against the M second ones.
-        backward: logits of the second files as queries against the first ones.
+        forward: logits of the N first files as queries against the M second files.
+        backward: logits of the second files as queries against the first files.
 
     Returns:
-        From 0 to 1.
+        Scores from 0 to 1.
 
     Raises:
         ValueError: scores are not finite.
@@ -117,13 +118,13 @@ def linkage_scores(forward: Float[Array, "N M"], backward: Float[Array, "M N"]) 
 
 
 def one_to_one(scores: Float[Array, "N M"]) -> Matching:
-    """The ``min(N, M)`` pairs of largest total score in which no file occurs twice (Kuhn 1955).
+    """Return the ``min(N, M)`` pairs with the largest total score in which no file occurs twice (Kuhn 1955).
 
-    A total of posteriors is about the number of pairs that will be right. A total of their logarithms would give up
-    good pairs to make hopeless ones, which no threshold asserts, less hopeless.
+    The total of the posteriors approximates the number of correct pairs. A total of their logarithms would sacrifice
+    good pairs to improve very unlikely ones, which no threshold asserts.
 
     Args:
-        scores: from ``linkage_scores``, of files in random order: ties favour equal places.
+        scores: scores from ``linkage_scores``, of files in random order because ties favour equal positions.
 
     Raises:
         ValueError: scores are not finite.
@@ -134,41 +135,41 @@ def one_to_one(scores: Float[Array, "N M"]) -> Matching:
 
 
 def same_patient(matching: Matching, first: Files, second: Files) -> Bool[np.ndarray, " K"]:
-    """Which matched pairs are of one patient."""
+    """Return a mask of the matched pairs whose files belong to one patient."""
     return _equal(matching, first.patient_ids, second.patient_ids)
 
 
 def common(first: Sequence[str], second: Sequence[str]) -> int:
-    """Largest number of one-to-one pairs with equal ids."""
+    """Return the largest possible number of one-to-one pairs with equal ids."""
     return (Counter(first) & Counter(second)).total()
 
 
 def precision_recall(scores: Float[np.ndarray, " K"], right: Bool[np.ndarray, " K"], pairs: int) -> PrecisionRecall:
-    """Precision and recall at every threshold.
+    """Compute precision and recall at every threshold.
 
     Args:
-        scores: of the matched pairs.
-        right: which of them are right.
-        pairs: how many there are to be found; the recall is NaN where there are none.
+        scores: scores of the matched pairs.
+        right: mask of the correct pairs.
+        pairs: number of true pairs; if it is 0, the recall is NaN.
     """
     order = np.argsort(-scores, kind="stable")
-    falling = scores[order]
-    last = np.flatnonzero(np.append(falling[1:] != falling[:-1], True))
+    descending = scores[order]
+    last = np.flatnonzero(np.append(descending[1:] != descending[:-1], True))
     hits = np.cumsum(right[order])[last]
     recall = hits / pairs if pairs else np.full(len(hits), np.nan)
     return PrecisionRecall(
-        thresholds=tuple(falling[last].tolist()),
+        thresholds=tuple(descending[last].tolist()),
         precision=tuple((hits / (last + 1)).tolist()),
         recall=tuple(recall.tolist()),
     )
 
 
 def choose_threshold(curve: PrecisionRecall, precision: float | None = None) -> float:
-    """The threshold of the best F1, or the lowest one that reaches a precision; of equal F1, the highest one.
+    """Choose the threshold with the best F1, or the lowest one that reaches a precision; ties take the highest.
 
     Args:
-        curve: of the validation split.
-        precision: to reach.
+        curve: precision and recall on the validation split.
+        precision: required precision; None to maximise F1.
 
     Raises:
         ValueError: no threshold reaches the precision.
@@ -176,32 +177,32 @@ def choose_threshold(curve: PrecisionRecall, precision: float | None = None) -> 
     reached, recall = np.array(curve.precision), np.array(curve.recall)
     if precision is None:
         return curve.thresholds[int(np.argmax(_f1(reached, recall)))]
-    enough = np.flatnonzero(reached >= precision)
-    if not len(enough):
+    sufficient = np.flatnonzero(reached >= precision)
+    if not len(sufficient):
         raise ValueError(
             f"got precision {precision}, the validation split reaches at most {reached.max():.3f}; set `precision`"
         )
-    return curve.thresholds[int(enough[-1])]
+    return curve.thresholds[int(sufficient[-1])]
 
 
 def linkage_report(
     *, matching: Matching, first: Files, second: Files, threshold: float, resamples: int, seed: int
 ) -> LinkageReport:
-    """Precision, recall and F1 of the pairs that score at least a threshold, with 95 % intervals over patients.
+    """Measure precision, recall and F1 of the pairs that score at least a threshold, with 95 % intervals over patients.
 
-    A pair counts for the patient of its first file. The matching is made once, of all files, and not again for each
-    resample, in which a file would be its own double.
+    A pair belongs to the patient of its first file. The matching of all files is fixed: it is not repeated for each
+    resample, which would contain duplicates of files.
 
     Args:
-        matching: from ``one_to_one``.
-        first: of the rows.
-        second: of the columns.
-        threshold: chosen on another split.
+        matching: matching from ``one_to_one``.
+        first: files of the rows.
+        second: files of the columns.
+        threshold: threshold chosen on another split.
         resamples: number of resamples of patients.
         seed: seed of the resamples.
 
     Raises:
-        ValueError: no file, or fewer than one resample.
+        ValueError: there are no files, or there is less than one resample.
     """
     asserted = matching.scores >= threshold
     weights = patient_resamples(first.patient_ids, resamples, seed)
@@ -227,15 +228,15 @@ def _quality(
     matching: Matching, asserted: np.ndarray, ids: tuple[Sequence[str], Sequence[str]], weights: np.ndarray
 ) -> LinkageQuality:
     first, second = ids
-    there, count = Counter(first), Counter(second)
+    first_counts, second_counts = Counter(first), Counter(second)
     hit = _equal(matching, first, second) & asserted
     # One value per first file, so that a resample of patients is a weighted sum.
-    found, stated = np.zeros(len(first)), np.zeros(len(first))
-    found[matching.rows], stated[matching.rows] = hit, asserted
-    sought = np.array([min(there[one], count[one]) / there[one] for one in first])
+    hits, stated = np.zeros(len(first)), np.zeros(len(first))
+    hits[matching.rows], stated[matching.rows] = hit, asserted
+    sought = np.array([min(first_counts[key], second_counts[key]) / first_counts[key] for key in first])
     pairs, right = common(first, second), int(hit.sum())
     precision, recall, f1 = _rates(right, int(asserted.sum()), pairs)
-    draws = _rates(*(weighted_mean(values, weights) for values in (found, stated, sought)))
+    draws = _rates(*(weighted_mean(values, weights) for values in (hits, stated, sought)))
     return LinkageQuality(
         pairs=pairs,
         right=right,
@@ -245,7 +246,7 @@ def _quality(
         recall_ci95=percentile_interval(draws[1]),
         f1=float(f1[0]),
         f1_ci95=percentile_interval(draws[2]),
-        chance=sum(there[one] * count[one] for one in there) / (len(first) * len(second)),
+        chance=sum(first_counts[key] * second_counts[key] for key in first_counts) / (len(first) * len(second)),
     )
 
 

@@ -1,4 +1,4 @@
-"""Retrieval: how often a study's own counterpart is found among those of other patients."""
+"""Retrieval: rank of a study's own counterpart among the studies of other patients."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,19 +13,19 @@ from polyclinic.evaluation.metrics.intervals import Interval, patient_resamples
 from polyclinic.evaluation.metrics.score_intervals import estimate_share, patient_codes
 
 ScoreRows: TypeAlias = Callable[[slice], np.ndarray | torch.Tensor]
-"""Gives the rows of the score matrix for a slice of queries, so that a large one need never be held."""
+"""Function from a slice of queries to rows of the score matrix, which need not be in memory as a complete matrix."""
 
-_BLOCK = 512
+_QUERIES_PER_BLOCK = 512
 
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
-    """Where the targets of ``N`` queries came out.
+    """Positions of the targets of ``N`` queries among their candidates.
 
     Attributes:
-        above: distractors that score above the target.
-        tied: distractors that score as the target does.
-        candidates: the target and its distractors.
+        above: number of distractors that score above the target.
+        tied: number of distractors that tie with the target.
+        candidates: number of candidates, the target included.
     """
 
     above: np.ndarray
@@ -33,22 +33,22 @@ class Placement:
     candidates: np.ndarray
 
     def ranks(self) -> Float[np.ndarray, " N"]:
-        """Mid-ranks from 1: each tie pushes the target down by half a place."""
+        """Return mid-ranks from 1: each tie adds half a rank."""
         return 1 + self.above + self.tied / 2
 
     def normalised_ranks(self) -> Float[np.ndarray, " N"]:
-        """Ranks from 0, ahead of every distractor, to 1, behind all of them; NaN where there is none."""
+        """Return ranks from 0 (above all distractors) to 1 (below all of them); NaN without distractors."""
         distractors = self.candidates - 1
         return np.where(distractors > 0, (self.ranks() - 1) / np.maximum(distractors, 1), np.nan)
 
     def credit(self, k: int) -> Float[np.ndarray, " N"]:
-        """Chance that the target is among the first ``k`` when ties are put in random order."""
+        """Return the probability that the target is among the first ``k`` if ties are ordered at random."""
         return np.clip((k - self.above) / (self.tied + 1), 0.0, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy:
-    """Share of queries whose target is among the first k, its interval over patients, and its level by chance."""
+    """Share of queries whose target is among the first k, its 95 % interval over patients, and the chance level."""
 
     value: float
     ci95: Interval
@@ -57,13 +57,14 @@ class Accuracy:
 
 @dataclass(frozen=True, kw_only=True)
 class RetrievalResult:
-    """Retrieval among one number of candidates.
+    """Recall and median rank among a given number of candidates.
 
     Attributes:
-        candidates: the target included; a mean over queries, as patients have different numbers of studies.
-        recall: by k, with half credit where the target ties with one other, and so on; None where there are not more
-            than k candidates.
-        median_rank: from 1, ties as mid-ranks.
+        candidates: number of candidates including the target, averaged over queries because patients have different
+            numbers of studies.
+        recall: recall by k, with the expected value under random order of ties; None unless every query has more than
+            k candidates.
+        median_rank: median of the ranks from 1, with ties as mid-ranks.
     """
 
     candidates: float
@@ -86,26 +87,26 @@ class RetrievalReport:
 def retrieval_among(
     scores: Float[Array, "N N"], candidates: int, seed: int, same_patient: Bool[Array, "N N"]
 ) -> Float[np.ndarray, " N"]:
-    """Rank of each query's target among itself and ``candidates - 1`` random studies of other patients.
+    """Rank each query's target among itself and ``candidates - 1`` random studies of other patients.
 
-    Distractors depend on the seed and the patients only, so that two models are compared on the same ones.
+    Distractors depend only on the seed and the patients, so two models are compared with the same distractors.
 
     Args:
         scores: row i holds the scores of query i; its target is column i.
-        candidates: number of studies to choose from, the target included.
-        seed: of the draw, which is without replacement.
-        same_patient: whether two studies are of one patient; the diagonal is.
+        candidates: number of candidates, the target included.
+        seed: seed of the draw, which is without replacement.
+        same_patient: mask of the pairs of studies from one patient, True on the diagonal.
 
     Returns:
         Mid-ranks from 1: each tie with a distractor counts half.
 
     Raises:
-        ValueError: a query has fewer than ``candidates - 1`` studies of other patients, scores that are not finite,
-            fewer than two candidates, or a study that is not its own patient's.
+        ValueError: a query has fewer than ``candidates - 1`` studies of other patients, scores are not finite, there
+            are fewer than two candidates, or the diagonal of ``same_patient`` is not True.
     """
     same = torch.as_tensor(same_patient).cpu().numpy()
     if not same.diagonal().all():
-        raise ValueError("got a study that is not of its own patient; set the diagonal of `same_patient`")
+        raise ValueError("got a study with False on the diagonal of `same_patient`, expected True; set the diagonal")
     others = [np.flatnonzero(~row) for row in same]
     distractors = np.stack(list(_draws(others, candidates, seed)))
     return _place(checked_scores(scores), 0, distractors).ranks()
@@ -120,25 +121,25 @@ def retrieval_report(
     seed: int,
     k: Sequence[int] = (1, 5, 10),
 ) -> RetrievalReport:
-    """Recall at k and median rank, with 95 % intervals over patients.
+    """Measure recall at k and the median rank, with 95 % intervals over patients.
 
     Args:
-        scores: row i holds the scores of query i against every study, its target in column i; or a function that
-            gives the rows of a slice of queries.
-        patient_ids: one per study; studies of the query's own patient are never its distractors.
-        candidates: number of studies to choose from, the target included.
+        scores: scores of query i against every study in row i, with its target in column i; or a function that returns
+            the rows of a slice of queries.
+        patient_ids: patient id of each study; studies of the query's own patient are never its distractors.
+        candidates: number of candidates, the target included.
         resamples: number of resamples of patients.
-        seed: of the distractors and of the resamples.
-        k: how many of the first candidates may hold the target.
+        seed: seed of the distractors and of the resamples.
+        k: numbers of top-ranked candidates among which the target counts as retrieved.
 
     Raises:
-        ValueError: a query has fewer than ``candidates - 1`` studies of other patients, rows of another length than
-            there are patient ids, scores that are not finite, fewer than two candidates, or no k or one below 1.
+        ValueError: a query has fewer than ``candidates - 1`` studies of other patients, rows and patient ids differ in
+            length, scores are not finite, there are fewer than two candidates, or ``k`` is empty or below 1.
     """
     check_k(k)
     weights = patient_resamples(patient_ids, resamples, seed)
     patient = np.unique(np.asarray(patient_ids), return_inverse=True)[1]
-    draws = _draws((np.flatnonzero(patient != own) for own in patient), candidates, seed)
+    draws = _draws((np.flatnonzero(patient != code) for code in patient), candidates, seed)
     sampled, full = [], []
     for start, rows in _blocks(scores, len(patient)):
         sampled.append(_place(rows, start, np.stack([next(draws) for _ in rows])))
@@ -154,33 +155,33 @@ def retrieval_report(
 
 
 def place_among_all(scores: Float[Array, "N N"] | ScoreRows, patient_ids: Sequence[str]) -> Placement:
-    """Where each query's target comes out among itself and all studies of other patients.
+    """Place each query's target among itself and all studies of other patients.
 
     Args:
-        scores: as ``retrieval_report`` takes them.
+        scores: scores in the form that ``retrieval_report`` takes.
         patient_ids: patient id of each study.
 
     Raises:
-        ValueError: rows of another length than there are patient ids, or scores that are not finite.
+        ValueError: rows and patient ids differ in length, or scores are not finite.
     """
     patient = np.unique(np.asarray(patient_ids), return_inverse=True)[1]
     return _joined([_place_among_all(rows, start, patient) for start, rows in _blocks(scores, len(patient))])
 
 
 def check_k(k: Sequence[int]) -> None:
-    """Refuse numbers of first candidates that none can be.
+    """Refuse invalid values of k.
 
     Raises:
-        ValueError: none, or one below 1.
+        ValueError: ``k`` is empty or includes a number below 1.
     """
     if not k or min(k) < 1:
         raise ValueError(f"got k {list(k)}, expected numbers of at least 1; set `k`, such as [1, 5, 10]")
 
 
 def _blocks(scores: Array | ScoreRows, studies: int) -> Iterator[tuple[int, np.ndarray]]:
-    """The first query of each block, and its rows."""
-    for start in range(0, studies, _BLOCK):
-        yield start, _rows(scores, slice(start, min(start + _BLOCK, studies)), studies)
+    """Yield the first query of each block and the block's rows."""
+    for start in range(0, studies, _QUERIES_PER_BLOCK):
+        yield start, _rows(scores, slice(start, min(start + _QUERIES_PER_BLOCK, studies)), studies)
 
 
 def _rows(scores: Array | ScoreRows, block: slice, studies: int) -> np.ndarray:
@@ -194,7 +195,7 @@ def _rows(scores: Array | ScoreRows, block: slice, studies: int) -> np.ndarray:
 
 
 def _draws(others: Sequence[np.ndarray] | Iterator[np.ndarray], candidates: int, seed: int) -> Iterator[np.ndarray]:
-    """Per query, in order, the columns of its distractors."""
+    """Yield the columns of each query's distractors, in the order of the queries."""
     if candidates < 2:
         raise ValueError(f"got {candidates} candidates, expected at least 2; set `candidates`")
     rng = np.random.default_rng(seed)
@@ -208,7 +209,7 @@ def _draws(others: Sequence[np.ndarray] | Iterator[np.ndarray], candidates: int,
 
 
 def _place(rows: np.ndarray, start: int, distractors: np.ndarray) -> Placement:
-    """Place the targets of queries ``start`` onwards among their own distractors, one row of columns each."""
+    """Place the targets of queries ``start`` onwards among their distractors, given as a row of columns per query."""
     query = np.arange(len(rows))
     target = rows[query, start + query][:, None]
     drawn = np.take_along_axis(rows, distractors, axis=1)
@@ -237,12 +238,12 @@ def _joined(parts: Sequence[Placement]) -> Placement:
 
 
 def retrieval_result(placement: Placement, k: Sequence[int], weights: np.ndarray) -> RetrievalResult:
-    """Recall at each k with its interval, and the median rank.
+    """Measure recall at each k with its interval, and the median rank.
 
     Args:
-        placement: of N queries.
-        k: how many of the first candidates may hold the target.
-        weights: from ``patient_resamples``, of these queries.
+        placement: positions of the targets of N queries.
+        k: numbers of top-ranked candidates among which the target counts as retrieved.
+        weights: ``patient_resamples`` of these queries.
     """
     fewest = placement.candidates.min()
     return RetrievalResult(

@@ -1,4 +1,4 @@
-"""Random variations of what a study's modality says, as training draws them, and how far they move its rank."""
+"""Robustness of retrieval: spread of ranks over random variations of a modality, drawn as in training."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,21 +16,21 @@ from polyclinic.evaluation.retrieval.retrieval import ScoreRows, place_among_all
 from polyclinic.tasks import ContrastivePretraining
 from polyclinic.training.restore import Restored
 
-_AT_ONCE = 32
+_STUDIES_PER_BATCH = 32
 
 
 @dataclass(frozen=True, kw_only=True)
 class RankSpread:
-    """How far the rank of a study's target among all moves when the query is varied.
+    """Spread of the target's rank among all studies when the query is varied.
 
     Attributes:
-        modality: that was varied.
-        texts: variations per study.
-        studies: that have it, and that the means are over.
+        modality: varied modality.
+        texts: number of variations per study.
+        studies: number of studies that have the modality, over which the means are taken.
         rank: mean over studies of the standard deviation of the rank.
-        rank_ci95: over patients.
-        normalised: the same of the rank divided by the number of distractors, from 0 to 1.
-        normalised_ci95: over the same resamples.
+        rank_ci95: 95 % interval of this mean over patients.
+        normalised: mean over studies of the standard deviation of the normalised rank, which is from 0 to 1.
+        normalised_ci95: 95 % interval of this mean over the same resamples.
     """
 
     modality: str
@@ -48,28 +48,28 @@ def embed_variations(
 ) -> Float[Tensor, "V N d"]:
     """Embed V random variations of each study's prepared item, drawn by the plugin's ``augment``.
 
-    What is drawn depends on the seed, the study's id and the number of the variation, not on the other studies.
+    The variations depend on the seed, the study id and the number of the variation, not on the other studies.
 
     Args:
-        restored: a contrastive task.
-        modality: that is varied.
-        studies: which have it, and whose source can be read.
-        texts: V.
-        seed: of the variations.
+        restored: restored checkpoint of a contrastive run.
+        modality: modality to vary.
+        studies: studies that have a readable source of the modality.
+        texts: number of variations per study, V.
+        seed: seed of the variations.
     """
     task, plugin = restored.task_of(ContrastivePretraining), restored.data.modalities[modality]
     embedded = []
-    starts = range(0, len(studies), _AT_ONCE)
+    starts = range(0, len(studies), _STUDIES_PER_BATCH)
     for start in track(starts, description=f"varying {modality}", transient=True):
-        some = studies[start : start + _AT_ONCE]
-        prepared = [plugin.prepare(plugin.read(study.sources[modality])) for study in some]
+        part = studies[start : start + _STUDIES_PER_BATCH]
+        prepared = [plugin.prepare(plugin.read(study.sources[modality])) for study in part]
         items = [
             plugin.augment(item, np.random.default_rng([seed, number, *study.study_id.encode()]))
             for number in range(texts)
-            for study, item in zip(some, prepared, strict=True)
+            for study, item in zip(part, prepared, strict=True)
         ]
         rows = task.heads[modality](task.encoders[modality](plugin.collate(items)).pooled)
-        embedded.append(rows.unflatten(0, (texts, len(some))))
+        embedded.append(rows.unflatten(0, (texts, len(part))))
     return torch.cat(embedded, dim=1)
 
 
@@ -82,28 +82,31 @@ def rank_spread(
     resamples: int,
     seed: int,
 ) -> RankSpread:
-    """Standard deviation of each target's rank among all over the variations of its query, averaged over studies.
+    """Average over studies the standard deviation of the target's rank over the variations of its query.
 
-    The deviation divides by one less than the number of variations, so that its square does not depend on it.
+    The variance has the denominator V - 1, so that its expectation does not depend on the number of variations V.
 
     Args:
-        modality: that was varied.
-        scores: of each variation, as ``retrieval_report`` takes them.
+        modality: varied modality.
+        scores: scores of each variation, in the form that ``retrieval_report`` takes.
         patient_ids: patient id of each study.
-        varied: which studies have the modality; the others are candidates only.
+        varied: mask of the studies that have the modality; all others are only candidates.
         resamples: number of resamples of patients.
         seed: seed of the resamples.
 
     Raises:
-        ValueError: fewer than two variations, or what ``place_among_all`` refuses.
+        ValueError: there are fewer than two variations; see also ``place_among_all``.
     """
-    placements = [place_among_all(one, patient_ids) for one in scores]
+    placements = [place_among_all(matrix, patient_ids) for matrix in scores]
     if len(placements) < 2:
         raise ValueError(f"got {len(placements)} variations of a query, expected at least 2; set `texts`")
     rows = torch.as_tensor(varied).cpu().numpy()
     ranks, normalised = (
         np.where(rows, np.std(values, axis=0, ddof=1), np.nan)
-        for values in ([one.ranks() for one in placements], [one.normalised_ranks() for one in placements])
+        for values in (
+            [placement.ranks() for placement in placements],
+            [placement.normalised_ranks() for placement in placements],
+        )
     )
     weights = patient_resamples(patient_ids, resamples, seed)
     return RankSpread(

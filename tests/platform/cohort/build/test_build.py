@@ -1,4 +1,4 @@
-"""Building a cohort from a data set: nothing written to it, nothing half-written, nothing left out in silence."""
+"""Building a cohort from a data set: nothing written to it, no partial output, nothing left out silently."""
 
 import gzip
 import json
@@ -37,7 +37,7 @@ def _build(root: Path, out: Path, *, memory: str = "500MB", workers: int = 1, **
     return report
 
 
-def _looked(out: Path) -> Counter[str]:
+def _looks(out: Path) -> Counter[str]:
     return Counter((out.parent / "looked").read_text().split())
 
 
@@ -67,16 +67,16 @@ def test_every_row_that_is_left_out_is_in_the_flow(root: Path, tmp_path: Path) -
     assert cohort.population == "planted"
 
 
-def test_nothing_but_the_result_and_the_lock_is_left_beside_it(root: Path, tmp_path: Path) -> None:
+def test_only_the_result_and_the_lock_are_left(root: Path, tmp_path: Path) -> None:
     _build(root, tmp_path / "place" / "out")
-    left = {path.name for path in (tmp_path / "place").iterdir()}
-    assert left - {".out.lock"} == {"out", "looked"}
+    names = {path.name for path in (tmp_path / "place").iterdir()}
+    assert names - {".out.lock"} == {"out", "looked"}
     assert {path.name for path in (tmp_path / "place" / "out").iterdir()} == {
         "cohort.parquet", "cohort.yaml", "build-report.json",
     }  # fmt: skip
 
 
-def test_a_read_only_root_is_enough_and_stays_as_it_is(root: Path, tmp_path: Path) -> None:
+def test_a_read_only_root_is_sufficient_and_stays_unchanged(root: Path, tmp_path: Path) -> None:
     folders = [root, *(path for path in root.rglob("*") if path.is_dir())]
     for folder in folders:
         folder.chmod(0o555)
@@ -100,7 +100,7 @@ def test_a_read_only_root_is_enough_and_stays_as_it_is(root: Path, tmp_path: Pat
         ("data", "folder 'data' already exists"),
     ],
 )
-def test_out_must_be_a_new_folder_outside_of_the_root(root: Path, tmp_path: Path, where: str, message: str) -> None:
+def test_out_must_be_a_new_folder_outside_the_root(root: Path, tmp_path: Path, where: str, message: str) -> None:
     (tmp_path / "taken").mkdir()
     (tmp_path / "link").symlink_to(root)
     before = sorted(tmp_path.rglob("*"))
@@ -109,68 +109,66 @@ def test_out_must_be_a_new_folder_outside_of_the_root(root: Path, tmp_path: Path
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_place_that_cannot_be_written_to_is_reported(root: Path, tmp_path: Path) -> None:
+def test_an_unwritable_place_is_reported(root: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=r"a file cannot be read or written: .*; check permissions and disk space"):
         build_cohort(Planted(looked=tmp_path / "looked"), name="planted", root=root, out=tmp_path / "file" / "out")
 
 
-def test_a_root_that_is_no_folder_is_refused_by_its_name_alone(tmp_path: Path) -> None:
+def test_a_root_that_is_not_a_folder_is_refused_by_name(tmp_path: Path) -> None:
     for root in (tmp_path / "absent", tmp_path / "file"):
         (tmp_path / "file").write_text("")
         with pytest.raises(ValueError, match=rf"got root '{root.name}', which is not a folder; set `--root`"):
             _build(root, tmp_path / "out")
 
 
-def test_a_builder_that_fails_leaves_no_result_and_files_found_usable_are_not_looked_at_again(
-    root: Path, tmp_path: Path
-) -> None:
+def test_a_failed_build_leaves_no_result_and_does_not_check_usable_files_again(root: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with pytest.raises(RuntimeError, match="the builder failed"):
         _build(root, out, fails=True)
     assert not out.exists()
     with pytest.raises(RuntimeError, match="the builder failed"):
         _build(root, out, fails=True)
-    assert _looked(out) == {"2.txt": 1, "3.txt": 2, "4.txt": 1, "5.txt": 1, "6.txt": 1}
+    assert _looks(out) == {"2.txt": 1, "3.txt": 2, "4.txt": 1, "5.txt": 1, "6.txt": 1}
     (root / "planted" / "notes" / "3.txt").write_text("fetched again")
     with pytest.raises(RuntimeError, match="the builder failed"):
         _build(root, out, fails=True)
-    assert _looked(out)["3.txt"] == 3
+    assert _looks(out)["3.txt"] == 3
     with pytest.raises(RuntimeError, match="the builder failed"):
         _build(root, out, fails=True)
-    assert _looked(out)["3.txt"] == 3
+    assert _looks(out)["3.txt"] == 3
 
 
-def test_other_settings_or_another_root_start_anew(root: Path, tmp_path: Path) -> None:
+def test_other_settings_or_another_root_start_over(root: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with pytest.raises(RuntimeError):
         _build(root, out, fails=True)
     _build(root, out, label="amplitude")
-    assert set(_looked(out).values()) == {2}
+    assert set(_looks(out).values()) == {2}
     write_planted(tmp_path / "elsewhere")
-    later = tmp_path / "later" / "out"
-    later.parent.mkdir()
+    elsewhere = tmp_path / "later" / "out"
+    elsewhere.parent.mkdir()
     with pytest.raises(RuntimeError):
-        _build(root, later, fails=True)
+        _build(root, elsewhere, fails=True)
     with pytest.raises(RuntimeError):
-        _build(tmp_path / "elsewhere", later, fails=True)
-    assert set(_looked(later).values()) == {2}
+        _build(tmp_path / "elsewhere", elsewhere, fails=True)
+    assert set(_looks(elsewhere).values()) == {2}
 
 
-def test_a_file_that_was_missing_and_is_there_now_is_used(root: Path, tmp_path: Path) -> None:
+def test_a_file_that_was_missing_and_is_now_present_is_used(root: Path, tmp_path: Path) -> None:
     out, note = tmp_path / "out", root / "planted" / "notes" / "5.txt"
-    kept = note.read_text()
+    content = note.read_text()
     note.unlink()
     with pytest.raises(RuntimeError):
         _build(root, out, fails=True)
-    note.write_text(kept)
+    note.write_text(content)
     with pytest.raises(RuntimeError):
         _build(root, out, fails=True)
-    assert _looked(out) == {"2.txt": 1, "3.txt": 2, "4.txt": 1, "5.txt": 1, "6.txt": 1}
+    assert _looks(out) == {"2.txt": 1, "3.txt": 2, "4.txt": 1, "5.txt": 1, "6.txt": 1}
 
 
 def _killed_in_the_middle(root: Path, out: Path) -> None:
-    """A build by another process that looks at five files at a time, ended after more than ten."""
+    """Kill a build by another process that checks five files at a time, after more than ten."""
     script = dedent(f"""
         from pathlib import Path
         import polyclinic.cohort.build.data_root as inside
@@ -183,7 +181,7 @@ def _killed_in_the_middle(root: Path, out: Path) -> None:
     tests = str(Path(__file__).parents[3] / "support")
     process = subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": tests})
     deadline = time.monotonic() + 300
-    while not (out.parent / "looked").exists() or _looked(out).total() < 12:
+    while not (out.parent / "looked").exists() or _looks(out).total() < 12:
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(SLOW / 5)
@@ -195,31 +193,31 @@ def _killed_in_the_middle(root: Path, out: Path) -> None:
         process.wait()
 
 
-def test_a_build_that_is_killed_continues_where_it_was_and_ends_alike(tmp_path: Path) -> None:
+def test_a_killed_build_continues_where_it_stopped_with_the_same_result(tmp_path: Path) -> None:
     write_planted(tmp_path / "data", studies=40)
-    killed, whole = tmp_path / "killed" / "out", tmp_path / "whole" / "out"
-    for out in (killed, whole):
+    killed, uninterrupted = tmp_path / "killed" / "out", tmp_path / "whole" / "out"
+    for out in (killed, uninterrupted):
         out.parent.mkdir()
     _killed_in_the_middle(tmp_path / "data", killed)
     assert not killed.exists()
-    before = _looked(killed).total()
+    before = _looks(killed).total()
     report = _build(tmp_path / "data", killed, seconds=SLOW)
-    expected = _build(tmp_path / "data", whole, seconds=SLOW)
-    again = [name for name, times in _looked(killed).items() if times > 1]
-    # At most the five of the group in work when it was killed, and the damaged one.
-    assert len(again) <= 6 < before
-    assert len(_looked(killed)) == 39
-    assert _table(killed).equals(_table(whole))
+    expected = _build(tmp_path / "data", uninterrupted, seconds=SLOW)
+    repeated = [name for name, times in _looks(killed).items() if times > 1]
+    # At most the five files that were being checked when it was killed, and the damaged one.
+    assert len(repeated) <= 6 < before
+    assert len(_looks(killed)) == 39
+    assert _table(killed).equals(_table(uninterrupted))
     assert report["flow"] == expected["flow"]
     assert report["tables"] == expected["tables"]
-    assert (killed / "cohort.yaml").read_text() == (whole / "cohort.yaml").read_text()
+    assert (killed / "cohort.yaml").read_text() == (uninterrupted / "cohort.yaml").read_text()
 
 
-def test_files_are_looked_at_by_several_processes(tmp_path: Path) -> None:
+def test_files_are_checked_by_several_processes(tmp_path: Path) -> None:
     write_planted(tmp_path / "data", studies=210)
     report = _build(tmp_path / "data", tmp_path / "out", workers=2)
     assert report["studies"] == {"train": 69, "val": 69, "test": 70}
-    assert _looked(tmp_path / "out").total() == 209
+    assert _looks(tmp_path / "out").total() == 209
 
 
 @pytest.mark.parametrize(
@@ -227,18 +225,18 @@ def test_files_are_looked_at_by_several_processes(tmp_path: Path) -> None:
 )
 def test_folders_may_have_any_name(tmp_path: Path, name: str) -> None:
     write_planted(tmp_path / name / "data")
-    # What the name would match as a pattern.
+    # This folder is what the name would match as a pattern.
     write_planted(tmp_path / "axb" / "data", studies=4)
     write_planted(tmp_path / "a" / "data", studies=4)
-    made = f"made {name}".replace("?", "")
-    (tmp_path / made).mkdir()
-    out = tmp_path / made / made
+    refilled = f"made {name}".replace("?", "")
+    (tmp_path / refilled).mkdir()
+    out = tmp_path / refilled / refilled
     _build(tmp_path / name, out)
     assert _table(out)["study_id"].tolist() == [2, 4, 5, 6]
 
 
 @pytest.mark.parametrize("compressed", [True, False])
-def test_a_table_may_be_compressed_or_not(tmp_path: Path, compressed: bool) -> None:
+def test_a_table_may_be_compressed(tmp_path: Path, compressed: bool) -> None:
     write_planted(tmp_path / "data", compressed=compressed)
     report = _build(tmp_path / "data", tmp_path / "out")
     stored = tmp_path / "data" / (f"{TABLE}.gz" if compressed else TABLE)
@@ -246,7 +244,7 @@ def test_a_table_may_be_compressed_or_not(tmp_path: Path, compressed: bool) -> N
     assert _table(tmp_path / "out")["study_id"].tolist() == [2, 4, 5, 6]
 
 
-def test_a_data_set_is_found_once_below_the_root_or_the_error_says_where(root: Path, tmp_path: Path) -> None:
+def test_a_data_set_must_be_found_once_below_the_root_or_the_error_lists_where(root: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"got 0 folders with list\.csv up to 3 levels below the root, expected one"):
         _build(root / "planted" / "notes", tmp_path / "out")
     write_planted(root / "copy" / "of")
@@ -270,7 +268,7 @@ def test_a_data_set_is_found_once_below_the_root_or_the_error_says_where(root: P
         ("7,1,train,1,notes/4.txt\n", "1 patients are in more than one split"),
     ],
 )
-def test_a_bad_row_is_reported_without_what_is_in_it(root: Path, tmp_path: Path, text: str, message: str) -> None:
+def test_a_bad_row_is_reported_without_its_content(root: Path, tmp_path: Path, text: str, message: str) -> None:
     with (root / "planted" / TABLE).open("a", errors="surrogateescape") as stream:
         stream.write(text)
     with pytest.raises(ValueError, match=message) as raised:
@@ -281,7 +279,7 @@ def test_a_bad_row_is_reported_without_what_is_in_it(root: Path, tmp_path: Path,
     assert not (tmp_path / "out").exists()
 
 
-def test_rows_after_the_header_are_neither_skipped_nor_taken_for_it(root: Path, tmp_path: Path) -> None:
+def test_rows_after_the_header_are_neither_skipped_nor_mistaken_for_it(root: Path, tmp_path: Path) -> None:
     table = root / "planted" / TABLE
     table.write_bytes(
         b"\xef\xbb\xbf" + table.read_bytes().replace(b"\n", b"\r\n") + b'#7,1,"val",1,\r\n8, 1 ,val,"1.5","notes/4.txt"'
@@ -337,7 +335,7 @@ def test_impossible_sizes_are_refused(root: Path, tmp_path: Path, memory: str, w
     assert not (tmp_path / "out").exists()
 
 
-def test_the_command_reports_of_an_unknown_builder_and_of_a_missing_option(
+def test_the_command_reports_an_unknown_builder_and_a_missing_option(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for argv in (["nowhere"], ["ptbxl", "--root", str(tmp_path)], []):

@@ -1,4 +1,4 @@
-"""Checking a cohort: facts, issues, duplicates, and sources that end or hold up the process that reads them."""
+"""Checking a cohort: facts, issues, duplicates, and sources that end or stall the process that reads them."""
 
 import json
 import multiprocessing
@@ -29,11 +29,11 @@ SECRET = "DOE^JOHN"
 
 
 class Panic(BaseException):
-    """What a decoder in Rust raises."""
+    """Stands for the exception of a decoder in Rust."""
 
 
 class Odd(Pulse):
-    """Does what the first word of a file says; anything else it reads."""
+    """Does what the first word of a file says; reads any other file."""
 
     def read(self, source: Source) -> Any:
         if isinstance(source, ArrayRow):
@@ -86,7 +86,7 @@ class Learner(Odd):
 
 
 class Unwilling(Odd):
-    """Cannot be made anew in another process."""
+    """Cannot be unpickled in another process."""
 
     def __setstate__(self, state: object) -> None:
         raise RuntimeError("no")
@@ -136,7 +136,7 @@ ACTS = {
 
 
 def _cohort(folder: Path, contents: Mapping[str, bytes | str], **of: tuple[str, str]) -> Cohort:
-    """Studies by what their source holds (bytes for a file); ``of`` gives patient and split."""
+    """Return a cohort from the content of each study (bytes for a file); ``of`` gives patient and split."""
     sources: dict[str, Source] = {}
     for name, content in contents.items():
         if isinstance(content, bytes):
@@ -158,14 +158,14 @@ def _cohort(folder: Path, contents: Mapping[str, bytes | str], **of: tuple[str, 
     return Cohort(name="cohort", studies=studies, modalities=("odd",), targets=(), fingerprint="f")
 
 
-def _reasons(cohort: Cohort, **how: Any) -> dict[str, tuple[str, str]]:
-    (check,) = check_cohort(cohort, {"odd": Odd()}, **how).values()
-    return {study: (one.stored_as, one.reason) for one in check.unreadable for study in one.studies}
+def _reasons(cohort: Cohort, **settings: Any) -> dict[str, tuple[str, str]]:
+    (check,) = check_cohort(cohort, {"odd": Odd()}, **settings).values()
+    return {study: (problem.stored_as, problem.reason) for problem in check.unreadable for study in problem.studies}
 
 
-def test_a_source_that_ends_or_holds_up_its_process_is_reported_and_the_rest_continues(tmp_path: Path) -> None:
+def test_a_source_that_ends_or_stalls_its_process_is_reported_and_the_rest_continues(tmp_path: Path) -> None:
     words = ["fine", "crash", "well", "hang", "exit", "refuse", "strange", "fault", "panic", "grow", "vanish", "fade"]
-    cohort = _cohort(tmp_path, {f"S{place}-{word[:4]}": word.encode() for place, word in enumerate(words)})
+    cohort = _cohort(tmp_path, {f"S{index}-{word[:4]}": word.encode() for index, word in enumerate(words)})
     assert _reasons(cohort, workers=2, seconds=4) == {
         "S1-cras": ("odd bytes", "its decoder ended the process (SIGSEGV)"),
         "S3-hang": ("odd bytes", "reading took longer than 4 s"),
@@ -181,13 +181,13 @@ def test_a_source_that_ends_or_holds_up_its_process_is_reported_and_the_rest_con
     assert multiprocessing.active_children() == []
 
 
-def test_a_file_that_is_gone_is_said_to_be(tmp_path: Path) -> None:
+def test_a_vanished_file_is_reported_as_missing(tmp_path: Path) -> None:
     cohort = _cohort(tmp_path, {"S1": b"fine", "S2": b"fine"})
     (tmp_path / "S1").unlink()
     assert _reasons(cohort, workers=0) == {"S1": ("odd bytes", "file is gone since the table of the cohort was read")}
 
 
-def test_the_report_does_not_depend_on_the_processes(phantom_cohort: Path) -> None:
+def test_the_report_does_not_depend_on_the_number_of_processes(phantom_cohort: Path) -> None:
     cohort = read_cohort(phantom_cohort)
     output = [
         {name: asdict(check) for name, check in check_cohort(cohort, default_modalities(), workers=workers).items()}
@@ -197,7 +197,7 @@ def test_the_report_does_not_depend_on_the_processes(phantom_cohort: Path) -> No
     assert list(output[0]) == list(default_modalities())
 
 
-def test_numbers_are_lowest_mean_and_highest_and_what_is_no_number_is_left_out(tmp_path: Path) -> None:
+def test_numbers_are_summarised_by_lowest_mean_and_highest_without_nan(tmp_path: Path) -> None:
     lengths = [5, 9, 300, 7]
     cohort = _cohort(tmp_path, {f"S{length}": b"x" * length for length in lengths})
     (check,) = check_cohort(cohort, {"odd": Odd()}, workers=0).values()
@@ -206,25 +206,25 @@ def test_numbers_are_lowest_mean_and_highest_and_what_is_no_number_is_left_out(t
     }
 
 
-def test_the_phantom_is_clean_but_for_what_it_is_meant_to_have(phantom_cohort: Path) -> None:
+def test_the_phantom_has_only_its_intended_issues(phantom_cohort: Path) -> None:
     cohort = read_cohort(phantom_cohort)
     checks = check_cohort(cohort, default_modalities(), workers=0)
-    codes = {(name, one.code, one.severity) for name, check in checks.items() for one in check.issues}
+    codes = {(name, issue.code, issue.severity) for name, check in checks.items() for issue in check.issues}
     assert codes <= {("ecg", "missing-lead", "note"), ("report", "truncated", "warning")}
     headers = [study.sources["ecg"] for study in cohort.studies if "ecg" in study.sources]
-    eleven = sum(int(path.read_text().split()[1]) == 11 for path in headers if isinstance(path, Path))
-    assert eleven > 0
-    (found,) = checks["ecg"].issues
-    assert found.count == eleven
+    flagged = sum(int(path.read_text().split()[1]) == 11 for path in headers if isinstance(path, Path))
+    assert flagged > 0
+    (issue,) = checks["ecg"].issues
+    assert issue.count == flagged
     for name, check in checks.items():
         assert check.readable == check.present == sum(name in study.sources for study in cohort.studies)
         assert check.duplicates == []
 
 
-def test_a_plugin_that_must_learn_is_fitted_on_a_sample_of_training_and_reported_to_every_process(
+def test_a_plugin_is_fitted_on_a_training_sample_and_its_state_reaches_every_process(
     tmp_path: Path,
 ) -> None:
-    contents = {f"S{place}": f"{'refuse' if place == 4 else 'text'}{place}".encode() for place in range(9)}
+    contents = {f"S{index}": f"{'refuse' if index == 4 else 'text'}{index}".encode() for index in range(9)}
     contents["S4"] = b"refuse"
     cohort = _cohort(tmp_path, contents, S8=("P8", "test"))
     for workers in (0, 2):
@@ -232,13 +232,13 @@ def test_a_plugin_that_must_learn_is_fitted_on_a_sample_of_training_and_reported
         (check,) = check_cohort(cohort, {"odd": plugin}, workers=workers).values()
         assert plugin.learned == ["text0", "text3", "text6"]
         assert check.texts == {"learned": {"text0 text3 text6": 8}}
-        assert [one.studies for one in check.unreadable] == [["S4"]]
+        assert [problem.studies for problem in check.unreadable] == [["S4"]]
 
 
-def test_issues_are_counted_by_study_and_reported_with_the_worst_of_each_kind(tmp_path: Path) -> None:
-    contents = {f"S{place:02}": b"warned" for place in range(25)} | {"T0": b"failed", "T1": b"rare", "T2": b"puzzling"}
+def test_issues_are_counted_by_study_and_the_worst_of_each_kind_are_listed(tmp_path: Path) -> None:
+    contents = {f"S{index:02}": b"warned" for index in range(25)} | {"T0": b"failed", "T1": b"rare", "T2": b"puzzling"}
     (check,) = check_cohort(_cohort(tmp_path, contents), {"odd": Odd()}, workers=0).values()
-    assert [(one.code, one.severity, one.count, len(one.studies), one.message) for one in check.issues] == [
+    assert [(issue.code, issue.severity, issue.count, len(issue.studies), issue.message) for issue in check.issues] == [
         ("failed", "error", 1, 1, "this"),
         ("warned", "warning", 25, 20, "this"),
         (
@@ -250,12 +250,12 @@ def test_issues_are_counted_by_study_and_reported_with_the_worst_of_each_kind(tm
         ),
         ("rare", "note", 1, 1, "this"),
     ]
-    assert check.issues[1].studies == [f"S{place:02}" for place in range(20)]
+    assert check.issues[1].studies == [f"S{index:02}" for index in range(20)]
     assert worst_of({"odd": check}) == "error"
     assert worst_sentence({"odd": check}) == "1 error, 2 warnings, 1 note; odd has the worst, failed, in 1 study"
 
 
-def test_unreadable_sources_may_be_the_worst(tmp_path: Path) -> None:
+def test_unreadable_sources_are_listed_among_the_worst(tmp_path: Path) -> None:
     contents = {"S1": b"refuse", "S2": b"refuse", "S3": b"warned", "S4": b"warned", "S5": b"warned", "S6": b"failed"}
     (check,) = check_cohort(_cohort(tmp_path, contents), {"odd": Odd()}, workers=0).values()
     assert worst_sentence({"odd": check}) == (
@@ -267,7 +267,7 @@ def _labelled(folder: Path) -> Path:
     cells = ["pos,AP,40,", "neg,PA,>89,", "maybe,AP,,", "maybe,PA,61,", "of one,,50,", "neg,AP,55,1", "pos,PA,70,-1"]
     splits = ["train"] * 4 + ["val", "test", "test"]
     rows = [
-        f"S{place},P{place},{split},words,{cell}" for place, (split, cell) in enumerate(zip(splits, cells, strict=True))
+        f"S{index},P{index},{split},words,{cell}" for index, (split, cell) in enumerate(zip(splits, cells, strict=True))
     ]
     (folder / "table.csv").write_text("\n".join(["id,who,part,note,edema,view,age,late", *rows]))
     path = folder / "cohort.yaml"
@@ -280,11 +280,11 @@ def _labelled(folder: Path) -> Path:
 
 
 @pytest.mark.public_report(9)
-def test_labels_are_counted_by_split_with_cells_not_named(tmp_path: Path) -> None:
+def test_labels_are_counted_by_split_with_cells_that_values_does_not_name(tmp_path: Path) -> None:
     cohort = read_cohort(_labelled(tmp_path))
     checks = check_labels(cohort)
     counts = {
-        name: [(one.known, one.positive, one.uncertain, one.unknown) for one in check.splits.values()]
+        name: [(counts.known, counts.positive, counts.uncertain, counts.unknown) for counts in check.splits.values()]
         for name, check in checks.items()
     }
     assert counts == {
@@ -296,7 +296,7 @@ def test_labels_are_counted_by_split_with_cells_not_named(tmp_path: Path) -> Non
     assert checks["edema"].unnamed == {"maybe": 2, "": 1}
     assert checks["view"].splits["train"].names == {"AP": 2, "PA": 2}
     assert checks["age"].splits["train"].range == (40.0, 90.0)
-    assert [found.code for check in checks.values() for found in check.issues] == [
+    assert [issue.code for check in checks.values() for issue in check.issues] == [
         "label-cells-not-named", "label-without-training-values",
     ]  # fmt: skip
     output = check_as_json(cohort, {})
@@ -313,10 +313,10 @@ def test_labels_are_counted_by_split_with_cells_not_named(tmp_path: Path) -> Non
     )
 
 
-def test_what_more_than_the_tolerated_share_has_is_no_note(tmp_path: Path) -> None:
+def test_an_issue_of_more_than_the_tolerated_share_is_not_a_note(tmp_path: Path) -> None:
     cohort = _cohort(tmp_path, {"S1": b"rare", "S2": b"rare", "S3": b"fine"})
     (check,) = check_cohort(cohort, {"odd": Odd()}, workers=0).values()
-    assert [(one.code, one.severity) for one in check.issues] == [("rare", "warning")]
+    assert [(issue.code, issue.severity) for issue in check.issues] == [("rare", "warning")]
 
 
 BYTES, WORDS = b"\x01" + b"x" * 200, b"word " * 50
@@ -334,7 +334,7 @@ BYTES, WORDS = b"\x01" + b"x" * 200, b"word " * 50
         (WORDS.decode(), {"A": ("P", "train"), "B": ("Q", "test")}, "same-text-across-splits", "warning"),
     ],
 )
-def test_studies_with_one_content_are_reported_by_whose_they_are(
+def test_studies_with_equal_content_are_reported_by_patient_and_split(
     tmp_path: Path, content: bytes | str, of: dict[str, tuple[str, str]], code: str, severity: str
 ) -> None:
     cohort = _cohort(tmp_path, {"A": content, "other": b"\x01" + b"y" * 200, "B": content}, **of)
@@ -343,19 +343,19 @@ def test_studies_with_one_content_are_reported_by_whose_they_are(
     assert (duplicate.code, duplicate.severity, duplicate.studies) == (code, severity, ("A", "B"))
     assert duplicate.splits == tuple(sorted({split for _, split in of.values()}))
     assert not duplicate.one_file
-    assert [(one.code, one.severity, one.studies) for one in check.issues] == [(code, severity, ["A", "B"])]
+    assert [(issue.code, issue.severity, issue.studies) for issue in check.issues] == [(code, severity, ["A", "B"])]
 
 
-def test_what_is_short_or_in_columns_is_the_same_by_chance(tmp_path: Path) -> None:
+def test_short_texts_and_columns_are_not_duplicates(tmp_path: Path) -> None:
     short = {"A": b"\x01" * 199, "B": b"\x01" * 199, "C": "w" * 199, "D": "w" * 199}
     (check,) = check_cohort(_cohort(tmp_path, short), {"odd": Odd()}, workers=0).values()
     assert (check.readable, check.duplicates) == (4, [])
     cells = Task("odd", {"age": "50" * 200})
     with Readers({"odd": Odd()}, workers=0, seconds=1) as readers:
-        assert [sight.content for sight in readers.each([cells])] == [None]
+        assert [reading.content for reading in readers.each([cells])] == [None]
 
 
-def test_rows_of_one_array_are_studies_of_their_own_and_one_row_twice_is_a_duplicate(tmp_path: Path) -> None:
+def test_rows_of_an_array_are_separate_studies_and_a_repeated_row_is_a_duplicate(tmp_path: Path) -> None:
     np.save(tmp_path / "all.npy", np.arange(300.0).reshape(3, 100))
     rows = {"A": 0, "B": 1, "C": 0, "D": 2}
     cohort = _cohort(tmp_path, dict.fromkeys(rows, "x"))
@@ -368,29 +368,29 @@ def test_rows_of_one_array_are_studies_of_their_own_and_one_row_twice_is_a_dupli
     )  # fmt: skip
     cohort = Cohort(name="c", studies=studies, modalities=("odd",), targets=(), fingerprint="f")
     (check,) = check_cohort(cohort, {"odd": Rows()}, workers=0).values()
-    assert [(one.studies, one.one_file) for one in check.duplicates] == [(("A", "C"), True)]
+    assert [(duplicate.studies, duplicate.one_file) for duplicate in check.duplicates] == [(("A", "C"), True)]
 
 
 class Rows(Odd):
-    """Reads rows and has nothing to say of them."""
+    """Reads rows and reports no issues."""
 
     def issues(self, source: Source, raw: Any) -> Iterable[Issue]:
         return ()
 
 
-def test_one_file_named_twice_is_reported_from_a_copy(tmp_path: Path) -> None:
+def test_one_file_named_twice_is_distinguished_from_a_copy(tmp_path: Path) -> None:
     cohort = _cohort(tmp_path, {"A": BYTES, "B": BYTES})
-    twice = tuple(
+    studies = tuple(
         Study(study_id=s.study_id, patient_id="P", split="val", sources=cohort.studies[0].sources, labels=(), groups={})
         for s in cohort.studies
     )
-    cohort = Cohort(name="c", studies=twice, modalities=("odd",), targets=(), fingerprint="f")
+    cohort = Cohort(name="c", studies=studies, modalities=("odd",), targets=(), fingerprint="f")
     (check,) = check_cohort(cohort, {"odd": Odd()}, workers=0).values()
     assert check.duplicates[0].one_file
 
 
-def test_a_text_fact_with_many_values_is_not_listed_without_end(tmp_path: Path) -> None:
-    cohort = _cohort(tmp_path, {f"S{place}": f"w{place}" for place in range(40)})
+def test_a_text_fact_with_many_values_is_listed_in_part(tmp_path: Path) -> None:
+    cohort = _cohort(tmp_path, {f"S{index}": f"w{index}" for index in range(40)})
     (check,) = check_cohort(cohort, {"odd": Wordy()}, workers=0).values()
     assert len(check.texts["words"]) == 31
     assert check.texts["words"]["others"] == 10
@@ -416,7 +416,7 @@ def test_numbers_out_of_range_are_refused(tmp_path: Path, how: dict[str, float],
         check_cohort(_cohort(tmp_path, {"A": b"x"}), {"odd": Odd()}, **how)  # type: ignore[arg-type]
 
 
-def test_processes_that_cannot_start_are_no_fault_of_a_source(tmp_path: Path) -> None:
+def test_processes_that_cannot_start_are_not_blamed_on_a_source(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="a reading process ended at its start"):
         check_cohort(_cohort(tmp_path, {"A": b"x"}), {"odd": Unwilling()}, workers=1)
     assert multiprocessing.active_children() == []
@@ -425,8 +425,8 @@ def test_processes_that_cannot_start_are_no_fault_of_a_source(tmp_path: Path) ->
 def test_leaving_early_ends_the_processes(tmp_path: Path) -> None:
     cohort = _cohort(tmp_path, {"A": b"x", "B": b"hang"})
     with Readers({"odd": Odd()}, workers=1, seconds=60) as readers:
-        sights = readers.each([Task("odd", study.sources["odd"]) for study in cohort.studies])
-        assert next(sights).facts["length"] == 1.0
+        readings = readers.each([Task("odd", study.sources["odd"]) for study in cohort.studies])
+        assert next(readings).facts["length"] == 1.0
     assert multiprocessing.active_children() == []
 
 
@@ -435,14 +435,14 @@ def test_a_shared_index_reads_a_file_of_many_studies_once(tmp_path: Path) -> Non
     index = ContentIndex(workers=1)
     tasks = [Task("odd", ArrayRow(tmp_path / "all.npy", row)) for row in range(5)]
     with Readers({"odd": Rows()}, workers=0, seconds=1) as readers:
-        digests = {sight.content.digest for sight in readers.each(tasks)}
+        digests = {reading.content.digest for reading in readers.each(tasks)}
     assert len(digests) == 5
     assert len(index.digests([tmp_path / "all.npy"] * 5)) == 1
 
 
 @pytest.fixture
 def copied(phantom_cohort: Path, tmp_path: Path) -> Path:
-    """A phantom cohort of our own to damage."""
+    """Copy the phantom cohort, to be damaged."""
     return Path(shutil.copytree(phantom_cohort.parent, tmp_path / "cohort")) / "cohort.yaml"
 
 
@@ -450,40 +450,40 @@ def _sources(cohort: Path, name: str) -> list[Path]:
     return [s.sources[name] for s in read_cohort(cohort).studies if isinstance(s.sources.get(name), Path)]  # type: ignore[misc]
 
 
-def _without(cohort: Path, *codes: str) -> None:
-    """Take the studies out of the table that raise the few issues that a phantom may have."""
+def _drop_issues(cohort: Path, *codes: str) -> None:
+    """Remove the sources with the few issues that a phantom may have from the table."""
     checks = check_cohort(read_cohort(cohort), default_modalities(), workers=0)
     table = pd.read_csv(cohort.parent / "cohort.csv")
     for name, check in checks.items():
-        for one in check.issues:
-            assert one.code in codes
-            table.loc[table["study_id"].isin(one.studies), name] = np.nan
+        for issue in check.issues:
+            assert issue.code in codes
+            table.loc[table["study_id"].isin(issue.studies), name] = np.nan
     table.to_csv(cohort.parent / "cohort.csv", index=False)
 
 
-def test_a_recording_under_another_name_is_found_though_its_header_differs(copied: Path) -> None:
+def test_a_recording_under_another_name_is_found_although_its_header_differs(copied: Path) -> None:
     studies = [study for study in read_cohort(copied).studies if "ecg" in study.sources]
-    one, other = studies[0], next(study for study in studies if study.split != studies[0].split)
-    source, copy = one.sources["ecg"], other.sources["ecg"]
+    changed, other = studies[0], next(study for study in studies if study.split != studies[0].split)
+    source, copy = changed.sources["ecg"], other.sources["ecg"]
     assert isinstance(source, Path)
     assert isinstance(copy, Path)
     copy.write_text(source.read_text().replace(source.stem, copy.stem))
     shutil.copyfile(source.with_suffix(".dat"), copy.with_suffix(".dat"))
     check = check_cohort(read_cohort(copied), default_modalities(["ecg"]), workers=0)["ecg"]
     (duplicate,) = check.duplicates
-    assert set(duplicate.studies) == {one.study_id, other.study_id}
+    assert set(duplicate.studies) == {changed.study_id, other.study_id}
     assert duplicate.code == "same-measurement-across-splits"
 
 
-def test_a_clean_cohort_passes_strictly_and_says_so(
+def test_a_clean_cohort_passes_a_strict_check_and_is_reported_clean(
     copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _without(copied, "missing-lead", "truncated")
+    _drop_issues(copied, "missing-lead", "truncated")
     out = tmp_path / "new" / "check.json"
     words = ["cohort", "check", str(copied), "--strict", "true", "--workers", "0", "--json", str(out)]
     assert main(words) == 0
-    *_, found, following = capsys.readouterr().out.splitlines()
-    assert found == "found: nothing to review"
+    *_, result, following = capsys.readouterr().out.splitlines()
+    assert result == "found: nothing to review"
     assert following.startswith("next: polyclinic fit")
     output = json.loads(out.read_text())
     assert output["severity"] == "none"
@@ -492,7 +492,7 @@ def test_a_clean_cohort_passes_strictly_and_says_so(
 
 
 def test_a_warning_passes_unless_strict(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _without(copied, "missing-lead", "truncated")
+    _drop_issues(copied, "missing-lead", "truncated")
     report = _sources(copied, "report")[0]
     report.write_text("FINDINGS: no consolidation is seen. MRN 4711.\n")
     words = ["cohort", "check", str(copied), "--workers", "0"]
@@ -502,7 +502,7 @@ def test_a_warning_passes_unless_strict(copied: Path, capsys: pytest.CaptureFixt
     assert "error: 1 warning; report has the worst, identifiers, in 1 study (see above)" in capsys.readouterr().err
 
 
-def test_everything_that_is_wrong_is_reported_with_its_studies_and_the_exit_code(
+def test_every_error_is_reported_with_its_studies_and_the_exit_code(
     copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     studies = {s.study_id: s for s in read_cohort(copied).studies if "xray" in s.sources}
@@ -534,19 +534,19 @@ def test_everything_that_is_wrong_is_reported_with_its_studies_and_the_exit_code
     assert xray["numbers"]["rows"] == {"min": 224.0, "mean": 224.0, "max": 224.0}
 
 
-def test_a_place_where_nothing_can_be_written_is_refused_before_anything_is_read(
+def test_an_unwritable_place_is_refused_before_anything_is_read(
     copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").touch()
-    for place, message in ((tmp_path / "file" / "check.json", "below the file 'file'"), (tmp_path, "a folder")):
-        assert main(["cohort", "check", str(copied), "--json", str(place)]) == 1
+    for path, message in ((tmp_path / "file" / "check.json", "below the file 'file'"), (tmp_path, "a folder")):
+        assert main(["cohort", "check", str(copied), "--json", str(path)]) == 1
         output = capsys.readouterr()
         assert message in output.err
         assert "studies of" not in output.out
 
 
 def _plant(cohort: Path) -> None:
-    """The name in file names, headers, comments, tags, cells, texts and broken files."""
+    """Write the name to filenames, headers, comments, tags, cells, texts and broken files."""
     import pydicom  # noqa: PLC0415
     import soundfile  # noqa: PLC0415
 
@@ -561,28 +561,28 @@ def _plant(cohort: Path) -> None:
     report, damaged = _sources(cohort, "report")[:2]
     report.write_text(f"Name: {SECRET}\nFINDINGS: {SECRET} has no edema.")
     damaged.write_bytes(f"Name: {SECRET}".encode() + b"\0")
-    sound, cut = _sources(cohort, "audio")[:2]
+    sound, truncated = _sources(cohort, "audio")[:2]
     samples, rate = soundfile.read(sound)
     with soundfile.SoundFile(sound, "w", rate, 1) as file:
         file.title = file.comment = f"Patient name: {SECRET}"
         file.write(samples)
-    cut.write_bytes(cut.read_bytes()[:100] + SECRET.encode())
+    truncated.write_bytes(truncated.read_bytes()[:100] + SECRET.encode())
     row, text = _sources(cohort, "tabular")[:2]
     row.write_text(row.read_text() + f"patient_name,{SECRET},\n")
     text.write_text(f"name,value,unit\nage,{SECRET},years\nsex,{SECRET},\n")
 
 
-def test_a_name_planted_everywhere_is_found_and_never_repeated(
+def test_a_name_planted_everywhere_is_found_and_never_printed(
     copied: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     _plant(copied)
     table = pd.read_csv(copied.parent / "cohort.csv")
     for name in ("xray", "audio", "report", "tabular"):
-        place = table[name].first_valid_index()
-        path = copied.parent / str(table.loc[place, name])
+        row = table[name].first_valid_index()
+        path = copied.parent / str(table.loc[row, name])
         renamed = path.with_stem(SECRET)
         path.rename(renamed)
-        table.loc[place, name] = renamed.relative_to(copied.parent).as_posix()
+        table.loc[row, name] = renamed.relative_to(copied.parent).as_posix()
     table.to_csv(copied.parent / "cohort.csv", index=False)
     out = tmp_path / "check.json"
     for workers in ("0", "1"):
@@ -592,12 +592,14 @@ def test_a_name_planted_everywhere_is_found_and_never_repeated(
             assert "DOE" not in text
             assert "JOHN" not in text
     output = json.loads(out.read_text())["modalities"]
-    found = {name: {one["code"] for one in check["issues"]} for name, check in output.items()}
-    assert {name for name, codes in found.items() if codes & {"header-identifiers", "identifiers"}} == set(output)
+    issues = {name: {issue["code"] for issue in check["issues"]} for name, check in output.items()}
+    assert {name for name, codes in issues.items() if codes & {"header-identifiers", "identifiers"}} == set(output)
     assert all(len(check["unreadable"]) == 1 for check in output.values())
 
 
-def test_an_experiment_says_how_to_read(copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_experiment_sets_how_sources_are_read(
+    copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     content = {"data": {"modalities": {"report": {"class_path": "Report", "init_args": {"max_tokens": 20}}}}}
     (tmp_path / "e.yaml").write_text(yaml.safe_dump(content))
     words = ["cohort", "check", str(copied), "--experiment", str(tmp_path / "e.yaml"), "--workers", "0"]
@@ -607,5 +609,5 @@ def test_an_experiment_says_how_to_read(copied: Path, tmp_path: Path, capsys: py
     assert "xray" not in message
 
 
-def test_every_installed_plugin_looks_its_sources_over() -> None:
+def test_every_installed_plugin_checks_its_sources() -> None:
     assert [name for name, plugin in default_modalities().items() if not isinstance(plugin, Inspectable)] == []

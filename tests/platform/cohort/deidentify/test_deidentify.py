@@ -31,7 +31,7 @@ KEY = "0123456789abcdef" * 2
 
 
 class Leaving(Pulse):
-    """Does what the first word of its text says; anything else goes as it is, under the new name."""
+    """Does what the first word of its text says; any other text is written unchanged under the new name."""
 
     def read(self, source: Source) -> tuple[float, ...]:
         return (1.0, 1.0)
@@ -70,24 +70,24 @@ def key(tmp_path: Path) -> Path:
     return tmp_path / "key"
 
 
-def small(folder: Path, texts: list[str], **more: Any) -> Path:
-    """A cohort of one modality, a file for each text."""
+def write_small_cohort(folder: Path, texts: list[str], **more: Any) -> Path:
+    """Write a cohort of one modality, with a file for each text."""
     folder.mkdir()
     rows = []
-    for place, text in enumerate(texts):
-        (folder / f"{place}.txt").write_text(text)
-        rows.append({"id": f"study {place}", "who": f"P{place // 2}", "part": "train", "file": f"{place}.txt", **more})
+    for index, text in enumerate(texts):
+        (folder / f"{index}.txt").write_text(text)
+        rows.append({"id": f"study {index}", "who": f"P{index // 2}", "part": "train", "file": f"{index}.txt", **more})
     pd.DataFrame(rows).to_csv(folder / "table.csv", index=False)
     spec = {"table": "table.csv", "study_id": "id", "patient_id": "who", "split": "part"}
     (folder / "cohort.yaml").write_text(yaml.safe_dump({**spec, "modalities": {"pulse": {"path": "file"}}}))
     return folder / "cohort.yaml"
 
 
-def leave(cohort: Path, out: Path, **settings: Any) -> dict[str, Any]:
+def deidentify_pulses(cohort: Path, out: Path, **settings: Any) -> dict[str, Any]:
     return deidentify_cohort(cohort, out, key=KEY.encode(), modalities={"pulse": Leaving()}, workers=0, **settings)
 
 
-def test_a_planted_cohort_leaves_without_the_name_and_is_clean(
+def test_a_planted_name_is_removed_and_the_cohort_checks_clean(
     phantom_cohort: Path, tmp_path: Path, key: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     planted = plant(phantom_cohort, tmp_path / "planted", broken=False)
@@ -103,22 +103,22 @@ def test_a_planted_cohort_leaves_without_the_name_and_is_clean(
     assert after.present_share() == before.present_share()
     by_id = {study.study_id: study for study in after.studies}
     for study in before.studies:
-        found = by_id[mapped(KEY.encode(), "study", study.study_id)]
-        assert found.patient_id == mapped(KEY.encode(), "patient", study.patient_id)
-        assert (found.split, found.labels, found.groups) == (study.split, study.labels, study.groups)
-        assert set(found.sources) == set(study.sources)
+        released = by_id[mapped(KEY.encode(), "study", study.study_id)]
+        assert released.patient_id == mapped(KEY.encode(), "patient", study.patient_id)
+        assert (released.split, released.labels, released.groups) == (study.split, study.labels, study.groups)
+        assert set(released.sources) == set(study.sources)
     check = ["cohort", "check", str(tmp_path / "out/cohort.yaml"), "--workers", "0", "--json", str(tmp_path / "c.json")]
     assert main(check) == 0
-    found = json.loads((tmp_path / "c.json").read_text())["modalities"]
-    codes = {one["code"] for modality in found.values() for one in modality["issues"]}
+    checks = json.loads((tmp_path / "c.json").read_text())["modalities"]
+    codes = {issue["code"] for modality in checks.values() for issue in modality["issues"]}
     assert not codes & {"identifiers", "header-identifiers", "header-numbers", "burned-in-text"}
-    # A vocabulary learns each word that its texts repeat, so that one of raw reports would carry names away.
+    # A vocabulary learns each word that its texts repeat, so that one of raw reports would leak names.
     assert {"john", "doe"} <= _words(before)
     assert not {"john", "doe"} & _words(after)
 
 
 def _words(cohort: Cohort) -> set[str]:
-    """Entries of a vocabulary that is learned from all reports of a cohort."""
+    """Return the vocabulary that is learned from all reports of a cohort."""
     plugin = default_modalities(["report"])["report"]
     plugin.fit([plugin.read(study.sources["report"]) for study in cohort.studies if "report" in study.sources])
     entries = json.loads(plugin.state()["tokenizer"])["model"]["vocab"]
@@ -126,7 +126,7 @@ def _words(cohort: Cohort) -> set[str]:
 
 
 @pytest.mark.slow
-def test_the_same_key_gives_the_same_files_and_another_one_others(phantom_cohort: Path, tmp_path: Path) -> None:
+def test_files_are_the_same_for_the_same_key_and_differ_for_another(phantom_cohort: Path, tmp_path: Path) -> None:
     plugins = default_modalities()
     for name, secret in (("one", KEY), ("again", KEY), ("other", KEY[::-1])):
         report = deidentify_cohort(
@@ -140,14 +140,14 @@ def test_the_same_key_gives_the_same_files_and_another_one_others(phantom_cohort
     files = {file.relative_to(tmp_path / "one") for file in (tmp_path / "one").rglob("*") if file.is_file()}
     assert files == {f.relative_to(tmp_path / "again") for f in (tmp_path / "again").rglob("*") if f.is_file()}
     assert all((tmp_path / "one" / file).read_bytes() == (tmp_path / "again" / file).read_bytes() for file in files)
-    one, other = (read_cohort(tmp_path / name / "cohort.yaml") for name in ("one", "other"))
+    first, second = (read_cohort(tmp_path / name / "cohort.yaml") for name in ("one", "other"))
     for get in ("study_id", "patient_id"):
-        assert not {getattr(s, get) for s in one.studies} & {getattr(s, get) for s in other.studies}
-    assert one.population != other.population
-    assert one.population.startswith(f"{read_cohort(phantom_cohort).population}-")
+        assert not {getattr(s, get) for s in first.studies} & {getattr(s, get) for s in second.studies}
+    assert first.population != second.population
+    assert first.population.startswith(f"{read_cohort(phantom_cohort).population}-")
 
 
-def test_intervals_between_the_studies_of_a_patient_stay(phantom_cohort: Path, tmp_path: Path) -> None:
+def test_intervals_between_the_studies_of_a_patient_are_preserved(phantom_cohort: Path, tmp_path: Path) -> None:
     deidentify_cohort(phantom_cohort, tmp_path / "out", key=KEY.encode(), modalities=default_modalities(), workers=0)
     after = {study.study_id: study for study in read_cohort(tmp_path / "out/cohort.yaml").studies}
     shifts: dict[str, set[int]] = {}
@@ -156,14 +156,12 @@ def test_intervals_between_the_studies_of_a_patient_stay(phantom_cohort: Path, t
             clean = after[mapped(KEY.encode(), "study", study.study_id)].sources["xray"]
             days = [pd.Timestamp(pydicom.dcmread(str(source)).StudyDate) for source in (study.sources["xray"], clean)]
             shifts.setdefault(study.patient_id, set()).add((days[1] - days[0]).days)
-    assert all(len(found) == 1 for found in shifts.values())
+    assert all(len(days) == 1 for days in shifts.values())
     assert len({*map(min, shifts.values())}) > 3
-    assert all(-3650 <= min(found) < 0 for found in shifts.values())
+    assert all(-3650 <= min(days) < 0 for days in shifts.values())
 
 
-def test_a_name_that_one_source_reports_goes_from_the_texts_of_the_same_patient_alone(
-    tmp_path: Path, key: Path
-) -> None:
+def test_a_name_in_one_source_is_removed_from_the_texts_of_that_patient_only(tmp_path: Path, key: Path) -> None:
     folder = tmp_path / "cohort"
     folder.mkdir()
     plugin = default_modalities(["xray"])["xray"]
@@ -189,8 +187,8 @@ def test_a_name_that_one_source_reports_goes_from_the_texts_of_the_same_patient_
     assert texts == ["Chest: clear.", "Told ___ that Bottom is well.", "Told Quince that ___ is well."]
 
 
-def test_columns_are_written_by_what_they_were_read_as(tmp_path: Path) -> None:
-    path = small(
+def test_columns_are_written_as_the_kind_they_were_read_as(tmp_path: Path) -> None:
+    path = write_small_cohort(
         tmp_path / "cohort",
         ["one", "two", "three"],
         site=SECRET,
@@ -208,7 +206,7 @@ def test_columns_are_written_by_what_they_were_read_as(tmp_path: Path) -> None:
         "pulse": {"column": "score", "unit": "1/min"},
     }
     path.write_text(yaml.safe_dump(spec, sort_keys=False))
-    report = leave(path, tmp_path / "out")
+    report = deidentify_pulses(path, tmp_path / "out")
     assert leaks(tmp_path / "out") == []
     table = pd.read_csv(tmp_path / "out/cohort.csv", dtype=str, keep_default_na=False)
     assert list(table.columns) == ["study_id", "patient_id", "split", "site", "age", "sick", "stage", "pulse", "pulse_"]
@@ -228,8 +226,8 @@ def test_columns_are_written_by_what_they_were_read_as(tmp_path: Path) -> None:
 
 
 @pytest.mark.public_report(5)
-def test_groups_hold_no_birth_and_no_age_over_89(tmp_path: Path) -> None:
-    path = small(tmp_path / "cohort", ["one", "two", "three", "four"])
+def test_groups_hold_no_date_of_birth_and_no_age_over_89(tmp_path: Path) -> None:
+    path = write_small_cohort(tmp_path / "cohort", ["one", "two", "three", "four"])
     table = pd.read_csv(path.parent / "table.csv", dtype=str)
     table["age_years"] = ["101.0", " 97.4 ", "101 y", "64.0"]
     table["PatientAge"] = ["np.float64(101.0)", "95-99", "9.1e1", "85-89"]
@@ -239,8 +237,8 @@ def test_groups_hold_no_birth_and_no_age_over_89(tmp_path: Path) -> None:
     spec = yaml.safe_load(path.read_text())
     spec["groups"] = ["age_years", "PatientAge", "birth_year", "dob", "jg"]
     path.write_text(yaml.safe_dump(spec))
-    report = leave(path, tmp_path / "out")
-    ids = [mapped(KEY.encode(), "study", f"study {place}") for place in range(4)]
+    report = deidentify_pulses(path, tmp_path / "out")
+    ids = [mapped(KEY.encode(), "study", f"study {index}") for index in range(4)]
     written = pd.read_csv(tmp_path / "out/cohort.csv", dtype=str, keep_default_na=False).set_index("study_id").loc[ids]
     assert list(written["age_years"]) == ["90", "90", "90", "64.0"]
     assert list(written["PatientAge"]) == ["90", "90+", "90", "85-89"]
@@ -249,10 +247,12 @@ def test_groups_hold_no_birth_and_no_age_over_89(tmp_path: Path) -> None:
     assert list(read_cohort(tmp_path / "out/cohort.yaml").studies[0].groups) == ["age_years", "PatientAge"]
 
 
-def test_refused_sources_are_missing_and_counted_by_reason_with_mapped_ids(tmp_path: Path) -> None:
-    path = small(tmp_path / "cohort", ["fine", "refused", "faulty", f"still {SECRET} here", "unnamed", "refused"])
-    report = leave(path, tmp_path / "out", max_refused=0.7)
-    ids = [mapped(KEY.encode(), "study", f"study {place}") for place in range(6)]
+def test_refused_sources_become_missing_and_are_counted_by_reason_with_mapped_ids(tmp_path: Path) -> None:
+    path = write_small_cohort(
+        tmp_path / "cohort", ["fine", "refused", "faulty", f"still {SECRET} here", "unnamed", "refused"]
+    )
+    report = deidentify_pulses(path, tmp_path / "out", max_refused=0.7)
+    ids = [mapped(KEY.encode(), "study", f"study {index}") for index in range(6)]
     assert report["refused"] == [
         {"modality": "pulse", "reason": "KeyError while it was cleaned: a bug of the plugin", "studies": [ids[2]]},
         {
@@ -271,8 +271,8 @@ def test_refused_sources_are_missing_and_counted_by_reason_with_mapped_ids(tmp_p
         [ids[0], ids[4]]
     )
     assert json.loads((tmp_path / "out/deidentified.json").read_text()) == report
-    kept = leave(path, tmp_path / "kept", max_refused=0.7, suspects=True)
-    assert (len(kept["refused"]), kept["suspects_kept"]) == (2, True)
+    lenient = deidentify_pulses(path, tmp_path / "kept", max_refused=0.7, suspects=True)
+    assert (len(lenient["refused"]), lenient["suspects_kept"]) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -284,20 +284,20 @@ def test_refused_sources_are_missing_and_counted_by_reason_with_mapped_ids(tmp_p
         (["fine"], {"max_refused": float("nan")}, "expected 0 or more, and a share from 0 to 1"),
     ],
 )
-def test_too_much_refused_leaves_nothing(
+def test_too_many_refused_sources_leave_no_output(
     texts: list[str], settings: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
-    path = small(tmp_path / "cohort", texts)
+    path = write_small_cohort(tmp_path / "cohort", texts)
     with pytest.raises(ValueError, match=message) as report:
-        leave(path, tmp_path / "out", **settings)
+        deidentify_pulses(path, tmp_path / "out", **settings)
     assert SECRET not in str(report.value)
     assert {file.name for file in tmp_path.iterdir()} <= {"cohort", ".out.lock"}
 
 
-def test_what_cannot_work_is_said_before_anything_is_written(
+def test_unusable_arguments_are_reported_before_anything_is_written(
     tmp_path: Path, key: Path, pulse_cohort: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = small(tmp_path / "cohort", ["fine"])
+    path = write_small_cohort(tmp_path / "cohort", ["fine"])
     (tmp_path / "there").mkdir()
     (tmp_path / "file").write_text("")
     path.chmod(0o600)
@@ -310,16 +310,16 @@ def test_what_cannot_work_is_said_before_anything_is_written(
         assert main(["deidentify", *words]) == 1
         assert message in capsys.readouterr().err
     with pytest.raises(ValueError, match="already exists"):
-        leave(path, tmp_path / "there")
+        deidentify_pulses(path, tmp_path / "there")
     with pytest.raises(ValueError, match=r"a file cannot be read or written: .*permissions and disk space"):
-        leave(path, tmp_path / "file/out")
+        deidentify_pulses(path, tmp_path / "file/out")
     with pytest.raises(ValueError, match="'pulse' has no plugin that can de-identify it"):
         deidentify_cohort(path, tmp_path / "out", key=KEY.encode(), modalities={"pulse": Pulse()}, workers=0)
     assert not list(tmp_path.glob("*out*"))
 
 
 class Counting(Leaving):
-    """Counts what it is asked for; a text that begins with ``unreadable`` cannot be read."""
+    """Counts its calls; a text that begins with ``unreadable`` cannot be read."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -339,18 +339,18 @@ class Counting(Leaving):
 @pytest.mark.parametrize(
     ("texts", "settings", "message", "calls"),
     [
-        # What cannot be read is known after a look, before anything is written.
+        # Unreadable sources are found in a first pass, before anything is written.
         (["fine"] * 6 + ["unreadable"] * 2, {}, "1 of 8 sources are refused already", {"read": 7}),
         (["unreadable"] * 2, {"max_refused": 1.0}, "2 of 2 sources are refused, more", {"read": 2}),
-        # What only cleaning finds ends it as soon as it is certain.
+        # Sources that only cleaning refuses end the run as soon as the outcome is certain.
         (["fine", "refused"] + ["fine"] * 18, {}, "", {"read": 20, "deidentify": 20}),
         (["fine", "refused", "refused"] + ["fine"] * 17, {}, "2 of 20.* already", {"read": 20, "deidentify": 3}),
     ],
 )
-def test_nothing_is_done_after_it_is_certain_to_be_refused(
+def test_work_stops_once_the_result_is_certain_to_be_refused(
     texts: list[str], settings: dict[str, Any], message: str, calls: dict[str, int], tmp_path: Path
 ) -> None:
-    path, plugin = small(tmp_path / "cohort", texts), Counting()
+    path, plugin = write_small_cohort(tmp_path / "cohort", texts), Counting()
     report = {"key": KEY.encode(), "modalities": {"pulse": plugin}, "workers": 0, **settings}
     if message:
         with pytest.raises(ValueError, match=message):
@@ -365,7 +365,7 @@ def test_nothing_is_done_after_it_is_certain_to_be_refused(
 def test_a_name_in_the_cohort_file_itself_is_refused(place: str, tmp_path: Path) -> None:
     plugin, path = (
         Counting(),
-        small(tmp_path / "cohort", ["fine"], **{"seen by DOE^JOHN": "x", "sick": "I", "score": "1"}),
+        write_small_cohort(tmp_path / "cohort", ["fine"], **{"seen by DOE^JOHN": "x", "sick": "I", "score": "1"}),
     )
     spec = yaml.safe_load(path.read_text())
     spec |= {
@@ -382,22 +382,22 @@ def test_a_name_in_the_cohort_file_itself_is_refused(place: str, tmp_path: Path)
     assert "deidentify" not in plugin.calls
 
 
-def test_an_account_names_no_column_by_a_name_that_only_files_give(tmp_path: Path) -> None:
-    path = small(tmp_path / "cohort", ["fine", "fine"], **{"Doe s ward": "x", "ward": "y"})
-    report = leave(path, tmp_path / "out")
+def test_an_account_does_not_repeat_a_name_found_only_in_files(tmp_path: Path) -> None:
+    path = write_small_cohort(tmp_path / "cohort", ["fine", "fine"], **{"Doe s ward": "x", "ward": "y"})
+    report = deidentify_pulses(path, tmp_path / "out")
     assert report["columns"]["dropped"] == ["ward"]
     assert report["columns"]["dropped_unnamed"] == 1
     assert report["names_found"] == {"pulse": 2}
 
 
-def _forked(words: list[str], folder: Path, errors: str) -> Forked:
+def _start(words: list[str], folder: Path, errors: str) -> Forked:
     return Forked(words, folder=folder, environment=os.environ, out=folder / "out.txt", errors=folder / errors)
 
 
-def test_what_an_ended_process_left_is_no_obstacle(tmp_path: Path, phantom_cohort: Path, key: Path) -> None:
+def test_leftovers_of_an_ended_process_are_no_obstacle(tmp_path: Path, phantom_cohort: Path, key: Path) -> None:
     out = tmp_path / "out"
     words = ["deidentify", str(phantom_cohort), str(out), "--key", str(key), "--workers", "0"]
-    process = _forked(words, tmp_path, "ended")
+    process = _start(words, tmp_path, "ended")
     while process.poll() is None and len(list(tmp_path.glob(".out.partial/*/*"))) < 5:
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
@@ -409,19 +409,19 @@ def test_what_an_ended_process_left_is_no_obstacle(tmp_path: Path, phantom_cohor
     assert len(read_cohort(out / "cohort.yaml").studies) == 20
 
 
-def test_of_two_processes_one_writes_and_the_other_says_why_not(
+def test_of_two_processes_one_writes_and_the_other_reports_why_it_does_not(
     tmp_path: Path, phantom_cohort: Path, key: Path
 ) -> None:
     out = tmp_path / "out"
     words = ["deidentify", str(phantom_cohort), str(out), "--key", str(key), "--workers", "0"]
-    both = [_forked(words, tmp_path, f"errors{number}") for number in range(2)]
-    reply = {process.wait(timeout=240): process.errors.read_text() for process in both}
+    processes = [_start(words, tmp_path, f"errors{number}") for number in range(2)]
+    reply = {process.wait(timeout=240): process.errors.read_text() for process in processes}
     assert set(reply) == {0, 1}
     assert "another process is writing" in reply[1] or "already exists" in reply[1]
     assert len(read_cohort(out / "cohort.yaml").studies) == 20
 
 
-def test_a_second_time_changes_ids_and_dates_again_and_nothing_else(tmp_path: Path, phantom_cohort: Path) -> None:
+def test_a_second_pass_changes_only_ids_and_dates(tmp_path: Path, phantom_cohort: Path) -> None:
     plugins = default_modalities()
     deidentify_cohort(phantom_cohort, tmp_path / "one", key=KEY.encode(), modalities=plugins, workers=0)
     report = deidentify_cohort(
@@ -429,14 +429,14 @@ def test_a_second_time_changes_ids_and_dates_again_and_nothing_else(tmp_path: Pa
     )
     assert report["refused"] == []
     assert report["removed"]["table"] == {}
-    one, two = (read_cohort(tmp_path / name / "cohort.yaml") for name in ("one", "two"))
-    assert sorted(study.labels for study in one.studies) == sorted(study.labels for study in two.studies)
+    first, second = (read_cohort(tmp_path / name / "cohort.yaml") for name in ("one", "two"))
+    assert sorted(study.labels for study in first.studies) == sorted(study.labels for study in second.studies)
 
 
-def test_columns_that_name_people_are_names_and_those_that_name_things_are_none(tmp_path: Path) -> None:
+def test_columns_naming_people_hold_names_and_those_naming_things_do_not(tmp_path: Path) -> None:
     people = {"name": "1", "Patient_Name": "2", "LAST NAME": "3", "referring_physician": "4", "MRN": "5", "dob": "6"}
     things = {"exam_name": "7", "patient_class": "8", "social_history": "9", "recording": "10", "notes": "11"}
-    path = small(tmp_path / "cohort", ["fine"], **people, **things, home_address="x" * 61)
+    path = write_small_cohort(tmp_path / "cohort", ["fine"], **people, **things, home_address="x" * 61)
     columns = read_columns(read_spec(path))
     assert columns.names(0) == list(people.values())
     assert set(things) <= set(columns.dropped)
@@ -451,9 +451,9 @@ def test_an_account_may_go_into_the_new_folder(tmp_path: Path, phantom_cohort: P
     assert json.loads((out / "report.json").read_text()) == json.loads((out / "deidentified.json").read_text())
 
 
-def test_the_account_and_the_table_hold_no_old_id(tmp_path: Path) -> None:
-    path = small(tmp_path / "cohort", ["fine"] * 4)
-    leave(path, tmp_path / "out")
+def test_the_account_and_the_table_hold_no_original_id(tmp_path: Path) -> None:
+    path = write_small_cohort(tmp_path / "cohort", ["fine"] * 4)
+    deidentify_pulses(path, tmp_path / "out")
     written = b"".join(file.read_bytes() for file in (tmp_path / "out").rglob("*") if file.is_file())
     assert b"study " not in written
     assert b"P0" not in written

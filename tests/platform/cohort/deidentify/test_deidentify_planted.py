@@ -1,4 +1,4 @@
-"""A name planted in every file, column and file name: no command says or writes it, and what leaves is free of it."""
+"""A name planted in every file, column and filename: no command prints or writes it, and the output is free of it."""
 
 import json
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ findings:
   anemia: {positive: [anemia], negative: [no anemia]}
 """
 
-# In the order in which they run: the exit code, and the words; COHORT, OTHER and so on are filled in. A new command
+# Exit codes and command lines, in the order in which they run; COHORT, OTHER and so on are filled in. A new command
 # gets its line here, or the last test fails.
 LINES: list[tuple[int, str]] = [
     (0, "modalities"),
@@ -81,7 +81,7 @@ LINES: list[tuple[int, str]] = [
 ]
 
 SERVED = {"serve", "audit"}
-"""Commands of the test below, as one of them runs until it is stopped."""
+"""Commands that a separate test runs, as one of them runs until it is stopped."""
 
 IDENTIFYING = {"identifiers", "header-identifiers", "header-numbers", "burned-in-text"}
 
@@ -109,28 +109,28 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cohorts: Path) ->
     return tmp_path
 
 
-def _filled(line: str, cohort: Path) -> list[str]:
-    known = {"COHORT": str(cohort)}
+def _words_of(line: str, cohort: Path) -> list[str]:
+    paths = {"COHORT": str(cohort)}
     for name, file in (("CONTRASTIVE", "fit.json"), ("MASKED", "masked.json"), ("HEADS", "heads.json")):
         if Path(file).is_file():
-            known[name] = json.loads(Path(file).read_text())["checkpoint"]
-    return [known.get(word, word) for word in line.split()]
+            paths[name] = json.loads(Path(file).read_text())["checkpoint"]
+    return [paths.get(word, word) for word in line.split()]
 
 
 QUICK = ("cohort check COHORT --workers 0", "fit -c contrastive.yaml --json", "bundle", "score", "deidentify")
-"""How the lines begin that are always run; `make soak` runs all of them."""
+"""Prefixes of the lines that are always run; `make soak` runs all of them."""
 
 
-def test_the_way_to_a_hospital_says_and_writes_no_planted_name(
+def test_the_commands_that_lead_to_a_hospital_print_and_write_no_planted_name(
     workplace: Path, cohorts: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    _run([one for one in LINES if one[1].startswith(QUICK)], workplace, cohorts, capfd)
+    _run([entry for entry in LINES if entry[1].startswith(QUICK)], workplace, cohorts, capfd)
     assert json.loads(Path("scores.json").read_text())["studies"]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_no_command_says_or_writes_a_planted_name(
+def test_no_command_prints_or_writes_a_planted_name(
     workplace: Path, cohorts: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     _run(LINES, workplace, cohorts, capfd)
@@ -143,20 +143,20 @@ def test_no_command_says_or_writes_a_planted_name(
     assert report["columns"]["dropped"] == ["patient_name", "comment"]
     assert report["columns"]["dropped_unnamed"] == 1
     checked = json.loads(Path("clean.json").read_text())["modalities"].values()
-    assert not {one["code"] for check in checked for one in check["issues"]} & IDENTIFYING
+    assert not {issue["code"] for check in checked for issue in check["issues"]} & IDENTIFYING
 
 
 def _run(lines: list[tuple[int, str]], workplace: Path, cohorts: Path, capfd: pytest.CaptureFixture[str]) -> None:
     for code, line in lines:
-        done = main(_filled(line, cohorts))
+        exit_code = main(_words_of(line, cohorts))
         message = capfd.readouterr()
-        assert done == code, f"{line}: {message.err[-2000:]}"
+        assert exit_code == code, f"{line}: {message.err[-2000:]}"
         assert not leaks_name(message.out + message.err), line
         assert leaks(workplace) == [], line
 
 
 def _serve(workplace: Path, cohorts: Path) -> None:
-    """Upload every kind of file under its planted name, a broken one too, and look at all that comes of it."""
+    """Upload every kind of file under its planted name, including a broken one, and check everything that results."""
     study = {name: sorted(cohorts.parent.glob(f"*{name}/*"))[0] for name in MODALITIES}
     study["ecg"] = study["ecg"].with_suffix(".hea")
     broken = {"xray": study["tabular"], "ecg": study["xray"]}
@@ -170,13 +170,13 @@ def _serve(workplace: Path, cohorts: Path) -> None:
         ]
         report = [answer.text for answer in answers]
     assert [answer.status_code for answer in answers] == [200, 422, 200, 404]
-    # The page shows a person the report that the same person uploaded; nobody else sees or keeps it.
+    # The page shows users the report that they uploaded; nobody else sees it, and it is not stored.
     assert json.loads(report[0])["views"].pop("report")
     assert not leaks_name(json.dumps({key: value for key, value in json.loads(report[0]).items() if key != "views"}))
-    assert not any(leaks_name(one) for one in report[1:])
+    assert not any(leaks_name(message) for message in report[1:])
     assert main(["audit", str(service.audit), "--find", str(study["xray"])]) == 0
     assert leaks(workplace) == []
 
 
-def test_every_command_is_run_on_planted_names() -> None:
+def test_every_command_has_a_line_with_planted_names() -> None:
     assert {line.split()[0] for _, line in LINES} == set(COMMANDS) - SERVED

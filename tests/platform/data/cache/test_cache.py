@@ -1,4 +1,4 @@
-"""Stored items: never another one than the plugin would make, prepared once, whatever happens in between."""
+"""Stored items: always those that the plugin would prepare, prepared once, whatever changes in between."""
 
 import importlib
 import json
@@ -26,7 +26,7 @@ from pulse_plugin import Pulse
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_items_of_every_plugin_equal_those_just_prepared(
+def test_cached_items_of_every_plugin_equal_freshly_prepared_ones(
     phantom_cohort: Path, tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writing, "MAX_SOURCES_IN_PROCESS", 10)
@@ -38,7 +38,9 @@ def test_items_of_every_plugin_equal_those_just_prepared(
             assert_as_prepared(stored, modality, studies, name)
 
 
-def test_nothing_is_prepared_twice_and_a_grown_cohort_only_what_is_new(studies: list[Study], tmp_path: Path) -> None:
+def test_nothing_is_prepared_twice_and_a_grown_cohort_prepares_only_new_studies(
+    studies: list[Study], tmp_path: Path
+) -> None:
     modality = Counted()
     for number in (10, 10, 40, 40, len(studies)):
         stored = prepared(tmp_path / "items", modality, studies[:number])
@@ -48,14 +50,15 @@ def test_nothing_is_prepared_twice_and_a_grown_cohort_only_what_is_new(studies: 
 
 def test_studies_of_any_cohort_with_the_same_content_share_an_item(studies: list[Study], tmp_path: Path) -> None:
     modality = Counted()
-    one = prepared(tmp_path / "items", modality, studies[:10])
-    moved = [Study(**vars(study) | {"study_id": f"X{study.study_id}", "sources": {"second": _copied(study, tmp_path)}})
+    items = prepared(tmp_path / "items", modality, studies[:10])
+    copies = [Study(**vars(study) | {"study_id": f"X{study.study_id}", "sources": {"second": _copied(study, tmp_path)}})
              for study in studies[:10]]  # fmt: skip
-    other = prepared(tmp_path / "items", modality, moved + moved[:0], name="second")
+    second_items = prepared(tmp_path / "items", modality, copies + copies[:0], name="second")
     assert modality.count == 10
-    assert [x.study_id for x in moved] == ["X" + study.study_id for study in studies[:10]]
+    assert [x.study_id for x in copies] == ["X" + study.study_id for study in studies[:10]]
     assert np.array_equal(
-        one.places([study.study_id for study in studies[:10]]), other.places([study.study_id for study in moved])
+        items.places([study.study_id for study in studies[:10]]),
+        second_items.places([study.study_id for study in copies]),
     )
 
 
@@ -63,7 +66,7 @@ def _copied(study: Study, folder: Path) -> Path:
     return Path(shutil.copy(file_of(study), folder / f"copy of {study.study_id}.txt"))
 
 
-def test_changed_content_is_a_changed_item_though_size_and_time_are_the_same(
+def test_changed_content_is_prepared_again_although_size_and_time_are_the_same(
     studies: list[Study], tmp_path: Path
 ) -> None:
     modality = Counted()
@@ -81,7 +84,7 @@ def test_changed_content_is_a_changed_item_though_size_and_time_are_the_same(
         assert_as_prepared(stored, Pulse(), studies, "first")
 
 
-def test_a_changed_file_of_any_plugin_is_a_changed_item(tmp_path: Path) -> None:
+def test_a_changed_file_of_any_plugin_is_prepared_again(tmp_path: Path) -> None:
     for name, modality in default_modalities().items():
         first, second = (_phantom(modality, seed, tmp_path / str(seed) / name) for seed in (1, 2))
         modality.fit([modality.read(first), modality.read(second)])
@@ -95,7 +98,7 @@ def test_a_changed_file_of_any_plugin_is_a_changed_item(tmp_path: Path) -> None:
             assert_same(after, before)
 
 
-def test_a_changed_companion_of_the_file_that_the_cohort_names_is_seen(tmp_path: Path) -> None:
+def test_a_changed_companion_of_the_named_file_is_noticed(tmp_path: Path) -> None:
     modality = default_modalities()["ecg"]
     source = _phantom(modality, 1, tmp_path / "record")
     (companion,) = (file for file in modality.files(source) if file != source)
@@ -120,7 +123,7 @@ def _phantom(modality: Modality, seed: int, path: Path) -> Path:
     return modality.phantom(Patient(rng).visit(rng), rng, path)
 
 
-def test_a_source_that_changes_while_it_is_prepared_is_not_stored(studies: list[Study], tmp_path: Path) -> None:
+def test_a_source_that_changes_during_preparation_is_not_stored(studies: list[Study], tmp_path: Path) -> None:
     class Late(Pulse):
         def prepare(self, raw: tuple[float, ...]) -> Item:
             file_of(studies[0]).write_text("50 36.0")
@@ -138,12 +141,12 @@ def test_the_same_bytes_under_another_suffix_are_another_item(studies: list[Stud
             assert isinstance(source, Path)
             return tuple(10 * value if source.suffix == ".dcm" else value for value in super().read(source))
 
-    other = Path(shutil.copy(file_of(studies[0]), tmp_path / "copy.DCM")).rename(tmp_path / "copy.dcm")
-    both = [studies[0], Study(**vars(studies[1]) | {"sources": {"first": other}})]
-    assert_as_prepared(prepared(tmp_path / "items", Tenfold(), both), Tenfold(), both, "first")
+    copy = Path(shutil.copy(file_of(studies[0]), tmp_path / "copy.DCM")).rename(tmp_path / "copy.dcm")
+    pair = [studies[0], Study(**vars(studies[1]) | {"sources": {"first": copy}})]
+    assert_as_prepared(prepared(tmp_path / "items", Tenfold(), pair), Tenfold(), pair, "first")
 
 
-def test_rows_of_one_array_file_are_items_of_their_own(studies: list[Study], tmp_path: Path) -> None:
+def test_rows_of_one_array_file_are_separate_items(studies: list[Study], tmp_path: Path) -> None:
     class Rows(Pulse):
         def read(self, source: Source) -> tuple[float, ...]:
             assert isinstance(source, ArrayRow)
@@ -162,10 +165,10 @@ def test_settings_state_and_version_choose_the_folder(monkeypatch: pytest.Monkey
     def folder(modality: Modality) -> str:
         return identity.short_name(identity.identity(modality))
 
-    other = Pulse()
-    other.load_state({"mean": [1.0, 2.0]})
+    plugin = Pulse()
+    plugin.load_state({"mean": [1.0, 2.0]})
     assert folder(Pulse()) == folder(Pulse())
-    names = [folder(Pulse()), folder(other), folder(Pulse(noise=0.2)), folder(Counted())]
+    names = [folder(Pulse()), folder(plugin), folder(Pulse(noise=0.2)), folder(Counted())]
     monkeypatch.setattr(identity, "__version__", "9.9")
     names.append(folder(Pulse()))
     monkeypatch.setattr(identity, "_version", lambda name: "9.9")
@@ -173,16 +176,16 @@ def test_settings_state_and_version_choose_the_folder(monkeypatch: pytest.Monkey
     assert len(set(names)) == 6
 
 
-def test_any_file_of_the_plugins_package_and_of_its_bases_chooses_the_folder(
+def test_every_file_of_the_packages_of_a_plugin_and_its_bases_chooses_the_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(tmp_path)
-    home = tmp_path / "beat_plugin" / "inner"
-    home.mkdir(parents=True)
+    package = tmp_path / "beat_plugin" / "inner"
+    package.mkdir(parents=True)
     (tmp_path / "beat_base.py").write_text("from pulse_plugin import Pulse\nclass Base(Pulse):\n    pass\n")
-    (home.parent / "__init__.py").write_text("")
-    (home / "plugin.py").write_text("from beat_base import Base\nimport numpy\nclass Beat(Base):\n    pass\n")
-    (home / "table.csv").write_text("1")
+    (package.parent / "__init__.py").write_text("")
+    (package / "plugin.py").write_text("from beat_base import Base\nimport numpy\nclass Beat(Base):\n    pass\n")
+    (package / "table.csv").write_text("1")
     plugin = importlib.import_module("beat_plugin.inner.plugin").Beat()
     report = identity.identity(plugin)
     assert set(report["libraries"]) == {"numpy", "torch"}
@@ -193,15 +196,15 @@ def test_any_file_of_the_plugins_package_and_of_its_bases_chooses_the_folder(
         "__init__.py": "A = 1",
         "../beat_base.py": "#",
     }.items():
-        (home.parent / name).write_text(text)
+        (package.parent / name).write_text(text)
         codes.add(identity.identity(plugin)["code"])
-    (home / "__pycache__").mkdir(exist_ok=True)
-    (home / "__pycache__" / "x.pyc").write_text("")
+    (package / "__pycache__").mkdir(exist_ok=True)
+    (package / "__pycache__" / "x.pyc").write_text("")
     codes.add(identity.identity(plugin)["code"])
     assert len(codes) == 5
 
 
-def test_any_file_of_a_package_that_plugins_share_chooses_the_folder(
+def test_every_file_of_a_package_that_plugins_share_chooses_the_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(tmp_path)
@@ -258,9 +261,9 @@ def test_broken_sources_are_remembered_until_they_or_the_libraries_change(
         stored = prepared(tmp_path / "items", Decoding(), studies[:3])
         places = stored.places([study.study_id for study in studies[:3]])
         assert (places >= 0).tolist() == [True, True, False]
-        for place, reason in zip(places, ("expected two numbers", "no decoder for this — none"), strict=False):
+        for row, reason in zip(places, ("expected two numbers", "no decoder for this — none"), strict=False):
             with pytest.raises(UnreadableSource, match=reason):
-                stored.item(int(place))
+                stored.item(int(row))
         assert len(reads) == expected - 1
         reads.clear()
         with pytest.raises(UnreadableSource):
@@ -274,7 +277,7 @@ def test_broken_sources_are_remembered_until_they_or_the_libraries_change(
     assert_as_prepared(stored, Pulse(), studies[1:2], "first")
 
 
-def test_a_file_that_comes_back_is_prepared(studies: list[Study], tmp_path: Path) -> None:
+def test_a_file_that_reappears_is_prepared(studies: list[Study], tmp_path: Path) -> None:
     text = file_of(studies[0]).read_text()
     file_of(studies[0]).unlink()
     prepared(tmp_path / "items", Pulse(), studies[:3])
@@ -283,19 +286,19 @@ def test_a_file_that_comes_back_is_prepared(studies: list[Study], tmp_path: Path
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_loader_processes_open_the_shards_themselves(studies: list[Study], tmp_path: Path, method: str) -> None:
+def test_each_loader_process_opens_the_shards(studies: list[Study], tmp_path: Path, method: str) -> None:
     stored = prepared(tmp_path / "items", Counted(), studies)
     dataset = dataset_of(studies, Pulse(), stored)
     dataset[0, 0, 0]
     places = [(0, index, 0) for index in range(len(studies))]
     loader = DataLoader(
-        dataset, sampler=places, batch_size=None, num_workers=1, multiprocessing_context=method, collate_fn=_unchanged
+        dataset, sampler=places, batch_size=None, num_workers=1, multiprocessing_context=method, collate_fn=_identity
     )
     for study, sample in zip(studies, loader, strict=True):
         assert_same(sample.items["first"], Pulse().prepare(Pulse().read(study.sources["first"])))
 
 
-def _unchanged(value: object) -> object:
+def _identity(value: object) -> object:
     return value
 
 
@@ -314,12 +317,14 @@ def test_a_pickled_copy_carries_no_items(studies: list[Study], tmp_path: Path) -
     assert_same(copy.item(int(places[5])), Large().prepare(Large().read(studies[5].sources["first"])))
 
 
-def test_items_are_views_of_the_file_and_writing_to_one_does_not_reach_it(studies: list[Study], tmp_path: Path) -> None:
+def test_items_are_views_of_the_file_and_writing_to_one_does_not_change_it(
+    studies: list[Study], tmp_path: Path
+) -> None:
     stored = prepared(tmp_path / "items", Pulse(), studies[:1])
     (shard,) = shards(tmp_path / "items")
-    one, again = (stored.item(0)["vitals"] for _ in range(2))
-    assert one.data_ptr() == again.data_ptr()
-    one += 1
+    item, second = (stored.item(0)["vitals"] for _ in range(2))
+    assert item.data_ptr() == second.data_ptr()
+    item += 1
     assert is_intact(shard)
 
 
@@ -333,7 +338,7 @@ def test_nothing_stored_is_a_pickle(phantom_cohort: Path, tmp_path: Path) -> Non
     assert starts == {".sqlite": b"SQLite", ".arrow": b"ARROW1", ".json": b'{\n "co'}
 
 
-def test_any_tensors_come_back_as_they_were(tmp_path: Path) -> None:
+def test_any_tensors_are_restored_unchanged(tmp_path: Path) -> None:
     odd: list[Item | str] = [
         {"a": torch.tensor(3), "ü/b": torch.zeros(0, 4), "c": torch.tensor([True, False, True])},
         {"a": torch.tensor(2.5, dtype=torch.bfloat16), "d": torch.randn(3, 4, dtype=torch.complex128).T},
@@ -348,33 +353,33 @@ def test_any_tensors_come_back_as_they_were(tmp_path: Path) -> None:
         {"g": torch.zeros(0, dtype=torch.int64)},
         {"f": torch.arange(3, dtype=torch.uint8), "g": torch.arange(5, dtype=torch.float64), "reason": torch.ones(1)},
     ]
-    rows = [(bytes([number]) * 32, made) for number, made in enumerate(odd)]
+    rows = [(bytes([number]) * 32, tensors) for number, tensors in enumerate(odd)]
     shard = Shard(write_shard(tmp_path, rows, "env"))
     assert shard.contents == [key for key, _ in rows]
     assert shard.environment == "env"
-    for row, made in enumerate(odd):
-        if isinstance(made, str):
-            with pytest.raises(UnreadableSource, match=made):
+    for row, tensors in enumerate(odd):
+        if isinstance(tensors, str):
+            with pytest.raises(UnreadableSource, match=tensors):
                 shard.item(row)
         else:
-            assert_same(shard.item(row), {name: value.detach().contiguous() for name, value in made.items()})
+            assert_same(shard.item(row), {name: value.detach().contiguous() for name, value in tensors.items()})
 
 
-def test_items_follow_a_state_that_is_taken_over_after_setup(pulse_cohort: Path, tmp_path: Path) -> None:
+def test_items_follow_a_state_that_is_loaded_after_setup(pulse_cohort: Path, tmp_path: Path) -> None:
     data = CohortDataModule(cohort=pulse_cohort, modalities={"first": Pulse()}, prepared=tmp_path)
     data.setup("fit")
     before = next(iter(data.val_dataloader())).inputs["first"]["vitals"]
-    old = data.val_dataloader()
+    loader = data.val_dataloader()
     data.adopt({"first": {"mean": [0.0, 0.0]}})
     plain = CohortDataModule(cohort=pulse_cohort, modalities={"first": Pulse()})
     plain.adopt({"first": {"mean": [0.0, 0.0]}})
     after = next(iter(data.val_dataloader())).inputs["first"]["vitals"]
     assert torch.equal(after, next(iter(plain.val_dataloader())).inputs["first"]["vitals"])
     assert not torch.equal(after, before)
-    assert torch.equal(next(iter(old)).inputs["first"]["vitals"], before)
+    assert torch.equal(next(iter(loader)).inputs["first"]["vitals"], before)
 
 
-def test_a_folder_reports_what_its_name_stands_for(studies: list[Study], tmp_path: Path) -> None:
+def test_a_folder_describes_what_its_name_stands_for(studies: list[Study], tmp_path: Path) -> None:
     prepared(tmp_path, Pulse(noise=0.5), studies)
     (path,) = tmp_path.glob("Pulse-*/identity.json")
     report: Mapping[str, object] = json.loads(path.read_text())
@@ -392,7 +397,7 @@ def test_a_modality_that_no_study_has_costs_nothing(studies: list[Study], tmp_pa
     assert_as_prepared(prepared(tmp_path / "a b ü", modality, unicode), Pulse(), unicode, "first")
 
 
-def test_another_preparation_of_the_same_files_reads_no_file_for_their_content(
+def test_another_preparation_does_not_hash_the_same_files_again(
     studies: list[Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepared(tmp_path / "items", Pulse(), studies)

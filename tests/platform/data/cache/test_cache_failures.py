@@ -1,4 +1,4 @@
-"""A cache that is killed, damaged, full, shared or read-only: reported in one sentence, and never a wrong item."""
+"""A cache that is killed, damaged, full, shared or read-only: reported in one sentence, never with a wrong item."""
 
 import errno
 import multiprocessing
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.processes
 
 
 class Logged(Pulse):
-    """Pulses that write down that they are prepared, and take their time."""
+    """Logs each pulse that is prepared, and takes some time for it."""
 
     log: Path
     seconds: float
@@ -52,32 +52,32 @@ def _exit_code(process: BaseProcess) -> int | None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_killed_run_continues_where_it_was(studies: list[Study], tmp_path: Path, workers: int) -> None:
+def test_a_killed_run_continues_where_it_stopped(studies: list[Study], tmp_path: Path, workers: int) -> None:
     folder, first, second = tmp_path / "items", tmp_path / "first", tmp_path / "second"
     killed = _start(folder, studies, first, seconds=0.02, workers=workers)
     while killed.is_alive() and not shards(folder):
         time.sleep(0.01)
     killed.kill()
     assert _exit_code(killed) == -signal.SIGKILL
-    (home,) = (path for path in folder.iterdir() if path.is_dir())
-    (home / "left.partial").write_text("half")
+    (item_folder,) = (path for path in folder.iterdir() if path.is_dir())
+    (item_folder / "left.partial").write_text("half")
     assert _exit_code(_start(folder, studies, second, seconds=0, workers=workers)) == 0
-    anew = len(second.read_text()) if second.exists() else 0
-    assert len(studies) - len(first.read_text()) <= anew < len(studies)
+    prepared_again = len(second.read_text()) if second.exists() else 0
+    assert len(studies) - len(first.read_text()) <= prepared_again < len(studies)
     assert sum(len(Shard(path).contents) for path in shards(folder)) == len(studies)
-    assert not list(home.glob("*.partial"))
+    assert not list(item_folder.glob("*.partial"))
     assert_as_prepared(prepared(folder, Logged(), studies), Pulse(), studies, "first")
 
 
-def test_of_two_runs_at_once_one_prepares_and_both_find(studies: list[Study], tmp_path: Path) -> None:
+def test_of_two_concurrent_runs_one_prepares_and_both_find_the_items(studies: list[Study], tmp_path: Path) -> None:
     log = tmp_path / "log"
-    both = [_start(tmp_path / "items", studies, log, seconds=0.01, workers=0) for _ in range(2)]
-    assert [_exit_code(one) for one in both] == [0, 0]
+    processes = [_start(tmp_path / "items", studies, log, seconds=0.01, workers=0) for _ in range(2)]
+    assert [_exit_code(process) for process in processes] == [0, 0]
     assert len(log.read_text()) == len(studies)
 
 
 @pytest.mark.parametrize("place", [0.0, 0.01, 0.3, 0.5, 0.8, 0.99, 1.0])
-def test_a_flipped_bit_is_reported_and_the_shard_prepared_anew(
+def test_a_flipped_bit_is_reported_and_the_shard_is_prepared_again(
     studies: list[Study], tmp_path: Path, place: float
 ) -> None:
     modality = Counted()
@@ -100,7 +100,7 @@ def test_a_flipped_bit_is_reported_and_the_shard_prepared_anew(
 
 
 @pytest.mark.parametrize("content", [b"", b"\0", b"ARROW1\0\0" * 40])
-def test_a_file_that_is_no_shard_is_set_aside(studies: list[Study], tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_shard_is_set_aside(studies: list[Study], tmp_path: Path, content: bytes) -> None:
     prepared(tmp_path / "items", Pulse(), studies[:30])
     (shards(tmp_path / "items")[0].parent / f"{'0' * 64}.arrow").write_bytes(content)
     with pytest.warns(UserWarning, match="damaged"):
@@ -108,7 +108,7 @@ def test_a_file_that_is_no_shard_is_set_aside(studies: list[Study], tmp_path: Pa
     assert_as_prepared(stored, Pulse(), studies[:30], "first")
 
 
-def test_a_full_folder_that_cannot_be_written_serves(studies: list[Study], tmp_path: Path) -> None:
+def test_a_complete_read_only_folder_is_used(studies: list[Study], tmp_path: Path) -> None:
     prepared(tmp_path / "items", Pulse(), studies)
     modality = Counted()
     prepared(tmp_path / "items", modality, studies)
@@ -118,24 +118,24 @@ def test_a_full_folder_that_cannot_be_written_serves(studies: list[Study], tmp_p
     assert modality.count == len(studies)
 
 
-def test_what_a_folder_that_cannot_be_written_lacks_comes_from_the_files(studies: list[Study], tmp_path: Path) -> None:
+def test_items_missing_from_a_read_only_folder_come_from_the_files(studies: list[Study], tmp_path: Path) -> None:
     prepared(tmp_path / "items", Pulse(), studies[:50])
     total = len(studies)
     with read_only(tmp_path / "items"):
         with pytest.warns(UserWarning, match=f"^{total - 50} of {total} studies read their first from the") as report:
             stored = prepared(tmp_path / "items", Pulse(), studies)
         with pytest.warns(UserWarning, match=rf"^{total} of {total} studies read .* \(Permission denied\)"):
-            nothing = prepared(tmp_path / "items" / "deeper", Pulse(), studies)
+            empty = prepared(tmp_path / "items" / "deeper", Pulse(), studies)
     assert len(report) == 1
     assert str(tmp_path) not in str(report[0].message)
     dataset = dataset_of(studies, Pulse(), stored)
     for index, study in enumerate(studies):
         assert_same(dataset[0, index, 0].items["first"], Pulse().prepare(Pulse().read(study.sources["first"])))
-    assert (nothing.places([study.study_id for study in studies]) == -1).all()
+    assert (empty.places([study.study_id for study in studies]) == -1).all()
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_full_disk_is_reported_and_leaves_nothing_half_written(
+def test_a_full_disk_is_reported_and_leaves_no_partial_files(
     studies: list[Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     written: list[int] = []
@@ -161,13 +161,13 @@ def test_a_full_disk_is_reported_and_leaves_nothing_half_written(
     assert_as_prepared(prepared(tmp_path / "items", Pulse(), studies), Pulse(), studies, "first")
 
 
-def test_a_file_in_place_of_the_folder_is_named_by_its_setting(studies: list[Study], tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_folder_is_reported_with_the_setting(studies: list[Study], tmp_path: Path) -> None:
     (tmp_path / "items").write_text("")
     with pytest.raises(ValueError, match=r"got a file, expected a folder.*set `data.prepared`"):
         prepared(tmp_path / "items", Pulse(), studies)
 
 
-def test_a_shard_that_goes_while_in_use_is_reported_and_replaced_by_the_files(
+def test_a_shard_that_vanishes_in_use_is_reported_and_replaced_by_the_files(
     studies: list[Study], tmp_path: Path
 ) -> None:
     dataset = dataset_of(studies, Pulse(), prepared(tmp_path / "items", Pulse(), studies))
@@ -181,7 +181,7 @@ def test_a_shard_that_goes_while_in_use_is_reported_and_replaced_by_the_files(
         dataset[0, 0, 0]
 
 
-def test_a_damaged_shard_in_a_folder_that_cannot_be_written_is_left_and_not_read(
+def test_a_damaged_shard_in_a_read_only_folder_is_left_in_place_and_not_read(
     studies: list[Study], tmp_path: Path
 ) -> None:
     prepared(tmp_path / "items", Pulse(), studies)
@@ -192,7 +192,7 @@ def test_a_damaged_shard_in_a_folder_that_cannot_be_written_is_left_and_not_read
     damaged.write_bytes(content)
     with read_only(tmp_path / "items"), pytest.warns(UserWarning, match="damaged|files") as report:
         stored = prepared(tmp_path / "items", Pulse(), studies)
-    assert [str(one.message).split(";")[0].split(" (")[0] for one in report] == [
+    assert [str(warning.message).split(";")[0].split(" (")[0] for warning in report] == [
         "a shard of `data.prepared` is damaged",
         f"{lost} of {len(studies)} studies read their first from the files, because the folder for prepared items "
         "cannot be written",
@@ -203,7 +203,7 @@ def test_a_damaged_shard_in_a_folder_that_cannot_be_written_is_left_and_not_read
         assert_same(dataset[0, index, 0].items["first"], Pulse().prepare(Pulse().read(study.sources["first"])))
 
 
-def test_a_plugin_that_fails_loses_only_the_task_it_was_in(studies: list[Study], tmp_path: Path) -> None:
+def test_a_failing_plugin_loses_only_its_current_task(studies: list[Study], tmp_path: Path) -> None:
     class Failing(Counted):
         last = 40
 

@@ -1,4 +1,4 @@
-"""A bundle holds all that its checkpoint scored by, and nothing else; every alteration is reported."""
+"""A bundle holds everything that its checkpoint scores with, and nothing else; every alteration is reported."""
 
 import json
 import pickle
@@ -36,13 +36,13 @@ def _copy(bundle: Path, to: Path) -> Path:
     return to
 
 
-def _seal(folder: Path) -> None:
-    """Write the checksums of what is there, as somebody would who wants to pass altered files off."""
+def _write_checksums(folder: Path) -> None:
+    """Write the checksums of the present files, as somebody would who wants to pass off altered ones."""
     names = sorted(path.name for path in folder.iterdir() if path.name != SUMS)
     (folder / SUMS).write_text("".join(f"{file_sha256(folder / name)}  {name}\n" for name in names))
 
 
-def test_the_bundle_scores_every_study_as_its_checkpoint_does_whatever_is_missing(made: Path) -> None:
+def test_the_bundle_scores_every_study_as_its_checkpoint_does_whichever_modality_is_missing(made: Path) -> None:
     scorer = ZeroShotScorer(restore(made / "run.ckpt"), load_prompts(made / "prompts.yaml"))
     bundle = StudyScorer(load_bundle(made / "bundle"))
     test = scorer.read("test")
@@ -52,17 +52,17 @@ def test_the_bundle_scores_every_study_as_its_checkpoint_does_whatever_is_missin
     np.testing.assert_allclose(record, scorer.scores(test, scorer.modalities), atol=1e-5 * np.ptp(record))
 
 
-def test_it_needs_nothing_of_what_it_was_made_from_and_runs_no_code_reads_no_pickle_opens_no_socket(
+def test_a_bundle_stands_alone_and_runs_no_code_reads_no_pickle_opens_no_socket(
     bundle_folder: Path, study_files: dict[str, Path], tmp_path: Path
 ) -> None:
-    moved = _copy(bundle_folder, tmp_path / "elsewhere")
+    copy = _copy(bundle_folder, tmp_path / "elsewhere")
     xray = shutil.copy(study_files["xray"], tmp_path)
     script = f"""
 import sys
 events = []
 def hook(event, arguments):
     watched = ("socket.connect", "socket.getaddrinfo", "socket.sendto", "pickle.", "subprocess.", "os.system")
-    inside = event in ("exec", "compile", "import") and {str(moved)!r} in str(arguments)
+    inside = event in ("exec", "compile", "import") and {str(copy)!r} in str(arguments)
     if event.startswith(watched) or inside:
         events.append((event, str(arguments)))
 from pathlib import Path
@@ -71,22 +71,22 @@ from polyclinic.deploy.bundle import load_bundle
 from polyclinic.deploy.scoring import StudyScorer
 from polyclinic.deploy.scoring.reading import read_study
 sys.addaudithook(hook)
-bundle = load_bundle(Path({str(moved)!r}))
+bundle = load_bundle(Path({str(copy)!r}))
 study = read_study(bundle, {{"xray": Path({str(xray)!r})}})
 print(StudyScorer(bundle).score([study.items])[0].findings[0].score)
 assert not events, events
 heavy = [name for name in ("lightning", "mlflow", "sklearn", "monai", "transformers") if name in sys.modules]
 assert not heavy, heavy
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
     items = load_bundle(bundle_folder).modalities["xray"]
     study = {"xray": items.prepare(items.read(study_files["xray"]))}
     expected = StudyScorer(load_bundle(bundle_folder)).score([study])[0].findings[0].score
-    assert float(done.stdout) == pytest.approx(expected, abs=1e-12)
+    assert float(process.stdout) == pytest.approx(expected, abs=1e-12)
 
 
-def test_no_patient_no_study_and_no_path_is_inside(made: Path) -> None:
+def test_a_bundle_holds_no_patient_no_study_and_no_path(made: Path) -> None:
     keys = load_checkpoint(made / "run.ckpt")["callbacks"]["SeenRecord"]
     inside = b"".join((made / "bundle" / name).read_bytes() for name in FILES)
     assert keys
@@ -98,7 +98,7 @@ def test_no_patient_no_study_and_no_path_is_inside(made: Path) -> None:
     }  # fmt: skip
 
 
-def test_what_a_hospital_is_reported_stands_in_the_card(bundle_folder: Path) -> None:
+def test_the_model_card_states_what_a_hospital_needs(bundle_folder: Path) -> None:
     card = (bundle_folder / "MODEL_CARD.md").read_text()
     for message in (
         "research software and not a medical device", "## Intended use", "## Performance", "### By subgroup",
@@ -111,12 +111,12 @@ def test_what_a_hospital_is_reported_stands_in_the_card(bundle_folder: Path) -> 
 
 
 @pytest.mark.parametrize("name", [*FILES, SUMS])
-def test_one_changed_bit_anywhere_is_reported(name: str, bundle_folder: Path, tmp_path: Path) -> None:
+def test_a_flipped_bit_anywhere_is_reported(name: str, bundle_folder: Path, tmp_path: Path) -> None:
     folder = _copy(bundle_folder, tmp_path / "bundle")
-    whole = bytearray((folder / name).read_bytes())
-    for place in np.random.default_rng(0).integers(len(whole), size=12):
-        changed = bytearray(whole)
-        changed[place] ^= 4
+    content = bytearray((folder / name).read_bytes())
+    for position in np.random.default_rng(0).integers(len(content), size=12):
+        changed = bytearray(content)
+        changed[position] ^= 4
         (folder / name).write_bytes(changed)
         with pytest.raises(ValueError, match=r"does not match|missing| lists? |has a line that is not"):
             load_bundle(folder)
@@ -125,19 +125,19 @@ def test_one_changed_bit_anywhere_is_reported(name: str, bundle_folder: Path, tm
 def _truncate(folder: Path) -> None:
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
-    _seal(folder)
+    _write_checksums(folder)
 
 
 def _pickle(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(pickle.dumps({"a": 1}))
-    _seal(folder)
+    _write_checksums(folder)
 
 
 def _less(folder: Path) -> None:
     tensors = load_file(folder / "model.safetensors")
     tensors.pop(next(key for key in tensors if key.startswith("heads")))
     save_file(tensors, folder / "model.safetensors")
-    _seal(folder)
+    _write_checksums(folder)
 
 
 def _without_texts(folder: Path) -> None:
@@ -145,7 +145,7 @@ def _without_texts(folder: Path) -> None:
     save_file(
         {key: value for key, value in tensors.items() if not key.startswith("prompts")}, folder / "model.safetensors"
     )
-    _seal(folder)
+    _write_checksums(folder)
 
 
 def _edit(change: Callable[[dict[str, Any]], None]) -> Callable[[Path], None]:
@@ -153,14 +153,14 @@ def _edit(change: Callable[[dict[str, Any]], None]) -> Callable[[Path], None]:
         content = json.loads((folder / "bundle.json").read_text())
         change(content)
         (folder / "bundle.json").write_text(json.dumps(content))
-        _seal(folder)
+        _write_checksums(folder)
 
     return edited
 
 
 def _plugin(content: dict[str, Any], name: str) -> dict[str, Any]:
-    found: dict[str, Any] = content["architecture"]["modalities"][name]
-    return found
+    entry: dict[str, Any] = content["architecture"]["modalities"][name]
+    return entry
 
 
 def _xray(content: dict[str, Any]) -> dict[str, Any]:
@@ -198,10 +198,10 @@ def _foreign_inside(content: dict[str, Any]) -> None:
         (_edit(lambda content: _xray(content)["settings"].update(a=1)), "cannot be built"),
         (_edit(_foreign), "runs no other code"),
         (_edit(_foreign_inside), "runs no other code"),
-        (lambda folder: (folder / "bundle.json").write_text("{") and _seal(folder), "Invalid JSON"),
+        (lambda folder: (folder / "bundle.json").write_text("{") and _write_checksums(folder), "Invalid JSON"),
     ],
 )  # fmt: skip
-def test_what_was_taken_away_or_added_is_reported(
+def test_removed_and_added_files_are_reported(
     harm: Callable[[Path], object],
     message: str,
     bundle_folder: Path,
@@ -217,7 +217,7 @@ def test_what_was_taken_away_or_added_is_reported(
     assert capsys.readouterr().err.startswith("error: ")
 
 
-def test_a_link_in_the_place_of_a_file_is_refused(bundle_folder: Path, tmp_path: Path) -> None:
+def test_a_link_in_place_of_a_file_is_refused(bundle_folder: Path, tmp_path: Path) -> None:
     folder = _copy(bundle_folder, tmp_path / "bundle")
     (folder / "bundle.json").rename(tmp_path / "bundle.json")
     (folder / "bundle.json").symlink_to(tmp_path / "bundle.json")
@@ -225,70 +225,72 @@ def test_a_link_in_the_place_of_a_file_is_refused(bundle_folder: Path, tmp_path:
         load_bundle(folder)
 
 
-def test_verify_reports_what_the_bundle_is(bundle_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_describes_the_bundle(bundle_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bundle", "verify", str(bundle_folder)]) == 0
     message = capsys.readouterr().out
     assert "2 findings from ecg, tabular, xray" in message
     assert load_bundle(bundle_folder).digest in message
 
 
-def test_a_finding_can_be_added_by_prompts_and_the_same_prompts_score_the_same(
+def test_prompts_can_add_a_finding_and_the_same_prompts_score_the_same(
     bundle_folder: Path, made: Path, study_files: dict[str, Path], tmp_path: Path
 ) -> None:
     bundle = load_bundle(bundle_folder)
     plugin = bundle.modalities["xray"]
     study = {"xray": plugin.prepare(plugin.read(study_files["xray"]))}
-    again = bundle.with_prompts(load_prompts(made / "prompts.yaml"))
-    torch.testing.assert_close(again.texts, bundle.texts, atol=1e-5, rtol=1e-5)
+    prompted = bundle.with_prompts(load_prompts(made / "prompts.yaml"))
+    torch.testing.assert_close(prompted.texts, bundle.texts, atol=1e-5, rtol=1e-5)
     text = (made / "prompts.yaml").read_text().replace("cardiomegaly:", "enlarged_heart:")
     (tmp_path / "new.yaml").write_text(text)
     record = StudyScorer(bundle.with_prompts(load_prompts(tmp_path / "new.yaml"))).score([study])[0].findings[0]
-    known = StudyScorer(bundle).score([study])[0].findings[0]
+    finding = StudyScorer(bundle).score([study])[0].findings[0]
     assert (record.name, record.probability, record.interval, record.decision) == ("enlarged_heart", None, None, None)
-    assert record.score == pytest.approx(known.score, abs=1e-4)
+    assert record.score == pytest.approx(finding.score, abs=1e-4)
     assert record.abstained
     assert "added by prompts" in str(record.reason)
 
 
-def _exported(made: Path, out: Path, *words: str) -> Bundle:
+def _export(made: Path, out: Path, *words: str) -> Bundle:
     paths = ["--checkpoint", made / "run.ckpt", "--prompts", made / "prompts.yaml", "--out", out]
     assert main(["bundle", "export", *map(str, paths), "--resamples", "10", *words]) == 0
     return load_bundle(out)
 
 
-def test_without_the_text_encoder_it_is_smaller_scores_the_same_and_takes_no_prompts(
+def test_a_bundle_without_the_text_encoder_is_smaller_scores_the_same_and_takes_no_prompts(
     made: Path, study_files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(made)
-    bundle = _exported(made, tmp_path / "small", "--text_encoder", "false")
-    whole = load_bundle(made / "bundle")
+    bundle = _export(made, tmp_path / "small", "--text_encoder", "false")
+    full = load_bundle(made / "bundle")
     assert "report" not in bundle.modalities
-    small, large = ((one / "model.safetensors").stat().st_size for one in (tmp_path / "small", made / "bundle"))
-    assert small < large - 4 * sum(value.numel() for value in whole.model.encoders["report"].parameters()) / 2
+    small, large = ((folder / "model.safetensors").stat().st_size for folder in (tmp_path / "small", made / "bundle"))
+    assert small < large - 4 * sum(value.numel() for value in full.model.encoders["report"].parameters()) / 2
     plugin = bundle.modalities["ecg"]
     study = {"ecg": plugin.prepare(plugin.read(study_files["ecg"]))}
-    scores = [StudyScorer(one).score([study])[0].findings[0].score for one in (bundle, whole)]
+    scores = [StudyScorer(model).score([study])[0].findings[0].score for model in (bundle, full)]
     assert scores[0] == scores[1]
     with pytest.raises(ValueError, match="holds no text encoder"):
         bundle.with_prompts(load_prompts(made / "prompts.yaml"))
 
 
-def test_int8_weights_take_a_fraction_of_the_bytes_and_score_nearly_the_same(
+def test_int8_weights_take_a_fraction_of_the_bytes_and_nearly_keep_the_scores(
     made: Path, study_files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(made)
     monkeypatch.setattr("polyclinic.cli.export.MAX_AUROC_LOSS", 1.0)
-    bundle = _exported(made, tmp_path / "small", "--weights", "int8")
-    sizes = [(one / "model.safetensors").stat().st_size for one in (tmp_path / "small", made / "bundle")]
+    bundle = _export(made, tmp_path / "small", "--weights", "int8")
+    sizes = [(folder / "model.safetensors").stat().st_size for folder in (tmp_path / "small", made / "bundle")]
     assert sizes[0] < 0.45 * sizes[1]
     plugin = bundle.modalities["xray"]
     study = {"xray": plugin.prepare(plugin.read(study_files["xray"]))}
-    scores = [StudyScorer(one).score([study])[0].findings[0].score for one in (bundle, load_bundle(made / "bundle"))]
+    scores = [
+        StudyScorer(model).score([study])[0].findings[0].score for model in (bundle, load_bundle(made / "bundle"))
+    ]
     assert scores[0] == pytest.approx(scores[1], abs=0.3)
     assert scores[0] != scores[1]
 
 
-def test_weights_that_lose_too_much_are_refused_and_nothing_is_written(
+def test_int8_weights_that_lose_too_much_auroc_are_refused_and_nothing_is_written(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(made)
@@ -310,7 +312,7 @@ def test_weights_that_lose_too_much_are_refused_and_nothing_is_written(
         (("--prompts", "run.ckpt"), "is not YAML"),
     ],
 )
-def test_what_cannot_be_exported_is_reported_and_nothing_is_written(
+def test_a_checkpoint_that_cannot_be_exported_is_reported_and_nothing_is_written(
     words: tuple[str, ...],
     message: str,
     made: Path,
@@ -325,7 +327,7 @@ def test_what_cannot_be_exported_is_reported_and_nothing_is_written(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_holds_something_is_never_written_to(
+def test_a_folder_that_is_not_empty_is_never_written_to(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(made)
@@ -337,7 +339,7 @@ def test_a_folder_that_holds_something_is_never_written_to(
 
 
 @pytest.mark.parametrize("weights", WEIGHT_DTYPES)
-def test_packed_weights_come_back_within_their_precision(weights: str) -> None:
+def test_packed_weights_are_restored_within_their_precision(weights: str) -> None:
     generator = torch.Generator().manual_seed(0)
     state = {
         "large": torch.randn(64, 4, 8, generator=generator) * torch.logspace(-6, 3, 64)[:, None, None],
@@ -351,19 +353,19 @@ def test_packed_weights_come_back_within_their_precision(weights: str) -> None:
     for name in ("small", "bias", "count", "zero"):
         torch.testing.assert_close(back[name], state[name], atol=0, rtol=0)
     allowed = {"float32": 0.0, "bfloat16": 2.0**-8, "int8": 0.5001 / 127}[weights]
-    worst = (back["large"] - state["large"]).flatten(1).abs().amax(dim=1)
-    assert bool((worst <= allowed * state["large"].flatten(1).abs().amax(dim=1)).all())
+    largest_error = (back["large"] - state["large"]).flatten(1).abs().amax(dim=1)
+    assert bool((largest_error <= allowed * state["large"].flatten(1).abs().amax(dim=1)).all())
     assert back["large"].dtype == torch.float32
 
 
 def _rule(content: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = content["rules"]["xray"]["anemia"]
-    return found
+    rule: dict[str, Any] = content["rules"]["xray"]["anemia"]
+    return rule
 
 
 def _objective(content: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = content["architecture"]["objective"]
-    return found
+    objective: dict[str, Any] = content["architecture"]["objective"]
+    return objective
 
 
 def _tensors(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[Path], None]:
@@ -371,7 +373,7 @@ def _tensors(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[P
         tensors = load_file(folder / "model.safetensors")
         change(tensors)
         save_file(tensors, folder / "model.safetensors")
-        _seal(folder)
+        _write_checksums(folder)
 
     return changed
 
@@ -384,7 +386,7 @@ def _unlisted(name: str, *, listed: bool) -> Callable[[Path], None]:
     def added(folder: Path) -> None:
         (folder / name).write_text("print(1)")
         if listed:
-            _seal(folder)
+            _write_checksums(folder)
 
     return added
 
@@ -405,7 +407,7 @@ HARMS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "unknown setting": (lambda one: _objective(one)["init_args"].update(call="x"), "has no setting 'call'"),
     "third key": (lambda one: _objective(one).update(dict_kwargs={}), "objective.dict_kwargs"),
     "settings as a list": (lambda one: _objective(one).update(init_args=[]), "expected a mapping"),
-    "too deep": (lambda one: _objective(one)["init_args"].update(objective=_deep(40)), "too deep"),
+    "too deep": (lambda one: _objective(one)["init_args"].update(objective=_nested(40)), "too deep"),
     "a file": (lambda one: _plugin(one, "report")["settings"].update(pretrained="/etc"), "names a file"),
     "an encoding": (lambda one: _plugin(one, "tabular")["settings"].update(encoding="zip"), "text encod"),
     "huge picture": (lambda one: _xray(one)["settings"].update(size=1 << 20), "expected at most"),
@@ -432,8 +434,8 @@ HARMS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
 }  # fmt: skip
 
 
-def _deep(levels: int) -> Any:
-    return {"class_path": "polyclinic.objectives.WithTerms", "init_args": {"a": _deep(levels - 1)}} if levels else 1
+def _nested(levels: int) -> Any:
+    return {"class_path": "polyclinic.objectives.WithTerms", "init_args": {"a": _nested(levels - 1)}} if levels else 1
 
 
 @pytest.mark.parametrize("name", HARMS)
@@ -447,7 +449,7 @@ def test_a_configuration_that_cannot_score_is_refused(name: str, bundle_folder: 
     assert "\x1b" not in str(refused.value)
     assert "\n" not in str(refused.value)
     assert len(str(refused.value)) < 1000
-    assert {one for one in {*sys.modules} - before if not one.startswith("polyclinic")} == set()
+    assert {module for module in {*sys.modules} - before if not module.startswith("polyclinic")} == set()
 
 
 @pytest.mark.parametrize(
@@ -469,7 +471,7 @@ def test_a_configuration_that_cannot_score_is_refused(name: str, bundle_folder: 
         (_tensors(lambda one: one.update({"heads.x.scale": torch.zeros(1, dtype=torch.complex64)})), "of type"),
     ],
 )  # fmt: skip
-def test_files_and_weights_that_do_not_belong_are_refused(
+def test_files_and_weights_that_do_not_match_the_configuration_are_refused(
     harm: Callable[[Path], object], message: str, bundle_folder: Path, tmp_path: Path
 ) -> None:
     folder = _copy(bundle_folder, tmp_path / "bundle")
@@ -478,7 +480,7 @@ def test_files_and_weights_that_do_not_belong_are_refused(
         load_bundle(folder)
 
 
-def test_the_published_schema_is_that_of_the_models() -> None:
+def test_the_published_schema_matches_the_models() -> None:
     published = Path(content_module.__file__).with_name(SCHEMA).read_text()
     assert published == schema_text(), "write it anew: print(schema_text(), end='')"
     assert json.loads(published)["properties"]["alpha"] == {
@@ -491,7 +493,7 @@ def _overflowing(model: ZeroShotModel, name: str, inputs: dict[str, torch.Tensor
     return pooled, model.heads[name](pooled) * float("nan")
 
 
-def test_a_bundle_whose_study_scores_nothing_is_not_verified(
+def test_a_bundle_whose_scores_are_not_finite_is_not_verified(
     bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = _copy(bundle_folder, tmp_path / "bundle")
@@ -503,7 +505,7 @@ def test_a_bundle_whose_study_scores_nothing_is_not_verified(
     assert not Path("runs").exists()
     monkeypatch.setattr(computing, "loaded", lambda: load_bundle(folder))
     monkeypatch.setattr(computing, "ignore_signals", lambda: None)
-    # Were the bundle accepted, this fails; the real one would wait for requests.
+    # If the bundle were accepted, this would fail; the real worker would wait for requests.
     monkeypatch.setattr(computing, "_ModelWorker", None)
     front, back = Pipe()
     with front, back:
@@ -512,7 +514,9 @@ def test_a_bundle_whose_study_scores_nothing_is_not_verified(
         assert not front.poll(), "the service starts without it"
 
 
-def test_altered_configurations_import_nothing_and_raise_nothing(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_altered_configurations_import_nothing_and_raise_only_refusals(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(made)
     outcome = fuzz(made / "bundle", made / "run.ckpt", mutations=120, seed=1)
     assert outcome.imports == []

@@ -42,16 +42,18 @@ return found;
 
 @pytest.fixture(scope="module")
 def plugins(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Modality]:
-    made = {name: plugin() for name, plugin in installed_modalities().items()}
+    fitted = {name: plugin() for name, plugin in installed_modalities().items()}
     folder = tmp_path_factory.mktemp("training")
     for name in ("tabular", "report"):
-        made[name].fit([made[name].read(phantom(made[name], seed, folder / f"{name}{seed}")) for seed in range(12)])
-    return made
+        fitted[name].fit(
+            [fitted[name].read(phantom(fitted[name], seed, folder / f"{name}{seed}")) for seed in range(12)]
+        )
+    return fitted
 
 
 @pytest.fixture(scope="module")
 def files(plugins: dict[str, Modality], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """One synthetic study; the ECG's samples lie beside its header."""
+    """Write one synthetic study; the ECG's samples are beside its header."""
     folder = tmp_path_factory.mktemp("study")
     return {name: phantom(plugin, 5, folder / name) for name, plugin in plugins.items()}
 
@@ -64,20 +66,20 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chr
 
 @pytest.fixture
 def service(plugins: dict[str, Modality]) -> Iterator[Service]:
-    with serving(plugins) as found:
-        yield found
+    with serving(plugins) as service:
+        yield service
 
 
 @pytest.fixture
 def browser(chromium: webdriver.Chrome, service: Service) -> Iterator[webdriver.Chrome]:
-    """The page, and afterwards nothing that the browser complained of, such as a script that its policy forbids."""
+    """Open the page, and check afterwards that the browser logged no error, such as a script that its policy blocks."""
     chromium.get_log("browser")
     screen(chromium, 1280, "light")
     chromium.get(service.address)
     wait(lambda: text(chromium, "bundle") != "Loading the model ...")
     yield chromium
-    complaints = [entry["message"] for entry in chromium.get_log("browser") if "status of" not in entry["message"]]
-    assert not complaints
+    messages = [entry["message"] for entry in chromium.get_log("browser") if "status of" not in entry["message"]]
+    assert not messages
 
 
 def phantom(plugin: Modality, seed: int, path: Path) -> Path:
@@ -85,44 +87,44 @@ def phantom(plugin: Modality, seed: int, path: Path) -> Path:
     return plugin.phantom(patient.visit(np.random.default_rng(seed)), np.random.default_rng(seed), path)
 
 
-def all_of(files: dict[str, Path]) -> list[Path]:
+def every_file(files: dict[str, Path]) -> list[Path]:
     return [*files.values(), files["ecg"].with_suffix(".dat")]
 
 
 def upload(browser: webdriver.Chrome, service: Service, paths: list[Path]) -> None:
-    """Choose files, and wait for what is said of them."""
+    """Choose files, and wait until the page lists them."""
     one(browser, "#chosen").send_keys("\n".join(map(str, paths)))
-    answered(browser, service)
+    wait_for_answer(browser, service)
 
 
-def answered(browser: webdriver.Chrome, service: Service, asked: int | None = None) -> None:
-    wait(lambda: asked is None or len(service.asked) >= asked)
+def wait_for_answer(browser: webdriver.Chrome, service: Service, requests: int | None = None) -> None:
+    wait(lambda: requests is None or len(service.asked) >= requests)
     wait(lambda: re.match(r"\d+ findings", text(browser, "status")))
 
 
 def click(browser: webdriver.Chrome, service: Service, selector: str) -> None:
-    asked = len(service.asked)
+    requests = len(service.asked)
     reach(browser, selector).click()
-    answered(browser, service, asked + 1)
+    wait_for_answer(browser, service, requests + 1)
 
 
 def shown_findings(browser: webdriver.Chrome) -> list[tuple[str, str, str]]:
-    """Name, number and decision, from top to bottom."""
+    """Return name, number and decision, from top to bottom."""
     parts = (".label", ".number", ".badge")
     rows = every(browser, ".finding")
     return [tuple(row.find_element(By.CSS_SELECTOR, part).text for part in parts) for row in rows]  # type: ignore[misc]
 
 
-def wanted_findings(used: list[str]) -> list[tuple[str, str, str]]:
-    """What the service says, the likeliest first and what has no probability last."""
-    record = sorted((finding(name, used) for name in FINDINGS), key=lambda found: -(found["probability"] or -1))
-    return [(spoken(found["name"]), number(found), found["decision"] or "no decision") for found in record]
+def expected_findings(used: list[str]) -> list[tuple[str, str, str]]:
+    """Return the findings of the service, the most probable first and those without a probability last."""
+    record = sorted((finding(name, used) for name in FINDINGS), key=lambda row: -(row["probability"] or -1))
+    return [(readable_name(row["name"]), shown_number(row), row["decision"] or "no decision") for row in record]
 
 
-def number(found: dict[str, Any]) -> str:
-    if found["probability"] is None:
-        return f"score {found['score']:+.2f}".replace("-", "\N{MINUS SIGN}")
-    return percent(found["probability"])
+def shown_number(row: dict[str, Any]) -> str:
+    if row["probability"] is None:
+        return f"score {row['score']:+.2f}".replace("-", "\N{MINUS SIGN}")
+    return percent(row["probability"])
 
 
 def percent(share: float) -> str:
@@ -131,25 +133,25 @@ def percent(share: float) -> str:
     return ">99 %" if share > 0.99 else f"{int(100 * share + 0.5)} %"
 
 
-def spoken(name: str) -> str:
+def readable_name(name: str) -> str:
     return name.replace("_", " ").capitalize()
 
 
-def test_a_study_is_uploaded_seen_and_scored(
+def test_a_study_is_uploaded_viewed_and_scored(
     browser: webdriver.Chrome, service: Service, files: dict[str, Path]
 ) -> None:
     assert "not a medical device" in text(browser, "banner")
     assert text(browser, "status") == "No study yet."
-    upload(browser, service, all_of(files))
-    sent = [(name, filename) for name, filename, _ in service.asked[0]["parts"]]
-    assert set(sent) == {
+    upload(browser, service, every_file(files))
+    parts = [(name, filename) for name, filename, _ in service.asked[0]["parts"]]
+    assert set(parts) == {
         ("files", "xray.dcm"), ("ecg", "ecg.hea"), ("ecg", "ecg.dat"), ("audio", "audio.wav"),
         ("tabular", "tabular.csv"), ("report", "report.txt"),
     }  # fmt: skip
-    stored = {path.name: path.read_bytes() for path in all_of(files)}
+    stored = {path.name: path.read_bytes() for path in every_file(files)}
     assert {filename: content for _, filename, content in service.asked[0]["parts"]} == stored
     assert service.asked[0]["query"] == {"views": "true"}
-    assert shown_findings(browser) == wanted_findings(list(QUERY))
+    assert shown_findings(browser) == expected_findings(list(QUERY))
     kinds = {card.get_attribute("data-modality"): card.get_attribute("class") for card in every(browser, ".card")}
     assert kinds == {
         "xray": "card picture", "ecg": "card traces", "audio": "card picture", "tabular": "card rows",
@@ -165,10 +167,10 @@ def test_a_study_is_uploaded_seen_and_scored(
     assert one(browser, ".card .text").text.split() == files["report"].read_text().split()
 
 
-def test_bars_intervals_and_thresholds_stand_where_their_numbers_are(
+def test_bars_intervals_and_thresholds_are_drawn_at_their_values(
     browser: webdriver.Chrome, service: Service, files: dict[str, Path]
 ) -> None:
-    upload(browser, service, all_of(files))
+    upload(browser, service, every_file(files))
     for row in every(browser, ".finding"):
         record = finding(str(row.get_attribute("data-finding")), list(QUERY))
         parts = browser.execute_script(
@@ -189,19 +191,19 @@ def test_bars_intervals_and_thresholds_stand_where_their_numbers_are(
 def test_a_switched_off_modality_is_left_out_and_the_change_is_reported(
     browser: webdriver.Chrome, service: Service, files: dict[str, Path]
 ) -> None:
-    upload(browser, service, all_of(files))
+    upload(browser, service, every_file(files))
     click(browser, service, '[role="switch"][name="ecg"]')
     last = service.asked[-1]
     assert last["query"] == {"views": "false"}
     assert {name for name, _, _ in last["parts"]} == {"xray", "audio", "tabular", "report"}
-    rest = [name for name in QUERY if name != "ecg"]
-    assert shown_findings(browser) == wanted_findings(rest)
+    remaining = [name for name in QUERY if name != "ecg"]
+    assert shown_findings(browser) == expected_findings(remaining)
     for row in every(browser, ".finding"):
-        whole = finding(str(row.get_attribute("data-finding")), list(QUERY))
-        assert row.find_element(By.CLASS_NAME, "change").text == f"{number(whole)} with all modalities"
+        complete = finding(str(row.get_attribute("data-finding")), list(QUERY))
+        assert row.find_element(By.CLASS_NAME, "change").text == f"{shown_number(complete)} with all modalities"
     assert one(browser, '[data-modality="ecg"]').get_attribute("class") == "card traces off"
     click(browser, service, '[role="switch"][name="ecg"]')
-    assert shown_findings(browser) == wanted_findings(list(QUERY))
+    assert shown_findings(browser) == expected_findings(list(QUERY))
     assert not every(browser, ".change")
 
 
@@ -215,10 +217,10 @@ def test_the_last_modality_cannot_be_switched_off(
     assert one(browser, '[name="audio"]').is_enabled()
 
 
-def test_where_a_finding_comes_from_is_drawn_over_everything(
+def test_relevance_of_a_finding_is_drawn_over_every_view(
     browser: webdriver.Chrome, service: Service, files: dict[str, Path]
 ) -> None:
-    upload(browser, service, all_of(files))
+    upload(browser, service, every_file(files))
     ink = "const c = document.querySelector('.traces canvas'); return c.toDataURL()"
     before = browser.execute_script(ink)
     click(browser, service, f'[data-finding="{FINDINGS[2]}"]')
@@ -231,12 +233,14 @@ def test_where_a_finding_comes_from_is_drawn_over_everything(
     drawn = browser.execute_script(canvas + "return [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]")
     opacity = np.array(drawn).reshape(*strength.shape, 4)[:, :, 3] / 255
     np.testing.assert_allclose(opacity, strength * 0.75, atol=0.005)
-    over = browser.execute_script(canvas + "const r = c.getBoundingClientRect(); return [r.x, r.y, r.width, r.height]")
+    canvas_box = browser.execute_script(
+        canvas + "const r = c.getBoundingClientRect(); return [r.x, r.y, r.width, r.height]"
+    )
     image = one(browser, "[data-modality=xray] img")
-    under = browser.execute_script(
+    image_box = browser.execute_script(
         "const r = arguments[0].getBoundingClientRect(); return [r.x, r.y, r.width, r.height]", image
     )
-    assert over == pytest.approx(under, abs=1)
+    assert canvas_box == pytest.approx(image_box, abs=1)
     assert len(every(browser, '[data-modality="tabular"] tr.lit')) > 3
     shares = [row.text.split()[-1] for row in every(browser, ".details tbody tr")]
     record = finding(FINDINGS[2], list(QUERY))["contributions"]
@@ -246,27 +250,25 @@ def test_where_a_finding_comes_from_is_drawn_over_everything(
     assert not every(browser, ".heat, .lit, .card mark")
 
 
-def test_files_of_a_folder_are_dropped_anywhere(
-    browser: webdriver.Chrome, service: Service, files: dict[str, Path]
-) -> None:
-    point = {"x": 900, "y": 500, "data": {"items": [], "files": [str(files["ecg"].parent)], "dragOperationsMask": 1}}
+def test_a_folder_can_be_dropped_anywhere(browser: webdriver.Chrome, service: Service, files: dict[str, Path]) -> None:
+    drop = {"x": 900, "y": 500, "data": {"items": [], "files": [str(files["ecg"].parent)], "dragOperationsMask": 1}}
     for kind in ("dragEnter", "dragOver", "drop"):
-        browser.execute_cdp_cmd("Input.dispatchDragEvent", {"type": kind, **point})
-    answered(browser, service, 1)
-    assert {filename for _, filename, _ in service.asked[0]["parts"]} == {path.name for path in all_of(files)}
-    assert shown_findings(browser) == wanted_findings(list(QUERY))
+        browser.execute_cdp_cmd("Input.dispatchDragEvent", {"type": kind, **drop})
+    wait_for_answer(browser, service, 1)
+    assert {filename for _, filename, _ in service.asked[0]["parts"]} == {path.name for path in every_file(files)}
+    assert shown_findings(browser) == expected_findings(list(QUERY))
 
 
 def test_a_folder_of_many_studies_is_not_sent(browser: webdriver.Chrome, service: Service, tmp_path: Path) -> None:
-    for place in range(51):
-        (tmp_path / f"{place}.csv").touch()
+    for number in range(51):
+        (tmp_path / f"{number}.csv").touch()
     one(browser, "#chosen").send_keys("\n".join(map(str, tmp_path.iterdir())))
     wait(lambda: text(browser, "problem") == "Got 51 files, expected those of one study: 50 at most.")
     assert service.asked == []
     assert not every(browser, "#files li")
 
 
-def test_a_token_is_asked_for_and_kept_in_memory_alone(
+def test_a_token_is_asked_for_and_stored_only_in_memory(
     browser: webdriver.Chrome, service: Service, files: dict[str, Path]
 ) -> None:
     service.token = "s3cret"
@@ -281,16 +283,16 @@ def test_a_token_is_asked_for_and_kept_in_memory_alone(
     assert not one(browser, "#token").is_displayed()
     upload(browser, service, [files["audio"]])
     assert service.asked[-1]["token"] == "Bearer s3cret"
-    kept = browser.execute_script(
+    storage = browser.execute_script(
         "return JSON.stringify([document.cookie, location.href, {...localStorage}, {...sessionStorage}, "
         "document.documentElement.outerHTML])"
     )
-    assert "s3cret" not in kept
+    assert "s3cret" not in storage
     browser.refresh()
     wait(lambda: one(browser, "#token").is_displayed())
 
 
-def test_a_token_that_is_wanted_in_between_does_not_lose_the_question(
+def test_a_request_for_the_token_does_not_lose_the_pending_explanation(
     browser: webdriver.Chrome, service: Service, files: dict[str, Path]
 ) -> None:
     upload(browser, service, [files["audio"], files["tabular"]])
@@ -302,7 +304,7 @@ def test_a_token_that_is_wanted_in_between_does_not_lose_the_question(
     assert service.asked[-1]["query"] == {"views": "false", "explain": FINDINGS[0]}
 
 
-def test_a_refusal_is_reported_in_its_own_words_and_can_be_tried_again(
+def test_the_message_of_a_refusal_is_shown_and_the_request_can_be_repeated(
     browser: webdriver.Chrome, service: Service, files: dict[str, Path]
 ) -> None:
     service.refusal = (413, "got 300 MB, expected at most 200 MB; set `max_bytes`")
@@ -311,11 +313,11 @@ def test_a_refusal_is_reported_in_its_own_words_and_can_be_tried_again(
     assert not every(browser, ".finding, .card")
     service.refusal = None
     click(browser, service, "#again")
-    assert shown_findings(browser) == wanted_findings(["audio"])
+    assert shown_findings(browser) == expected_findings(["audio"])
     assert not one(browser, "#refused").is_displayed()
 
 
-def test_a_refused_switch_goes_back_to_what_is_shown(
+def test_a_refused_switch_returns_to_the_state_that_is_shown(
     browser: webdriver.Chrome, service: Service, files: dict[str, Path]
 ) -> None:
     upload(browser, service, [files["audio"], files["tabular"]])
@@ -323,14 +325,14 @@ def test_a_refused_switch_goes_back_to_what_is_shown(
     one(browser, '[name="audio"]').click()
     wait(lambda: text(browser, "problem") == "busy; try again in a minute")
     assert one(browser, '[name="audio"]').is_selected()
-    assert shown_findings(browser) == wanted_findings(["audio", "tabular"])
+    assert shown_findings(browser) == expected_findings(["audio", "tabular"])
     service.refusal = None
     click(browser, service, "#again")
     assert not one(browser, '[name="audio"]').is_selected()
-    assert shown_findings(browser) == wanted_findings(["tabular"])
+    assert shown_findings(browser) == expected_findings(["tabular"])
 
 
-def test_of_two_questions_the_last_is_answered(
+def test_of_two_requests_the_last_one_is_shown(
     browser: webdriver.Chrome, service: Service, files: dict[str, Path]
 ) -> None:
     upload(browser, service, [files["audio"], files["tabular"], files["xray"]])
@@ -340,11 +342,11 @@ def test_of_two_questions_the_last_is_answered(
     one(browser, '[name="tabular"]').click()
     wait(lambda: len(service.asked) == 3)
     service.hold.set()
-    answered(browser, service)
-    assert shown_findings(browser) == wanted_findings(["xray"])
+    wait_for_answer(browser, service)
+    assert shown_findings(browser) == expected_findings(["xray"])
 
 
-def test_nothing_of_a_study_stands_beside_the_next(
+def test_nothing_of_a_study_remains_beside_the_next(
     browser: webdriver.Chrome, service: Service, files: dict[str, Path]
 ) -> None:
     upload(browser, service, [files["audio"], files["tabular"]])
@@ -354,7 +356,7 @@ def test_nothing_of_a_study_stands_beside_the_next(
     wait(lambda: len(service.asked) == 3)
     assert not every(browser, ".finding, .card")
     service.hold.set()
-    answered(browser, service)
+    wait_for_answer(browser, service)
     assert "explain" not in service.asked[-1]["query"]
     one(browser, "#clear").click()
     assert text(browser, "status") == "No study yet."
@@ -370,11 +372,11 @@ def test_a_file_that_cannot_be_read_is_named_with_its_reason(
     assert any("not readable:" in item for item in record if item.startswith("ECG"))
     assert "ecg could not be read" in text(browser, "notes")
     upload(browser, service, [files["ecg"].with_suffix(".dat")])
-    answered(browser, service, 2)
-    wait(lambda: shown_findings(browser) == wanted_findings(["ecg", "tabular"]))
+    wait_for_answer(browser, service, 2)
+    wait(lambda: shown_findings(browser) == expected_findings(["ecg", "tabular"]))
 
 
-def test_a_file_of_no_modality_is_not_sent_unless_a_person_says_what_it_is(
+def test_a_file_without_a_modality_is_not_sent_until_the_user_chooses_one(
     browser: webdriver.Chrome, service: Service, files: dict[str, Path], tmp_path: Path
 ) -> None:
     (tmp_path / "notes.pdf").write_bytes(b"%PDF")
@@ -386,23 +388,23 @@ def test_a_file_of_no_modality_is_not_sent_unless_a_person_says_what_it_is(
     assert {name for name, _, _ in service.asked[-1]["parts"]} == {"audio", "tabular"}
     click(browser, service, '[name="audio"]')
     one(browser, '#files select option[value="xray"]').click()
-    answered(browser, service, 3)
+    wait_for_answer(browser, service, 3)
     assert ("xray", "notes.pdf", b"%PDF") in service.asked[-1]["parts"]
 
 
-def test_a_modality_is_set_by_hand(browser: webdriver.Chrome, service: Service, files: dict[str, Path]) -> None:
+def test_a_modality_can_be_set_by_hand(browser: webdriver.Chrome, service: Service, files: dict[str, Path]) -> None:
     upload(browser, service, [files["tabular"], files["audio"]])
-    asked = len(service.asked)
+    requests = len(service.asked)
     choice = one(browser, "#files li select")
     choice.find_element(By.CSS_SELECTOR, 'option[value="report"]').click()
-    answered(browser, service, asked + 1)
+    wait_for_answer(browser, service, requests + 1)
     assert {name for name, _, _ in service.asked[-1]["parts"]} == {"report", "audio"}
     one(browser, "#files li button").click()
-    answered(browser, service, asked + 2)
+    wait_for_answer(browser, service, requests + 2)
     assert {name for name, _, _ in service.asked[-1]["parts"]} == {"audio"}
 
 
-def test_markup_in_names_stays_text(
+def test_markup_in_names_is_shown_as_text(
     browser: webdriver.Chrome, service: Service, files: dict[str, Path], tmp_path: Path
 ) -> None:
     name = "<img src=x onerror='document.title=1'>.csv"
@@ -416,7 +418,7 @@ def test_markup_in_names_stays_text(
     assert browser.title == "phantom: one study"
 
 
-def test_odd_answers_are_drawn_as_far_as_they_go(
+def test_incomplete_answers_are_drawn_as_far_as_possible(
     browser: webdriver.Chrome, service: Service, files: dict[str, Path]
 ) -> None:
     def odd(answer: dict[str, Any]) -> None:
@@ -444,7 +446,7 @@ def test_odd_answers_are_drawn_as_far_as_they_go(
         }
 
     service.odd = odd
-    upload(browser, service, all_of(files))
+    upload(browser, service, every_file(files))
     x = "X" + 79 * "x"
     assert [(name, message) for name, message, _ in shown_findings(browser)] == [
         ("Certain", "100 %"), (x, "50 %"), ("Never", "0 %"), ("Unknown", "score \N{MINUS SIGN}0.50")
@@ -471,33 +473,33 @@ def test_everything_can_be_done_from_the_keyboard(
     reached = []
     while "Anemia" not in (reached[-1] if reached else ""):
         press(Keys.TAB)
-        held = browser.switch_to.active_element
-        reached.append(str(held.get_attribute("name") or held.get_attribute("aria-label") or held.text))
+        element = browser.switch_to.active_element
+        reached.append(str(element.get_attribute("name") or element.get_attribute("aria-label") or element.text))
         assert len(reached) < 40
-        outline = held.value_of_css_property("outline-style")
+        outline = element.value_of_css_property("outline-style")
         assert outline not in ("none", ""), reached[-1]
         if reached[-1] == "audio":
-            asked = len(service.asked)
+            requests = len(service.asked)
             press(Keys.SPACE)
-            answered(browser, service, asked + 1)
+            wait_for_answer(browser, service, requests + 1)
             assert browser.switch_to.active_element.get_attribute("name") == "audio"
-    of_files = [f"{what} {name}" for name in ("audio.wav", "tabular.csv") for what in ("Modality of", "Remove")]
+    of_files = [f"{label} {name}" for name in ("audio.wav", "tabular.csv") for label in ("Modality of", "Remove")]
     assert reached[:5] == [*of_files, "Start another study"]
-    assert shown_findings(browser) == wanted_findings(["tabular"])
-    asked = len(service.asked)
+    assert shown_findings(browser) == expected_findings(["tabular"])
+    requests = len(service.asked)
     press(Keys.ENTER)
-    answered(browser, service, asked + 1)
+    wait_for_answer(browser, service, requests + 1)
     assert browser.switch_to.active_element.get_attribute("data-finding") == "anemia"
     assert browser.switch_to.active_element.get_attribute("aria-expanded") == "true"
     press(Keys.ENTER)
-    answered(browser, service, asked + 2)
+    wait_for_answer(browser, service, requests + 2)
     assert browser.switch_to.active_element.get_attribute("aria-expanded") == "false"
 
 
-def test_a_screen_reader_is_reported_what_eyes_see(
+def test_a_screen_reader_gets_what_is_visible(
     browser: webdriver.Chrome, service: Service, files: dict[str, Path]
 ) -> None:
-    upload(browser, service, all_of(files))
+    upload(browser, service, every_file(files))
     click(browser, service, f'[data-finding="{FINDINGS[1]}"]')
     tree = browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
     named: dict[str, list[str]] = {}
@@ -520,11 +522,11 @@ def test_a_screen_reader_is_reported_what_eyes_see(
 
 
 @pytest.mark.parametrize("width", [320, 390, 1280])
-def test_no_width_needs_scrolling_sideways_and_the_banner_stays(
+def test_no_width_needs_horizontal_scrolling_and_the_banner_stays_visible(
     browser: webdriver.Chrome, service: Service, files: dict[str, Path], width: int
 ) -> None:
     screen(browser, width, "light")
-    upload(browser, service, all_of(files))
+    upload(browser, service, every_file(files))
     click(browser, service, f'[data-finding="{FINDINGS[0]}"]')
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     browser.execute_script("scrollTo(0, document.body.scrollHeight)")
@@ -532,26 +534,28 @@ def test_no_width_needs_scrolling_sideways_and_the_banner_stays(
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_word_stands_out_from_its_ground(
+def test_all_text_has_enough_contrast(
     browser: webdriver.Chrome, service: Service, files: dict[str, Path], scheme: str
 ) -> None:
     screen(browser, 1280, scheme)
-    upload(browser, service, all_of(files))
+    upload(browser, service, every_file(files))
     for name in (FINDINGS[0], FINDINGS[5]):
         click(browser, service, f'[data-finding="{name}"]')
         assert browser.execute_script(_BEHIND) == []
 
 
-def test_the_page_asks_nobody_else(browser: webdriver.Chrome, service: Service, files: dict[str, Path]) -> None:
-    upload(browser, service, all_of(files))
-    asked = browser.execute_script("return performance.getEntriesByType('resource').map((one) => one.name)")
-    assert {address for address in asked if not address.startswith((service.address, "data:"))} == set()
+def test_the_page_loads_nothing_from_other_hosts(
+    browser: webdriver.Chrome, service: Service, files: dict[str, Path]
+) -> None:
+    upload(browser, service, every_file(files))
+    addresses = browser.execute_script("return performance.getEntriesByType('resource').map((one) => one.name)")
+    assert {address for address in addresses if not address.startswith((service.address, "data:"))} == set()
     for file in PAGE.iterdir():
-        outside = re.findall(r"https?://[^\"' ]+", file.read_text())
-        assert set(outside) <= {"http://www.w3.org/2000/svg"}, file.name
+        external = re.findall(r"https?://[^\"' ]+", file.read_text())
+        assert set(external) <= {"http://www.w3.org/2000/svg"}, file.name
 
 
-def test_every_module_is_loaded_at_once_and_no_style_stands_in_markup() -> None:
+def test_every_module_is_loaded_at_once_and_markup_holds_no_styles() -> None:
     markup = (PAGE / "index.html").read_text()
     modules = {path.name for path in PAGE.glob("*.js")}
     assert set(re.findall(r'modulepreload" href="([^"]+)"', markup)) == modules
@@ -561,6 +565,6 @@ def test_every_module_is_loaded_at_once_and_no_style_stands_in_markup() -> None:
     assert not any("innerHTML" in path.read_text() for path in PAGE.glob("*.js"))
 
 
-def test_what_the_page_knows_of_modalities_it_was_told() -> None:
+def test_the_page_takes_its_modalities_from_the_service() -> None:
     names = re.compile("|".join(rf"['\"]{name}['\"]" for name in installed_modalities()))
     assert not [path.name for path in PAGE.iterdir() if names.search(path.read_text())]

@@ -1,4 +1,4 @@
-"""The page as `polyclinic serve` gives it, with a bundle behind it."""
+"""The page as `polyclinic serve` serves it, with a bundle."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +15,8 @@ pytestmark = pytest.mark.processes
 
 @pytest.fixture(scope="module")
 def served(bundle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serving(bundle_folder, tmp_path_factory.mktemp("service"), "--per_minute", "0") as found:
-        yield found
+    with serving(bundle_folder, tmp_path_factory.mktemp("service"), "--per_minute", "0") as service:
+        yield service
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +24,8 @@ def browser(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     with chrome(tmp_path_factory.mktemp("browser")) as driver:
         driver.get(served.address)
         yield driver
-        # The browser itself reports the answer without a token; nothing else may be.
-        assert not [one["message"] for one in driver.get_log("browser") if "status of 401" not in one["message"]]
+        # The browser logs the answer to the request without a token; nothing else may be logged.
+        assert not [entry["message"] for entry in driver.get_log("browser") if "status of 401" not in entry["message"]]
 
 
 def test_a_study_is_scored_explained_and_scored_again_without_its_radiograph(
@@ -48,7 +48,7 @@ def test_a_study_is_scored_explained_and_scored_again_without_its_radiograph(
     assert "on validation studies with these modalities" in one(browser, ".details").text
     assert len(every(browser, ".where")) == 3
     before = one(browser, '[data-finding="cardiomegaly"] .number').text
-    # The file ends in .dcm, so that only the service can see that it is not an electrocardiogram.
+    # The file ends in .dcm, so that only the service can recognise that it is not an electrocardiogram.
     reach(browser, '[role="switch"][name="xray"]').click()
     wait(lambda: len(every(browser, ".change")) == 2)
     assert f"{before} with all modalities" in one(browser, '[data-finding="cardiomegaly"]').text

@@ -1,4 +1,4 @@
-"""Scores of a study: what each modality adds, what a probability is worth, and when no answer is given."""
+"""Scores of a study: what each modality adds, how probabilities are calibrated, and when no decision is given."""
 
 import json
 from dataclasses import replace
@@ -42,23 +42,23 @@ def study(bundle: Bundle, study_files: dict[str, Path]) -> dict[str, Any]:
     return dict(read_study(bundle, {name: study_files[name] for name in bundle.query})[0])
 
 
-def _ruled(bundle: Bundle, **changes: Any) -> StudyScorer:
-    """With one rule for every set of modalities and finding, and no study far away."""
+def _with_one_rule(bundle: Bundle, **changes: Any) -> StudyScorer:
+    """Return a scorer with one rule for every subset and finding, and no study out of distribution."""
     rule = replace(RULE, **changes)
     rules = {key: dict.fromkeys(bundle.findings, rule) for key in bundle.content.rules}
-    near = {name: replace(one, limit=1e9) for name, one in bundle.familiar.items()}
+    near = {name: replace(reference, limit=1e9) for name, reference in bundle.familiar.items()}
     draws = np.broadcast_to(np.array([2.0, -1.0]), bundle.draws.shape).copy()
     return StudyScorer(replace(bundle, content=replace(bundle.content, rules=rules), familiar=near, draws=draws))
 
 
-def test_the_shares_are_the_mean_gain_over_all_orders_of_arrival() -> None:
+def test_contributions_are_the_mean_gain_over_all_orders_of_arrival() -> None:
     values = torch.randn(2**4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     values[0] = 0.0
     expected = [
         np.mean(
             [
-                float(values[sum(1 << one for one in order[: order.index(player) + 1])])
-                - float(values[sum(1 << one for one in order[: order.index(player)])])
+                float(values[sum(1 << member for member in order[: order.index(player) + 1])])
+                - float(values[sum(1 << member for member in order[: order.index(player)])])
                 for order in permutations(range(4))
             ]
         )
@@ -69,36 +69,34 @@ def test_the_shares_are_the_mean_gain_over_all_orders_of_arrival() -> None:
 
 
 @pytest.mark.parametrize("names", [("ecg", "tabular", "xray"), ("ecg", "xray"), ("tabular",)])
-def test_contributions_add_up_to_the_score_of_what_a_study_has(
-    names: tuple[str, ...], bundle: Bundle, study: dict[str, Any]
-) -> None:
+def test_contributions_add_up_to_the_score(names: tuple[str, ...], bundle: Bundle, study: dict[str, Any]) -> None:
     record = StudyScorer(bundle).score([{name: study[name] for name in names}])[0]
     assert tuple(name for name, use in record.modalities.items() if use.used) == names
-    for one in record.findings:
-        assert set(one.contributions) == set(names)
-        assert sum(one.contributions.values()) == pytest.approx(one.score, abs=1e-12)
-    assert max(abs(one.score) for one in record.findings) > 0.01
+    for finding in record.findings:
+        assert set(finding.contributions) == set(names)
+        assert sum(finding.contributions.values()) == pytest.approx(finding.score, abs=1e-12)
+    assert max(abs(finding.score) for finding in record.findings) > 0.01
 
 
 def test_a_study_scores_the_same_alone_and_in_any_batch(bundle: Bundle, study: dict[str, Any], made: Path) -> None:
-    others = [dict(read_study(bundle, {"xray": path})[0]) for path in sorted((made / "cohort" / "xray").iterdir())[:5]]
+    studies = [dict(read_study(bundle, {"xray": path})[0]) for path in sorted((made / "cohort" / "xray").iterdir())[:5]]
     scorer = StudyScorer(bundle)
-    alone = [one.score for one in scorer.score([study])[0].findings]
-    for batch in ([study, *others], [*others, study]):
-        place = batch.index(study)
-        together = [one.score for one in scorer.score(batch)[place].findings]
-        np.testing.assert_allclose(together, alone, atol=1e-11)
+    expected = [finding.score for finding in scorer.score([study])[0].findings]
+    for batch in ([study, *studies], [*studies, study]):
+        row = batch.index(study)
+        scores = [finding.score for finding in scorer.score(batch)[row].findings]
+        np.testing.assert_allclose(scores, expected, atol=1e-11)
 
 
-def test_a_probability_is_the_calibration_of_the_modalities_that_speak(bundle: Bundle, study: dict[str, Any]) -> None:
+def test_a_probability_uses_the_calibration_of_the_input_modalities(bundle: Bundle, study: dict[str, Any]) -> None:
     record = StudyScorer(bundle).score([{"xray": study["xray"]}])[0]
-    for one in record.findings:
-        rule = bundle.content.rules["xray"][one.name]
-        assert one.auroc == rule.auroc
+    for finding in record.findings:
+        rule = bundle.content.rules["xray"][finding.name]
+        assert finding.auroc == rule.auroc
         if rule.slope is not None and rule.intercept is not None:
-            assert one.probability == pytest.approx(expit(rule.slope * one.score + rule.intercept), abs=1e-12)
+            assert finding.probability == pytest.approx(expit(rule.slope * finding.score + rule.intercept), abs=1e-12)
         else:
-            assert one.probability is None
+            assert finding.probability is None
 
 
 @pytest.mark.public_report(1)
@@ -109,28 +107,28 @@ def test_a_probability_is_the_calibration_of_the_modalities_that_speak(bundle: B
         ({"absent_up_to": 9e9, "present_from": 9e9, "threshold": 0.0}, "absent"),
     ],
 )
-def test_a_threshold_that_contradicts_the_set_abstains(
+def test_a_threshold_that_contradicts_the_prediction_set_abstains(
     changes: dict[str, Any], possible: str, bundle: Bundle, study: dict[str, Any]
 ) -> None:
-    for one in _ruled(bundle, **changes).score([study])[0].findings:
-        assert (one.decision, one.abstained, one.possible) == (None, True, (possible,))
-        assert "but the prediction set holds only" in (one.reason or "")
+    for finding in _with_one_rule(bundle, **changes).score([study])[0].findings:
+        assert (finding.decision, finding.abstained, finding.possible) == (None, True, (possible,))
+        assert "but the prediction set holds only" in (finding.reason or "")
 
 
 @pytest.mark.public_report(1)
 @pytest.mark.parametrize(("positives", "negatives", "distance"), [(40, 200, 1.5), (40, 200, 2.5), (10, 200, 3.0)])
-def test_no_answer_contradicts_its_own_evidence(positives: int, negatives: int, distance: float) -> None:
+def test_decisions_agree_with_probability_and_prediction_set(positives: int, negatives: int, distance: float) -> None:
     rng = np.random.default_rng(1)
     labels = np.repeat([1.0, 0.0], [positives, negatives])
     weights = patient_resamples([str(row) for row in range(len(labels))], 64, 0)
     rule, _ = _of_finding(rng.normal(distance * labels), labels, weights, 0.1)
     scores = rng.normal(size=2000) + distance * (rng.random(2000) < positives / len(labels))
     record = [_finding("x", score, rule, _reason(rule, score, (), 0.1), None, {}) for score in scores.tolist()]
-    answers = [one for one in record if one.decision is not None]
-    assert len(answers) > 500
-    assert all(one.possible == (one.decision,) and not one.abstained for one in answers)
-    assert all((one.probability >= one.threshold) == (one.decision == "present") for one in answers)
-    assert all(one.reason for one in record if one.abstained)
+    decisions = [finding for finding in record if finding.decision is not None]
+    assert len(decisions) > 500
+    assert all(finding.possible == (finding.decision,) and not finding.abstained for finding in decisions)
+    assert all((finding.probability >= finding.threshold) == (finding.decision == "present") for finding in decisions)
+    assert all(finding.reason for finding in record if finding.abstained)
 
 
 @pytest.mark.parametrize(
@@ -145,48 +143,50 @@ def test_no_answer_contradicts_its_own_evidence(positives: int, negatives: int, 
         ({"absent_up_to": -9e9, "present_from": -9e9, "slope": None}, None, None),
     ],
 )  # fmt: skip
-def test_it_answers_where_one_answer_is_possible_and_abstains_otherwise(
+def test_a_decision_is_given_where_one_class_is_possible_and_abstains_otherwise(
     changes: dict[str, Any], decision: str | None, reason: str | None, bundle: Bundle, study: dict[str, Any]
 ) -> None:
-    for one in _ruled(bundle, **changes).score([study])[0].findings:
-        assert (one.decision, one.abstained) == (decision, decision is None)
-        assert reason is None or reason in str(one.reason)
+    for finding in _with_one_rule(bundle, **changes).score([study])[0].findings:
+        assert (finding.decision, finding.abstained) == (decision, decision is None)
+        assert reason is None or reason in str(finding.reason)
 
 
-def test_a_study_unlike_the_training_studies_gets_no_answer(bundle: Bundle, study: dict[str, Any]) -> None:
-    scorer = _ruled(bundle, absent_up_to=-9e9, present_from=-9e9)
+def test_a_study_unlike_the_training_studies_gets_no_decision(bundle: Bundle, study: dict[str, Any]) -> None:
+    scorer = _with_one_rule(bundle, absent_up_to=-9e9, present_from=-9e9)
     near = {**scorer.bundle.familiar, "ecg": replace(scorer.bundle.familiar["ecg"], limit=1e-6)}
     record = StudyScorer(replace(scorer.bundle, familiar=near)).score([study])[0]
     assert [name for name, use in record.modalities.items() if use.out_of_distribution] == ["ecg"]
-    assert all(one.abstained and "ecg is unlike" in str(one.reason) for one in record.findings)
+    assert all(finding.abstained and "ecg is unlike" in str(finding.reason) for finding in record.findings)
     assert record.notes == ("ecg is unlike the studies that the model was trained on",)
 
 
-def test_noise_in_the_place_of_an_x_ray_is_out_of_distribution_and_a_training_study_is_not(
+def test_noise_in_place_of_an_x_ray_is_out_of_distribution_and_a_training_study_is_not(
     bundle: Bundle, made: Path
 ) -> None:
     scorer = StudyScorer(bundle)
     plugin = bundle.modalities["xray"]
     paths = sorted((made / "cohort" / "xray").iterdir())
-    seen = [scorer.score([{"xray": plugin.prepare(plugin.read(path))}])[0].modalities["xray"] for path in paths[:20]]
-    assert sum(one.out_of_distribution for one in seen) <= 4
+    results = [scorer.score([{"xray": plugin.prepare(plugin.read(path))}])[0].modalities["xray"] for path in paths[:20]]
+    assert sum(result.out_of_distribution for result in results) <= 4
     noise = {"image": torch.randn(1, 32, 32, generator=torch.Generator().manual_seed(0)) * 5}
     assert scorer.score([{"xray": noise}])[0].modalities["xray"].out_of_distribution
 
 
 def test_the_gate_is_that_of_the_objective(bundle: Bundle, study: dict[str, Any]) -> None:
     record = StudyScorer(bundle).score([study])[0].modalities
-    _, embedded = bundle.model("ecg", {key: _double(value)[None] for key, value in study["ecg"].items()})
+    _, embedded = bundle.model("ecg", {key: _to_double(value)[None] for key, value in study["ecg"].items()})
     assert record["ecg"].gate == pytest.approx(float(bundle.model.objective.gates({"ecg": embedded})["ecg"]), abs=1e-9)  # type: ignore[operator]
     assert record["tabular"].gate is None
     assert StudyScorer(bundle).score([{"xray": study["xray"]}])[0].modalities["ecg"].gate is None
 
 
-def _double(value: torch.Tensor) -> torch.Tensor:
+def _to_double(value: torch.Tensor) -> torch.Tensor:
     return value.double() if value.is_floating_point() else value
 
 
-def test_relevance_is_reported_for_each_token_of_what_a_study_has(bundle: Bundle, study: dict[str, Any]) -> None:
+def test_relevance_is_reported_for_each_token_of_the_available_modalities(
+    bundle: Bundle, study: dict[str, Any]
+) -> None:
     record = StudyScorer(bundle).relevance({"xray": study["xray"], "ecg": study["ecg"]}, "cardiomegaly")
     assert {name: len(value) for name, value in record.items()} == {"ecg": 10, "xray": 16}
     assert all(bool((value >= 0).all()) and float(value.sum()) > 0 for value in record.values())
@@ -216,39 +216,41 @@ def test_calibration_equals_scikit_learns_with_platts_smoothing_in_every_resampl
     scores += 15 * labels
     labels[::9] = np.nan
     weights = rng.integers(0, 3, size=(70, 80))
-    found = smoothed_platt(scores, labels, weights)
-    known = ~np.isnan(labels)
+    lines = smoothed_platt(scores, labels, weights)
+    labelled = ~np.isnan(labels)
     for row in (0, 1, 69):
-        a, b = _sigmoid_calibration(scores[known], labels[known], sample_weight=weights[row, known].astype(float))
-        np.testing.assert_allclose(found[row], [-a, -b], rtol=2e-3)
+        a, b = _sigmoid_calibration(
+            scores[labelled], labels[labelled], sample_weight=weights[row, labelled].astype(float)
+        )
+        np.testing.assert_allclose(lines[row], [-a, -b], rtol=2e-3)
         assert (
-            _loss(found[row], scores, labels, weights[row])
+            _loss(lines[row], scores, labels, weights[row])
             <= _loss(np.array([-a, -b]), scores, labels, weights[row]) + 1e-9
         )
     assert np.isnan(smoothed_platt(scores, np.ones(80), weights)).all()
     assert np.isnan(smoothed_platt(np.ones(80), labels, weights)).all()
-    apart = smoothed_platt(np.arange(80.0), (np.arange(80) > 40).astype(float), np.ones((1, 80)))
-    assert np.isfinite(apart).all()
+    separated = smoothed_platt(np.arange(80.0), (np.arange(80) > 40).astype(float), np.ones((1, 80)))
+    assert np.isfinite(separated).all()
 
 
-def _loss(found: np.ndarray, scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> float:
-    known = ~np.isnan(labels)
-    own, truth, counts = scores[known], labels[known] == 1, weights[known]
+def _loss(line: np.ndarray, scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> float:
+    labelled = ~np.isnan(labels)
+    values, truth, counts = scores[labelled], labels[labelled] == 1, weights[labelled]
     positives, negatives = counts[truth].sum(), counts[~truth].sum()
     target = np.where(truth, (positives + 1) / (positives + 2), 1 / (negatives + 2))
-    linear = found[0] * own + found[1]
+    linear = line[0] * values + line[1]
     return float((counts * (np.logaddexp(0, linear) - target * linear)).sum())
 
 
-def test_intervals_are_quantiles_of_the_calibrations_that_could_be_fitted() -> None:
+def test_intervals_are_quantiles_over_the_calibrations_that_could_be_fitted() -> None:
     rng = np.random.default_rng(0)
     draws, scores = rng.normal(size=(3, 41, 2)), rng.normal(size=3)
     draws[1, :10] = np.nan
     draws[2, :30] = np.nan
     record = probability_intervals(scores, draws)
     for place in (0, 1):
-        known = draws[place][~np.isnan(draws[place]).any(axis=1)]
-        expected = np.quantile(expit(known[:, 0] * scores[place] + known[:, 1]), [0.025, 0.975])
+        fitted = draws[place][~np.isnan(draws[place]).any(axis=1)]
+        expected = np.quantile(expit(fitted[:, 0] * scores[place] + fitted[:, 1]), [0.025, 0.975])
         np.testing.assert_allclose(record[place], expected, atol=1e-12)  # type: ignore[arg-type]
     assert record[2] is None
 
@@ -274,22 +276,22 @@ def test_a_cohort_is_scored_like_each_of_its_studies_and_a_broken_file_is_report
     bundle_folder: Path, bundle: Bundle, study: dict[str, Any], study_files: dict[str, Path], made: Path, tmp_path: Path
 ) -> None:
     table = (made / "cohort" / "cohort.csv").read_text()
-    wanted = study_files["xray"].stem
+    study_id = study_files["xray"].stem
     rows = table.splitlines()
-    others = [row for row in rows[1:] if ",test," in row and not row.startswith(wanted)][:3]
-    own = next(row for row in rows if row.startswith(wanted))
-    broken = own.replace(wanted + ",", "S999,", 1).replace(f"xray/{wanted}.dcm", "broken.dcm")
+    other_rows = [row for row in rows[1:] if ",test," in row and not row.startswith(study_id)][:3]
+    intact = next(row for row in rows if row.startswith(study_id))
+    broken = intact.replace(study_id + ",", "S999,", 1).replace(f"xray/{study_id}.dcm", "broken.dcm")
     for name in ("ecg", "report", "tabular", "xray"):
         (tmp_path / name).symlink_to(made / "cohort" / name)
     (tmp_path / "broken.dcm").write_bytes(b"nothing")
-    (tmp_path / "cohort.csv").write_text("\n".join([rows[0], *others, own, broken]) + "\n")
+    (tmp_path / "cohort.csv").write_text("\n".join([rows[0], *other_rows, intact, broken]) + "\n")
     (tmp_path / "cohort.yaml").write_text((made / "cohort" / "cohort.yaml").read_text())
     assert _score(bundle_folder, "--cohort", tmp_path / "cohort.yaml", "--json", tmp_path / "out.json") == 0
-    record = {one["study_id"]: one for one in json.loads((tmp_path / "out.json").read_text())["studies"]}
-    assert list(record) == [row.split(",")[0] for row in others] + [wanted, "S999"]
+    record = {report["study_id"]: report for report in json.loads((tmp_path / "out.json").read_text())["studies"]}
+    assert list(record) == [row.split(",")[0] for row in other_rows] + [study_id, "S999"]
     expected = StudyScorer(bundle).score([study])[0].as_json()["findings"]
-    for one, other in zip(record[wanted]["findings"], expected, strict=True):
-        assert one["score"] == pytest.approx(other["score"], abs=1e-10)
+    for finding, expected_finding in zip(record[study_id]["findings"], expected, strict=True):
+        assert finding["score"] == pytest.approx(expected_finding["score"], abs=1e-10)
     assert record["S999"]["modalities"]["xray"]["problem"]
     assert record["S999"]["notes"][0].startswith("xray could not be read")
     assert not record["S999"]["modalities"]["xray"]["used"]
@@ -309,7 +311,7 @@ def test_a_cohort_is_scored_like_each_of_its_studies_and_a_broken_file_is_report
         (("--xray", "{xray}", "--prompts", "nowhere.yaml"), "does not exist"),
     ],
 )
-def test_what_cannot_be_scored_is_reported_in_a_sentence(
+def test_input_that_cannot_be_scored_is_reported_in_one_sentence(
     words: tuple[str, ...],
     message: str,
     bundle_folder: Path,
@@ -324,7 +326,7 @@ def test_what_cannot_be_scored_is_reported_in_a_sentence(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_is_no_bundle_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_is_not_a_bundle_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _score(tmp_path, "--xray", "a.dcm") == 1
     assert "without SHA256SUMS" in capsys.readouterr().err
     assert _score(tmp_path / "nowhere") == 1

@@ -1,4 +1,4 @@
-"""`polyclinic serve` as a client meets it: the scores of `polyclinic score`, views, tokens, hosts, and its OpenAPI."""
+"""`polyclinic serve` as a client sees it: the scores of `polyclinic score`, views, tokens, hosts, and its OpenAPI."""
 
 import json
 import time
@@ -31,7 +31,7 @@ def service(bundle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.fixture(scope="module")
 def scored(bundle_folder: Path, study_files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """What `polyclinic score` says of the study."""
+    """Return the report of `polyclinic score` on the study."""
     out = tmp_path_factory.mktemp("scored") / "scores.json"
     words = [word for name in ("xray", "ecg", "tabular") for word in (f"--{name}", str(study_files[name]))]
     assert main(["score", str(bundle_folder), *words, "--json", str(out)]) == 0
@@ -39,78 +39,78 @@ def scored(bundle_folder: Path, study_files: dict[str, Path], tmp_path_factory: 
 
 
 def _files(study: dict[str, Path], *names: str) -> dict[str, list[Path]]:
-    """With the companion of the ECG's header."""
-    beside = {name: [study[name].with_suffix(".dat")] if name == "ecg" else [] for name in names}
-    return {name: [study[name], *beside[name]] for name in names}
+    """Return the upload parts, with the companion of the ECG's header."""
+    companions = {name: [study[name].with_suffix(".dat")] if name == "ecg" else [] for name in names}
+    return {name: [study[name], *companions[name]] for name in names}
 
 
-def _same(got: Any, expected: Any) -> None:
+def _assert_same(actual: Any, expected: Any) -> None:
     if isinstance(expected, dict):
-        assert got.keys() == expected.keys()
+        assert actual.keys() == expected.keys()
         for key, value in expected.items():
-            _same(got[key], value)
+            _assert_same(actual[key], value)
     elif isinstance(expected, list):
-        assert len(got) == len(expected)
-        for one, other in zip(got, expected, strict=True):
-            _same(one, other)
+        assert len(actual) == len(expected)
+        for actual_item, expected_item in zip(actual, expected, strict=True):
+            _assert_same(actual_item, expected_item)
     else:
-        assert got == (pytest.approx(expected, abs=1e-6) if isinstance(expected, float) else expected)
+        assert actual == (pytest.approx(expected, abs=1e-6) if isinstance(expected, float) else expected)
 
 
-def test_the_scores_are_those_of_the_command(service: Served, study_files: dict[str, Path], scored: Any) -> None:
+def test_the_scores_equal_those_of_the_command(service: Served, study_files: dict[str, Path], scored: Any) -> None:
     answer = service.score(_files(study_files, "xray", "ecg", "tabular"))
     assert answer.status_code == 200
     report = answer.json()
     assert report.pop("files") == []
-    _same(report, scored)
+    _assert_same(report, scored)
 
 
-def test_files_without_a_modality_are_sorted_by_their_endings_and_by_who_reads_them(
+def test_files_without_a_modality_are_sorted_by_suffix_and_by_the_plugin_that_reads_them(
     service: Served, study_files: dict[str, Path], scored: Any
 ) -> None:
-    # In another order, and the DICOM file without its ending, so that both image and signal plugins are asked.
+    # In another order, and the DICOM file without its suffix, so that both image and signal plugins try it.
     ordered = [study_files["ecg"].with_suffix(".dat"), study_files["tabular"], study_files["xray"], study_files["ecg"]]
     names = [ordered[0].name, "b.csv", "c", study_files["ecg"].name]
     parts = [("files", (name, path.read_bytes())) for name, path in zip(names, ordered, strict=True)]
     answer = service.post(parts)
     report = answer.json()
     assert report.pop("files") == ["ecg", "tabular", "xray", "ecg"]
-    _same(report, scored)
+    _assert_same(report, scored)
 
 
-def test_studies_that_come_together_get_their_own_scores(
-    service: Served, study_files: dict[str, Path], scored: Any
-) -> None:
+def test_concurrent_studies_get_their_own_scores(service: Served, study_files: dict[str, Path], scored: Any) -> None:
     groups = [("xray",), ("ecg",), ("xray", "ecg"), ("tabular",)] * 6
-    alone = {names: service.score(_files(study_files, *names)).json() for names in set(groups)}
+    expected = {names: service.score(_files(study_files, *names)).json() for names in set(groups)}
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda names: service.score(_files(study_files, *names)), groups))
     for names, answer in zip(groups, answers, strict=True):
         assert answer.status_code == 200
-        _same(answer.json(), alone[names])
-    together = service.measure("polyclinic_batch_studies_sum") / service.measure("polyclinic_batch_studies_count")
-    assert together > 1
+        _assert_same(answer.json(), expected[names])
+    studies_per_batch = service.measure("polyclinic_batch_studies_sum") / service.measure(
+        "polyclinic_batch_studies_count"
+    )
+    assert studies_per_batch > 1
 
 
 @pytest.mark.public_report(23)
-def test_laboratory_names_are_found_or_noted(service: Served, study_files: dict[str, Path]) -> None:
+def test_names_of_laboratory_values_are_recognised_or_noted(service: Served, study_files: dict[str, Path]) -> None:
     plain = study_files["tabular"].read_bytes()
     renamed = plain.replace(b"\ncreatinine,", b"\nCreatinine (umol/L),") + b"serum porcelain,3,\n"
     assert renamed.count(b"Creatinine (umol/L)") == 1
-    answers = [service.post([("tabular", ("labs.csv", one))]).json() for one in (plain, renamed)]
+    answers = [service.post([("tabular", ("labs.csv", table))]).json() for table in (plain, renamed)]
     assert answers[1]["findings"] == answers[0]["findings"]
     assert answers[0]["notes"] == []
     assert answers[1]["notes"] == ["tabular: not used, as no column has the name: 'serum porcelain'"]
 
 
-def test_views_and_relevance_come_when_asked_for(service: Served, study_files: dict[str, Path]) -> None:
+def test_views_and_relevance_are_given_on_request(service: Served, study_files: dict[str, Path]) -> None:
     files = _files(study_files, "xray", "ecg", "tabular", "report")
     report = service.score(files, views="true", explain="anemia").json()
     assert {name: view["kind"] for name, view in report["views"].items()} == {
         "xray": "picture", "ecg": "traces", "tabular": "rows", "report": "words",
     }  # fmt: skip
-    # The report is not an input, so that none of the score comes from it.
-    assert {name: one["kind"] for name, one in report["relevance"].items()} == {
+    # The report is not an input modality, so that it contributes nothing to the score.
+    assert {name: relevance["kind"] for name, relevance in report["relevance"].items()} == {
         "xray": "grid", "ecg": "stretches", "tabular": "rows",
     }  # fmt: skip
     assert len(report["relevance"]["xray"]["strength"]) == 4
@@ -122,37 +122,37 @@ def test_views_and_relevance_come_when_asked_for(service: Served, study_files: d
     assert json.loads(schema.dump_json(schema.validate_python(report))) == report
 
 
-def test_a_modality_that_cannot_be_read_does_not_speak_and_says_why(
+def test_an_unreadable_modality_is_left_out_of_the_score_with_the_reason(
     service: Served, study_files: dict[str, Path]
 ) -> None:
     parts = [("xray", ("a.dcm", study_files["xray"].read_bytes())), ("tabular", ("a.csv", b"a,b\n1,2\n"))]
     report = service.post(parts).json()
     assert report["modalities"]["tabular"]["used"] is False
     assert "columns" in report["modalities"]["tabular"]["problem"]
-    alone = service.post(parts[:1]).json()
-    _same(report["findings"], alone["findings"])
+    expected = service.post(parts[:1]).json()
+    _assert_same(report["findings"], expected["findings"])
 
 
-def test_the_bundle_says_what_it_reads(service: Served, bundle_folder: Path) -> None:
+def test_the_bundle_lists_the_modalities_that_it_reads(service: Served, bundle_folder: Path) -> None:
     report = service.get("/v1/bundle").json()
-    assert sorted((one["name"], one["title"], one["query"]) for one in report["modalities"]) == [
+    assert sorted((modality["name"], modality["title"], modality["query"]) for modality in report["modalities"]) == [
         ("ecg", "ECG", True), ("report", "Report", False), ("tabular", "Laboratory values", True),
         ("xray", "X-ray", True),
     ]  # fmt: skip
-    assert next(one["accept"] for one in report["modalities"] if one["name"] == "xray") == [
+    assert next(modality["accept"] for modality in report["modalities"] if modality["name"] == "xray") == [
         ".dcm",
         ".png",
         ".jpg",
         ".jpeg",
     ]
-    assert [one["name"] for one in report["findings"]] == ["cardiomegaly", "anemia"]
+    assert [finding["name"] for finding in report["findings"]] == ["cardiomegaly", "anemia"]
     assert set(report) == set(BundleCard.model_fields)
     assert json.loads(BundleCard.model_validate(report).model_dump_json()) == report
 
 
 @pytest.mark.parametrize("path", ["/v1/bundle", "/v1/score", "/v1/unknown", "/metrics"])
 @pytest.mark.parametrize("shown", [None, "", "Bearer", "Bearer wrong", f"Basic {TOKEN}", f"Bearer {TOKEN}x"])
-def test_nothing_is_reported_without_the_token(service: Served, path: str, shown: str | None) -> None:
+def test_nothing_is_disclosed_without_the_token(service: Served, path: str, shown: str | None) -> None:
     answer = requests.get(service.address + path, headers={} if shown is None else {"Authorization": shown}, timeout=20)
     assert answer.status_code == 401
     assert answer.headers["WWW-Authenticate"] == "Bearer"
@@ -183,21 +183,19 @@ def test_nothing_but_the_page_is_served(service: Served, path: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "localhost.", "[::1].evil"])
-def test_a_name_that_is_not_of_this_service_is_refused(service: Served, host: str) -> None:
+def test_a_host_name_of_another_service_is_refused(service: Served, host: str) -> None:
     answer = service.get("/v1/bundle", headers={"Host": host})
     assert answer.status_code == 400
     assert "allowed_hosts" in answer.text
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1"])
-def test_a_page_of_another_site_cannot_ask(service: Served, origin: str) -> None:
+def test_a_page_of_another_site_cannot_send_requests(service: Served, origin: str) -> None:
     assert service.get("/v1/bundle", headers={"Origin": origin}).status_code == 403
     assert service.get("/v1/bundle", headers={"Origin": service.address}).status_code == 200
 
 
-def test_a_finding_that_the_bundle_does_not_have_cannot_be_explained(
-    service: Served, study_files: dict[str, Path]
-) -> None:
+def test_a_finding_outside_the_bundle_cannot_be_explained(service: Served, study_files: dict[str, Path]) -> None:
     answer = service.score(_files(study_files, "xray"), explain="DOE^JOHN")
     assert answer.status_code == 422
     assert answer.json()["error"]["message"] == (
@@ -207,19 +205,19 @@ def test_a_finding_that_the_bundle_does_not_have_cannot_be_explained(
     assert (answer.status_code, "DOE" in answer.text) == (422, False)
 
 
-def test_the_counters_count(service: Served, study_files: dict[str, Path]) -> None:
+def test_metrics_count_uploaded_bytes(service: Served, study_files: dict[str, Path]) -> None:
     before = service.measure("polyclinic_uploaded_bytes_total")
     assert service.score(_files(study_files, "xray")).status_code == 200
-    grown = service.measure("polyclinic_uploaded_bytes_total") - before
-    assert 0 < grown - study_files["xray"].stat().st_size < 1000
+    uploaded = service.measure("polyclinic_uploaded_bytes_total") - before
+    assert 0 < uploaded - study_files["xray"].stat().st_size < 1000
 
 
-def test_the_front_imports_no_torch_and_what_is_forked_has_one_thread(service: Served) -> None:
+def test_the_front_imports_no_torch_and_the_process_that_forks_has_one_thread(service: Served) -> None:
     front = psutil.Process(service.process.pid)
-    assert not [one.path for one in front.memory_maps() if "torch" in one.path]
-    nursery = next(one.parent() for one in service.workers())
+    assert not [entry.path for entry in front.memory_maps() if "torch" in entry.path]
+    nursery = next(worker.parent() for worker in service.workers())
     assert nursery.num_threads() == 1
-    assert [one.path for one in nursery.memory_maps() if "libtorch" in one.path]
+    assert [entry.path for entry in nursery.memory_maps() if "libtorch" in entry.path]
 
 
 def test_openapi_describes_every_route(service: Served) -> None:
@@ -230,7 +228,7 @@ def test_openapi_describes_every_route(service: Served) -> None:
     assert report["components"]["securitySchemes"] == {"token": {"type": "http", "scheme": "bearer"}}
 
 
-def test_no_name_gets_into_what_is_logged(service: Served, study_files: dict[str, Path]) -> None:
+def test_no_name_reaches_the_logs(service: Served, study_files: dict[str, Path]) -> None:
     content = study_files["xray"].read_bytes()
     service.post([("xray", ("DOE^JOHN.dcm", content))])
     service.post([("xray", ("DOE^JOHN.dcm", b"DOE^JOHN"))])
@@ -248,28 +246,28 @@ def test_no_name_gets_into_what_is_logged(service: Served, study_files: dict[str
 
 
 def _memory(pid: int) -> bytes:
-    """What a process may write to, without large stretches that it has only reserved."""
-    found = []
+    """Read the writable memory of a process, without large stretches that it has only reserved."""
+    stretches = []
     with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
         for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
-            place, rights, *_ = line.split()
-            start, end = (int(number, 16) for number in place.split("-"))
+            span, rights, *_ = line.split()
+            start, end = (int(number, 16) for number in span.split("-"))
             if rights.startswith("rw") and ("[heap]" in line or end - start < 1 << 25):
                 memory.seek(start)
-                found.append(memory.read(end - start))
-    return b"".join(found)
+                stretches.append(memory.read(end - start))
+    return b"".join(stretches)
 
 
-def test_no_process_but_the_front_has_the_token(service: Served, study_files: dict[str, Path]) -> None:
+def test_only_the_front_has_the_token(service: Served, study_files: dict[str, Path]) -> None:
     assert service.score(_files(study_files, "tabular")).status_code == 200
     for process in service.family():
         report = " ".join([*process.environ(), *process.environ().values(), *process.cmdline()])
         assert TOKEN not in report
         assert "POLYCLINIC_TOKEN" not in report
-    # All of them are forked from one process, so that one stands for the others.
-    held = _memory(service.workers()[0].pid)
-    assert b"polyclinic.deploy.service" in held, "it is looked at"
-    assert TOKEN.encode() not in held
+    # All of them are forked from one process, so that any one stands for the others.
+    memory = _memory(service.workers()[0].pid)
+    assert b"polyclinic.deploy.service" in memory, "it is looked at"
+    assert TOKEN.encode() not in memory
 
 
 def test_the_service_imported_nothing_from_its_working_folder(service: Served) -> None:

@@ -1,4 +1,4 @@
-"""Clients of the service take turns: by the line for readers, by places for requests, and through the desk."""
+"""Clients of the service take turns: in the queue for readers, in places for requests, and through the desk."""
 
 import asyncio
 import hashlib
@@ -37,8 +37,8 @@ async def _settle() -> None:
         await asyncio.sleep(0)
 
 
-async def _asked(line: WorkerQueue[int], clients: str) -> list[str]:
-    """Clients in the order in which they get workers, where each gives its worker back at once."""
+async def _order_of_service(line: WorkerQueue[int], clients: str) -> list[str]:
+    """Return clients in the order in which they get workers, where each returns its worker at once."""
     served = []
 
     async def ask(client: str) -> None:
@@ -58,11 +58,11 @@ async def _asked(line: WorkerQueue[int], clients: str) -> list[str]:
 @pytest.mark.parametrize(("clients", "turns"), [
     ("aaaaab", "abaaaa"), ("aabbcc", "abcabc"), ("abc", "abc"), ("aaa", "aaa"), ("aaaabbc", "abcabaa"),
 ])  # fmt: skip
-def test_clients_take_turns_however_many_they_ask(clients: str, turns: str) -> None:
-    assert "".join(asyncio.run(_asked(WorkerQueue(1), clients))) == turns
+def test_clients_take_turns_however_many_requests_they_send(clients: str, turns: str) -> None:
+    assert "".join(asyncio.run(_order_of_service(WorkerQueue(1), clients))) == turns
 
 
-def test_a_client_has_all_until_another_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_may_use_all_workers_until_another_one_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(admission, "time", SimpleNamespace(monotonic=lambda: now[0]))
 
@@ -71,37 +71,37 @@ def test_a_client_has_all_until_another_comes(monkeypatch: pytest.MonkeyPatch) -
         line.add(0)
         line.add(1)
         assert [await line.take("a"), await line.take("a")] == [0, 1]
-        other, more = (asyncio.create_task(line.take(client)) for client in "ba")
+        waiting_other, waiting_second = (asyncio.create_task(line.take(client)) for client in "ba")
         await _settle()
-        assert not other.done()
+        assert not waiting_other.done()
         for worker in (0, 1):
             line.release("a")
             line.add(worker)
-        assert await other == 0
-        assert await more == 1
-        again = asyncio.create_task(line.take("a"))
+        assert await waiting_other == 0
+        assert await waiting_second == 1
+        third = asyncio.create_task(line.take("a"))
         line.release("b")
         line.add(0)
         await _settle()
-        # A reader is kept for the other one, which was there a moment ago.
-        assert not again.done()
+        # A reader is reserved for the other one, which sent a request a moment ago.
+        assert not third.done()
         now[0] += 61
         line.release("a")
         line.add(1)
-        assert await again == 0
+        assert await third == 0
         assert await line.take("a") == 1
 
     asyncio.run(run())
 
 
-def test_whoever_gives_up_waiting_keeps_no_worker() -> None:
+def test_a_cancelled_wait_holds_no_worker() -> None:
     async def run() -> None:
         line: WorkerQueue[int] = WorkerQueue(1)
         waiting, lent = (asyncio.create_task(line.take(client)) for client in "ab")
         await _settle()
         waiting.cancel()
         line.add(0)
-        # It has the worker now, and is cancelled before it knows.
+        # It has been given the worker, and is cancelled before it resumes.
         lent.cancel()
         await asyncio.wait({waiting, lent})
         assert waiting.cancelled()
@@ -118,7 +118,7 @@ def test_a_request_gets_half_of_the_readers(readers: int, share: int) -> None:
     assert fair_share(readers) == share
 
 
-async def _placed(places: Admissions, request: Admission, ended: dict[int, int]) -> None:
+async def _hold_a_place(places: Admissions, request: Admission, ended: dict[int, int]) -> None:
     try:
         async with places.place(request):
             await asyncio.sleep(60)
@@ -126,13 +126,13 @@ async def _placed(places: Admissions, request: Admission, ended: dict[int, int])
         ended[request.number] = refusal.status
 
 
-def test_the_youngest_request_of_the_busiest_client_makes_room() -> None:
+def test_the_newest_request_of_the_busiest_client_is_dropped() -> None:
     async def run() -> dict[int, int]:
         places, ended, tasks = Admissions(4, ServiceMetrics()), {}, []
         for number, client in enumerate("aaaabbb"):
             request = _request(client, number)
             request.working = number == 3
-            tasks.append(asyncio.create_task(_placed(places, request, ended)))
+            tasks.append(asyncio.create_task(_hold_a_place(places, request, ended)))
             await _settle()
         assert len(places._present) == 4
         for task in tasks:
@@ -141,12 +141,12 @@ def test_the_youngest_request_of_the_busiest_client_makes_room() -> None:
         assert places._present == []
         return ended
 
-    # Request 3 is being read; the last of b finds as many of a as of b, and has to come back.
+    # Request 3 is being read; the last of b finds as many of a as of b, and has to try again.
     assert asyncio.run(run()) == {1: 503, 2: 503, 6: 503}
 
 
 class _Slow(WorkerProcess):
-    """A process that reads in no time, but for files named slow, which take until they are let go."""
+    """A worker that reads at once, except files named slow, which take until they are released."""
 
     let_go: threading.Event
     waited = 0.0
@@ -199,7 +199,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[_Slow]]:
 
 def _parts(name: str) -> list[Part]:
     digest = hmac.new(b"key", digestmod=hashlib.sha256)
-    return [Part(name=one, filename=f"{name}.{one}", digest=digest) for one in NAMES]
+    return [Part(name=modality, filename=f"{name}.{modality}", digest=digest) for modality in NAMES]
 
 
 async def _score(desk: ScoringHandler, client: str, name: str) -> dict[str, Any]:
@@ -243,7 +243,7 @@ def test_a_slow_request_leaves_a_reader_for_another(tmp_path: Path, slow: type[_
     assert _run(tmp_path, 2, scenario) == ["good", "slow"]
 
 
-def test_a_client_of_many_slow_requests_starves_nobody(tmp_path: Path, slow: type[_Slow]) -> None:
+def test_a_client_with_many_slow_requests_starves_no_other(tmp_path: Path, slow: type[_Slow]) -> None:
     async def scenario(desk: ScoringHandler) -> list[str]:
         order: list[str] = []
 
@@ -251,7 +251,7 @@ def test_a_client_of_many_slow_requests_starves_nobody(tmp_path: Path, slow: typ
             await _score(desk, client, name)
             order.append(client)
 
-        # The first one makes the other client known.
+        # The first request makes the other client known.
         await score("b", "good")
         hogs = [asyncio.create_task(score("a", "slow")) for _ in range(6)]
         await asyncio.sleep(0.05)
@@ -264,7 +264,7 @@ def test_a_client_of_many_slow_requests_starves_nobody(tmp_path: Path, slow: typ
 
 
 @pytest.mark.parametrize(("waited", "problem"), [(0.0, "took longer than 0.05 s to read"), (0.2, None)])
-def test_time_without_a_processor_is_not_the_files(
+def test_time_without_a_processor_does_not_count_against_a_file(
     tmp_path: Path, slow: type[_Slow], monkeypatch: pytest.MonkeyPatch, waited: float, problem: str | None
 ) -> None:
     times = iter([0.0, 0.0, waited])

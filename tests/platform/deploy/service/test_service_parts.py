@@ -46,7 +46,7 @@ def _log(path: Path, count: int = 3) -> None:
     log.close()
 
 
-def test_each_line_holds_the_digest_of_the_line_before(tmp_path: Path) -> None:
+def test_each_line_holds_the_digest_of_the_previous_line(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
     _log(path)
     _log(path, 2)
@@ -65,7 +65,7 @@ def test_each_line_holds_the_digest_of_the_line_before(tmp_path: Path) -> None:
     lambda lines: [*lines[:2], lines[1], lines[2]],
     lambda lines: [*lines, b'{"number":4}'], lambda lines: [*lines, b"[]"], lambda lines: [*lines, b"\xff"],
 ])  # fmt: skip
-def test_a_log_whose_lines_were_changed_is_not_gone_on_with(
+def test_a_log_whose_lines_were_changed_is_not_continued(
     tmp_path: Path, change: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "audit.jsonl"
@@ -81,7 +81,7 @@ def test_a_log_whose_lines_were_changed_is_not_gone_on_with(
     assert path.read_bytes() == before
 
 
-def test_a_line_that_ends_in_the_middle_is_reported(tmp_path: Path) -> None:
+def test_an_incomplete_line_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
     _log(path)
     path.write_bytes(path.read_bytes()[:-5])
@@ -89,9 +89,7 @@ def test_a_line_that_ends_in_the_middle_is_reported(tmp_path: Path) -> None:
         AuditLog(path)
 
 
-def test_lines_that_were_cut_off_are_reported_by_a_head_that_was_kept(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_removed_last_lines_are_detected_with_a_saved_head(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "audit.jsonl"
     _log(path)
     head = verified(path).head
@@ -103,11 +101,11 @@ def test_lines_that_were_cut_off_are_reported_by_a_head_that_was_kept(
     assert "never had the expected head" in capsys.readouterr().err
 
 
-def test_a_file_is_found_with_the_key_and_with_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_is_found_only_with_the_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, file = tmp_path / "audit.jsonl", tmp_path / "file"
     _log(path)
     file.write_bytes(b"file 2")
-    assert [place for place, _ in entries_of(path, file)] == [2]
+    assert [line for line, _ in entries_of(path, file)] == [2]
     assert main(["audit", str(path), "--find", str(file)]) == 0
     assert "line 2: request 2 at " in capsys.readouterr().out
     assert hashlib.sha256(b"file 2").hexdigest() not in path.read_text()
@@ -145,7 +143,7 @@ _GOOD = b'{"time":"2026-11-28T10:00:00+00:00","number":1,"status":200,"parts":[]
     (b'{"event": "\\u001b[31m"}', "its `event`"), (b'{"modalities": {}}', "its `modalities`"),
     (b'{"milliseconds": null}', "its `milliseconds`"), (b'{"bundle": 1}', "its `bundle`"),
 ], ids=lambda value: value if isinstance(value, str) else "line")  # fmt: skip
-def test_an_odd_line_is_reported_by_its_number(
+def test_a_malformed_line_is_reported_by_its_number(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], line: bytes, reply: str
 ) -> None:
     path = tmp_path / "audit.jsonl"
@@ -165,7 +163,7 @@ def test_an_odd_line_is_reported_by_its_number(
     (("--expect", "1" * 64), "never had the expected head"), (("--find", "."), "cannot be read (IsADirectoryError)"),
     (("--find", "nowhere"), "cannot be read (FileNotFoundError)"), (("--find", "/dev/zero"), "is not a regular file"),
 ])  # fmt: skip
-def test_what_an_audit_is_asked_for_is_checked(
+def test_arguments_of_an_audit_are_checked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], reply: str
 ) -> None:
     _log(tmp_path / "audit.jsonl")
@@ -199,24 +197,26 @@ def _changed(path: Path) -> None:
     (lambda path: os.truncate(path, 0), "was cut off"), (_cut, "was cut off"),
     (_longer, "was written by another program"), (_changed, "was changed in its last line"),
 ])  # fmt: skip
-def test_a_log_that_is_not_as_it_was_left_takes_no_line(tmp_path: Path, change: Any, reply: str) -> None:
+def test_a_log_changed_by_others_takes_no_line(tmp_path: Path, change: Any, reply: str) -> None:
     path = tmp_path / "folder" / "audit.jsonl"
     path.parent.mkdir()
     _log(path)
     log = AuditLog(path)
     log.check()
     change(path)
-    left = {one.name: one.read_bytes() for one in path.parent.iterdir()}
-    for ask in (log.check, lambda: log.add({"number": 4})):
+    contents = {file.name: file.read_bytes() for file in path.parent.iterdir()}
+    for act in (log.check, lambda: log.add({"number": 4})):
         with pytest.raises(AuditLost) as lost:
-            ask()
+            act()
         assert reply in str(lost.value)
         assert str(tmp_path) not in str(lost.value)
-    assert {one.name: one.read_bytes() for one in path.parent.iterdir()} == left
+    assert {file.name: file.read_bytes() for file in path.parent.iterdir()} == contents
     log.close()
 
 
-def test_a_log_that_goes_while_a_line_is_written_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_that_vanishes_while_a_line_is_written_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "audit.jsonl"
     log = AuditLog(path)
     monkeypatch.setattr(os, "fsync", lambda _: path.unlink())
@@ -225,9 +225,9 @@ def test_a_log_that_goes_while_a_line_is_written_is_noticed(tmp_path: Path, monk
     log.close()
 
 
-def test_a_key_is_whole_or_made_anew_and_nobody_elses(tmp_path: Path) -> None:
+def test_a_key_is_complete_or_made_anew_and_private(tmp_path: Path) -> None:
     path, key = tmp_path / "audit.jsonl", tmp_path / "audit.jsonl.key"
-    # As a start leaves it that is killed between making the file and filling it.
+    # This is what a start leaves that is killed between creating the file and writing to it.
     path.touch()
     key.touch()
     _log(path)
@@ -239,7 +239,7 @@ def test_a_key_is_whole_or_made_anew_and_nobody_elses(tmp_path: Path) -> None:
         AuditLog(Path(os.devnull))
 
 
-def test_two_services_do_not_write_one_log(tmp_path: Path) -> None:
+def test_two_services_cannot_share_a_log(tmp_path: Path) -> None:
     first = AuditLog(tmp_path / "audit.jsonl")
     with pytest.raises(ValueError, match="another service writes this audit log"):
         AuditLog(tmp_path / "audit.jsonl")
@@ -247,7 +247,7 @@ def test_two_services_do_not_write_one_log(tmp_path: Path) -> None:
     AuditLog(tmp_path / "audit.jsonl").close()
 
 
-def test_a_full_disk_breaks_no_chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_does_not_break_the_chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "audit.jsonl"
     _log(path)
     log, write = AuditLog(path), os.write
@@ -271,7 +271,7 @@ def test_a_full_disk_breaks_no_chain(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (("--audit", "nowhere/audit.jsonl"), "the audit log cannot be opened (FileNotFoundError)"),
     (("--audit", "."), "the audit log cannot be opened (IsADirectoryError)"),
 ])  # fmt: skip
-def test_settings_that_cannot_be_are_refused_with_a_sentence(
+def test_invalid_settings_are_refused_in_one_sentence(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -291,18 +291,18 @@ def test_an_address_in_use_is_reported(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("bundle").mkdir()
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        assert main(["serve", "bundle", "--port", str(other.getsockname()[1])]) == 1
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert main(["serve", "bundle", "--port", str(server.getsockname()[1])]) == 1
     message = "on which the service cannot listen (Address already in use); set `--host` and `--port`"
     assert message in capsys.readouterr().err
 
 
-def test_what_is_no_bundle_is_reported_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_bundle_is_reported_and_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "bundle").mkdir()
     command = [sys.executable, "-m", "polyclinic.cli", "serve", "bundle", "--port", "0"]
-    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert ran.returncode == 1
-    assert ran.stderr == (
+    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert process.returncode == 1
+    assert process.stderr == (
         "error: got folder 'bundle' without SHA256SUMS; expected a bundle of `polyclinic bundle export`\n"
     )
     missing = subprocess.run([*command[:4], "nothing"], cwd=tmp_path, capture_output=True, text=True)
@@ -311,10 +311,10 @@ def test_what_is_no_bundle_is_reported_and_leaves_nothing(tmp_path: Path) -> Non
     )  # fmt: skip
 
 
-def test_a_token_is_made_where_none_is_given(tmp_path: Path) -> None:
-    made = chosen_token(None, no_token=False, host="0.0.0.0", environment={})
-    assert len(made) >= 32
-    assert made != chosen_token(None, no_token=False, host="0.0.0.0", environment={})
+def test_a_token_is_generated_where_none_is_given(tmp_path: Path) -> None:
+    token = chosen_token(None, no_token=False, host="0.0.0.0", environment={})
+    assert len(token) >= 32
+    assert token != chosen_token(None, no_token=False, host="0.0.0.0", environment={})
     assert chosen_token(None, no_token=False, host="::1", environment={"POLYCLINIC_TOKEN": TOKEN}) == TOKEN
     assert chosen_token(None, no_token=True, host="::1", environment={"POLYCLINIC_TOKEN": TOKEN}) == ""
     (tmp_path / "token").write_text(f"{TOKEN}\n")
@@ -325,7 +325,7 @@ def test_a_token_is_made_where_none_is_given(tmp_path: Path) -> None:
             chosen_token(None, no_token=False, host="::1", environment={"POLYCLINIC_TOKEN": wrong})
 
 
-def test_a_bucket_fills_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_bucket_refills_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(throttle.time, "monotonic", lambda: now[0])
     throttled = Throttle(120)
@@ -339,10 +339,10 @@ def test_a_bucket_fills_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [Throttle(0).wait("a") for _ in range(1000)] == [0.0] * 1000
 
 
-def test_clients_at_many_addresses_take_bounded_memory() -> None:
+def test_clients_with_many_addresses_take_bounded_memory() -> None:
     throttled = Throttle(60)
-    for place in range(10_000):
-        throttled.wait(str(place))
+    for number in range(10_000):
+        throttled.wait(str(number))
     assert len(throttled._buckets) == 4096
     assert neighbourhood("2001:db8:1:2:3::9") == neighbourhood("2001:db8:1:2::1") == "2001:db8:1:2::/64"
     assert neighbourhood("10.0.0.1") == "10.0.0.1"
@@ -352,23 +352,23 @@ def test_clients_at_many_addresses_take_bounded_memory() -> None:
     ("localhost:8000", "localhost"), ("LOCALHOST", "localhost"), ("[::1]:80", "::1"), ("[::1]", "::1"), ("", ""),
     ("127.0.0.1:80@evil", "127.0.0.1:80@evil"),
 ])  # fmt: skip
-def test_a_port_is_no_part_of_a_name(header: str, name: str) -> None:
+def test_a_port_is_not_part_of_a_host_name(header: str, name: str) -> None:
     assert host_name(header) == name
 
 
-def _asked(guard: AccessMiddleware, headers: dict[str, str], path: str = "/v1/bundle") -> tuple[int, dict[str, str]]:
-    sent: list[Any] = []
+def _request(guard: AccessMiddleware, headers: dict[str, str], path: str = "/v1/bundle") -> tuple[int, dict[str, str]]:
+    messages: list[Any] = []
 
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": b"", "more_body": False}
 
     async def send(message: Any) -> None:
-        sent.append(message)
+        messages.append(message)
 
     raw = [(name.encode(), value.encode()) for name, value in {"host": "localhost", **headers}.items()]
     scope = {"type": "http", "method": "GET", "path": path, "headers": raw, "client": ("10.0.0.1", 1), "state": {}}
     asyncio.run(guard(scope, receive, send))
-    return sent[0]["status"], {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    return messages[0]["status"], {name.decode(): value.decode() for name, value in messages[0]["headers"]}
 
 
 def _guard(app: Any, per_minute: int) -> AccessMiddleware:
@@ -376,25 +376,25 @@ def _guard(app: Any, per_minute: int) -> AccessMiddleware:
     return AccessMiddleware(app, hosts=hosts, token=TOKEN, throttle=Throttle(per_minute), measures=ServiceMetrics())
 
 
-def test_a_client_that_asks_too_often_is_reported_when_to_come_back() -> None:
+def test_a_client_over_its_rate_gets_the_time_to_wait() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
 
     guard = _guard(app, 60)
-    shown = {"authorization": f"Bearer {TOKEN}"}
-    assert [_asked(guard, shown)[0] for _ in range(10)] == [200] * 10
-    status, headers = _asked(guard, shown)
+    authorized = {"authorization": f"Bearer {TOKEN}"}
+    assert [_request(guard, authorized)[0] for _ in range(10)] == [200] * 10
+    status, headers = _request(guard, authorized)
     assert (status, headers["retry-after"]) == (429, "1")
     # Requests with a wrong token have a separate bucket of the same size.
-    assert [_asked(guard, {"authorization": "Bearer guess"})[0] for _ in range(11)] == [401] * 10 + [429]
-    assert _asked(guard, {}, "/healthz")[0] == 200
+    assert [_request(guard, {"authorization": "Bearer guess"})[0] for _ in range(11)] == [401] * 10 + [429]
+    assert _request(guard, {}, "/healthz")[0] == 200
 
 
-def test_a_fault_is_reported_without_what_it_says(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_server_error_is_reported_without_its_message(caplog: pytest.LogCaptureFixture) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         raise KeyError("DOE^JOHN")
 
-    assert _asked(_guard(app, 0), {"authorization": f"Bearer {TOKEN}"})[0] == 500
+    assert _request(_guard(app, 0), {"authorization": f"Bearer {TOKEN}"})[0] == 500
     assert "KeyError at test_service_parts.py:" in caplog.text
     assert "DOE" not in caplog.text
 
@@ -417,25 +417,25 @@ def _digest() -> "hmac.HMAC":
 @given(
     contents=st.lists(st.binary(max_size=200), min_size=1, max_size=5), cuts=st.lists(st.integers(0, 2000), max_size=30)
 )
-def test_files_are_the_same_however_the_body_is_cut(contents: list[bytes], cuts: list[int]) -> None:
-    parts = [part(b"n%d" % place, b"f%d" % place, content) for place, content in enumerate(contents)]
+def test_files_are_the_same_however_the_body_is_split(contents: list[bytes], cuts: list[int]) -> None:
+    parts = [part(b"n%d" % index, b"f%d" % index, content) for index, content in enumerate(contents)]
     parsed = _parsed(whole(*parts), cuts)
-    assert [(one.name, one.filename, bytes(one.content)) for one in parsed] == [
-        (f"n{place}", f"f{place}", content) for place, content in enumerate(contents)
+    assert [(part.name, part.filename, bytes(part.content)) for part in parsed] == [
+        (f"n{index}", f"f{index}", content) for index, content in enumerate(contents)
     ]
     expected = [hmac.new(b"key", content, hashlib.sha256).hexdigest() for content in contents]
-    assert [one.digest.hexdigest() for one in parsed] == expected
+    assert [part.digest.hexdigest() for part in parsed] == expected
 
 
 @given(body=st.binary(max_size=500), cuts=st.lists(st.integers(0, 500), max_size=5))
 def test_any_bytes_are_parsed_or_refused(body: bytes, cuts: list[int]) -> None:
-    for whatever in (body, b"--" + BOUNDARY + b"\r\n" + body + b"\r\n--" + BOUNDARY + b"--\r\n"):
+    for content in (body, b"--" + BOUNDARY + b"\r\n" + body + b"\r\n--" + BOUNDARY + b"--\r\n"):
         with suppress(ServiceError):
-            _parsed(whatever, cuts)
+            _parsed(content, cuts)
 
 
 @pytest.mark.parametrize(("size", "status"), [(1000, 200), (1001, 413)])
-def test_the_most_of_a_file_is_taken_and_a_byte_more_is_not(size: int, status: int) -> None:
+def test_a_file_of_the_largest_size_is_taken_and_one_byte_more_is_refused(size: int, status: int) -> None:
     body = whole(part(b"n", b"f", b"x" * size))
     if status == 200:
         assert len(_parsed(body, [])[0].content) == size
@@ -450,39 +450,41 @@ def test_the_most_of_a_file_is_taken_and_a_byte_more_is_not(size: int, status: i
 @pytest.mark.parametrize(("sent", "kept"), [
     (b"C:\\fakepath\\a b.dcm", "a b.dcm"), (b"/etc/../x.dcm", "x.dcm"), ("größe 心.dcm".encode(), "größe 心.dcm"),
 ])  # fmt: skip
-def test_a_file_name_is_kept_without_its_folder(sent: bytes, kept: str) -> None:
-    assert [one.filename for one in _parsed(whole(part(b"n", sent, b"")), [])] == [kept]
+def test_a_filename_loses_its_folder(sent: bytes, kept: str) -> None:
+    assert [part_read.filename for part_read in _parsed(whole(part(b"n", sent, b"")), [])] == [kept]
 
 
-def _named(*names: tuple[str, str]) -> list[Part]:
+def _parts_named(*names: tuple[str, str]) -> list[Part]:
     return [Part(name=name, filename=filename, digest=_digest()) for name, filename in names]
 
 
-def test_files_are_grouped_by_modality_and_what_is_unsure_by_its_stem() -> None:
-    parts = _named(
+def test_files_are_grouped_by_modality_or_else_by_stem() -> None:
+    parts = _parts_named(
         ("files", "a.HEA"), ("files", "b.csv"), ("files", "a.dat"), ("files", "one.dcm"), ("files", "two"),
     )  # fmt: skip
-    groups = [(group.candidates, [one.filename for one in group.parts]) for group in sort_parts(parts, SUFFIXES)]
+    groups = [(group.candidates, [part.filename for part in group.parts]) for group in sort_parts(parts, SUFFIXES)]
     assert groups == [
         (("trace",), ["a.HEA", "a.dat"]),
         (("row",), ["b.csv"]),
         (("image",), ["one.dcm"]),
         (("image",), ["two"]),
     ]
-    groups = [(group.candidates, len(group.parts)) for group in sort_parts(_named(("files", "one.dcm")), SUFFIXES)]
+    groups = [
+        (group.candidates, len(group.parts)) for group in sort_parts(_parts_named(("files", "one.dcm")), SUFFIXES)
+    ]
     assert groups == [(("image", "trace"), 1)]
 
 
-def test_a_part_of_no_modality_is_refused_without_its_name() -> None:
-    for wrong in (_named(("DOE", "a.csv")), _named(("files", "DOE.exe"))):
+def test_a_part_without_a_modality_is_refused_and_not_named() -> None:
+    for wrong in (_parts_named(("DOE", "a.csv")), _parts_named(("files", "DOE.exe"))):
         with pytest.raises(ServiceError) as refused:
             sort_parts(wrong, SUFFIXES)
         assert "DOE" not in refused.value.message
     with pytest.raises(ServiceError, match="more than one study's files for row"):
-        sort_parts(_named(("row", "a.csv"), ("files", "b.csv")), SUFFIXES)
+        sort_parts(_parts_named(("row", "a.csv"), ("files", "b.csv")), SUFFIXES)
 
 
-def test_a_message_is_what_was_packed() -> None:
+def test_an_unpacked_message_equals_the_packed_one() -> None:
     head, blobs = {"number": 3, "names": ["größe"]}, [b"", b"\x00" * 10, bytearray(b"x")]
     assert unpack(pack(head, blobs)) == (head, [bytes(blob) for blob in blobs])
     message = pack(head, blobs)
@@ -493,39 +495,39 @@ def test_a_message_is_what_was_packed() -> None:
         pack({"score": float("nan")})
 
 
-def test_a_folder_whose_service_was_killed_is_removed_and_one_in_use_is_not(tmp_path: Path) -> None:
+def test_the_folder_of_a_killed_service_is_removed_and_one_in_use_is_not(tmp_path: Path) -> None:
     script = (
         "import sys, time; from pathlib import Path; from polyclinic.deploy.service.workers.sandbox import Scratch\n"
         "print(Scratch(Path(sys.argv[1])).folder, flush=True); time.sleep(60)"
     )
-    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout is not None
-        theirs = Path(other.stdout.readline().strip())
-        (theirs / "reader-0").mkdir()
-        (theirs / "reader-0" / "DOE.dcm").write_bytes(b"x")
+    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        folder = Path(process.stdout.readline().strip())
+        (folder / "reader-0").mkdir()
+        (folder / "reader-0" / "DOE.dcm").write_bytes(b"x")
         used = Scratch(tmp_path)
-        assert theirs.exists()
-        other.kill()
+        assert folder.exists()
+        process.kill()
     free = Scratch(tmp_path)
-    assert not theirs.exists()
+    assert not folder.exists()
     assert used.folder.stat().st_mode & 0o777 == 0o700
     used.close()
     free.close()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_files_for_which_there_is_no_room_are_not_called_broken(bundle_folder: Path, tmp_path: Path) -> None:
+def test_files_that_do_not_fit_on_the_disk_are_not_called_broken(bundle_folder: Path, tmp_path: Path) -> None:
     bundle, full = load_bundle(bundle_folder), tmp_path / "full"
     full.touch()
-    asked = pack({"number": 7, "candidates": ["xray"], "names": ["a.dcm"], "view": False, "relevance": None}, [b"x"])
-    assert unpack(decoding._answer(bundle, asked, full / "reader-0")) == ({"number": 7, "full": True}, [])
-    report, _ = unpack(decoding._answer(bundle, asked, tmp_path / "reader-0"))
+    request = pack({"number": 7, "candidates": ["xray"], "names": ["a.dcm"], "view": False, "relevance": None}, [b"x"])
+    assert unpack(decoding._answer(bundle, request, full / "reader-0")) == ({"number": 7, "full": True}, [])
+    report, _ = unpack(decoding._answer(bundle, request, tmp_path / "reader-0"))
     problem = "got text (such as CSV, HTML or JSON), expected a DICOM, PNG or JPEG image"
     assert report == {"number": 7, "problem": problem}
     assert list(tmp_path.iterdir()) == [full]
 
 
-def test_a_process_that_decodes_is_confined() -> None:
+def test_a_process_that_decodes_is_sandboxed() -> None:
     script = """
 import os, resource, signal, sys
 from polyclinic.deploy.service.workers.sandbox import allow_seconds, confine, ignore_signals, quieten
@@ -547,8 +549,8 @@ os.write(2, b"DOE^JOHN")
 while True:
     pass
 """
-    ran = subprocess.run([sys.executable, "-c", script, os.devnull], capture_output=True, text=True, timeout=60)
-    assert ran.stdout.startswith("memory\n")
-    assert "core (0, 0)" in ran.stdout
-    assert "DOE" not in ran.stdout + ran.stderr
-    assert ran.returncode == -signal.SIGXCPU
+    process = subprocess.run([sys.executable, "-c", script, os.devnull], capture_output=True, text=True, timeout=60)
+    assert process.stdout.startswith("memory\n")
+    assert "core (0, 0)" in process.stdout
+    assert "DOE" not in process.stdout + process.stderr
+    assert process.returncode == -signal.SIGXCPU

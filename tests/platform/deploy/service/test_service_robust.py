@@ -1,4 +1,4 @@
-"""What the service does with hostile uploads, slow clients, killed processes and signals."""
+"""The service under hostile uploads, slow clients, killed processes and signals."""
 
 import json
 import os
@@ -38,74 +38,74 @@ def good(study_files: dict[str, Path]) -> dict[str, Path]:
     return {"xray": study_files["xray"]}
 
 
-def _computing(service: Served) -> psutil.Process:
-    """The process that computes is the one with more than one thread, once it has computed."""
-    return next(one for one in service.workers() if one.num_threads() > 1)
+def _model_process(service: Served) -> psutil.Process:
+    """Return the model process: the one with more than one thread, once it has computed."""
+    return next(worker for worker in service.workers() if worker.num_threads() > 1)
 
 
-def _reading(service: Served) -> list[psutil.Process]:
-    return [one for one in service.workers() if one.num_threads() == 1]
+def _readers(service: Served) -> list[psutil.Process]:
+    return [worker for worker in service.workers() if worker.num_threads() == 1]
 
 
 @contextmanager
-def _held(processes: list[psutil.Process]) -> Iterator[None]:
-    for one in processes:
-        one.suspend()
+def _suspended(processes: list[psutil.Process]) -> Iterator[None]:
+    for process in processes:
+        process.suspend()
     try:
         yield
     finally:
-        for one in processes:
+        for process in processes:
             with suppress(psutil.NoSuchProcess):
-                one.resume()
+                process.resume()
 
 
-def _until(true: Callable[[], object]) -> None:
+def _wait_until(condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + 120
-    while not true():
-        assert time.monotonic() < deadline, "it never came to it"
+    while not condition():
+        assert time.monotonic() < deadline, "the condition was not met in 120 s"
         time.sleep(0.02)
 
 
-def _busy(service: Served, kind: str, number: int = 1) -> None:
-    """Wait until so many files are being read, or studies scored."""
-    _until(lambda: service.measure("polyclinic_busy", kind=kind) == number)
+def _wait_until_busy(service: Served, kind: str, number: int = 1) -> None:
+    """Wait until `number` files are being read, or studies scored."""
+    _wait_until(lambda: service.measure("polyclinic_busy", kind=kind) == number)
 
 
-def _settled(service: Served) -> bool:
-    """Whether all three processes are there."""
-    return len([one for one in service.workers() if one.status() != psutil.STATUS_ZOMBIE]) == 3
+def _has_all_processes(service: Served) -> bool:
+    """Return whether all three processes are running."""
+    return len([worker for worker in service.workers() if worker.status() != psutil.STATUS_ZOMBIE]) == 3
 
 
-def _later(service: Served, good: dict[str, Path]) -> "Future[requests.Response]":
+def _score_in_background(service: Served, good: dict[str, Path]) -> "Future[requests.Response]":
     return ThreadPoolExecutor(1).submit(service.score, good)
 
 
-def _left(service: Served) -> list[Path]:
-    """Files of uploads that are there now."""
+def _stored_uploads(service: Served) -> list[Path]:
+    """Return the files of uploads that are stored now."""
     return list(service.scratch().glob("reader-*/*"))
 
 
-def test_hostile_uploads_are_refused_with_a_sentence_and_leave_nothing(
+def test_hostile_uploads_are_refused_in_one_sentence_and_leave_nothing(
     service: Served, good: dict[str, Path], study_files: dict[str, Path]
 ) -> None:
     assert service.score(good).status_code == 200
-    before, kept = service.score(good).json(), {one.pid for one in service.workers()}
-    for one in hostile_uploads(study_files, 150, seed=1):
+    before, workers = service.score(good).json(), {worker.pid for worker in service.workers()}
+    for upload in hostile_uploads(study_files, 150, seed=1):
         headers = {
             "Authorization": f"Bearer {TOKEN}",
-            **({"Content-Type": one.content_type} if one.content_type else {}),
+            **({"Content-Type": upload.content_type} if upload.content_type else {}),
         }
-        answer = requests.post(f"{service.address}/v1/score", data=one.body, headers=headers, timeout=60)
-        assert 400 <= answer.status_code < 500, one.kind
-        assert answer.json()["error"]["message"], one.kind
-        assert "DOE" not in answer.text, one.kind
-        assert "/" not in answer.json()["error"]["message"].replace("multipart/form-data", ""), one.kind
+        answer = requests.post(f"{service.address}/v1/score", data=upload.body, headers=headers, timeout=60)
+        assert 400 <= answer.status_code < 500, upload.kind
+        assert answer.json()["error"]["message"], upload.kind
+        assert "DOE" not in answer.text, upload.kind
+        assert "/" not in answer.json()["error"]["message"].replace("multipart/form-data", ""), upload.kind
     assert service.score(good).json() == before
-    assert _left(service) == []
-    assert kept == {one.pid for one in service.workers()}
+    assert _stored_uploads(service) == []
+    assert workers == {worker.pid for worker in service.workers()}
 
 
-def test_two_images_are_not_one_study(service: Served, good: dict[str, Path]) -> None:
+def test_two_images_of_one_modality_are_refused(service: Served, good: dict[str, Path]) -> None:
     content = good["xray"].read_bytes()
     for name in ("xray", "files"):
         answer = service.post([(name, ("a.dcm", content)), (name, ("b.dcm", content))])
@@ -113,124 +113,120 @@ def test_two_images_are_not_one_study(service: Served, good: dict[str, Path]) ->
         assert "study" in answer.json()["error"]["message"]
 
 
-def test_a_file_that_takes_too_long_costs_its_process_and_nothing_else(service: Served, good: dict[str, Path]) -> None:
+def test_a_file_that_takes_too_long_ends_only_its_worker(service: Served, good: dict[str, Path]) -> None:
     assert service.score(good).status_code == 200
-    readers = _reading(service)
-    with _held(readers):
+    readers = _readers(service)
+    with _suspended(readers):
         answer = service.score(good)
     assert answer.status_code == 422
     assert answer.json()["error"]["message"] == "xray: took longer than 3 s to read"
     assert service.score(good).status_code == 200
-    _until(lambda: _settled(service))
-    # The other one, which only waited, is there still.
-    _until(lambda: len({one.pid for one in readers} & {one.pid for one in service.workers()}) == 1)
-    assert _left(service) == []
+    _wait_until(lambda: _has_all_processes(service))
+    # The other one, which only waited, is still running.
+    _wait_until(lambda: len({worker.pid for worker in readers} & {worker.pid for worker in service.workers()}) == 1)
+    assert _stored_uploads(service) == []
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, 503), (signal.SIGSEGV, 422)])
-def test_a_reading_process_that_ends_fails_one_request_cleanly(
+def test_a_reading_worker_that_ends_fails_one_request_cleanly(
     service: Served, good: dict[str, Path], number: int, status: int
 ) -> None:
     assert service.score(good).status_code == 200
-    readers = _reading(service)
-    with _held(readers):
-        waiting = _later(service, good)
-        _busy(service, "reading")
-        for one in readers:
-            one.send_signal(number)
+    readers = _readers(service)
+    with _suspended(readers):
+        waiting = _score_in_background(service, good)
+        _wait_until_busy(service, "reading")
+        for reader in readers:
+            reader.send_signal(number)
     answer = waiting.result(60)
     assert answer.status_code == status
     assert answer.json()["error"]["message"]
-    # All of it had been read, so that the client may keep its connection.
+    # All of the request had been read, so that the client may keep its connection.
     assert "Connection" not in answer.headers
     assert service.score(good).status_code == 200
-    _until(lambda: _settled(service))
-    assert _left(service) == []
+    _wait_until(lambda: _has_all_processes(service))
+    assert _stored_uploads(service) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
-def test_readers_that_were_killed_a_moment_ago_fail_no_request(
-    service: Served, good: dict[str, Path], number: int
-) -> None:
+def test_readers_that_were_just_killed_fail_no_request(service: Served, good: dict[str, Path], number: int) -> None:
     expected = service.score(good).json()
-    readers = _reading(service)
-    with _held(readers):
-        for one in readers:
-            one.send_signal(number)
-        # A held process has not ended of the second signal yet, as on a machine that is busy.
+    readers = _readers(service)
+    with _suspended(readers):
+        for reader in readers:
+            reader.send_signal(number)
+        # A suspended process has not yet ended on the second signal, as on a busy machine.
         assert service.score(good).json() == expected
-    _until(lambda: _settled(service))
+    _wait_until(lambda: _has_all_processes(service))
 
 
-def test_an_audit_log_that_is_moved_away_stops_scoring(service: Served, good: dict[str, Path]) -> None:
-    aside, before = service.audit.with_name("aside"), service.audit.read_bytes()
-    service.audit.rename(aside)
+def test_a_moved_audit_log_stops_scoring(service: Served, good: dict[str, Path]) -> None:
+    moved, before = service.audit.with_name("aside"), service.audit.read_bytes()
+    service.audit.rename(moved)
     try:
-        for put in (lambda: None, lambda: service.audit.write_bytes(before)):
-            put()
+        for change in (lambda: None, lambda: service.audit.write_bytes(before)):
+            change()
             answer = service.score(good)
             assert answer.status_code == service.get("/readyz").status_code == 503
             assert "the audit log" in answer.json()["error"]["message"]
     finally:
-        aside.replace(service.audit)
+        moved.replace(service.audit)
     assert service.audit.read_bytes() == before
     assert service.get("/readyz").ok
     assert service.score(good).ok
 
 
-def test_one_client_cannot_keep_another_out(service: Served, good: dict[str, Path]) -> None:
+def test_one_client_cannot_block_another(service: Served, good: dict[str, Path]) -> None:
     expected = service.score(good).json()
     slow = [_raw(service, b"Content-Length: 1000\r\n") for _ in range(4)]
-    _until(lambda: service.measure("polyclinic_in_flight") == 4)
+    _wait_until(lambda: service.measure("polyclinic_in_flight") == 4)
     assert service.score(good).status_code == 503
     parts = [("xray", ("a.dcm", good["xray"].read_bytes()))]
     assert service.post(parts, client="127.0.0.2").json() == expected
-    reply = [_answer(one).partition(b"\r\n")[0] for one in slow]
+    reply = [_answer(connection).partition(b"\r\n")[0] for connection in slow]
     assert sorted(line.split()[1] for line in reply) == [b"408", b"408", b"408", b"503"]
 
 
-def test_a_computing_process_that_is_killed_fails_one_request_cleanly(service: Served, good: dict[str, Path]) -> None:
+def test_a_killed_model_worker_fails_one_request_cleanly(service: Served, good: dict[str, Path]) -> None:
     expected = service.score(good).json()
-    with _held([_computing(service)]):
-        waiting = _later(service, good)
-        _busy(service, "model")
-        _computing(service).kill()
+    with _suspended([_model_process(service)]):
+        waiting = _score_in_background(service, good)
+        _wait_until_busy(service, "model")
+        _model_process(service).kill()
     answer = waiting.result(60)
     assert answer.status_code == 503
     assert answer.json() == {"error": {"message": "the model process was stopped; send it again"}}
     assert service.score(good).json() == expected
-    _until(lambda: _settled(service))
+    _wait_until(lambda: _has_all_processes(service))
 
 
-def test_a_process_that_dies_with_nothing_to_do_fails_no_request(service: Served, good: dict[str, Path]) -> None:
+def test_a_worker_that_dies_idle_fails_no_request(service: Served, good: dict[str, Path]) -> None:
     expected = service.score(good).json()
     for _ in range(3):
         killed = service.workers()
-        for one in killed:
-            one.kill()
+        for process in killed:
+            process.kill()
         assert psutil.wait_procs(killed, timeout=60)[1] == []
         assert service.score(good).json() == expected
-        _until(lambda: _settled(service))
+        _wait_until(lambda: _has_all_processes(service))
 
 
-def test_processes_start_again_without_the_one_that_they_are_forked_from(
-    service: Served, good: dict[str, Path]
-) -> None:
+def test_workers_restart_after_the_process_that_forks_them_is_killed(service: Served, good: dict[str, Path]) -> None:
     expected = service.score(good).json()
-    nursery, computing = service.workers()[0].parent(), _computing(service)
+    nursery, computing = service.workers()[0].parent(), _model_process(service)
     nursery.kill()
     computing.kill()
-    _until(lambda: service.get("/readyz").ok and service.score(good).ok)
+    _wait_until(lambda: service.get("/readyz").ok and service.score(good).ok)
     assert service.score(good).json() == expected
 
 
-def test_more_studies_at_a_time_than_allowed_are_reported_so(service: Served, good: dict[str, Path]) -> None:
+def test_more_concurrent_studies_than_allowed_are_refused(service: Served, good: dict[str, Path]) -> None:
     assert service.score(good).status_code == 200
     with ThreadPoolExecutor(7) as pool:
-        with _held([_computing(service)]):
+        with _suspended([_model_process(service)]):
             waiting = [pool.submit(service.score, good) for _ in range(7)]
-            _until(lambda: sum(one.done() for one in waiting) == 3)
-        answers = sorted(one.result(60).status_code for one in waiting)
+            _wait_until(lambda: sum(future.done() for future in waiting) == 3)
+        answers = sorted(future.result(60).status_code for future in waiting)
     assert answers == [200] * 4 + [503] * 3
 
 
@@ -245,16 +241,16 @@ def _raw(service: Served, head: bytes) -> socket.socket:
 
 def _answer(connection: socket.socket) -> bytes:
     with connection:
-        got = b""
+        reply = b""
         while chunk := connection.recv(65536):
-            got += chunk
-    return got
+            reply += chunk
+    return reply
 
 
-def test_a_body_that_is_announced_as_too_large_is_refused_before_it_is_sent(service: Served) -> None:
-    got = _answer(_raw(service, b"Content-Length: 99999999999\r\n"))
-    assert got.startswith(b"HTTP/1.1 413 ")
-    assert b"got a request of more than 4 MB, the maximum; send fewer files" in got
+def test_a_body_declared_too_large_is_refused_before_it_is_sent(service: Served) -> None:
+    reply = _answer(_raw(service, b"Content-Length: 99999999999\r\n"))
+    assert reply.startswith(b"HTTP/1.1 413 ")
+    assert b"got a request of more than 4 MB, the maximum; send fewer files" in reply
 
 
 @pytest.mark.parametrize(("start", "reply"), [
@@ -278,39 +274,39 @@ def test_an_endless_stream_is_cut_off(service: Served, start: bytes, reply: byte
     sender = threading.Thread(target=send)
     sender.start()
     try:
-        got = connection.recv(65536)
-        while reply not in got:
-            got += connection.recv(65536)
+        received = connection.recv(65536)
+        while reply not in received:
+            received += connection.recv(65536)
     finally:
         ended.set()
         connection.close()
         sender.join()
-    assert got.startswith((b"HTTP/1.1 413 ", b"HTTP/1.1 400 "))
+    assert received.startswith((b"HTTP/1.1 413 ", b"HTTP/1.1 400 "))
 
 
-def test_a_client_that_sends_too_slowly_is_reported_so(service: Served) -> None:
+def test_a_client_that_sends_too_slowly_is_refused(service: Served) -> None:
     connection = _raw(service, b"Content-Length: 1000\r\n")
     connection.sendall(part(b"xray", b"a.dcm", b"abc"))
     started = time.monotonic()
-    got = _answer(connection)
-    assert got.startswith(b"HTTP/1.1 408 ")
-    assert b"the upload took longer than 2 s" in got
+    reply = _answer(connection)
+    assert reply.startswith(b"HTTP/1.1 408 ")
+    assert b"the upload took longer than 2 s" in reply
     assert time.monotonic() - started >= 2
 
 
-def _last(service: Served) -> dict[str, Any]:
-    """The last whole line of the audit log."""
+def _last_record(service: Served) -> dict[str, Any]:
+    """Return the last complete line of the audit log."""
     line: dict[str, Any] = json.loads(service.audit.read_text().rpartition("\n")[0].splitlines()[-1])
     return line
 
 
-def test_a_client_that_leaves_is_in_the_audit_log(service: Served) -> None:
+def test_a_client_that_disconnects_is_recorded_in_the_audit_log(service: Served) -> None:
     connection = _raw(service, b"Content-Length: 1000\r\n")
     connection.sendall(part(b"xray", b"a.dcm", b"abc"))
-    _until(lambda: service.measure("polyclinic_in_flight") == 1)
+    _wait_until(lambda: service.measure("polyclinic_in_flight") == 1)
     connection.close()
-    _until(lambda: _last(service)["status"] == 499)
-    assert _last(service)["modalities"] == []
+    _wait_until(lambda: _last_record(service)["status"] == 499)
+    assert _last_record(service)["modalities"] == []
 
 
 def _listens(service: Served) -> bool:
@@ -323,32 +319,32 @@ def _listens(service: Served) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
-def test_what_is_in_flight_is_finished_before_it_stops(
+def test_requests_in_flight_finish_before_the_service_stops(
     bundle_folder: Path, tmp_path: Path, good: dict[str, Path], number: int
 ) -> None:
     with serving(bundle_folder, tmp_path) as service:
         expected, family, scratch = service.score(good).json(), service.family(), service.scratch()
-        with _held([_computing(service)]):
-            waiting = _later(service, good)
-            _busy(service, "model")
-            # As a terminal or a service manager does: to every process of the group.
+        with _suspended([_model_process(service)]):
+            waiting = _score_in_background(service, good)
+            _wait_until_busy(service, "model")
+            # Signal every process of the group, as a terminal or a service manager does.
             os.killpg(service.process.pid, number)
-            _until(lambda: not _listens(service))
+            _wait_until(lambda: not _listens(service))
         assert waiting.result(60).json() == expected
         assert service.process.wait(60) == 0
         assert psutil.wait_procs(family, timeout=60)[1] == []
         assert "Traceback" not in service.message()
     report = [json.loads(line) for line in service.audit.read_text().splitlines()]
-    assert [one.get("number", one.get("event")) for one in report] == ["start", 1, 2, "stop"]
+    assert [record.get("number", record.get("event")) for record in report] == ["start", 1, 2, "stop"]
     assert not scratch.exists()
 
 
 @pytest.mark.slow
-def test_what_a_killed_service_left_is_removed_by_the_next(bundle_folder: Path, tmp_path: Path) -> None:
+def test_files_of_a_killed_service_are_removed_by_the_next_one(bundle_folder: Path, tmp_path: Path) -> None:
     with serving(bundle_folder, tmp_path) as service:
         family, scratch = service.family(), service.scratch()
         service.process.kill()
-        # Nobody is left to read for.
+        # No client is left to read for.
         assert psutil.wait_procs(family, timeout=60)[1] == []
     assert scratch.exists()
     with serving(bundle_folder, tmp_path):
@@ -364,14 +360,14 @@ def test_what_a_killed_service_left_is_removed_by_the_next(bundle_folder: Path, 
         pytest.param(signal.SIGTERM, os.killpg, marks=pytest.mark.slow),
     ],
 )
-def test_a_service_that_is_stopped_while_it_starts_leaves_nothing(
+def test_a_service_stopped_while_it_starts_leaves_nothing(
     bundle_folder: Path, tmp_path: Path, number: int, send: Callable[[int, int], None]
 ) -> None:
     command = [sys.executable, "-m", "polyclinic.cli", "serve", str(bundle_folder), "--port", "0"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, start_new_session=True) as process:
         front = psutil.Process(process.pid)
-        # Between its fork and its program, a process still has the environment of the one that it came from.
-        _until(lambda: sum("POLYCLINIC_SERVED_BUNDLE" in one.environ() for one in front.children()) == 2)
+        # Between fork and exec, a process still has the environment of its parent.
+        _wait_until(lambda: sum("POLYCLINIC_SERVED_BUNDLE" in child.environ() for child in front.children()) == 2)
         family = front.children(recursive=True)
         scratch = Path(family[0].environ()["TMPDIR"])
         assert scratch.exists()

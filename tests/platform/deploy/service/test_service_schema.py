@@ -18,13 +18,13 @@ def service(bundle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> It
         yield served
 
 
-def test_schemathesis_finds_nothing(service: Served, tmp_path: Path) -> None:
-    # Bytes at random are of the right type and still no X-ray, which no schema can say.
+def test_schemathesis_finds_no_deviation_from_the_schema(service: Served, tmp_path: Path) -> None:
+    # Random bytes have the right type but are not an X-ray, which no schema can express.
     (tmp_path / "schemathesis.toml").write_text(
         '[checks]\npositive_data_acceptance.expected-statuses = ["2xx", 400, 422]\n'
     )
     words = ["--max-examples", "200", "--no-color", "--generation-database", "none", "--seed", "1"]
     program = str(Path(sys.executable).with_name("schemathesis"))
     command = [program, "run", f"{service.address}/openapi.json", "-H", f"Authorization: Bearer {TOKEN}", *words]
-    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stdout[-5000:]
+    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert process.returncode == 0, process.stdout[-5000:]

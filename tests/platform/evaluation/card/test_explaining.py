@@ -1,4 +1,4 @@
-"""Relevance against loops over the papers' formulas, whose gradients are finite differences."""
+"""Token relevance against loops over the formulas of the papers, with gradients from finite differences."""
 
 from collections.abc import Callable, Iterator
 
@@ -35,7 +35,7 @@ def studies(lengths: list[int], seed: int = 0) -> dict[str, Tensor]:
 
 
 def weights_by_loops(attention: Attention, x: np.ndarray) -> np.ndarray:
-    """Softmax of query times key over the root of their width, [H, T, T], of one study without padding."""
+    """Compute the attention weights of one study without padding by loops, [H, T, T]."""
     size = x.shape[1] // attention.heads
     projected = x @ attention.qkv.weight.detach().numpy().T + attention.qkv.bias.detach().numpy()
     query, key, _ = np.split(projected, 3, axis=1)
@@ -48,13 +48,13 @@ def weights_by_loops(attention: Attention, x: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("heads", [1, 3])
-def test_kept_attention_is_the_softmax_of_query_times_key(heads: int) -> None:
+def test_recorded_attention_is_the_softmax_of_query_times_key(heads: int) -> None:
     torch.manual_seed(0)
     attention = Attention(width=6, heads=heads).double()
     x, padding = torch.randn(2, 5, 6, dtype=torch.float64), torch.tensor([[False] * 5, [False] * 3 + [True] * 2])
-    with keep_attention(attention) as kept:
+    with keep_attention(attention) as recorded:
         attention(x, ~padding[:, None, None, :])
-    (weights,) = kept
+    (weights,) = recorded
     torch.testing.assert_close(weights.sum(dim=3), torch.ones(2, heads, 5, dtype=torch.float64))
     assert not weights[1, :, :, 3:].any()
     np.testing.assert_allclose(weights[0].detach(), weights_by_loops(attention, x[0].numpy()), atol=1e-12)
@@ -63,7 +63,7 @@ def test_kept_attention_is_the_softmax_of_query_times_key(heads: int) -> None:
     )
 
 
-def test_the_ordinary_path_is_the_fused_one_to_the_bit_before_and_after_keeping() -> None:
+def test_the_ordinary_path_is_bitwise_the_fused_one_before_and_after_recording() -> None:
     torch.manual_seed(0)
     attention = Attention(width=8, heads=2)
     x, visible = torch.randn(2, 5, 8), torch.tensor([[True] * 5, [True] * 4 + [False]])[:, None, None, :]
@@ -82,12 +82,12 @@ def test_the_ordinary_path_is_the_fused_one_to_the_bit_before_and_after_keeping(
     assert (len(outer), len(inner)) == (2, 1)
 
 
-def test_attention_is_no_longer_kept_after_an_error() -> None:
+def test_attention_is_no_longer_recorded_after_an_error() -> None:
     attention = Attention(width=4, heads=1)
-    with pytest.raises(RuntimeError, match="on purpose"), keep_attention(attention) as kept:
+    with pytest.raises(RuntimeError, match="on purpose"), keep_attention(attention) as recorded:
         raise RuntimeError("on purpose")
     attention(torch.randn(1, 3, 4), None)
-    assert kept == []
+    assert recorded == []
 
 
 def numeric_gradient(function: Callable[[np.ndarray], float], at: np.ndarray) -> np.ndarray:
@@ -101,22 +101,22 @@ def numeric_gradient(function: Callable[[np.ndarray], float], at: np.ndarray) ->
 
 
 class ByHand:
-    """The forward pass of one study of a one-headed trunk in numpy, attention replaced where one is given."""
+    """Forward pass of one study through a one-headed trunk in numpy, in which attention weights can be replaced."""
 
     def __init__(self, encoder: TransformerEncoder, values: np.ndarray, direction: np.ndarray) -> None:
         self.state = {name: value.numpy() for name, value in encoder.state_dict().items()}
         self.depth, self.direction = len(encoder.trunk.blocks), direction
         self.entered = self._linear("tokenizer.embed", values)
 
-    def final(self, given: dict[int, np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Tokens after the last norm, and the attention of each layer."""
+    def final(self, replaced: dict[int, np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Return the tokens after the last norm, and the attention weights of each layer."""
         x, used = self.entered, []
         for layer in range(self.depth):
             name = f"trunk.blocks.{layer}"
             q, k, v = np.split(
                 self._linear(f"{name}.attention.qkv", self._norm(f"{name}.attention_norm", x)), 3, axis=1
             )
-            weights = given.get(layer, softmax(q @ k.T / np.sqrt(k.shape[1]), axis=1))
+            weights = replaced.get(layer, softmax(q @ k.T / np.sqrt(k.shape[1]), axis=1))
             used.append(weights)
             x = x + self._linear(f"{name}.attention.out", weights @ v)
             hidden = self._linear(f"{name}.mlp.0", self._norm(f"{name}.mlp_norm", x))
@@ -124,12 +124,12 @@ class ByHand:
         return self._norm("trunk.norm", x), used
 
     def score(self, tokens: np.ndarray) -> float:
-        """The direction's share in the pooled mean and deviation."""
+        """Return the projection of the pooled mean and deviation onto the direction."""
         statistics = np.concatenate([tokens.mean(axis=0), np.sqrt(tokens.var(axis=0) + 1e-4)])
         return float(self._linear("pool.mix", statistics) @ self.direction)
 
     def relevance(self) -> np.ndarray:
-        """Chefer et al. from the pooled tokens, entry by entry."""
+        """Compute the relevance of Chefer et al. entry by entry, starting from the pooled tokens."""
         tokens, attention = self.final({})
         gradient = numeric_gradient(self.score, tokens)
         size = len(tokens)
@@ -157,26 +157,26 @@ class ByHand:
 def test_relevance_is_the_formula_by_hand(depth: int) -> None:
     encoder, inputs = encoder_of(depth=depth, heads=1), studies([5, 3])
     direction = torch.randn(6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    found = token_relevance(encoder, inputs, lambda pooled: pooled @ direction).numpy()
+    relevance = token_relevance(encoder, inputs, lambda pooled: pooled @ direction).numpy()
     for row, length in enumerate([5, 3]):
         expected = ByHand(encoder, inputs["values"][row, :length].numpy(), direction.numpy()).relevance()
         assert (expected > 0).any()
-        # Central differences are good to eight digits.
-        np.testing.assert_allclose(found[row, :length], expected, atol=1e-7)
-    assert not found[1, 3:].any()
+        # Central differences are accurate to about eight digits.
+        np.testing.assert_allclose(relevance[row, :length], expected, atol=1e-7)
+    assert not relevance[1, 3:].any()
 
 
 def test_heads_count_by_their_mean() -> None:
     encoder, inputs = encoder_of(depth=1, heads=3), studies([6], seed=1)
-    with keep_attention(encoder) as kept:
+    with keep_attention(encoder) as recorded:
         encoded = encoder.eval()(inputs)
-    of_tokens, of_weights = torch.autograd.grad(encoded.pooled[0, 2], [encoded.tokens, kept[0]])
-    tokens, weights = encoded.tokens[0].detach(), kept[0][0].detach()
+    of_tokens, of_weights = torch.autograd.grad(encoded.pooled[0, 2], [encoded.tokens, recorded[0]])
+    tokens, weights = encoded.tokens[0].detach(), recorded[0][0].detach()
     start = np.array([max(0.0, float(g @ (t - tokens.mean(dim=0)))) for g, t in zip(of_tokens[0], tokens, strict=True)])
     heads = np.stack([np.maximum((weights[head] * of_weights[0, head]).numpy(), 0) for head in range(3)])
     carried = []
     for joined in (heads.sum(axis=0) / 3, heads.max(axis=0)):
-        carried.append(start + sum(one * row / row.sum() for one, row in zip(start, joined, strict=True)))
+        carried.append(start + sum(value * row / row.sum() for value, row in zip(start, joined, strict=True)))
     assert np.abs(carried[0] - carried[1]).max() > 1e-2, "the mean and the largest must differ in this case"
     np.testing.assert_allclose(token_relevance(encoder, inputs, lambda p: p[:, 2])[0], carried[0], atol=1e-12)
 
@@ -195,7 +195,7 @@ def test_studies_do_not_see_each_other_nor_the_padding() -> None:
 
 @pytest.fixture
 def restless() -> Iterator[TransformerEncoder]:
-    """In training mode, with dropout, and half frozen."""
+    """Yield an encoder in training mode, with dropout and half of its weights frozen."""
     encoder = encoder_of(depth=2, heads=2, dropout=0.5).train()
     encoder.pool.eval()
     for name, parameter in encoder.named_parameters():
@@ -212,9 +212,9 @@ def test_an_encoder_is_left_as_it_was_and_dropout_is_off(restless: TransformerEn
     inputs, calm = studies([6, 4]), encoder_of(depth=2, heads=2).eval()
     expected = token_relevance(calm, inputs, lambda pooled: pooled[:, 1])
     for _ in range(2):
-        found = token_relevance(restless, inputs, lambda pooled: pooled[:, 1])
-        torch.testing.assert_close(found, expected, rtol=0, atol=0)
-    assert not found.requires_grad
+        relevance = token_relevance(restless, inputs, lambda pooled: pooled[:, 1])
+        torch.testing.assert_close(relevance, expected, rtol=0, atol=0)
+    assert not relevance.requires_grad
 
 
 def test_an_encoder_is_left_as_it_was_after_an_error(restless: TransformerEncoder) -> None:
@@ -226,11 +226,11 @@ def test_an_encoder_is_left_as_it_was_after_an_error(restless: TransformerEncode
 def test_works_where_gradients_are_off(setting: Callable, restless: TransformerEncoder) -> None:
     expected = token_relevance(restless, studies([6]), lambda pooled: pooled[:, 1])
     with setting():
-        found = token_relevance(restless, studies([6]), lambda pooled: pooled[:, 1])
-    np.testing.assert_array_equal(found.numpy(), expected.numpy())
+        relevance = token_relevance(restless, studies([6]), lambda pooled: pooled[:, 1])
+    np.testing.assert_array_equal(relevance.numpy(), expected.numpy())
 
 
-def test_weights_frozen_throughout_are_seen_through() -> None:
+def test_frozen_weights_do_not_change_the_relevance() -> None:
     encoder, inputs = encoder_of(depth=1, heads=1), studies([4])
     expected = token_relevance(encoder, inputs, lambda pooled: pooled[:, 0])
     frozen = token_relevance(encoder.requires_grad_(False), inputs, lambda pooled: pooled[:, 0])
@@ -239,7 +239,7 @@ def test_weights_frozen_throughout_are_seen_through() -> None:
 
 
 class Mean(Encoder):
-    """Tokens by a linear map, pooled by their mean: what a convolutional backbone does."""
+    """Linear tokens pooled by their mean, as in a convolutional backbone."""
 
     def __init__(self, *, related: bool = True) -> None:
         super().__init__()
@@ -252,27 +252,27 @@ class Mean(Encoder):
         return Encoded(tokens if self.related else tokens.clone(), pooled, inputs["padding"])
 
 
-def test_other_encoders_get_what_each_token_adds_to_a_linear_score() -> None:
+def test_other_encoders_get_the_contribution_of_each_token_to_a_linear_score() -> None:
     encoder, inputs = Mean(), studies([6, 2])
     direction = torch.arange(5, dtype=torch.float64) - 1.5
-    found = token_relevance(encoder, inputs, lambda pooled: pooled @ direction)
+    relevance = token_relevance(encoder, inputs, lambda pooled: pooled @ direction)
     for row, length in enumerate([6, 2]):
         tokens = encoder.embed(inputs["values"][row, :length]).detach()
-        whole = tokens.mean(dim=0) @ direction
+        complete = tokens.mean(dim=0) @ direction
         for place in range(length):
             without = torch.cat([tokens[:place], tokens[place + 1 :]]).mean(dim=0) @ direction
-            # What is lost by leaving a token out of a mean is its share over one token less.
-            expected = float((whole - without) * (length - 1) / length)
-            assert float(found[row, place]) == pytest.approx(max(0.0, expected), abs=1e-12)
-    assert not found[1, 2:].any()
+            # Leaving a token out of the mean changes the score by its contribution times n / (n - 1).
+            expected = float((complete - without) * (length - 1) / length)
+            assert float(relevance[row, place]) == pytest.approx(max(0.0, expected), abs=1e-12)
+    assert not relevance[1, 2:].any()
 
 
 def test_a_study_whose_tokens_are_alike_has_no_relevance_and_no_nan() -> None:
     encoder, inputs = encoder_of(depth=2, heads=2), studies([4, 1])
     inputs["values"][0] = inputs["values"][0, :1]
     inputs["padding"][1] = True
-    found = token_relevance(encoder, inputs, lambda pooled: pooled[:, 0])
-    torch.testing.assert_close(found, torch.zeros_like(found), rtol=0, atol=1e-12)
+    relevance = token_relevance(encoder, inputs, lambda pooled: pooled[:, 0])
+    torch.testing.assert_close(relevance, torch.zeros_like(relevance), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(

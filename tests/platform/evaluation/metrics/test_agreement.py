@@ -26,29 +26,29 @@ PATIENTS = [f"P{i // 2}" for i in range(N)]
 
 def test_measures_equal_scikit_learn() -> None:
     view, grade, age = agreement_report(
-        readings=READINGS, labels=LABELS, targets=TARGETS, patient_ids=PATIENTS, resamples=20, seed=0
+        predictions=READINGS, labels=LABELS, targets=TARGETS, patient_ids=PATIENTS, resamples=20, seed=0
     )
     known = ~np.isnan(LABELS)
     assert view.measures["accuracy"].value == pytest.approx(
         accuracy_score(LABELS[known[:, 1], 1], READINGS[known[:, 1], 1:4].argmax(axis=1)), abs=1e-12
     )
-    report, truth = READINGS[known[:, 2], 4], LABELS[known[:, 2], 2]
-    assert grade.measures["mean absolute error"].value == pytest.approx(mean_absolute_error(truth, report), abs=1e-12)
+    levels, truth = READINGS[known[:, 2], 4], LABELS[known[:, 2], 2]
+    assert grade.measures["mean absolute error"].value == pytest.approx(mean_absolute_error(truth, levels), abs=1e-12)
     assert grade.measures["quadratic kappa"].value == pytest.approx(
-        cohen_kappa_score(truth.astype(int), np.rint(report).astype(int), weights="quadratic"), abs=1e-12
+        cohen_kappa_score(truth.astype(int), np.rint(levels).astype(int), weights="quadratic"), abs=1e-12
     )
     assert age.measures["r2"].value == pytest.approx(
         r2_score(LABELS[known[:, 3], 3], READINGS[known[:, 3], 5]), abs=1e-12
     )
     assert (age.n, age.unit, age.kind) == (int(known[:, 3].sum()), "years", "quantity")
-    assert all(one.ci95.low < one.value < one.ci95.high for one in age.measures.values())
+    assert all(measure.ci95.low < measure.value < measure.ci95.high for measure in age.measures.values())
 
 
 def test_resamples_equal_scikit_learn_on_repeated_studies() -> None:
     weights = patient_resamples(PATIENTS, 15, seed=3)
-    levels, quantity = weighted_kappa(np.rint(READINGS[:, 4]), LABELS[:, 2], weights), LABELS[:, 3]
-    r2 = weighted_r2(READINGS[:, 5], quantity, weights)
-    for row, kappa, report in zip(weights, levels, r2, strict=True):
+    kappas, quantity = weighted_kappa(np.rint(READINGS[:, 4]), LABELS[:, 2], weights), LABELS[:, 3]
+    scores = weighted_r2(READINGS[:, 5], quantity, weights)
+    for row, kappa, r2 in zip(weights, kappas, scores, strict=True):
         repeated = np.repeat(np.arange(N), row)
         graded = repeated[~np.isnan(LABELS[repeated, 2])]
         assert kappa == pytest.approx(
@@ -58,23 +58,23 @@ def test_resamples_equal_scikit_learn_on_repeated_studies() -> None:
             abs=1e-10,
         )
         aged = repeated[~np.isnan(quantity[repeated])]
-        assert report == pytest.approx(r2_score(quantity[aged], READINGS[aged, 5]), abs=1e-10)
+        assert r2 == pytest.approx(r2_score(quantity[aged], READINGS[aged, 5]), abs=1e-10)
 
 
-def test_what_cannot_be_said_is_nan() -> None:
+def test_undefined_measures_are_nan() -> None:
     same = np.full(N, 1.0)
     weights = patient_resamples(PATIENTS, 3, seed=0)
     assert np.isnan(weighted_r2(READINGS[:, 5], same, weights)).all()
     assert np.isnan(weighted_kappa(same, same, weights)).all()
     unknown = np.full_like(LABELS, np.nan)
-    for one in agreement_report(
-        readings=READINGS, labels=unknown, targets=TARGETS, patient_ids=PATIENTS, resamples=5, seed=0
+    for result in agreement_report(
+        predictions=READINGS, labels=unknown, targets=TARGETS, patient_ids=PATIENTS, resamples=5, seed=0
     ):
-        assert one.n == 0
-        assert all(np.isnan([measure.value, *measure.ci95[:2]]).all() for measure in one.measures.values())
+        assert result.n == 0
+        assert all(np.isnan([measure.value, *measure.ci95[:2]]).all() for measure in result.measures.values())
 
 
-def test_classes_become_columns_of_one_against_the_others() -> None:
+def test_each_class_becomes_a_column_against_the_others() -> None:
     binary = binary_columns(READINGS, LABELS, TARGETS)
     assert binary.names == ["edema", "view=AP", "view=PA", "view=LL"]
     np.testing.assert_array_equal(binary.scores, READINGS[:, :4])

@@ -12,7 +12,7 @@ from polyclinic.evaluation.metrics.calibration import bin_edges, reliability, we
 
 
 def calibration_error_by_loops(chance: np.ndarray, labels: np.ndarray, edges: np.ndarray) -> float:
-    """Sum over bins of |bin| / n times the distance of accuracy and confidence."""
+    """Sum the distances of accuracy and confidence over bins, weighted by |bin| / n."""
     total = 0.0
     for place in range(len(edges) - 1):
         inside = (chance > edges[place]) & (chance <= edges[place + 1])
@@ -30,8 +30,8 @@ def test_error_of_every_resample_equals_loops_over_the_bins_of_all(binning: str)
     chance, _ = data.known()
     edges = np.linspace(0, 1, 8) if binning == "equal width" else np.quantile(chance, np.linspace(0, 1, 8))
     expected = [calibration_error_by_loops(scores, labels, edges) for scores, labels in data.resamples()]
-    ours = weighted_calibration_error(data.scores, data.labels, data.weights, bins=7, binning=binning)
-    np.testing.assert_allclose(ours, expected, atol=1e-12)
+    errors = weighted_calibration_error(data.scores, data.labels, data.weights, bins=7, binning=binning)
+    np.testing.assert_allclose(errors, expected, atol=1e-12)
 
 
 @pytest.mark.parametrize(("binning", "strategy"), [("equal width", "uniform"), ("equal mass", "quantile")])
@@ -39,7 +39,7 @@ def test_diagram_equals_sklearn(binning: str, strategy: str) -> None:
     rng = np.random.default_rng(1)
     chance = rng.random(400) ** 3
     labels = (rng.random(400) < chance).astype(float)
-    # Nothing between 0.5 and 0.7: some bins of equal width are empty, and sklearn leaves them out.
+    # Without values between 0.5 and 0.7 some bins of equal width are empty; scikit-learn leaves these out.
     chance[(chance > 0.5) & (chance < 0.7)] = 0.5
     shares, means = calibration_curve(labels, chance, n_bins=10, strategy=strategy)
     report = reliability(chance, labels, np.ones((3, 400), dtype=int), bins=10, binning=binning)
@@ -93,11 +93,11 @@ def test_no_known_label_is_nan_everywhere(binning: str) -> None:
     plain = json.loads(json.dumps(as_json(report), allow_nan=False))
     assert plain["share_positive"] == [None, None]
     assert plain["edges"] == [0.0, 0.5, 1.0]
-    # Two means, two shares with two ends of an interval each, the error with its own.
+    # Two means, two shares, the four limits of their intervals, and the error with both limits.
     assert plain["undefined_values"] == 2 + 2 + 4 + 3
 
 
-def test_refuses_what_is_no_probability_and_wrong_bins() -> None:
+def test_refuses_values_outside_0_to_1_and_wrong_bins() -> None:
     once = np.ones((1, 2), dtype=int)
     for wrong in (1.5, -0.1, np.nan):
         with pytest.raises(ValueError, match=r"got 1 probabilities .*expit"):

@@ -12,7 +12,7 @@ from polyclinic.evaluation.metrics.comparison import delong_test, delong_varianc
 
 
 def delong_by_the_formula(runs: list[np.ndarray], labels: np.ndarray) -> tuple[list[float], np.ndarray]:
-    """AUROCs and their covariance with the kernel and the structural components of DeLong et al. (1988), by loops."""
+    """Compute AUROCs and their covariance by loops over kernel and structural components (DeLong et al. 1988)."""
 
     def kernel(positive: float, negative: float) -> float:
         return 1.0 if negative < positive else 0.5 if negative == positive else 0.0
@@ -39,19 +39,19 @@ def test_delong_equals_the_paper_with_ties_and_unknown_labels(seed: int, share: 
     rng = np.random.default_rng(seed)
     other = np.round(data.scores + rng.normal(size=len(data.scores)), 1)
     known = ~np.isnan(data.labels)
-    (one, two), covariance = delong_by_the_formula([data.scores[known], other[known]], data.labels[known])
-    assert delong_variance(data.scores, data.labels) == pytest.approx((one, covariance[0, 0]), abs=1e-12)
+    (first, second), covariance = delong_by_the_formula([data.scores[known], other[known]], data.labels[known])
+    assert delong_variance(data.scores, data.labels) == pytest.approx((first, covariance[0, 0]), abs=1e-12)
     report = delong_test(data.scores, other, data.labels)
     error = np.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
-    assert (report.first, report.second) == pytest.approx((one, two), abs=1e-12)
-    assert report.difference.value == pytest.approx(one - two, abs=1e-12)
-    assert report.difference.ci95[:2] == pytest.approx(norm.interval(0.95, one - two, error), abs=1e-12)
-    assert report.p_value == pytest.approx(2 * norm.cdf(-abs(one - two) / error), abs=1e-12)
+    assert (report.first, report.second) == pytest.approx((first, second), abs=1e-12)
+    assert report.difference.value == pytest.approx(first - second, abs=1e-12)
+    assert report.difference.ci95[:2] == pytest.approx(norm.interval(0.95, first - second, error), abs=1e-12)
+    assert report.p_value == pytest.approx(2 * norm.cdf(-abs(first - second) / error), abs=1e-12)
     swapped = delong_test(other, data.scores, data.labels)
-    assert (swapped.difference.value, swapped.p_value) == pytest.approx((two - one, report.p_value), abs=1e-12)
+    assert (swapped.difference.value, swapped.p_value) == pytest.approx((second - first, report.p_value), abs=1e-12)
 
 
-def test_delong_rejects_a_true_null_about_as_often_as_it_says() -> None:
+def test_delong_rejects_a_true_null_at_the_nominal_rate() -> None:
     rejected = 0
     for seed in range(400):
         rng = np.random.default_rng(seed)
@@ -116,21 +116,23 @@ def test_runs_are_not_compared_on_few_patients() -> None:
 
 def test_any_weighted_metric_can_be_compared() -> None:
     data = planted(6)
-    one, other = 1 / (1 + np.exp(-data.scores)), np.full(len(data.scores), 0.5)
+    chances, constant = 1 / (1 + np.exp(-data.scores)), np.full(len(data.scores), 0.5)
     metric = partial(weighted_calibration_error, bins=4)
-    report = paired_bootstrap(metric, one, other, data.labels, data.weights)
-    whole = np.ones((1, len(one)), dtype=int)
-    assert report.second == metric(other, data.labels, whole)[0] == pytest.approx(abs(np.nanmean(data.labels) - 0.5))
+    report = paired_bootstrap(metric, chances, constant, data.labels, data.weights)
+    complete = np.ones((1, len(chances)), dtype=int)
+    assert (
+        report.second == metric(constant, data.labels, complete)[0] == pytest.approx(abs(np.nanmean(data.labels) - 0.5))
+    )
 
 
 def test_copies_of_studies_deceive_delong_and_not_the_bootstrap() -> None:
     rng = np.random.default_rng(0)
     labels = np.repeat([0.0, 1.0], 40)
-    one, other = labels + rng.normal(size=80), 0.6 * labels + rng.normal(size=80)
+    first, second = labels + rng.normal(size=80), 0.6 * labels + rng.normal(size=80)
     ids = [str(row) for row in range(80)]
-    honest = paired_bootstrap(weighted_auroc, one, other, labels, patient_resamples(ids, 400, 0))
-    copied = [np.tile(values, 5) for values in (one, other, labels)]
+    original = paired_bootstrap(weighted_auroc, first, second, labels, patient_resamples(ids, 400, 0))
+    copied = [np.tile(values, 5) for values in (first, second, labels)]
     clustered = paired_bootstrap(weighted_auroc, *copied, patient_resamples(ids * 5, 400, 0))
-    assert clustered.difference.ci95 == pytest.approx(honest.difference.ci95)
-    assert clustered.p_value == honest.p_value
-    assert delong_test(*copied).p_value < 0.2 * delong_test(one, other, labels).p_value
+    assert clustered.difference.ci95 == pytest.approx(original.difference.ci95)
+    assert clustered.p_value == original.p_value
+    assert delong_test(*copied).p_value < 0.2 * delong_test(first, second, labels).p_value

@@ -16,7 +16,7 @@ def rank_that_covers(count: int, alpha: float) -> int:
 
 @pytest.mark.parametrize(("positives", "negatives", "alpha"), [(19, 40, 0.1), (60, 25, 0.2), (9, 9, 0.1)])
 def test_coverage_of_each_class_is_that_of_the_theory(positives: int, negatives: int, alpha: float) -> None:
-    """One new study of each class and validation split: it is covered with probability k / (n + 1), exactly."""
+    """A new study of each class per validation split is covered with probability k / (n + 1)."""
     trials, covered = 3000, np.zeros(2)
     rng = np.random.default_rng(0)
     labels = np.repeat([0.0, 1.0], [negatives, positives])
@@ -26,7 +26,7 @@ def test_coverage_of_each_class_is_that_of_the_theory(positives: int, negatives:
     for hits, count in zip(covered, (negatives, positives), strict=True):
         probability = rank_that_covers(count, alpha) / (count + 1)
         assert 1 - alpha <= probability <= 1 - alpha + 1 / (count + 1)
-        # Central range of the binomial that a true theory leaves once in 10,000 seeds.
+        # A correct implementation leaves this range of the binomial distribution for one in 10,000 seeds.
         low, high = binom.interval(0.9999, trials, probability)
         assert low <= hits <= high
 
@@ -50,20 +50,22 @@ def test_monotone_transform_and_unknown_labels_change_no_set() -> None:
     np.testing.assert_array_equal(conformal_sets(chance, labels, 0.1).sets(1 / (1 + np.exp(-data.scores))), sets)
 
 
-def test_too_few_studies_put_their_class_in_every_set_and_say_so() -> None:
+def test_too_few_studies_put_their_class_in_every_set_with_a_reason() -> None:
     data = planted(3)
-    # Nine positive studies decide at 0.1, eight do not.
-    for count, decides in ((9, True), (8, False), (0, False)):
+    # At alpha 0.1, nine positive studies suffice and eight do not.
+    for count, suffices in ((9, True), (8, False), (0, False)):
         labels = np.repeat([0.0, 1.0], [50, count])
         calibrated = conformal_sets(np.random.default_rng(0).normal(labels), labels, 0.1)
-        assert calibrated.sets(data.scores)[:, 1].all() == (not decides)
+        assert calibrated.sets(data.scores)[:, 1].all() == (not suffices)
         report = conformal_report(
             calibrated=calibrated, scores=data.scores, labels=data.labels, weights=data.weights
         )  # fmt: skip
-        expected = f"'present' is in every set: alpha 0.1 needs 9 validation studies of that class, there are {count}"
-        assert report.limits == (() if decides else (expected,))
+        expected = (
+            f"'present' is in every set: alpha 0.1 needs 9 validation studies of that class, and there are {count}"
+        )
+        assert report.limits == (() if suffices else (expected,))
         plain = json.loads(json.dumps(as_json(report), allow_nan=False))
-        assert (plain["calibrated"]["present_from"] is None) == (not decides)
+        assert (plain["calibrated"]["present_from"] is None) == (not suffices)
         assert plain["undefined_values"] == 0
 
 
@@ -74,8 +76,8 @@ def test_report_counts_sets_answers_and_coverage() -> None:
 
     def by_loops(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         absent, present = scores <= calibrated.absent_up_to, scores >= calibrated.present_from
-        single = [one != other for one, other in zip(absent, present, strict=True)]
-        right = [bool(record) == (label == 1) for record, label in zip(present, labels, strict=True)]
+        single = [without != with_finding for without, with_finding in zip(absent, present, strict=True)]
+        right = [bool(predicted) == (label == 1) for predicted, label in zip(present, labels, strict=True)]
         return {
             "coverage_absent": float(absent[labels == 0].mean()),
             "coverage_present": float(present[labels == 1].mean()),
@@ -88,7 +90,7 @@ def test_report_counts_sets_answers_and_coverage() -> None:
     for name, value in by_loops(*test.known()).items():
         assert getattr(report, name).value == pytest.approx(value, abs=1e-12)
     healthy = test.labels == 0
-    ids = [one for one, there in zip(test.patient_ids, healthy, strict=True) if there]
+    ids = [patient for patient, selected in zip(test.patient_ids, healthy, strict=True) if selected]
     expected = wilson(test.scores[healthy] <= calibrated.absent_up_to, ids)
     assert report.coverage_absent.ci95[:2] == pytest.approx(expected, abs=1e-9)
     assert report.both.value > 0
@@ -97,7 +99,7 @@ def test_report_counts_sets_answers_and_coverage() -> None:
 
 
 def test_empty_sets_abstain_and_no_answer_has_no_accuracy() -> None:
-    """Classes far apart leave a gap between them in which neither is possible."""
+    """Two distant classes leave a gap of scores for which neither class is in the set."""
     labels = np.repeat([0.0, 1.0], 20)
     calibrated = conformal_sets(np.r_[np.arange(20.0), np.arange(100.0, 120.0)], labels, 0.1)
     np.testing.assert_array_equal(calibrated.sets(np.array([0.0, 50.0, 110.0])), [[1, 0], [0, 0], [0, 1]])
@@ -111,6 +113,6 @@ def test_empty_sets_abstain_and_no_answer_has_no_accuracy() -> None:
 
 
 @pytest.mark.parametrize("alpha", [0.0, 1.0, 10.0])
-def test_refuses_what_is_no_share(alpha: float) -> None:
+def test_refuses_an_alpha_that_is_not_a_share(alpha: float) -> None:
     with pytest.raises(ValueError, match="set `alpha`"):
         conformal_sets(np.array([0.0, 1.0]), np.array([0.0, 1.0]), alpha)

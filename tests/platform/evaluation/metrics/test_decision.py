@@ -10,7 +10,7 @@ from polyclinic.evaluation.metrics.decision import decision_curve
 
 
 def net_benefit(flagged: np.ndarray, labels: np.ndarray, threshold: float) -> float:
-    """Vickers and Elkin (2006): true positives per patient less false positives at the odds of the threshold."""
+    """Compute true positives minus false positives times the odds, per study (Vickers and Elkin 2006)."""
     right = sum(1 for f, y in zip(flagged, labels, strict=True) if f and y == 1)
     wrong = sum(1 for f, y in zip(flagged, labels, strict=True) if f and y == 0)
     return right / len(labels) - wrong / len(labels) * threshold / (1 - threshold)
@@ -41,10 +41,10 @@ def test_perfect_and_blind_models() -> None:
     labels = np.repeat([0.0, 1.0], [30, 10])
     thresholds, weights = np.array([0.1, 0.25, 0.6]), np.ones((2, 40), dtype=int)
     perfect = decision_curve(probabilities=labels, labels=labels, thresholds=thresholds, weights=weights)
-    assert [one.value for one in perfect.model] == pytest.approx([0.25] * 3)
+    assert [benefit.value for benefit in perfect.model] == pytest.approx([0.25] * 3)
     blind = decision_curve(probabilities=np.full(40, 0.25), labels=labels, thresholds=thresholds, weights=weights)
-    # At the prevalence, acting on all and on none are worth the same.
-    assert [one.value for one in blind.gain] == pytest.approx([0.0, 0.0, 0.0], abs=1e-12)
+    # At a threshold equal to the prevalence, acting on everybody has the same net benefit as acting on nobody.
+    assert [benefit.value for benefit in blind.gain] == pytest.approx([0.0, 0.0, 0.0], abs=1e-12)
     assert blind.treat_all[1].value == pytest.approx(0.0, abs=1e-12)
     assert blind.treat_all[2].value < 0
 

@@ -7,7 +7,7 @@ from polyclinic.evaluation import mean_interval, patient_resamples, percentile_i
 
 
 def expanded(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """One resample written out, each study as often as its weight says."""
+    """Repeat each study of a resample as often as its weight."""
     return np.repeat(values, weights)
 
 
@@ -18,14 +18,14 @@ def clustered_study(seed: int, patients: int = 60) -> tuple[np.ndarray, np.ndarr
     return np.round(rng.normal(labels, 1.2), 1), labels, ids
 
 
-def test_weights_are_whole_patients_drawn_with_replacement() -> None:
+def test_weights_are_of_complete_patients_drawn_with_replacement() -> None:
     ids = ["b", "a", "b", "c", "a", "b"]
     weights = patient_resamples(ids, 4000, 0)
-    by_patient = {name: weights[:, [i for i, own in enumerate(ids) if own == name]] for name in "abc"}
+    by_patient = {name: weights[:, [i for i, patient in enumerate(ids) if patient == name]] for name in "abc"}
     assert all((columns == columns[:, :1]).all() for columns in by_patient.values())
     drawn = np.stack([columns[:, 0] for columns in by_patient.values()], axis=1)
     assert (drawn.sum(axis=1) == 3).all()
-    # Of three patients, one is drawn Binomial(3, 1/3) times: mean 1, variance 2/3.
+    # Each of three patients is drawn Binomial(3, 1/3) times: mean 1, variance 2/3.
     np.testing.assert_allclose(drawn.mean(axis=0), 1, atol=0.05)
     np.testing.assert_allclose(drawn.var(axis=0), 2 / 3, atol=0.05)
 
@@ -57,21 +57,21 @@ def test_neither_other_resamples_nor_the_layout_of_the_weights_change_a_resample
     rng = np.random.default_rng(5)
     scores, labels = rng.normal(size=5000).round(2), rng.integers(0, 2, 5000).astype(float)
     weights = patient_resamples([str(i) for i in range(5000)], 130, 5)
-    whole = weighted_auroc(scores, labels, weights)
+    complete = weighted_auroc(scores, labels, weights)
     for row in (0, 51, 129):
-        assert whole[row] == weighted_auroc(scores, labels, weights[row : row + 1])[0]
+        assert complete[row] == weighted_auroc(scores, labels, weights[row : row + 1])[0]
     for other in (np.ascontiguousarray(weights), weights.astype(np.uint8), weights.astype(np.int64)):
-        np.testing.assert_array_equal(weighted_auroc(scores, labels, other), whole)
+        np.testing.assert_array_equal(weighted_auroc(scores, labels, other), complete)
 
 
 def test_more_pairs_than_fit_an_int32_are_counted() -> None:
     labels = np.repeat([0.0, 1.0], [1, 3])
     weights = np.array([[100_000, 0, 50_000, 50_000]], dtype=np.int32)
-    # Half of the positives tie with the negatives, half of them win.
+    # Half of the positive studies tie with the negative one, the other half win.
     assert weighted_auroc(np.array([1.0, 9.0, 1.0, 2.0]), labels, weights)[0] == 0.75
 
 
-def test_nothing_at_all_is_undefined() -> None:
+def test_no_studies_are_undefined() -> None:
     nothing, weights = np.empty(0), np.empty((3, 0), dtype=np.int32)
     assert np.isnan(weighted_auroc(nothing, nothing, weights)).all()
     assert np.isnan(weighted_mean(nothing, weights)).all()
@@ -116,11 +116,11 @@ def test_repeating_every_study_of_a_patient_does_not_narrow_the_interval() -> No
     by_row = [str(row) for row in range(len(ids4))]
     naive = percentile_interval(weighted_auroc(scores4, labels4, patient_resamples(by_row, 800, 0)))
     assert clustered == pytest.approx(once, abs=1e-12)
-    assert naive.high - naive.low < 0.7 * (once.high - once.low), "rows as patients must show the false precision"
+    assert naive.high - naive.low < 0.7 * (once.high - once.low), "resampling rows must give too narrow an interval"
 
 
-def test_interval_covers_the_truth_about_as_often_as_it_says() -> None:
-    """Patients with three identical studies: 90 % intervals over patients hold the true AUROC, over rows do not."""
+def test_interval_covers_the_truth_at_the_nominal_rate() -> None:
+    """Studies come in identical threes: 90 % intervals over patients have their coverage, those over rows do not."""
     covered = {"patients": 0, "rows": 0}
     for seed in range(150):
         rng = np.random.default_rng(seed)

@@ -14,11 +14,11 @@ NAMES = ("audio", "ecg", "report", "xray")
 def drawn_performance(seed: int, names: tuple[str, ...] = NAMES) -> dict[frozenset[str], float]:
     rng = np.random.default_rng(seed)
     sizes = range(1, len(names) + 1)
-    return {frozenset(some): float(rng.random()) for size in sizes for some in combinations(names, size)}
+    return {frozenset(subset): float(rng.random()) for size in sizes for subset in combinations(names, size)}
 
 
 def shapley_by_orders(performance: dict[frozenset[str], float], chance: float) -> dict[str, float]:
-    """Mean over all orders of arrival of what each adds to those that came before."""
+    """Average the gain from adding each modality over all orders of adding them."""
     total = dict.fromkeys(NAMES, 0.0)
     orders = list(permutations(NAMES))
     for order in orders:
@@ -40,11 +40,11 @@ def test_shapley_is_the_mean_over_all_orders_and_adds_up(seed: int) -> None:
         assert report.drop_one[name] == performance[frozenset(NAMES)] - performance[frozenset(NAMES) - {name}]
 
 
-def test_axioms_of_symmetry_and_of_the_one_that_adds_nothing() -> None:
-    def worth(some: frozenset[str]) -> float:
-        return 0.5 + (0.4 if {"ecg", "xray"} <= some else 0.0)
+def test_axioms_of_symmetry_and_of_the_null_player() -> None:
+    def performance(subset: frozenset[str]) -> float:
+        return 0.5 + (0.4 if {"ecg", "xray"} <= subset else 0.0)
 
-    report = contributions({some: worth(some) for some in drawn_performance(0)}, 0.5)
+    report = contributions({subset: performance(subset) for subset in drawn_performance(0)}, 0.5)
     assert report.shapley == pytest.approx({"audio": 0.0, "ecg": 0.2, "report": 0.0, "xray": 0.2}, abs=1e-12)
     assert report.drop_one == pytest.approx({"audio": 0.0, "ecg": 0.4, "report": 0.0, "xray": 0.4}, abs=1e-12)
 
@@ -84,37 +84,37 @@ def test_share_that_goes_missing_follows_the_label() -> None:
         present=present, labels=labels, modality="xray", share_if_positive=0.8, share_if_negative=0.1,
         rng=np.random.default_rng(1),
     )  # fmt: skip
-    both = before["ecg"] & before["xray"]
-    gone = before["xray"] & ~after["xray"]
+    removable = before["ecg"] & before["xray"]
+    removed = before["xray"] & ~after["xray"]
     for label, share in ((1, 0.8), (0, 0.1)):
-        rows = both & (labels == label)
+        rows = removable & (labels == label)
         # Four standard errors of a share.
-        assert abs(gone[rows].mean() - share) < 4 * np.sqrt(share * (1 - share) / rows.sum())
-    assert not gone[np.isnan(labels) | ~both].any()
+        assert abs(removed[rows].mean() - share) < 4 * np.sqrt(share * (1 - share) / rows.sum())
+    assert not removed[np.isnan(labels) | ~removable].any()
     assert not (after["xray"] & ~before["xray"]).any()
     for name, mask in before.items():
         np.testing.assert_array_equal(present[name], mask)
     np.testing.assert_array_equal(after["ecg"], before["ecg"])
 
 
-def test_larger_share_takes_what_the_smaller_does_and_the_ends_are_exact() -> None:
+def test_a_larger_share_removes_a_superset_and_the_ends_are_exact() -> None:
     present, labels = presence(500)
     tensors = {name: torch.tensor(mask) for name, mask in present.items()}
 
-    def gone(share: float) -> np.ndarray:
+    def removed(share: float) -> np.ndarray:
         after = missing_not_at_random(
             present=tensors, labels=torch.tensor(labels), modality="ecg", share_if_positive=share,
             share_if_negative=0.0, rng=np.random.default_rng(3),
         )  # fmt: skip
         return present["ecg"] & ~after["ecg"]
 
-    assert not gone(0.0).any()
-    assert not (gone(0.3) & ~gone(0.6)).any()
-    assert gone(0.3).sum() < gone(0.6).sum()
-    np.testing.assert_array_equal(gone(1.0), present["ecg"] & present["xray"] & (labels == 1))
+    assert not removed(0.0).any()
+    assert not (removed(0.3) & ~removed(0.6)).any()
+    assert removed(0.3).sum() < removed(0.6).sum()
+    np.testing.assert_array_equal(removed(1.0), present["ecg"] & present["xray"] & (labels == 1))
 
 
-def test_a_study_never_loses_the_only_thing_it_has() -> None:
+def test_a_study_never_loses_its_only_modality() -> None:
     after = missing_not_at_random(
         present={"ecg": np.ones(4, dtype=bool)}, labels=np.ones(4), modality="ecg", share_if_positive=1.0,
         share_if_negative=1.0, rng=np.random.default_rng(0),

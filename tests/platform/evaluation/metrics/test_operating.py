@@ -27,7 +27,7 @@ def test_youden_is_the_highest_threshold_of_the_largest_sum(seed: int) -> None:
 
 
 def test_of_equal_sums_the_highest_threshold_is_taken() -> None:
-    # 1 flags both positive and one negative study, 3 flags one positive study alone: 1 + 1/2 either way.
+    # Threshold 1 flags both positive studies and one negative; threshold 3 flags one positive. Both sums are 1 + 1/2.
     assert operating_threshold(np.arange(4.0), np.array([0.0, 1.0, 0.0, 1.0]), "youden").value == 3.0
 
 
@@ -49,7 +49,7 @@ def test_a_rate_that_is_reached_exactly_counts() -> None:
     assert operating_threshold(scores, labels, "specificity", 0.9).value == 9.0
 
 
-def test_what_cannot_be_met_is_nan_with_the_reason() -> None:
+def test_unmet_rules_are_nan_with_the_reason() -> None:
     scores = np.array([1.0, 2.0, 3.0, 3.0])
     unmet = operating_threshold(scores, np.array([0.0, 1.0, 0.0, 1.0]), "specificity", 0.9)
     assert np.isnan(unmet.value)
@@ -82,7 +82,7 @@ def test_table_has_the_rates_counts_and_intervals_of_test() -> None:
     data = planted(5, resamples=200)
     scores, labels = data.known()
     unmet = Threshold(float("nan"), "specificity of at least 0.99", "a reason")
-    high, nothing, low = operating_points(
+    high, undefined, low = operating_points(
         scores=data.scores, labels=data.labels, thresholds=[Threshold(1.0, "given"), unmet, Threshold(-0.7, "given")],
         weights=data.weights,
     )  # fmt: skip
@@ -95,17 +95,17 @@ def test_table_has_the_rates_counts_and_intervals_of_test() -> None:
         assert point.ppv.value == pytest.approx(labels[scores >= threshold].mean())
         assert point.npv.value == pytest.approx(1 - labels[scores < threshold].mean())
         flagged, ids = data.scores >= threshold, np.array(data.patient_ids)
-        for report, hits, among in (
+        for rate, hits, among in (
             (point.sensitivity, flagged, data.labels == 1),
             (point.npv, data.labels == 0, ~flagged & ~np.isnan(data.labels)),
         ):
-            assert report.ci95[:2] == pytest.approx(wilson(hits[among], ids[among].tolist()), abs=1e-9)
-    assert nothing.threshold == unmet
-    assert np.isnan([nothing.sensitivity.value, nothing.ppv.value, nothing.ppv.ci95.low]).all()
-    assert nothing.true_positive is None
+            assert rate.ci95[:2] == pytest.approx(wilson(hits[among], ids[among].tolist()), abs=1e-9)
+    assert undefined.threshold == unmet
+    assert np.isnan([undefined.sensitivity.value, undefined.ppv.value, undefined.ppv.ci95.low]).all()
+    assert undefined.true_positive is None
 
 
-def test_one_patient_leaves_nearly_everything_open() -> None:
+def test_the_interval_of_a_single_patient_is_wide() -> None:
     scores, labels = np.array([1.0, 2.0, 3.0, 0.0]), np.array([0.0, 1.0, 1.0, 0.0])
     (point,) = operating_points(
         scores=scores, labels=labels, thresholds=[Threshold(2.5, "given")],
@@ -133,5 +133,5 @@ def test_estimate_is_of_the_studies_and_json_names_its_parts() -> None:
     plain = json.loads(json.dumps(as_json(point), allow_nan=False))
     assert plain["threshold"] == {"value": None, "rule": "youden", "reason": "why"}
     assert plain["npv"] == {"value": None, "ci95": {"low": None, "high": None, "undefined": 0}}
-    # The threshold, and the value and both ends of five rates.
+    # The threshold, and five rates with a value and two limits each.
     assert plain["undefined_values"] == 1 + 5 * 3

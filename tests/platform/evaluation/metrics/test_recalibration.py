@@ -23,10 +23,10 @@ FITS = (fit_temperature, fit_platt, fit_isotonic)
 
 
 @pytest.mark.parametrize("size", [1e-3, 1.0, 1e4])
-def test_temperature_is_where_the_loss_is_level(size: float) -> None:
+def test_temperature_is_where_the_derivative_of_the_loss_is_zero(size: float) -> None:
     data = planted(0)
     scores, labels = data.known()
-    # The derivative of the log loss in the slope, of scores of ordinary size.
+    # The slope at which the derivative of the log loss is 0, for unscaled scores.
     slope = brentq(lambda a: np.sum((expit(a * scores) - labels) * scores), -20, 20, xtol=1e-14)
     fitted = fit_temperature(data.scores * size, data.labels)
     assert fitted.slope * size == pytest.approx(slope, abs=1e-8)
@@ -34,7 +34,7 @@ def test_temperature_is_where_the_loss_is_level(size: float) -> None:
 
 
 def _smoothed(labels: np.ndarray) -> np.ndarray:
-    """Platt's smoothed labels, class by class."""
+    """Return Platt's smoothed labels, study by study."""
     positives, negatives = int(labels.sum()), int((1 - labels).sum())
     return np.array([(positives + 1) / (positives + 2) if label else 1 / (negatives + 2) for label in labels])
 
@@ -49,18 +49,20 @@ def test_platt_minimises_the_smoothed_log_loss(share: float, shift: float) -> No
         probability = expit(line[0] * scores + line[1])
         return float(-np.sum(target * np.log(probability) + (1 - target) * np.log1p(-probability)))
 
-    found = minimize(loss, np.zeros(2), method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-13, "maxiter": 4000})
-    assert found.success
+    minimum = minimize(
+        loss, np.zeros(2), method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-13, "maxiter": 4000}
+    )
+    assert minimum.success
     fitted = fit_platt(data.scores + shift, data.labels)
     line = np.array([fitted.slope, fitted.intercept + fitted.slope * shift])
     # The loss is flat to its last digit within about 1e-7 of the minimum.
-    np.testing.assert_allclose(line, found.x, atol=1e-6)
-    assert loss(line) <= found.fun + 1e-11
-    np.testing.assert_allclose(fitted.apply(scores + shift), expit(found.x[0] * scores + found.x[1]), atol=1e-6)
+    np.testing.assert_allclose(line, minimum.x, atol=1e-6)
+    assert loss(line) <= minimum.fun + 1e-11
+    np.testing.assert_allclose(fitted.apply(scores + shift), expit(minimum.x[0] * scores + minimum.x[1]), atol=1e-6)
 
 
 def test_card_and_bundle_calibrate_alike() -> None:
-    """Both give the same probabilities, to the last bit, for the same validation scores."""
+    """Card and bundle give bitwise equal probabilities for the same validation scores."""
     data, test = planted(8, share=0.3), planted(9, share=0.3)
     report = calibration_report(
         log_odds=test.scores, labels=test.labels, validation_log_odds=data.scores, validation_labels=data.labels,
@@ -93,9 +95,9 @@ def test_heavy_tails_and_offsets_reach_the_minimum() -> None:
         labels = (rng.random(200) < rng.uniform(0.05, 0.95)).astype(float)
         fitted = fit_platt(scores, labels)
         spread = (scores - np.median(scores)) / np.abs(scores - np.median(scores)).mean()
-        wrong = fitted.apply(scores) - _smoothed(labels)
-        # At the minimum the errors are balanced, and no more so for high than for low scores.
-        assert (abs(wrong.mean()), abs((wrong * spread).mean())) == pytest.approx((0.0, 0.0), abs=1e-9)
+        errors = fitted.apply(scores) - _smoothed(labels)
+        # At the minimum the mean error is 0 and the errors are uncorrelated with the scores.
+        assert (abs(errors.mean()), abs((errors * spread).mean())) == pytest.approx((0.0, 0.0), abs=1e-9)
 
 
 def test_scores_in_reverse_have_negative_slopes() -> None:
@@ -116,7 +118,7 @@ def test_isotonic_pools_ties_and_neighbours_and_is_level_beyond() -> None:
     np.testing.assert_allclose(fitted.apply(np.array([-99.0, 99.0])), expected[[0, -1]], atol=1e-12)
 
 
-def test_one_class_has_no_fit_and_says_so() -> None:
+def test_one_class_has_no_fit_and_a_reason() -> None:
     scores = np.array([1.0, 2.0, 3.0])
     for fit in FITS:
         fitted = fit(scores, np.array([1.0, np.nan, 1.0]))
@@ -148,7 +150,7 @@ def test_report_measures_each_map_on_test() -> None:
     )  # fmt: skip
     scores, labels = test.known()
     maps = {fit.__name__.removeprefix("fit_"): fit(val.scores, val.labels) for fit in FITS}
-    chances = {"none": expit(scores)} | {name: one.apply(scores) for name, one in maps.items()}
+    chances = {"none": expit(scores)} | {name: fit.apply(scores) for name, fit in maps.items()}
     assert list(report.quality) == list(chances)
     for name, chance in chances.items():
         quality = report.quality[name]
@@ -160,7 +162,7 @@ def test_report_measures_each_map_on_test() -> None:
     assert json.loads(json.dumps(as_json(report), allow_nan=False))["platt"]["slope"] == maps["platt"].slope
 
 
-def test_report_says_in_words_where_validation_has_one_class() -> None:
+def test_report_gives_the_reason_where_validation_has_one_class() -> None:
     test = planted(7)
     report = calibration_report(
         log_odds=test.scores, labels=test.labels, validation_log_odds=test.scores,

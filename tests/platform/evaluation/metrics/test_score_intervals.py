@@ -1,4 +1,4 @@
-"""Intervals of few patients against plain formulas, and how often noise passes for knowledge."""
+"""Score intervals against closed formulas and grids, and the rate of false positives with few patients."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ Z2 = 1.959963984540054**2
 
 
 def newcombe(auroc: float, m: float, n: float) -> tuple[float, float]:
-    """Method 5 by a walk over a fine grid."""
+    """Compute Newcombe's interval (method 5) on a fine grid."""
     grid = np.linspace(0, 1, 1_000_001)[1:-1]
     spread = ((m + n) / 2 - 1) * ((1 - grid) / (2 - grid) + grid / (1 + grid))
     inside = grid[(auroc - grid) ** 2 <= Z2 * grid * (1 - grid) * (1 + spread) / (m * n)]
@@ -56,12 +56,13 @@ def test_copies_of_a_patients_study_add_nothing() -> None:
     data = planted(3, patients=40, unknown=0)
     once = estimate_auroc(data.scores, data.labels, np.arange(len(data.scores)))
     for copies in (2, 5):
-        thrice = [np.repeat(values, copies) for values in (data.scores, data.labels, np.arange(len(data.scores)))]
-        report = estimate_auroc(*thrice)
+        repeated = [np.repeat(values, copies) for values in (data.scores, data.labels, np.arange(len(data.scores)))]
+        report = estimate_auroc(*repeated)
         assert report.value == pytest.approx(once.value)
         assert report.ci95[:2] == pytest.approx(once.ci95[:2], abs=0.01)
-    apart = np.repeat([0.0, 1.0], 6), np.repeat([0.0, 1.0], 6)
-    assert estimate_auroc(*apart, np.arange(12) // 3).ci95.low < estimate_auroc(*apart, np.arange(12)).ci95.low - 0.1
+    separated = np.repeat([0.0, 1.0], 6), np.repeat([0.0, 1.0], 6)
+    clustered = estimate_auroc(*separated, np.arange(12) // 3).ci95.low
+    assert clustered < estimate_auroc(*separated, np.arange(12)).ci95.low - 0.1
 
 
 def test_the_test_at_one_half_is_mann_whitneys() -> None:
@@ -76,11 +77,11 @@ def test_the_test_at_one_half_is_mann_whitneys() -> None:
 
 @pytest.mark.public_report(2)
 @pytest.mark.parametrize(("studies", "positives"), [(18, 1), (18, 2), (200, 1), (200, 2), (200, 5)])
-def test_noise_rarely_passes_for_knowledge(studies: int, positives: int) -> None:
+def test_noise_rarely_gets_a_decision_rule(studies: int, positives: int) -> None:
     rng, weights = np.random.default_rng(1), patient_resamples([str(i) for i in range(studies)], 64, 0)
     labels = (np.arange(studies) < positives).astype(float)
     rules = [_of_finding(rng.normal(size=studies), labels, weights, 0.1)[0] for _ in range(150)]
-    # Of 150 draws at a true rate of 0.025, eleven or more come once in a thousand.
+    # With a true rate of 0.025, 150 draws have eleven or more false positives with a probability of about 0.001.
     assert sum(rule.problem is None for rule in rules) <= 10
     assert all(rule.auroc is not None and rule.auroc[2] - rule.auroc[1] > 0.1 for rule in rules)
 
@@ -103,9 +104,9 @@ def test_average_precision_of_one_positive_is_not_certain() -> None:
     report = estimate_average_precision(labels, labels, weights)
     assert report.value == 1.0
     assert report.ci95.low == pytest.approx(1 / (1 + Z2))
-    many = planted(1, patients=400, resamples=200)
-    wide = estimate_average_precision(many.scores, many.labels, many.weights).ci95
-    assert wide.high - wide.low < 0.12
+    data = planted(1, patients=400, resamples=200)
+    narrow = estimate_average_precision(data.scores, data.labels, data.weights).ci95
+    assert narrow.high - narrow.low < 0.12
 
 
 def test_patients_are_recovered_from_their_resamples() -> None:

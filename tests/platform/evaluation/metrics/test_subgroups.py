@@ -40,7 +40,7 @@ def report_of(data: Planted, groups: dict[str, list[str | None]], **changes: Any
 
 
 def only(data: Planted, rows: np.ndarray) -> Planted:
-    ids = [one for one, there in zip(data.patient_ids, rows, strict=True) if there]
+    ids = [patient for patient, selected in zip(data.patient_ids, rows, strict=True) if selected]
     return Planted(data.scores[rows], data.labels[rows], ids, data.weights[:, rows])
 
 
@@ -55,17 +55,17 @@ def test_every_metric_of_every_group_equals_sklearn_with_its_intervals() -> None
         part = data if group.name == "all" else only(data, names == group.name)
         scores, labels = part.known()
         assert (group.n, group.n_positive) == (len(labels), labels.sum())
-        whole = expected_metrics(scores, labels, 0.35)
-        drawn[group.name] = [whole, *(expected_metrics(*resample, 0.35) for resample in part.resamples())]
+        expected = expected_metrics(scores, labels, 0.35)
+        drawn[group.name] = [expected, *(expected_metrics(*resample, 0.35) for resample in part.resamples())]
         assert tuple(group.metrics) == METRICS
-        for metric, record in group.metrics.items():
-            assert isinstance(record, Estimate)
-            assert record.value == pytest.approx(whole[metric], abs=1e-12)
-            draws = percentile_interval(np.array([one[metric] for one in drawn[group.name][1:]]))
+        for metric, estimate in group.metrics.items():
+            assert isinstance(estimate, Estimate)
+            assert estimate.value == pytest.approx(expected[metric], abs=1e-12)
+            interval = percentile_interval(np.array([metrics[metric] for metrics in drawn[group.name][1:]]))
             if metric in ("brier", "calibration_error"):
-                assert record.ci95 == pytest.approx(draws, abs=1e-12)
+                assert estimate.ci95 == pytest.approx(interval, abs=1e-12)
             else:
-                assert record.ci95.low < record.value < record.ci95.high
+                assert estimate.ci95.low < estimate.value < estimate.ci95.high
     for metric, gap in column.gaps.items():
         assert isinstance(gap, Gap)
         points = {name: drawn[name][0][metric] for name in "ABC"}
@@ -75,7 +75,7 @@ def test_every_metric_of_every_group_equals_sklearn_with_its_intervals() -> None
         assert gap.difference.ci95.low < gap.difference.value < gap.difference.ci95.high
 
 
-def test_small_one_sided_and_empty_groups_are_reported_in_words() -> None:
+def test_small_one_sided_and_empty_groups_are_reported_with_the_reason() -> None:
     data = planted(2)
     size = len(data.scores)
     names: list[str | None] = ["big"] * size
@@ -84,17 +84,18 @@ def test_small_one_sided_and_empty_groups_are_reported_in_words() -> None:
     names[4:12], labels[4:12] = ["healthy"] * 8, 0.0
     names[12:20], labels[12:20] = ["ill"] * 8, 1.0
     names[20:28], labels[20:28] = [None, ""] * 4, np.nan
-    groups = {one.name: one for one in report_of(data._replace(labels=labels), {"site": names}).columns["site"].groups}
+    column = report_of(data._replace(labels=labels), {"site": names}).columns["site"]
+    groups = {group.name: group for group in column.groups}
     assert set(groups) == {"big", "small", "healthy", "ill", "not stated"}
     assert set(groups["small"].metrics.values()) == {"4 studies of known label, fewer than the minimum of 5"}
     assert set(groups["not stated"].metrics.values()) == {"0 studies of known label, fewer than the minimum of 5"}
     assert (groups["small"].n, groups["not stated"].n) == (4, 0)
     for name, missing, needed in (("healthy", "no positive study among 8", "sensitivity"),
                                   ("ill", "no negative study among 8", "specificity")):  # fmt: skip
-        words = {metric for metric, record in groups[name].metrics.items() if record == missing}
-        assert words == {"auroc", "average_precision", needed}
+        lacking = {metric for metric, value in groups[name].metrics.items() if value == missing}
+        assert lacking == {"auroc", "average_precision", needed}
         assert all(
-            isinstance(record, Estimate) for metric, record in groups[name].metrics.items() if metric not in words
+            isinstance(value, Estimate) for metric, value in groups[name].metrics.items() if metric not in lacking
         )
 
 
@@ -105,13 +106,13 @@ def test_gap_is_between_the_groups_that_have_a_value() -> None:
     labels[:half] = 0.0
     names: list[str | None] = ["healthy"] * half + ["mixed"] * (len(labels) - half)
     gaps = report_of(data._replace(labels=labels), {"site": names}).columns["site"].gaps
-    assert gaps["auroc"] == "1 of 2 groups have a value, a gap needs two"
+    assert gaps["auroc"] == "1 of 2 groups have a value; a gap needs two"
     assert isinstance(gaps["specificity"], Gap)
     alone = report_of(data, {"site": ["one"] * len(labels)}).columns["site"].gaps
-    assert alone["brier"] == "1 of 1 groups have a value, a gap needs two"
+    assert alone["brier"] == "1 of 1 groups have a value; a gap needs two"
 
 
-def test_without_a_threshold_the_rates_say_so() -> None:
+def test_without_a_threshold_the_rates_give_the_reason() -> None:
     data = planted(4)
     report = report_of(data, {}, threshold=float("nan"))
     assert report.overall.metrics["sensitivity"] == report.overall.metrics["specificity"] == "no threshold was set"
@@ -126,7 +127,7 @@ def test_resamples_without_a_class_of_the_group_are_counted() -> None:
     )
     report = report_of(data, {"site": ["A", "A", "A", "B", "B", "B"]}, minimum=1)
     first = report.columns["site"].groups[0].metrics
-    undefined = {name: record.ci95.undefined for name, record in first.items() if isinstance(record, Estimate)}
+    undefined = {name: value.ci95.undefined for name, value in first.items() if isinstance(value, Estimate)}
     assert undefined == {
         "auroc": 0, "average_precision": 2, "sensitivity": 0, "specificity": 0, "calibration_error": 1, "brier": 1
     }  # fmt: skip

@@ -20,8 +20,8 @@ def never() -> FrozenEmbeddings:
 
 def test_what_was_stored_is_read_back(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "cache"
-    report, was_read = cached_embeddings(folder, ORIGIN, lambda: EMBEDDINGS)
-    assert (report, was_read) == (EMBEDDINGS, False)
+    computed, was_read = cached_embeddings(folder, ORIGIN, lambda: EMBEDDINGS)
+    assert (computed, was_read) == (EMBEDDINGS, False)
     again, was_read = cached_embeddings(folder, ORIGIN, never)
     assert was_read
     assert again.study_ids == EMBEDDINGS.study_ids
@@ -40,8 +40,8 @@ def test_what_was_stored_is_read_back(tmp_path: Path) -> None:
 def test_another_origin_is_never_read(tmp_path: Path, change: dict[str, object]) -> None:
     cached_embeddings(tmp_path, ORIGIN, lambda: EMBEDDINGS)
     other = EMBEDDINGS._replace(study_ids=["A", "B", "C"])
-    report, was_read = cached_embeddings(tmp_path, replace(ORIGIN, **change), lambda: other)  # type: ignore[arg-type]
-    assert (report.study_ids, was_read) == (["A", "B", "C"], False)
+    computed, was_read = cached_embeddings(tmp_path, replace(ORIGIN, **change), lambda: other)  # type: ignore[arg-type]
+    assert (computed.study_ids, was_read) == (["A", "B", "C"], False)
     assert cached_embeddings(tmp_path, ORIGIN, never)[0].study_ids == EMBEDDINGS.study_ids
 
 
@@ -51,15 +51,15 @@ def test_a_file_under_the_name_of_another_cohort_is_refused(tmp_path: Path) -> N
     cached_embeddings(tmp_path, replace(ORIGIN, cohort="f1"), lambda: EMBEDDINGS)
     (other,) = set(tmp_path.iterdir()) - {mine}
     other.replace(mine)
-    with pytest.raises(ValueError, match=r"first-test-.*\.npz was made of something else than its name says; delete"):
+    with pytest.raises(ValueError, match=r"first-test-.*\.npz records another origin than its name; delete"):
         cached_embeddings(tmp_path, ORIGIN, never)
 
 
 def test_broken_files_and_pickles_are_refused(tmp_path: Path) -> None:
     cached_embeddings(tmp_path, ORIGIN, lambda: EMBEDDINGS)
     (path,) = tmp_path.iterdir()
-    whole = path.read_bytes()
-    for content in (b"", b"no archive", whole[: len(whole) // 2]):
+    complete = path.read_bytes()
+    for content in (b"", b"no archive", complete[: len(complete) // 2]):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=r"cannot be read \(.*\); delete it"):
             cached_embeddings(tmp_path, ORIGIN, never)

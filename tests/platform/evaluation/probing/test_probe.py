@@ -1,4 +1,4 @@
-"""Linear probes against scikit-learn, and the choice of their penalty."""
+"""Linear probes, and the choice of their penalty, against scikit-learn."""
 
 import numpy as np
 import pytest
@@ -20,8 +20,8 @@ def _features(rows: int, seed: int) -> Features:
 
 def test_scores_are_those_of_the_penalty_that_does_best_on_val() -> None:
     train, val, test = _features(200, 0), _features(80, 1), _features(90, 2)
-    record = probe_scores(train, val, test)
-    assert (record[:, 2] == 0).all()
+    probed = probe_scores(train, val, test)
+    assert (probed[:, 2] == 0).all()
     scaler = StandardScaler().fit(train.values)
     best, expected = -1.0, None
     for strength in STRENGTHS:
@@ -30,13 +30,13 @@ def test_scores_are_those_of_the_penalty_that_does_best_on_val() -> None:
             known = ~np.isnan(train.labels[:, column])
             model = LogisticRegression(C=strength, max_iter=2000)
             model.fit(scaler.transform(train.values[known]), train.labels[known, column])
-            seen = ~np.isnan(val.labels[:, column])
+            labelled = ~np.isnan(val.labels[:, column])
             scores = model.decision_function(scaler.transform(val.values))
-            aurocs.append(roc_auc_score(val.labels[seen, column], scores[seen]))
+            aurocs.append(roc_auc_score(val.labels[labelled, column], scores[labelled]))
             columns.append(model.decision_function(scaler.transform(test.values)))
         if np.mean(aurocs) > best:
             best, expected = float(np.mean(aurocs)), np.stack(columns, axis=1)
-    np.testing.assert_allclose(record[:, :2], expected, atol=1e-8)
+    np.testing.assert_allclose(probed[:, :2], expected, atol=1e-8)
 
 
 def test_the_gain_is_the_difference_of_macro_means_with_an_interval_over_patients() -> None:

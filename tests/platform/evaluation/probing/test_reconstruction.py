@@ -1,4 +1,4 @@
-"""Errors of a masked autoencoder against loops over studies and tokens."""
+"""Reconstruction errors of a masked autoencoder against loops over studies and tokens."""
 
 from pathlib import Path
 
@@ -39,22 +39,22 @@ def test_errors_are_means_over_hidden_tokens_and_gains_are_against_the_mean_fill
     halves = [batch.select(torch.arange(24) < 10), batch.select(torch.arange(24) >= 10)]
     fills = mean_fills(task, halves)
     report = reconstruction_report(task, halves, fills, resamples=50, seed=0)
-    results = {(one.mask, one.name): one for one in report.results}
+    results = {(result.mask, result.name): result for result in report.results}
     assert set(results) == {(mask, name) for mask in ("masked", "absent") for name in MODALITIES}
     with torch.no_grad():
         hidden = task.draw_masks(batch)
         losses = task.losses(batch, hidden, task(batch, hidden))
     for name in MODALITIES:
-        record = results["masked", name]
-        assert record.tokens == len(losses[name])
-        assert record.studies == int(batch.present[name].sum())
-        assert record.errors["model"].value == pytest.approx(float(losses[name].mean()), rel=1e-4)
-        fill = record.errors["mean fill"]
+        result = results["masked", name]
+        assert result.tokens == len(losses[name])
+        assert result.studies == int(batch.present[name].sum())
+        assert result.errors["model"].value == pytest.approx(float(losses[name].mean()), rel=1e-4)
+        fill = result.errors["mean fill"]
         assert fill.against_mean_fill == 0
-        assert record.errors["model"].against_mean_fill == pytest.approx(
-            1 - record.errors["model"].value / fill.value, abs=1e-9
+        assert result.errors["model"].against_mean_fill == pytest.approx(
+            1 - result.errors["model"].value / fill.value, abs=1e-9
         )
-        assert record.errors["model"].ci95.low <= record.errors["model"].value <= record.errors["model"].ci95.high
+        assert result.errors["model"].ci95.low <= result.errors["model"].value <= result.errors["model"].ci95.high
     several = torch.stack(list(batch.present.values())).sum(dim=0) > 1
     absent = results["absent", "ecg"]
     assert absent.studies == int((several & batch.present["ecg"]).sum())
@@ -78,11 +78,11 @@ def test_interpolation_is_a_straight_line_between_visible_samples_of_a_lead(batc
     torch.testing.assert_close(guess[known], targets[known], rtol=1e-4, atol=1e-4)
 
 
-def test_an_absent_modality_without_others_is_not_asked_for(batch: Batch) -> None:
+def test_an_only_modality_is_not_measured_as_absent(batch: Batch) -> None:
     task = masked_task(["xray"]).eval()
-    only = Batch(
+    xrays = Batch(
         inputs={"xray": batch.inputs["xray"]}, present={"xray": batch.present["xray"]}, labels=batch.labels,
         study_ids=batch.study_ids, patient_ids=batch.patient_ids, broken=(),
     )  # fmt: skip
-    report = reconstruction_report(task, [only], mean_fills(task, [only]), resamples=10, seed=0)
-    assert [(one.mask, one.name) for one in report.results] == [("masked", "xray")]
+    report = reconstruction_report(task, [xrays], mean_fills(task, [xrays]), resamples=10, seed=0)
+    assert [(result.mask, result.name) for result in report.results] == [("masked", "xray")]

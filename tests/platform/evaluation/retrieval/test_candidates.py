@@ -1,4 +1,4 @@
-"""Retrieval among given candidates, on planted scores."""
+"""Retrieval among predefined candidates, with planted scores."""
 
 from collections.abc import Sequence
 from io import StringIO
@@ -30,14 +30,14 @@ def values(result: CandidateSetReport) -> dict[int, float | None]:
 
 
 def test_planted_scores_give_the_accuracy_of_a_count_by_hand() -> None:
-    """First, second, and third of three, and first with a tie: only what a set holds counts."""
+    """Targets rank first, second, third and tied first of three; scores outside a set do not count."""
     scores = np.zeros((6, 6))
     scores[0] = [5, 1, 2, 9, 9, 9]
     scores[1] = [9, 3, 4, 2, 9, 9]
     scores[2] = [9, 9, 1, 2, 3, 9]
     scores[3] = [9, 9, 9, 7, 7, 0]
     result = report(scores)
-    # 1, 0, 0 and one half of a place shared by two.
+    # The credits are 1, 0, 0 and, for the tie of two, one half.
     assert values(result) == {1: pytest.approx(1.5 / 4), 2: pytest.approx(3 / 4)}
     assert result.given.median_rank == np.median([1, 2, 3, 1.5])
     accuracy = result.given.recall[1]
@@ -47,7 +47,7 @@ def test_planted_scores_give_the_accuracy_of_a_count_by_hand() -> None:
     assert (result.given.candidates, report(scores, k=(3,)).given.recall[3]) == (3.0, None)
 
 
-def test_scores_that_tell_nothing_are_at_chance() -> None:
+def test_uninformative_scores_are_at_chance() -> None:
     assert values(report(np.ones((6, 6)))) == {1: pytest.approx(1 / 3), 2: pytest.approx(2 / 3)}
 
 
@@ -59,8 +59,8 @@ def test_sets_of_different_sizes_are_counted_each_with_its_own_chance() -> None:
     assert accuracy.chance == pytest.approx((1 / 2 + 1 / 5) / 2)
 
 
-def test_intervals_are_over_patients_and_beside_them_over_queries() -> None:
-    """Forty queries of eight patients, of which each finds either all of its targets or none."""
+def test_intervals_are_over_patients_and_over_queries() -> None:
+    """All queries of a patient rank their targets first, or none does: forty queries of eight patients."""
     studies = [f"s{row}" for row in range(40)]
     patients = {study: f"p{row // 5}" for row, study in enumerate(studies)}
     scores = np.zeros((40, 40))
@@ -74,17 +74,17 @@ def test_intervals_are_over_patients_and_beside_them_over_queries() -> None:
     assert by_patient is not None
     assert by_query is not None
     assert by_patient.value == by_query.value == 0.5
-    # Wilson's half width of a share of one half is 1.96 / 2 / sqrt(n + 1.96^2): of 8 patients, of 40 queries.
-    for record, number in ((by_patient, 8), (by_query, 40)):
-        assert record.ci95.high - record.ci95.low == pytest.approx(1.96 / (number + 1.96**2) ** 0.5, rel=1e-3)
+    # The width of Wilson's interval of a share of one half is 1.96 / sqrt(n + 1.96^2), of 8 patients or 40 queries.
+    for accuracy, number in ((by_patient, 8), (by_query, 40)):
+        assert accuracy.ci95.high - accuracy.ci95.low == pytest.approx(1.96 / (number + 1.96**2) ** 0.5, rel=1e-3)
 
 
-def test_sets_with_a_study_that_cannot_be_scored_are_left_out_whole() -> None:
+def test_sets_with_a_study_that_cannot_be_scored_are_left_out() -> None:
     result = retrieval_in_sets(
         scores=np.eye(4)[:3], queries=STUDIES[:3], candidates=STUDIES[:4], sets=SETS, patients=PATIENTS, resamples=10,
         seed=0,
     )  # fmt: skip
-    # s2 has s4 among its candidates, and s3 does not ask.
+    # The set of s2 includes s4, which has no column, and s3 has no row.
     assert (result.queries, result.left_out) == (2, 2)
     with pytest.raises(ValueError, match="got 4 candidate sets, each with a study that lacks a modality"):
         retrieval_in_sets(
@@ -101,7 +101,7 @@ def test_scores_of_another_shape_and_wrong_k_are_refused() -> None:
         report(np.full((6, 6), np.nan))
 
 
-def test_table_and_json_carry_both_intervals_and_what_was_left_out() -> None:
+def test_table_and_json_have_both_intervals_and_counts_of_sets_left_out() -> None:
     result = report(np.eye(6), {**SETS, "s9": ("s1",)})
     console = Console(file=StringIO(), width=140)
     print_candidate_sets(result, console)
@@ -165,6 +165,6 @@ def test_broken_sets_are_refused_with_the_queries(tmp_path: Path, old: str, new:
     assert str(tmp_path) not in str(error.value)
 
 
-def test_a_table_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_table_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"none.parquet cannot be read as a table \(FileNotFoundError\)"):
         read_candidate_sets(tmp_path / "none.parquet", split="test", studies=[])

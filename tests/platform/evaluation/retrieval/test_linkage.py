@@ -1,4 +1,4 @@
-"""Linkage: posteriors, the assignment against all permutations, rates against counts by hand."""
+"""Linkage: posteriors by loops, the assignment against all permutations, and rates against counts by hand."""
 
 import json
 import math
@@ -39,7 +39,7 @@ def test_a_score_is_the_geometric_mean_of_two_softmaxes() -> None:
             assert scores[i, j] == pytest.approx(math.sqrt(given_i * given_j), abs=1e-12)
 
 
-def test_what_a_query_adds_to_all_its_candidates_does_not_count() -> None:
+def test_a_constant_per_query_does_not_change_the_scores() -> None:
     rng = np.random.default_rng(1)
     forward, backward = rng.normal(size=(6, 4)), rng.normal(size=(4, 6))
     shifted = linkage_scores(forward + rng.normal(size=(6, 1)) * 9, backward + rng.normal(size=(4, 1)) * 9)
@@ -83,8 +83,8 @@ def test_the_threshold_is_the_best_of_a_loop() -> None:
         return float(2 * (asserted & right).sum() / (asserted.sum() + 50))
 
     assert choose_threshold(curve) == max(sorted(scores, reverse=True), key=f1)
-    enough = [value for value in scores if right[scores >= value].mean() >= 0.8]
-    assert choose_threshold(curve, precision=0.8) == min(enough)
+    sufficient = [value for value in scores if right[scores >= value].mean() >= 0.8]
+    assert choose_threshold(curve, precision=0.8) == min(sufficient)
     none_right = precision_recall(scores, np.zeros(50, dtype=bool), pairs=50)
     assert choose_threshold(none_right) == scores.max()
     with pytest.raises(ValueError, match=r"got precision 0.9, the validation split reaches at most 0.500; set"):
@@ -93,7 +93,7 @@ def test_the_threshold_is_the_best_of_a_loop() -> None:
 
 FIRST = Files(["s1", "s2", "s3", "s4", "s5"], ["a", "a", "b", "c", "d"])
 SECOND = Files(["s2", "s3", "s4", "s1"], ["a", "b", "c", "a"])
-# s1 with s2 of the same patient, s3 with itself, s4 with s1 of another patient, s5 with s4 below the threshold.
+# Pairs: s1 and s2 of one patient, s3 and s3, s4 and s1 of different patients, and s5 and s4 below the threshold.
 MATCHING = Matching(np.array([0, 2, 3, 4]), np.array([0, 1, 3, 2]), np.array([0.9, 0.8, 0.7, 0.1]))
 
 
@@ -128,7 +128,7 @@ def test_chance_is_the_mean_precision_over_all_matchings() -> None:
 
 def test_intervals_are_over_patients_of_the_first_files() -> None:
     report = small_report()
-    # By patient of the first file: asserted and right pairs, and how many there are to be found.
+    # Asserted pairs, correct pairs and true pairs, by patient of the first file.
     counts = {"a": (1, 1, 2), "b": (1, 1, 1), "c": (1, 0, 1), "d": (0, 0, 0)}
     precision, recall, f1 = [], [], []
     for weights in patient_resamples(FIRST.patient_ids, 500, 0):
@@ -137,10 +137,10 @@ def test_intervals_are_over_patients_of_the_first_files() -> None:
         precision.append(right / asserted if asserted else np.nan)
         recall.append(right / pairs if pairs else np.nan)
         f1.append(2 * right / (asserted + pairs) if asserted + pairs else np.nan)
-    for draws, record in ((precision, report.by_patient.precision_ci95), (recall, report.by_patient.recall_ci95),
+    for draws, interval in ((precision, report.by_patient.precision_ci95), (recall, report.by_patient.recall_ci95),
                         (f1, report.by_patient.f1_ci95)):  # fmt: skip
-        assert (record.low, record.high) == pytest.approx(np.nanquantile(draws, [0.025, 0.975]), abs=1e-12)
-        assert record.undefined == np.isnan(draws).sum()
+        assert (interval.low, interval.high) == pytest.approx(np.nanquantile(draws, [0.025, 0.975]), abs=1e-12)
+        assert interval.undefined == np.isnan(draws).sum()
 
 
 def test_nothing_asserted_has_no_precision() -> None:
@@ -162,15 +162,15 @@ def test_one_patient_alone() -> None:
     assert (report.by_study.precision, report.by_study.recall, report.by_study.chance) == (1.0, 1.0, 1.0)
 
 
-def test_the_table_says_what_is_right() -> None:
+def test_the_table_shows_correct_pairs_by_patient_and_by_study() -> None:
     console = Console(file=StringIO(), width=80)
     print_linkage(small_report(), "one", "other", console)
-    shown = console.file.getvalue()  # type: ignore[attr-defined]
-    rows = {line.split("│")[1].strip(): line.split("│") for line in shown.splitlines() if line.startswith("│")}
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    rows = {line.split("│")[1].strip(): line.split("│") for line in text.splitlines() if line.startswith("│")}
     cells = {name: [cell.strip() for cell in row[2:-1]] for name, row in rows.items()}
     assert [cells[name][::2] for name in ("precision", "recall", "f1")] == [
         ["0.667", "0.333"], ["0.500", "0.250"], ["0.571", "0.286"],
     ]  # fmt: skip
     assert cells["right"] == ["2 of 4", "", "1 of 4", ""]
     assert cells["precision by chance"][::2] == ["0.3000", "0.2000"]
-    assert "3 pairs asserted, of scores of at least 0.5" in shown
+    assert "3 pairs asserted, with scores of at least 0.5" in text

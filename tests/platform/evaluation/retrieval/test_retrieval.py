@@ -17,7 +17,7 @@ from polyclinic.evaluation import (
 
 
 def same_patient(ids: list[str]) -> np.ndarray:
-    return np.array([[one == other for other in ids] for one in ids])
+    return np.array([[row == column for column in ids] for row in ids])
 
 
 def recall(result: RetrievalResult, k: int) -> Accuracy:
@@ -39,23 +39,23 @@ def test_perfect_worst_and_constant_scores() -> None:
 
 
 def test_distractors_are_distinct_and_never_of_the_same_patient() -> None:
-    """With as many candidates as there can be, each rank is the known number of better studies of other patients."""
+    """The scores do not depend on the query, so the better studies of other patients are known for each query."""
     ids = ["a", "a", "b", "c", "d", "e"]
     scores = np.tile(np.arange(6.0), (6, 1))
-    # `a` has four studies of other patients: five candidates are the most it can have.
+    # There are four studies of other patients than `a`, so a study of `a` has at most five candidates.
     with pytest.raises(ValueError, match="got 4 studies of other patients"):
         retrieval_among(scores, 6, 0, same_patient(ids))
     ranks = np.stack([retrieval_among(scores, 4, seed, same_patient(ids)) for seed in range(200)])
-    # Study 0 of `a` has four better others, so three distinct ones always beat it; study 1 likewise.
+    # Four studies of other patients beat the studies 0 and 1 of `a`, so all three distinct distractors do.
     assert (ranks[:, :2] == 4).all()
-    # Of the five others of study 3 two are better (4, 5): of three drawn without replacement, one or two are.
+    # One of the five distractors of study 4 is better (5): three draws without replacement include it or do not.
     assert set(ranks[:, 4]) == {1, 2}
     assert (ranks[:, 5] == 1).all()
     # Hypergeometric mean: three draws of five, two of which are better than study 3.
     assert ranks[:, 3].mean() == pytest.approx(1 + 3 * 2 / 5, abs=0.12)
 
 
-def test_a_patients_other_study_is_no_distractor() -> None:
+def test_another_study_of_the_patient_is_not_a_distractor() -> None:
     scores = np.eye(40) + 5.0 * (same_patient(PAIRS) & ~np.eye(40, dtype=bool))
     assert (retrieval_among(torch.tensor(scores), 20, 0, torch.tensor(same_patient(PAIRS))) == 1).all()
     report = retrieval_report(scores=scores, patient_ids=PAIRS, candidates=10, resamples=50, seed=0)
@@ -73,7 +73,7 @@ def test_the_draw_depends_on_the_seed_only() -> None:
 
 
 def test_report_of_planted_ranks_among_all() -> None:
-    """Query i has exactly i better distractors, so that every figure is known."""
+    """Query i has exactly i better distractors, so all results are known."""
     size = 12
     scores = np.zeros((size, size))
     for query in range(size):
@@ -115,22 +115,22 @@ def test_function_of_rows_gives_the_report_of_the_matrix() -> None:
     size = 700
     scores = torch.randn(size, size, generator=torch.Generator().manual_seed(0))
     ids = [f"p{row // 2}" for row in range(size)]
-    asked: list[int] = []
+    block_sizes: list[int] = []
 
     def rows(block: slice) -> torch.Tensor:
-        asked.append(block.stop - block.start)
+        block_sizes.append(block.stop - block.start)
         return scores[block]
 
     by_function = retrieval_report(scores=rows, patient_ids=ids, candidates=8, resamples=10, seed=1)
     assert by_function == retrieval_report(scores=scores, patient_ids=ids, candidates=8, resamples=10, seed=1)
-    assert sum(asked) == size
-    assert max(asked) < size
+    assert sum(block_sizes) == size
+    assert max(block_sizes) < size
     ranks = retrieval_among(scores, 8, 1, same_patient(ids))
     assert recall(by_function.sampled, 1).value == pytest.approx((ranks == 1).mean())
     assert by_function.sampled.median_rank == np.median(ranks)
 
 
-def test_errors_say_what_to_set() -> None:
+def test_errors_name_the_setting_to_change() -> None:
     scores = np.zeros((40, 40))
     with pytest.raises(ValueError, match="at least 2; set `candidates`"):
         retrieval_among(scores, 1, 0, same_patient(SINGLES))
@@ -169,7 +169,7 @@ def test_wrong_k_is_refused() -> None:
             retrieval_report(scores=np.eye(40), patient_ids=SINGLES, candidates=5, resamples=10, seed=0, k=k)
 
 
-def test_table_and_json_carry_the_result() -> None:
+def test_table_and_json_show_the_result() -> None:
     report = retrieval_report(scores=np.eye(40), patient_ids=SINGLES, candidates=4, resamples=10, seed=0)
     console = Console(file=StringIO(), width=120)
     print_retrieval(report, console)

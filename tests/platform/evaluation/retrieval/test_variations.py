@@ -1,4 +1,4 @@
-"""The spread of ranks over variations of a query, against a loop."""
+"""Spread of ranks over variations of a query, against a loop over studies."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def test_spread_is_the_deviation_of_each_rank_averaged_over_studies() -> None:
         deviations[query] = (sum((rank - mean) ** 2 for rank in ranks) / 3) ** 0.5
     assert (spread.modality, spread.texts, spread.studies) == ("text", 4, 11)
     assert spread.rank == pytest.approx(np.nanmean(deviations), abs=1e-12)
-    # Ten studies of other patients: a rank of 1 is a share of 0, one of 11 a share of 1.
+    # With ten studies of other patients, rank 1 is normalised to 0 and rank 11 to 1.
     assert spread.normalised == pytest.approx(np.nanmean(deviations) / 10, abs=1e-12)
     draws = [np.nansum(weights * deviations) / weights[varied].sum() for weights in patient_resamples(IDS, 200, 1)]
     low, high = np.quantile(draws, [0.025, 0.975])
