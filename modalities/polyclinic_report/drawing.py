@@ -129,7 +129,7 @@ def write_text(text: str, path: Path) -> Path:
 
 
 _WORD = re.compile(r"\s*\S+")
-_PARTS = {"all": "whole report", "missing": "whole report, because it lacks the section"}
+_PARTS = {"all": "complete report", "missing": "complete report, because it lacks the section"}
 
 
 def view_text(raw: Document, read: int | None) -> Words:

@@ -58,13 +58,13 @@ def test_words_beyond_the_token_limit_have_no_relevance() -> None:
     strength = plugin.locate(raw, item, torch.ones(len(item["tokens"]))).strength
     words_read = int(np.flatnonzero(strength).max()) + 1
     assert words_read < 7
-    assert view.caption == f"whole report, 83 words, of which the model reads the first {words_read}"
+    assert view.caption == f"complete report, 83 words, of which the model reads the first {words_read}"
 
 
 def test_captions_name_the_section() -> None:
     plugin = Report(section="impression")
     assert plugin.view(plugin.read(TEXTS[0])).caption == "section impression, 3 words"
-    assert plugin.view(plugin.read("plain")).caption == "whole report, because it lacks the section, 1 words"
+    assert plugin.view(plugin.read("plain")).caption == "complete report, because it lacks the section, 1 words"
 
 
 def test_markers_are_not_words(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ let chosen = null;
 let answered = { off: [], chosen: null };
 let running = new AbortController();
 let retry = open;
+let tokenEntered = false;
 
 async function open() {
   try {
@@ -143,7 +144,8 @@ function refuse(error, again) {
   draw();
   say(answer ? summary(answer.findings) : "");
   byId("problem").textContent = error.message;
-  byId("refused").hidden = false;
+  // Before a token was entered, the field that asks for one says enough.
+  byId("refused").hidden = error.needsToken && !tokenEntered;
   byId("again").hidden = error.needsToken;
   byId("login").hidden = !error.needsToken;
   if (error.needsToken) byId("token").focus();
@@ -165,6 +167,7 @@ function settle() {
 
 byId("login").addEventListener("submit", (event) => {
   event.preventDefault();
+  tokenEntered = true;
   setToken(byId("token").value.trim());
   byId("token").value = "";
   retry();

@@ -37,6 +37,6 @@ function describe(use, off) {
   if (!use?.used) return ["not provided", false];
   const trust = use.gate === null || use.gate === undefined ? "used" : `used, reliability ${percent(use.gate)}`;
   if (!use.out_of_distribution) return [trust, false];
-  const far = `distance ${use.distance?.toFixed(1)}, limit ${use.limit?.toFixed(1)}`;
+  const far = `distance ${use.distance?.toFixed(2)}, limit ${use.limit?.toFixed(2)}`;
   return [`${trust}; unlike the studies that the model was trained on (${far})`, true];
 }
