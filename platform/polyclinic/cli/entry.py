@@ -10,6 +10,7 @@ if sys.argv[0] == "-m" or sys.argv[0].rpartition("/")[2] == "polyclinic":
 
 # After isolate(), which decides where these come from.
 import os
+import re
 from argparse import ArgumentError
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -55,6 +56,18 @@ _OWNER_ONLY = 0o077
 
 class _Commands(Protocol):
     def main(self, argv: Sequence[str]) -> None: ...
+
+
+_KEY = re.compile(r'Parser key "([^"]+)"')
+_KIND = re.compile(r"Expected a <class '(\w+)'>")
+_VALUE = re.compile(r"(?:Got|Given) value: (.*)")
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "list": "a list, such as '[{}]'",
+    "tuple": "a list, such as '[{}]'",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -110,7 +123,19 @@ def _sentences(message: str) -> str:
         for old, new in OLD_NAMES.items()
         if f"Expected a dot import path string: {old.rpartition('.')[2]}\n" in message
     ]
+    if wrong := _wrong_type(message):
+        return wrong
     return "\n".join(renamed or reasons) if renamed or (heading and reasons) else message
+
+
+def _wrong_type(message: str) -> str | None:
+    """Return a sentence for a value of the wrong type; None where the message of jsonargparse is another."""
+    keys, kinds = _KEY.findall(message), {*_KIND.findall(message)} - {"NoneType"}
+    value = _VALUE.search(message)
+    if not keys or value is None or len(kinds) != 1 or not kinds <= _KINDS.keys():
+        return None
+    expected = _KINDS[kinds.pop()].format(value[1])
+    return f"got {keys[-1]} {value[1]!r}, expected {expected}; set `{keys[-1]}`"
 
 
 def _fail(message: str, *, code: int = 1) -> int:

@@ -140,6 +140,24 @@ def test_a_classifier_is_trained_and_evaluated(workplace: Path) -> None:
         (["fit", "-c", "config.yaml", "--model.init_args.colour", "red"], "colour"),
         (["fit", "-c", "config.yaml", "--model.init_args.same", "house"], "error: got same 'house' and micro_batch 0"),
         (["fit", "-c", "config.yaml", "--json", "."], "expected a file that can be written; set `--json` to another"),
+        (
+            ["fit", "-c", "config.yaml", "--data.batch_size", "x"],
+            "got data.batch_size 'x', expected a whole number; set `d",
+        ),
+        (
+            ["fit", "-c", "config.yaml", "--trainer.max_epochs", "x"],
+            "got trainer.max_epochs 'x', expected a whole number",
+        ),
+        (["fit", "-c", "config.yaml", "--model.init_args.lr", "x"], "got lr 'x', expected a number; set `lr`"),
+        (
+            ["evaluate", "zeroshot", "a", "b", "--query", "first"],
+            "got query 'first', expected a list, such as '[first]'",
+        ),
+        (
+            ["evaluate", "zeroshot", "a", "b", "--complete", "x"],
+            "got complete 'x', expected true or false; set `complete`",
+        ),
+        (["evaluate", "retrieval", "a", "b", "--k", "3"], "got k '3', expected a list, such as '[3]'; set `k`"),
         (["fit", "-c", "config.yaml", "--json", "config.yaml/a.json"], "got 'a.json', below the file 'config.yaml'"),
         (
             ["fit", "-c", "config.yaml", "--data.order=StratifiedOrder", "--data.order.by=house"],
