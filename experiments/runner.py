@@ -2,12 +2,28 @@
 
 import json
 import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from polyclinic.cli import main as polyclinic
+
+
+def phantom_parser(description: str | None, *, out: str, seed: int = 0) -> ArgumentParser:
+    """Return a parser of the output folder, the number of synthetic studies and the seed.
+
+    Args:
+        description: docstring of the experiment.
+        out: default output folder.
+        seed: default seed.
+    """
+    parser = ArgumentParser(description=description, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path(out))
+    parser.add_argument("--studies", type=int, default=3000)
+    parser.add_argument("--seed", type=int, default=seed)
+    return parser
 
 
 def run_command(*words: object) -> None:

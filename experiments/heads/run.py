@@ -4,7 +4,6 @@ Every step is a command that a user could type; this file runs them in order and
 Results that exist are reused.
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -20,7 +19,7 @@ from rich.table import Table
 # The experiments are not installed; this finds `experiments.runner` from any working folder.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from experiments.runner import evaluate, fit, phantom_cohort, write_report
+from experiments.runner import evaluate, fit, phantom_cohort, phantom_parser, write_report
 
 from polyclinic.system.shell import print_next
 from polyclinic.tracking.uri import sqlite_uri
@@ -48,10 +47,7 @@ SHIFT_EPOCHS = 25
 
 def main() -> int:
     """Run everything and write ``report.json``."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("runs/heads"))
-    parser.add_argument("--studies", type=int, default=3000)
-    parser.add_argument("--seed", type=int, default=0)
+    parser = phantom_parser(__doc__, out="runs/heads")
     parser.add_argument("--split", default="test", help="evaluated split; val while choosing settings")
     arguments = parser.parse_args()
     torch.set_num_threads(1)

@@ -3,7 +3,6 @@
 Every step is a command that a user could type; this file runs them in order and gathers their reports.
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -17,7 +16,7 @@ from rich.table import Table
 # The experiments are not installed; this finds `experiments.runner` from any working folder.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from experiments.runner import evaluate, fit, phantom_cohort, write_report
+from experiments.runner import evaluate, fit, phantom_cohort, phantom_parser, write_report
 
 from polyclinic.system.shell import print_next
 
@@ -35,11 +34,7 @@ TENTH = 10
 
 def main() -> int:
     """Run everything and write ``report.json``."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("runs/masked"))
-    parser.add_argument("--studies", type=int, default=3000)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
+    arguments = phantom_parser(__doc__, out="runs/masked").parse_args()
     # One core for the model and one for the loader, as in the demo.
     torch.set_num_threads(1)
     out, seed = arguments.out, arguments.seed

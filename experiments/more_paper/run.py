@@ -3,7 +3,6 @@
 Every step is a command that a user could type; this file runs them in order and gathers their reports.
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -17,7 +16,7 @@ from tiny_transformer import write_transformer
 # The experiments are not installed; this finds `experiments.runner` from any working folder.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from experiments.runner import evaluate, fit, phantom_cohort, write_report
+from experiments.runner import evaluate, fit, phantom_cohort, phantom_parser, write_report
 
 from polyclinic.modality.physiology import JOINT_FINDING
 
@@ -29,11 +28,7 @@ QUERY, TARGET = ["xray", "ecg"], "report"
 
 def main() -> int:
     """Run both recipes and write ``report.json``."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("runs/more"))
-    parser.add_argument("--studies", type=int, default=3000)
-    parser.add_argument("--seed", type=int, default=1)
-    arguments = parser.parse_args()
+    arguments = phantom_parser(__doc__, out="runs/more", seed=1).parse_args()
     # One core for the model and one for the loader, as in the demo.
     torch.set_num_threads(1)
     out, seed = arguments.out, arguments.seed

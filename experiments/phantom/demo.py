@@ -3,7 +3,6 @@
 Every step is a command that a user could type; this file runs them in order and gathers their reports.
 """
 
-import argparse
 import ctypes
 import json
 import sys
@@ -19,7 +18,7 @@ from study_figure import draw_study
 # The experiments are not installed; this finds `experiments.runner` from any working folder.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from experiments.runner import evaluate, fit, phantom_cohort, write_report
+from experiments.runner import evaluate, fit, phantom_cohort, phantom_parser, write_report
 
 from polyclinic.cohort import read_cohort
 from polyclinic.modality.physiology import JOINT_FINDING
@@ -34,11 +33,7 @@ RETRIEVAL_QUERY, RETRIEVAL_TARGET = ["xray", "ecg", "audio", "tabular"], "report
 
 def main() -> int:
     """Run the demo and write ``report.json``."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("demo"))
-    parser.add_argument("--studies", type=int, default=3000)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
+    arguments = phantom_parser(__doc__, out="demo").parse_args()
     # One core for the model and one for the loader: on two cores, a second thread slows both down.
     torch.set_num_threads(1)
     keep_freed_memory()

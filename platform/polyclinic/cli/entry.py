@@ -132,7 +132,9 @@ def _wrong_type(message: str) -> str | None:
     """Return a sentence for a value of the wrong type; None where the message of jsonargparse is another."""
     keys, kinds = _KEY.findall(message), {*_KIND.findall(message)} - {"NoneType"}
     value = _VALUE.search(message)
-    if not keys or value is None or len(kinds) != 1 or not kinds <= _KINDS.keys():
+    # Of several alternatives that failed, no single one is the expected type.
+    failed = [line for line in message.splitlines() if line.lstrip().startswith("- ") and "NoneType" not in line]
+    if not keys or value is None or len(failed) > 1 or len(kinds) != 1 or not kinds <= _KINDS.keys():
         return None
     expected = _KINDS[kinds.pop()].format(value[1])
     return f"got {keys[-1]} {value[1]!r}, expected {expected}; set `{keys[-1]}`"

@@ -70,7 +70,7 @@ def _parser(command: Callable[..., None], *, as_positional: bool, prog: str | No
     summary = (command.__doc__ or "").partition("\n")[0]
     parser = ArgumentParser(prog=prog, description=summary, exit_on_error=False)
     parser.add_argument("--config", action="config", help="path to a configuration file")
-    options = get_type_hints(command).get("options")
+    options = _options_class(command)
     skipped: set[str | int] = {"options"} if options is not None else set()
     parser.add_function_arguments(command, as_group=False, as_positional=as_positional, skip=skipped, sub_configs=True)
     if options is not None:
@@ -78,9 +78,14 @@ def _parser(command: Callable[..., None], *, as_positional: bool, prog: str | No
     return parser
 
 
+def _options_class(command: Callable[..., None]) -> Any:
+    """Return the dataclass of the parameter ``options``; None without that parameter."""
+    return get_type_hints(command).get("options")
+
+
 def _call(command: Callable[..., None], chosen: Any) -> None:
     values = {name: value for name, value in vars(chosen).items() if name != "config"}
-    options = get_type_hints(command).get("options")
+    options = _options_class(command)
     if options is not None:
         values["options"] = options(**{field.name: values.pop(field.name) for field in fields(options)})
     command(**values)

@@ -41,7 +41,7 @@ class Imputable(Protocol):
 
 @runtime_checkable
 class Explainable(Protocol):
-    """Modality that can draw the relevance of their inputs to a score."""
+    """Modality that can draw the relevance of its inputs to a score."""
 
     def draw_relevance(self, study: Item, relevance: Float[Tensor, " T"], axes: Axes) -> None:
         """Draw one row of collated inputs and its relevance.

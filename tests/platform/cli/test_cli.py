@@ -149,6 +149,7 @@ def test_a_classifier_is_trained_and_evaluated(workplace: Path) -> None:
             "got trainer.max_epochs 'x', expected a whole number",
         ),
         (["fit", "-c", "config.yaml", "--model.init_args.lr", "x"], "got lr 'x', expected a number; set `lr`"),
+        (["fit", "-c", "config.yaml", "--trainer.logger", "x"], "error: Expected a dot import path string: x"),
         (
             ["evaluate", "zeroshot", "a", "b", "--query", "first"],
             "got query 'first', expected a list, such as '[first]'",

@@ -42,24 +42,16 @@ def classifier(
     patients = [patient for batch in batches for patient in batch.patient_ids]
     scores, truth, names = binary_columns(outputs, labels, targets)
     agreement = agreement_report(
-        predictions=outputs,
-        labels=labels,
-        targets=targets,
-        patient_ids=patients,
-        resamples=options.resamples,
+        predictions=outputs, labels=labels, targets=targets, patient_ids=patients, resamples=options.resamples,
         seed=options.seed,
-    )
+    )  # fmt: skip
     content: dict[str, Any] = {"split": options.split, "query": query}
     metrics: dict[str, float] = {}
     if names:
         report = zero_shot_report(
-            scores=scores,
-            labels=truth,
-            patient_ids=patients,
-            findings=names,
-            resamples=options.resamples,
+            scores=scores, labels=truth, patient_ids=patients, findings=names, resamples=options.resamples,
             seed=options.seed,
-        )
+        )  # fmt: skip
         print_zero_shot(report, console, title="Classifier")
         content |= as_json(report)
         metrics[f"{options.split}/classifier_macro_auroc"] = report.macro_auroc

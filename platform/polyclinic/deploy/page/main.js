@@ -3,7 +3,7 @@
 import { byId, element, displayName } from "./elements.js";
 import { drawFindings, summary } from "./findings.js";
 import { drawModalities } from "./modalities.js";
-import { Refused, bundle, score, setToken } from "./service.js";
+import { Refused, bundle, hasToken, score, setToken } from "./service.js";
 import { Study, dropped } from "./study.js";
 import { drawViews } from "./views.js";
 
@@ -18,7 +18,6 @@ let chosen = null;
 let answered = { off: [], chosen: null };
 let running = new AbortController();
 let retry = open;
-let tokenEntered = false;
 
 async function open() {
   try {
@@ -145,7 +144,7 @@ function refuse(error, again) {
   say(answer ? summary(answer.findings) : "");
   byId("problem").textContent = error.message;
   // Before a token was entered, the field that asks for one says enough.
-  byId("refused").hidden = error.needsToken && !tokenEntered;
+  byId("refused").hidden = error.needsToken && !hasToken();
   byId("again").hidden = error.needsToken;
   byId("login").hidden = !error.needsToken;
   if (error.needsToken) byId("token").focus();
@@ -167,7 +166,6 @@ function settle() {
 
 byId("login").addEventListener("submit", (event) => {
   event.preventDefault();
-  tokenEntered = true;
   setToken(byId("token").value.trim());
   byId("token").value = "";
   retry();

@@ -7,6 +7,11 @@ export function setToken(given) {
   token = given;
 }
 
+/** Return whether a token was set. */
+export function hasToken() {
+  return token !== "";
+}
+
 /** An error with a message for the user; `needsToken` if a valid token is required. */
 export class Refused extends Error {
   constructor(message, needsToken) {
