@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from torch.nn.modules import module as torch_module
+from torch.utils import deterministic
 
 from polyclinic.models.class_table import ClassTable, shown
 
@@ -263,9 +264,13 @@ def largest_model(values: int) -> Iterator[None]:
         torch_module.register_module_parameter_registration_hook(count),
         torch_module.register_module_buffer_registration_hook(count),
     ]
+    # In deterministic mode, torch would fill the memory of a weight before it can be counted.
+    memory: Any = deterministic
+    filled, memory.fill_uninitialized_memory = memory.fill_uninitialized_memory, False
     try:
         yield
     finally:
+        memory.fill_uninitialized_memory = filled
         for hook in hooks:
             hook.remove()
 

@@ -1,5 +1,6 @@
 """A checkpoint is restored by a closed table of classes and typed settings; it imports nothing and runs no code."""
 
+import resource
 import sys
 from datetime import date
 from importlib.metadata import EntryPoint
@@ -201,8 +202,12 @@ def test_modules_of_the_user_are_imported_only_for_a_checkpoint(monkeypatch: pyt
         ClassTable().find("experiments.symile_mimic.arrays.Arrays", Modality, "x")
 
 
-def test_a_model_far_larger_than_its_weights_is_not_built(pulse_cohort: Path) -> None:
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_a_model_far_larger_than_its_weights_is_not_built(pulse_cohort: Path, deterministic: bool) -> None:
+    torch.use_deterministic_algorithms(deterministic)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     config = _config(pulse_cohort, TASKS[0])
     config["model"]["init_args"] |= {"hidden": 1 << 16, "embedding": 1 << 16}
     with pytest.raises(ValueError, match="far larger than its 1000 stored weights"), largest_model(1000):
         restore.build(config)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 1_000_000, "its memory was written to"
