@@ -30,6 +30,15 @@ def test_the_import_loads_no_heavy_libraries() -> None:
     assert process.stdout.strip() == "[]"
 
 
+def test_commands_that_do_not_train_load_nothing_that_does() -> None:
+    commands = ("audit", "bundle", "cohort", "deidentify", "doctor", "register", "score", "serve", "tracking")
+    imports = "; ".join(f"import polyclinic.cli.{command}" for command in commands)
+    loaded = "sorted({'lightning', 'torchmetrics', 'sklearn', 'monai'} & set(sys.modules))"
+    code = f"import sys; {imports}; print({loaded})"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "[]"
+
+
 def test_paths_of_checkpoints_and_bundles_may_be_strings(pulse_cohort: Path, tmp_path: Path) -> None:
     assert polyclinic.read_cohort(str(pulse_cohort)).studies
     modalities = {name: plugin for name, plugin in default_modalities().items() if name in ("report", "tabular")}

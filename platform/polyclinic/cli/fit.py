@@ -26,7 +26,7 @@ from polyclinic.modality import Modality, installed_modalities
 from polyclinic.system.shell import command_line
 from polyclinic.system.terminal import printable
 from polyclinic.tracking import RunLogger, RunRecord
-from polyclinic.tracking.lifecycle import ended_by_sigterm, exit_of
+from polyclinic.tracking.exit_status import ended_by_sigterm, exit_of
 from polyclinic.training.callbacks.graceful_stop import GracefulStop
 from polyclinic.training.callbacks.provenance import CohortRecord, ExposureRecord, Provenance, WeightRecord
 from polyclinic.training.callbacks.reconstruction_grid import ReconstructionGrid

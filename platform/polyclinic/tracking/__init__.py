@@ -1,15 +1,16 @@
 """MLflow tracking: life cycle, configuration, artifacts and figures of a run."""
 
+from typing import TYPE_CHECKING
+
+from polyclinic.system.lazy import import_when_used
 from polyclinic.tracking.sanitize import silence_telemetry
 
-silence_telemetry()
-
-# After the call, because each of these imports mlflow.
-from polyclinic.tracking.config import RunRecord  # noqa: E402
-from polyclinic.tracking.environment import commit_of  # noqa: E402
-from polyclinic.tracking.figures import modality_gap, roc_curves, similarity_grid, similarity_matrix  # noqa: E402
-from polyclinic.tracking.logger import RunLogger  # noqa: E402
-from polyclinic.tracking.record import log_cohort, log_figure, log_json, log_tags, log_text  # noqa: E402
+if TYPE_CHECKING:
+    from polyclinic.tracking.config import RunRecord
+    from polyclinic.tracking.environment import commit_of
+    from polyclinic.tracking.figures import modality_gap, roc_curves, similarity_grid, similarity_matrix
+    from polyclinic.tracking.logger import RunLogger
+    from polyclinic.tracking.record import log_cohort, log_figure, log_json, log_tags, log_text
 
 __all__ = [
     "RunLogger",
@@ -26,3 +27,18 @@ __all__ = [
     "similarity_grid",
     "similarity_matrix",
 ]
+
+# Before anything below this package imports mlflow.
+silence_telemetry()
+
+# Commands that only send or register load neither Lightning nor matplotlib.
+__getattr__ = import_when_used(
+    __name__,
+    {
+        "RunLogger": "logger",
+        "RunRecord": "config",
+        "commit_of": "environment",
+        **dict.fromkeys(("modality_gap", "roc_curves", "similarity_grid", "similarity_matrix"), "figures"),
+        **dict.fromkeys(("log_cohort", "log_figure", "log_json", "log_tags", "log_text"), "record"),
+    },
+)

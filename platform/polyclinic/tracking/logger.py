@@ -18,8 +18,9 @@ from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_NAME
 
 from polyclinic.tracking.entries import Ended, Entry, Metrics, Params, Tags
 from polyclinic.tracking.environment import system_sampler
+from polyclinic.tracking.exit_status import run_status
 from polyclinic.tracking.history import History
-from polyclinic.tracking.lifecycle import reap, run_status, send_left
+from polyclinic.tracking.lifecycle import reap, send_left
 from polyclinic.tracking.outbox import Outbox
 from polyclinic.tracking.process import PID, is_alive_elsewhere, process_tags
 from polyclinic.tracking.sanitize import MetricNames, clean_name
