@@ -1,21 +1,19 @@
 """Fixtures of all tests: one thread, an environment without tracking variables, and small cohorts."""
 
-import sqlite3
-import warnings
-from collections.abc import Callable
-from contextlib import closing
-from functools import cache
+import io
+import logging
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
-from polyclinic.cohort import write_phantom_cohort
-from polyclinic.tracking import store
-from pulse_plugin import Pulse
+# Functions import what they need: the process that hands out the tests reads this file too, and runs none of them.
 
-torch.set_num_threads(1)
-MAKE_TABLES = store._make_tables
+
+class _CurrentStderr(io.TextIOBase):
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -25,41 +23,46 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.user_properties.extend(("public_report", number) for number in mark.args)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _captured_messages() -> None:
+    """Let a test capture the messages of Lightning, which writes to what was sys.stderr when it was imported."""
+    for name in ("lightning", "lightning.fabric", "lightning.pytorch"):
+        for handler in logging.getLogger(name).handlers:
+            assert isinstance(handler, logging.StreamHandler)
+            handler.stream = _CurrentStderr()
+
+
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    torch.use_deterministic_algorithms(False)  # `polyclinic fit` sets it for the whole process
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
-@pytest.fixture(scope="session")
-def mlflow_tables(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], bytes]:
-    """Return a function that makes the file of a database with MLflow's tables and no runs."""
+@pytest.fixture(scope="session", autouse=True)
+def _copied_tables(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[None]:
+    import mlflow_tables
 
-    @cache
-    def make() -> bytes:
-        database: Path = tmp_path_factory.mktemp("tables") / "mlflow.db"
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # filters of a test do not apply in a session fixture
-            MAKE_TABLES(database, "file:///nowhere")
-        return database.read_bytes()
-
-    return make
-
-
-@pytest.fixture(autouse=True)
-def _copied_tables(mlflow_tables: Callable[[], bytes], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Copy the tables of new tracking databases: MLflow needs seconds of a core to make them."""
-
-    def copy(database: Path, artifacts: str) -> None:
-        database.write_bytes(mlflow_tables())
-        with closing(sqlite3.connect(database)) as connection, connection:
-            connection.execute("UPDATE experiments SET artifact_location = ? || '/0'", [artifacts])
-
-    monkeypatch.setattr(store, "_make_tables", copy)
+    root = tmp_path_factory.getbasetemp()
+    mlflow_tables.copy_from((root if worker_id == "master" else root.parent) / "mlflow_tables.db")
+    yield
+    mlflow_tables.copy_from(None)
 
 
 @pytest.fixture(scope="session")
 def pulse_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write a cohort of two modalities, ``first`` and ``second``, that both read pulses."""
+    from polyclinic.cohort import write_phantom_cohort
+    from pulse_plugin import Pulse
+
     folder = tmp_path_factory.mktemp("pulse") / "cohort"
     plugins = {"first": Pulse(), "second": Pulse()}
     return write_phantom_cohort(folder, studies=120, seed=1, modalities=plugins, workers=1)
@@ -68,7 +71,7 @@ def pulse_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def phantom_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write a small cohort of the five installed plugins."""
-    from polyclinic.cohort import default_modalities  # noqa: PLC0415 - loads every plugin's libraries
+    from polyclinic.cohort import default_modalities, write_phantom_cohort
 
     folder = tmp_path_factory.mktemp("phantom") / "cohort"
     return write_phantom_cohort(folder, studies=60, seed=2, modalities=default_modalities(), workers=1)

@@ -11,12 +11,14 @@ import runpy
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from multiprocessing import forkserver
 from pathlib import Path
 
 import torch
 
+import mlflow_tables
 from polyclinic.cli import main
 
 LIBRARIES = (
@@ -49,7 +51,7 @@ class Forked:
         errors: Path,
     ) -> None:
         preload()
-        values = (list(words), str(folder), dict(environment), str(out), str(errors))
+        values = (list(words), str(folder), dict(environment), str(out), str(errors), mlflow_tables.template())
         self._process = _CONTEXT.Process(target=_run, args=values)
         self._process.start()
         assert self._process.pid is not None
@@ -82,6 +84,15 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
+def run_forked(words: Sequence[str], *, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command, or a script with its arguments, and return its exit code and output."""
+    with tempfile.TemporaryDirectory() as place:
+        out, errors = Path(place, "out"), Path(place, "errors")
+        process = Forked(words, folder=folder or Path.cwd(), environment=os.environ, out=out, errors=errors)
+        code = process.wait()
+        return subprocess.CompletedProcess(words, code, out.read_text(), errors.read_text())
+
+
 def preload() -> None:
     """Replace a server that the product has started with fewer libraries."""
     if forkserver._forkserver._forkserver_pid not in _started:  # type: ignore[attr-defined]
@@ -91,7 +102,9 @@ def preload() -> None:
         _started.add(forkserver._forkserver._forkserver_pid)  # type: ignore[attr-defined]
 
 
-def _run(words: list[str], folder: str, environment: dict[str, str], out: str, errors: str) -> None:
+def _run(
+    words: list[str], folder: str, environment: dict[str, str], out: str, errors: str, tables: Path | None
+) -> None:
     for number, name in ((1, out), (2, errors)):
         file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(file, number)
@@ -101,6 +114,7 @@ def _run(words: list[str], folder: str, environment: dict[str, str], out: str, e
     os.environ.update(environment)
     sys.path[:0] = [entry for entry in environment.get("PYTHONPATH", "").split(os.pathsep) if entry]
     torch.set_num_threads(1)
+    mlflow_tables.copy_from(tables)
     multiprocessing.set_start_method("fork", force=True)  # as in a new interpreter, for loader workers
     try:
         if words[0].endswith(".py"):

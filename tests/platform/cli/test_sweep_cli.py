@@ -1,7 +1,10 @@
 """Settings selected by trials: children of one run in MLflow, counted failures, a sweep that is resumed."""
 
 import json
+import sys
 from pathlib import Path
+from subprocess import CompletedProcess
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +12,8 @@ import yaml
 from mlflow import MlflowClient
 
 from cli_runs import write_config
-from polyclinic.cli import main
+from forked_commands import run_forked
+from polyclinic.cli import main, sweep
 from polyclinic.cli.sweep import read_space
 
 MODEL = {
@@ -36,7 +40,17 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_trials_are_children_of_the_sweep_and_it_continues_where_it_stopped(place: Path) -> None:
+def test_trials_are_children_of_the_sweep_and_it_continues_where_it_stopped(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The slow test below starts its trials as the product does.
+    start = [sys.executable, "-P", "-m", "polyclinic.cli"]
+
+    def run(command: list[str], **_: Any) -> CompletedProcess[str]:
+        assert command[: len(start)] == start
+        return run_forked(command[len(start) :])
+
+    monkeypatch.setattr(sweep, "subprocess", SimpleNamespace(run=run))
     _space(model__init_args__lr={"low": 1e-5, "high": 1e-2, "log": True}, data__batch_size={"choices": [8, 16]})
     assert _sweep("--trials", "1") == 0
     first = json.loads(Path("sweep.json").read_text())["trials"]

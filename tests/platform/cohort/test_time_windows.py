@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -45,7 +46,12 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
         yield database
 
 
-def _is_inside(anchor: pd.Series, event: pd.Series, window: Window, strict: bool) -> bool:
+def _rows() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    admissions, events = _tables()
+    return admissions.to_dict("records"), events.to_dict("records")
+
+
+def _is_inside(anchor: dict[str, Any], event: dict[str, Any], window: Window, strict: bool) -> bool:
     hours = (event["charttime"] - anchor["admittime"]).total_seconds() / 3600
     if event["subject_id"] != anchor["subject_id"] or hours > window.upper or hours < window.lower:
         return False
@@ -55,10 +61,10 @@ def _is_inside(anchor: pd.Series, event: pd.Series, window: Window, strict: bool
 
 
 def _expected(window: Window, strict: bool = False) -> set[tuple[int, int]]:
-    admissions, events = _tables()
+    admissions, events = _rows()
     pairs = set()
-    for _, anchor in admissions.iterrows():
-        candidates = [event for _, event in events.iterrows() if _is_inside(anchor, event, window, strict)]
+    for anchor in admissions:
+        candidates = [event for event in events if _is_inside(anchor, event, window, strict)]
         candidates.sort(key=lambda event: (event["charttime"], event["event id"]))
         chosen = {"earliest": candidates[:1], "latest": candidates[-1:], "all": candidates}[window.pick]
         pairs |= {(anchor["hadm_id"], event["event id"]) for event in chosen}
@@ -83,12 +89,12 @@ def test_items_equal_those_of_a_loop(connection: duckdb.DuckDBPyConnection, pick
     report = link_items(connection, ANCHORS, EVENTS, window, item="itemid", value="valuenum", items=items).df()
     assert list(report.columns) == ["anchor_id", "50912", "50802"]
     rows = report.set_index("anchor_id")
-    admissions, events = _tables()
+    admissions, events = _rows()
     count = 0
-    for _, anchor in admissions.iterrows():
+    for anchor in admissions:
         for item in items:
             candidates = [
-                event for _, event in events.iterrows()
+                event for event in events
                 if event["itemid"] == item and event["valuenum"] == event["valuenum"]
                 and _is_inside(anchor, event, window, strict=False)
             ]  # fmt: skip

@@ -89,8 +89,9 @@ def test_a_model_is_logged_to_its_training_run_and_scores_as_polyclinic_score_do
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     uri = f"sqlite:///{made / 'runs' / 'mlflow.db'}"
-    words = [str(bundle_folder), "--name", "chest 1.x", "--out", str(made / "runs")]
-    message = _run_in_fresh_process(_REGISTER, "", "", *words)
+    sources = json.dumps({name: str(path) for name, path in study_files.items()})
+    words = ["models:/chest 1.x/1", sources, str(bundle_folder), "--name", "chest 1.x", "--out", str(made / "runs")]
+    message = _run_in_fresh_process(_REGISTER + _PREDICT, *words, MLFLOW_TRACKING_URI=uri)
     assert message.index("registered: chest 1.x, version 1") < message.index("already registered: chest 1.x, version 1")
     client, bundle = MlflowClient(uri), load_bundle(bundle_folder)
     (version,) = client.search_model_versions("name = 'chest 1.x'")
@@ -103,12 +104,9 @@ def test_a_model_is_logged_to_its_training_run_and_scores_as_polyclinic_score_do
     assert str(client.get_logged_model(output.model_id).status) == "READY"
     files = {str(path.relative_to(made)): path for path in (made / "runs").rglob(f"{output.model_id}/**/*")}
     names = sorted(path.name for path in files.values() if path.is_file())
-    assert names == sorted(
-        ["MLmodel", "python_env.yaml", "requirements.txt", *(path.name for path in bundle_folder.iterdir())]
-    )
-    sources = json.dumps({name: str(path) for name, path in study_files.items()})
-    record = json.loads(_run_in_fresh_process(_PREDICT, "models:/chest 1.x/1", sources, MLFLOW_TRACKING_URI=uri))
-    assert record == scored
+    of_mlflow = ["MLmodel", "python_env.yaml", "registered_model_meta", "requirements.txt"]
+    assert names == sorted([*of_mlflow, *(path.name for path in bundle_folder.iterdir())])
+    assert json.loads(message.splitlines()[-1]) == scored
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     assert load_model("models:/chest 1.x/1").digest == bundle.digest
     client.delete_run(run.info.run_id)

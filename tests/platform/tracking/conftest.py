@@ -1,12 +1,13 @@
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from mlflow_tables import copy_tables
+
 
 @pytest.fixture
-def empty_store(mlflow_tables: Callable[[], bytes], tmp_path: Path) -> Path:
+def empty_store(tmp_path: Path) -> Path:
     """Create a database with the tables of MLflow and no runs."""
     database = tmp_path / "mlflow.db"
-    database.write_bytes(mlflow_tables())
+    copy_tables(database, "file:///nowhere")
     return database

@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy.engine import Engine
 
+from mlflow_tables import make_tables
 from polyclinic.tracking import store
 from polyclinic.tracking.store import artifact_location, open_store
 from polyclinic.tracking.uri import database_file, resolve_uri, sqlite_uri
@@ -20,13 +21,10 @@ from polyclinic.tracking.uri import database_file, resolve_uri, sqlite_uri
 NAMES = ["a%20b", "a?b", "a#b", "My Project", "Größe ø", 'it\'s "$HOME" [x];&', "100%", "?mode=ro&uri=true", "@a:b@c"]
 
 
-MAKE_TABLES = store._make_tables
-
-
 @pytest.fixture(autouse=True)
-def _made_by_mlflow(_copied_tables: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def _made_by_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Create the tables in place of copying them."""
-    monkeypatch.setattr(store, "_make_tables", MAKE_TABLES)
+    monkeypatch.setattr(store, "_make_tables", make_tables)
 
 
 def _open(out: Path) -> MlflowClient:

@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 
+from forked_commands import run_forked
 from polyclinic.training.checkpoint_file import load_checkpoint
 from polyclinic.training.checkpoints import AtomicCheckpoints
 
@@ -81,7 +82,9 @@ def test_a_full_disk_leaves_the_previous_checkpoint_intact(tmp_path: Path) -> No
 
 
 def test_a_kill_while_saving_leaves_the_previous_checkpoint_intact(tmp_path: Path) -> None:
-    process = _python("-c", KILLED, str(tmp_path / "last.ckpt"))
+    (tmp_path / "killed.py").write_text(KILLED)
+    process = run_forked([str(tmp_path / "killed.py"), str(tmp_path / "last.ckpt")])
+    (tmp_path / "killed.py").unlink()
     assert process.returncode == 0, process.stderr
     assert process.stdout.splitlines() == ["[1.0, 1.0]"] * 3
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"]["weight"].tolist() == [0.0, 0.0]

@@ -1,0 +1,47 @@
+"""A database with MLflow's tables and no runs, which tests copy: MLflow needs seconds of a core to make one."""
+
+import sqlite3
+import warnings
+from contextlib import closing
+from functools import cache
+from pathlib import Path
+
+from filelock import FileLock
+
+from polyclinic.tracking import store
+
+make_tables = store._make_tables
+_template: Path | None = None
+
+
+def template() -> Path | None:
+    """Return the file to copy; None where tables are made anew."""
+    return _template
+
+
+def copy_from(path: Path | None) -> None:
+    """Let new tracking databases of this process be copies of a file, which is made at the first use."""
+    global _template
+    _template = path
+    store._make_tables = make_tables if path is None else copy_tables
+
+
+def copy_tables(database: Path, artifacts: str) -> None:
+    """Create a database whose runs keep their artifacts in a folder."""
+    assert _template is not None
+    database.write_bytes(read_template(_template))
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE experiments SET artifact_location = ? || '/0'", [artifacts])
+
+
+@cache
+def read_template(path: Path) -> bytes:
+    """Return the database without runs, which the first of several processes makes."""
+    with FileLock(f"{path}.lock"):
+        if not path.exists():
+            unfinished = path.with_suffix(".unfinished")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # filters of a test do not apply in a session fixture
+                make_tables(unfinished, "file:///nowhere")
+            unfinished.rename(path)
+    return path.read_bytes()
