@@ -24,7 +24,7 @@ from benchmarks.measure import Figure
 from polyclinic.cohort import Study
 from polyclinic.data import StudyDataset, collate
 from polyclinic.data.cache import prepare_modality
-from polyclinic.data.cache.shard import is_whole, write_shard
+from polyclinic.data.cache.shard import is_intact, write_shard
 from polyclinic.modality import Item, Modality, installed_modalities
 from polyclinic.modality.physiology import Patient
 
@@ -153,7 +153,7 @@ def _shared(folder: Path) -> list[Figure]:
         for shard in range(SHARDS)
     ]
     started = time.perf_counter()
-    if not all(is_whole(path) for path in shards):
+    if not all(is_intact(path) for path in shards):
         raise RuntimeError("a shard does not hold what was written")
     size = sum(path.stat().st_size for path in shards) / 1e9
     verifying = (time.perf_counter() - started) / size

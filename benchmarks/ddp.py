@@ -12,8 +12,8 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import lightning.pytorch as L
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from benchmarks.measure import Figure
 from polyclinic.data import Batch
-from polyclinic.nn import Tokenizer, Tokens, Transformer, TransformerEncoder
+from polyclinic.nn import Encoder, Tokenizer, Tokens, Transformer, TransformerEncoder
 from polyclinic.objectives import Symile
 from polyclinic.tasks import ContrastivePretraining
 
@@ -48,7 +48,7 @@ class Lines(Tokenizer):
 class Step(nn.Module):
     """The training step as a forward pass, which is what Lightning's strategy passes to DDP."""
 
-    def __init__(self, task: L.LightningModule) -> None:
+    def __init__(self, task: ContrastivePretraining) -> None:
         super().__init__()
         self.task = task
 
@@ -79,14 +79,15 @@ def measure() -> list[Figure]:
     ]
 
 
-def _task(size: str) -> L.LightningModule:
+def _task(size: str) -> ContrastivePretraining:
     torch.manual_seed(0)
-    encoders = {}
+    encoders: dict[str, Encoder] = {}
+    modalities: dict[str, Any] = dict.fromkeys(MISSING)
     for name in MISSING:
         trunk = Transformer.of_size(size)
         encoders[name] = TransformerEncoder(tokenizer=Lines(trunk.width), trunk=trunk)
     task = ContrastivePretraining(
-        modalities=dict.fromkeys(MISSING), encoders=encoders, objective=Symile(), subsets=[["a", "b"]], embedding=64
+        modalities=modalities, encoders=encoders, objective=Symile(), subsets=[["a", "b"]], embedding=64
     )
     task.log = lambda *_, **__: None  # type: ignore[method-assign]
     return task

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -101,7 +102,7 @@ def _published(folder: Path) -> pd.DataFrame:
     tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in ("admissions", "cxr", "ecg", "labs")}
     labs = tables["labs"]
     labs = labs[labs["itemid"].isin(ITEMS) & labs["valuenum"].notna()]
-    grouped = {
+    grouped: dict[str, dict[Any, pd.DataFrame]] = {
         name: dict(tuple(events.groupby("subject_id")))
         for name, events in (("cxr", tables["cxr"]), ("ecg", tables["ecg"]), ("labs", labs))
     }
@@ -109,7 +110,7 @@ def _published(folder: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["hadm_id", "cxr", "ecg", *map(str, ITEMS)])
 
 
-def _row(admission: pd.Series, grouped: dict[str, dict[int, pd.DataFrame]]) -> dict[str, float]:
+def _row(admission: pd.Series, grouped: dict[str, dict[Any, pd.DataFrame]]) -> dict[str, float]:
     row: dict[str, float] = {"hadm_id": admission["hadm_id"]}
     for name, window in (("cxr", CXR), ("ecg", DAY_AROUND), ("labs", DAY_AROUND)):
         events = grouped[name].get(admission["subject_id"])

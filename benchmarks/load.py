@@ -50,7 +50,9 @@ def main(path: Path) -> None:
         for index, row in enumerate(order["requests"])
     ]
     clients, rate = int(order["clients"]), float(order["rate"])
-    lock, seconds, statuses, turn = threading.Lock(), [], {}, iter(range(10**9))
+    lock, turn = threading.Lock(), iter(range(10**9))
+    seconds: list[float] = []
+    statuses: dict[int, int] = {}
     started = time.perf_counter()
     end = started + float(order["seconds"])
 

@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -69,7 +70,7 @@ def _seconds(
     """Time a training step, with the same decoder, loss and hidden tokens for both encoders."""
     started = time.perf_counter()
     optimizer.zero_grad()
-    encoder = task.encoders["xray"]
+    encoder: Any = task.encoders["xray"]
     tokens = encoder.tokenize(batch.inputs["xray"])
     visible = {"xray": encoder.encode(tokens, left_out["xray"])}
     predicted = task.decoders(visible, batch.present, batch.inputs, {"xray": tokens.padding}, hidden)

@@ -107,7 +107,9 @@ def odd_audit_lines(log: Path) -> list[tuple[str, str]]:
 
 
 def _odd_lines(entry: dict[str, object]) -> Iterator[bytes]:
-    odd = (None, [], {}, True, -1, 1.5, 10**30, "\x1b[31m", float("nan"), float("inf"), [[[]]], "\ud800", "[/b]")
+    odd: tuple[object, ...] = (
+        None, [], {}, True, -1, 1.5, 10**30, "\x1b[31m", float("nan"), float("inf"), [[[]]], "\ud800", "[/b]",
+    )  # fmt: skip
     for name in entry:
         for value in odd:
             yield json.dumps({**entry, name: value}).encode()

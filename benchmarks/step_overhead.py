@@ -93,7 +93,8 @@ def _loop(folder: Path) -> Iterator[float]:
     config = load_yaml(CONFIG.read_bytes(), name=CONFIG.name)
     built = build({"model": config["model"], "data": config["data"] | _data(folder)})
     built.data.setup("fit")
-    task, loader = built.model, built.data.train_dataloader()
+    task: Any = built.model
+    loader: Any = built.data.train_dataloader()
     optimizer = torch.optim.AdamW(task.parameters(), lr=task.lr, weight_decay=task.weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS * len(loader))
     for epoch in range(EPOCHS):

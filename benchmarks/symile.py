@@ -68,7 +68,8 @@ def _tiled(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
 def _published(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
     """Return the published loss on normalised embeddings with the same scale, so that both losses are equal."""
     scale = torch.nn.Parameter(torch.tensor(SCALE / x.shape[1]))
-    return published_symile(*(value / value.square().mean(1, keepdim=True).sqrt() for value in (x, y, z)), scale)
+    x, y, z = (value / value.square().mean(1, keepdim=True).sqrt() for value in (x, y, z))
+    return published_symile(x, y, z, scale)
 
 
 RUNS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {"tiled": _tiled, "published": _published}

@@ -83,7 +83,7 @@ class _Sending:
             self._work(outbox)
             self.seconds += time.thread_time()
 
-        Outbox._work = counted  # type: ignore[method-assign]
+        Outbox._work = counted  # type: ignore[assignment, method-assign]
         return self
 
     def __exit__(self, *_: object) -> None:
