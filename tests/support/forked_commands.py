@@ -84,11 +84,11 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
-def run_forked(words: Sequence[str], *, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a command, or a script with its arguments, and return its exit code and output."""
+def run_forked(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Run a command, or a script with its arguments, in the working folder; return its exit code and output."""
     with tempfile.TemporaryDirectory() as place:
         out, errors = Path(place, "out"), Path(place, "errors")
-        process = Forked(words, folder=folder or Path.cwd(), environment=os.environ, out=out, errors=errors)
+        process = Forked(words, folder=Path.cwd(), environment=os.environ, out=out, errors=errors)
         code = process.wait()
         return subprocess.CompletedProcess(words, code, out.read_text(), errors.read_text())
 

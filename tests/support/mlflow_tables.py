@@ -28,20 +28,20 @@ def copy_from(path: Path | None) -> None:
 
 def copy_tables(database: Path, artifacts: str) -> None:
     """Create a database whose runs keep their artifacts in a folder."""
-    assert _template is not None
-    database.write_bytes(read_template(_template))
+    database.write_bytes(read_template())
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("UPDATE experiments SET artifact_location = ? || '/0'", [artifacts])
 
 
 @cache
-def read_template(path: Path) -> bytes:
+def read_template() -> bytes:
     """Return the database without runs, which the first of several processes makes."""
-    with FileLock(f"{path}.lock"):
-        if not path.exists():
-            unfinished = path.with_suffix(".unfinished")
+    assert _template is not None
+    with FileLock(f"{_template}.lock"):
+        if not _template.exists():
+            unfinished = _template.with_suffix(".unfinished")
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # filters of a test do not apply in a session fixture
                 make_tables(unfinished, "file:///nowhere")
-            unfinished.rename(path)
-    return path.read_bytes()
+            unfinished.rename(_template)
+    return _template.read_bytes()
