@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from polyclinic.cohort.cells import canonical_id, is_missing_value
+from polyclinic.cohort.folds import Folds, category_columns, fold_splits
 from polyclinic.cohort.labels import LabelColumn, read_label
 from polyclinic.cohort.schema import CohortSpec, Target, read_spec, read_targets, wanted_columns
 from polyclinic.cohort.sources import SourceReader
@@ -48,6 +49,7 @@ class Cohort:
         fingerprint: SHA-256 over the specification, every row, and the name and size of every source file.
         population: population in which patient ids are unique; empty where the cohort file does not state one.
         unnamed: cells that ``values`` does not list, by label; see ``LabelColumn``.
+        folds: number of folds; 0 where the cohort file has other splits.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Cohort:
     fingerprint: str
     population: str = ""
     unnamed: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    folds: int = 0
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -79,8 +82,12 @@ class Cohort:
         return {name: count[name] / len(self.studies) for name in self.modalities}
 
 
-def read_cohort(path: str | Path) -> Cohort:
+def read_cohort(path: str | Path, *, fold: int = 0) -> Cohort:
     """Read and validate ``cohort.yaml`` and its table.
+
+    Args:
+        path: path of the cohort file.
+        fold: number of the fold that is the test split, in a cohort with folds.
 
     Raises:
         ValueError: an unknown column, an empty or duplicate study id, a patient in two splits, a label that is
@@ -98,7 +105,9 @@ def read_cohort(path: str | Path) -> Cohort:
         for name, entry in spec.labels.items()
     }
     sources = SourceReader(spec)
-    studies = _studies(spec, table, ids, patients, labels, sources)
+    targets = read_targets(spec.labels)
+    splits, folds = _splits(spec, table, patients, ids, labels, targets, fold)
+    studies = _studies(spec, table, ids, patients, labels, sources, splits)
     _refuse_duplicates(studies)
     _refuse_shared_patients(studies)
     sources.refuse_missing()
@@ -107,10 +116,11 @@ def read_cohort(path: str | Path) -> Cohort:
         name=path.resolve().parent.name,
         studies=studies,
         modalities=tuple(spec.modalities),
-        targets=read_targets(spec.labels),
+        targets=targets,
         fingerprint=_fingerprint(spec, table, studies),
         population=spec.population,
         unnamed={name: label.unnamed for name, label in labels.items() if label.unnamed},
+        folds=folds,
     )
 
 
@@ -127,7 +137,9 @@ def _require_columns(spec: CohortSpec, table: pd.DataFrame) -> None:
 def _study_ids(spec: CohortSpec, table: pd.DataFrame) -> list[str]:
     ids: list[str] = table[spec.study_id].tolist()
     if "" in ids:
-        raise ValueError(f"row {ids.index('') + 1} of {spec.table.name} has no {spec.study_id}; fill `study_id`")
+        raise ValueError(
+            f"row {table.index[ids.index('')] + 1} of {spec.table.name} has no {spec.study_id}; fill `study_id`"
+        )
     return ids
 
 
@@ -138,8 +150,8 @@ def _studies(
     patients: Sequence[str],
     labels: Mapping[str, LabelColumn],
     sources: SourceReader,
+    splits: Sequence[str],
 ) -> tuple[Study, ...]:
-    splits = _splits(spec, table, patients, ids)
     numbers = np.array([label.numbers for label in labels.values()]).reshape(len(labels), len(ids)).T
     used = table[list(dict.fromkeys(column for columns in wanted_columns(spec).values() for column in columns))]
     return tuple(
@@ -173,14 +185,30 @@ def _patients(spec: CohortSpec, table: pd.DataFrame, ids: Sequence[str]) -> list
     return patients
 
 
-def _splits(spec: CohortSpec, table: pd.DataFrame, patients: Sequence[str], ids: Sequence[str]) -> list[str]:
+def _splits(
+    spec: CohortSpec,
+    table: pd.DataFrame,
+    patients: Sequence[str],
+    ids: Sequence[str],
+    labels: Mapping[str, LabelColumn],
+    targets: Sequence[Target],
+    fold: int,
+) -> tuple[list[str], int]:
+    """Return the split of each study, and the number of folds."""
+    if isinstance(spec.split, Folds):
+        values = {target.name: (target.kind, labels[target.name].numbers.tolist()) for target in targets}
+        categories = category_columns(values, {group: table[group].tolist() for group in spec.groups})
+        sites = table[spec.split.leave_out].tolist() if spec.split.leave_out else ()
+        return fold_splits(patients, categories.reshape(len(ids), -1), spec.split, fold, sites)
+    if fold:
+        raise ValueError(f"got fold {fold} of a cohort without folds; set `split: {{folds: 5}}`, or `data.fold` to 0")
     if isinstance(spec.split, str):
         splits: list[str] = table[spec.split].tolist()
         for study, split in zip(ids, splits, strict=True):
             if split not in SPLITS:
                 raise ValueError(f"study {study!r} has split {split!r}, expected one of {SPLITS}; see `split`")
-        return splits
-    return [_hashed_split(patient, spec.split) for patient in patients]
+        return splits, 0
+    return [_hashed_split(patient, spec.split) for patient in patients], 0
 
 
 def _hashed_split(patient: str, shares: Mapping[str, float]) -> str:
@@ -236,7 +264,7 @@ def _refuse_absent_modalities(spec: CohortSpec, studies: Sequence[Study]) -> Non
 
 def _fingerprint(spec: CohortSpec, table: pd.DataFrame, studies: Sequence[Study]) -> str:
     # Without the paths, so that a cohort that was moved keeps its fingerprint.
-    settings = {key: value for key, value in asdict(spec).items() if key not in ("table", "root")}
+    settings = {key: value for key, value in asdict(spec).items() if key not in ("table", "root") and value is not None}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
     digest.update(table.to_csv(index=False).encode())
     for study in studies:

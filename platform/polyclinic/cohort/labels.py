@@ -1,5 +1,6 @@
 """Parse the label columns of a table to numbers."""
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -74,6 +75,7 @@ class _Reader:
     def __init__(self, name: str, entry: Mapping[str, Any]) -> None:
         self._name, self._column, self._is_finding = name, entry["column"], "unit" not in entry
         self._values: Mapping[str, float] | None = entry.get("values")
+        self._pattern = re.compile(entry["pattern"]) if "pattern" in entry else None
         self._listed: Sequence[str] | None = entry.get("classes") or entry.get("levels")
         names = self._listed or list(self._values or ())
         self._names = CellNames(names)
@@ -82,6 +84,8 @@ class _Reader:
 
     def number(self, cell: str) -> float | None:
         """Return the value of a cell; None where it is not valid."""
+        if self._pattern is not None:
+            return float(self._pattern.search(cell) is not None)
         place = self._names.place(cell)
         if place is not None:
             return float(self._numbers[place])

@@ -8,12 +8,14 @@ from typing import Any, Literal
 
 from polyclinic.cohort.cells import CellNames, read_number
 from polyclinic.cohort.files import read_template
+from polyclinic.cohort.folds import MAX_FOLDS, Folds
+from polyclinic.cohort.row_filter import RowFilter
 from polyclinic.files.yaml_loader import load_yaml
 
 Kind = Literal["finding", "class", "level", "quantity"]
 
 _KIND_OF_KEY: dict[str, Kind] = {"classes": "class", "levels": "level"}
-_TARGET_KEYS = {"column", "values", "classes", "levels", "unit"}
+_TARGET_KEYS = {"column", "values", "classes", "levels", "unit", "pattern"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,17 +52,19 @@ def read_targets(labels: Mapping[str, Mapping[str, Any]]) -> tuple[Target, ...]:
 def _target(name: str, entry: Mapping[str, Any]) -> Target:
     if not isinstance(entry, Mapping) or not {"column"} <= set(entry) <= _TARGET_KEYS:
         raise ValueError(
-            f"got labels.{name} = {entry!r}, expected a column with at most one of values, classes, levels and unit, "
-            "or a list of columns"
+            f"got labels.{name} = {entry!r}, expected a column with at most one of values, classes, levels, unit and "
+            "pattern, or a list of columns"
         )
     if not isinstance(entry["column"], str):
         raise ValueError(f"got labels.{name}.column = {entry['column']!r}, expected a text; set it")
     if "values" in entry:
         _refuse_equivalent(f"labels.{name}.values", list(entry["values"]))
-    kinds = [key for key in ("classes", "levels", "unit") if key in entry]
+    kinds = [key for key in ("classes", "levels", "unit", "pattern") if key in entry]
     if len(kinds) > 1 or ("values" in entry and kinds and kinds != ["unit"]):
         raise ValueError(f"got labels.{name} with {sorted(set(entry) - {'column'})}, expected one of them; remove some")
-    if not kinds:
+    if kinds == ["pattern"]:
+        _refuse_no_pattern(f"labels.{name}.pattern", entry["pattern"])
+    if not kinds or kinds == ["pattern"]:
         return Target(name=name)
     if kinds == ["unit"]:
         return Target(name=name, kind="quantity", unit=str(entry["unit"]))
@@ -75,6 +79,13 @@ def _target(name: str, entry: Mapping[str, Any]) -> Target:
     return Target(name=name, kind=_KIND_OF_KEY[kinds[0]], names=tuple(names))
 
 
+def _refuse_no_pattern(setting: str, pattern: Any) -> None:
+    try:
+        re.compile(pattern)
+    except (re.error, TypeError) as error:
+        raise ValueError(f"got {setting} = {pattern!r}, which is not a regular expression ({error}); set it") from None
+
+
 def _refuse_equivalent(setting: str, names: Sequence[str]) -> None:
     try:
         CellNames(names)
@@ -84,10 +95,10 @@ def _refuse_equivalent(setting: str, names: Sequence[str]) -> None:
 
 _KEYS = {
     "table", "root", "encoding", "missing", "study_id", "patient_id", "population", "split", "modalities", "labels",
-    "groups",
+    "groups", "where",
 }  # fmt: skip
 _REQUIRED = ("table", "study_id", "patient_id", "split", "modalities")
-_TEXT_KEYS = ("table", "root", "encoding", "population", "study_id")
+_TEXT_KEYS = ("table", "root", "encoding", "population", "study_id", "where")
 _LIST_KEYS = ("missing", "groups")
 _YAML_NULLS = ("", "~", "null", "Null", "NULL")
 _SOURCE_KINDS = ({"path"}, {"path", "row"}, {"text"}, {"columns"})
@@ -103,7 +114,9 @@ class CohortSpec:
         study_id: column with an id that is unique per row.
         patient_id: column, or ``{column, pattern}``: the first group of the regular expression is the patient.
         split: column of ``train``, ``val``, ``test``, or shares such as ``{train: 0.7, val: 0.1, test: 0.2,
-            seed: 0}``, by which patients are assigned through a hash of their id.
+            seed: 0}``, by which patients are assigned through a hash of their id. For cross-validation, ``{folds: 5,
+            val: 0.15, seed: 0}`` makes folds of patients that are alike in labels and groups, and ``{leave_out:
+            site}`` a fold of each value of a group.
         modalities: source of each modality: ``{path: column or template}``, ``{text: column}``, ``{columns: [...]}``,
             or ``{path: column, row: column}`` for array files of many studies. A template such as ``images/{id}.*`` is
             filled from the row; the modality is missing for a study with an empty cell or without a matching file.
@@ -115,21 +128,24 @@ class CohortSpec:
         labels: label name to ``{column}`` and at most one kind: a finding (cells 0, 1, -1 for uncertain) unless
             ``classes`` or the ordered ``levels`` list the cell texts, or ``unit`` makes it a quantity. ``values`` maps
             cell text to a number, or to ``null`` for unknown; unlisted cells of a finding count as unknown, and
-            unlisted numbers of a quantity are kept. Without ``values``, cells are numbers.
+            unlisted numbers of a quantity are kept. Without ``values``, cells are numbers. ``pattern`` is a regular
+            expression: the finding is present where it occurs in the cell, and absent in any other text.
         groups: columns for subgroup analysis.
+        where: condition on the rows of the table to use; see ``RowFilter``.
     """
 
     table: Path
     root: Path
     study_id: str
     patient_id: Mapping[str, str]
-    split: str | Mapping[str, float]
+    split: str | Mapping[str, float] | Folds
     modalities: Mapping[str, Mapping[str, Any]]
     encoding: str = "utf-8"
     population: str = ""
     missing: tuple[str, ...] = ()
     labels: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     groups: tuple[str, ...] = ()
+    where: RowFilter | None = None
 
 
 def read_spec(path: Path) -> CohortSpec:
@@ -152,6 +168,10 @@ def read_spec(path: Path) -> CohortSpec:
     texts = {key: _text(key, raw[key]) for key in _TEXT_KEYS if key in raw}
     lists = {key: _texts(key, raw[key]) for key in _LIST_KEYS if key in raw}
     table = path.parent / texts["table"]
+    groups = lists.get("groups", ())
+    split = _split(raw["split"])
+    if isinstance(split, Folds) and split.leave_out and split.leave_out not in groups:
+        raise ValueError(f"got split.leave_out {split.leave_out!r}, expected one of the groups {list(groups)}; set it")
     return CohortSpec(
         table=table,
         root=path.parent / texts["root"] if "root" in texts else table.parent,
@@ -160,10 +180,11 @@ def read_spec(path: Path) -> CohortSpec:
         missing=lists.get("missing", ()),
         study_id=texts["study_id"],
         patient_id=_patient(raw["patient_id"]),
-        split=_split(raw["split"]),
+        split=split,
         modalities=_modalities(raw["modalities"]),
         labels=_labels(raw.get("labels", [])),
-        groups=lists.get("groups", ()),
+        groups=groups,
+        where=RowFilter(texts["where"]) if "where" in texts else None,
     )
 
 
@@ -172,6 +193,8 @@ def wanted_columns(spec: CohortSpec) -> dict[str, list[str]]:
     wanted = {"study_id": [spec.study_id], "patient_id": [spec.patient_id["column"]], "groups": list(spec.groups)}
     if isinstance(spec.split, str):
         wanted["split"] = [spec.split]
+    if spec.where is not None:
+        wanted["where"] = list(spec.where.columns)
     for name, source in spec.modalities.items():
         for kind, value in source.items():
             setting = f"modalities.{name}.{kind}"
@@ -223,15 +246,34 @@ def _patient(value: Any) -> Mapping[str, str]:
     return patient
 
 
-def _split(value: Any) -> str | Mapping[str, float]:
+def _split(value: Any) -> str | Mapping[str, float] | Folds:
     if not isinstance(value, dict):
         return _text("split", value)
+    if {"folds", "leave_out"} & set(value):
+        return _folds(value)
     numbers = {name: _number(f"split.{name}", share) for name, share in value.items()}
     shares = {name: share for name, share in numbers.items() if name != "seed"}
     are_splits = set(shares) <= {"train", "val", "test"} and "train" in shares
     if not are_splits or abs(sum(shares.values()) - 1) > 1e-6 or min(shares.values()) < 0:
         raise ValueError(f"got split {value}, expected shares of train, val and test that sum to 1, and a seed")
     return {name: float(share) for name, share in numbers.items()}
+
+
+def _folds(value: Mapping[str, Any]) -> Folds:
+    kinds = {"folds", "leave_out"} & set(value)
+    if len(kinds) != 1 or not set(value) <= {*kinds, "val", "seed"}:
+        raise ValueError(
+            f"got split {value}, expected folds or leave_out, with val and seed, such as {{folds: 5, val: 0.15, seed: "
+            "0}; set it"
+        )
+    numbers = {name: _number(f"split.{name}", value[name]) for name in ("folds", "val", "seed") if name in value}
+    number, val = numbers.get("folds", 0), numbers.get("val", Folds.val)
+    if "folds" in value and not (isinstance(number, int) and 2 <= number <= MAX_FOLDS):
+        raise ValueError(f"got split.folds {value['folds']}, expected a number from 2 to {MAX_FOLDS}; set it")
+    if not 0 <= val < 1:
+        raise ValueError(f"got split.val {value['val']}, expected a share of 0 or more and below 1; set it")
+    leave_out = _text("split.leave_out", value["leave_out"]) if "leave_out" in value else ""
+    return Folds(number=int(number), leave_out=leave_out, val=val, seed=int(numbers.get("seed", 0)))
 
 
 def _modalities(value: Any) -> Mapping[str, Mapping[str, Any]]:

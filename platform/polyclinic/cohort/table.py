@@ -18,7 +18,8 @@ def read_table(spec: CohortSpec) -> pd.DataFrame:
     A Parquet file is detected by its content, not its name; a named index becomes a column. For CSV see ``read_csv``.
 
     Raises:
-        ValueError: the file is not a readable table, has no rows, or has two columns with the same name.
+        ValueError: the file is not a readable table, has no rows, or none that meet ``where``, or has two columns with
+            the same name.
     """
     name = spec.table.name
     if not spec.table.is_file():
@@ -38,7 +39,20 @@ def read_table(spec: CohortSpec) -> pd.DataFrame:
     if table.empty:
         raise ValueError(f"{name} has no rows; set `table` to a table with one row per study")
     table = table.astype(str).apply(lambda column: column.str.strip())
-    return table.mask(_missing(spec, table), "")
+    return _filtered(spec, table.mask(_missing(spec, table), ""))
+
+
+def _filtered(spec: CohortSpec, table: pd.DataFrame) -> pd.DataFrame:
+    if spec.where is None:
+        return table
+    if unknown := [column for column in spec.where.columns if column not in table.columns]:
+        raise ValueError(f"`where` names column {unknown[0]!r}, which {spec.table.name} does not have; correct it")
+    rows = spec.where.rows(table)
+    if not rows.any():
+        raise ValueError(
+            f"none of the {len(table)} rows of {spec.table.name} meets `where: {spec.where.text}`; change it"
+        )
+    return table[rows]
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:

@@ -14,7 +14,9 @@ from torch import nn
 
 from polyclinic import data as data_package
 from polyclinic import tasks
+from polyclinic.cohort.folds import Folds
 from polyclinic.cohort.leakage.overlap import TrainingExposure
+from polyclinic.cohort.schema import read_spec
 from polyclinic.data import CohortDataModule, LabelPolicy, OrderStrategy
 from polyclinic.modality import installed_modalities
 from polyclinic.models.build import Builder, first_line, largest_model
@@ -109,6 +111,8 @@ def _restored(content: dict[str, Any], config: dict[str, Any], *, cohort: Path |
     data, model = dict(config["data"]), config["model"]
     if cohort is not None:
         data["cohort"] = str(cohort)
+        if not isinstance(read_spec(cohort).split, Folds):
+            data.pop("fold", None)
     if _class(model) is tasks.Downstream:
         data["labels"] = state["labels"]
     settings = deepcopy(model.get("init_args") or {})

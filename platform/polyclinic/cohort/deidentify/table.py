@@ -12,6 +12,7 @@ import yaml
 
 from polyclinic.cohort.cohort import Study, read_table, wanted_columns
 from polyclinic.cohort.deidentify.study import Outcome
+from polyclinic.cohort.folds import Folds
 from polyclinic.cohort.schema import CohortSpec
 from polyclinic.privacy.ages import capped_age, holds_age, holds_birth
 from polyclinic.privacy.identifiers import identifying_fields
@@ -118,7 +119,8 @@ def write_table(
     files = {name: _free(name, taken) for name in present if name not in cells_of}
     rows = [_row(spec, entry, out, labels, files, removed) for entry in studies]
     cell_columns = [column for columns in cells_of.values() for column in columns]
-    order = ["study_id", "patient_id", "split", *spec.groups, *cell_columns]
+    split = [] if isinstance(spec.split, Folds) else ["split"]
+    order = ["study_id", "patient_id", *split, *spec.groups, *cell_columns]
     order = list(dict.fromkeys([*order, *labels.values(), *files.values()]))
     table = pd.DataFrame(rows, columns=order).fillna("").sort_values("study_id")
     table.to_csv(out / "cohort.csv", index=False)
@@ -209,9 +211,16 @@ def _spec(
     if spec.population:
         # Each key makes a population of its mapped ids: those of different keys must not be compared.
         content["population"] = f"{spec.population}-{identity.mapped('population', spec.population)[:8]}"
-    content |= {"split": "split", "modalities": modalities}
+    # Ids change, so that the same setting makes other folds of the same kind.
+    content |= {"split": _fold_settings(spec.split) if isinstance(spec.split, Folds) else "split"}
+    content["modalities"] = modalities
     if labels:
         content["labels"] = labels
     if spec.groups:
         content["groups"] = list(spec.groups)
     return content
+
+
+def _fold_settings(folds: Folds) -> dict[str, Any]:
+    kind = {"leave_out": folds.leave_out} if folds.leave_out else {"folds": folds.number}
+    return {**kind, "val": folds.val, "seed": folds.seed}
