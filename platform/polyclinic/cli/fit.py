@@ -19,7 +19,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from polyclinic import objectives, tasks
 from polyclinic.cohort.leakage.overlap import TrainingExposure, cohort_exposure, find_overlap
-from polyclinic.data import CohortDataModule
+from polyclinic.data import AUTO, CohortDataModule
 from polyclinic.files.results import refuse_unwritable, write_result
 from polyclinic.files.yaml_loader import load_yaml
 from polyclinic.modality import Modality, installed_modalities
@@ -27,7 +27,10 @@ from polyclinic.system.shell import command_line
 from polyclinic.system.terminal import printable
 from polyclinic.tracking import RunLogger, RunRecord
 from polyclinic.tracking.exit_status import ended_by_sigterm, exit_of
+from polyclinic.training.automatic import choose
+from polyclinic.training.best_checkpoint import BestCheckpoint
 from polyclinic.training.callbacks.graceful_stop import GracefulStop
+from polyclinic.training.callbacks.progress import ProgressLines
 from polyclinic.training.callbacks.provenance import CohortRecord, ExposureRecord, Provenance, WeightRecord
 from polyclinic.training.callbacks.reconstruction_grid import ReconstructionGrid
 from polyclinic.training.callbacks.similarity_matrix import SimilarityMatrixImage
@@ -87,6 +90,7 @@ class PolyclinicCLI(LightningCLI):
         )
         parser.add_lightning_class_args(ReconstructionGrid, "pictures")
         parser.add_lightning_class_args(LastCheckpoint, "last")
+        parser.add_lightning_class_args(BestCheckpoint, "best")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the arguments of ``main``, and check a checkpoint that they name."""
@@ -101,13 +105,20 @@ class PolyclinicCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Build all objects, and refuse invalid inputs before a run is opened."""
+        limits = self.config[self.config.subcommand].trainer
+        open_ended = limits.max_epochs is None and limits.max_steps == -1 and limits.max_time is None
+        if open_ended:
+            limits.max_epochs = 1  # Lightning would take a thousand, with a warning.
         super().instantiate_classes()
         if type(self.trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             self.trainer.strategy.checkpoint_io = AtomicCheckpoints()
-        self._resumed = self._resume()
         refuse_unwritable(self.config[self.config.subcommand].json)
         if self.datamodule is not None:
             _ = self.datamodule.cohort
+            if self.config.subcommand == "fit":
+                self._choose(open_ended=open_ended)
+        self._resumed = self._resume()
+        if self.datamodule is not None:
             if self.config.subcommand == "fit":
                 self.datamodule.refuse_order()
                 self._check_labels()
@@ -130,11 +141,14 @@ class PolyclinicCLI(LightningCLI):
         if not self.trainer.is_global_zero or not checkpoints:
             return
         path, logger = _relative(checkpoints[0]), self.trainer.logger
-        result = {
+        result: dict[str, Any] = {
             "checkpoint": str(path),
             "last": str(_relative(checkpoints[-1])),
             "seconds": round(time.monotonic() - self._started, 1),
         }
+        for callback in self.trainer.checkpoint_callbacks:
+            if isinstance(callback, BestCheckpoint) and callback.score is not None:
+                result["best"] = {"metric": callback.metric, "value": callback.score, "epoch": callback.epoch}
         if isinstance(logger, RunLogger):
             result |= {"mlflow_run_id": logger.run_id, "tracking_uri": logger.tracking_uri}
             address = logger.tracking_uri
@@ -143,6 +157,20 @@ class PolyclinicCLI(LightningCLI):
         if self.config.fit.json is not None:
             write_result(self.config.fit.json, result)
         print(f"next: {_NEXT_COMMANDS[type(self.model)].format(command_line(path))}")  # noqa: T201
+
+    def _choose(self, *, open_ended: bool) -> None:
+        """Choose the settings that the configuration leaves open; the run records what they became."""
+        settings, data = self.config.fit, self.datamodule
+        data.trainer = self.trainer  # for the number of ranks
+        chosen = choose(self.trainer, data, cache=str(settings.data.prepared) == AUTO, epochs=open_ended)
+        prepared = None if chosen.prepared is None else str(_relative(chosen.prepared))
+        settings.data.batch_size, settings.data.prepared = chosen.batch_size, prepared
+        if chosen.max_epochs is not None:
+            settings.trainer.max_epochs = chosen.max_epochs
+        if self.trainer.is_global_zero:
+            epochs = f"at most {chosen.max_epochs} epochs, " if chosen.max_epochs else ""
+            kept = f"prepared items in {printable(prepared)}" if prepared else "no cache of prepared items"
+            print(f"fit: {epochs}batches of {chosen.batch_size}, {kept}")  # noqa: T201
 
     def _resume(self) -> Path | None:
         """Return the checkpoint that a command starts from, and make `fit` continue its run; None for a new start.
@@ -196,7 +224,7 @@ class PolyclinicCLI(LightningCLI):
         record.overlap = find_overlap(
             exposure, data.cohort, data.modalities, tested=("test",) if command in ("fit", "test") else (),
             chosen=("val",) if command in ("fit", "validate") else (), allowed=config.allow_overlap,
-            folder=data.prepared_folder,
+            folder=data.content_index_folder,
         )  # fmt: skip
         record.overlap.refuse()
         for statement in record.overlap.statements:
@@ -239,9 +267,10 @@ def _unknown_weights(model: L.LightningModule) -> tuple[str, ...]:
 
 
 def _checkpoints(trainer: L.Trainer) -> list[Path]:
-    """Return the checkpoints of a run: the best one if a metric selects it, and the last one."""
+    """Return the checkpoints of a run: the best one if there was a validation, and the last one."""
     callbacks = trainer.checkpoint_callbacks
-    best = [Path(callback.best_model_path) for callback in callbacks if isinstance(callback, ModelCheckpoint)]
+    kinds = (ModelCheckpoint, BestCheckpoint)
+    best = [Path(callback.best_model_path) for callback in callbacks if isinstance(callback, kinds)]
     last = [callback.path for callback in callbacks if isinstance(callback, LastCheckpoint)]
     return [path for path in [*best, *last] if path is not None and path.is_file()]
 
@@ -284,6 +313,7 @@ def _run(argv: Sequence[str]) -> None:
                 WeightRecord(),
                 ExposureRecord(),
                 SimilarityMatrixImage(),
+                ProgressLines(),
             ],
             "use_distributed_sampler": False,
             "deterministic": True,

@@ -89,7 +89,7 @@ def check_overlap(restored: Restored, split: str, *chosen: str, allowed: bool) -
     selection = {*chosen, *({split} & {"val"})}
     overlap = find_overlap(
         restored.seen, restored.data.cohort, restored.data.modalities, tested={split} - selection, chosen=selection,
-        folder=restored.data.prepared_folder, allowed=allowed,
+        folder=restored.data.content_index_folder, allowed=allowed,
     )  # fmt: skip
     overlap.refuse()
     for statement in overlap.statements:

@@ -2,7 +2,7 @@
 
 from polyclinic.cohort import Target
 from polyclinic.data.batch import Batch, BrokenSource, Sample, collate
-from polyclinic.data.datamodule import CohortDataModule
+from polyclinic.data.datamodule import AUTO, CohortDataModule
 from polyclinic.data.dataset import StudyDataset, StudySampler
 from polyclinic.data.labels import LabelPolicy
 from polyclinic.data.quarantine import Quarantine
@@ -10,6 +10,7 @@ from polyclinic.data.samplers import LengthBucketOrder, OrderStrategy, Stratifie
 from polyclinic.system.old_names import forward_old_names
 
 __all__ = [
+    "AUTO",
     "Batch",
     "BrokenSource",
     "CohortDataModule",

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import lightning.pytorch as L
 import numpy as np
@@ -23,6 +23,8 @@ from polyclinic.data.samplers import OrderedSampler, OrderStrategy
 from polyclinic.modality import Modality, settings
 
 MAX_SURVEYED_STUDIES = 256
+AUTO: Final = "auto"
+_MAX_BATCH_SIZE, _MIN_BATCH_SIZE, _MIN_STEPS = 64, 16, 8
 
 
 class CohortDataModule(L.LightningDataModule):
@@ -32,9 +34,11 @@ class CohortDataModule(L.LightningDataModule):
         cohort: path of a ``cohort.yaml``.
         modalities: plugins by the name of their modality in the cohort. Modalities are configured only here; the
             model is linked to the same objects.
-        batch_size: studies per step and rank.
+        batch_size: largest number of studies per step and rank. Unless set, it is 64 over all ranks, and less for a
+            small cohort: the largest power of two from 16 with which an epoch has eight steps.
         num_workers: loader processes per rank.
-        prepared: folder for prepared items, which cohorts, runs and ranks may share; unset for no cache.
+        prepared: folder for prepared items, which cohorts, runs and ranks may share; None for no cache. With ``auto``
+            the command line sets the folder ``prepared`` beside the runs, and there is no cache outside of it.
         augment: whether training items are augmented at random.
         views: random views of each training study in a batch, side by side; a task with ``same: study`` treats them
             as one group.
@@ -46,6 +50,7 @@ class CohortDataModule(L.LightningDataModule):
         label_fraction: share of the training patients to train on: the same patients in every run, and a smaller
             share is a subset of a larger one.
         predict_split: split that ``predict`` uses.
+        fold: number of the fold that is the test split, in a cohort with folds.
         seed: seed of shuffling and augmentation; linked to ``seed_everything`` by the command line.
 
     Raises:
@@ -57,9 +62,9 @@ class CohortDataModule(L.LightningDataModule):
         *,
         cohort: Path | str,
         modalities: dict[str, Modality],
-        batch_size: int = 64,
+        batch_size: int | None = None,
         num_workers: int = 0,
-        prepared: Path | str | None = None,
+        prepared: Path | str | None = AUTO,
         augment: bool = True,
         views: int = 1,
         order: OrderStrategy | None = None,
@@ -68,12 +73,13 @@ class CohortDataModule(L.LightningDataModule):
         label_policy: LabelPolicy | None = None,
         label_fraction: float = 1.0,
         predict_split: str = "test",
+        fold: int = 0,
         seed: int = 0,
     ) -> None:
         super().__init__()
         if not modalities:
             raise ValueError("got no modalities; set `data.modalities`, such as {xray: {class_path: XRay}}")
-        if batch_size < 1:
+        if batch_size is not None and batch_size < 1:
             raise ValueError(f"got batch_size {batch_size}, expected at least 1; set `data.batch_size`")
         if views < 1 or (views > 1 and not augment):
             raise ValueError(
@@ -83,14 +89,15 @@ class CohortDataModule(L.LightningDataModule):
         self.quarantine = Quarantine(max_share=max_broken_share)
         self.facts: dict[str, float] = {}
         self._path, self._batch_size, self._num_workers = Path(cohort), batch_size, num_workers
-        self._prepared_folder = None if prepared is None else Path(prepared)
-        self._augment, self._seed = augment, seed
+        self.prepared_folder = None if prepared is None or str(prepared) == AUTO else Path(prepared)
+        self._augment, self._seed, self._fold = augment, seed, fold
         self._predict_split, self._views, self._order = predict_split, views, order
         self.label_policy = label_policy or LabelPolicy()
         self._labels, self._label_fraction = labels, label_fraction
         self._cohort: Cohort | None = None
         self._prepared: dict[str, PreparedModality] = {}
         self._fitted: set[str] = set()
+        self._training_studies: int | None = None
 
     @property
     def cohort(self) -> Cohort:
@@ -100,7 +107,7 @@ class CohortDataModule(L.LightningDataModule):
             ValueError: the cohort is invalid (see ``read_cohort``) or lacks a configured modality.
         """
         if self._cohort is None:
-            cohort = read_cohort(self._path)
+            cohort = read_cohort(self._path, fold=self._fold)
             if absent := [name for name in self.modalities if name not in cohort.modalities]:
                 raise ValueError(
                     f"the cohort has no modality {absent[0]!r}; it has {list(cohort.modalities)}; "
@@ -153,9 +160,24 @@ class CohortDataModule(L.LightningDataModule):
         return [available.index(name) for name in names]
 
     @property
-    def prepared_folder(self) -> Path | None:
-        """The folder of the prepared items and of the content index."""
-        return self._prepared_folder
+    def content_index_folder(self) -> Path | None:
+        """The folder of prepared items if it exists, for checks that must not write before they pass."""
+        return self.prepared_folder if self.prepared_folder is not None and self.prepared_folder.is_dir() else None
+
+    @property
+    def batch_size(self) -> int:
+        """Largest number of studies per step and rank."""
+        if self._batch_size is not None:
+            return self._batch_size
+        if self._training_studies is None:
+            self._training_studies = len(self.studies("train", training=True))
+        fitting = 1 << max(1, self._training_studies // _MIN_STEPS).bit_length() - 1
+        return max(1, min(max(fitting, _MIN_BATCH_SIZE), _MAX_BATCH_SIZE) // self._ranks[1])
+
+    @property
+    def _ranks(self) -> tuple[int, int]:
+        """Rank of this process, and number of processes."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def refuse_order(self) -> None:
         """Refuse an ``order`` that does not fit the training studies.
@@ -165,7 +187,7 @@ class CohortDataModule(L.LightningDataModule):
         """
         if self._order is not None:
             studies = self.studies("train", training=True)
-            self._order.draw(studies, global_batch_size=self._batch_size, rng=np.random.default_rng(self._seed))
+            self._order.draw(studies, global_batch_size=self.batch_size, rng=np.random.default_rng(self._seed))
 
     def refuse_unknown_labels(self) -> None:
         """Refuse labels in use that have no known value in the training split.
@@ -234,7 +256,7 @@ class CohortDataModule(L.LightningDataModule):
             self._prepared.pop(name, None)
 
     def train_dataloader(self) -> DataLoader:
-        """Return shuffled, augmented batches of the training split; an incomplete last batch is dropped.
+        """Return shuffled, augmented batches of the training split; see ``StudyBatches``.
 
         In a resumed run, the first epoch starts after the last batch before the checkpoint.
         """
@@ -277,15 +299,14 @@ class CohortDataModule(L.LightningDataModule):
             augment=train and self._augment,
             seed=self._seed,
         )
-        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        (rank, world), batch_size = self._ranks, self.batch_size
         views = self._views if train else 1
         sampler_args = {"seed": self._seed, "rank": rank, "world": world, "views": views}
         sampler: Sampler[SampleIndex]
         if train and self._order is not None:
-            sampler = OrderedSampler(order=self._order, studies=studies, batch_size=self._batch_size, **sampler_args)
+            sampler = OrderedSampler(order=self._order, studies=studies, batch_size=batch_size, **sampler_args)
         else:
             sampler = StudySampler(length=len(studies), shuffle=train, **sampler_args)
-        size = self._batch_size * views
         make_loader = partial(
             StudyLoader if train else DataLoader,
             dataset,
@@ -297,10 +318,11 @@ class CohortDataModule(L.LightningDataModule):
             generator=torch.Generator().manual_seed(self._seed),
         )
         if not train:
-            return make_loader(sampler=sampler, batch_size=size)
-        return make_loader(
-            batch_sampler=StudyBatches(sampler, batch_size=size, drop_last=len(sampler) >= size, start=start)
-        )
+            return make_loader(sampler=sampler, batch_size=batch_size)
+        batches = StudyBatches(
+            sampler, batch_size=batch_size, views=views, whole=self._order is not None, start=start
+        )  # fmt: skip
+        return make_loader(batch_sampler=batches)
 
     def _batches_done(self) -> int:
         """Return the number of batches of this epoch that are done; nonzero only in a resumed run."""
@@ -330,9 +352,9 @@ class CohortDataModule(L.LightningDataModule):
     def _prepare(self) -> None:
         """Find or prepare the items of each modality; again after a modality has loaded another state."""
         for name, modality in self.modalities.items():
-            if self._prepared_folder is not None and name not in self._prepared:
+            if self.prepared_folder is not None and name not in self._prepared:
                 self._prepared[name] = prepare_modality(
-                    self._prepared_folder,
+                    self.prepared_folder,
                     name=name,
                     modality=modality,
                     studies=self.cohort.studies,

@@ -117,23 +117,41 @@ class StudySampler(Sampler[SampleIndex]):
 
 
 class StudyBatches(BatchSampler):
-    """Batches of sample indices, without those of the epoch that are already done, so that they are not read again.
+    """Batches of sample indices that use every study of the epoch once, in sizes that differ by at most one study.
+
+    A last batch of few studies would give a poor gradient, and dropping it would leave out up to a batch of a small
+    cohort in each epoch. Batches that are already done are skipped, so that their studies are not read again.
 
     Args:
         sampler: sample indices in the order of their epoch.
-        batch_size: samples per batch.
-        drop_last: whether an incomplete last batch is dropped.
+        batch_size: largest number of studies in a batch.
+        views: consecutive samples of each study.
+        whole: whether only the last batch may be smaller, for an order that was drawn for batches of ``batch_size``.
         start: function that returns the number of batches done; called when the first batch is requested.
     """
 
     def __init__(
-        self, sampler: Sampler[SampleIndex], *, batch_size: int, drop_last: bool, start: Callable[[], int]
+        self, sampler: Sampler[SampleIndex], *, batch_size: int, views: int, whole: bool, start: Callable[[], int]
     ) -> None:
-        super().__init__(sampler, batch_size, drop_last)  # type: ignore[arg-type]
-        self._start = start
+        super().__init__(sampler, batch_size * views, drop_last=False)  # type: ignore[arg-type]
+        self._largest, self._views, self._whole, self._start = batch_size, views, whole, start
+
+    def __len__(self) -> int:
+        return -(-self._studies() // self._largest)
 
     def __iter__(self) -> Iterator[list[Any]]:
-        return islice(super().__iter__(), self._start(), None)
+        places = iter(self.sampler)
+        batches = (list(islice(places, size * self._views)) for size in self._sizes())
+        return islice(batches, self._start(), None)
+
+    def _studies(self) -> int:
+        return len(self.sampler) // self._views  # type: ignore[arg-type]
+
+    def _sizes(self) -> list[int]:
+        studies, batches = self._studies(), len(self)
+        if self._whole:
+            return [min(self._largest, studies - place * self._largest) for place in range(batches)]
+        return [studies // batches + (place < studies % batches) for place in range(batches)]
 
 
 class StudyLoader(DataLoader):

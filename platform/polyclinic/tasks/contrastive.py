@@ -19,7 +19,7 @@ from polyclinic.objectives import EmbeddingBatch, Objective, gather_embeddings
 from polyclinic.tasks.encode import encode_batch, zero_dependency
 from polyclinic.tasks.losses import SAME, batch_groups, naming_studies, refuse_non_finite
 from polyclinic.tasks.optimizer import adamw_cosine, clip_gradients
-from polyclinic.tasks.validation import Diagnostics
+from polyclinic.tasks.validation import Diagnostics, Monitor
 
 
 class ContrastivePretraining(L.LightningModule):
@@ -91,6 +91,11 @@ class ContrastivePretraining(L.LightningModule):
         self.diagnostics = Diagnostics()
         self._last_counted_epoch = -1
 
+    @property
+    def monitor(self) -> Monitor:
+        """The validation metric that chooses the best weights: the loss of the objective."""
+        return Monitor("val/loss", "min")
+
     def forward(self, batch: Batch) -> dict[str, Float[Tensor, "B d"]]:
         """Return unnormalised embeddings per modality; zeros where a study lacks it."""
         return encode_batch(self.encoders, self.heads, batch, at_once=self.micro_batch)
@@ -104,7 +109,7 @@ class ContrastivePretraining(L.LightningModule):
         # The temperature needs a gradient (of zero) even if no study of the batch has two modalities.
         loss: Tensor = sum(losses, start=zero_dependency([self.objective], losses[0].device)) / chosen.total()
         refuse_non_finite(loss, batch)
-        self.log("train/loss", loss, batch_size=len(batch))
+        self.log("train/loss", loss, batch_size=len(batch), prog_bar=True)
         self.log("train/scale", self.objective.scale(), batch_size=len(batch))
         if self._last_counted_epoch != self.current_epoch:
             # Not `batch_idx == 0`, which a resumed epoch may skip.
@@ -116,7 +121,7 @@ class ContrastivePretraining(L.LightningModule):
         """Log the objective over all modalities and over all pairs of this rank's studies, without random subsets."""
         studies = EmbeddingBatch.of(self(batch), batch.present, batch_groups(batch, self.same))
         pairs = [self.objective.loss(studies.only(pair)) for pair in combinations(studies.embeddings, 2)]
-        self.log("val/loss", self.objective.loss(studies), batch_size=len(batch), sync_dist=True)
+        self.log("val/loss", self.objective.loss(studies), batch_size=len(batch), sync_dist=True, prog_bar=True)
         self.log("val/pair_loss", sum(pairs) / len(pairs), batch_size=len(batch), sync_dist=True)
         self.log("val/negatives", self.objective.negatives(studies), batch_size=len(batch), sync_dist=True)
         self.diagnostics.add(studies)

@@ -17,7 +17,7 @@ from polyclinic.tasks.encode import encode_batch
 from polyclinic.tasks.losses import mean_over_ranks, naming_studies, refuse_non_finite
 from polyclinic.tasks.optimizer import adamw_cosine, clip_gradients, layer_scales
 from polyclinic.tasks.targets import Targets
-from polyclinic.tasks.validation import Predictions
+from polyclinic.tasks.validation import Monitor, Predictions
 
 
 class Downstream(L.LightningModule):
@@ -80,6 +80,12 @@ class Downstream(L.LightningModule):
                 self.adapter.adapt(encoder)
         self._adapted = True
 
+    @property
+    def monitor(self) -> Monitor:
+        """The validation metric that chooses the best weights: AUROC if all labels are findings, otherwise the loss."""
+        only_findings = len(self.targets.findings) == len(self.targets.targets)
+        return Monitor("val/auroc", "max") if only_findings else Monitor("val/loss", "min")
+
     def features(self, batch: Batch) -> dict[str, Float[Tensor, "B _"]]:
         """Return normalised features per modality; zeros where a study lacks it."""
         return encode_batch(self.encoders, self.heads, batch)
@@ -107,7 +113,7 @@ class Downstream(L.LightningModule):
         ]
         loss = torch.stack(losses).mean() + fused.penalty
         refuse_non_finite(loss, batch)
-        self.log("train/loss", loss, batch_size=len(batch))
+        self.log("train/loss", loss, batch_size=len(batch), prog_bar=True)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -117,7 +123,7 @@ class Downstream(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the loss and the macro AUROC over the studies of all ranks."""
         for name, value in self._predictions.measure(self.targets).items():
-            self.log(f"val/{name}", value, sync_dist=True)
+            self.log(f"val/{name}", value, sync_dist=True, prog_bar=True)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, "B K"]:
         """Return the predictions of a batch."""

@@ -17,6 +17,7 @@ from polyclinic.tasks.encode import dummy_inputs, without_readout, zero_dependen
 from polyclinic.tasks.losses import mean_over_modalities, naming_studies, refuse_non_finite
 from polyclinic.tasks.masks import Masks, by_modality
 from polyclinic.tasks.optimizer import adamw_cosine, clip_gradients
+from polyclinic.tasks.validation import Monitor
 
 
 class MaskedPretraining(L.LightningModule):
@@ -94,6 +95,11 @@ class MaskedPretraining(L.LightningModule):
         self.weights = by_modality(dict.fromkeys(built, 1.0), weights, "weights")
         self.lr, self.weight_decay, self.warmup = lr, weight_decay, warmup
 
+    @property
+    def monitor(self) -> Monitor:
+        """The validation metric that chooses the best weights: the loss over hidden tokens."""
+        return Monitor("val/loss", "min")
+
     def forward(self, batch: Batch, hidden: Mapping[str, Bool[Tensor, "_ _"]]) -> dict[str, Float[Tensor, "_ _"]]:
         """Predict the content of the hidden tokens of each modality in the batch."""
         return self._predict(batch, hidden)[0]
@@ -128,7 +134,7 @@ class MaskedPretraining(L.LightningModule):
         idle = zero_dependency([*absent, *self.decoders.idle(batch.inputs)], batch.labels.device)
         loss = mean_over_modalities(losses, self.weights, idle + zero)
         refuse_non_finite(loss, batch)
-        self.log("train/loss", loss, batch_size=len(batch), sync_dist=True)
+        self.log("train/loss", loss, batch_size=len(batch), sync_dist=True, prog_bar=True)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -188,4 +194,4 @@ class MaskedPretraining(L.LightningModule):
     def _evaluate(self, stage: str, batch: Batch) -> None:
         losses, zero = self._step(stage, batch, 0)
         mean = mean_over_modalities(losses, self.weights, zero, ranks=False)
-        self.log(f"{stage}/loss", mean, batch_size=len(batch), sync_dist=True)
+        self.log(f"{stage}/loss", mean, batch_size=len(batch), sync_dist=True, prog_bar=True)

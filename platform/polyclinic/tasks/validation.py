@@ -1,6 +1,7 @@
 """Predictions and diagnostics of a validation epoch, gathered over ranks."""
 
 from itertools import combinations
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -12,6 +13,13 @@ from polyclinic.distributed import rows_without_gradient
 from polyclinic.objectives import EmbeddingBatch, gather_embeddings
 from polyclinic.objectives.functional import alignment, effective_rank, modality_gap, uniformity
 from polyclinic.tasks.targets import Targets
+
+
+class Monitor(NamedTuple):
+    """A validation metric that chooses the best weights, and whether smaller or larger values are better."""
+
+    metric: str
+    mode: Literal["min", "max"]
 
 
 class Predictions:

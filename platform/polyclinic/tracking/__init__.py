@@ -8,7 +8,13 @@ from polyclinic.tracking.sanitize import silence_telemetry
 if TYPE_CHECKING:
     from polyclinic.tracking.config import RunRecord
     from polyclinic.tracking.environment import commit_of
-    from polyclinic.tracking.figures import modality_gap, roc_curves, similarity_grid, similarity_matrix
+    from polyclinic.tracking.figures import (
+        modality_gap,
+        roc_curves,
+        similarity_grid,
+        similarity_matrix,
+        training_curves,
+    )
     from polyclinic.tracking.logger import RunLogger
     from polyclinic.tracking.record import log_cohort, log_figure, log_json, log_tags, log_text
 
@@ -26,6 +32,7 @@ __all__ = [
     "silence_telemetry",
     "similarity_grid",
     "similarity_matrix",
+    "training_curves",
 ]
 
 # Before anything below this package imports mlflow.
@@ -38,7 +45,9 @@ __getattr__ = import_when_used(
         "RunLogger": "logger",
         "RunRecord": "config",
         "commit_of": "environment",
-        **dict.fromkeys(("modality_gap", "roc_curves", "similarity_grid", "similarity_matrix"), "figures"),
+        **dict.fromkeys(
+            ("modality_gap", "roc_curves", "similarity_grid", "similarity_matrix", "training_curves"), "figures"
+        ),
         **dict.fromkeys(("log_cohort", "log_figure", "log_json", "log_tags", "log_text"), "record"),
     },
 )

@@ -80,6 +80,39 @@ def roc_curves(
     return figure
 
 
+def training_curves(curves: Mapping[str, Sequence[tuple[int, float]]], chosen: Mapping[str, float]) -> Figure:
+    """Draw the losses of a run over its steps, and the other metrics below them.
+
+    Args:
+        curves: step and value of each validation, by metric.
+        chosen: value of the best weights, by the metric that chose them; its first step is marked.
+
+    Raises:
+        ValueError: there are no curves.
+    """
+    if not curves:
+        raise ValueError("got no curves, expected at least one metric; pass `curves` with one entry per metric")
+    losses = [name for name in curves if name.endswith("loss")]
+    groups = [names for names in (losses, [name for name in curves if name not in losses]) if names]
+    figure = Figure(figsize=(7.8, 1.2 + 2.6 * len(groups)), dpi=120, layout="constrained")
+    for place, (names, axes) in enumerate(
+        zip(groups, figure.subplots(len(groups), 1, sharex=True, squeeze=False)[:, 0], strict=True)
+    ):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+        for name in names:
+            steps, values = zip(*curves[name], strict=True)
+            colour = _COLOURS[list(curves).index(name) % len(_COLOURS)]
+            axes.plot(steps, values, color=colour, linewidth=1.8, label=name)
+            if chosen.get(name) in values:
+                at = values.index(chosen[name])
+                axes.plot(steps[at], values[at], "o", color=colour, label=f"best weights  {values[at]:.3f}")
+        axes.set(ylabel="loss" if names is losses else names[0])
+        axes.legend(fontsize=8, frameon=False)
+        axes.set_xlabel("step" if place == len(groups) - 1 else "")
+    return figure
+
+
 def similarity_grid(
     pairs: Mapping[tuple[str, str], Float[np.ndarray, "_ _"]], joint: Mapping[str, Float[np.ndarray, "_ _"]]
 ) -> Figure:

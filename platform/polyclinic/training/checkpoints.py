@@ -119,7 +119,7 @@ class LastCheckpoint(Checkpoint):
         """Choose the folder of the run and lock it."""
         if stage != "fit" or getattr(trainer, "fast_dev_run", False):
             return
-        folder = Path(trainer.strategy.broadcast(str(_folder(trainer))))
+        folder = Path(trainer.strategy.broadcast(str(checkpoint_folder(trainer))))
         self.path = folder / LAST
         if trainer.is_global_zero:
             self.claim(folder)
@@ -183,25 +183,30 @@ class LastCheckpoint(Checkpoint):
             os.close(self._lock)
         self._lock = None
 
-    def _relative_path(self, logger: Logger) -> str:
-        """Return the path relative to the folder of the runs, as absolute paths are private."""
-        assert self.path is not None
-        root = Path(logger.save_dir or self.path.parent).absolute()
-        return self.path.relative_to(root).as_posix() if self.path.is_relative_to(root) else self.path.name
-
     def _save(self, trainer: L.Trainer, *, between_batches: bool = False) -> None:
         if self.path is None:
             return
-        for logger in trainer.loggers:
-            if isinstance(logger, RunLogger):
-                logger.secure()
-            log_tags(logger, {"checkpoint.last": self._relative_path(logger)})
         self._between_batches = between_batches
         try:
-            trainer.save_checkpoint(self.path)
+            save_named(trainer, self.path, "last")
         finally:
             self._between_batches = False
         self._saved = trainer.global_step
+
+
+def save_named(trainer: L.Trainer, path: Path, kind: str) -> None:
+    """Save a checkpoint, and record its path as the tag ``checkpoint.<kind>`` of the run; every rank must call it."""
+    for logger in trainer.loggers:
+        if isinstance(logger, RunLogger):
+            logger.secure()
+        log_tags(logger, {f"checkpoint.{kind}": _relative_path(path, logger)})
+    trainer.save_checkpoint(path, weights_only=False)
+
+
+def _relative_path(path: Path, logger: Logger) -> str:
+    """Return the path relative to the folder of the runs, as absolute paths are private."""
+    root = Path(logger.save_dir or path.parent).absolute()
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
 
 
 def _write(checkpoint: dict[str, Any], partial: Path) -> None:
@@ -242,8 +247,8 @@ def _flush_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def _folder(trainer: L.Trainer) -> Path:
-    """Return the folder of Lightning's checkpoints of the run."""
+def checkpoint_folder(trainer: L.Trainer) -> Path:
+    """Return the folder of the checkpoints of the run."""
     root = Path(trainer.default_root_dir)
     if trainer.loggers:
         logger = trainer.loggers[0]

@@ -76,7 +76,7 @@ def requeued(trainer: L.Trainer, config: Mapping[str, Any]) -> Path | None:
     preempted = trainer._checkpoint_connector._hpc_resume_path
     if preempted is None and int(os.environ.get("SLURM_RESTART_COUNT") or 0) == 0:
         return None
-    lasts = [path for path in _newest(_root(trainer)) if _is_of(job, path) and not differences(path, config)]
+    lasts = [path for path in _newest(run_folder(trainer)) if _is_of(job, path) and not differences(path, config)]
     written = [*lasts[:1], *([] if preempted is None else [Path(preempted)])]
     return max(written, key=lambda path: path.stat().st_mtime, default=None)
 
@@ -94,7 +94,7 @@ def evaluated_checkpoint(requested: str, trainer: L.Trainer, config: Mapping[str
     """
     if requested != "last":
         return Path(requested)
-    path, reason = find_last(_root(trainer), config)
+    path, reason = find_last(run_folder(trainer), config)
     if path is None:
         raise ValueError(f"got `--ckpt_path last`, but {reason}; set it to a checkpoint")
     return path
@@ -115,7 +115,7 @@ def resume(requested: str, trainer: L.Trainer, config: Mapping[str, Any], *, new
     Raises:
         ValueError: there is no such checkpoint, or its run is tracked elsewhere or being trained.
     """
-    path, reason = find_last(_root(trainer), config) if requested == "last" else (Path(requested).absolute(), "")
+    path, reason = find_last(run_folder(trainer), config) if requested == "last" else (Path(requested).absolute(), "")
     if path is None:
         rank_zero_info(f"starting from the beginning: {reason}")
         return None
@@ -198,7 +198,7 @@ def _is_of(job: str, checkpoint: Path) -> bool:
     return provenance(load_checkpoint(checkpoint)).get("job") == job
 
 
-def _root(trainer: L.Trainer) -> Path:
+def run_folder(trainer: L.Trainer) -> Path:
     """Return the folder of the runs."""
     saved = trainer.loggers[0].save_dir if trainer.loggers else None
     return Path(saved or trainer.default_root_dir)

@@ -186,7 +186,7 @@ def test_a_resumed_run_continues_unless_its_split_changed(pretrained: Path, capf
     write_config(path, HEAD, PULSES)
     first = fit("--weights", str(pretrained))
     continued = ("--trainer.logger.init_args.run_id", first["mlflow_run_id"], "--trainer.max_epochs", "2")
-    resumed = fit("--ckpt_path", first["checkpoint"], *continued)["checkpoint"]
+    resumed = fit("--ckpt_path", first["last"], *continued)["last"]
     content = load_checkpoint(Path(resumed))
     assert content["epoch"] == 1
     assert [cohort.name for cohort in exposure_of(content).cohorts] == ["b", "a"]

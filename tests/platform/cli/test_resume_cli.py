@@ -62,7 +62,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, pulse_cohort: Path) -> tuple[
     for folder in folders:
         config = {
             "model": MODEL,
-            "data": {"batch_size": 8, "num_workers": 2, "cohort": str(pulse_cohort), "modalities": PULSES},
+            "data": {"batch_size": 9, "num_workers": 2, "cohort": str(pulse_cohort), "modalities": PULSES},
             "trainer": {
                 "accelerator": "cpu", "max_epochs": 3, "accumulate_grad_batches": 2, "log_every_n_steps": 1,
                 "enable_progress_bar": False, "enable_model_summary": False,

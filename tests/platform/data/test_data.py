@@ -8,6 +8,7 @@ import torch
 
 from polyclinic.cohort import read_cohort
 from polyclinic.data import Batch, CohortDataModule, StudySampler
+from polyclinic.data.dataset import StudyBatches
 from pulse_plugin import Pulse
 
 
@@ -96,11 +97,29 @@ def test_the_studies_are_split_over_the_ranks() -> None:
     assert not set(first) & set(second)
 
 
+@pytest.mark.parametrize(("studies", "batches"), [(79, [16, 16, 16, 16, 15]), (80, [16] * 5), (5, [5])])
+def test_every_training_study_is_in_one_of_batches_of_about_the_same_size(studies: int, batches: list[int]) -> None:
+    sampler = StudySampler(length=studies, shuffle=True, seed=0, rank=0, world=1)
+    drawn = list(StudyBatches(sampler, batch_size=16, views=1, whole=False, start=int))
+    assert sorted(map(len, drawn), reverse=True) == batches
+    assert sorted(study for batch in drawn for _, study, _ in batch) == list(range(studies))
+    resumed = list(StudyBatches(sampler, batch_size=16, views=1, whole=False, start=lambda: 2))
+    assert resumed == drawn[2:]
+
+
+@pytest.mark.parametrize(("studies", "size"), [(10, 16), (121, 16), (255, 16), (256, 32), (600, 64), (100_000, 64)])
+def test_the_batch_size_is_chosen_from_the_training_studies(pulse_cohort: Path, studies: int, size: int) -> None:
+    module = _module(pulse_cohort, batch_size=None)
+    study = module.cohort.split("train")[0]
+    module.studies = lambda split, *, training=False: [study] * studies  # type: ignore[method-assign]
+    assert module.batch_size == size
+
+
 def test_views_of_a_study_are_adjacent_and_differ(pulse_cohort: Path) -> None:
     module = _module(pulse_cohort, batch_size=4, views=2)
     loader = module.train_dataloader()
     batch = next(iter(loader))
-    assert len(loader) == len(module.cohort.split("train")) // 4
+    assert len(loader) == -(-len(module.cohort.split("train")) // 4)
     assert batch.study_ids[::2] == batch.study_ids[1::2]
     assert len(set(batch.study_ids)) == 4
     (vitals,) = batch.inputs["first"].values()
