@@ -1,6 +1,6 @@
 """Audio modality: breath and heart sounds as log-mel spectrograms."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from math import gcd
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -13,6 +13,7 @@ from scipy.signal import resample_poly
 from torch import Tensor
 
 from polyclinic.modality import (
+    BaselineFeatures,
     Cleaned,
     Identity,
     Issue,
@@ -33,6 +34,8 @@ from polyclinic_audio.phantom import write_phantom
 from polyclinic_audio.reading.reader import read_sound
 from polyclinic_audio.recording import Recording
 from polyclinic_audio.tokens import TimePatchTokenizer
+
+_QUANTILES = (0.1, 0.5, 0.9)
 
 
 class Audio(Modality):
@@ -145,6 +148,10 @@ class Audio(Modality):
         mel[: len(bands)] = bands
         return {"mel": torch.from_numpy(mel), "frames": torch.tensor(len(bands))}
 
+    def baseline(self) -> BaselineFeatures:
+        """Return statistics of each band of the spectrogram over time."""
+        return BaselineFeatures(name="statistics of log-mel bands", learn=lambda raws: self._statistics)
+
     def augment(self, item: Item, rng: np.random.Generator) -> Item:
         """Change the level, shift in time, mask a time segment and a group of bands, and add noise."""
         real = int(item["frames"])
@@ -216,6 +223,16 @@ class Audio(Modality):
             common = gcd(self.rate, raw.rate)
             samples = resample_poly(samples, self.rate // common, raw.rate // common)
         return samples[: self._length]
+
+    def _statistics(self, raws: Sequence[Recording]) -> Float[np.ndarray, "N F"]:
+        """Return mean, deviation and quantiles of each band over time."""
+        rows = []
+        for raw in raws:
+            bands = self._decibels(raw)
+            rows.append(
+                np.concatenate([bands.mean(axis=0), bands.std(axis=0), *np.quantile(bands, _QUANTILES, axis=0)])
+            )
+        return np.stack(rows)
 
 
 def _random_segment(rng: np.random.Generator, length: int, share: float) -> tuple[int, int]:

@@ -1,6 +1,6 @@
 """The ECG plugin: twelve-lead electrocardiograms from WFDB and DICOM files."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, get_args
 
@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from polyclinic.modality import (
+    BaselineFeatures,
     Cleaned,
     Identity,
     Issue,
@@ -23,7 +24,7 @@ from polyclinic.modality import (
     UnreadableSource,
     nested_names,
 )
-from polyclinic.nn import Encoder, Transformer, TransformerEncoder
+from polyclinic.nn import Encoder, RandomKernels, Transformer, TransformerEncoder
 from polyclinic_ecg.augment import apply, draw
 from polyclinic_ecg.deidentify import comment_names, write_clean_dicom, write_clean_record
 from polyclinic_ecg.drawing import draw_leads, draw_stretches, locate_stretches, view_recording, write_leads
@@ -171,6 +172,10 @@ class ECG(Modality):
         )
         return _item(*apply(variation, signal, mask))
 
+    def baseline(self) -> BaselineFeatures:
+        """Return features of random convolution kernels."""
+        return BaselineFeatures(name="random convolution kernels", learn=self._random_kernels)
+
     def draw(self, study: Item, axes: Axes) -> None:
         """Draw six leads over time."""
         draw_leads(study["signal"].numpy(), study["sample_mask"].numpy(), rate=self.rate, axes=axes)
@@ -215,6 +220,14 @@ class ECG(Modality):
             normalised_targets=self.normalised_targets,
         )
         return TransformerEncoder(tokenizer=tokenizer, trunk=trunk)
+
+    def _random_kernels(self, raws: Sequence[Electrocardiogram]) -> Callable[[Sequence[Electrocardiogram]], np.ndarray]:
+        kernels = RandomKernels(channels=len(LEADS), length=round(self.rate * self.seconds))
+        kernels.fit(self._signals(raws))
+        return lambda given: kernels(self._signals(given)).numpy()
+
+    def _signals(self, raws: Sequence[Electrocardiogram]) -> Float[Tensor, "N L T"]:
+        return torch.stack([self.prepare(raw)["signal"] for raw in raws])
 
     def _by_lead(self, relevance: Float[Tensor, " T"]) -> bool:
         """Return True for the tokens of the default encoder with ``stem: lead``, one row per lead."""

@@ -1,6 +1,6 @@
 """Report modality: free text from files or from the cohort's table."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from polyclinic.modality import (
+    BaselineFeatures,
     Cleaned,
     Identity,
     Issue,
@@ -220,6 +221,10 @@ class Report(Modality):
             "padding": torch.arange(tokens.shape[1])[None] >= lengths[:, None],
         }
 
+    def baseline(self) -> BaselineFeatures:
+        """Return the TF-IDF of words and pairs of words."""
+        return BaselineFeatures(name="TF-IDF of words and pairs of words", learn=_tfidf)
+
     def draw(self, study: Item, axes: Axes) -> None:
         """Draw the beginning of the text, with gaps for hidden words."""
         draw_text(self._text(study["tokens"][~study["padding"]].tolist()), axes)
@@ -302,6 +307,15 @@ class Report(Modality):
     def _room(self) -> int:
         """Return the number of tokens that fit beside the markers of the vocabulary."""
         return self.max_tokens - self._fitted().num_special_tokens_to_add(False)
+
+
+def _tfidf(raws: Sequence[Document]) -> Callable[[Sequence[Document]], Any]:
+    # Imported here, because a service does not need it.
+    from sklearn.feature_extraction.text import TfidfVectorizer  # noqa: PLC0415
+
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), min_df=min(2, len(raws)), sublinear_tf=True)
+    vectorizer.fit([raw.text for raw in raws])
+    return lambda given: vectorizer.transform([raw.text for raw in given])
 
 
 def _printable(text: str) -> str:

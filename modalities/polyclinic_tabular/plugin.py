@@ -14,6 +14,7 @@ from scipy.special import ndtr
 from torch import Tensor
 
 from polyclinic.modality import (
+    BaselineFeatures,
     Cleaned,
     Identity,
     Issue,
@@ -227,6 +228,10 @@ class Tabular(Modality):
             "levels": torch.from_numpy(raw.levels.copy()),
         }
 
+    def baseline(self) -> BaselineFeatures:
+        """Return the values and levels of the columns, for gradient boosting."""
+        return BaselineFeatures(name="columns", learn=lambda raws: _columns, trees=True)
+
     def augment(self, item: Item, rng: np.random.Generator) -> Item:
         """Add noise to observed values and hide some values and levels."""
         noise = rng.normal(0, self.noise, size=len(self.numeric)).astype(np.float32)
@@ -359,3 +364,8 @@ class Tabular(Modality):
             counts["implausible"] += 1
             return float("nan")
         return value
+
+
+def _columns(raws: Sequence[Row]) -> Float[np.ndarray, "N F"]:
+    levels = np.stack([raw.levels for raw in raws]).astype(np.float64)
+    return np.concatenate([np.stack([raw.values for raw in raws]), np.where(levels > 0, levels, np.nan)], axis=1)

@@ -1,7 +1,7 @@
 """The X-ray plugin: radiographs from DICOM, PNG and JPEG files."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from polyclinic.modality import (
+    BaselineFeatures,
     Cleaned,
     Identity,
     Issue,
@@ -27,6 +28,7 @@ from polyclinic.modality import (
 from polyclinic.nn import Encoder, Transformer, TransformerEncoder
 from polyclinic_xray.deidentify import header_names, write_clean, write_redacted
 from polyclinic_xray.drawing import draw_heat, draw_image, patch_grid, view_radiograph, write_image
+from polyclinic_xray.gradients import gradient_histograms
 from polyclinic_xray.issues import radiograph_issues, transfer_syntax
 from polyclinic_xray.phantom import write_phantom
 from polyclinic_xray.radiograph import Radiograph, placement, refuse_blank
@@ -149,6 +151,10 @@ class XRay(Modality):
         square[0, top:bottom, left:right] = (image - image.mean()) / max(float(image.std()), 1e-4)
         return {"image": torch.from_numpy(square)}
 
+    def baseline(self) -> BaselineFeatures:
+        """Return histograms of gradients."""
+        return BaselineFeatures(name="histograms of gradients", learn=lambda raws: self._gradient_histograms)
+
     def augment(self, item: Item, rng: np.random.Generator) -> Item:
         """Rotate, shift and zoom, change the contrast and add noise; images are never mirrored."""
         angle, zoom = math.radians(rng.uniform(-self.rotation, self.rotation)), rng.uniform(-self.zoom, self.zoom)
@@ -197,3 +203,6 @@ class XRay(Modality):
             normalised_targets=self.normalised_targets,
         )
         return TransformerEncoder(tokenizer=tokenizer, trunk=trunk)
+
+    def _gradient_histograms(self, raws: Sequence[Radiograph]) -> Float[np.ndarray, "N F"]:
+        return np.stack([gradient_histograms(self.prepare(raw)["image"][0].numpy()) for raw in raws])

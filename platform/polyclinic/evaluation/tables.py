@@ -9,6 +9,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from polyclinic.evaluation.baseline.report import BaselineReport
+from polyclinic.evaluation.cross_validation import FoldedReport
 from polyclinic.evaluation.metrics.agreement import AgreementResult
 from polyclinic.evaluation.metrics.intervals import Interval
 from polyclinic.evaluation.probing.probe import ProbeReport
@@ -37,6 +39,48 @@ def print_zero_shot(report: ZeroShotReport, console: Console, *, title: str = "Z
     undefined = f"{report.macro_ci95.undefined:,}"
     table.add_row(mean, _number(report.macro_auroc), _interval(report.macro_ci95), "", "", "", undefined, "")
     console.print(table)
+
+
+def print_folds(report: FoldedReport, console: Console) -> None:
+    """Print a table with a row per finding and their mean: AUROC within folds, averaged over folds."""
+    title = f"{report.folds} folds: {report.studies:,} studies of {report.patients:,} patients"
+    table = Table("finding", title=title, caption=_caption(report.resamples, report.seed))
+    for heading in ("AUROC", "95 % CI", "lowest fold", "highest fold", "studies", "positive"):
+        table.add_column(heading, justify="right")
+    for finding in report.findings:
+        defined = [value for value in finding.by_fold if value == value]
+        ends = [_number(end(defined)) if defined else "-" for end in (min, max)]
+        numbers = (_number(finding.auroc.value), _interval(finding.auroc.ci95))
+        table.add_row(finding.name, *numbers, *ends, f"{finding.n:,}", f"{finding.n_positive:,}")
+    table.add_section()
+    table.add_row("mean", _number(report.macro.value), _interval(report.macro.ci95), "", "", "", "")
+    console.print(table)
+
+
+def print_baseline(report: BaselineReport, console: Console) -> None:
+    """Print a table with a row per label, and whether the trained model beats the simple ones."""
+    title = f"Baseline: trained on {report.trained:,} studies, {report.studies:,} tested"
+    table = Table(title=title, caption=_caption(report.resamples, report.seed))
+    table.add_column("label", overflow="fold")
+    names, with_model = list(report.features), any(label.model is not None for label in report.labels)
+    of_model = ["model", "gain", "95 % CI"] if with_model else []
+    for heading in (*names, *(["joined"] if len(names) > 1 else []), "95 % CI", *of_model):
+        table.add_column(heading, justify="right")
+    for label in report.labels:
+        cells = [_number(label.by_modality[name].value) if name in label.by_modality else "-" for name in names]
+        cells += [_number(label.joined.value)] if len(names) > 1 else []
+        cells.append(_interval(label.joined.ci95))
+        if label.model is not None and label.gain is not None:
+            cells += [_number(label.model.value), f"{label.gain.value:+.3f}", _interval(label.gain.ci95)]
+        unit = f" ({label.unit})" if label.unit else ""
+        table.add_row(label.name if label.measure == "auroc" else f"{label.name}, mean error{unit}", *cells)
+    console.print(table)
+    for name, features in report.features.items():
+        console.print(f"{name}: {features}", markup=False)
+    if report.left_out:
+        console.print(f"without a simple model: {', '.join(report.left_out)}", markup=False)
+    if report.verdict:
+        console.print(report.verdict, style="bold", markup=False)
 
 
 def print_agreement(results: Sequence[AgreementResult], console: Console) -> None:

@@ -4,7 +4,7 @@ A plugin that defines ``view`` and ``locate`` is ``Viewable``, for example: ``is
 conformance tests check the behaviour.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -91,6 +91,30 @@ class Inspectable(Protocol):
             source: a source that ``read`` accepted, for what decoding leaves out, such as a header.
             raw: the result of ``read`` for it.
         """
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineFeatures:
+    """Features of a modality for a simple model, against which trained models are measured.
+
+    Attributes:
+        name: name of the features, such as ``TF-IDF``.
+        learn: function from decoded training sources to a function from N decoded sources to features [N, F], as an
+            array or a sparse matrix. With ``trees``, NaN is a missing value.
+        trees: whether the model is gradient boosting in place of a linear one.
+    """
+
+    name: str
+    learn: Callable[[Sequence[Any]], Callable[[Sequence[Any]], Any]]
+    trees: bool = False
+
+
+@runtime_checkable
+class HasBaseline(Protocol):
+    """Modality with features for a simple model."""
+
+    def baseline(self) -> BaselineFeatures:
+        """Return the features; the plugin is fitted, and the sources are results of ``read``."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,7 @@ from polyclinic.nn.masked.masking import hide_one, hide_units, keep_by_budget, k
 from polyclinic.nn.masked.reconstruction import PatchReconstruction, Reconstruction
 from polyclinic.nn.pooling import StatisticsPooling, masked_mean, token_statistics
 from polyclinic.nn.positions import grid_positions, sine_positions, stem_strides
+from polyclinic.nn.random_kernels import RandomKernels
 from polyclinic.nn.transformer import SIZES, Transformer, Visible
 from polyclinic.system.old_names import forward_old_names
 
@@ -47,6 +48,7 @@ __all__ = [
     "PatchReconstruction",
     "Projection",
     "PromptPoolFusion",
+    "RandomKernels",
     "Readout",
     "Reconstruction",
     "SequentialFusion",

@@ -18,10 +18,12 @@ import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from scipy import sparse
 
 from polyclinic.modality import (
     Deidentifiable,
     Explainable,
+    HasBaseline,
     Imputable,
     Inspectable,
     Item,
@@ -90,7 +92,7 @@ class ModalityConformance(ABC):
 
     def test_each_capability_is_defined_completely_or_not_at_all(self) -> None:
         modality = self.modality()
-        for capability in (Imputable, Explainable, Viewable, Inspectable, Deidentifiable, Redactable):
+        for capability in (Imputable, Explainable, Viewable, HasBaseline, Inspectable, Deidentifiable, Redactable):
             methods = {name for name in vars(capability) if not name.startswith("_")}
             defined = {name for name in methods if hasattr(modality, name) and not hasattr(Modality, name)}
             only_shared = capability is Redactable and "redact" not in defined
@@ -264,6 +266,18 @@ class ModalityConformance(ABC):
         with pytest.raises(ValueError, match="negative or not finite"):
             fitted.locate(raw, item, first - 1)
 
+    def test_baseline_features_depend_on_the_study_alone(self, fitted: Modality, sources: list[Source]) -> None:
+        if not isinstance(fitted, HasBaseline):
+            pytest.skip(f"{type(fitted).__name__} is not HasBaseline")
+        raws, baseline = [fitted.read(source) for source in sources], fitted.baseline()
+        transform = baseline.learn(raws)
+        features = _dense(transform(raws))
+        assert features.shape[0] == len(raws)
+        assert np.isfinite(features).all() or (baseline.trees and not np.isinf(features).any())
+        np.testing.assert_allclose(_dense(transform(raws[-1:])), features[-1:], rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(_dense(baseline.learn(raws)(raws)), features)
+        assert len(np.unique(features, axis=0)) > 1
+
     def test_empty_file_is_unreadable_by_name_only(self, sources: list[Source], tmp_path: Path) -> None:
         if not isinstance(sources[0], Path):
             pytest.skip("the sources are not files")
@@ -300,6 +314,10 @@ def _masked(
     keep = (units >= 0).sum(dim=1) // 2
     noise = torch.rand(units.shape, generator=torch.Generator().manual_seed(0))
     return encoder, reconstruction, inputs, hide_units(units, keep, noise)
+
+
+def _dense(features: Any) -> np.ndarray:
+    return np.asarray(features.todense() if sparse.issparse(features) else features)
 
 
 def _relevance_picture(modality: Explainable, study: Item, relevance: torch.Tensor) -> np.ndarray:

@@ -3,13 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from polyclinic.cli.options import ReportOptions
 from polyclinic.cli.report import check_overlap, write_report
-from polyclinic.evaluation.embedding import split_batches
 from polyclinic.evaluation.metrics.agreement import agreement_report, binary_columns
-from polyclinic.evaluation.scorers import chosen_query, only
+from polyclinic.evaluation.scorers import chosen_query
+from polyclinic.evaluation.supervised import predict_split
 from polyclinic.evaluation.tables import as_json, print_agreement, print_zero_shot
 from polyclinic.evaluation.zeroshot import zero_shot_report
 from polyclinic.files.results import refuse_unwritable
@@ -32,14 +30,12 @@ def classifier(
     """
     refuse_unwritable(options.json)
     restored = restore(checkpoint, cohort=options.cohort)
-    task, targets, console = restored.task_of(Downstream), restored.data.targets, Console()
+    restored.task_of(Downstream)
+    targets, console = restored.data.targets, Console()
     query = list(chosen_query(list(restored.data.modalities), query))
     overlap = check_overlap(restored, options.split, allowed=options.allow_overlap)
-    batches = split_batches(restored, options.split)
-    with torch.inference_mode():
-        outputs = torch.cat([task.fuse(task.features(batch), only(batch.present, query)) for batch in batches])
-    labels = torch.cat([batch.labels for batch in batches])
-    patients = [patient for batch in batches for patient in batch.patient_ids]
+    predicted = predict_split(restored, options.split, query)
+    outputs, labels, patients = predicted.outputs, predicted.labels, predicted.patient_ids
     scores, truth, names = binary_columns(outputs, labels, targets)
     agreement = agreement_report(
         predictions=outputs, labels=labels, targets=targets, patient_ids=patients, resamples=options.resamples,

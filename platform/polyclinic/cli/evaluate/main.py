@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from polyclinic.cli.evaluate.baseline import baseline
 from polyclinic.cli.evaluate.card import card
 from polyclinic.cli.evaluate.classifier import classifier
 from polyclinic.cli.evaluate.linkage import linkage
@@ -19,6 +20,7 @@ def main(argv: Sequence[str]) -> None:
         "retrieval": retrieval,
         "linkage": linkage,
         "classifier": classifier,
+        "baseline": baseline,
         "reconstruction": reconstruction,
         "probe": probe,
         "card": card,

@@ -1,0 +1,87 @@
+"""``polyclinic evaluate baseline``: simple models on the same studies, and whether a checkpoint beats them."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+from polyclinic.cli.options import ReportOptions
+from polyclinic.cli.report import check_overlap, write_report
+from polyclinic.cohort import default_modalities, read_cohort
+from polyclinic.data import CohortDataModule
+from polyclinic.evaluation.baseline.predictions import predict_baseline
+from polyclinic.evaluation.baseline.report import BaselineReport, baseline_report
+from polyclinic.evaluation.supervised import predict_split
+from polyclinic.evaluation.tables import as_json, print_baseline
+from polyclinic.files.results import refuse_unwritable, write_result
+from polyclinic.system.terminal import Console
+from polyclinic.training.restore import Restored, restore
+
+
+def baseline(
+    path: Path,
+    options: ReportOptions,
+    labels: list[str] | None = None,
+) -> None:
+    """Measure simple models, and compare a checkpoint with them: polyclinic evaluate baseline best.ckpt
+
+    One simple model per modality and label is trained on the studies of train and val, with settings from
+    cross-validation over their patients, and a linear model joins the modalities of each study.
+
+    Args:
+        path: checkpoint of a downstream run, or the cohort.yaml of a data set without one.
+        options: studies to evaluate, and the file for the report.
+        labels: labels to use with a cohort.yaml; all unless set.
+    """
+    refuse_unwritable(options.json)
+    started = time.monotonic()
+    if path.suffix in (".yaml", ".yml"):
+        _of_cohort(path, options, labels, started)
+    else:
+        _of_checkpoint(path, options, started)
+
+
+def _of_cohort(path: Path, options: ReportOptions, labels: list[str] | None, started: float) -> None:
+    cohort, console = read_cohort(path), Console()
+    plugins = default_modalities()
+    known = {name: plugins[name] for name in cohort.modalities if name in plugins}
+    if unknown := [name for name in cohort.modalities if name not in plugins]:
+        console.print(f"left out: no plugin is called {', '.join(unknown)}", markup=False)
+    data = CohortDataModule(cohort=path, modalities=known, labels=labels, seed=options.seed)
+    data.setup("predict")
+    report = baseline_report(
+        predict_baseline(data, options.split, seed=options.seed), None, resamples=options.resamples, seed=options.seed
+    )
+    print_baseline(report, console)
+    if options.json is not None:
+        write_result(options.json, _content(report, options, started))
+
+
+def _of_checkpoint(path: Path, options: ReportOptions, started: float) -> None:
+    restored, console = restore(path, cohort=options.cohort), Console()
+    overlap = check_overlap(restored, options.split, allowed=options.allow_overlap)
+    report = compare(restored, options)
+    print_baseline(report, console)
+    metrics = {f"{options.split}/baseline_macro_auroc": report.macro}
+    if report.macro_gain is not None:
+        metrics[f"{options.split}/gain_over_baseline"] = report.macro_gain.value
+    write_report(
+        restored, "baseline", _content(report, options, started), metrics, {}, options.json, overlap=overlap
+    )  # fmt: skip
+
+
+def compare(restored: Restored, options: ReportOptions) -> BaselineReport:
+    """Return the baseline of the cohort of a supervised checkpoint, and the comparison with it."""
+    predicted = predict_split(restored, options.split, list(restored.data.modalities))
+    simple = predict_baseline(restored.data, options.split, seed=options.seed)
+    place = {study: row for row, study in enumerate(predicted.study_ids)}
+    # A study whose sources are all broken has no prediction of the model either.
+    order = np.array([place[study.study_id] for study in simple.studies])
+    outputs = predicted.outputs.numpy()[order]
+    names = [column.name for column in simple.columns]
+    model = {name: outputs[:, column] for column, name in enumerate(names)}
+    return baseline_report(simple, model, resamples=options.resamples, seed=options.seed)
+
+
+def _content(report: BaselineReport, options: ReportOptions, started: float) -> dict[str, object]:
+    return {"split": options.split, "seconds": round(time.monotonic() - started, 1), **as_json(report)}

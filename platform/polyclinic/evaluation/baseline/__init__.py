@@ -1,0 +1,1 @@
+"""Simple models on the same studies: what a trained model has to beat."""

@@ -1,0 +1,151 @@
+"""Simple models of one label, whose settings are chosen by cross-validation over patients."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import StratifiedGroupKFold
+
+from polyclinic.evaluation.metrics.auroc import auroc
+
+FOLDS = 5
+_FEWEST_PATIENTS = 2
+_PENALTIES = tuple(10.0**power for power in range(-3, 4))
+_LEAVES = (3, 7, 15)
+_QUARTERS = (0.25, 0.5, 0.75)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Simple:
+    """A fitted simple model.
+
+    Attributes:
+        predict: function from features to log-odds, or to a quantity.
+        out_of_fold: predictions for the training studies by models of the other folds; NaN without a label.
+        setting: chosen setting, such as ``C=1``.
+    """
+
+    predict: Callable[[Any], Float[np.ndarray, " N"]]
+    out_of_fold: Float[np.ndarray, " N"]
+    setting: str
+
+
+def fit_simple(
+    features: Any, labels: Float[np.ndarray, " N"], patients: Sequence[str], *, binary: bool, trees: bool, seed: int
+) -> Simple | None:
+    """Fit logistic or ridge regression, or gradient boosting; None where a class has a single patient.
+
+    Args:
+        features: features of the N training studies, dense or sparse.
+        labels: 0 and 1, or a quantity; NaN where unknown.
+        patients: patient of each study.
+        binary: whether the label is a class.
+        trees: whether to use gradient boosting.
+        seed: seed of the folds.
+    """
+    known = np.flatnonzero(~np.isnan(labels))
+    truth, groups = labels[known], np.asarray(patients)[known]
+    strata = truth if binary else np.searchsorted(np.quantile(truth, _QUARTERS), truth) if len(truth) else truth
+    fewest = min((len(np.unique(groups[strata == value])) for value in np.unique(strata)), default=0)
+    if fewest < _FEWEST_PATIENTS or (binary and len(np.unique(truth)) < 2):
+        return None
+    folds = StratifiedGroupKFold(min(FOLDS, fewest), shuffle=True, random_state=seed)
+    splits = list(folds.split(known, strata.astype(int), groups))
+    rows = features[known]
+    best: tuple[float, Any, np.ndarray] | None = None
+    for candidate in _candidates(binary=binary, trees=trees, seed=seed):
+        outputs = _out_of_fold(candidate, rows, truth, splits)
+        quality = _quality(outputs, truth, splits, binary=binary)
+        if best is None or quality > best[0]:
+            best = quality, candidate, outputs
+    assert best is not None
+    model = clone(best[1]).fit(rows, truth)
+    spread = np.full(len(labels), np.nan)
+    spread[known] = best[2]
+    return Simple(predict=lambda given: _outputs(model, given), out_of_fold=spread, setting=_setting(best[1]))
+
+
+def _candidates(*, binary: bool, trees: bool, seed: int) -> list[Any]:
+    if trees:
+        kind = HistGradientBoostingClassifier if binary else HistGradientBoostingRegressor
+        return [
+            kind(max_leaf_nodes=leaves, learning_rate=0.05, min_samples_leaf=10, random_state=seed)
+            for leaves in _LEAVES
+        ]
+    if binary:
+        return [
+            LogisticRegression(C=1 / penalty, class_weight="balanced", solver="liblinear", random_state=seed)
+            for penalty in _PENALTIES
+        ]
+    return [Ridge(alpha=penalty) for penalty in _PENALTIES]
+
+
+def _setting(model: Any) -> str:
+    names = ("C", "alpha", "max_leaf_nodes")
+    return ", ".join(f"{name}={value:g}" for name, value in model.get_params().items() if name in names)
+
+
+def _outputs(model: Any, rows: Any) -> Float[np.ndarray, " N"]:
+    values = model.decision_function(rows) if hasattr(model, "decision_function") else model.predict(rows)
+    return np.asarray(values, dtype=np.float64)
+
+
+def _out_of_fold(
+    candidate: Any, rows: Any, truth: Float[np.ndarray, " N"], splits: Sequence[tuple[np.ndarray, np.ndarray]]
+) -> Float[np.ndarray, " N"]:
+    outputs = np.zeros(len(truth))
+    for others, held_out in splits:
+        outputs[held_out] = _outputs(clone(candidate).fit(rows[others], truth[others]), rows[held_out])
+    return outputs
+
+
+def _quality(
+    outputs: Float[np.ndarray, " N"],
+    truth: Float[np.ndarray, " N"],
+    splits: Sequence[tuple[np.ndarray, np.ndarray]],
+    *,
+    binary: bool,
+) -> float:
+    """Return the mean AUROC of the folds, or minus the mean squared error."""
+    if not binary:
+        return -float(np.square(outputs - truth).mean())
+    values = [auroc(outputs[held_out], truth[held_out]) for _, held_out in splits]
+    return float(np.nanmean(values))
+
+
+class Scaled:
+    """Standardises dense features, and rotates them to as many coordinates as there are training studies.
+
+    A penalised linear model does not change under the rotation, and is fitted much faster. The squared length of a
+    study is about one, like that of a TF-IDF vector, so that the same penalties fit both.
+
+    Args:
+        features: features of the training studies [N, F]; sparse ones remain as they are.
+    """
+
+    def __init__(self, features: Any) -> None:
+        self._is_sparse = sparse.issparse(features)
+        if self._is_sparse:
+            return
+        self._mean, deviation = features.mean(axis=0), features.std(axis=0)
+        self._scale = np.where(deviation > 0, 1 / np.where(deviation > 0, deviation, 1.0), 0.0)
+        self._scale /= np.sqrt(max(1, int((deviation > 0).sum())))
+        centred = (features - self._mean) * self._scale
+        self._axes = None
+        if features.shape[1] > features.shape[0]:
+            values, vectors = np.linalg.eigh(centred @ centred.T)
+            kept = values > values.max(initial=0) * 1e-10
+            self._axes = centred.T @ (vectors[:, kept] / np.sqrt(values[kept]))
+
+    def __call__(self, features: Any) -> Any:
+        """Return the scaled features of other studies."""
+        if self._is_sparse:
+            return features.tocsr()
+        centred = (features - self._mean) * self._scale
+        return centred if self._axes is None else centred @ self._axes
