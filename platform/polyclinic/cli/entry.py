@@ -26,6 +26,7 @@ COMMANDS = {
     "validate": ("polyclinic.cli.fit", "run the validation of a checkpoint"),
     "test": ("polyclinic.cli.fit", "run the test of a checkpoint"),
     "sweep": ("polyclinic.cli.sweep", "tune settings over runs of fit; polyclinic sweep --space space.yaml -c FILE"),
+    "crossval": ("polyclinic.cli.crossval", "train and test on every fold of a cohort; polyclinic crossval -c FILE"),
     "predict": (
         "polyclinic.cli.predict",
         "write predictions of a checkpoint: imputed modalities, embeddings or logits",

@@ -2,18 +2,15 @@
 
 import json as json_format
 import os
-import subprocess
-import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from jsonargparse import ArgumentParser
 from mlflow import MlflowClient
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from rich.table import Table
 
+from polyclinic.cli.child_runs import logger_words, run_fit, split_words
 from polyclinic.files.results import refuse_unwritable, write_result
 from polyclinic.files.yaml_loader import load_yaml
 from polyclinic.system.shell import print_next
@@ -37,7 +34,7 @@ def main(argv: Sequence[str]) -> None:
         parser.print_help()
         return
     options = {word for action in parser._actions for word in action.option_strings}
-    sweep_words, fit_words = _split_words(list(argv[1:]), options)
+    sweep_words, fit_words = split_words(list(argv[1:]), options)
     settings = parser.parse_args(sweep_words)
     settings.pop("config", None)
     sweep(**vars(parser.instantiate_classes(settings)), words=fit_words)
@@ -64,7 +61,7 @@ def sweep(
     Args:
         space: YAML file of settings: each is {choices: [...]}, or {low, high} with step or log; integer bounds draw
             integers.
-        metric: metric of the run, of which the last value is used.
+        metric: metric of the run: its value for the best weights if it chose them, otherwise the last one.
         direction: direction of improvement.
         trials: total number of trials, earlier starts included.
         name: name of the sweep and of its MLflow run.
@@ -96,7 +93,7 @@ def sweep(
         run_id=study.user_attrs.get("run_id"), system_metrics=False,
     )  # fmt: skip
     study.set_user_attr("run_id", parent.run_id)
-    shared = [*words, *_logger_words(parent, experiment, out)]
+    shared = [*words, *logger_words(parent, experiment, out)]
     console = Console()
     status = "failed"
     try:
@@ -104,7 +101,9 @@ def sweep(
             trial = study.ask()
             values = {setting: _draw(trial, setting, entry) for setting, entry in dimensions.items()}
             run_name = ["--trainer.logger.init_args.run_name", f"{name}-{number}"]
-            value, message = _run_fit(values, [*shared, *run_name], metric)
+            given = [word for setting, drawn in values.items() for word in (f"--{setting}", _word(drawn))]
+            report, message = run_fit([*shared, *run_name, *given])
+            value = None if report is None else _value_of(report, metric)
             study.tell(trial, value, state=None if value is not None else optuna.trial.TrialState.FAIL)
             outcome = f"{value:.6g}" if value is not None else f"failed: {message}"
             line = f"trial {number + 1} of {trials}: {metric} {outcome} with {values}"
@@ -115,16 +114,6 @@ def sweep(
         status = "success"
     finally:
         parent.finalize(status)
-
-
-def _logger_words(parent: RunLogger, experiment: str, out: Path) -> list[str]:
-    """Return arguments that make the run of a fit a child of the sweep's run."""
-    logger = "--trainer.logger.init_args"
-    tags = json_format.dumps({MLFLOW_PARENT_RUN_ID: parent.run_id})
-    return [
-        f"{logger}.experiment", experiment, f"{logger}.out", str(out), f"{logger}.tracking_uri", parent.tracking_uri,
-        f"{logger}.tags", tags,
-    ]  # fmt: skip
 
 
 def read_space(path: Path) -> dict[str, dict[str, Any]]:
@@ -170,21 +159,16 @@ def _draw(trial: optuna.Trial, setting: str, entry: Mapping[str, Any]) -> Any:
     return trial.suggest_float(setting, entry["low"], entry["high"], step=entry.get("step"), log=log)
 
 
-def _run_fit(values: Mapping[str, Any], words: Sequence[str], metric: str) -> tuple[float | None, str]:
-    """Run one fit in a child process, and return its metric, or None and the last line of its error output."""
-    given = [word for setting, value in values.items() for word in (f"--{setting}", _word(value))]
-    with tempfile.TemporaryDirectory() as folder:
-        result = Path(folder) / "fit.json"
-        command = [sys.executable, "-P", "-m", "polyclinic.cli", "fit", *words, *given, "--json", str(result)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            return None, (done.stderr.strip().splitlines() or ["nothing"])[-1]
-        report = json_format.loads(result.read_text(encoding="utf-8"))
+def _value_of(report: Mapping[str, Any], metric: str) -> float:
+    """Return a metric of a run: that of its best weights if it chose them, otherwise the last value."""
+    best = report.get("best")
+    if best is not None and best["metric"] == metric:
+        return float(best["value"])
     client = MlflowClient(resolve_uri(given=report["tracking_uri"], out=Path()))
     metrics = client.get_run(report["mlflow_run_id"]).data.metrics
     if metric not in metrics:
         raise ValueError(f"the runs have no metric {metric!r}, they have {sorted(metrics)}; set `--metric`")
-    return metrics[metric], ""
+    return metrics[metric]
 
 
 def _word(value: Any) -> str:
@@ -213,15 +197,3 @@ def _print_trials(study: optuna.Study, metric: str, parent: RunLogger, console: 
     if json is not None:
         rows = [{"trial": trial.number + 1, "value": trial.value, **trial.params} for trial in study.trials]
         write_result(json, {"best": study.best_params, "trials": rows})
-
-
-def _split_words(argv: Sequence[str], options: set[str]) -> tuple[list[str], list[str]]:
-    """Split words into those of the sweep and those of every fit; values follow their option."""
-    sweep_words: list[str] = []
-    fit_words: list[str] = []
-    side = fit_words
-    for word in argv:
-        if word.startswith("-"):
-            side = sweep_words if word.partition("=")[0] in options else fit_words
-        side.append(word)
-    return sweep_words, fit_words

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 
 from cli_runs import write_config
 from forked_commands import run_forked
-from polyclinic.cli import main, sweep
+from polyclinic.cli import child_runs, main
 from polyclinic.cli.sweep import read_space
 
 MODEL = {
@@ -50,7 +50,7 @@ def test_trials_are_children_of_the_sweep_and_it_continues_where_it_stopped(
         assert command[: len(start)] == start
         return run_forked(command[len(start) :])
 
-    monkeypatch.setattr(sweep, "subprocess", SimpleNamespace(run=run))
+    monkeypatch.setattr(child_runs, "subprocess", SimpleNamespace(run=run))
     _space(model__init_args__lr={"low": 1e-5, "high": 1e-2, "log": True}, data__batch_size={"choices": [8, 16]})
     assert _sweep("--trials", "1") == 0
     first = json.loads(Path("sweep.json").read_text())["trials"]

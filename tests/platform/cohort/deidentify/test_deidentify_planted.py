@@ -69,6 +69,9 @@ LINES: list[tuple[int, str]] = [
     (1, "predict MASKED imputed"),
     (0, "fit -c heads.yaml --json heads.json"),
     (0, "evaluate classifier HEADS --resamples 5 --json c.json"),
+    (0, "evaluate baseline HEADS --resamples 5 --json b.json"),
+    (1, "crossval -c heads.yaml"),
+    (0, "crossval -c heads.yaml --data.cohort FOLDS --resamples 5 --predictions oof.parquet --json cv.json"),
     (0, "sweep --space space.yaml --trials 1 --json sweep.json -c heads.yaml"),
     (0, "tracking send runs"),
     (1, "deidentify COHORT outside"),
@@ -89,7 +92,10 @@ IDENTIFYING = {"identifiers", "header-identifiers", "header-numbers", "burned-in
 @pytest.fixture(scope="module")
 def cohorts(tmp_path_factory: pytest.TempPathFactory, phantom_cohort: Path) -> Path:
     folder = tmp_path_factory.mktemp("hospital")
-    return plant(phantom_cohort, folder / "planted", broken=True)
+    planted = plant(phantom_cohort, folder / "planted", broken=True)
+    spec = yaml.safe_load(planted.read_text())
+    planted.with_name("folds.yaml").write_text(yaml.safe_dump(spec | {"split": {"folds": 2}, "labels": ["anemia"]}))
+    return planted
 
 
 @pytest.fixture
@@ -110,7 +116,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cohorts: Path) ->
 
 
 def _words_of(line: str, cohort: Path) -> list[str]:
-    paths = {"COHORT": str(cohort)}
+    paths = {"COHORT": str(cohort), "FOLDS": str(cohort.with_name("folds.yaml"))}
     for name, file in (("CONTRASTIVE", "fit.json"), ("MASKED", "masked.json"), ("HEADS", "heads.json")):
         if Path(file).is_file():
             paths[name] = json.loads(Path(file).read_text())["checkpoint"]

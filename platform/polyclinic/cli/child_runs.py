@@ -1,0 +1,47 @@
+"""Runs of ``fit`` in child processes, whose MLflow runs are children of one run."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+from polyclinic.tracking import RunLogger
+
+
+def logger_words(parent: RunLogger, experiment: str, out: Path) -> list[str]:
+    """Return arguments that make the run of a fit a child of another run."""
+    logger = "--trainer.logger.init_args"
+    tags = json.dumps({MLFLOW_PARENT_RUN_ID: parent.run_id})
+    return [
+        f"{logger}.experiment", experiment, f"{logger}.out", str(out), f"{logger}.tracking_uri", parent.tracking_uri,
+        f"{logger}.tags", tags,
+    ]  # fmt: skip
+
+
+def run_fit(words: Sequence[str]) -> tuple[Mapping[str, Any] | None, str]:
+    """Run one fit, and return its report, or None and the last line of its error output."""
+    with tempfile.TemporaryDirectory() as folder:
+        result = Path(folder) / "fit.json"
+        command = [sys.executable, "-P", "-m", "polyclinic.cli", "fit", *words, "--json", str(result)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            return None, (done.stderr.strip().splitlines() or ["nothing"])[-1]
+        report: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
+    return report, ""
+
+
+def split_words(argv: Sequence[str], options: set[str]) -> tuple[list[str], list[str]]:
+    """Split words into those of the command with these options, and those of every fit; values follow their option."""
+    own: list[str] = []
+    fit: list[str] = []
+    side = fit
+    for word in argv:
+        if word.startswith("-"):
+            side = own if word.partition("=")[0] in options else fit
+        side.append(word)
+    return own, fit

@@ -1,0 +1,236 @@
+"""``polyclinic crossval``: train and test on every fold of a cohort, as children of one MLflow run."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from jsonargparse import ArgumentParser
+
+from polyclinic.cli.child_runs import logger_words, run_fit, split_words
+from polyclinic.cli.report import check_overlap
+from polyclinic.cohort import Cohort, read_cohort
+from polyclinic.data import LabelPolicy
+from polyclinic.evaluation.cross_validation import FoldedReport, folded_report
+from polyclinic.evaluation.metrics.agreement import AgreementResult, agreement_report, binary_columns
+from polyclinic.evaluation.supervised import PredictedSplit, predict_split
+from polyclinic.evaluation.tables import as_json, print_agreement, print_folds
+from polyclinic.files.results import refuse_unwritable, write_result
+from polyclinic.files.yaml_loader import load_yaml
+from polyclinic.system.terminal import Console
+from polyclinic.tasks import Downstream
+from polyclinic.tracking import RunLogger, log_json
+from polyclinic.tracking.uri import without_password
+from polyclinic.training.restore import Restored, restore
+
+
+class Fold(NamedTuple):
+    """A trained fold, and its predictions for the test studies."""
+
+    checkpoint: Path
+    restored: Restored
+    predicted: PredictedSplit
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parse the words after ``polyclinic crossval``; options unknown to it are passed to every ``fit``."""
+    parser = ArgumentParser(prog="polyclinic crossval", description=crossval.__doc__, exit_on_error=False)
+    parser.add_function_arguments(crossval, skip={"words"})
+    if {"-h", "--help"} & set(argv):
+        parser.print_help()
+        return
+    options = {word for action in parser._actions for word in action.option_strings}
+    own, fit = split_words(list(argv[1:]), options)
+    settings = parser.parse_args(own)
+    settings.pop("config", None)
+    crossval(**vars(parser.instantiate_classes(settings)), words=fit)
+
+
+def crossval(
+    name: str = "crossval",
+    experiment: str = "polyclinic",
+    out: Path = Path("runs"),
+    tracking_uri: str | None = None,
+    predictions: Path | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+    json: Path | None = None,
+    words: Sequence[str] = (),
+) -> None:
+    """Cross-validate a supervised model: polyclinic crossval -c c.yaml
+
+    The cohort file sets the folds: `split: {folds: 5}`, or `split: {leave_out: site}`. Each fold is a run of fit, and
+    tests the best weights on the patients of the fold.
+
+    Args:
+        name: name of the MLflow run.
+        experiment: MLflow experiment.
+        out: folder of the runs.
+        tracking_uri: address of MLflow, as for `fit`.
+        predictions: Parquet file for the out-of-fold predictions.
+        resamples: number of bootstrap resamples of patients, for the intervals.
+        seed: seed of the resamples; `fit` has a separate seed.
+        json: file for the report.
+        words: arguments of every `fit`, such as a configuration.
+
+    Raises:
+        ValueError: the cohort has no folds, a label cannot be learned in a fold, or a fit fails.
+    """
+    refuse_unwritable(json)
+    refuse_unwritable(predictions)
+    folds = _folds(words)
+    if tracking_uri is not None and tracking_uri != without_password(tracking_uri):
+        # Passed by environment, so that the password is not on the command line of a fit.
+        os.environ["MLFLOW_TRACKING_URI"] = tracking_uri
+    parent = RunLogger(
+        experiment=experiment, out=out, tracking_uri=tracking_uri, run_name=name, system_metrics=False
+    )  # fmt: skip
+    shared = [*words, *logger_words(parent, experiment, out)]
+    console, status = Console(), "failed"
+    try:
+        trained = [_run(number, folds, name, shared, console) for number in range(folds)]
+        report, agreement = _measured(trained, resamples, seed)
+        content = {
+            **({} if report is None else as_json(report)),
+            "agreement": [as_json(result) for result in agreement],
+            "checkpoints": [str(fold.checkpoint) for fold in trained],
+        }
+        if report is not None:
+            print_folds(report, console)
+        if agreement:
+            print_agreement(agreement, console)
+        log_json(parent, content, "evaluation/crossval.json")
+        parent.log_metrics(_metrics(report, agreement))
+        if predictions is not None:
+            _table(trained).to_parquet(predictions, index=False)
+        if json is not None:
+            write_result(json, content)
+        status = "success"
+    finally:
+        parent.finalize(status)
+
+
+def _folds(words: Sequence[str]) -> int:
+    """Return the number of folds of the cohort of a fit, after a check of its labels in each of them."""
+    settings = _data_settings(words)
+    if "cohort" not in settings:
+        raise ValueError("got no cohort; set `data.cohort` in the configuration, or `--data.cohort`")
+    path = Path(str(settings["cohort"]))
+    first = read_cohort(path)
+    if not first.folds:
+        raise ValueError(
+            f"{path.name} has no folds; set its `split` to `{{folds: 5}}`, or `{{leave_out: GROUP}}` for a fold of "
+            "each value of a group"
+        )
+    policy, chosen = LabelPolicy(**(settings.get("label_policy") or {})), settings.get("labels")
+    for number in range(first.folds):
+        cohort = first if number == 0 else read_cohort(path, fold=number)
+        _refuse_constant(cohort, number, policy, chosen if isinstance(chosen, list) else list(cohort.labels))
+    return first.folds
+
+
+def _data_settings(words: Sequence[str]) -> dict[str, Any]:
+    """Return the settings under ``data`` that the arguments of a fit name; the last one counts."""
+    settings: dict[str, Any] = {}
+    for flag, value in _options(words):
+        if flag in ("-c", "--config") and Path(value).is_file():
+            config = load_yaml(Path(value).read_bytes(), name=Path(value).name)
+            data = config.get("data") if isinstance(config, Mapping) else None
+            settings |= dict(data) if isinstance(data, Mapping) else {}
+        elif flag.startswith("--data."):
+            *parents, key = flag.removeprefix("--data.").split(".")
+            place = settings
+            for parent in parents:
+                place[parent] = dict(place.get(parent) or {})
+                place = place[parent]
+            place[key] = load_yaml(value.encode(), name=flag)
+    return settings
+
+
+def _options(words: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the options of a command line with their values."""
+    pairs = []
+    for place, word in enumerate(words):
+        if word.startswith("-"):
+            flag, equals, value = word.partition("=")
+            pairs.append((flag, value if equals else next(iter(words[place + 1 :]), "")))
+    return pairs
+
+
+def _refuse_constant(cohort: Cohort, fold: int, policy: LabelPolicy, chosen: Sequence[str]) -> None:
+    """Refuse a label with a single value in the training studies of a fold, before anything is trained."""
+    studies = policy.apply(cohort.split("train"), cohort.targets, training=True)
+    values = np.array([study.labels for study in studies]).reshape(len(studies), len(cohort.targets))
+    for target, column in zip(cohort.targets, values.T, strict=True):
+        distinct = np.unique(column[~np.isnan(column)])
+        if target.name in chosen and len(distinct) < 2:
+            shown = f"only the value {distinct[0]:g}" if len(distinct) else "no known value"
+            raise ValueError(
+                f"label {target.name!r} has {shown} in the {len(studies)} training studies of fold {fold}; set fewer "
+                "folds, set `data.label_policy.blank` if a blank cell means absent, or remove it from `data.labels`"
+            )
+
+
+def _run(number: int, folds: int, name: str, words: Sequence[str], console: Console) -> Fold:
+    console.print(f"fold {number + 1} of {folds}", markup=False)
+    fold_words = ["--trainer.logger.init_args.run_name", f"{name}-{number}", "--data.fold", str(number)]
+    report, message = run_fit([*words, *fold_words])
+    if report is None:
+        raise ValueError(f"fold {number} failed: {message.removeprefix('error: ')}")
+    checkpoint = Path(report["checkpoint"])
+    restored = restore(checkpoint)
+    restored.task_of(Downstream)
+    check_overlap(restored, "test", allowed=False)
+    predicted = predict_split(restored, "test", list(restored.data.modalities))
+    if best := report.get("best"):
+        console.print(
+            f"  {best['metric']} {best['value']:.4f} at epoch {best['epoch']}; {len(predicted.study_ids)} test studies",
+            markup=False,
+        )
+    return Fold(checkpoint, restored, predicted)
+
+
+def _measured(
+    folds: Sequence[Fold], resamples: int, seed: int
+) -> tuple[FoldedReport | None, tuple[AgreementResult, ...]]:
+    """Return the AUROC of findings and classes within folds, and the agreement of the pooled other labels."""
+    targets = folds[0].restored.data.targets
+    outputs, labels = (
+        np.concatenate([getattr(fold.predicted, part).numpy() for fold in folds]) for part in ("outputs", "labels")
+    )
+    patients = [patient for fold in folds for patient in fold.predicted.patient_ids]
+    numbers = [number for number, fold in enumerate(folds) for _ in fold.predicted.study_ids]
+    scores, truth, names = binary_columns(outputs, labels, targets)
+    report = (
+        folded_report(
+            scores=scores, labels=truth, patient_ids=patients, folds=numbers, findings=names, resamples=resamples,
+            seed=seed,
+        )
+        if names
+        else None
+    )  # fmt: skip
+    agreement = agreement_report(
+        predictions=outputs, labels=labels, targets=targets, patient_ids=patients, resamples=resamples, seed=seed
+    )
+    return report, agreement
+
+
+def _metrics(report: FoldedReport | None, agreement: Sequence[AgreementResult]) -> dict[str, float]:
+    metrics = {} if report is None else {"crossval/macro_auroc": report.macro.value}
+    for result in agreement:
+        for name, measure in result.measures.items():
+            metrics[f"crossval/{name.replace(' ', '_')}/{result.name}"] = measure.value
+    return {name: value for name, value in metrics.items() if value == value}
+
+
+def _table(folds: Sequence[Fold]) -> pd.DataFrame:
+    columns = folds[0].restored.task_of(Downstream).targets.columns
+    parts = []
+    for number, fold in enumerate(folds):
+        part = pd.DataFrame(fold.predicted.outputs.numpy(), columns=columns)
+        part.insert(0, "fold", number)
+        part.insert(0, "study_id", fold.predicted.study_ids)
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
