@@ -29,7 +29,7 @@ class SimplePulse(Pulse):
 
 
 def _cohort(folder: Path) -> CohortDataModule:
-    """Write a cohort whose first modality tells half of what decides the label, and the second the other half."""
+    """Write a cohort whose first modality holds half of what decides the label, and the second the other half."""
     rng = np.random.default_rng(0)
     rows = ["id,split,first,second,sick,age,view"]
     for study in range(400):
@@ -62,7 +62,8 @@ def test_the_join_uses_what_each_study_has(tmp_path: Path) -> None:
     age = predictions.columns[1]
     seen = np.array(["first" in study.sources for study in predictions.studies])
     assert np.abs(predictions.joined["age"] - age.tested)[seen].mean() < 2
-    assert np.abs(predictions.joined["age"] - age.tested)[~seen].mean() > 5  # the mean, as nothing else tells the age
+    # The mean, as nothing else depends on the age.
+    assert np.abs(predictions.joined["age"] - age.tested)[~seen].mean() > 5
 
 
 def test_a_training_split_and_modalities_without_features_are_refused(tmp_path: Path) -> None:
