@@ -15,7 +15,10 @@ _XML = "ecgen-radiology"
 _TABLE = "indiana_reports.csv"
 _PROJECTIONS = "indiana_projections.csv"
 _METADATA = "nlmcxr_dicom_metadata.csv.gz"
+_CONTENT_VIEWS = "nlmcxr_tsne_pa.csv.gz"
+_NO_IMAGES = "none"
 _MAX_TRIED_FILES = 5
+_VIEW_TABLES = {_METADATA: "header", _CONTENT_VIEWS: "content", _PROJECTIONS: "projected"}
 # Common key of image names: CXR1_1_IM-0001-3001 in the reports is 1_IM-0001-3001.dcm.png elsewhere.
 _KEY = "regexp_extract({0}, '^(CXR)?([0-9]+)', 2) || '_' || regexp_extract({0}, '(IM-.*?)([.]dcm)?([.]png)?$', 1)"
 TERMS: Mapping[str, tuple[tuple[str, str], ...]] = MappingProxyType(
@@ -40,6 +43,12 @@ TERMS: Mapping[str, tuple[tuple[str, str], ...]] = MappingProxyType(
     }
 )  # fmt: skip
 """Headings that indicate each finding, in lower case, each with a required qualifier or an empty text."""
+_REPORT = "nullif(concat_ws(chr(10) || chr(10), 'FINDINGS: ' || findings, 'IMPRESSION: ' || impression), '')"
+_NOTES = (
+    "XXXX in reports marks text that was removed for de-identification, and is kept",
+    "findings are headings that were manually assigned to the reports: a model with reports as input sees the source "
+    "of its labels; borderline means uncertain, a missing heading means absent",
+)
 _UNINDEXED = ("no indexing", "technical quality of image unsatisfactory")
 
 
@@ -48,15 +57,16 @@ class OpenI(CohortBuilder):
 
     The builder reads ``ecgen-radiology/*.xml`` with the images of NLMCXR_png, or else ``indiana_reports.csv`` and
     ``indiana_projections.csv`` with ``images/images_normalized``. The view of an image is that in
-    ``indiana_projections.csv`` or, for images not listed there, in ``nlmcxr_dicom_metadata.csv.gz``, if found up to
-    three levels below the root; otherwise it is ``unknown``. Reports are split into train, val and test (0.7, 0.1,
+    ``indiana_projections.csv``, else in ``nlmcxr_tsne_pa.csv.gz``, which was derived from the images, else in
+    ``nlmcxr_dicom_metadata.csv.gz``, if found up to three levels below the root; otherwise it is ``unknown``. Reports
+    are split into train, val and test (0.7, 0.1,
     0.2) by a hash of their number. A row is a report with its preferred image (the first of ``views``, then the first
     by name), unless ``unit`` is ``image``.
 
     Args:
         unit: unit of a row, ``study`` or ``image``; images of a report share its text and findings.
         views: views to use, in order of preference, as in the tables, or ``unknown``.
-        images: folder of the images below the root; searched for if empty.
+        images: folder of the images below the root; searched for if empty. ``none`` builds a cohort of reports alone.
         seed: seed of the hash that splits the reports.
     """
 
@@ -80,6 +90,9 @@ class OpenI(CohortBuilder):
         """Build one row per report, or per image, with the views to use."""
         connection = root.connection
         source = _create_reports(root, flow)
+        if self.images == _NO_IMAGES:
+            return self._of_reports(root, flow, source)
+        flow.exclude("reports", "has no image", "uid NOT IN (SELECT uid FROM images)")
         views_note = _create_views(root)
         _create_labels(root)
         folder = self._image_folder(root)
@@ -88,8 +101,7 @@ class OpenI(CohortBuilder):
                 uid AS patient_id, {hashed_split("uid", seed=self.seed)} AS split, 'CXR' || uid AS study, image,
                 {below(root, folder)} || images.file AS xray, coalesce(view, 'unknown') AS view,
                 {preference("coalesce(view, 'unknown')", self.views)} AS preference, findings, impression,
-                nullif(concat_ws(chr(10) || chr(10), 'FINDINGS: ' || findings, 'IMPRESSION: ' || impression), '')
-                    AS report, {finding_names("labels")}
+                {_REPORT} AS report, {finding_names("labels")}
             FROM reports JOIN images USING (uid) LEFT JOIN views USING (image) LEFT JOIN labels USING (uid)
         """)
         flow.start("studies", "images of these reports")
@@ -104,12 +116,25 @@ class OpenI(CohortBuilder):
             modalities={"xray": {"path": "xray"}, "report": {"text": "report"}},
             labels={name: {"column": name} for name in FINDINGS},
             groups=("view",),
-            notes=(
-                f"reports are those of {source}; {views_note}",
-                "XXXX in reports marks text that was removed for de-identification, and is kept",
-                "findings are headings that were manually assigned to the reports: a model with reports as input sees "
-                "the source of its labels; borderline means uncertain, a missing heading means absent",
-            ),
+            notes=(f"reports are those of {source}; {views_note}", *_NOTES),
+        )
+
+    def _of_reports(self, root: DataRoot, flow: Flow, source: str) -> Built:
+        _create_labels(root)
+        flow.exclude("reports", "has neither findings nor impression", "findings IS NULL AND impression IS NULL")
+        root.connection.execute(f"""
+            CREATE TABLE studies AS SELECT 'CXR' || uid AS study_id, uid AS patient_id,
+                {hashed_split("uid", seed=self.seed)} AS split, findings, impression, {_REPORT} AS report,
+                {finding_names("labels")}
+            FROM reports LEFT JOIN labels USING (uid)
+        """)
+        return Built(
+            table="studies",
+            root=root.path,
+            population="openi",
+            modalities={"report": {"text": "report"}},
+            labels={name: {"column": name} for name in FINDINGS},
+            notes=(f"reports are those of {source}; without images", *_NOTES),
         )
 
     def _image_folder(self, root: DataRoot) -> Path:
@@ -149,7 +174,6 @@ def _create_reports(root: DataRoot, flow: Flow) -> str:
         _create_from_tables(root.folder(_TABLE, setting="--root"), flow)
     else:
         raise ValueError(f"neither {_XML} nor {_TABLE} is in the data root; set `--root` to the folder that holds one")
-    flow.exclude("reports", "has no image", "uid NOT IN (SELECT uid FROM images)")
     return source
 
 
@@ -171,12 +195,16 @@ def _create_from_tables(data: DataRoot, flow: Flow) -> None:
 def _create_views(root: DataRoot) -> str:
     """Create ``views``: image and view, from the tables that are present; return a note on them.
 
-    The projections were assigned by people, while headers call lateral images PA. A header therefore only refines the
-    view of frontal images.
+    The projections were assigned by people, and the next table was derived from the images, while headers call lateral
+    images PA. A header therefore only refines the view of frontal images that another table lists.
     """
     tables = []
-    for name, column, view in ((_METADATA, "imageid", "View Position"), (_PROJECTIONS, "filename", "projection")):
-        table = f"{column}_views"
+    for name, column, view in (
+        (_METADATA, "imageid", "View Position"),
+        (_CONTENT_VIEWS, "imageid", "tsne-view"),
+        (_PROJECTIONS, "filename", "projection"),
+    ):
+        table = _VIEW_TABLES[name]
         if root.folders(name):
             root.folder(name, setting="--root").view(f"{table}_rows", name, {column: "VARCHAR", view: "VARCHAR"})
             rows = f'SELECT {_KEY.format(column)} AS key, "{view}" AS view FROM {table}_rows'
@@ -185,14 +213,20 @@ def _create_views(root: DataRoot) -> str:
             rows = "SELECT NULL::VARCHAR AS key, NULL::VARCHAR AS view"
         root.connection.execute(f"CREATE TABLE {table} AS SELECT key, min(view) AS view FROM ({rows}) GROUP BY key")
     root.connection.execute(f"""
-        CREATE TABLE views AS SELECT image, CASE
-            WHEN lower(filename_views.view) = 'frontal' AND upper(imageid_views.view) IN ('PA', 'AP')
-            THEN imageid_views.view ELSE coalesce(filename_views.view, imageid_views.view) END AS view
-        FROM (SELECT DISTINCT image, {_KEY.format("image")} AS key FROM images)
-            LEFT JOIN imageid_views USING (key) LEFT JOIN filename_views USING (key)
+        CREATE TABLE views AS
+        WITH known AS (SELECT image, header.view AS header, coalesce(projected.view,
+                CASE content.view WHEN 'L' THEN 'Lateral' WHEN 'PA' THEN 'Frontal' END) AS published
+            FROM (SELECT DISTINCT image, {_KEY.format("image")} AS key FROM images)
+                LEFT JOIN header USING (key) LEFT JOIN content USING (key) LEFT JOIN projected USING (key))
+        SELECT image, CASE WHEN lower(published) = 'frontal' AND upper(header) IN ('PA', 'AP') THEN header
+            ELSE coalesce(published, header) END AS view
+        FROM known
     """)
     if not tables:
-        return f"views are unknown, as {_METADATA} and {_PROJECTIONS} are not in the data root: laterals may be used"
+        return (
+            f"views are unknown, as {_METADATA}, {_CONTENT_VIEWS} and {_PROJECTIONS} are not in the data root: "
+            "laterals may be used"
+        )
     return f"views are those of {' and '.join(tables)}"
 
 

@@ -1,12 +1,14 @@
 """OpenI as it lies on disk, in both forms, as a cohort."""
 
 import hashlib
+import tarfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from layouts.built import Result, build
-from layouts.openi import write_metadata, write_openi_tables, write_openi_xml, write_projections
+from layouts.openi import write_content_views, write_metadata, write_openi_tables, write_openi_xml, write_projections
 from polyclinic.cli import main
 from polyclinic_cohorts.findings import FINDINGS
 from polyclinic_cohorts.openi import TERMS
@@ -17,6 +19,10 @@ _BOMB = """<?xml version="1.0"?>
 <!DOCTYPE eCitation [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;"><!ENTITY c "&b;&b;&b;&b;&b;&b;">]>
 <eCitation><uId id="CXR90"/><AbstractText Label="FINDINGS">&c;</AbstractText></eCitation>
 """
+
+
+_PACKAGE = find_spec("torchxrayvision")
+PUBLISHED = None if _PACKAGE is None or _PACKAGE.origin is None else Path(_PACKAGE.origin).parent / "data"
 
 
 @pytest.fixture
@@ -120,6 +126,50 @@ def test_an_image_that_the_projections_call_lateral_is_not_used_as_frontal(root:
     write_projections(root)
     with_projections = build("openi", root, tmp_path / "both").table["view"].to_dict()
     assert with_projections == {"CXR1": "PA", "CXR2": "AP", "CXR3": "Frontal", "CXR4": "Frontal"}
+
+
+def test_views_derived_from_the_images_come_before_those_of_headers(root: Path, tmp_path: Path) -> None:
+    write_metadata(root)
+    write_content_views(root)
+    views = build("openi", root, tmp_path / "out", "--unit", "image").table["view"].to_dict()
+    assert "CXR2_IM-0652-2001" not in views  # PA in its header
+    assert (views["CXR2_IM-0652-1001"], views["CXR3_IM-1384-1001"]) == ("AP", "Frontal")
+    write_projections(root)
+    projected = build("openi", root, tmp_path / "projected", "--unit", "image", "--views", "[PA, AP, Frontal, Lateral]")
+    assert projected.table["view"]["CXR2_IM-0652-2001"] == "Lateral"
+
+
+def test_reports_alone_become_studies(root: Path, tmp_path: Path) -> None:
+    result = build("openi", root, tmp_path / "out", "--images", "none")
+    assert result.cohort.modalities == ("report",)
+    assert set(result.table.index) == {"CXR1", "CXR2", "CXR3", "CXR5", "CXR16"}  # CXR4 is blank, CXR16 has no image
+    with_images = build("openi", root, tmp_path / "images")
+    shared = [name for name in result.table.index if name in with_images.table.index]
+    assert result.table["report"][shared].to_dict() == with_images.table["report"][shared].to_dict()
+    assert _known(result).items() >= {name: _known(with_images)[name] for name in shared}.items()
+    assert result.excluded()["has neither findings nor impression"] >= 1
+
+
+@pytest.mark.skipif(
+    PUBLISHED is None, reason="torchxrayvision, whose wheel holds the published reports, is not installed"
+)
+def test_the_published_reports_become_studies(tmp_path: Path) -> None:
+    assert PUBLISHED is not None
+    root = tmp_path / "openi"
+    with tarfile.open(PUBLISHED / "NLMCXR_reports.tgz") as archive:
+        archive.extractall(root, filter="data")
+    result = build("openi", root, tmp_path / "out", "--images", "none")
+    assert result.report["flow"][0]["start"] == 3955
+    assert result.excluded() == {
+        "repeats the number of another report": 0, "has neither findings nor impression": 28
+    }  # fmt: skip
+    assert result.report["studies"] == {"train": 2716, "val": 415, "test": 796}
+    positive = dict.fromkeys(FINDINGS, 0)
+    for labels in _known(result).values():
+        for name, value in labels.items():
+            positive[name] += value == 1
+    assert positive["No Finding"] == 1363
+    assert min(positive.values()) > 0
 
 
 def test_without_a_table_of_views_the_report_notes_that_laterals_may_be_used(root: Path, tmp_path: Path) -> None:

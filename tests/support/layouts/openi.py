@@ -112,6 +112,12 @@ def write_projections(root: Path) -> None:
     (root / "indiana_projections.csv").write_text("\n".join(["uid,filename,projection", *lines]) + "\n")
 
 
+def write_content_views(root: Path) -> None:
+    """Write ``nlmcxr_tsne_pa.csv.gz``, which lists some images and calls one lateral that the header calls PA."""
+    lines = ["imageid,tsne-view", "CXR1_1_IM-0001-3001,L", "CXR2_IM-0652-2001,L", "CXR3_IM-1384-1001,PA"]
+    (root / "nlmcxr_tsne_pa.csv.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
+
+
 def _renamed(uid: int, image: str) -> str:
     return f"{uid}_{image[image.index('IM-') :]}.dcm.png"
 
