@@ -74,6 +74,14 @@ def print_baseline(report: BaselineReport, console: Console) -> None:
             cells += [_number(label.model.value), f"{label.gain.value:+.3f}", _interval(label.gain.ci95)]
         unit = f" ({label.unit})" if label.unit else ""
         table.add_row(label.name if label.measure == "auroc" else f"{label.name}, mean error{unit}", *cells)
+    if report.macro == report.macro:
+        table.add_section()
+        alone = [""] * (len(names) if len(names) > 1 else 0)
+        of_gain = (
+            [] if report.macro_gain is None else [f"{report.macro_gain.value:+.3f}", _interval(report.macro_gain.ci95)]
+        )
+        of_model = [] if report.macro_model is None else [_number(report.macro_model), *of_gain]
+        table.add_row("mean AUROC", *alone, _number(report.macro), "", *of_model)
     console.print(table)
     for name, features in report.features.items():
         console.print(f"{name}: {features}", markup=False)

@@ -3,14 +3,18 @@
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
+import yaml
 from mlflow import MlflowClient
 
 from cli_runs import fit, write_config
 from polyclinic.cli import main
 
 
-def test_each_installed_plugin_has_a_simple_model(phantom_cohort: Path, tmp_path: Path) -> None:
+def test_each_installed_plugin_has_a_simple_model(
+    phantom_cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "baseline.json"
     words = ["--labels", '["cardiomegaly", "anemia"]', "--resamples", "20", "--json", str(out)]
     assert main(["evaluate", "baseline", str(phantom_cohort), *words]) == 0
@@ -21,6 +25,25 @@ def test_each_installed_plugin_has_a_simple_model(phantom_cohort: Path, tmp_path
         assert set(label["by_modality"]) == set(report["features"])
         assert 0 <= label["joined"]["value"] <= 1
         assert label["model"] is None
+    aurocs = [label["joined"]["value"] for label in report["labels"]]
+    assert f"{sum(aurocs) / len(aurocs):.3f}" in next(
+        line for line in capsys.readouterr().out.splitlines() if "mean AUROC" in line
+    )
+
+
+def test_uncertain_findings_of_a_cohort_count_as_unknown(phantom_cohort: Path, tmp_path: Path) -> None:
+    spec = yaml.safe_load(phantom_cohort.read_text())
+    table = pd.read_csv(phantom_cohort.parent / spec["table"], dtype=str)
+    rows = table.index[(table["split"] == "test") & table["anemia"].notna()]
+    table.loc[rows[:2], "anemia"] = "-1"
+    table.to_csv(tmp_path / "table.csv", index=False)
+    changed = {"table": "table.csv", "root": str(phantom_cohort.parent)}
+    changed["modalities"] = {"tabular": spec["modalities"]["tabular"]}
+    (tmp_path / "cohort.yaml").write_text(yaml.safe_dump(spec | changed))
+    words = ["--labels", '["anemia"]', "--resamples", "20", "--json", str(tmp_path / "baseline.json")]
+    assert main(["evaluate", "baseline", str(tmp_path / "cohort.yaml"), *words]) == 0
+    (label,) = json.loads((tmp_path / "baseline.json").read_text())["labels"]
+    assert label["n"] == len(rows) - 2
 
 
 def test_a_checkpoint_is_compared_with_the_baseline_in_its_run(

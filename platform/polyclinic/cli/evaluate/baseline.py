@@ -8,7 +8,7 @@ import numpy as np
 from polyclinic.cli.options import ReportOptions
 from polyclinic.cli.report import check_overlap, write_report
 from polyclinic.cohort import default_modalities, read_cohort
-from polyclinic.data import CohortDataModule
+from polyclinic.data import CohortDataModule, LabelPolicy
 from polyclinic.evaluation.baseline.predictions import predict_baseline
 from polyclinic.evaluation.baseline.report import BaselineReport, baseline_report
 from polyclinic.evaluation.supervised import predict_split
@@ -29,7 +29,7 @@ def baseline(
     cross-validation over their patients, and a linear model joins the modalities of each study.
 
     Args:
-        path: checkpoint of a downstream run, or the cohort.yaml of a data set without one.
+        path: checkpoint of a downstream run, or a cohort.yaml, whose uncertain findings then count as unknown.
         options: studies to evaluate, and the file for the report.
         labels: labels to use with a cohort.yaml; all unless set.
     """
@@ -47,7 +47,8 @@ def _of_cohort(path: Path, options: ReportOptions, labels: list[str] | None, sta
     known = {name: plugins[name] for name in cohort.modalities if name in plugins}
     if unknown := [name for name in cohort.modalities if name not in plugins]:
         console.print(f"left out: no plugin is called {', '.join(unknown)}", markup=False)
-    data = CohortDataModule(cohort=path, modalities=known, labels=labels, seed=options.seed)
+    policy = LabelPolicy(uncertain="ignore")
+    data = CohortDataModule(cohort=path, modalities=known, labels=labels, label_policy=policy, seed=options.seed)
     data.setup("predict")
     report = baseline_report(
         predict_baseline(data, options.split, seed=options.seed), None, resamples=options.resamples, seed=options.seed
