@@ -68,6 +68,10 @@ class BestCheckpoint(Checkpoint):
         if self.metric is not None:
             self._path = Path(trainer.strategy.broadcast(str(checkpoint_folder(trainer)))) / BEST
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Train no further in a resumed run that had stopped by itself."""
+        trainer.should_stop = trainer.should_stop or self._is_out_of_patience()
+
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save the weights if they are the best, and stop the run when its patience ends.
 
@@ -82,8 +86,7 @@ class BestCheckpoint(Checkpoint):
             save_named(trainer, self._path, "best")
             return
         self._waited += 1
-        if self.patience is not None and self._waited >= self.patience:
-            trainer.should_stop = True
+        trainer.should_stop = trainer.should_stop or self._is_out_of_patience()
 
     def improves(self, value: float) -> bool:
         """Return whether a value of the metric is better than all before."""
@@ -99,6 +102,9 @@ class BestCheckpoint(Checkpoint):
         """Continue the comparison, unless the file of the best weights is not in the folder of this run."""
         if self._path is not None and self._path.is_file():
             self.score, self.epoch, self._waited = (state_dict[key] for key in ("score", "epoch", "waited"))
+
+    def _is_out_of_patience(self) -> bool:
+        return self.patience is not None and self._waited >= self.patience
 
     def _value(self, trainer: L.Trainer) -> float:
         assert self.metric is not None

@@ -80,6 +80,9 @@ def test_patience_and_metric_can_be_set(place: Path) -> None:
     result = fit(*words)
     assert result["best"]["metric"] == "val/loss"
     assert load_checkpoint(Path(result["last"]))["epoch"] == result["best"]["epoch"] + 1
+    resumed = fit(*words, "--ckpt_path", "last")
+    assert resumed["best"] == result["best"]
+    assert load_checkpoint(Path(resumed["last"]))["epoch"] == result["best"]["epoch"] + 1
 
 
 @pytest.mark.parametrize(
