@@ -69,7 +69,7 @@ class BestCheckpoint(Checkpoint):
             self._path = Path(trainer.strategy.broadcast(str(checkpoint_folder(trainer)))) / BEST
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Train no further in a resumed run that had stopped by itself."""
+        """Train no further in a resumed run that had stopped early."""
         trainer.should_stop = trainer.should_stop or self._is_out_of_patience()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
