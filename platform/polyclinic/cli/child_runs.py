@@ -4,13 +4,28 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jsonargparse import ArgumentParser
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from polyclinic.tracking import RunLogger
+
+
+def run_with_fits(command: Callable[..., None], argv: Sequence[str], *, prog: str) -> None:
+    """Run a function from a command line; options that are not its parameters are the ``words`` of every fit."""
+    parser = ArgumentParser(prog=prog, description=command.__doc__, exit_on_error=False)
+    parser.add_function_arguments(command, skip={"words"})
+    if {"-h", "--help"} & set(argv):
+        parser.print_help()
+        return
+    options = {word for action in parser._actions for word in action.option_strings}
+    own, fit = _split_words(argv, options)
+    settings = parser.parse_args(own)
+    settings.pop("config", None)
+    command(**vars(parser.instantiate_classes(settings)), words=fit)
 
 
 def logger_words(parent: RunLogger, experiment: str, out: Path) -> list[str]:
@@ -35,7 +50,7 @@ def run_fit(words: Sequence[str]) -> tuple[Mapping[str, Any] | None, str]:
     return report, ""
 
 
-def split_words(argv: Sequence[str], options: set[str]) -> tuple[list[str], list[str]]:
+def _split_words(argv: Sequence[str], options: set[str]) -> tuple[list[str], list[str]]:
     """Split words into those of the command with these options, and those of every fit; values follow their option."""
     own: list[str] = []
     fit: list[str] = []

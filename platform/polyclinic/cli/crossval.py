@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from jsonargparse import ArgumentParser
 
-from polyclinic.cli.child_runs import logger_words, run_fit, split_words
+from polyclinic.cli.child_runs import logger_words, run_fit, run_with_fits
 from polyclinic.cli.report import check_overlap
 from polyclinic.cohort import Cohort, read_cohort
 from polyclinic.data import LabelPolicy
@@ -35,17 +34,8 @@ class Fold(NamedTuple):
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parse the words after ``polyclinic crossval``; options unknown to it are passed to every ``fit``."""
-    parser = ArgumentParser(prog="polyclinic crossval", description=crossval.__doc__, exit_on_error=False)
-    parser.add_function_arguments(crossval, skip={"words"})
-    if {"-h", "--help"} & set(argv):
-        parser.print_help()
-        return
-    options = {word for action in parser._actions for word in action.option_strings}
-    own, fit = split_words(list(argv[1:]), options)
-    settings = parser.parse_args(own)
-    settings.pop("config", None)
-    crossval(**vars(parser.instantiate_classes(settings)), words=fit)
+    """Run the ``crossval`` command; options unknown to it are passed to every ``fit``."""
+    run_with_fits(crossval, argv[1:], prog="polyclinic crossval")
 
 
 def crossval(

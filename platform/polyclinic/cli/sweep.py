@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from jsonargparse import ArgumentParser
 from mlflow import MlflowClient
 from rich.table import Table
 
-from polyclinic.cli.child_runs import logger_words, run_fit, split_words
+from polyclinic.cli.child_runs import logger_words, run_fit, run_with_fits
 from polyclinic.files.results import refuse_unwritable, write_result
 from polyclinic.files.yaml_loader import load_yaml
 from polyclinic.system.shell import print_next
@@ -27,17 +26,8 @@ _ENTRY_KEYS = ({"choices"}, {"low", "high"}, {"low", "high", "log"}, {"low", "hi
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parse the words after ``polyclinic sweep``; options unknown to the sweep are passed to every ``fit``."""
-    parser = ArgumentParser(prog="polyclinic sweep", description=sweep.__doc__, exit_on_error=False)
-    parser.add_function_arguments(sweep, skip={"words"})
-    if {"-h", "--help"} & set(argv):
-        parser.print_help()
-        return
-    options = {word for action in parser._actions for word in action.option_strings}
-    sweep_words, fit_words = split_words(list(argv[1:]), options)
-    settings = parser.parse_args(sweep_words)
-    settings.pop("config", None)
-    sweep(**vars(parser.instantiate_classes(settings)), words=fit_words)
+    """Run the ``sweep`` command; options unknown to it are passed to every ``fit``."""
+    run_with_fits(sweep, argv[1:], prog="polyclinic sweep")
 
 
 def sweep(

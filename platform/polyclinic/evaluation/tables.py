@@ -44,7 +44,8 @@ def print_zero_shot(report: ZeroShotReport, console: Console, *, title: str = "Z
 def print_folds(report: FoldedReport, console: Console) -> None:
     """Print a table with a row per finding and their mean: AUROC within folds, averaged over folds."""
     title = f"{report.folds} folds: {report.studies:,} studies of {report.patients:,} patients"
-    table = Table("finding", title=title, caption=_caption(report.resamples, report.seed))
+    table = Table(title=title, caption=_caption(report.resamples, report.seed))
+    table.add_column("finding", overflow="fold")
     for heading in ("AUROC", "95 % CI", "lowest fold", "highest fold", "studies", "positive"):
         table.add_column(heading, justify="right")
     for finding in report.findings:
