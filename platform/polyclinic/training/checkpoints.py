@@ -200,6 +200,7 @@ def save_named(trainer: L.Trainer, path: Path, kind: str) -> None:
         if isinstance(logger, RunLogger):
             logger.secure()
         log_tags(logger, {f"checkpoint.{kind}": _relative_path(path, logger)})
+    # Writes the optimizer, too; it does not concern reading. Unset, Lightning logs a line at every checkpoint.
     trainer.save_checkpoint(path, weights_only=False)
 
 
