@@ -20,7 +20,7 @@ from polyclinic.cli import main
 
 pytestmark = pytest.mark.processes
 
-SUPPORT = Path(__file__).parents[3] / "support"
+SUPPORT = Path(__file__).parents[2] / "support"
 PULSES = {"first": {"class_path": "pulse_plugin.Pulse"}, "second": {"class_path": "pulse_plugin.Pulse"}}
 MODEL = {"class_path": "resumable_task.OneCycle", "init_args": {"objective": "Symile", "embedding": 8, "lr": 0.003}}
 HOLD = """

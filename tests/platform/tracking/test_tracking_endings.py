@@ -15,7 +15,7 @@ from forked_commands import Forked
 
 pytestmark = pytest.mark.processes
 
-SUPPORT = Path(__file__).parents[3] / "support"
+SUPPORT = Path(__file__).parents[2] / "support"
 AT_ONCE = ("ok", "exception", "sigint", "sigterm", "sigterm-early")
 CONFIG: dict[str, Any] = {
     "model": {

@@ -16,7 +16,7 @@ from forked_commands import run_forked
 from polyclinic.training.checkpoint_file import load_checkpoint
 from polyclinic.training.checkpoints import AtomicCheckpoints
 
-SUPPORT = Path(__file__).parents[3] / "support"
+SUPPORT = Path(__file__).parents[2] / "support"
 PULSES = {"first": {"class_path": "pulse_plugin.Pulse"}, "second": {"class_path": "pulse_plugin.Pulse"}}
 KILLED = """
 import os, signal, sys
