@@ -165,13 +165,18 @@ class CohortDataModule(L.LightningDataModule):
         return self.prepared_folder if self.prepared_folder is not None and self.prepared_folder.is_dir() else None
 
     @property
+    def training_studies(self) -> int:
+        """Number of studies that training uses, over all ranks."""
+        if self._training_studies is None:
+            self._training_studies = len(self.studies("train", training=True))
+        return self._training_studies
+
+    @property
     def batch_size(self) -> int:
         """Largest number of studies per step and rank."""
         if self._batch_size is not None:
             return self._batch_size
-        if self._training_studies is None:
-            self._training_studies = len(self.studies("train", training=True))
-        fitting = 1 << max(1, self._training_studies // _MIN_STEPS).bit_length() - 1
+        fitting = 1 << max(1, self.training_studies // _MIN_STEPS).bit_length() - 1
         return max(1, min(max(fitting, _MIN_BATCH_SIZE), _MAX_BATCH_SIZE) // self._ranks[1])
 
     @property

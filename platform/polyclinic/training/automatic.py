@@ -47,7 +47,7 @@ def choose(trainer: L.Trainer, data: CohortDataModule, *, cache: bool, epochs: b
     """
     if cache:
         data.prepared_folder = run_folder(trainer) / PREPARED
-    batches = -(-(len(data.studies("train", training=True)) // trainer.world_size) // data.batch_size)
+    batches = -(-(data.training_studies // trainer.world_size) // data.batch_size)
     if not data.cohort.split("val"):
         trainer.limit_val_batches = 0  # Lightning would warn of an empty loader.
     # Otherwise an epoch of few batches logs no loss.
