@@ -1,13 +1,13 @@
-"""De-identify rows: write only the configured columns, each as the number or level that was read."""
+"""De-identify rows: write only the columns of the plugin, each as the number or level that was read."""
 
 import csv
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
 from polyclinic.modality import Cleaned, Source, capped_age, holds_age, holds_birth, labelled_names
-from polyclinic_tabular.names import names_person
+from polyclinic_tabular.names import is_known, names_person, split_unit
 from polyclinic_tabular.row import Row
 
 _MIN_RECORD_NUMBER = 1e7
@@ -28,6 +28,7 @@ def write_clean_row(
     categorical: Mapping[str, Sequence[str]],
     units: Mapping[str, str],
     withheld: Sequence[str] = (),
+    shared: Set[str] = frozenset(),
 ) -> Cleaned:
     """Write decoded values, never a cell, so that no free text remains; ages over 89 become 90.
 
@@ -41,6 +42,7 @@ def write_clean_row(
         categorical: categorical columns with their levels, in the order of ``raw.levels``.
         units: units of numeric columns.
         withheld: categorical columns that are left out because their levels may name a person.
+        shared: names that many files have, so that the record may list those that are not read.
     """
     removed = Counter[str]()
     cells = {name: _number(name, float(value), removed) for name, value in zip(numeric, raw.values, strict=True)}
@@ -50,10 +52,11 @@ def write_clean_row(
     }
     cells = {name: cell for name, cell in cells.items() if name not in withheld}
     removed |= {f"column {name!r}: its levels may name a person; list them in `categorical`": 1 for name in withheld}
+    for name in raw.unused:
+        listed = isinstance(source, Mapping) or is_known(split_unit(name)[0]) or split_unit(name)[0] in shared
+        shown = repr(name) if listed and not names_person(name) else "whose name may name a person"
+        removed[f"column {shown}: it is not read"] += 1
     if isinstance(source, Mapping):
-        for name in raw.unused:
-            shown = "whose name may name a person" if names_person(name) else repr(name)
-            removed[f"column {shown}: it is not read"] += 1
         clean = {name: cells[column] for column, name in raw.sources.items() if column in cells}
         return Cleaned(source=clean, removed=+removed)
     target = out.with_name(f"{out.name}.csv")

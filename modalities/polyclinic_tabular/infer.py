@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping, Sequence, Set
 from typing import NamedTuple
 
+from polyclinic.modality import identifying_fields
+from polyclinic_tabular.panel import CATEGORICAL, UNITS
 from polyclinic_tabular.quantities import plain_number
 
 MAX_LEVELS = 20
@@ -71,18 +73,45 @@ def infer_columns(rows: Sequence[Mapping[str, str]], absent: Set[str]) -> Column
             columns.left_out[name] = "no training study has a value"
         elif _identifies(name, levels):
             columns.left_out[name] = "it looks like an identifier; if it is not, add it to `numeric` or `categorical`"
+        elif kinds := _identifying(name, levels):
+            columns.left_out[name] = (
+                f"it seems to hold {' and '.join(kinds)}; if it does not, add it to `numeric` or `categorical`"
+            )
         elif numbers >= _NUMERIC_SHARE * len(present):
             columns.numeric.append(name)
-        elif len(levels) <= MAX_LEVELS:
+        elif len(levels) > MAX_LEVELS:
+            columns.left_out[name] = f"{len(levels)} distinct texts, more than {MAX_LEVELS} levels"
+        elif is_code(levels) or 2 * len(levels) <= len(present):
             columns.categorical[name] = levels
         else:
-            columns.left_out[name] = f"{len(levels)} distinct texts, more than {MAX_LEVELS} levels"
+            columns.left_out[name] = (
+                f"{len(levels)} distinct texts in {len(present)} studies, which are not levels; if they are, add it to "
+                "`categorical`"
+            )
     return columns
+
+
+def in_panel_order(columns: Columns) -> Columns:
+    """Return the columns with those of the phantom's panel first, in its order and with its levels.
+
+    The items of a phantom are then the same as with the panel, also where a small split lacks a level.
+    """
+    place = {name: index for index, name in enumerate(UNITS)}
+    known = {name: list(CATEGORICAL[name]) for name in CATEGORICAL if name in columns.categorical}
+    complete = {name: levels for name, levels in known.items() if set(columns.categorical[name]) <= {*levels}}
+    return columns._replace(
+        numeric=sorted(columns.numeric, key=lambda name: place.get(name, len(place))),
+        categorical=complete | {name: levels for name, levels in columns.categorical.items() if name not in complete},
+    )
 
 
 def is_code(levels: Sequence[str]) -> bool:
     """Return whether the levels of a column are codes or common words, which cannot name a person."""
     return all(len(level) <= _MAX_CODE_LENGTH or level.casefold() in _COMMON_LEVELS for level in levels)
+
+
+def _identifying(name: str, texts: Sequence[str]) -> list[str]:
+    return identifying_fields("\n".join(f"{name}: {text}" for text in texts[:MAX_LEVELS]))
 
 
 def _identifies(name: str, texts: Sequence[str]) -> bool:

@@ -88,7 +88,7 @@ def match_columns(pairs: Iterable[tuple[str, str, str]], columns: Sequence[str],
     sources: dict[str, str] = {}
     unused: list[str] = []
     for name, value, stated in pairs:
-        bare, unit = _split_unit(name) if name not in columns else (name, "")
+        bare, unit = split_unit(name) if name not in columns else (name, "")
         column = bare if bare in columns else by_spelling.get(_folded(bare))
         if column is None:
             unused.append(name)
@@ -118,6 +118,17 @@ def names_person(name: str) -> bool:
     return bool(identifying_fields(name) or labelled_names(name))
 
 
+def quantity(name: str) -> str:
+    """Return a key that all spellings and synonyms of a name share."""
+    folded = _folded(name)
+    return next((names[0] for names in _FOLDED_SYNONYMS if folded in names), folded)
+
+
+def is_known(name: str) -> bool:
+    """Return whether a name is a common one of a laboratory value, a vital sign, age or sex."""
+    return _folded(name) in _KNOWN
+
+
 def _by_spelling(columns: Sequence[str]) -> dict[str, str]:
     """Return the column of every folded spelling that belongs to only one column."""
     spellings: dict[str, set[str]] = {}
@@ -140,7 +151,8 @@ def _folded(name: str) -> str:
     return "".join(letter for letter in decomposed if letter.isalnum() or letter in "+%")
 
 
-def _split_unit(name: str) -> tuple[str, str]:
+def split_unit(name: str) -> tuple[str, str]:
+    """Return a name without the unit that follows it in brackets, and the unit, which may be empty."""
     match = _UNIT.match(name.strip())
     return (match["name"], match["unit"].strip()) if match else (name.strip(), "")
 
@@ -160,3 +172,4 @@ def _folded_unit(unit: str) -> str:
 
 
 _FOLDED_SYNONYMS = tuple(tuple(_folded(name) for name in names) for names in _SYNONYMS)
+_KNOWN = frozenset(name for names in _FOLDED_SYNONYMS for name in names)

@@ -1,4 +1,4 @@
-"""Columns of the phantom's panel, which are the defaults of the plugin."""
+"""Columns of the phantom's panel, which the plugin reads until it has seen a cohort."""
 
 from types import MappingProxyType
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
@@ -30,7 +31,7 @@ from polyclinic.nn import Encoder, Transformer, TransformerEncoder
 from polyclinic_tabular.cells import read_cells
 from polyclinic_tabular.deidentify import row_names, write_clean_row
 from polyclinic_tabular.drawing import draw_columns, draw_row, locate_columns, view_row, write_row
-from polyclinic_tabular.infer import infer_columns, is_code
+from polyclinic_tabular.infer import Columns, in_panel_order, infer_columns, is_code
 from polyclinic_tabular.issues import row_issues
 from polyclinic_tabular.names import describe_unused, match_columns
 from polyclinic_tabular.panel import CATEGORICAL, UNITS
@@ -38,11 +39,13 @@ from polyclinic_tabular.phantom import write_phantom
 from polyclinic_tabular.quantities import approximate_number, plain_number
 from polyclinic_tabular.row import Row
 from polyclinic_tabular.scaling import from_percentile, from_zscore, moments, percentile, percentile_knots, zscore
+from polyclinic_tabular.spelling import Pairs, join_files
 from polyclinic_tabular.tokens import FeatureTokenizer
 
 Scaling = Literal["percentile", "zscore"]
 TextValues = Literal["error", "missing", "approximate"]
 _MAX_MAGNITUDE = 1e15
+_MAX_NAMED_COLUMNS = 3
 MISSING = ("", "NA", "N/A", "nan", "None")
 
 
@@ -53,10 +56,11 @@ class Tabular(Modality):
     hospital tables that is when a result was stored, not when the specimen was taken.
 
     Args:
-        numeric: numeric columns; if neither these nor ``categorical`` are given, those of the cohort's table, or the
-            panel of ``panel.py`` for CSV files.
+        numeric: numeric columns; if neither these nor ``categorical`` are given, ``adapt`` infers both from the
+            training studies. Until then they are those of the phantom's panel.
         categorical: categorical columns with their known levels; any other level counts as missing.
-        units: expected units of numeric columns, checked if a file states one; those of the panel by default.
+        units: expected units of numeric columns, checked if a file states one; for inferred columns, those that most
+            training files state.
         plausible: lowest and highest plausible value of a column; values outside count as missing.
         scaling: ``"percentile"`` (0 to 1) or ``"zscore"``, learned from the training split.
         missing: strings that mean a missing value, in any case.
@@ -87,7 +91,8 @@ class Tabular(Modality):
         noise: float = 0.02,
         drop: float = 0.05,
     ) -> None:
-        self._columns_unset = numeric is None and categorical is None
+        self._columns_unset, self._units_unset = numeric is None and categorical is None, units is None
+        self._adapted, self._shared_names = False, frozenset[str]()
         if self._columns_unset:
             numeric, categorical, units = list(UNITS), CATEGORICAL, UNITS if units is None else units
         self.numeric = list(numeric or [])
@@ -123,19 +128,41 @@ class Tabular(Modality):
         return replace(self._decoded(matched.cells), unused=matched.unused, sources=matched.sources)
 
     def adapt(self, sources: Sequence[Source]) -> dict[str, str]:
-        """Infer the columns from the cohort's table if neither ``numeric`` nor ``categorical`` was set.
+        """Infer the columns from a table or from CSV files if neither ``numeric`` nor ``categorical`` was set.
+
+        Files that cannot be read are skipped. A column of files has the unit that most of them state; one of a table
+        has none.
 
         Raises:
-            ValueError: no column of the table can be used.
+            ValueError: none of the columns can be used.
         """
         rows = [source for source in sources if isinstance(source, Mapping)]
-        if not self._columns_unset or not rows:
+        tables = [] if rows or not self._columns_unset else self._readable(sources)
+        if not self._columns_unset or not (rows or tables):
             return {}
-        inferred = infer_columns(rows, self._absent)
-        self.numeric, self.categorical = inferred.numeric, inferred.categorical
-        self.units = {name: unit for name, unit in self.units.items() if name in inferred.numeric}
-        self._refuse_wrong_settings()
-        return inferred.left_out
+        if rows:
+            inferred = infer_columns(rows, self._absent)
+            self._take(inferred, {} if self._units_unset else self.units, inferred.left_out)
+            return inferred.left_out
+        files = join_files(tables)
+        inferred = in_panel_order(infer_columns(files.rows, self._absent))
+        self._shared_names = files.shared
+        left_out = {**inferred.left_out, **files.left_out}
+        self._take(inferred, files.units if self._units_unset else self.units, left_out)
+        return left_out
+
+    def adapted(self) -> Mapping[str, str]:
+        """Return the inferred columns, with their units and levels; levels that may be names are counted."""
+        if not self._adapted:
+            return {}
+        numeric = [f"{name} ({self.units[name]})" if name in self.units else name for name in self.numeric]
+        shown = {
+            name: ", ".join(levels) if is_code(levels) else f"{len(levels)} text{'s' * (len(levels) > 1)}"
+            for name, levels in self.categorical.items()
+        }
+        categorical = [f"{name} ({levels})" for name, levels in shown.items()]
+        columns = {"numeric": numeric, "categorical": categorical}
+        return {setting: ", ".join(names) for setting, names in columns.items() if names}
 
     def notes(self, raw: Row) -> tuple[str, ...]:
         """Return a note on the names in the source that match no column."""
@@ -157,13 +184,19 @@ class Tabular(Modality):
         return row_names(source) if isinstance(source, Mapping) else ()
 
     def deidentify(self, source: Source, out: Path, identity: Identity, *, suspects: bool) -> Cleaned:
-        """Write the configured columns as decoded numbers and levels, with ages over 89 as 90."""
+        """Write the columns as decoded numbers and levels, with ages over 89 as 90."""
         raw = self.read(source)
         # Inferred levels may be names of persons, so only codes and common words are written.
-        inferred = self._columns_unset and isinstance(source, Mapping)
-        withheld = [name for name, levels in self.categorical.items() if inferred and not is_code(levels)]
+        withheld = [name for name, levels in self.categorical.items() if self._columns_unset and not is_code(levels)]
         return write_clean_row(
-            source, raw, out, numeric=self.numeric, categorical=self.categorical, units=self.units, withheld=withheld
+            source,
+            raw,
+            out,
+            numeric=self.numeric,
+            categorical=self.categorical,
+            units=self.units,
+            withheld=withheld,
+            shared=self._shared_names,
         )
 
     def fit(self, raws: Iterable[Row]) -> None:
@@ -288,6 +321,27 @@ class Tabular(Modality):
             numeric=len(self.numeric), levels=levels, width=trunk.width, centre=centre, spread=spread
         )
         return TransformerEncoder(tokenizer=tokenizer, trunk=trunk)
+
+    def _readable(self, sources: Sequence[Source]) -> list[Pairs]:
+        """Read the cells of files, without those that ``read`` will refuse."""
+        tables: list[Pairs] = []
+        for source in sources:
+            if isinstance(source, Path):
+                with suppress(UnreadableSource):
+                    tables.append(read_cells(source, encoding=self.encoding))
+        return tables
+
+    def _take(self, columns: Columns, units: Mapping[str, str], left_out: Mapping[str, str]) -> None:
+        """Replace the columns by inferred ones."""
+        if not columns.numeric and not columns.categorical:
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in [*left_out.items()][:_MAX_NAMED_COLUMNS])
+            raise ValueError(
+                f"got {len(left_out)} columns of which none can be used ({reasons}), expected at least one; set "
+                "`numeric` or `categorical`"
+            )
+        self.numeric, self.categorical, self._adapted = columns.numeric, columns.categorical, True
+        self.units = {name: unit for name, unit in units.items() if name in columns.numeric}
+        self._refuse_wrong_settings()
 
     def _texts(self, study: Item) -> list[str]:
         """Return every value without its unit, empty where missing."""

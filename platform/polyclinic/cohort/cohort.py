@@ -278,14 +278,17 @@ def adapt_modalities(cohort: Cohort, modalities: Mapping[str, Modality]) -> list
     """Let plugins derive unset settings from the training studies.
 
     Returns:
-        One sentence per part of a source that a modality leaves out, with the reason.
+        One sentence per setting that a modality derived, and per part of a source that it leaves out.
     """
     studies = cohort.split("train")
-    return [
-        f"{name} leaves out {part!r}: {reason}"
-        for name, modality in modalities.items()
-        for part, reason in modality.adapt([study.sources[name] for study in studies if name in study.sources]).items()
-    ]
+    messages = []
+    for name, modality in modalities.items():
+        left_out = modality.adapt([study.sources[name] for study in studies if name in study.sources])
+        messages += [
+            f"{name} takes `{setting}` from the cohort: {value}" for setting, value in modality.adapted().items()
+        ]
+        messages += [f"{name} leaves out {part!r}: {reason}" for part, reason in left_out.items()]
+    return messages
 
 
 def readable_raws(studies: Sequence[Study], name: str, modality: Modality) -> Iterator[Any]:

@@ -108,6 +108,10 @@ class Modality(ABC):
         """
         return {}
 
+    def adapted(self) -> Mapping[str, str]:
+        """Return what ``adapt`` has derived from the cohort, by setting, for a user to read; empty by default."""
+        return {}
+
     def notes(self, raw: Any) -> tuple[str, ...]:
         """Return sentences that a reader of the score of a decoded source must know, such as what was not used."""
         return ()
