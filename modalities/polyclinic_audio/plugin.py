@@ -1,9 +1,10 @@
 """Audio modality: breath and heart sounds as log-mel spectrograms."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from math import gcd
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -31,19 +32,26 @@ from polyclinic_audio.drawing import draw_mel, draw_patches, locate_patches, vie
 from polyclinic_audio.issues import encoding_of, recording_issues
 from polyclinic_audio.mel import log_mel, mel_filterbank
 from polyclinic_audio.phantom import write_phantom
-from polyclinic_audio.reading.reader import read_sound
+from polyclinic_audio.reading.reader import read_header, read_sound
 from polyclinic_audio.recording import Recording
 from polyclinic_audio.tokens import TimePatchTokenizer
 
 _QUANTILES = (0.1, 0.5, 0.9)
+_RATE, _SECONDS = 4000, 8.0
+"""Rate and length where neither a setting nor a cohort states one; checkpoints without a state have them."""
+
+_RATES, _LENGTHS = (2000, 16_000), (1.0, 10.0)
+_MAX_HEADERS = 200
 
 
 class Audio(Modality):
     """Recordings, encoded as normalised log-mel spectrograms of fixed length.
 
     Args:
-        rate: samples per second after resampling.
-        seconds: length after a central crop, or after padding at the end.
+        rate: samples per second after resampling; unless set, ``adapt`` takes the most common rate of the training
+            recordings, from 2000 to 16,000. It is 4000 until then.
+        seconds: length after a central crop, or after padding at the end; unless set, ``adapt`` takes the median of
+            the training recordings in whole seconds, from 1 to 10. It is 8 until then.
         max_seconds: longest readable file.
         mels: number of bands, on Slaney's scale from 0 to half of ``rate``.
         window: length of a frame in ms.
@@ -71,8 +79,8 @@ class Audio(Modality):
     def __init__(
         self,
         *,
-        rate: int = 4000,
-        seconds: float = 8.0,
+        rate: int | None = None,
+        seconds: float | None = None,
         max_seconds: float = 600.0,
         mels: int = 64,
         window: float = 40.0,
@@ -88,22 +96,61 @@ class Audio(Modality):
         noise: float = 0.1,
         normalised_targets: bool = True,
     ) -> None:
-        sizes = {"rate": rate, "seconds": seconds, "mels": mels, "window": window, "hop": hop, "patch": patch}
+        self._unset = [name for name, value in (("rate", rate), ("seconds", seconds)) if value is None]
+        self._learned: dict[str, float] = {}
+        self.rate, self.seconds = _RATE if rate is None else rate, _SECONDS if seconds is None else seconds
+        sizes = {"rate": self.rate, "seconds": self.seconds, "mels": mels, "window": window, "hop": hop, "patch": patch}
         if wrong := [f"{name}={value}" for name, value in {**sizes, "spread": spread}.items() if value <= 0]:
             raise ValueError(f"got {', '.join(wrong)}; expected positive numbers")
         if normalisation not in ("recording", "fixed"):
             raise ValueError(f"got normalisation {normalisation!r}, expected 'recording' or 'fixed'")
-        self.rate, self.seconds, self.max_seconds = rate, seconds, max_seconds
+        self.max_seconds = max_seconds
         self.mels, self.window, self.hop, self.patch = mels, window, hop, patch
         self.normalisation, self.centre, self.spread = normalisation, centre, spread
         self.gain, self.shift, self.noise = gain, shift, noise
         self.time_mask, self.band_mask = time_mask, band_mask
         self.normalised_targets = normalised_targets
-        self._window, self._hop = max(2, round(rate * window / 1000)), max(1, round(rate * hop / 1000))
-        self._length = max(1, round(rate * seconds))
-        self._frames = -(-self._length // self._hop)
-        transform = 2 ** (self._window - 1).bit_length()
-        self._filters = mel_filterbank(mels=mels, fft=transform, rate=rate)
+        self._derive_sizes()
+
+    def adapt(self, sources: Sequence[Source]) -> dict[str, str]:
+        """Derive ``rate`` and ``seconds``, where they are not set, from the headers of recordings spread over a cohort.
+
+        Raises:
+            ValueError: ``window`` does not resolve as many ``mels`` at this rate.
+        """
+        files = [source for source in sources if isinstance(source, Path)] if self._unset else []
+        chosen = files[:: max(1, -(-len(files) // _MAX_HEADERS))]
+        headers = [header for file in chosen if (header := read_header(file)) is not None]
+        if headers:
+            (rate, _), *_ = Counter(rate for rate, _ in headers).most_common(1)
+            (low, high), (shortest, longest) = _RATES, _LENGTHS
+            median = float(np.median([seconds for _, seconds in headers]))
+            learned = {"rate": min(max(rate, low), high), "seconds": min(max(float(round(median)), shortest), longest)}
+            self._learn(learned)
+        return {}
+
+    def adapted(self) -> Mapping[str, str]:
+        """Return the rate and the length that ``adapt`` derived."""
+        units = {"rate": "Hz", "seconds": "s"}
+        return {name: f"{value:g} {units[name]}" for name, value in self._learned.items()}
+
+    def fit(self, raws: Iterable[Recording]) -> None:
+        """Read nothing: ``adapt`` derives what ``state`` keeps."""
+
+    def state(self) -> dict[str, Any]:
+        """Return the rate and the length that ``adapt`` derived; empty if both are set, or before."""
+        return dict(self._learned)
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Restore the rate and the length where they are not set; those of an empty state are 4000 Hz and 8 s.
+
+        Raises:
+            ValueError: a value is out of the range of ``adapt``.
+        """
+        for name, (low, high) in (("rate", _RATES), ("seconds", _LENGTHS)):
+            if name in state and (not isinstance(state[name], int | float) or not low <= state[name] <= high):
+                raise ValueError(f"got a state with {name} {state[name]!r}, expected {low:g} to {high:g}; set `{name}`")
+        self._learn(state)
 
     def read(self, source: Source) -> Recording:
         """Decode a WAV, FLAC, OGG or MP3 file to mono at its own rate."""
@@ -209,6 +256,23 @@ class Audio(Modality):
             normalised_targets=self.normalised_targets,
         )
         return TransformerEncoder(tokenizer=tokenizer, trunk=trunk)
+
+    def _learn(self, values: Mapping[str, float]) -> None:
+        """Take over values of the settings that are not set; a missing one gets its default."""
+        self._learned = {name: values[name] for name in self._unset if name in values}
+        if "rate" in self._unset:
+            self.rate = int(values.get("rate", _RATE))
+        if "seconds" in self._unset:
+            self.seconds = float(values.get("seconds", _SECONDS))
+        self._derive_sizes()
+
+    def _derive_sizes(self) -> None:
+        self._window = max(2, round(self.rate * self.window / 1000))
+        self._hop = max(1, round(self.rate * self.hop / 1000))
+        self._length = max(1, round(self.rate * self.seconds))
+        self._frames = -(-self._length // self._hop)
+        transform = 2 ** (self._window - 1).bit_length()
+        self._filters = mel_filterbank(mels=self.mels, fft=transform, rate=self.rate)
 
     def _decibels(self, raw: Recording) -> Float[np.ndarray, "M F"]:
         """Return the mel power of the segment that the encoder reads, in dB of full scale."""

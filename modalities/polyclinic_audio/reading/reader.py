@@ -51,6 +51,20 @@ def read_sound(path: Path, *, max_seconds: float) -> Recording:
     return Recording(samples, rate, {**facts, "mono_level": _mono_level(channels, samples)})
 
 
+def read_header(path: Path) -> tuple[int, float] | None:
+    """Return rate in Hz and seconds by the header of a file; None where ``read_sound`` would refuse it for these.
+
+    The seconds of an MPEG stream are an estimate, as its header need not state them.
+    """
+    try:
+        header = soundfile.info(path)
+    except (soundfile.LibsndfileError, OSError):
+        return None
+    if header.format not in FORMATS or header.frames <= 0 or not _MIN_RATE <= header.samplerate <= _MAX_RATE:
+        return None
+    return header.samplerate, header.frames / header.samplerate
+
+
 @contextmanager
 def open_sound(path: Path, *, max_seconds: float = math.inf) -> Iterator[soundfile.SoundFile]:
     """Open a sound file; the length of an MPEG stream is counted from its frames.

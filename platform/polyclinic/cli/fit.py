@@ -38,7 +38,7 @@ from polyclinic.training.checkpoint_file import exposure_of, load_checkpoint
 from polyclinic.training.checkpoints import AtomicCheckpoints, LastCheckpoint
 from polyclinic.training.restore import LINKED
 from polyclinic.training.resume import RandomStates, evaluated_checkpoint, refuse_changed_cohort, requeued, resume
-from polyclinic.training.transfer import move_encoders
+from polyclinic.training.transfer import adopt_states, move_encoders
 
 __all__ = ["PolyclinicCLI", "main", "objectives", "tasks"]
 
@@ -68,8 +68,11 @@ class PolyclinicCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add options, and link the plugin objects of the data module to the model."""
-        for name in sorted(LINKED):
+        for name in sorted(LINKED - {"modalities"}):
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
+        parser.link_arguments(
+            "data", "model.init_args.modalities", compute_fn=self._adapted_modalities, apply_on="instantiate"
+        )
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         parser.add_argument("--json", type=Path | None, help="file for the checkpoint, run and seconds of `fit`")
         parser.add_argument(
@@ -109,7 +112,11 @@ class PolyclinicCLI(LightningCLI):
         open_ended = limits.max_epochs is None and limits.max_steps == -1 and limits.max_time is None
         if open_ended:
             limits.max_epochs = 1  # Lightning would take a thousand, with a warning.
-        super().instantiate_classes()
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            # jsonargparse puts the message of a link between the names of its arguments.
+            raise (error.__cause__ if "compute_fn" in str(error) and error.__cause__ else error) from None
         if type(self.trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             self.trainer.strategy.checkpoint_io = AtomicCheckpoints()
         refuse_unwritable(self.config[self.config.subcommand].json)
@@ -129,6 +136,15 @@ class PolyclinicCLI(LightningCLI):
             task = type(self.model)
             command = _NEXT_COMMANDS[task].format("CHECKPOINT")
             raise ValueError(f"got `test` of {task.__name__}, which has no test step; use {command}")
+
+    def _adapted_modalities(self, data: CohortDataModule) -> dict[str, Modality]:
+        """Return the modalities as the default encoders need them: with the state of a named checkpoint, or adapted."""
+        settings = self.config[self.config.subcommand]
+        for path in (settings.weights, settings.ckpt_path):
+            if path is not None and path not in _CHECKPOINT_KEYWORDS:
+                fitted = load_checkpoint(Path(path)).get(CohortDataModule.__name__, {})
+                adopt_states(data, fitted, data.modalities, Path(path).name)
+        return data.adapt()
 
     def before_fit(self) -> None:
         """Start the clock, and record the training exposure."""

@@ -96,6 +96,7 @@ class CohortDataModule(L.LightningDataModule):
         self._labels, self._label_fraction = labels, label_fraction
         self._cohort: Cohort | None = None
         self._prepared: dict[str, PreparedModality] = {}
+        self._adapted: set[str] = set()
         self._fitted: set[str] = set()
         self._training_studies: int | None = None
 
@@ -260,6 +261,24 @@ class CohortDataModule(L.LightningDataModule):
             self._fitted.add(name)
             self._prepared.pop(name, None)
 
+    def adapt(self) -> dict[str, Modality]:
+        """Let the modalities derive their unset settings from the cohort, unless their state was loaded; report them.
+
+        Returns:
+            The modalities, whose default encoders now have their final size.
+
+        Raises:
+            ValueError: the cohort is invalid, or a modality cannot derive a setting from it.
+        """
+        unset = {
+            name: modality for name, modality in self.modalities.items() if name not in self._fitted | self._adapted
+        }
+        if unset:
+            for message in adapt_modalities(self.cohort, unset):
+                rank_zero_info(message)
+            self._adapted |= unset.keys()
+        return self.modalities
+
     def train_dataloader(self) -> DataLoader:
         """Return shuffled, augmented batches of the training split; see ``StudyBatches``.
 
@@ -336,9 +355,7 @@ class CohortDataModule(L.LightningDataModule):
 
     def _fit(self) -> None:
         studies = self.cohort.split("train")
-        unfitted = {name: modality for name, modality in self.modalities.items() if name not in self._fitted}
-        for message in adapt_modalities(self.cohort, unfitted):
-            rank_zero_info(message)
+        self.adapt()
         for name, modality in self.modalities.items():
             if name not in self._fitted:
                 modality.fit(readable_raws(studies, name, modality))

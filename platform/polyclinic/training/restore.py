@@ -117,8 +117,7 @@ def _restored(content: dict[str, Any], config: dict[str, Any], *, cohort: Path |
         data["labels"] = state["labels"]
     settings = deepcopy(model.get("init_args") or {})
     with largest_model(sum(value.numel() for value in weights.values())):
-        built = build({"model": model, "data": data})
-        built.data.load_state_dict(state)
+        built = build({"model": model, "data": data}, state)
         built.model.configure_model()
     if trained:
         built.model.load_state_dict(weights, strict=True)
@@ -140,8 +139,12 @@ def _class(model: Mapping[str, Any]) -> type | None:
     return getattr(tasks, str(model.get("class_path")).rpartition(".")[2], None)
 
 
-def build(config: Mapping[str, Any]) -> Built:
+def build(config: Mapping[str, Any], state: dict[str, Any] | None = None) -> Built:
     """Instantiate ``data`` and ``model`` of a configuration, linked as ``fit`` links them.
+
+    Args:
+        config: settings of ``data`` and ``model``.
+        state: state of the data module, on which the sizes of encoders may depend; none is loaded unless given.
 
     Raises:
         ValueError: a class is not declared, or does not accept a setting.
@@ -149,6 +152,8 @@ def build(config: Mapping[str, Any]) -> Built:
     classes = builder()
     model = classes.plan(config["model"], L.LightningModule, "model", given=LINKED)
     data: CohortDataModule = classes.plan_settings(CohortDataModule, config["data"], "data").make()
+    if state is not None:
+        data.load_state_dict(state)
     linked = LINKED & signature(model.cls).parameters.keys()
     return Built(data=data, model=model.make(**{name: getattr(data, name) for name in linked}))
 

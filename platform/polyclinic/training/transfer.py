@@ -1,7 +1,7 @@
 """Transfer of encoders from one run to another, with an account of loaded, new and dropped weights."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ def move_encoders(checkpoint: Path, task: L.LightningModule, data: CohortDataMod
         )
     loaded = [key for name in shared for key in _matching(name, task, theirs, ours)]
     fitted = content.get(CohortDataModule.__name__, {})
-    _adopt(data, fitted, shared, checkpoint.name)
+    adopt_states(data, fitted, shared, checkpoint.name)
     task.load_state_dict({**ours, **{key: theirs[key] for key in loaded}}, strict=True)
     moved = set(loaded)
     account = WeightAccount(
@@ -86,8 +86,14 @@ def move_encoders(checkpoint: Path, task: L.LightningModule, data: CohortDataMod
     )
 
 
-def _adopt(data: CohortDataModule, fitted: Mapping[str, Any], names: Sequence[str], checkpoint: str) -> None:
+def adopt_states(data: CohortDataModule, fitted: Mapping[str, Any], names: Iterable[str], checkpoint: str) -> None:
     """Restore the fitted states of the modalities of a checkpoint in a data module.
+
+    Args:
+        data: data module.
+        fitted: state of the data module of the checkpoint.
+        names: modalities to restore; those without a state are skipped.
+        checkpoint: name of the checkpoint, for messages.
 
     Raises:
         ValueError: a state does not fit its modality.
