@@ -18,6 +18,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from polyclinic import objectives, tasks
+from polyclinic.cli.encoder_help import EncoderHelpFormatter, encoder_help
 from polyclinic.cohort.leakage.overlap import TrainingExposure, cohort_exposure, find_overlap
 from polyclinic.data import AUTO, CohortDataModule
 from polyclinic.files.results import refuse_unwritable, write_result
@@ -68,6 +69,7 @@ class PolyclinicCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add options, and link the plugin objects of the data module to the model."""
+        parser.epilog = encoder_help(installed_modalities())
         for name in sorted(LINKED - {"modalities"}):
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
         parser.link_arguments(
@@ -334,7 +336,7 @@ def _run(argv: Sequence[str]) -> None:
             "use_distributed_sampler": False,
             "deterministic": True,
         },
-        parser_kwargs={"exit_on_error": False},
+        parser_kwargs={"exit_on_error": False, "formatter_class": EncoderHelpFormatter},
         args=list(argv),
     )
 

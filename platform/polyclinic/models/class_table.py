@@ -143,6 +143,16 @@ def load_plugin(point: Any) -> type[Modality]:
     return plugin
 
 
+def declared_encoders(plugin: type[Modality]) -> list[str]:
+    """Return the full paths of the encoders that the package of a plugin exports, and of those that it lists.
+
+    Each is the path of the module that defines the class.
+    """
+    exports = vars(sys.modules[plugin.__module__.partition(".")[0]]).values()
+    classes = [cls for cls in exports if inspect.isclass(cls) and issubclass(cls, Encoder) and cls is not Encoder]
+    return [*(f"{cls.__module__}.{cls.__qualname__}" for cls in classes), *plugin.encoders]
+
+
 def shown(value: object) -> str:
     """Format a value of a file for a message: quoted, truncated, and without control characters."""
     try:
