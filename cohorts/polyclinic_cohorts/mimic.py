@@ -7,11 +7,11 @@ from polyclinic.cohort import Window
 from polyclinic.cohort.build import Built, CohortBuilder, DataRoot, Flow
 from polyclinic.cohort.build.data_root import literal
 from polyclinic_cohorts.ecg_signal import FLAT_LEAD, usable_signal
-from polyclinic_cohorts.findings import FINDINGS
+from polyclinic_cohorts.findings import FINDINGS, finding_columns
 from polyclinic_cohorts.groups import age_band, hashed_split
 from polyclinic_cohorts.labs import SYMILE_LABS
-from polyclinic_cohorts.mimic_cxr import METADATA, create_chexpert, create_images
-from polyclinic_cohorts.mimic_iv_ecg import create_records
+from polyclinic_cohorts.mimic_cxr import LABELS, METADATA, METADATA_COLUMNS, create_chexpert, create_images
+from polyclinic_cohorts.mimic_iv_ecg import RECORD_COLUMNS, RECORD_LIST, create_records
 from polyclinic_cohorts.mimic_linking import (
     IMAGES,
     NOTES,
@@ -22,6 +22,7 @@ from polyclinic_cohorts.mimic_linking import (
     keep_linked,
     keep_results,
 )
+from polyclinic_cohorts.mimic_parts import Part, refuse_missing
 from polyclinic_cohorts.mimic_patients import PATIENTS, UNKNOWN_AGE, age_in
 from polyclinic_cohorts.mimic_reports import add_reports
 from polyclinic_cohorts.radiographs import below
@@ -132,6 +133,7 @@ class MIMIC(CohortBuilder):
 
     def build(self, root: DataRoot, flow: Flow) -> Built:
         """Build one row per anchor, or per pair of anchor and event where a window picks all."""
+        refuse_missing(root, self._parts())
         hosp = root.folder("hosp/admissions.csv.gz", setting="--root")
         hosp.view("admissions", "hosp/admissions.csv.gz", _ADMISSIONS)
         hosp.view("patients", "hosp/patients.csv.gz", PATIENTS)
@@ -168,6 +170,31 @@ class MIMIC(CohortBuilder):
         self.sizes = self.sizes or (10_000, 750)
         self.candidates = self.candidates or 10
 
+    def _parts(self) -> list[Part]:
+        """Return the data sets that these settings need, each with the option that leaves it out."""
+        base = {"hosp/admissions.csv.gz": _ADMISSIONS, "hosp/patients.csv.gz": PATIENTS}
+        parts = [Part(name="MIMIC-IV", tables=base, remedy="set `--root` to a folder with MIMIC-IV 2.0 or later")]
+        if self.labs is not None:
+            remedy = self._remedy("labs")
+            parts.append(Part(name="MIMIC-IV", tables={"hosp/labevents.csv.gz": _LABS}, remedy=remedy))
+        if self.xray is not None or self.anchor == "xray":
+            labels = {"study_id": "BIGINT", **finding_columns()}
+            tables = {METADATA: METADATA_COLUMNS, LABELS.format("chexpert"): labels}
+            parts.append(Part(name="MIMIC-CXR-JPG", tables=tables, remedy=self._remedy("xray")))
+        if self.ecg is not None or self.anchor == "ecg":
+            tables = {RECORD_LIST: RECORD_COLUMNS}
+            parts.append(Part(name="MIMIC-IV-ECG", tables=tables, remedy=self._remedy("ecg")))
+        if self.notes is not None:
+            tables = {"note/radiology.csv.gz": _NOTES}
+            parts.append(Part(name="MIMIC-IV-Note", tables=tables, remedy=self._remedy("notes")))
+        return parts
+
+    def _remedy(self, setting: str) -> str:
+        if self.anchor == setting:
+            return f"set `--root`, or another `--anchor` with `--{setting} null`"
+        without = f" instead of `--preset {self.preset}`" if self.preset else ""
+        return f"set `--root` or, to link none, `--{setting} null`{without}"
+
     def _images(self, root: DataRoot) -> DataRoot:
         cxr = root.folder(METADATA, setting="--root` or, to link none, `--xray null")
         create_images(cxr)
@@ -175,7 +202,7 @@ class MIMIC(CohortBuilder):
         return cxr
 
     def _records(self, root: DataRoot) -> DataRoot:
-        ecg = root.folder("record_list.csv", setting="--root` or, to link none, `--ecg null")
+        ecg = root.folder(RECORD_LIST, setting="--root` or, to link none, `--ecg null")
         create_records(ecg)
         return ecg
 

@@ -12,7 +12,8 @@ from polyclinic_cohorts.radiographs import Unit, below, choose_radiographs, pref
 
 # Version 2.1.0 has tables of the same names as version 2.0.0.
 METADATA = "mimic-cxr-2.0.0-metadata.csv.gz"
-_IMAGES = {
+LABELS = "mimic-cxr-2.0.0-{}.csv.gz"
+METADATA_COLUMNS = {
     "dicom_id": "VARCHAR", "subject_id": "BIGINT", "study_id": "BIGINT", "ViewPosition": "VARCHAR", "Rows": "INTEGER",
     "Columns": "INTEGER", "StudyDate": "BIGINT", "StudyTime": "DOUBLE",
     "PatientOrientationCodeSequence_CodeMeaning": "VARCHAR",
@@ -107,7 +108,7 @@ def create_images(data: DataRoot) -> None:
     Raises:
         ValueError: the metadata or one of its columns is missing.
     """
-    data.view("cxr_metadata", METADATA, _IMAGES)
+    data.view("cxr_metadata", METADATA, METADATA_COLUMNS)
     # A time such as 93012.5 means 09:30:12.5.
     data.connection.execute("""
         CREATE OR REPLACE TABLE images AS SELECT subject_id, study_id, dicom_id, "ViewPosition" AS view,
@@ -130,7 +131,7 @@ def create_chexpert(data: DataRoot, labeller: Literal["chexpert", "negbio"] = "c
     Raises:
         ValueError: the table or one of its columns is missing.
     """
-    data.view("cxr_labels", f"mimic-cxr-2.0.0-{labeller}.csv.gz", {"study_id": "BIGINT", **finding_columns()})
+    data.view("cxr_labels", LABELS.format(labeller), {"study_id": "BIGINT", **finding_columns()})
     data.connection.execute(f"CREATE OR REPLACE TABLE labels AS SELECT study_id, {finding_names()} FROM cxr_labels")
 
 

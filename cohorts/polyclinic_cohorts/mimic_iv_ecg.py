@@ -10,10 +10,10 @@ from polyclinic_cohorts.mimic_patients import PATIENTS, UNKNOWN_AGE, age_in
 
 __all__ = ["MIMICIVECG", "create_records", "usable_signal"]
 
-_LIST = "record_list.csv"
+RECORD_LIST = "record_list.csv"
 _HOSPITAL = "hosp/patients.csv.gz"
 _LINKS = "waveform_note_links.csv"
-_RECORDS = {"subject_id": "BIGINT", "study_id": "BIGINT", "ecg_time": "TIMESTAMP", "path": "VARCHAR"}
+RECORD_COLUMNS = {"subject_id": "BIGINT", "study_id": "BIGINT", "ecg_time": "TIMESTAMP", "path": "VARCHAR"}
 _REPORT = tuple(f"report_{line}" for line in range(18))
 _TIMES = ("p_onset", "p_end", "qrs_onset", "qrs_end", "t_end")
 _AXES = ("p_axis", "qrs_axis", "t_axis")
@@ -46,7 +46,7 @@ def create_records(data: DataRoot) -> None:
     Raises:
         ValueError: the list or one of its columns is missing.
     """
-    data.view("record_list", _LIST, _RECORDS)
+    data.view("record_list", RECORD_LIST, RECORD_COLUMNS)
     data.connection.execute("""
         CREATE OR REPLACE TABLE records AS
         SELECT subject_id, study_id, ecg_time AS taken, path || '.hea' AS file FROM record_list
@@ -88,7 +88,7 @@ class MIMICIVECG(CohortBuilder):
 
     def build(self, root: DataRoot, flow: Flow) -> Built:
         """Build one row per record."""
-        data = root.folder(_LIST, setting="--root")
+        data = root.folder(RECORD_LIST, setting="--root")
         create_records(data)
         _create_measurements(data, flow)
         groups = self._create_patients(root)
@@ -101,7 +101,7 @@ class MIMICIVECG(CohortBuilder):
             FROM records LEFT JOIN measurements USING (study_id, subject_id) LEFT JOIN patients USING (subject_id)
             LEFT JOIN links USING (study_id)
         """)
-        flow.start("studies", f"electrocardiograms in {_LIST}")
+        flow.start("studies", f"electrocardiograms in {RECORD_LIST}")
         flow.exclude("studies", "no study, patient or file", "study_id IS NULL OR patient_id IS NULL OR ecg IS NULL")
         flow.exclude("studies", "study id occurs more than once", _IS_REPEATED.format("studies"))
         self._exclude_unusable(data, flow)
@@ -157,7 +157,7 @@ def _create_measurements(data: DataRoot, flow: Flow) -> None:
     flow.exclude("measurements", "study id occurs more than once", _IS_REPEATED.format("measurements"))
     flow.exclude(
         "measurements",
-        f"no record of that study and patient in {_LIST}",
+        f"no record of that study and patient in {RECORD_LIST}",
         "NOT EXISTS (SELECT 1 FROM records WHERE records.study_id = measurements.study_id "
         "AND records.subject_id = measurements.subject_id)",
     )

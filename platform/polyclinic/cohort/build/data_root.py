@@ -100,6 +100,17 @@ class DataRoot:
         """Return whether a file exists, compressed or not."""
         return _present(self.path, name) is not None
 
+    def header(self, name: str) -> list[str]:
+        """Return the column names of a CSV file that exists, compressed or not.
+
+        Raises:
+            ValueError: the file is missing, or its start cannot be read.
+        """
+        file = _present(self.path, name)
+        if file is None:
+            raise ValueError(f"{name} is not in the data root; set `--root` to the folder that holds it")
+        return _header(file, name, ",")
+
     def view(
         self, view: str, name: str, columns: Mapping[str, str], *, delimiter: str = ",", index: str | None = None
     ) -> None:
