@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence, Set
 from typing import NamedTuple
 
-from polyclinic.modality import identifying_fields
+from polyclinic.modality import identifying_fields, labelled_names
 from polyclinic_tabular.panel import CATEGORICAL, UNITS
 from polyclinic_tabular.quantities import plain_number
 
@@ -89,6 +89,20 @@ def infer_columns(rows: Sequence[Mapping[str, str]], absent: Set[str]) -> Column
                 "`categorical`"
             )
     return columns
+
+
+def without_names(columns: Columns) -> Columns:
+    """Return the columns without those whose levels are labelled as names, such as the physician's.
+
+    Nobody has chosen the columns of files, and levels become part of checkpoints and bundles.
+    """
+    named = {
+        name: "its levels may name a person; if they do not, list them in `categorical`"
+        for name, levels in columns.categorical.items()
+        if labelled_names("\n".join(f"{name}: {level}" for level in levels))
+    }
+    remaining = {name: levels for name, levels in columns.categorical.items() if name not in named}
+    return columns._replace(categorical=remaining, left_out=columns.left_out | named)
 
 
 def in_panel_order(columns: Columns) -> Columns:

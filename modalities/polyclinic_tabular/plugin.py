@@ -31,7 +31,7 @@ from polyclinic.nn import Encoder, Transformer, TransformerEncoder
 from polyclinic_tabular.cells import read_cells
 from polyclinic_tabular.deidentify import row_names, write_clean_row
 from polyclinic_tabular.drawing import draw_columns, draw_row, locate_columns, view_row, write_row
-from polyclinic_tabular.infer import Columns, in_panel_order, infer_columns, is_code
+from polyclinic_tabular.infer import Columns, in_panel_order, infer_columns, is_code, without_names
 from polyclinic_tabular.issues import row_issues
 from polyclinic_tabular.names import describe_unused, match_columns
 from polyclinic_tabular.panel import CATEGORICAL, UNITS
@@ -145,7 +145,7 @@ class Tabular(Modality):
             self._take(inferred, {} if self._units_unset else self.units, inferred.left_out)
             return inferred.left_out
         files = join_files(tables)
-        inferred = in_panel_order(infer_columns(files.rows, self._absent))
+        inferred = in_panel_order(without_names(infer_columns(files.rows, self._absent)))
         self._shared_names = files.shared
         left_out = {**inferred.left_out, **files.left_out}
         self._take(inferred, files.units if self._units_unset else self.units, left_out)

@@ -141,6 +141,14 @@ def test_names_of_persons_become_no_column_and_are_not_written(tmp_path: Path) -
         assert cleaned.removed["column 'ward': its levels may name a person; list them in `categorical`"] == 1
 
 
+def test_levels_that_are_labelled_as_names_become_no_column_of_files(tmp_path: Path) -> None:
+    paths = _long(tmp_path / "a", extra={study: f"physician,Dr {('Doe', 'Roe')[study % 2]}," for study in range(12)})
+    tabular = Tabular()
+    left_out = tabular.adapt(paths)
+    assert left_out == {"physician": "its levels may name a person; if they do not, list them in `categorical`"}
+    assert list(tabular.categorical) == ["NYHA class"]
+
+
 @pytest.mark.parametrize("write", [_long, _wide])
 def test_what_was_inferred_is_restored_from_the_state(tmp_path: Path, write: object) -> None:
     assert callable(write)
