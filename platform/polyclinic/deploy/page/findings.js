@@ -28,7 +28,6 @@ export function drawFindings(findings, { aurocs, titles, before, chosen, onChoos
 
 /** Summarise all findings for the status line, which screen readers announce. */
 export function summary(findings) {
-  if (!findings.length) return "";
   const present = findings.filter((finding) => finding.decision === "present").map(({ name }) => displayName(name));
   const open = findings.filter((finding) => finding.abstained).length;
   const above = present.length ? `Above their threshold: ${present.join(", ")}.` : "None is above its threshold.";

@@ -134,9 +134,15 @@ function onChoose(name) {
 
 const isInput = (modality) => modality.query !== false;
 const estimates = (scores) => scores?.estimates ?? [];
-const summarise = (scores) => [summary(scores.findings), estimateSummary(estimates(scores))].filter(Boolean).join(" ");
 const title = (modality) => modality.title ?? displayName(modality.name);
 const say = (sentence) => (byId("status").textContent = sentence);
+
+/** Summarise an answer; a head may have estimates alone. */
+function summarise(scores) {
+  const estimated = estimateSummary(estimates(scores));
+  if (!scores.findings.length && estimated) return estimated;
+  return [summary(scores.findings), estimated].filter(Boolean).join(" ");
+}
 
 function busy(is) {
   byId("findings-section").setAttribute("aria-busy", String(is));

@@ -593,7 +593,8 @@ def test_estimates_are_shown_beside_the_findings_with_unit_and_interval(
     assert text(browser, "status").endswith("2 estimates. 1 not reliable.")
     parts = (".label", ".number", ".badge", ".range")
     rows = every(browser, "#estimates .finding")
-    assert [tuple(row.find_element(By.CSS_SELECTOR, part).text for part in parts) for row in rows] == [
+    shown = [[" ".join(row.find_element(By.CSS_SELECTOR, part).text.split()) for part in parts] for row in rows]
+    assert [tuple(row) for row in shown] == [
         ("Left function", "41.2 %", "estimate", "between 35.1 to 47.4 %"),
         ("Grade", "mild", "not reliable", "between none to severe"),
     ]
