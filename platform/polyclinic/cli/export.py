@@ -79,16 +79,14 @@ def export(
         ValueError: an input or setting is invalid, studies overlap with training, or the weights lose too much.
     """
     refuse_used(out)
-    if options.split == "val":
-        raise ValueError("got split 'val', from which thresholds and calibration come; set `--split` to another split")
+    _refuse_validation(options.split)
     console, restored = Console(), restore(checkpoint, cohort=options.cohort)
     run = exported_run(restored, prompts, query, text_encoder=text_encoder)
     overlap = check_overlap(restored, options.split, "val", allowed=options.allow_overlap)
     packed = pack(run.weights(), weights)
     console.print("encoding the validation split")
     scorer, validation = _packed_scorer(run, unpack(packed), weights)
-    for note in label_notes(scorer, validation):
-        console.print(f"note: {note}", soft_wrap=True, markup=False)
+    _print_notes(label_notes(scorer, validation), console)
     console.print(f"calibrating {2 ** len(scorer.modalities) - 1} sets of modalities")
     rules = learn_rules(scorer, validation, alpha=alpha, resamples=options.resamples, seed=options.seed)
     console.print(f"encoding the splits train and {options.split}")
@@ -119,6 +117,16 @@ def export(
     digest = write_files(out, files, lambda folder: _check_same_scores(load_bundle(folder), scorer, validation))
     console.print(f"bundle: {out} ({_megabytes(files)} MB, {digest[:12]})", soft_wrap=True, markup=False)
     print_next("polyclinic", "score", out, "--help")
+
+
+def _refuse_validation(split: str) -> None:
+    if split == "val":
+        raise ValueError("got split 'val', from which thresholds and calibration come; set `--split` to another split")
+
+
+def _print_notes(notes: Sequence[str], console: Console) -> None:
+    for note in notes:
+        console.print(f"note: {note}", soft_wrap=True, markup=False)
 
 
 def _card_facts(restored: Restored, overlap: Overlap, split: str, resamples: int) -> CardFacts:

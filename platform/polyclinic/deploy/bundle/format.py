@@ -176,7 +176,7 @@ class BundleContent:
         architecture: description of the model.
         prompts: prompts of the findings, for a zero-shot classifier.
         query: input modalities, in order.
-        alpha: share of each class that the prediction sets may miss.
+        alpha: share of each class that the prediction sets may miss, and of the values that intervals may miss.
         rules: decision rules by subset key (modalities joined by "+" in the order of ``query``), then by finding.
         limits: distance by modality beyond which a study is out of distribution.
         performance: ``auroc`` (value, low, high), ``n`` and ``n_positive`` on the test split, by finding.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from benchmarks.hostile_configs import fuzz
 from safetensors.torch import load_file, save_file
 
 from polyclinic.cli import main
@@ -201,3 +202,11 @@ def test_weights_that_do_not_fit_the_head_are_refused(
     with pytest.raises(ValueError, match=message):
         load_bundle(folder)
     assert main(["bundle", "verify", str(folder)]) == 1
+
+
+def test_altered_heads_import_nothing_and_raise_only_refusals(head_made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(head_made)
+    outcome = fuzz(head_made / "bundle", head_made / "run.ckpt", mutations=80, seed=1)
+    assert outcome.imports == []
+    assert outcome.tracebacks == []
+    assert outcome.ends["refused"] > 40
