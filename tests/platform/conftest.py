@@ -8,6 +8,7 @@ import pytest
 from filelock import FileLock
 
 from cli_runs import PROMPTS, fit, write_config
+from head_runs import HEAD, HEAD_MODALITIES, write_labelled_cohort
 from polyclinic.cli import main
 from polyclinic.cohort import default_modalities, write_phantom_cohort
 
@@ -58,6 +59,22 @@ def _make(folder: Path) -> None:
         Path(fit("--data.augment", "false")["checkpoint"]).rename("run.ckpt")
         words = ["--checkpoint", "run.ckpt", "--prompts", "prompts.yaml", "--out", "bundle", "--resamples", "40"]
         assert main(["bundle", "export", *words]) == 0
+
+
+@pytest.fixture(scope="session")
+def head_made(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Make a folder with ``cohort/``, ``run.ckpt`` and ``bundle/`` of a trained head with labels of every kind."""
+    root = tmp_path_factory.getbasetemp()
+    folder = (root if worker_id == "master" else root.parent) / "head"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "bundle").exists():
+            cohort = write_labelled_cohort(folder / "cohort")
+            with chdir(folder):
+                write_config(cohort, HEAD, HEAD_MODALITIES, epochs=8)
+                Path(fit("--data.augment", "false")["checkpoint"]).rename("run.ckpt")
+                words = ["--checkpoint", "run.ckpt", "--out", "bundle", "--resamples", "40"]
+                assert main(["bundle", "export", *words]) == 0
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -47,7 +47,10 @@ def verify(folder: Path) -> None:
     origin = bundle.content.origin
     console = Console()
     inputs = ", ".join(bundle.query)
-    console.print(f"verified: {bundle.content.name}, {len(bundle.findings)} findings from {inputs}", soft_wrap=True)
+    estimates = f" and {len(bundle.estimated)} estimates" if bundle.estimated else ""
+    console.print(
+        f"verified: {bundle.content.name}, {len(bundle.findings)} findings{estimates} from {inputs}", soft_wrap=True
+    )
     console.print("scored: a built-in study with all input modalities, and with each alone", soft_wrap=True)
     console.print(
         f"bundle {bundle.digest}\ncheckpoint {origin.checkpoint_sha256}\nexported {origin.date}", highlight=False

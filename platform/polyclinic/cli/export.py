@@ -1,4 +1,4 @@
-"""``polyclinic bundle export``: write a bundle from a checkpoint, prompts and a cohort."""
+"""``polyclinic bundle export``: write a bundle from a checkpoint, its prompts if it is contrastive, and a cohort."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -16,27 +16,23 @@ from polyclinic.cli.report import check_overlap
 from polyclinic.cohort.leakage.overlap import Overlap
 from polyclinic.deploy.bundle import Bundle, BundleContent, Origin, load_bundle, write_files
 from polyclinic.deploy.bundle.files import CARD, CONTENT, LICENCES, WEIGHTS, pack, refuse_used, unpack
-from polyclinic.deploy.bundle.format import FORMAT, NOT_A_DEVICE, Prompts
-from polyclinic.deploy.bundle.load import DRAWS, MEAN, TEXTS, WHITENING, OODReference
+from polyclinic.deploy.bundle.format import FORMAT, NOT_A_DEVICE
+from polyclinic.deploy.bundle.load import DRAWS, MEAN, WHITENING, OODReference
 from polyclinic.deploy.scoring import StudyScorer
 from polyclinic.evaluation.embedding import EmbeddedSplit
-from polyclinic.evaluation.metrics.auroc import auroc_per_column, macro_mean
-from polyclinic.evaluation.scorers import ZeroShotScorer
+from polyclinic.evaluation.scorers import Scorer, TrainedScorer
 from polyclinic.export.architecture import describe_architecture
 from polyclinic.export.calibrate import Rules, learn_rules
+from polyclinic.export.constant_labels import label_notes
 from polyclinic.export.familiarity import learn_ood_reference, pooled_vectors
 from polyclinic.export.model_card import CardFacts, Performance, Split, licence_list, measure, render
+from polyclinic.export.precision import quality, refuse_loss
+from polyclinic.export.runs import ExportedRun, Sampling, exported_run
 from polyclinic.files.digest import file_sha256
-from polyclinic.models.zero_shot import weights_of
-from polyclinic.prompts import PromptFile, load_prompts
 from polyclinic.system.shell import print_next
 from polyclinic.system.terminal import Console
-from polyclinic.tasks import ContrastivePretraining
 from polyclinic.tracking import commit_of
 from polyclinic.training.restore import Restored, restore
-
-MAX_AUROC_LOSS = 0.005
-"""Largest loss of macro AUROC on validation by weights of lower precision."""
 
 _REFERENCE_STUDIES = 2048
 _SCORE_TOLERANCE = 1e-3
@@ -49,9 +45,9 @@ def main(argv: Sequence[str]) -> None:
 
 def export(
     checkpoint: Path,
-    prompts: Path,
     out: Path,
     options: SplitOptions,
+    prompts: Path | None = None,
     name: str | None = None,
     query: list[str] | None = None,
     text_encoder: bool = True,
@@ -61,51 +57,51 @@ def export(
     alpha: float = 0.1,
     minimum: int = 20,
 ) -> None:
-    """Write a bundle: polyclinic bundle export --checkpoint last.ckpt --prompts prompts.yaml --out bundle
+    """Write a bundle: polyclinic bundle export --checkpoint best.ckpt --out bundle
 
     Args:
-        checkpoint: checkpoint of a contrastive run.
-        prompts: versioned prompt file.
+        checkpoint: checkpoint of a contrastive run, or of a trained head.
         out: new or empty folder.
         options: split for the performance in the model card, and the other shared options.
+        prompts: versioned prompt file of a contrastive run; a trained head has none.
         name: name of the bundle; the name of its folder unless set.
         query: input modalities; all but the prompt modality unless set.
-        text_encoder: whether to include the encoder of the prompt modality, so that findings can be added.
+        text_encoder: whether to include the encoder of the prompt modality, so that findings can be added; without
+            effect for a trained head.
         weights: storage type of matrices, ``float32``, ``bfloat16`` or ``int8``; refused if macro AUROC on ``val``
-            drops by more than 0.005.
+            drops by more than 0.005, or the error of a level or quantity grows by more than 2 %.
         intended_use: intended use, for the model card.
         licence: licence of the bundle.
-        alpha: share of each class that a prediction set may miss.
+        alpha: share of each class that a prediction set may miss, and of the values that an interval may miss.
         minimum: smallest number of studies of a subgroup.
 
     Raises:
         ValueError: an input or setting is invalid, studies overlap with training, or the weights lose too much.
     """
     refuse_used(out)
-    if options.split == "val":
-        raise ValueError("got split 'val', from which thresholds and calibration come; set `--split` to another split")
-    console, restored, file = Console(), restore(checkpoint, cohort=options.cohort), load_prompts(prompts)
-    task = restored.task_of(ContrastivePretraining)
+    _refuse_validation(options.split)
+    console, restored = Console(), restore(checkpoint, cohort=options.cohort)
+    run = exported_run(restored, prompts, query, text_encoder=text_encoder)
     overlap = check_overlap(restored, options.split, "val", allowed=options.allow_overlap)
-    names = (*ZeroShotScorer(restored, file, query).modalities, *([file.modality] if text_encoder else []))
-    packed = pack(weights_of(task.state_dict(), names), weights)
+    packed = pack(run.weights(), weights)
     console.print("encoding the validation split")
-    scorer, validation = _packed_scorer(restored, file, query, unpack(packed), weights)
+    scorer, validation = _packed_scorer(run, unpack(packed), weights)
+    _print_notes(label_notes(scorer, validation), console)
     console.print(f"calibrating {2 ** len(scorer.modalities) - 1} sets of modalities")
     rules = learn_rules(scorer, validation, alpha=alpha, resamples=options.resamples, seed=options.seed)
     console.print(f"encoding the splits train and {options.split}")
-    references = _ood_references(restored, task, validation, scorer.modalities)
-    performance = measure(
-        scorer, scorer.read(options.split), rules.rules, minimum=minimum, resamples=options.resamples, seed=options.seed
-    )
+    references, test = _ood_references(restored, validation, scorer.modalities), scorer.read(options.split)
+    performance = measure(scorer, test, rules.rules, minimum=minimum, resamples=options.resamples, seed=options.seed)
+    sampling = Sampling(alpha=alpha, resamples=options.resamples, seed=options.seed)
     content = BundleContent(
         format=FORMAT,
         name=name or out.name,
         intended_use=intended_use,
         not_a_device=NOT_A_DEVICE,
         origin=_origin(restored, checkpoint),
-        architecture=describe_architecture(restored, names, weights),
-        prompts=Prompts.of(file),
+        architecture=describe_architecture(restored, run.modalities, weights),
+        prompts=run.prompts(),
+        head=run.head(scorer, validation, test, sampling),
         query=list(scorer.modalities),
         alpha=alpha,
         rules=rules.rules,
@@ -113,7 +109,7 @@ def export(
         performance={entry.result.name: _performance_record(entry) for entry in performance},
     )
     files = {
-        WEIGHTS: save({**packed, **_extra_tensors(scorer, rules, references)}),
+        WEIGHTS: save({**packed, **_extra_tensors(run.tensors(scorer), rules, references)}),
         CONTENT: content.as_bytes(),
         CARD: render(content, performance, _card_facts(restored, overlap, options.split, options.resamples)).encode(),
         LICENCES: licence_list(licence).encode(),
@@ -121,6 +117,16 @@ def export(
     digest = write_files(out, files, lambda folder: _check_same_scores(load_bundle(folder), scorer, validation))
     console.print(f"bundle: {out} ({_megabytes(files)} MB, {digest[:12]})", soft_wrap=True, markup=False)
     print_next("polyclinic", "score", out, "--help")
+
+
+def _refuse_validation(split: str) -> None:
+    if split == "val":
+        raise ValueError("got split 'val', from which thresholds and calibration come; set `--split` to another split")
+
+
+def _print_notes(notes: Sequence[str], console: Console) -> None:
+    for note in notes:
+        console.print(f"note: {note}", soft_wrap=True, markup=False)
 
 
 def _card_facts(restored: Restored, overlap: Overlap, split: str, resamples: int) -> CardFacts:
@@ -134,41 +140,30 @@ def _megabytes(files: Mapping[str, bytes]) -> str:
     return f"{sum(map(len, files.values())) / 1e6:.1f}"
 
 
-def _packed_scorer(
-    restored: Restored, file: PromptFile, query: list[str] | None, weights: dict[str, torch.Tensor], kind: str
-) -> tuple[ZeroShotScorer, EmbeddedSplit]:
+def _packed_scorer(run: ExportedRun[Any], weights: dict[str, torch.Tensor], kind: str) -> tuple[Scorer, EmbeddedSplit]:
     """Return a scorer with the stored weights of the bundle, and the validation split encoded by it.
 
     Raises:
-        ValueError: the stored weights lose too much macro AUROC.
+        ValueError: the stored weights lose too much; see ``refuse_loss``.
     """
-    task = restored.task_of(ContrastivePretraining)
-    exact = ZeroShotScorer(restored, file, query)
-    validation = exact.read("val")
-    if kind == "float32":
-        return exact, validation
-    exact_scores = exact.scores(validation, exact.modalities)
-    task.load_state_dict({**task.state_dict(), **weights})
-    scorer = ZeroShotScorer(restored, file, query)
+    scorer: Scorer = run.scorer()
     validation = scorer.read("val")
-    exact_auroc, packed_auroc = (
-        macro_mean(auroc_per_column(scores, validation.outcomes)).mean
-        for scores in (exact_scores, scorer.scores(validation, scorer.modalities))
-    )
-    if exact_auroc - packed_auroc > MAX_AUROC_LOSS:
-        raise ValueError(
-            f"got weights {kind} with macro AUROC {packed_auroc:.4f} on validation, {exact_auroc:.4f} in float32, "
-            f"expected a loss of at most {MAX_AUROC_LOSS}; set `--weights float32`"
-        )
+    if kind == "float32":
+        return scorer, validation
+    exact, task = quality(scorer, validation), run.restored.task
+    task.load_state_dict({**task.state_dict(), **weights})
+    scorer = run.scorer()
+    validation = scorer.read("val")
+    refuse_loss(kind, exact, quality(scorer, validation))
     return scorer, validation
 
 
-def _ood_references(
-    restored: Restored, task: ContrastivePretraining, validation: EmbeddedSplit, names: tuple[str, ...]
-) -> dict[str, OODReference]:
-    loader = restored.data.loader("train")
+def _ood_references(restored: Restored, validation: EmbeddedSplit, names: tuple[str, ...]) -> dict[str, OODReference]:
+    loader, encoders = restored.data.loader("train"), restored.encoders
     batches = islice(loader, -(-_REFERENCE_STUDIES // max(1, loader.batch_size or 1)))
-    return learn_ood_reference(pooled_vectors(task, batches, names), pooled_vectors(task, validation.batches, names))
+    return learn_ood_reference(
+        pooled_vectors(encoders, batches, names), pooled_vectors(encoders, validation.batches, names)
+    )
 
 
 def _origin(restored: Restored, checkpoint: Path) -> Origin:
@@ -209,18 +204,24 @@ def _splits(restored: Restored) -> tuple[Split, ...]:
 
 
 def _extra_tensors(
-    scorer: ZeroShotScorer, rules: Rules, references: dict[str, OODReference]
+    of_run: Mapping[str, torch.Tensor], rules: Rules, references: dict[str, OODReference]
 ) -> dict[str, torch.Tensor]:
     """Return the tensors of a bundle other than the model's weights."""
-    tensors = {TEXTS: scorer.texts.clone(), DRAWS: torch.from_numpy(rules.draws).float()}
+    tensors = {**of_run, DRAWS: torch.from_numpy(rules.draws).float()}
     for name, reference in references.items():
         tensors |= {MEAN.format(name): reference.mean, WHITENING.format(name): reference.whitening}
     return {name: value.contiguous() for name, value in tensors.items()}
 
 
-def _check_same_scores(bundle: Bundle, scorer: ZeroShotScorer, validation: EmbeddedSplit) -> None:
+def _check_same_scores(bundle: Bundle, scorer: Scorer, validation: EmbeddedSplit) -> None:
     """Check that the written bundle scores like the checkpoint, so that no part of the model is missing."""
     batch = validation.batches[0]
-    scores = StudyScorer(bundle).log_odds(batch.inputs, batch.present).numpy()
-    difference = np.abs(scores - scorer.scores(validation, scorer.modalities)[: len(batch)]).max()
+    outputs = StudyScorer(bundle).outputs(batch.inputs, batch.present).numpy()
+    expected = scorer.scores(validation, scorer.modalities)
+    scales = np.ones(expected.shape[1])
+    if isinstance(scorer, TrainedScorer):
+        expected = np.concatenate([expected, scorer.estimates(validation, scorer.modalities).values], axis=1)
+        # A quantity far from zero is rounded to fewer decimals in float32.
+        scales = np.concatenate([scales, [label.scale + 1e-3 * abs(label.center) for label in bundle.estimated]])
+    difference = (np.abs(outputs - expected[: len(batch)]) / scales).max()
     assert difference < _SCORE_TOLERANCE, f"scores of the bundle and its checkpoint differ by {difference}"

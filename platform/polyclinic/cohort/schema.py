@@ -4,40 +4,17 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from polyclinic.cohort.cells import CellNames, read_number
 from polyclinic.cohort.files import read_template
 from polyclinic.cohort.folds import MAX_FOLDS, Folds
 from polyclinic.cohort.row_filter import RowFilter
 from polyclinic.files.yaml_loader import load_yaml
-
-Kind = Literal["finding", "class", "level", "quantity"]
+from polyclinic.nn.targets import Kind, Target
 
 _KIND_OF_KEY: dict[str, Kind] = {"classes": "class", "levels": "level"}
 _TARGET_KEYS = {"column", "values", "classes", "levels", "unit", "pattern"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Target:
-    """Numeric target of one label column.
-
-    Attributes:
-        name: name of the label.
-        kind: ``finding``: 0 absent, 1 present, -1 uncertain. ``class`` and ``level``: the index in ``names``; levels
-            are ordered. ``quantity``: a number.
-        names: names of the classes or levels.
-        unit: unit of a quantity.
-        center: mean of a quantity over the training studies.
-        scale: standard deviation of a quantity over the training studies.
-    """
-
-    name: str
-    kind: Kind = "finding"
-    names: tuple[str, ...] = ()
-    unit: str = ""
-    center: float = 0.0
-    scale: float = 1.0
 
 
 def read_targets(labels: Mapping[str, Mapping[str, Any]]) -> tuple[Target, ...]:

@@ -17,7 +17,7 @@ from polyclinic.cohort import SPLITS, Cohort, Study, Target, adapt_modalities, r
 from polyclinic.data.batch import Batch, collate
 from polyclinic.data.cache import PreparedModality, prepare_modality
 from polyclinic.data.dataset import SampleIndex, StudyBatches, StudyDataset, StudyLoader, StudySampler
-from polyclinic.data.labels import LabelPolicy, patient_fraction
+from polyclinic.data.labels import LabelPolicy, patient_fraction, target_record
 from polyclinic.data.quarantine import Quarantine
 from polyclinic.data.samplers import OrderedSampler, OrderStrategy
 from polyclinic.modality import Modality, settings
@@ -237,6 +237,7 @@ class CohortDataModule(L.LightningDataModule):
             "fingerprint": self.cohort.fingerprint,
             "studies": {split: len(self.cohort.split(split)) for split in SPLITS},
             "labels": list(self.labels),
+            "targets": [target_record(target) for target in self.targets],
         }
 
     def settings(self) -> dict[str, dict[str, str]]:

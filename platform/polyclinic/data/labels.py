@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -79,6 +80,11 @@ class LabelPolicy:
             "refuse": np.nan, "ignore": np.nan, "zero": 0.0, "one": 1.0, "soft": self.soft_value if training else np.nan
         }  # fmt: skip
         return np.where(blank, meaning[self.blank], np.where(uncertain, meaning[self.uncertain], values))
+
+
+def target_record(target: Target) -> dict[str, Any]:
+    """Return what a checkpoint records of a label column: its meaning, without the statistics of a cohort."""
+    return {"name": target.name, "kind": target.kind, "names": list(target.names), "unit": target.unit}
 
 
 def patient_fraction(patient_ids: Sequence[str], fraction: float) -> Bool[np.ndarray, " N"]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from polyclinic.data import Batch
 from polyclinic.evaluation.embedding import EmbeddedSplit, embed_split, embed_texts
-from polyclinic.evaluation.metrics.agreement import binary_columns
+from polyclinic.evaluation.metrics.agreement import Estimates, binary_columns, estimate_columns
 from polyclinic.evaluation.zeroshot import finding_scores, prompt_spread
 from polyclinic.nn.relevance import Score
 from polyclinic.prompts import PromptFile, finding_score
@@ -127,20 +127,14 @@ class TrainedScorer(Scorer):
         query: input modalities; all by default.
 
     Raises:
-        ValueError: the head has neither findings nor classes, or the query has an unknown modality.
+        ValueError: the query has an unknown modality.
     """
 
     def __init__(self, restored: Restored, query: Sequence[str] | None = None) -> None:
         self.task, self.restored = restored.task_of(Downstream), restored
         self.targets = restored.data.targets
         no_labels = np.zeros((0, len(self.targets)))
-        names = binary_columns(np.zeros((0, self.task.targets.outputs)), no_labels, self.targets).names
-        if not names:
-            raise ValueError(
-                f"got a checkpoint of {[target.name for target in self.targets]}, expected findings or classes; use "
-                "`polyclinic evaluate classifier`"
-            )
-        self.findings = tuple(names)
+        self.findings = tuple(binary_columns(np.zeros((0, self.task.targets.outputs)), no_labels, self.targets).names)
         self.modalities = chosen_query(list(restored.data.modalities), query)
 
     def read(self, split: str) -> EmbeddedSplit:
@@ -158,6 +152,10 @@ class TrainedScorer(Scorer):
     def scores(self, studies: EmbeddedSplit, modalities: Collection[str]) -> Float[np.ndarray, "N F"]:
         """Return the log-odds of the head for findings and classes."""
         return binary_columns(self.predictions(studies, modalities), studies.labels, self.targets).scores
+
+    def estimates(self, studies: EmbeddedSplit, modalities: Collection[str]) -> Estimates:
+        """Return the levels and quantities from the given modalities, with their labels."""
+        return estimate_columns(self.predictions(studies, modalities), studies.labels, self.targets)
 
     def score_of(self, batch: Batch, modality: str, finding: str) -> Score:
         """Return the finding's log-odds as a differentiable function."""

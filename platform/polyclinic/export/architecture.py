@@ -7,6 +7,7 @@ from typing import Any
 from polyclinic.deploy.bundle.format import Architecture
 from polyclinic.deploy.bundle.load import plugin_of
 from polyclinic.nn import Encoder
+from polyclinic.tasks import Downstream
 from polyclinic.training.restore import Restored
 
 
@@ -14,7 +15,7 @@ def describe_architecture(restored: Restored, names: tuple[str, ...], weights: s
     """Describe the part of a model that encodes some modalities.
 
     Args:
-        restored: restored checkpoint of a contrastive run.
+        restored: restored checkpoint of a contrastive run or of a trained head.
         names: names of the modalities.
         weights: storage format of the matrices.
 
@@ -32,17 +33,26 @@ def describe_architecture(restored: Restored, names: tuple[str, ...], weights: s
         for name, spec in (model.get("encoders") or {}).items()
         if name in names
     }
-    for settings in (modalities, encoders, model["objective"]):
+    of_task = _of_head(restored) if isinstance(restored.task, Downstream) else _of_contrast(model)
+    for settings in (modalities, encoders, of_task):
         _refuse_paths(settings)
-    return Architecture(
-        modalities=modalities,
-        encoders=encoders,
-        size=model["size"],
-        embedding=model["embedding"],
-        hidden=model["hidden"],
-        objective=model["objective"],
-        weights=weights,
-    )
+    return Architecture(modalities=modalities, encoders=encoders, size=model["size"], weights=weights, **of_task)
+
+
+def _of_contrast(model: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: model[key] for key in ("embedding", "hidden", "objective")}
+
+
+def _of_head(restored: Restored) -> dict[str, Any]:
+    """Return class and settings of the fusion and of the adapter, if there is one, by their full paths."""
+    task, found = restored.task_of(Downstream), {}
+    for key, built in (("fusion", task.fusion), ("adapter", task.adapter)):
+        if built is not None:
+            spec = restored.settings.get(key)
+            settings = spec.get("init_args") if isinstance(spec, Mapping) else None
+            path = f"{type(built).__module__}.{type(built).__qualname__}"
+            found[key] = {"class_path": path, "init_args": dict(settings or {})}
+    return found
 
 
 def _portable(restored: Restored, name: str, spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ class Rules(NamedTuple):
 
 
 def learn_rules(scorer: Scorer, validation: EmbeddedSplit, *, alpha: float, resamples: int, seed: int) -> Rules:
-    """Calibrate every finding for every subset of the input modalities.
+    """Calibrate every finding, and each class against the others, for every subset of the input modalities.
 
     Scores from two and from four modalities have different scales. Each subset is therefore calibrated separately, on
     the validation studies that have all of its modalities, with their other modalities hidden.
@@ -51,8 +51,8 @@ def learn_rules(scorer: Scorer, validation: EmbeddedSplit, *, alpha: float, resa
         studies = validation.select(rows)
         learned = _of_subset(scorer, studies, names, alpha=alpha, resamples=resamples, seed=seed)
         rules[subset_key(names, list(scorer.modalities))] = {name: rule for name, (rule, _) in learned.items()}
-        draws.append(np.stack([fits for _, fits in learned.values()]))
-    return Rules(rules, np.stack(draws))
+        draws.append([fits for _, fits in learned.values()])
+    return Rules(rules, np.array(draws) if scorer.findings else np.zeros((len(rules), 0, 0, 2)))
 
 
 def _of_subset(

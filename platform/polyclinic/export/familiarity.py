@@ -5,24 +5,23 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 from sklearn.covariance import LedoitWolf
-from torch import Tensor
+from torch import Tensor, nn
 
 from polyclinic.data import Batch
 from polyclinic.deploy.bundle.load import OODReference
-from polyclinic.tasks import ContrastivePretraining
 
 RARE = 0.01
 _MIN_STUDIES = 10
 
 
 @torch.inference_mode()
-def pooled_vectors(task: ContrastivePretraining, batches: Iterable[Batch], names: tuple[str, ...]) -> dict[str, Tensor]:
+def pooled_vectors(encoders: nn.ModuleDict, batches: Iterable[Batch], names: tuple[str, ...]) -> dict[str, Tensor]:
     """Encode batches into pooled vectors by modality, before projection."""
     found: dict[str, list[Tensor]] = {name: [] for name in names}
     for batch in batches:
         for name in names:
             if name in batch.inputs:
-                found[name].append(task.encoders[name](batch.inputs[name]).pooled.double())
+                found[name].append(encoders[name](batch.inputs[name]).pooled.double())
     return {name: torch.cat(parts) if parts else torch.zeros(0, 0) for name, parts in found.items()}
 
 

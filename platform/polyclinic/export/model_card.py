@@ -10,7 +10,7 @@ from jaxtyping import Integer
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from packaging.requirements import Requirement
 
-from polyclinic.deploy.bundle import BundleContent, DecisionRule, subset_key
+from polyclinic.deploy.bundle import BundleContent, DecisionRule, Head, Label, subset_key
 from polyclinic.evaluation.embedding import EmbeddedSplit
 from polyclinic.evaluation.metrics.intervals import Estimate, patient_resamples
 from polyclinic.evaluation.metrics.operating import Threshold, operating_points
@@ -130,7 +130,7 @@ def measure(
     resamples: int,
     seed: int,
 ) -> tuple[Performance, ...]:
-    """Measure every finding on a split that was not used for training or calibration.
+    """Measure every finding on a split that was not used for training or calibration; none without findings.
 
     Args:
         scorer: scorer of the findings.
@@ -140,6 +140,8 @@ def measure(
         resamples: number of resamples of patients.
         seed: seed of the resamples.
     """
+    if not scorer.findings:
+        return ()
     weights = patient_resamples(test.patient_ids, resamples, seed)
     scores = scorer.scores(test, scorer.modalities)
     report = zero_shot_report(
@@ -160,7 +162,7 @@ def measure(
 
 
 def notes(performance: tuple[Performance, ...], content: BundleContent) -> list[str]:
-    """Return warnings about findings at chance level, abstention and subgroup gaps."""
+    """Return warnings about chance level, estimates no better than a guess, abstention and subgroup gaps."""
     warnings = []
     for finding in performance:
         name = finding.result.name
@@ -174,6 +176,17 @@ def notes(performance: tuple[Performance, ...], content: BundleContent) -> list[
             if isinstance(gap, Gap) and gap.difference.ci95.low > 0:
                 less = f"{gap.difference.value:.3f} lower for {column} {gap.lowest} than for {gap.highest}"
                 warnings.append(f"{name}: AUROC is {less}.")
+    return warnings + ([] if content.head is None else _estimate_notes(content.head))
+
+
+def _estimate_notes(head: Head) -> list[str]:
+    warnings = []
+    for name, measured in head.errors.items():
+        if measured.error is not None and measured.guess is not None and not measured.error[2] < measured.guess:
+            warnings.append(f"{name}: the error is not significantly below that of a constant guess on the test split.")
+        undecided = [key for key, rules in head.estimates.items() if rules[name].problem is not None]
+        if undecided:
+            warnings.append(f"{name}: the scorer abstains if these are the only inputs: {'; '.join(undecided)}.")
     return warnings
 
 
@@ -188,6 +201,7 @@ def render(content: BundleContent, performance: tuple[Performance, ...], facts: 
         content=content,
         data=facts,
         performance=[_row(finding) for finding in performance],
+        estimates=[] if content.head is None else [_error_row(label, content.head) for label in content.head.estimated],
         alone=[key for key in content.rules if key in content.query],
         subgroups=_columns(performance),
         notes=notes(performance, content),
@@ -217,9 +231,21 @@ def _row(finding: Performance) -> dict[str, Any]:
     }
 
 
+def _error_row(label: Label, head: Head) -> dict[str, Any]:
+    measured = head.errors[label.name]
+    return {
+        "name": label.name,
+        "unit": label.unit or "levels",
+        "n": measured.n,
+        "error": measured.error,
+        "guess": _UNKNOWN if measured.guess is None else f"{measured.guess:.3g}",
+        "alone": {key: rules[label.name] for key, rules in head.estimates.items()},
+    }
+
+
 def _columns(performance: tuple[Performance, ...]) -> list[dict[str, Any]]:
     """Return AUROC by finding and group, one table per group column."""
-    columns = performance[0].subgroups.columns
+    columns = performance[0].subgroups.columns if performance else {}
     return [
         {
             "name": name,

@@ -17,6 +17,9 @@ class ZeroShotModel(nn.Module):
         encoders: encoders by modality.
         heads: projections by modality.
         objective: objective with the scoring rule.
+
+    Attributes:
+        widths: widths of the embeddings by modality.
     """
 
     def __init__(
@@ -29,6 +32,7 @@ class ZeroShotModel(nn.Module):
         super().__init__()
         self.encoders, self.heads = nn.ModuleDict(dict(encoders)), nn.ModuleDict(dict(heads))
         self.objective = objective
+        self.widths = {name: head.outputs for name, head in heads.items()}
 
     def encoder(self, name: str) -> Encoder:
         """Return the encoder of a modality."""

@@ -13,10 +13,10 @@ from polyclinic.data import Batch, Target
 from polyclinic.modality import Modality
 from polyclinic.models.towers import build_encoders
 from polyclinic.nn import Adapter, ConcatenationFusion, Encoder, Fusion, Readout, StudyNorm
+from polyclinic.nn.targets import Targets
 from polyclinic.tasks.encode import encode_batch
 from polyclinic.tasks.losses import mean_over_ranks, naming_studies, refuse_non_finite
 from polyclinic.tasks.optimizer import adamw_cosine, clip_gradients, layer_scales
-from polyclinic.tasks.targets import Targets
 from polyclinic.tasks.validation import Monitor, Predictions
 
 

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -11,13 +10,7 @@ from torch import Tensor
 
 from polyclinic.data import Batch
 from polyclinic.distributed import sum_without_gradient, world_size
-
-
-class Summed(NamedTuple):
-    """The sum of some losses, and their number."""
-
-    total: Float[Tensor, ""]
-    terms: Int[Tensor, ""]
+from polyclinic.nn.targets import Summed
 
 
 def mean_over_ranks(loss: Summed) -> Float[Tensor, ""]:

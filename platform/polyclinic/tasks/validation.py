@@ -10,9 +10,9 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from polyclinic.distributed import rows_without_gradient
+from polyclinic.nn.targets import Targets
 from polyclinic.objectives import EmbeddingBatch, gather_embeddings
 from polyclinic.objectives.functional import alignment, effective_rank, modality_gap, uniformity
-from polyclinic.tasks.targets import Targets
 
 
 class Monitor(NamedTuple):

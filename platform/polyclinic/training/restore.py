@@ -1,7 +1,7 @@
 """Rebuild a task and its data from a checkpoint, outside the command line that trained it."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from importlib import import_module
@@ -17,7 +17,8 @@ from polyclinic import tasks
 from polyclinic.cohort.folds import Folds
 from polyclinic.cohort.leakage.overlap import TrainingExposure
 from polyclinic.cohort.schema import read_spec
-from polyclinic.data import CohortDataModule, LabelPolicy, OrderStrategy
+from polyclinic.data import CohortDataModule, LabelPolicy, OrderStrategy, Target
+from polyclinic.data.labels import target_record
 from polyclinic.modality import installed_modalities
 from polyclinic.models.build import Builder, first_line, largest_model
 from polyclinic.models.class_table import KINDS, MODULES, ClassTable
@@ -118,6 +119,8 @@ def _restored(content: dict[str, Any], config: dict[str, Any], *, cohort: Path |
     settings = deepcopy(model.get("init_args") or {})
     with largest_model(sum(value.numel() for value in weights.values())):
         built = build({"model": model, "data": data}, state)
+        if isinstance(built.model, tasks.Downstream):
+            _refuse_changed_labels(state.get("targets", []), built.data.targets)
         built.model.configure_model()
     if trained:
         built.model.load_state_dict(weights, strict=True)
@@ -132,6 +135,21 @@ def _restored(content: dict[str, Any], config: dict[str, Any], *, cohort: Path |
         run_id=record.get("run_id"),
         tracking_uri=record.get("tracking_uri"),
     )
+
+
+def _refuse_changed_labels(trained: Sequence[Mapping[str, Any]], targets: Sequence[Target]) -> None:
+    """Refuse a cohort whose labels have another meaning than in training; earlier releases did not record it.
+
+    Raises:
+        ValueError: a label is of another kind, or has other classes, levels or another unit.
+    """
+    for record, target in zip(trained, targets, strict=False):
+        if (found := target_record(target)) != record:
+            key = next(key for key, value in found.items() if value != record.get(key))
+            raise ValueError(
+                f"got label {target.name!r} with {key} {found[key]!r}, expected {record.get(key)!r} as in training; "
+                f"correct `labels.{target.name}` of the cohort file"
+            )
 
 
 def _class(model: Mapping[str, Any]) -> type | None:

@@ -14,9 +14,9 @@ from torch import nn
 from polyclinic.data import Batch, Target
 from polyclinic.nn import Frozen, SequentialFusion
 from polyclinic.nn.lora import Lora
+from polyclinic.nn.targets import Targets
 from polyclinic.tasks import Downstream
 from polyclinic.tasks.optimizer import layer_scales
-from polyclinic.tasks.targets import Targets
 from polyclinic.tasks.validation import Predictions
 from pulse_plugin import Pulse
 from ranks import run_ranks

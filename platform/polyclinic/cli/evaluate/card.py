@@ -105,7 +105,13 @@ def card(
 
 def _scorer(restored: Restored, prompts: PromptFile | None, query: list[str] | None) -> Scorer:
     if not isinstance(restored.task, ContrastivePretraining):
-        return TrainedScorer(restored, query)
+        trained = TrainedScorer(restored, query)
+        if not trained.findings:
+            raise ValueError(
+                f"got a checkpoint of {list(restored.data.labels)}, expected findings or classes; use "
+                "`polyclinic evaluate classifier`"
+            )
+        return trained
     if prompts is None:
         raise ValueError("got a contrastive checkpoint without prompts; set `--prompts` to a prompt file")
     return ZeroShotScorer(restored, prompts, query)

@@ -11,6 +11,7 @@ from polyclinic.evaluation.supervised import predict_split
 from polyclinic.evaluation.tables import as_json, print_agreement, print_zero_shot
 from polyclinic.evaluation.zeroshot import zero_shot_report
 from polyclinic.files.results import refuse_unwritable
+from polyclinic.system.shell import print_next
 from polyclinic.system.terminal import Console
 from polyclinic.tasks import Downstream
 from polyclinic.training.restore import restore
@@ -60,4 +61,4 @@ def classifier(
             for name, measure in result.measures.items()
         }
     write_report(restored, "classifier", content, metrics, {}, options.json, overlap=overlap)
-    console.print("next: polyclinic evaluate card --help")
+    print_next("polyclinic", "bundle", "export", "--checkpoint", checkpoint, "--out", "bundle")

@@ -12,13 +12,16 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from polyclinic.deploy.bundle.files import CONTENT, WEIGHTS, check_files, unpack
-from polyclinic.deploy.bundle.format import BundleContent, Prompts, read_content
+from polyclinic.deploy.bundle.format import Architecture, BundleContent, Prompts, read_content
+from polyclinic.deploy.bundle.head import Head, Label
 from polyclinic.modality import ENTRY_POINTS, Modality
 from polyclinic.models.build import Builder, check_plain, first_line, largest_model
 from polyclinic.models.class_table import ClassTable, load_plugin, modality_points, shown
+from polyclinic.models.supervised import SupervisedModel
 from polyclinic.models.towers import build_encoders, build_heads
 from polyclinic.models.zero_shot import ZeroShotModel, in_precision
-from polyclinic.nn import Encoder
+from polyclinic.nn import Adapter, Encoder, Fusion, StudyNorm
+from polyclinic.nn.targets import Targets
 from polyclinic.objectives import Objective
 from polyclinic.prompts import PromptFile
 
@@ -27,18 +30,20 @@ _MAX_STATE_VALUES, _MAX_STATE_CHARACTERS = 5_000_000, 64_000_000
 """Limits of the state of a plugin, which may be the vocabulary of a language model."""
 
 
-def build(kind: type[Part], spec: Mapping[str, Any], where: str) -> Part:
+def build(kind: type[Part], spec: Mapping[str, Any], where: str, **given: Any) -> Part:
     """Build an object from its class and settings.
 
     Args:
         kind: required base class.
         spec: ``class_path`` and ``init_args``, which may be nested.
         where: location in the bundle, for messages.
+        **given: arguments of the class that the bundle cannot set.
 
     Raises:
         ValueError: the class is not in the class table or not of the kind, or does not accept the settings.
     """
-    made: Part = Builder(table=ClassTable(), files=False).plan(spec, kind, where).make()
+    plan = Builder(table=ClassTable(), files=False).plan(spec, kind, where, given=given.keys())
+    made: Part = plan.make(**given)
     return made
 
 
@@ -85,6 +90,10 @@ def plugin_of(modality: Modality) -> str:
 
 
 _STORED_DTYPES = (torch.float64, torch.float32, torch.int64, torch.int32, torch.int8, torch.uint8, torch.bool)
+_PARTS = ("encoders.", "heads.", "objective.", "fusion.", "targets.")
+_SCALING = ("targets.center", "targets.scale")
+"""Weights of a head that ``bundle.json`` states, too."""
+
 TEXTS, DRAWS, MEAN, WHITENING = "prompts.embeddings", "calibration.draws", "familiar.{}.mean", "familiar.{}.whitening"
 
 
@@ -116,7 +125,7 @@ class Bundle:
         content: content of ``bundle.json``.
         modalities: plugins with their learned state, by name.
         model: model in evaluation mode.
-        texts: embeddings of the prompts.
+        texts: embeddings of the prompts; without rows for a trained head.
         draws: slope and intercept per subset (in the order of ``content.rules``), finding and resample of the
             validation patients; NaN without a fit.
         familiar: OOD reference by input modality.
@@ -125,7 +134,7 @@ class Bundle:
     digest: str
     content: BundleContent
     modalities: dict[str, Modality]
-    model: ZeroShotModel
+    model: ZeroShotModel | SupervisedModel
     texts: Float[Tensor, "T d"]
     draws: Float[np.ndarray, "S F R 2"]
     familiar: dict[str, OODReference]
@@ -138,15 +147,24 @@ class Bundle:
     @property
     def findings(self) -> list[str]:
         """Names of the findings, in order."""
-        return list(self.content.prompts.findings)
+        return self.content.findings
+
+    @property
+    def estimated(self) -> list[Label]:
+        """The levels and quantities that a trained head estimates, in order; none for prompts."""
+        return [] if self.content.head is None else self.content.head.estimated
 
     @torch.no_grad()
     def with_prompts(self, prompts: PromptFile) -> "Bundle":
         """Return this bundle with other findings, which have neither calibration nor measured performance.
 
         Raises:
-            ValueError: the bundle has no text encoder, or the prompts are for another modality.
+            ValueError: the bundle is of a trained head or has no text encoder, or the prompts are for another modality.
         """
+        if self.content.prompts is None:
+            raise ValueError(
+                f"got prompts for a trained head, whose findings are {shown(self.findings)}; leave out `--prompts`"
+            )
         name = self.content.prompts.modality
         if name not in self.modalities:
             raise ValueError(
@@ -177,9 +195,7 @@ def load_bundle(folder: str | Path, *, dtype: torch.dtype = torch.float64) -> Bu
     tensors = _read_tensors(folder / WEIGHTS)
     modalities = {name: build_modality(name, spec) for name, spec in content.architecture.modalities.items()}
     model = _sized_model(content, modalities, sum(value.numel() for value in tensors.values()))
-    extra = {
-        key: tensors.pop(key) for key in list(tensors) if not key.startswith(("encoders.", "heads.", "objective."))
-    }
+    extra = {key: tensors.pop(key) for key in list(tensors) if not key.startswith(_PARTS)}
     _load_strictly(model, tensors)
     _check_extra(extra, content, model)
     familiar = {name: _ood_reference(extra, name, content, dtype) for name in content.query}
@@ -188,13 +204,13 @@ def load_bundle(folder: str | Path, *, dtype: torch.dtype = torch.float64) -> Bu
         content=content,
         modalities=modalities,
         model=model.to(dtype).eval().requires_grad_(requires_grad=False),
-        texts=_required(extra, TEXTS).to(dtype),
+        texts=_required(extra, TEXTS).to(dtype) if content.prompts is not None else torch.zeros(0, 0, dtype=dtype),
         draws=_required(extra, DRAWS).double().numpy(),
         familiar=familiar,
     )
 
 
-def build_model(content: BundleContent, modalities: dict[str, Modality]) -> ZeroShotModel:
+def build_model(content: BundleContent, modalities: dict[str, Modality]) -> ZeroShotModel | SupervisedModel:
     """Build the model that a bundle describes, with random weights.
 
     Raises:
@@ -203,11 +219,26 @@ def build_model(content: BundleContent, modalities: dict[str, Modality]) -> Zero
     architecture = content.architecture
     given = {name: build(Encoder, spec, f"encoders.{name}") for name, spec in architecture.encoders.items()}  # type: ignore[type-abstract]
     encoders = build_encoders(modalities, size=architecture.size, given=given)
+    if content.head is not None:
+        return _supervised(content.head, architecture, encoders)
+    assert architecture.objective is not None
     objective = build(Objective, architecture.objective, "objective")  # type: ignore[type-abstract]
     heads = build_heads(
         encoders, embedding=architecture.embedding, hidden=architecture.hidden, neutral=objective.neutral
     )
     return ZeroShotModel(encoders=encoders, heads=heads, objective=objective)
+
+
+def _supervised(head: Head, architecture: Architecture, encoders: dict[str, Encoder]) -> SupervisedModel:
+    assert architecture.fusion is not None
+    if architecture.adapter is not None:
+        adapter = build(Adapter, architecture.adapter, "adapter")  # type: ignore[type-abstract]
+        for encoder in encoders.values():
+            adapter.adapt(encoder)
+    targets, heads = Targets(head.targets), {name: StudyNorm(encoder.width) for name, encoder in encoders.items()}
+    widths = {name: norm.outputs for name, norm in heads.items()}
+    fusion = build(Fusion, architecture.fusion, "fusion", widths=widths, outputs=targets.outputs)  # type: ignore[type-abstract]
+    return SupervisedModel(encoders=encoders, heads=heads, fusion=fusion, targets=targets)
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
@@ -230,21 +261,21 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _check_extra(extra: Mapping[str, Tensor], content: BundleContent, model: ZeroShotModel) -> None:
+def _check_extra(extra: Mapping[str, Tensor], content: BundleContent, model: ZeroShotModel | SupervisedModel) -> None:
     """Check the shapes of the tensors that are not weights of the model.
 
     Raises:
         ValueError: a tensor is missing, unknown or of an unexpected shape.
     """
-    sentences = sum(len(message[side]) for message in content.prompts.findings.values() for side in message)
-    widths = {name: model.encoder(name).width for name in content.query}
-    width = content.architecture.embedding or next(iter(widths.values()))
     expected: dict[str, tuple[int | None, ...]] = {
-        TEXTS: (sentences * len(content.prompts.templates), width),
-        DRAWS: (len(content.rules), len(content.prompts.findings), None, 2),
+        DRAWS: (len(content.rules), len(content.findings), None if content.findings else 0, 2)
     }
+    if content.prompts is not None:
+        sentences = sum(len(message[side]) for message in content.prompts.findings.values() for side in message)
+        expected[TEXTS] = (sentences * len(content.prompts.templates), model.widths[content.query[0]])
     for name in content.query:
-        expected |= {MEAN.format(name): (widths[name],), WHITENING.format(name): (widths[name], widths[name])}
+        width = model.encoder(name).width
+        expected |= {MEAN.format(name): (width,), WHITENING.format(name): (width, width)}
     for key, shape in expected.items():
         found = tuple(_required(extra, key).shape)
         if len(found) != len(shape) or any(
@@ -255,7 +286,9 @@ def _check_extra(extra: Mapping[str, Tensor], content: BundleContent, model: Zer
         raise ValueError(f"{WEIGHTS} has {shown(unknown[0])}, which does not belong in a bundle; export it again")
 
 
-def _sized_model(content: BundleContent, modalities: dict[str, Modality], values: int) -> ZeroShotModel:
+def _sized_model(
+    content: BundleContent, modalities: dict[str, Modality], values: int
+) -> ZeroShotModel | SupervisedModel:
     """Build the model of a bundle, within the size of its stored weights.
 
     Raises:
@@ -273,7 +306,7 @@ def _sized_model(content: BundleContent, modalities: dict[str, Modality], values
         ) from None
 
 
-def _load_strictly(model: ZeroShotModel, tensors: dict[str, Tensor]) -> None:
+def _load_strictly(model: ZeroShotModel | SupervisedModel, tensors: dict[str, Tensor]) -> None:
     expected = {key: value.shape for key, value in model.state_dict().items()}
     wrong = sorted(
         key for key in {*expected, *tensors} if key not in tensors or tensors[key].shape != expected.get(key)
@@ -283,6 +316,9 @@ def _load_strictly(model: ZeroShotModel, tensors: dict[str, Tensor]) -> None:
             f"{WEIGHTS} does not fit the architecture of the bundle: {len(wrong)} weights differ (first "
             f"{shown(wrong[0])}); export it again"
         )
+    described = {key: value.clone() for key, value in model.state_dict().items() if key in _SCALING}
+    if different := [key for key, value in described.items() if not torch.equal(value, tensors[key].to(value.dtype))]:
+        raise ValueError(f"{WEIGHTS} has another {shown(different[0])} than {CONTENT}; export it again")
     model.load_state_dict(tensors, strict=True)
 
 

@@ -2,12 +2,15 @@
 
 import math
 import tempfile
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from polyclinic.deploy.bundle.load import Bundle, load_bundle
+from polyclinic.deploy.scores import StudyScores
 from polyclinic.deploy.scoring import StudyScorer
 from polyclinic.modality import Item, Modality, Source, UnreadableSource
 from polyclinic.modality.physiology import Patient
@@ -46,16 +49,21 @@ def check_scores(bundle: Bundle) -> None:
         scored = StudyScorer(bundle).score(studies)
     except Exception as error:
         raise ValueError(f"the bundle cannot score its built-in study ({first_line(error)}); export it again") from None
-    for scores in scored:
-        for finding in scores.findings:
-            numbers = [finding.score, *finding.contributions.values(), *(finding.interval or ())]
-            if finding.probability is not None:
-                numbers.append(finding.probability)
-            if not all(map(math.isfinite, numbers)):
-                raise ValueError(
-                    f"the bundle scores its built-in study with a number that is not finite for {shown(finding.name)}; "
-                    "export it again"
-                )
+    for name, numbers in chain.from_iterable(map(_numbers, scored)):
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError(
+                f"the bundle scores its built-in study with a number that is not finite for {shown(name)}; export it "
+                "again"
+            )
+
+
+def _numbers(scores: StudyScores) -> Iterator[tuple[str, list[float]]]:
+    """Yield the numbers of each finding and estimate."""
+    for finding in scores.findings:
+        given = [] if finding.probability is None else [finding.probability]
+        yield finding.name, [finding.score, *finding.contributions.values(), *(finding.interval or ()), *given]
+    for estimate in scores.estimates:
+        yield estimate.name, [estimate.value, *estimate.contributions.values(), *(estimate.interval or ())]
 
 
 def _item(name: str, plugin: Modality) -> Item:

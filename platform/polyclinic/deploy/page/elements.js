@@ -25,6 +25,9 @@ export function percent(share) {
 /** Format a number with a sign and two decimals. */
 export const signed = (value) => `${value < 0 ? "\u2212" : "+"}${Math.abs(value).toFixed(2)}`;
 
+/** Return whether a value of an answer is known. */
+export const isGiven = (value) => value !== null && value !== undefined;
+
 /** Position an element, in shares of its container. */
 export function place(made, { left, width, bottom }) {
   for (const [side, share] of Object.entries({ left, width, bottom })) {

@@ -1,6 +1,7 @@
 /** Findings as sorted bars with intervals; the chosen one shows the contribution of each modality. */
 
-import { byId, element, percent, place, signed, displayName } from "./elements.js";
+import { contributionTable } from "./contributions.js";
+import { byId, element, isGiven, percent, place, signed, displayName } from "./elements.js";
 
 /**
  * Draw the bars, the most likely finding first, those without a probability last.
@@ -20,6 +21,7 @@ export function drawFindings(findings, { aurocs, titles, before, chosen, onChoos
       return element("li", {}, row, open ? details(finding, aurocs[finding.name], titles) : null);
     }),
   );
+  byId("scored").hidden = !findings.length;
   byId("before-key").hidden = !before;
   if (held) list.querySelector(`[data-finding="${CSS.escape(held)}"]`)?.focus();
 }
@@ -59,7 +61,6 @@ function button(finding, before, open) {
 }
 
 const number = ({ probability, score }) => (isGiven(probability) ? percent(probability) : `score ${signed(score)}`);
-const isGiven = (value) => value !== null && value !== undefined;
 const span = ([low, high]) => ({ left: low, width: Math.max(high - low, 0.004) });
 const state = ({ abstained, decision }) => (abstained || !decision ? "open" : decision);
 const decisionText = ({ abstained, decision }) => (abstained || !decision ? "no decision" : decision);
@@ -70,9 +71,7 @@ function details(finding, auroc, titles) {
   if (finding.threshold !== null) parts.push(element("p", {}, `Threshold ${percent(finding.threshold)}.`));
   const measured = performance(finding.auroc, auroc);
   if (measured) parts.push(element("p", {}, measured));
-  const shares = Object.entries(finding.contributions ?? {}).sort(([, a], [, b]) => b - a);
-  if (shares.length) parts.push(contributions(shares, titles));
-  return element("div", { className: "details" }, ...parts);
+  return element("div", { className: "details" }, ...parts, contributionTable(finding.contributions, titles, "the log-odds"));
 }
 
 /** AUROC of a finding: with these modalities if it is known, else on the test split with all. */
@@ -83,23 +82,4 @@ function performance(subsetAuroc, testAuroc) {
   if (!isGiven(value)) return "";
   const range = isGiven(low) && isGiven(high) ? ` (95 %: ${low.toFixed(2)} to ${high.toFixed(2)})` : "";
   return `AUROC ${value.toFixed(2)}${range} on ${where}.`;
-}
-
-/** Table of contributions to the log-odds: bars to the right of the centre are positive, to the left negative. */
-function contributions(shares, titles) {
-  const most = Math.max(...shares.map(([, value]) => Math.abs(value)), 1e-9);
-  const rows = shares.map(([name, value]) => {
-    const width = (Math.abs(value) / most) * 0.5;
-    const bar = element("span", { className: "share", "aria-hidden": "true" });
-    const fill = element("span", { className: value < 0 ? "against" : "for" });
-    bar.append(place(fill, { left: value < 0 ? 0.5 - width : 0.5, width }));
-    const label = element("th", { scope: "row" }, titles[name] ?? displayName(name));
-    return element("tr", {}, label, element("td", {}, bar), element("td", { className: "number" }, signed(value)));
-  });
-  return element(
-    "table",
-    {},
-    element("caption", {}, "Contribution of each modality to the log-odds"),
-    element("tbody", {}, ...rows),
-  );
 }

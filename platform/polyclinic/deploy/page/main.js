@@ -1,6 +1,7 @@
 /** The page of one study: from dropped files to scores, and their explanation. */
 
 import { byId, element, displayName } from "./elements.js";
+import { drawEstimates, estimateSummary } from "./estimates.js";
 import { drawFindings, summary } from "./findings.js";
 import { drawModalities } from "./modalities.js";
 import { Refused, bundle, hasToken, score, setToken } from "./service.js";
@@ -66,9 +67,9 @@ async function rescore({ views: fresh }) {
     answer = scores;
     answered = wanted;
     if (fresh) views = scores.views ?? {};
-    if (!off.size) before = Object.fromEntries(scores.findings.map((finding) => [finding.name, finding]));
+    if (!off.size) before = Object.fromEntries([...scores.findings, ...estimates(scores)].map((entry) => [entry.name, entry]));
     draw();
-    say(`${summary(scores.findings)}${chosen ? ` The views show the evidence for ${displayName(chosen)}.` : ""}`);
+    say(`${summarise(scores)}${chosen ? ` The views show the evidence for ${displayName(chosen)}.` : ""}`);
   } catch (error) {
     if (error.name === "AbortError") return;
     restore(answered);
@@ -99,7 +100,10 @@ function draw() {
   const titles = Object.fromEntries(about.modalities.map((modality) => [modality.name, title(modality)]));
   const aurocs = Object.fromEntries(about.findings.map(({ name, auroc }) => [name, auroc]));
   drawModalities(about.modalities.filter(isInput), answer?.modalities, { off, switchable, onSwitch });
-  drawFindings(answer?.findings ?? [], { aurocs, titles, before: off.size ? before : null, chosen, onChoose });
+  const state = { titles, before: off.size ? before : null, chosen, onChoose };
+  drawFindings(answer?.findings ?? [], { aurocs, ...state });
+  const errors = Object.fromEntries((about.estimates ?? []).map((estimate) => [estimate.name, estimate]));
+  drawEstimates(estimates(answer), { errors, ...state });
   const shown = byId("heat").checked && chosen ? answer?.relevance : null;
   const unused = new Set(about.modalities.filter((modality) => !isInput(modality)).map(({ name }) => name));
   drawViews(views, { titles, relevance: shown ?? null, off, unused });
@@ -129,8 +133,16 @@ function onChoose(name) {
 }
 
 const isInput = (modality) => modality.query !== false;
+const estimates = (scores) => scores?.estimates ?? [];
 const title = (modality) => modality.title ?? displayName(modality.name);
 const say = (sentence) => (byId("status").textContent = sentence);
+
+/** Summarise an answer; a head may have estimates alone. */
+function summarise(scores) {
+  const estimated = estimateSummary(estimates(scores));
+  if (!scores.findings.length && estimated) return estimated;
+  return [summary(scores.findings), estimated].filter(Boolean).join(" ");
+}
 
 function busy(is) {
   byId("findings-section").setAttribute("aria-busy", String(is));
@@ -141,7 +153,7 @@ function busy(is) {
 function refuse(error, again) {
   retry = again;
   draw();
-  say(answer ? summary(answer.findings) : "");
+  say(answer ? summarise(answer) : "");
   byId("problem").textContent = error.message;
   // Before a token was entered, the field that asks for one says enough.
   byId("refused").hidden = error.needsToken && !hasToken();

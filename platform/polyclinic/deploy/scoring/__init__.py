@@ -1,7 +1,7 @@
 """Scores of studies, computed with a bundle."""
 
-from polyclinic.deploy.scores import FindingScore, ModalityUse, StudyScores
+from polyclinic.deploy.scores import EstimateScore, FindingScore, ModalityUse, StudyScores
 from polyclinic.deploy.scoring.reading import score
 from polyclinic.deploy.scoring.scorer import Study, StudyScorer
 
-__all__ = ["FindingScore", "ModalityUse", "Study", "StudyScorer", "StudyScores", "score"]
+__all__ = ["EstimateScore", "FindingScore", "ModalityUse", "Study", "StudyScorer", "StudyScores", "score"]

@@ -77,6 +77,7 @@ def why_unused(bundle: Bundle, name: str) -> str | None:
     """Return why a modality of the bundle is not an input modality; None if it is."""
     if name in bundle.query:
         return None
-    if name == bundle.content.prompts.modality:
+    prompts = bundle.content.prompts
+    if prompts is not None and name == prompts.modality:
         return f"{name} is the prompt modality, so it is not used as input"
     return f"{name} was excluded from the input modalities when the bundle was exported"

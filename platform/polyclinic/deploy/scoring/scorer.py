@@ -10,13 +10,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from polyclinic.deploy.bundle import Bundle, DecisionRule, subset_key
-from polyclinic.deploy.bundle.format import probability_intervals
-from polyclinic.deploy.scores import Decision, FindingScore, ModalityUse, StudyScores
+from polyclinic.deploy.bundle.rules import probability_intervals
+from polyclinic.deploy.scores import Decision, EstimateScore, FindingScore, ModalityUse, StudyScores
+from polyclinic.deploy.scoring.estimates import estimate_score
+from polyclinic.deploy.scoring.outputs import output_function
 from polyclinic.modality import Item
-from polyclinic.models.zero_shot import in_precision
+from polyclinic.models.zero_shot import ZeroShotModel, in_precision
 from polyclinic.nn.relevance import token_relevance
 from polyclinic.objectives import ReliabilityGate
-from polyclinic.prompts import finding_score
 
 
 def coalitions(players: int) -> Bool[Tensor, "S M"]:
@@ -49,12 +50,12 @@ class Evidence:
     """Encoder outputs of ``N`` studies, with zeros for missing modalities.
 
     Attributes:
-        embeddings: embeddings by modality.
+        embeddings: embeddings, or features of a trained head, by modality.
         present: mask of the studies that have the modality, by modality.
         distances: distance to the training studies, by modality.
     """
 
-    embeddings: dict[str, Float[Tensor, "N d"]]
+    embeddings: dict[str, Float[Tensor, "N _"]]
     present: dict[str, Bool[Tensor, " N"]]
     distances: dict[str, Float[Tensor, " N"]]
 
@@ -70,7 +71,8 @@ class StudyScorer:
         self.bundle = bundle
         self._coalitions = coalitions(len(bundle.query))
         self._shares = shapley_weights(len(bundle.query))
-        self._columns = bundle.content.prompts.columns()
+        self._outputs = output_function(bundle)
+        self._columns = [*bundle.findings, *(label.name for label in bundle.estimated)]
         self._rule_indices = {key: index for index, key in enumerate(bundle.content.rules)}
 
     @torch.inference_mode()
@@ -97,24 +99,26 @@ class StudyScorer:
         return [self._study_scores(row, evidence, values[row], gates, problems[row]) for row in range(len(studies))]
 
     def relevance(self, study: Study, finding: str) -> dict[str, Float[Tensor, " T"]]:
-        """Return how much each token raises the score of a finding, by modality, with the other modalities held fixed.
+        """Return how much each token raises a score or estimate, by modality, with the other modalities held fixed.
+
+        Args:
+            study: prepared items.
+            finding: name of a finding, level or quantity.
 
         Raises:
             ValueError: the bundle does not have the finding, or no gradient leads from the score to the tokens.
         """
         if finding not in self._columns:
-            raise ValueError(f"got finding {finding!r}, expected one of {self.bundle.findings}; set `explain`")
+            raise ValueError(f"got finding {finding!r}, expected one of {self._columns}; set `explain`")
         with torch.no_grad():
             evidence = self.encode(*self._collated([study]))
         return {name: self._relevance(study, finding, name, evidence) for name in self.bundle.query if name in study}
 
     def _relevance(self, study: Study, finding: str, name: str, evidence: Evidence) -> Float[Tensor, " T"]:
-        model, (yes, no) = self.bundle.model, self._columns[finding]
+        model, place = self.bundle.model, self._columns.index(finding)
 
         def score(pooled: Float[Tensor, "1 D"]) -> Float[Tensor, " 1"]:
-            query = {**evidence.embeddings, name: model.heads[name](pooled)}
-            scores = model.objective.score(query, self.bundle.texts, evidence.present)
-            return finding_score(scores[:, yes], scores[:, no], self.bundle.content.prompts.score_rule)
+            return self._outputs({**evidence.embeddings, name: model.heads[name](pooled)}, evidence.present)[:, place]
 
         return token_relevance(model.encoder(name), self._inputs(name, [study[name]]), score)[0]
 
@@ -133,10 +137,10 @@ class StudyScorer:
     def encode(self, inputs: Mapping[str, dict[str, Tensor]], present: Mapping[str, Bool[Tensor, " N"]]) -> Evidence:
         """Encode collated inputs of ``N`` studies; ``inputs`` has rows only for those with the modality."""
         embeddings, distances = {}, {}
-        width, dtype = self.bundle.texts.shape[1], self.bundle.texts.dtype
+        dtype = self.bundle.texts.dtype
         for name in self.bundle.query:
             mask = present[name]
-            embeddings[name] = torch.zeros(len(mask), width, dtype=dtype)
+            embeddings[name] = torch.zeros(len(mask), self.bundle.model.widths[name], dtype=dtype)
             distances[name] = torch.zeros(len(mask), dtype=dtype)
             if mask.any():
                 pooled, embedded = self.bundle.model(name, in_precision(inputs[name], dtype))
@@ -146,14 +150,20 @@ class StudyScorer:
         return Evidence(embeddings=embeddings, present=masks, distances=distances)
 
     @torch.inference_mode()
+    def outputs(
+        self, inputs: Mapping[str, dict[str, Tensor]], present: Mapping[str, Bool[Tensor, " N"]]
+    ) -> Float[Tensor, "N K"]:
+        """Return the scores of the findings, then the estimates, of collated inputs."""
+        return self._values(self.encode(inputs, present))[:, -1]
+
     def log_odds(
         self, inputs: Mapping[str, dict[str, Tensor]], present: Mapping[str, Bool[Tensor, " N"]]
     ) -> Float[Tensor, "N F"]:
-        """Return only the scores of collated inputs."""
-        return self._values(self.encode(inputs, present))[:, -1]
+        """Return only the scores of the findings of collated inputs."""
+        return self.outputs(inputs, present)[:, : len(self.bundle.findings)]
 
-    def _values(self, evidence: Evidence) -> Float[Tensor, "N S F"]:
-        """Return the scores from each of the ``S`` coalitions, without missing modalities; 0 from none."""
+    def _values(self, evidence: Evidence) -> Float[Tensor, "N S K"]:
+        """Return the scores and estimates from each of the ``S`` coalitions, without missing modalities."""
         count, sets = len(next(iter(evidence.present.values()))), len(self._coalitions)
         # Row ``n * S + s`` is study ``n`` with the modalities of coalition ``s`` alone.
         query = {name: value.repeat_interleave(sets, dim=0) for name, value in evidence.embeddings.items()}
@@ -161,21 +171,19 @@ class StudyScorer:
             name: (evidence.present[name][:, None] & self._coalitions[None, :, index]).flatten()
             for index, name in enumerate(self.bundle.query)
         }
-        scores = self.bundle.model.objective.score(query, self.bundle.texts, present)
-        rule = self.bundle.content.prompts.score_rule
-        columns = [finding_score(scores[:, yes], scores[:, no], rule) for yes, no in self._columns.values()]
-        nonempty = torch.stack(list(present.values())).any(dim=0)
-        return (torch.stack(columns, dim=1) * nonempty[:, None]).unflatten(0, (count, sets))
+        return self._outputs(query, present).unflatten(0, (count, sets))
 
     def _gates(self, evidence: Evidence) -> dict[str, Float[Tensor, " N"]]:
-        objective = self.bundle.model.objective
-        return objective.gates(evidence.embeddings) if isinstance(objective, ReliabilityGate) else {}
+        model = self.bundle.model
+        if not isinstance(model, ZeroShotModel) or not isinstance(model.objective, ReliabilityGate):
+            return {}
+        return model.objective.gates(evidence.embeddings)
 
     def _study_scores(
         self,
         row: int,
         evidence: Evidence,
-        values: Float[Tensor, "S F"],
+        values: Float[Tensor, "S K"],
         gates: Mapping[str, Float[Tensor, " N"]],
         problems: Mapping[str, str],
     ) -> StudyScores:
@@ -185,9 +193,13 @@ class StudyScorer:
         }
         used = [name for name, use in uses.items() if use.used]
         unfamiliar = [name for name, use in uses.items() if use.out_of_distribution]
-        findings = self._findings(used, unfamiliar, values)
+        count = len(self.bundle.findings)
         return StudyScores(
-            bundle=self.bundle.digest, modalities=uses, findings=tuple(findings), notes=tuple(_notes(uses, unfamiliar))
+            bundle=self.bundle.digest,
+            modalities=uses,
+            findings=tuple(self._findings(used, unfamiliar, values[:, :count])),
+            estimates=tuple(self._estimates(used, unfamiliar, values[:, count:])),
+            notes=tuple(_notes(uses, unfamiliar)),
         )
 
     def _use(self, name: str, evidence: Evidence, row: int, gate: float | None, problem: str | None) -> ModalityUse:
@@ -214,16 +226,28 @@ class StudyScorer:
             if key in self._rule_indices
             else [None] * len(scores)
         )
-        shares = (self._shares.to(values.dtype) @ values).T.tolist()
-        for index, (name, rule) in enumerate(rules.items()):
-            score = float(scores[index])
-            contributions = {
-                modality: share
-                for modality, share in zip(self.bundle.query, shares[index], strict=True)
-                if modality in used
-            }
+        shares = self._contributions(used, values)
+        for index, name in enumerate(self.bundle.findings):
+            score, rule = float(scores[index]), rules[name]
             reason = _reason(rule, score, unfamiliar, self.bundle.content.alpha)
-            yield _finding(name, score, rule, reason, intervals[index], contributions)
+            yield _finding(name, score, rule, reason, intervals[index], shares[index])
+
+    def _estimates(
+        self, used: Sequence[str], unfamiliar: Sequence[str], values: Float[Tensor, "S E"]
+    ) -> Iterator[EstimateScore]:
+        if self.bundle.content.head is None:
+            return
+        rules = self.bundle.content.head.estimates[subset_key(used, self.bundle.query)]
+        columns = zip(self.bundle.estimated, values[-1].tolist(), self._contributions(used, values), strict=True)
+        for label, value, shares in columns:
+            yield estimate_score(label, value, rules[label.name], _unlike(unfamiliar), shares)
+
+    def _contributions(self, used: Sequence[str], values: Float[Tensor, "S K"]) -> list[dict[str, float]]:
+        """Return the Shapley values of the used modalities, for each column."""
+        return [
+            {name: share for name, share in zip(self.bundle.query, column, strict=True) if name in used}
+            for column in (self._shares.to(values.dtype) @ values).T.tolist()
+        ]
 
 
 def _finding(
@@ -263,8 +287,7 @@ def _reason(rule: DecisionRule | None, score: float, unfamiliar: Sequence[str], 
     if rule is None:
         return "this finding was added by prompts: it has no calibration and no measured performance"
     if unfamiliar:
-        verb = "is" if len(unfamiliar) == 1 else "are"
-        return f"{' and '.join(unfamiliar)} {verb} unlike the studies that the model was trained on"
+        return _unlike(unfamiliar)
     if rule.problem is not None:
         return rule.problem
     if rule.threshold is None or rule.slope is None or rule.intercept is None:
@@ -274,6 +297,13 @@ def _reason(rule: DecisionRule | None, score: float, unfamiliar: Sequence[str], 
         return None
     classes = "both classes" if possible else "neither class"
     return f"at {1 - alpha:.0%} coverage the prediction set holds {classes}"
+
+
+def _unlike(unfamiliar: Sequence[str]) -> str | None:
+    if not unfamiliar:
+        return None
+    verb = "is" if len(unfamiliar) == 1 else "are"
+    return f"{' and '.join(unfamiliar)} {verb} unlike the studies that the model was trained on"
 
 
 def _notes(uses: Mapping[str, ModalityUse], unfamiliar: Sequence[str]) -> list[str]:

@@ -88,7 +88,7 @@ def _add_score(app: FastAPI, handler: ScoringHandler, *, largest: int, most: int
         request: Request,
         views: Annotated[bool, Query(description="whether to return a view of each file")] = False,
         explain: Annotated[
-            str | None, Query(description="finding whose score to explain", max_length=_MAX_FINDING_LENGTH)
+            str | None, Query(description="finding, level or quantity to explain", max_length=_MAX_FINDING_LENGTH)
         ] = None,
     ) -> Response:
         """Score one study. Send each file as a part named by its modality, or `files` to assign it by its ending.

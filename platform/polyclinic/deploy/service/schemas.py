@@ -61,6 +61,20 @@ class FindingCard(BaseModel):
     n_positive: int | None = None
 
 
+class EstimateCard(BaseModel):
+    """A level or quantity of the bundle, with its mean absolute error on the test split, and that of a constant guess.
+
+    ``levels`` are the names of the levels, in rising order; a quantity has none.
+    """
+
+    name: str
+    unit: str
+    levels: list[str]
+    error: Interval | None
+    guess: float | None
+    n: int
+
+
 class BundleCard(BaseModel):
     """Description of the served bundle."""
 
@@ -72,6 +86,7 @@ class BundleCard(BaseModel):
     not_a_device: str
     modalities: list[ModalityCard]
     findings: list[FindingCard]
+    estimates: list[EstimateCard]
 
 
 class State(BaseModel):

@@ -63,7 +63,8 @@ class ScoringHandler:
         Raises:
             ServiceError: the bundle does not have the finding.
         """
-        names = [entry["name"] for entry in self.model.bundle.card["findings"]]
+        card = self.model.bundle.card
+        names = [entry["name"] for entry in (*card["findings"], *card["estimates"])]
         if finding is not None and finding not in names:
             raise ServiceError(422, f"got another finding to explain, expected one of {names}; set `explain`")
 

@@ -64,6 +64,33 @@ def binary_columns(predictions: Float[Array, "N K"], labels: Float[Array, "N C"]
     return Binary(np.concatenate(scores, axis=1), np.concatenate(columns, axis=1), names)
 
 
+class Estimates(NamedTuple):
+    """Predictions, labels (NaN where unknown) and targets of the levels and quantities."""
+
+    values: Float[np.ndarray, "N E"]
+    labels: Float[np.ndarray, "N E"]
+    targets: list[Target]
+
+
+def estimate_columns(
+    predictions: Float[Array, "N K"], labels: Float[Array, "N C"], targets: Sequence[Target]
+) -> Estimates:
+    """Return the columns that a mean absolute error applies to: levels and quantities.
+
+    Args:
+        predictions: result of ``Targets.predictions`` of a task.
+        labels: labels, one column per target.
+        targets: targets of the columns.
+    """
+    values, truth = as_float64(predictions), as_float64(labels)
+    parts = [part for part in _parts(targets, truth) if part[0].kind in ("level", "quantity")]
+    return Estimates(
+        np.concatenate([values[:, :0], *(values[:, at] for _, at, _ in parts)], axis=1),
+        np.concatenate([truth[:, :0], *(column[:, None] for _, _, column in parts)], axis=1),
+        [target for target, _, _ in parts],
+    )
+
+
 def agreement_report(
     *,
     predictions: Float[Array, "N K"],

@@ -95,8 +95,8 @@ def conformal_sets(scores: Float[Array, " M"], labels: Float[Array, " M"], alpha
     negatives, positives = values[truth == 0], values[truth == 1]
     return ConformalSets(
         alpha=alpha,
-        absent_up_to=_limit(negatives, alpha),
-        present_from=-_limit(-positives, alpha),
+        absent_up_to=conformal_limit(negatives, alpha),
+        present_from=-conformal_limit(-positives, alpha),
         n_negative=len(negatives),
         n_positive=len(positives),
     )
@@ -142,7 +142,8 @@ def conformal_report(
     )
 
 
-def _limit(strangeness: Float[np.ndarray, " n"], alpha: float) -> float:
+def conformal_limit(strangeness: Float[np.ndarray, " n"], alpha: float) -> float:
+    """Return the ``ceil((n + 1)(1 - alpha))``-th smallest value; infinity if there are too few values."""
     # Exact for the decimal as written: in floating point, 100 * (1 - 0.41) is more than 59.
     rank = ceil((len(strangeness) + 1) * (1 - Fraction(str(alpha))))
     return float(np.sort(strangeness)[rank - 1]) if rank <= len(strangeness) else float("inf")

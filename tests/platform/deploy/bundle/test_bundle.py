@@ -277,7 +277,7 @@ def test_int8_weights_take_a_fraction_of_the_bytes_and_nearly_keep_the_scores(
     made: Path, study_files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(made)
-    monkeypatch.setattr("polyclinic.cli.export.MAX_AUROC_LOSS", 1.0)
+    monkeypatch.setattr("polyclinic.export.precision.MAX_AUROC_LOSS", 1.0)
     bundle = _export(made, tmp_path / "small", "--weights", "int8")
     sizes = [(folder / "model.safetensors").stat().st_size for folder in (tmp_path / "small", made / "bundle")]
     assert sizes[0] < 0.45 * sizes[1]
@@ -294,7 +294,7 @@ def test_int8_weights_that_lose_too_much_auroc_are_refused_and_nothing_is_writte
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(made)
-    monkeypatch.setattr("polyclinic.cli.export.MAX_AUROC_LOSS", -1.0)
+    monkeypatch.setattr("polyclinic.export.precision.MAX_AUROC_LOSS", -1.0)
     words = ["--checkpoint", "run.ckpt", "--prompts", "prompts.yaml", "--out", str(tmp_path / "b"), "--weights", "int8"]
     assert main(["bundle", "export", *words]) == 1
     assert "set `--weights float32`" in capsys.readouterr().err

@@ -570,3 +570,56 @@ def test_every_module_is_loaded_at_once_and_markup_holds_no_styles() -> None:
 def test_the_page_takes_its_modalities_from_the_service() -> None:
     names = re.compile("|".join(rf"['\"]{name}['\"]" for name in installed_modalities()))
     assert not [path.name for path in PAGE.iterdir() if names.search(path.read_text())]
+
+
+ESTIMATES: list[dict[str, Any]] = [
+    {
+        "name": "left_function", "unit": "%", "levels": [], "value": 41.234, "level": None, "interval": [35.06, 47.4],
+        "abstained": False, "reason": None, "contributions": {"xray": -3.5, "ecg": 1.25}, "error": [4.0, 3.0, 5.5],
+    },
+    {
+        "name": "grade", "unit": "", "levels": ["none", "mild", "severe"], "value": 1.2, "level": "mild",
+        "interval": [0.4, 2.0], "abstained": True, "reason": "validation is too small", "contributions": {"xray": 0.7},
+        "error": None,
+    },
+]  # fmt: skip
+
+
+def test_estimates_are_shown_beside_the_findings_with_unit_and_interval(
+    browser: webdriver.Chrome, service: Service, files: dict[str, Path]
+) -> None:
+    service.odd = lambda answer: answer.update(estimates=ESTIMATES)
+    upload(browser, service, every_file(files))
+    assert text(browser, "status").endswith("2 estimates. 1 not reliable.")
+    parts = (".label", ".number", ".badge", ".range")
+    rows = every(browser, "#estimates .finding")
+    shown = [[" ".join(row.find_element(By.CSS_SELECTOR, part).text.split()) for part in parts] for row in rows]
+    assert [tuple(row) for row in shown] == [
+        ("Left function", "41.2 %", "estimate", "between 35.1 to 47.4 %"),
+        ("Grade", "mild", "not reliable", "between none to severe"),
+    ]
+    widths = browser.execute_script(
+        "const bar = document.querySelector('#estimates .bar'); const all = bar.getBoundingClientRect().width - 2;"
+        "return [...bar.children].map((part) => part.getBoundingClientRect().width / all)"
+    )
+    assert widths == pytest.approx([0.6, 0.8], abs=0.006)
+    assert len(every(browser, "#findings .finding")) == len(FINDINGS)
+    click(browser, service, '[data-finding="grade"]')
+    assert service.asked[-1]["query"] == {"views": "false", "explain": "grade"}
+    assert "Not reliable: validation is too small." in one(browser, ".details").text
+    assert "in levels" in one(browser, ".details caption").text
+    click(browser, service, '[data-finding="left_function"]')
+    detail = one(browser, ".details").text
+    assert "Mean absolute error 4 % (95 %: 3 to 5.5) on validation studies with these modalities." in detail
+    assert [row.text.split()[-1] for row in every(browser, ".details tbody tr")] == ["+1.25", "\N{MINUS SIGN}3.50"]
+    assert browser.execute_script(_BEHIND) == []
+
+
+def test_a_head_without_findings_shows_its_estimates_alone(
+    browser: webdriver.Chrome, service: Service, files: dict[str, Path]
+) -> None:
+    service.odd = lambda answer: answer.update(findings=[], estimates=ESTIMATES[:1])
+    one(browser, "#chosen").send_keys(str(files["xray"]))
+    wait(lambda: text(browser, "status") == "1 estimate.")
+    assert not one(browser, "#scored").is_displayed()
+    assert one(browser, "#estimates").is_displayed()

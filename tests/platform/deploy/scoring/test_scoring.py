@@ -16,8 +16,8 @@ from sklearn.covariance import LedoitWolf
 
 from polyclinic.cli import main
 from polyclinic.deploy.bundle import Bundle, DecisionRule, load_bundle
-from polyclinic.deploy.bundle.format import probability_intervals
 from polyclinic.deploy.bundle.load import OODReference
+from polyclinic.deploy.bundle.rules import probability_intervals
 from polyclinic.deploy.scoring import StudyScorer
 from polyclinic.deploy.scoring.reading import read_study
 from polyclinic.deploy.scoring.scorer import _finding, _reason, coalitions, shapley_weights

@@ -12,7 +12,7 @@ from batched.aio import AsyncBatchProcessor
 from batched.aio.batch_generator import AsyncBatchGenerator
 from safetensors.torch import load
 
-from polyclinic.deploy.bundle import Bundle
+from polyclinic.deploy.bundle import Bundle, Head, MeasuredError
 from polyclinic.deploy.bundle.verification import check_scores
 from polyclinic.deploy.scoring import Study, StudyScorer
 from polyclinic.deploy.scoring.reading import why_unused
@@ -82,12 +82,27 @@ def describe(bundle: Bundle) -> ServedBundle:
             for name, plugin in modalities.items()
         ],
         "findings": [{"name": name, **content.performance.get(name, {})} for name in bundle.findings],
+        "estimates": _estimates(content.head),
     }
     return ServedBundle(
         card=card,
         suffixes={name: list(plugin.suffixes) for name, plugin in modalities.items()},
         unused={name: reason for name in modalities if (reason := why_unused(bundle, name)) is not None},
     )
+
+
+def _estimates(head: Head | None) -> list[dict[str, Any]]:
+    if head is None:
+        return []
+    return [
+        {"name": label.name, "unit": label.unit, "levels": label.names, **_measured(head.errors[label.name])}
+        for label in head.estimated
+    ]
+
+
+def _measured(error: MeasuredError) -> dict[str, Any]:
+    value = None if error.error is None else dict(zip(("value", "low", "high"), error.error, strict=True))
+    return {"error": value, "guess": error.guess, "n": error.n}
 
 
 class _BlockingQueue(AsyncBatchGenerator[BatchRequest, BatchResponse]):

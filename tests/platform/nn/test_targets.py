@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from polyclinic.data import Target
-from polyclinic.tasks.targets import Targets
+from polyclinic.nn.targets import Targets
 
 TARGETS = (
     Target(name="edema"),

@@ -1,14 +1,44 @@
-"""Losses and predictions of the outputs of a head, with a slice of outputs per label column."""
+"""Label columns, and the losses and predictions of the outputs of a head, with a slice of outputs per label column."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from polyclinic.data import Target
-from polyclinic.tasks.losses import Summed
+Kind = Literal["finding", "class", "level", "quantity"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """Numeric target of one label column.
+
+    Attributes:
+        name: name of the label.
+        kind: ``finding``: 0 absent, 1 present, -1 uncertain. ``class`` and ``level``: the index in ``names``; levels
+            are ordered. ``quantity``: a number.
+        names: names of the classes or levels.
+        unit: unit of a quantity.
+        center: mean of a quantity over the training studies.
+        scale: standard deviation of a quantity over the training studies.
+    """
+
+    name: str
+    kind: Kind = "finding"
+    names: tuple[str, ...] = ()
+    unit: str = ""
+    center: float = 0.0
+    scale: float = 1.0
+
+
+class Summed(NamedTuple):
+    """The sum of some losses, and their number."""
+
+    total: Float[Tensor, ""]
+    terms: Int[Tensor, ""]
 
 
 class Targets(nn.Module):

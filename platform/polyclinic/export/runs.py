@@ -1,0 +1,192 @@
+"""What a bundle takes from a run: its prompts and their embeddings, or the labels of its trained head."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from torch import Tensor
+
+from polyclinic.deploy.bundle import Head, Label
+from polyclinic.deploy.bundle.format import Prompts
+from polyclinic.deploy.bundle.load import TEXTS
+from polyclinic.evaluation.embedding import EmbeddedSplit
+from polyclinic.evaluation.scorers import Scorer, TrainedScorer, ZeroShotScorer, chosen_query
+from polyclinic.export.estimates import learn_estimate_rules, measure_errors, training_medians
+from polyclinic.models.zero_shot import weights_of
+from polyclinic.prompts import PromptFile, load_prompts
+from polyclinic.tasks import ContrastivePretraining, Downstream
+from polyclinic.training.restore import Restored
+
+OfRun = TypeVar("OfRun", bound=Scorer)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """Settings of intervals and prediction sets.
+
+    Attributes:
+        alpha: share of each class that a prediction set may miss, and of the values that an interval may miss.
+        resamples: number of resamples of patients.
+        seed: seed of the resamples.
+    """
+
+    alpha: float
+    resamples: int
+    seed: int
+
+
+class ExportedRun(ABC, Generic[OfRun]):
+    """A restored run, as a bundle needs it.
+
+    Args:
+        restored: restored checkpoint.
+        query: input modalities; all possible ones by default.
+    """
+
+    def __init__(self, restored: Restored, query: Sequence[str] | None) -> None:
+        self.restored, self.query = restored, query
+
+    @abstractmethod
+    def scorer(self) -> OfRun:
+        """Return a scorer with the current weights of the task."""
+
+    @property
+    @abstractmethod
+    def modalities(self) -> tuple[str, ...]:
+        """Modalities whose encoders are part of the bundle."""
+
+    @abstractmethod
+    def weights(self) -> dict[str, Tensor]:
+        """Return the weights of the task that the bundle needs."""
+
+    @abstractmethod
+    def prompts(self) -> Prompts | None:
+        """Return the prompts; None for a head."""
+
+    @abstractmethod
+    def head(self, scorer: OfRun, validation: EmbeddedSplit, test: EmbeddedSplit, sampling: Sampling) -> Head | None:
+        """Return the labels, with what validation and test show of levels and quantities; None for prompts."""
+
+    @abstractmethod
+    def tensors(self, scorer: OfRun) -> Mapping[str, Tensor]:
+        """Return the tensors of the bundle that are not weights, calibration or OOD references."""
+
+
+class ZeroShotRun(ExportedRun[ZeroShotScorer]):
+    """A contrastive run with prompts.
+
+    Args:
+        restored: restored checkpoint.
+        query: input modalities; all but the prompt modality by default.
+        file: prompt file.
+        text_encoder: whether to include the encoder of the prompt modality.
+    """
+
+    def __init__(
+        self, restored: Restored, query: Sequence[str] | None, *, file: PromptFile, text_encoder: bool
+    ) -> None:
+        super().__init__(restored, query)
+        self.file, self._text_encoder = file, text_encoder
+
+    def scorer(self) -> ZeroShotScorer:
+        """Return a scorer that has embedded the prompts."""
+        return ZeroShotScorer(self.restored, self.file, self.query)
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Input modalities, and the prompt modality if its encoder is included."""
+        others = [name for name in self.restored.data.modalities if name != self.file.modality]
+        return (*chosen_query(others, self.query), *([self.file.modality] if self._text_encoder else []))
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the weights of the encoders, their projections and the objective."""
+        return weights_of(self.restored.task.state_dict(), self.modalities)
+
+    def prompts(self) -> Prompts:
+        """Return the prompts of the file."""
+        return Prompts.of(self.file)
+
+    def head(self, scorer: ZeroShotScorer, validation: EmbeddedSplit, test: EmbeddedSplit, sampling: Sampling) -> None:
+        """Return None."""
+
+    def tensors(self, scorer: ZeroShotScorer) -> Mapping[str, Tensor]:
+        """Return the embeddings of the prompts."""
+        return {TEXTS: scorer.texts.clone()}
+
+
+class HeadRun(ExportedRun[TrainedScorer]):
+    """A run of ``Downstream``, with every modality of its fusion."""
+
+    def scorer(self) -> TrainedScorer:
+        """Return a scorer of the findings, classes, levels and quantities."""
+        return TrainedScorer(self.restored, self.query)
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """All modalities of the run, because its fusion has weights for each."""
+        return tuple(self.restored.data.modalities)
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return all weights of the task."""
+        return dict(self.restored.task.state_dict())
+
+    def prompts(self) -> None:
+        """Return None."""
+
+    def head(self, scorer: TrainedScorer, validation: EmbeddedSplit, test: EmbeddedSplit, sampling: Sampling) -> Head:
+        """Return the labels of the head, with center and scale of the training studies of the checkpoint."""
+        medians = training_medians(scorer)
+        return Head(
+            labels=_labels(scorer),
+            estimates=learn_estimate_rules(
+                scorer, validation, medians, alpha=sampling.alpha, resamples=sampling.resamples, seed=sampling.seed
+            ),
+            errors=measure_errors(scorer, test, medians, resamples=sampling.resamples, seed=sampling.seed),
+        )
+
+    def tensors(self, scorer: TrainedScorer) -> Mapping[str, Tensor]:
+        """Return no tensors."""
+        return {}
+
+
+def exported_run(
+    restored: Restored, prompts: Path | None, query: Sequence[str] | None, *, text_encoder: bool
+) -> ExportedRun[Any]:
+    """Return the run of a checkpoint.
+
+    Args:
+        restored: restored checkpoint of a contrastive run or of a trained head.
+        prompts: prompt file, which a contrastive run needs and a head does not have.
+        query: input modalities.
+        text_encoder: whether to include the encoder of the prompt modality.
+
+    Raises:
+        ValueError: the prompts are missing or superfluous, or the checkpoint is of another task.
+    """
+    if isinstance(restored.task, Downstream):
+        if prompts is not None:
+            raise ValueError(
+                f"got prompts for a trained head, whose labels are {list(restored.data.labels)}; leave out `--prompts`"
+            )
+        return HeadRun(restored, query)
+    restored.task_of(ContrastivePretraining)
+    if prompts is None:
+        raise ValueError("got a contrastive checkpoint without prompts; set `--prompts` to a prompt file")
+    return ZeroShotRun(restored, query, file=load_prompts(prompts), text_encoder=text_encoder)
+
+
+def _labels(scorer: TrainedScorer) -> list[Label]:
+    learned = scorer.task.targets
+    return [
+        Label(
+            name=target.name,
+            kind=target.kind,
+            names=list(target.names),
+            unit=target.unit,
+            center=float(center),
+            scale=float(scale),
+        )
+        for target, center, scale in zip(scorer.targets, learned.center, learned.scale, strict=True)
+    ]
