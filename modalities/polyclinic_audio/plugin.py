@@ -26,9 +26,10 @@ from polyclinic.modality import (
     Source,
     UnreadableSource,
 )
-from polyclinic.nn import Encoder, Transformer, TransformerEncoder
+from polyclinic.nn import Encoder, FixedFeatures, Transformer, TransformerEncoder
 from polyclinic_audio.deidentify import tag_names, write_clean_sound
 from polyclinic_audio.drawing import draw_mel, draw_patches, locate_patches, view_spectrogram, write_mel
+from polyclinic_audio.features import BandFeatures
 from polyclinic_audio.issues import encoding_of, recording_issues
 from polyclinic_audio.mel import log_mel, mel_filterbank
 from polyclinic_audio.phantom import write_phantom
@@ -198,6 +199,10 @@ class Audio(Modality):
     def baseline(self) -> BaselineFeatures:
         """Return statistics of each band of the spectrogram over time."""
         return BaselineFeatures(name="statistics of log-mel bands", learn=lambda raws: self._statistics)
+
+    def fixed_features(self) -> FixedFeatures:
+        """Build statistics of each band of the spectrogram over time."""
+        return BandFeatures(mels=self.mels)
 
     def augment(self, item: Item, rng: np.random.Generator) -> Item:
         """Change the level, shift in time, mask a time segment and a group of bands, and add noise."""

@@ -24,10 +24,11 @@ from polyclinic.modality import (
     UnreadableSource,
     nested_names,
 )
-from polyclinic.nn import Encoder, RandomKernels, Transformer, TransformerEncoder
+from polyclinic.nn import Encoder, FixedFeatures, RandomKernels, Transformer, TransformerEncoder
 from polyclinic_ecg.augment import apply, draw
 from polyclinic_ecg.deidentify import comment_names, write_clean_dicom, write_clean_record
 from polyclinic_ecg.drawing import draw_leads, draw_stretches, locate_stretches, view_recording, write_leads
+from polyclinic_ecg.features import KernelFeatures
 from polyclinic_ecg.issues import encoding_of, recording_issues
 from polyclinic_ecg.phantom import write_phantom
 from polyclinic_ecg.reading.dicom_waveform import parse_waveforms, read_dicom
@@ -175,6 +176,10 @@ class ECG(Modality):
     def baseline(self) -> BaselineFeatures:
         """Return features of random convolution kernels."""
         return BaselineFeatures(name="random convolution kernels", learn=self._random_kernels)
+
+    def fixed_features(self) -> FixedFeatures:
+        """Build random convolution kernels over all leads."""
+        return KernelFeatures(leads=len(LEADS), length=round(self.rate * self.seconds))
 
     def draw(self, study: Item, axes: Axes) -> None:
         """Draw six leads over time."""

@@ -27,7 +27,7 @@ from polyclinic.modality import (
     Words,
     settings,
 )
-from polyclinic.nn import Encoder, Transformer, TransformerEncoder
+from polyclinic.nn import Encoder, FixedFeatures, Transformer, TransformerEncoder
 from polyclinic_report.augment import OUTSIDE, vary_sentences
 from polyclinic_report.deidentify import tagger_of, text_names, write_clean_text
 from polyclinic_report.drawing import (
@@ -39,6 +39,7 @@ from polyclinic_report.drawing import (
     words_of_tokens,
     write_text,
 )
+from polyclinic_report.features import NgramFeatures
 from polyclinic_report.issues import report_issues
 from polyclinic_report.phantom import write_phantom
 from polyclinic_report.reading.document import Document, read_source
@@ -224,6 +225,10 @@ class Report(Modality):
     def baseline(self) -> BaselineFeatures:
         """Return the TF-IDF of words and pairs of words."""
         return BaselineFeatures(name="TF-IDF of words and pairs of words", learn=_tfidf)
+
+    def fixed_features(self) -> FixedFeatures:
+        """Build the TF-IDF of the n-grams of tokens."""
+        return NgramFeatures()
 
     def draw(self, study: Item, axes: Axes) -> None:
         """Draw the beginning of the text, with gaps for hidden words."""

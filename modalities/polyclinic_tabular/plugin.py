@@ -27,10 +27,11 @@ from polyclinic.modality import (
     Source,
     UnreadableSource,
 )
-from polyclinic.nn import Encoder, Transformer, TransformerEncoder
+from polyclinic.nn import Encoder, FixedFeatures, Transformer, TransformerEncoder
 from polyclinic_tabular.cells import read_cells
 from polyclinic_tabular.deidentify import row_names, write_clean_row
 from polyclinic_tabular.drawing import draw_columns, draw_row, locate_columns, view_row, write_row
+from polyclinic_tabular.features import ColumnFeatures
 from polyclinic_tabular.infer import Columns, in_panel_order, infer_columns, is_code, without_names
 from polyclinic_tabular.issues import row_issues
 from polyclinic_tabular.names import describe_unused, match_columns
@@ -264,6 +265,10 @@ class Tabular(Modality):
     def baseline(self) -> BaselineFeatures:
         """Return the values and levels of the columns, for gradient boosting."""
         return BaselineFeatures(name="columns", learn=lambda raws: _columns, trees=True)
+
+    def fixed_features(self) -> FixedFeatures:
+        """Build the values and levels of the columns."""
+        return ColumnFeatures(numeric=len(self.numeric), levels=[len(levels) for levels in self.categorical.values()])
 
     def augment(self, item: Item, rng: np.random.Generator) -> Item:
         """Add noise to observed values and hide some values and levels."""

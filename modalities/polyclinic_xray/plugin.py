@@ -25,9 +25,10 @@ from polyclinic.modality import (
     Source,
     UnreadableSource,
 )
-from polyclinic.nn import Encoder, Transformer, TransformerEncoder
+from polyclinic.nn import Encoder, FixedFeatures, Transformer, TransformerEncoder
 from polyclinic_xray.deidentify import header_names, write_clean, write_redacted
 from polyclinic_xray.drawing import draw_heat, draw_image, patch_grid, view_radiograph, write_image
+from polyclinic_xray.features import GradientFeatures
 from polyclinic_xray.gradients import gradient_histograms
 from polyclinic_xray.issues import radiograph_issues, transfer_syntax
 from polyclinic_xray.phantom import write_phantom
@@ -154,6 +155,10 @@ class XRay(Modality):
     def baseline(self) -> BaselineFeatures:
         """Return histograms of gradients."""
         return BaselineFeatures(name="histograms of gradients", learn=lambda raws: self._gradient_histograms)
+
+    def fixed_features(self) -> FixedFeatures:
+        """Build histograms of gradients."""
+        return GradientFeatures()
 
     def augment(self, item: Item, rng: np.random.Generator) -> Item:
         """Rotate, shift and zoom, change the contrast and add noise; images are never mirrored."""

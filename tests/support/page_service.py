@@ -60,6 +60,7 @@ class Service:
             "modalities": modalities,
             "findings": [{"name": name, "auroc": None if name == "anemia" else auroc} for name in FINDINGS],
             "intended_use": "Research on synthetic patients.",
+            "baseline": "The model is better than the baseline: mean AUROC 0.900 against 0.850.",
             "not_a_device": "This is research software and not a medical device. It must not be used to diagnose.",
             "sha256": "0123abcd" * 8,
         }

@@ -87,6 +87,22 @@ class Dropping(ContrastivePretraining):
         return {name: F.dropout(value, 0.2, self.training) for name, value in super().forward(batch).items()}
 
 
+class PathWitness(Callback):
+    """Writes the linear path of each rank's task at the start of training.
+
+    Args:
+        file: start of the path of the files; the rank follows.
+    """
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the buffers of the path, and the number of ranks."""
+        state = {name: value.tolist() for name, value in pl_module.linear_path.state_dict().items()}
+        Path(f"{self._file}{trainer.global_rank}").write_text(json.dumps({"world": dist.get_world_size(), **state}))
+
+
 class RankWitness(Callback):
     """Records the studies of each batch of a rank, and sends the process a signal after one of them.
 

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save
 
 from polyclinic import __version__
+from polyclinic.cli.evaluate.baseline import compare_if_possible
 from polyclinic.cli.options import SplitOptions, run_command
 from polyclinic.cli.report import check_overlap
 from polyclinic.cohort.leakage.overlap import Overlap
@@ -56,6 +57,7 @@ def export(
     licence: str = "not stated; ask the group that made it",
     alpha: float = 0.1,
     minimum: int = 20,
+    baseline: bool = True,
 ) -> None:
     """Write a bundle: polyclinic bundle export --checkpoint best.ckpt --out bundle
 
@@ -74,6 +76,8 @@ def export(
         licence: licence of the bundle.
         alpha: share of each class that a prediction set may miss, and of the values that an interval may miss.
         minimum: smallest number of studies of a subgroup.
+        baseline: whether to compare a trained head with simple models, and state the result in the bundle; every
+            file is then read again.
 
     Raises:
         ValueError: an input or setting is invalid, studies overlap with training, or the weights lose too much.
@@ -107,6 +111,7 @@ def export(
         rules=rules.rules,
         limits={modality: reference.limit for modality, reference in references.items()},
         performance={entry.result.name: _performance_record(entry) for entry in performance},
+        baseline=compare_if_possible(restored, options)[1] if baseline and run.prompts() is None else None,
     )
     files = {
         WEIGHTS: save({**packed, **_extra_tensors(run.tensors(scorer), rules, references)}),

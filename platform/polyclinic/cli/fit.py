@@ -31,6 +31,7 @@ from polyclinic.tracking.exit_status import ended_by_sigterm, exit_of
 from polyclinic.training.automatic import choose
 from polyclinic.training.best_checkpoint import BestCheckpoint
 from polyclinic.training.callbacks.graceful_stop import GracefulStop
+from polyclinic.training.callbacks.linear_path import FitLinearPath
 from polyclinic.training.callbacks.progress import ProgressLines
 from polyclinic.training.callbacks.provenance import CohortRecord, ExposureRecord, Provenance, WeightRecord
 from polyclinic.training.callbacks.reconstruction_grid import ReconstructionGrid
@@ -331,6 +332,7 @@ def _run(argv: Sequence[str]) -> None:
                 WeightRecord(),
                 ExposureRecord(),
                 SimilarityMatrixImage(),
+                FitLinearPath(),
                 ProgressLines(),
             ],
             "use_distributed_sampler": False,

@@ -349,6 +349,22 @@ class CohortDataModule(L.LightningDataModule):
         )  # fmt: skip
         return make_loader(batch_sampler=batches)
 
+    def plain_training_batches(self) -> DataLoader:
+        """Return the training studies of all ranks once, shuffled by the seed and not augmented."""
+        studies = self.studies("train", training=True)
+        self._prepare()
+        dataset = StudyDataset(
+            studies=studies, modalities=self.modalities, prepared=dict(self._prepared), augment=False, seed=self._seed
+        )
+        return DataLoader(
+            dataset,
+            sampler=StudySampler(length=len(studies), shuffle=True, seed=self._seed, rank=0, world=1),
+            batch_size=_MAX_BATCH_SIZE,
+            num_workers=self._num_workers,
+            collate_fn=partial(collate, modalities=self.modalities),
+            generator=torch.Generator().manual_seed(self._seed),
+        )
+
     def _batches_done(self) -> int:
         """Return the number of batches of this epoch that are done; nonzero only in a resumed run."""
         trainer = self.trainer

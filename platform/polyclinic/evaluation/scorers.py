@@ -164,7 +164,8 @@ class TrainedScorer(Scorer):
         place, present = self.task.targets.columns.index(finding), only(batch.present, self.modalities)
 
         def score(pooled: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
-            return self.task.fuse({**fixed, modality: self.task.heads[modality](pooled)}, present)[:, place]
+            moved = self.task.with_pooled(modality, pooled, fixed[modality])
+            return self.task.fuse({**fixed, modality: moved}, present)[:, place]
 
         return score
 

@@ -45,7 +45,8 @@ def _of_contrast(model: Mapping[str, Any]) -> dict[str, Any]:
 
 def _of_head(restored: Restored) -> dict[str, Any]:
     """Return class and settings of the fusion and of the adapter, if there is one, by their full paths."""
-    task, found = restored.task_of(Downstream), {}
+    task = restored.task_of(Downstream)
+    found: dict[str, Any] = {"linear": task.linear_path is not None}
     for key, built in (("fusion", task.fusion), ("adapter", task.adapter)):
         if built is not None:
             spec = restored.settings.get(key)

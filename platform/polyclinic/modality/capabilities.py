@@ -17,6 +17,7 @@ from torch import Tensor
 from polyclinic.modality.contract import Item, Source
 from polyclinic.modality.issues import Issue
 from polyclinic.modality.views import Located, View
+from polyclinic.nn import FixedFeatures
 from polyclinic.privacy.identity import Identity
 
 HEAT = "#D55E00"
@@ -115,6 +116,14 @@ class HasBaseline(Protocol):
 
     def baseline(self) -> BaselineFeatures:
         """Return the features; the plugin is fitted, and the sources are results of ``read``."""
+
+
+@runtime_checkable
+class HasFixedFeatures(Protocol):
+    """Modality with features for the linear model that joins a supervised network."""
+
+    def fixed_features(self) -> FixedFeatures:
+        """Build the features of this modality's collated inputs, before anything is learned from studies."""
 
 
 @dataclass(frozen=True, kw_only=True)

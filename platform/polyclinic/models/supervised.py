@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from polyclinic.nn import Encoder, Fusion, StudyNorm
+from polyclinic.nn import Encoder, Fusion, LinearPath, StudyNorm
+from polyclinic.nn.linear_path import fused_outputs
 from polyclinic.nn.targets import Targets
 
 
@@ -17,9 +19,10 @@ class SupervisedModel(nn.Module):
         heads: normalisation by modality.
         fusion: fusion of the features.
         targets: meaning of the outputs of the fusion.
+        linear_path: linear model whose outputs are averaged with those of the fusion; None without one.
 
     Attributes:
-        widths: widths of the features by modality, which may differ from those of the encoders.
+        widths: widths of the features by modality: that of the encoder, and of its part of the linear path.
     """
 
     def __init__(
@@ -29,11 +32,15 @@ class SupervisedModel(nn.Module):
         heads: Mapping[str, StudyNorm],
         fusion: Fusion,
         targets: Targets,
+        linear_path: LinearPath | None,
     ) -> None:
         super().__init__()
         self.encoders, self.heads = nn.ModuleDict(dict(encoders)), nn.ModuleDict(dict(heads))
         self.fusion, self.targets = fusion, targets
-        self.widths = {name: head.outputs for name, head in heads.items()}
+        self.linear_path = linear_path
+        added = {} if linear_path is None else dict.fromkeys(linear_path.maps, targets.outputs)
+        self._pooled_widths = {name: head.outputs for name, head in heads.items()}
+        self.widths = {name: width + added.get(name, 0) for name, width in self._pooled_widths.items()}
 
     def encoder(self, name: str) -> Encoder:
         """Return the encoder of a modality."""
@@ -44,11 +51,22 @@ class SupervisedModel(nn.Module):
     def forward(self, name: str, inputs: dict[str, Tensor]) -> tuple[Float[Tensor, "b D"], Float[Tensor, "b d"]]:
         """Return the pooled vectors of one modality's studies, and their features."""
         pooled: Tensor = self.encoders[name](inputs).pooled
-        return pooled, self.heads[name](pooled)
+        features: Tensor = self.heads[name](pooled)
+        if self.linear_path is None or name not in self.linear_path.maps:
+            return pooled, features
+        return pooled, torch.cat([features, self.linear_path.contribution(name, inputs)], dim=1)
+
+    def with_pooled(
+        self, name: str, pooled: Float[Tensor, "B D"], features: Float[Tensor, "B _"]
+    ) -> Float[Tensor, "B _"]:
+        """Return features of one modality with other pooled vectors, and the same part of the linear path."""
+        normalised: Tensor = self.heads[name](pooled)
+        return torch.cat([normalised, features[:, normalised.shape[1] :]], dim=1)
 
     def fuse(
         self, features: Mapping[str, Float[Tensor, "B _"]], present: Mapping[str, Bool[Tensor, " B"]]
     ) -> Float[Tensor, "B K"]:
         """Return the predictions, such as the log-odds of findings, from the features; see ``Targets.predictions``."""
-        outputs: Tensor = self.fusion(features, present).outputs
-        return self.targets.predictions(outputs)
+        return self.targets.predictions(
+            fused_outputs(self.fusion, self.linear_path, self._pooled_widths, features, present)
+        )

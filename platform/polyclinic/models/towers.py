@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from polyclinic.modality import Modality
-from polyclinic.nn import Encoder, IdentityHead, Projection
+from polyclinic.modality import HasFixedFeatures, Modality
+from polyclinic.nn import Encoder, IdentityHead, LinearPath, Projection
 
 
 def build_encoders(
@@ -42,3 +42,12 @@ def build_heads(
             "hidden 0; set `model.embedding`, or the widths of `model.encoders`"
         )
     return {name: IdentityHead(width) for name, width in widths.items()}
+
+
+def build_linear_path(modalities: Mapping[str, Modality], outputs: int) -> LinearPath | None:
+    """Build the linear model on the fixed features of the modalities; None if no modality has them."""
+    features = {
+        name: modality.fixed_features() for name, modality in modalities.items()
+        if isinstance(modality, HasFixedFeatures)
+    }  # fmt: skip
+    return LinearPath(features, outputs) if features else None

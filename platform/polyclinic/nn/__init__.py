@@ -10,6 +10,7 @@ from polyclinic.nn.encoder import (
     TransformerEncoder,
     WeightAccount,
 )
+from polyclinic.nn.fixed_features import FixedFeatures, in_double
 from polyclinic.nn.fusion import (
     AttentionFusion,
     ConcatenationFusion,
@@ -20,6 +21,7 @@ from polyclinic.nn.fusion import (
     SequentialFusion,
 )
 from polyclinic.nn.heads import IdentityHead, Projection, StudyNorm
+from polyclinic.nn.linear_path import LinearPath
 from polyclinic.nn.masked.decoder import MaskedDecoder, MaskedDecoders
 from polyclinic.nn.masked.joint import JointEncoder
 from polyclinic.nn.masked.masking import hide_one, hide_units, keep_by_budget, keep_by_ratio
@@ -37,11 +39,13 @@ __all__ = [
     "ConcatenationFusion",
     "Encoded",
     "Encoder",
+    "FixedFeatures",
     "Frozen",
     "Fused",
     "Fusion",
     "IdentityHead",
     "JointEncoder",
+    "LinearPath",
     "MaskableEncoder",
     "MaskedDecoder",
     "MaskedDecoders",
@@ -63,6 +67,7 @@ __all__ = [
     "grid_positions",
     "hide_one",
     "hide_units",
+    "in_double",
     "keep_by_budget",
     "keep_by_ratio",
     "masked_mean",

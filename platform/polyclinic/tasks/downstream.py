@@ -6,18 +6,24 @@ from typing import Any
 import lightning.pytorch as L
 import torch
 from jaxtyping import Bool, Float
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from polyclinic.data import Batch, Target
 from polyclinic.modality import Modality
-from polyclinic.models.towers import build_encoders
+from polyclinic.models.towers import build_encoders, build_linear_path
 from polyclinic.nn import Adapter, ConcatenationFusion, Encoder, Fusion, Readout, StudyNorm
+from polyclinic.nn.linear_path import fused_outputs
 from polyclinic.nn.targets import Targets
+from polyclinic.tasks.averaging import LinearOutputs, choose_share
 from polyclinic.tasks.encode import encode_batch
 from polyclinic.tasks.losses import mean_over_ranks, naming_studies, refuse_non_finite
 from polyclinic.tasks.optimizer import adamw_cosine, clip_gradients, layer_scales
-from polyclinic.tasks.validation import Monitor, Predictions
+from polyclinic.tasks.validation import Monitor, Predictions, measure
+
+LINEAR_PATH = "linear_path."
+"""Start of the names of the weights of the linear path."""
 
 
 class Downstream(L.LightningModule):
@@ -31,6 +37,8 @@ class Downstream(L.LightningModule):
         fusion: constructor of the fusion, called with the widths of the features and the number of outputs.
         encoders: encoders by modality, in place of the default ones.
         size: size of the default encoders, a key of ``nn.SIZES``.
+        linear: whether a linear model on fixed features of the modalities joins the network, with the share that
+            gives the smallest loss on the validation studies; see ``nn.LinearPath``.
         adapter: selection of the trained weights of the encoders (``Frozen``, ``polyclinic.nn.lora.Lora``); all weights
             unless set.
         layer_decay: factor of the learning rate from each block of an encoder to the previous one.
@@ -51,6 +59,7 @@ class Downstream(L.LightningModule):
         fusion: Callable[[dict[str, int], int], Fusion] = ConcatenationFusion,
         encoders: dict[str, Encoder] | None = None,
         size: str = "nano",
+        linear: bool = True,
         adapter: Adapter | None = None,
         layer_decay: float = 1.0,
         modality_dropout: float = 0.0,
@@ -65,12 +74,15 @@ class Downstream(L.LightningModule):
         self.encoders = nn.ModuleDict(built)
         widths = {name: encoder.width for name, encoder in built.items()}
         self.heads = nn.ModuleDict({name: StudyNorm(width) for name, width in widths.items()})
+        self._widths = widths
         self.targets = Targets(targets)
         self.fusion = fusion(widths, self.targets.outputs)
+        self.linear_path = build_linear_path(modalities, self.targets.outputs) if linear else None
         self.adapter, self.layer_decay, self.modality_dropout = adapter, layer_decay, modality_dropout
         self.lr, self.weight_decay, self.warmup = lr, weight_decay, warmup
         self._adapted = adapter is None
         self._predictions = Predictions()
+        self._linear_outputs = LinearOutputs()
         layer_scales(built, layer_decay)
 
     def configure_model(self) -> None:
@@ -80,6 +92,11 @@ class Downstream(L.LightningModule):
                 self.adapter.adapt(encoder)
         self._adapted = True
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Continue a run of an earlier release without the linear path, which it did not have."""
+        if not any(key.startswith(LINEAR_PATH) for key in checkpoint["state_dict"]):
+            self.linear_path = None
+
     @property
     def monitor(self) -> Monitor:
         """The validation metric that chooses the best weights: AUROC if all labels are findings, otherwise the loss."""
@@ -87,8 +104,22 @@ class Downstream(L.LightningModule):
         return Monitor("val/auroc", "max") if only_findings else Monitor("val/loss", "min")
 
     def features(self, batch: Batch) -> dict[str, Float[Tensor, "B _"]]:
-        """Return normalised features per modality; zeros where a study lacks it."""
-        return encode_batch(self.encoders, self.heads, batch)
+        """Return normalised features per modality, then its part of the linear path; zeros where a study lacks it."""
+        encoded = encode_batch(self.encoders, self.heads, batch)
+        if self.linear_path is None:
+            return encoded
+        linear = self.linear_path.contributions(batch.inputs, batch.present)
+        return {
+            name: torch.cat([value, linear[name]], dim=1) if name in linear else value
+            for name, value in encoded.items()
+        }
+
+    def with_pooled(
+        self, name: str, pooled: Float[Tensor, "B D"], features: Float[Tensor, "B _"]
+    ) -> Float[Tensor, "B _"]:
+        """Return features of one modality with other pooled vectors, and the same part of the linear path."""
+        normalised: Tensor = self.heads[name](pooled)
+        return torch.cat([normalised, features[:, normalised.shape[1] :]], dim=1)
 
     def forward(self, batch: Batch) -> Float[Tensor, "B K"]:
         """Return the predictions of a batch, such as the log-odds of findings; see ``Targets.predictions``."""
@@ -98,13 +129,13 @@ class Downstream(L.LightningModule):
         self, features: Mapping[str, Float[Tensor, "B _"]], present: Mapping[str, Bool[Tensor, " B"]]
     ) -> Float[Tensor, "B K"]:
         """Return the predictions from the features of the modalities in ``present``."""
-        outputs: Tensor = self.fusion(features, present).outputs
-        return self.targets.predictions(outputs)
+        return self.targets.predictions(fused_outputs(self.fusion, self.linear_path, self._widths, features, present))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
         """Return the mean loss over the readouts of the fusion, each over the known labels."""
         with naming_studies(batch):
-            fused = self.fusion(self.features(batch), self._drop_modalities(batch.present))
+            encoded = encode_batch(self.encoders, self.heads, batch)
+            fused = self.fusion(encoded, self._drop_modalities(batch.present))
         all_rows = torch.ones(len(batch), dtype=torch.bool, device=batch.labels.device)
         readouts = fused.earlier or (Readout(fused.outputs, all_rows),)
         losses = [
@@ -117,12 +148,26 @@ class Downstream(L.LightningModule):
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Collect the outputs and labels of a batch."""
-        self._predictions.add(self.fusion(self.features(batch), batch.present).outputs, batch.labels)
+        """Collect the outputs of the network and of the linear path, and the labels, of a batch."""
+        encoded = encode_batch(self.encoders, self.heads, batch)
+        outputs = [self.fusion(encoded, batch.present).outputs.float()]
+        if self.linear_path is not None:
+            outputs.append(self._linear_outputs.of(batch, self.linear_path))
+        self._predictions.add(torch.cat(outputs, dim=1), batch.labels)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the loss and the macro AUROC over the studies of all ranks."""
-        for name, value in self._predictions.measure(self.targets).items():
+        """Choose the share of the network, and log the loss and the macro AUROC over the studies of all ranks."""
+        count = self.targets.outputs
+        outputs, labels = self._predictions.take(
+            count if self.linear_path is None else 2 * count, len(self.targets.targets), self.targets.center.device
+        )
+        if self.linear_path is not None:
+            network, linear = outputs[:, :count], outputs[:, count:]
+            if self.trainer.state.fn == TrainerFn.FITTING:  # within it, `trainer.training` is false here
+                choose_share(self.linear_path, self.targets, network, linear, labels)
+            self.log("val/network_share", float(self.linear_path.share))
+            outputs = self.linear_path.averaged(network, linear)
+        for name, value in measure(self.targets, outputs, labels).items():
             self.log(f"val/{name}", value, sync_dist=True, prog_bar=True)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, "B K"]:

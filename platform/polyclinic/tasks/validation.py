@@ -34,25 +34,38 @@ class Predictions:
         self._outputs.append(outputs.detach().float())
         self._labels.append(labels)
 
-    def measure(self, targets: Targets) -> dict[str, float]:
-        """Return the loss, and the mean AUROC of the findings with both classes; then start a new epoch."""
-        # An empty first part gives a shape to a rank without a batch.
-        empty_parts = (
-            torch.zeros(0, count, device=targets.center.device) for count in (targets.outputs, len(targets.targets))
+    def take(self, outputs: int, labels: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return the outputs [N, K] and labels [N, C] of the studies of all ranks, and start a new epoch.
+
+        Args:
+            outputs: number of outputs K, as a rank may have no batch.
+            labels: number of labels C.
+            device: device of the task.
+        """
+        found = (
+            rows_without_gradient(torch.cat([torch.zeros(0, width, device=device), *parts]))
+            for width, parts in ((outputs, self._outputs), (labels, self._labels))
         )
-        outputs, labels = (
-            rows_without_gradient(torch.cat([empty, *parts]))
-            for empty, parts in zip(empty_parts, (self._outputs, self._labels), strict=True)
-        )
+        together = (next(found), next(found))
         self._outputs, self._labels = [], []
-        loss = targets.loss(outputs, labels)
-        metrics = {"loss": float(loss.total / loss.terms.clamp_min(1))}
-        scores = targets.predictions(outputs)[:, targets.finding_outputs].cpu().numpy()
-        truth = labels[:, targets.findings].cpu().numpy()
-        aurocs = [_auroc(score, label) for score, label in zip(scores.T, truth.T, strict=True)]
-        if defined := [value for value in aurocs if value == value]:
-            metrics["auroc"] = float(np.mean(defined))
-        return metrics
+        return together
+
+
+def measure(targets: Targets, outputs: Float[Tensor, "N K"], labels: Float[Tensor, "N C"]) -> dict[str, float]:
+    """Return the loss, and the mean AUROC of the findings with both classes."""
+    metrics = {"loss": mean_loss(targets, outputs, labels)}
+    scores = targets.predictions(outputs)[:, targets.finding_outputs].cpu().numpy()
+    truth = labels[:, targets.findings].cpu().numpy()
+    aurocs = [_auroc(score, label) for score, label in zip(scores.T, truth.T, strict=True)]
+    if defined := [value for value in aurocs if value == value]:
+        metrics["auroc"] = float(np.mean(defined))
+    return metrics
+
+
+def mean_loss(targets: Targets, outputs: Float[Tensor, "N K"], labels: Float[Tensor, "N C"]) -> float:
+    """Return the mean loss of the known labels; 0 without any."""
+    loss = targets.loss(outputs, labels)
+    return float(loss.total / loss.terms.clamp_min(1))
 
 
 def _auroc(scores: Float[np.ndarray, " N"], labels: Float[np.ndarray, " N"]) -> float:

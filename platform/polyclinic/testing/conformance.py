@@ -24,6 +24,7 @@ from polyclinic.modality import (
     Deidentifiable,
     Explainable,
     HasBaseline,
+    HasFixedFeatures,
     Imputable,
     Inspectable,
     Item,
@@ -92,7 +93,16 @@ class ModalityConformance(ABC):
 
     def test_each_capability_is_defined_completely_or_not_at_all(self) -> None:
         modality = self.modality()
-        for capability in (Imputable, Explainable, Viewable, HasBaseline, Inspectable, Deidentifiable, Redactable):
+        for capability in (
+            Imputable,
+            Explainable,
+            Viewable,
+            HasBaseline,
+            HasFixedFeatures,
+            Inspectable,
+            Deidentifiable,
+            Redactable,
+        ):
             methods = {name for name in vars(capability) if not name.startswith("_")}
             defined = {name for name in methods if hasattr(modality, name) and not hasattr(Modality, name)}
             only_shared = capability is Redactable and "redact" not in defined
@@ -277,6 +287,24 @@ class ModalityConformance(ABC):
         np.testing.assert_allclose(_dense(transform(raws[-1:])), features[-1:], rtol=1e-5, atol=1e-6)
         np.testing.assert_array_equal(_dense(baseline.learn(raws)(raws)), features)
         assert len(np.unique(features, axis=0)) > 1
+
+    def test_fixed_features_depend_on_the_study_alone(self, fitted: Modality, items: list[Item]) -> None:
+        if not isinstance(fitted, HasFixedFeatures):
+            pytest.skip(f"{type(fitted).__name__} is not HasFixedFeatures")
+        batch = fitted.collate(items)
+        features, again = fitted.fixed_features(), fitted.fixed_features()
+        for built in (features, again):
+            built.fit([batch])
+        values = features(batch)
+        assert values.shape == (len(items), features.outputs)
+        assert torch.isfinite(values).all()
+        assert len(torch.unique(values, dim=0)) > 1
+        assert not list(features.parameters())
+        torch.testing.assert_close(features(fitted.collate(items[-1:])), values[-1:])
+        torch.testing.assert_close(again(batch), values, rtol=0, atol=0)
+        again.load_state_dict(features.state_dict())  # whatever was learned is in the buffers
+        double = {name: value.double() if value.is_floating_point() else value for name, value in batch.items()}
+        assert features.double()(double).dtype == torch.float64
 
     def test_empty_file_is_unreadable_by_name_only(self, sources: list[Source], tmp_path: Path) -> None:
         if not isinstance(sources[0], Path):

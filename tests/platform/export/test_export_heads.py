@@ -1,6 +1,7 @@
 """Exports of trained heads: every fusion, an adapter, any mix of labels, stored precisions, and refusals."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from head_runs import HEAD_MODALITIES, LABELS
 from polyclinic.cli import main
 from polyclinic.deploy.bundle import Bundle, load_bundle
 from polyclinic.deploy.scoring import StudyScorer
+from polyclinic.deploy.service.workers.model_worker import describe
 from polyclinic.evaluation.scorers import TrainedScorer
 from polyclinic.evaluation.supervised import predict_split
 from polyclinic.training.restore import restore
@@ -48,7 +50,7 @@ def _trained(cohort: Path, *words: str, **settings: Any) -> Path:
 
 def _exported(checkpoint: Path, *words: str) -> Bundle:
     paths = ["--checkpoint", str(checkpoint), "--out", "bundle", "--resamples", "10"]
-    assert main(["bundle", "export", *paths, *words]) == 0
+    assert main(["bundle", "export", *paths, "--baseline", "false", *words]) == 0
     return load_bundle("bundle")
 
 
@@ -185,3 +187,21 @@ def test_the_evaluation_of_a_classifier_prints_the_export(
 ) -> None:
     assert main(["evaluate", "classifier", str(head_made / "run.ckpt"), "--resamples", "5"]) == 0
     assert "next: polyclinic bundle export --checkpoint" in capsys.readouterr().out
+
+
+def test_the_bundle_states_whether_the_head_beats_simple_models(head_made: Path) -> None:
+    bundle = load_bundle(head_made / "bundle")
+    verdict = bundle.content.baseline
+    assert verdict is not None
+    assert re.match(
+        r"The model (is better than|is worse than|does not beat) the baseline: mean AUROC 0\.\d{3}", verdict
+    )
+    assert verdict in (head_made / "bundle" / "MODEL_CARD.md").read_text()
+    assert describe(bundle).card["baseline"] == verdict
+
+
+def test_without_a_comparison_the_card_says_so(head_made: Path, cohort: Path) -> None:
+    bundle = _exported(head_made / "run.ckpt")
+    assert bundle.content.baseline is None
+    assert "baseline" not in json.loads(Path("bundle/bundle.json").read_text())
+    assert "(`polyclinic evaluate baseline`): not compared." in Path("bundle/MODEL_CARD.md").read_text()

@@ -1,10 +1,13 @@
 """The supervised model for inference has the weights of the task, and predicts what it does."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from polyclinic.data import Batch
 from polyclinic.models.supervised import SupervisedModel
+from polyclinic.models.towers import build_linear_path
 from polyclinic.nn import (
     AttentionFusion,
     ConcatenationFusion,
@@ -16,6 +19,7 @@ from polyclinic.nn import (
 )
 from polyclinic.nn.targets import Target, Targets
 from polyclinic.tasks import Downstream
+from polyclinic_tabular import Tabular
 from pulse_plugin import Pulse
 
 NAMES = ("first", "second")
@@ -41,6 +45,7 @@ def test_it_predicts_as_the_task_does_from_any_modality(fusion: type[Fusion]) ->
         heads={name: StudyNorm(width) for name, width in widths.items()},
         fusion=fusion(widths, targets.outputs),
         targets=targets,
+        linear_path=None,
     )
     model.load_state_dict(task.state_dict(), strict=True)
     model.eval()
@@ -65,3 +70,41 @@ def _batch(size: int = 8) -> Batch:
         patient_ids=[f"P{row}" for row in range(size)],
         broken=(),
     )
+
+
+def test_it_averages_with_the_linear_path_of_the_task() -> None:
+    torch.manual_seed(0)
+    modalities = {"first": Tabular(numeric=["a", "b"]), "second": Pulse()}
+    task = Downstream(modalities=modalities, targets=TARGETS, size="nano").eval()
+    assert task.linear_path is not None
+    assert list(task.linear_path.maps) == ["first"]
+    for value in task.linear_path.buffers():
+        value.copy_(torch.rand(value.shape) if value.is_floating_point() else torch.ones_like(value))
+    encoders = {name: plugin.default_encoder("nano") for name, plugin in modalities.items()}
+    targets = Targets(TARGETS)
+    widths = {name: encoder.width for name, encoder in encoders.items()}
+    model = SupervisedModel(
+        encoders=encoders,
+        heads={name: StudyNorm(width) for name, width in widths.items()},
+        fusion=ConcatenationFusion(widths, targets.outputs),
+        targets=targets,
+        linear_path=build_linear_path(modalities, targets.outputs),
+    )
+    model.load_state_dict(task.state_dict(), strict=True)
+    model.eval()
+    batch = replace(_batch(), inputs={**_batch().inputs, "first": _rows(int(_batch().present["first"].sum()))})
+    features = {}
+    for name, rows in batch.present.items():
+        pooled, values = model(name, batch.inputs[name])
+        assert values.shape[1] == model.widths[name]
+        torch.testing.assert_close(model.with_pooled(name, pooled, values), values)
+        features[name] = values.new_zeros(len(rows), values.shape[1]).index_put((rows,), values)
+    expected = task(batch)
+    torch.testing.assert_close(model.fuse(features, batch.present), expected)
+    task.linear_path.share.fill_(1.0)
+    assert not torch.allclose(task(batch), expected)
+
+
+def _rows(count: int) -> dict[str, torch.Tensor]:
+    observed = torch.ones(count, 2, dtype=torch.bool)
+    return {"values": torch.rand(count, 2), "observed": observed, "levels": torch.zeros(count, 0, dtype=torch.int64)}

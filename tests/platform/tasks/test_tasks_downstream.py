@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from lightning.pytorch.trainer.states import TrainerFn, TrainerState
 from sklearn.metrics import log_loss, roc_auc_score
 from torch import nn
 
@@ -17,7 +18,8 @@ from polyclinic.nn.lora import Lora
 from polyclinic.nn.targets import Targets
 from polyclinic.tasks import Downstream
 from polyclinic.tasks.optimizer import layer_scales
-from polyclinic.tasks.validation import Predictions
+from polyclinic.tasks.validation import Predictions, measure
+from polyclinic_tabular import Tabular
 from pulse_plugin import Pulse
 from ranks import run_ranks
 
@@ -142,6 +144,81 @@ def test_dropout_hides_modalities_but_never_the_last_one() -> None:
         _task(modality_dropout=1)
 
 
+def _with_linear_path() -> tuple[Downstream, Batch]:
+    torch.manual_seed(0)
+    plugin = Tabular(numeric=["a", "b"], scaling="zscore")
+    task = Downstream(modalities={"first": plugin, "second": Pulse()}, targets=TARGETS)
+    task.log = lambda *_, **__: None  # type: ignore[method-assign]
+    assert task.linear_path is not None
+    for value in task.linear_path.buffers():
+        value.copy_(torch.randn(value.shape) if value.is_floating_point() else torch.tensor([True, True, False]))
+    batch = _batch(40)
+    count = int(batch.present["first"].sum())
+    batch.inputs["first"] = {
+        "values": torch.randn(count, 2),
+        "observed": torch.ones(count, 2, dtype=torch.bool),
+        "levels": torch.zeros(count, 0, dtype=torch.int64),
+    }  # fmt: skip
+    return task, batch
+
+
+def _validate(task: Downstream, batch: Batch, *, fitting: bool) -> dict[str, float]:
+    logged: dict[str, float] = {}
+    task.log = lambda name, value, **_: logged.update({name: float(value)})  # type: ignore[method-assign]
+    state = TrainerState(fn=TrainerFn.FITTING if fitting else TrainerFn.VALIDATING)
+    task._trainer = type("Trainer", (), {"state": state})()
+    task.eval()
+    with torch.no_grad():
+        task.validation_step(batch, 0)
+    task.on_validation_epoch_end()
+    return logged
+
+
+def test_validation_chooses_the_share_of_the_network_with_the_smallest_loss_and_only_in_training() -> None:
+    task, batch = _with_linear_path()
+    path = task.linear_path
+    assert path is not None
+    path.share.fill_(0.3)
+    evaluated = _validate(task, batch, fitting=False)
+    assert float(path.share) == pytest.approx(0.3)
+    losses = {}
+    for number in range(11):
+        path.share.fill_(number / 10)
+        losses[number / 10] = _validate(task, batch, fitting=False)["val/loss"]
+    assert len(set(losses.values())) == 11
+    chosen = _validate(task, batch, fitting=True)
+    best = min(losses, key=losses.__getitem__)
+    assert chosen["val/network_share"] == pytest.approx(best)
+    assert chosen["val/loss"] == pytest.approx(losses[best], rel=1e-5) == min(losses.values())
+    assert evaluated["val/loss"] == pytest.approx(losses[0.3], rel=1e-5)
+    assert float(path.share) == pytest.approx(best)
+
+
+def test_the_linear_path_changes_predictions_and_not_the_training_of_the_network() -> None:
+    task, batch = _with_linear_path()
+    assert task.linear_path is not None
+    task.eval()  # without dropout, and with one state of the normalisation
+    loss, before = task.training_step(batch, 0), task(batch)
+    for value in task.linear_path.buffers():
+        if value.is_floating_point():
+            value.mul_(-1)
+    task.linear_path.share.fill_(0.5)
+    torch.testing.assert_close(task.training_step(batch, 0), loss, rtol=0, atol=0)
+    changed = (task(batch) != before).any(dim=0)
+    assert changed.tolist() == [True, True, False]  # the last output is not fitted
+
+
+def test_a_checkpoint_of_an_earlier_release_continues_without_a_linear_path() -> None:
+    task, batch = _with_linear_path()
+    state = {name: value for name, value in task.state_dict().items() if not name.startswith("linear_path.")}
+    task.on_load_checkpoint({"state_dict": task.state_dict()})
+    assert task.linear_path is not None
+    task.on_load_checkpoint({"state_dict": state})
+    assert task.linear_path is None
+    task.load_state_dict(state, strict=True)
+    assert _validate(task, batch, fitting=True).keys() == {"val/loss", "val/auroc"}
+
+
 def _expected_metrics(outputs: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
     labelled = ~labels[:, :2].isnan()
     aurocs = [roc_auc_score(labels[labelled[:, c], c], outputs[labelled[:, c], c]) for c in range(2)]
@@ -159,7 +236,7 @@ def _metrics(outputs: torch.Tensor, labels: torch.Tensor, parts: list[slice]) ->
     predictions = Predictions()
     for part in parts:
         predictions.add(outputs[part], labels[part])
-    return predictions.measure(Targets(TARGETS))
+    return measure(Targets(TARGETS), *predictions.take(3, 3, outputs.device))
 
 
 def _data() -> tuple[torch.Tensor, torch.Tensor]:
@@ -192,7 +269,6 @@ def test_two_ranks_give_the_metrics_of_one_process_and_count_each_study_once(tmp
 
 
 def test_no_studies_and_a_single_class_give_no_auroc() -> None:
-    report = Predictions().measure(Targets(TARGETS))
-    assert report == {"loss": 0.0}
+    assert _metrics(torch.zeros(0, 3), torch.zeros(0, 3), []) == {"loss": 0.0}
     ones = torch.ones(4, 3)
     assert set(_metrics(torch.randn(4, 3), ones, [slice(None)])) == {"loss"}

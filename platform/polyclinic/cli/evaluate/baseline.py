@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from polyclinic.cli.options import ReportOptions
+from polyclinic.cli.options import ReportOptions, SplitOptions
 from polyclinic.cli.report import check_overlap, write_report
 from polyclinic.cohort import default_modalities, read_cohort
 from polyclinic.data import CohortDataModule, LabelPolicy
@@ -14,6 +14,7 @@ from polyclinic.evaluation.baseline.report import BaselineReport, baseline_repor
 from polyclinic.evaluation.supervised import predict_split
 from polyclinic.evaluation.tables import as_json, print_baseline
 from polyclinic.files.results import refuse_unwritable, write_result
+from polyclinic.modality import HasBaseline
 from polyclinic.system.terminal import Console
 from polyclinic.training.restore import Restored, restore
 
@@ -71,7 +72,19 @@ def _of_checkpoint(path: Path, options: ReportOptions, started: float) -> None:
     )  # fmt: skip
 
 
-def compare(restored: Restored, options: ReportOptions) -> BaselineReport:
+def compare_if_possible(restored: Restored, options: SplitOptions) -> tuple[BaselineReport | None, str]:
+    """Return the comparison of a supervised checkpoint with the baseline, and its verdict as a sentence.
+
+    Without features for a simple model there is no comparison, which the sentence then says.
+    """
+    if not any(isinstance(modality, HasBaseline) for modality in restored.data.modalities.values()):
+        return None, "The model was not compared with a baseline, as no plugin of its modalities has one."
+    Console().print("fitting the baseline")
+    report = compare(restored, options)
+    return report, report.verdict or "The model was not compared with a baseline, as no label could be compared."
+
+
+def compare(restored: Restored, options: SplitOptions) -> BaselineReport:
     """Return the baseline of the cohort of a supervised checkpoint, and the comparison with it."""
     predicted = predict_split(restored, options.split, list(restored.data.modalities))
     simple = predict_baseline(restored.data, options.split, seed=options.seed)

@@ -11,8 +11,10 @@ import numpy as np
 from jaxtyping import Float
 
 from polyclinic import __version__
+from polyclinic.cli.evaluate.baseline import compare_if_possible
 from polyclinic.cli.options import SplitOptions
 from polyclinic.cli.report import check_overlap, write_report
+from polyclinic.evaluation.baseline.report import BaselineReport
 from polyclinic.evaluation.card.build import build_card
 from polyclinic.evaluation.card.content import Origin
 from polyclinic.evaluation.card.explaining import relevance_pictures
@@ -41,6 +43,7 @@ def card(
     thresholds: tuple[float, ...] = (),
     explained: int = 4,
     studies: list[str] | None = None,
+    baseline: bool = True,
 ) -> None:
     """Write an evaluation card: polyclinic evaluate card --checkpoint last.ckpt --prompts prompts.yaml --out card
 
@@ -58,6 +61,8 @@ def card(
         thresholds: probabilities at which to report sensitivity and specificity, besides those selected on validation.
         explained: number of studies to explain.
         studies: ids of the studies to explain, instead.
+        baseline: whether to compare a trained head with simple models, and state the result first; every file is then
+            read again.
 
     Raises:
         ValueError: an input or setting is invalid, or studies overlap with training.
@@ -84,11 +89,15 @@ def card(
         alpha=alpha, minimum=minimum, stated=thresholds, resamples=options.resamples, seed=options.seed,
         explained=explained if studies is None else studies,
     )  # fmt: skip
-    content = replace(content, notes=(*overlap.statements, *content.notes))
+    compared: tuple[BaselineReport | None, str] = (None, "")
+    if baseline and isinstance(scorer, TrainedScorer):
+        compared = compare_if_possible(restored, options)
+    content = replace(content, notes=(*overlap.statements, *filter(None, [compared[1]]), *content.notes))
     console.print("drawing")
     figures = card_figures(content, scorer, test)
     pictures = relevance_pictures(scorer, restored.encoders, restored.data.modalities, test, content.explanations)
     page, record = render(content, figures, pictures), as_json(content)
+    record["baseline"] = None if compared[0] is None else as_json(compared[0])
     record |= {"overlap": overlap.as_record(), "seconds_after_encoding": round(time.monotonic() - started, 1)}
     _write(out, page, record)
     write_report(

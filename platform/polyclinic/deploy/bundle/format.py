@@ -49,7 +49,7 @@ SCHEMA = "bundle.schema.json"
 """File beside this module: the JSON Schema of ``bundle.json``."""
 
 JOINT = "+"
-_OF_CLASSIFIER, _OF_MODEL = ("prompts", "head"), ("objective", "fusion", "adapter")
+_OF_CLASSIFIER, _OF_MODEL = ("prompts", "head", "baseline"), ("objective", "fusion", "adapter", "linear")
 """Keys that only prompts or only a head has."""
 
 _MAX_LOCATION_LENGTH = 200
@@ -100,6 +100,7 @@ class Architecture:
         weights: type of the stored matrices, one of ``files.WEIGHT_DTYPES``.
         fusion: class and settings of the fusion of a trained head; None for prompts.
         adapter: class and settings of what a trained head added to its encoders, such as ``Lora``; None if nothing.
+        linear: whether a linear model on fixed features joins a trained head.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -113,12 +114,13 @@ class Architecture:
     weights: Weights
     fusion: Class | None = None
     adapter: Class | None = None
+    linear: bool = False
 
     def contradiction(self, *, is_head: bool) -> str | None:
         """Return what does not belong to a trained head, or to prompts; None if everything does."""
         if not is_head:
-            fits = self.objective is not None and self.fusion is None and self.adapter is None
-            return None if fits else "prompts need an objective, and no fusion or adapter"
+            fits = self.objective is not None and not (self.fusion or self.adapter or self.linear)
+            return None if fits else "prompts need an objective, and no fusion, adapter or linear model"
         fits = self.fusion is not None and self.objective is None and self.embedding is None and not self.hidden
         return None if fits else "a head needs a fusion, and no objective, embedding or hidden width"
 
@@ -181,6 +183,7 @@ class BundleContent:
         limits: distance by modality beyond which a study is out of distribution.
         performance: ``auroc`` (value, low, high), ``n`` and ``n_positive`` on the test split, by finding.
         head: labels of a trained head.
+        baseline: sentence on whether a trained head is better than simple models on the test split.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -198,6 +201,7 @@ class BundleContent:
     limits: dict[Name, Distance]
     performance: dict[Name, Measured]
     head: Head | None = None
+    baseline: Sentence | None = None
 
     @property
     def findings(self) -> list[str]:
@@ -214,7 +218,7 @@ class BundleContent:
         content = asdict(self)
         for part, keys in ((content, _OF_CLASSIFIER), (content["architecture"], _OF_MODEL)):
             for key in keys:
-                if part[key] is None:
+                if not part[key]:
                     del part[key]
         return json.dumps(content, indent=1, allow_nan=False).encode()
 

@@ -18,7 +18,7 @@ from polyclinic.modality import ENTRY_POINTS, Modality
 from polyclinic.models.build import Builder, check_plain, first_line, largest_model
 from polyclinic.models.class_table import ClassTable, load_plugin, modality_points, shown
 from polyclinic.models.supervised import SupervisedModel
-from polyclinic.models.towers import build_encoders, build_heads
+from polyclinic.models.towers import build_encoders, build_heads, build_linear_path
 from polyclinic.models.zero_shot import ZeroShotModel, in_precision
 from polyclinic.nn import Adapter, Encoder, Fusion, StudyNorm
 from polyclinic.nn.targets import Targets
@@ -90,7 +90,7 @@ def plugin_of(modality: Modality) -> str:
 
 
 _STORED_DTYPES = (torch.float64, torch.float32, torch.int64, torch.int32, torch.int8, torch.uint8, torch.bool)
-_PARTS = ("encoders.", "heads.", "objective.", "fusion.", "targets.")
+_PARTS = ("encoders.", "heads.", "objective.", "fusion.", "targets.", "linear_path.")
 _SCALING = ("targets.center", "targets.scale")
 """Weights of a head that ``bundle.json`` states, too."""
 
@@ -220,7 +220,7 @@ def build_model(content: BundleContent, modalities: dict[str, Modality]) -> Zero
     given = {name: build(Encoder, spec, f"encoders.{name}") for name, spec in architecture.encoders.items()}  # type: ignore[type-abstract]
     encoders = build_encoders(modalities, size=architecture.size, given=given)
     if content.head is not None:
-        return _supervised(content.head, architecture, encoders)
+        return _supervised(content.head, architecture, encoders, modalities)
     assert architecture.objective is not None
     objective = build(Objective, architecture.objective, "objective")  # type: ignore[type-abstract]
     heads = build_heads(
@@ -229,7 +229,9 @@ def build_model(content: BundleContent, modalities: dict[str, Modality]) -> Zero
     return ZeroShotModel(encoders=encoders, heads=heads, objective=objective)
 
 
-def _supervised(head: Head, architecture: Architecture, encoders: dict[str, Encoder]) -> SupervisedModel:
+def _supervised(
+    head: Head, architecture: Architecture, encoders: dict[str, Encoder], modalities: Mapping[str, Modality]
+) -> SupervisedModel:
     assert architecture.fusion is not None
     if architecture.adapter is not None:
         adapter = build(Adapter, architecture.adapter, "adapter")  # type: ignore[type-abstract]
@@ -238,7 +240,10 @@ def _supervised(head: Head, architecture: Architecture, encoders: dict[str, Enco
     targets, heads = Targets(head.targets), {name: StudyNorm(encoder.width) for name, encoder in encoders.items()}
     widths = {name: norm.outputs for name, norm in heads.items()}
     fusion = build(Fusion, architecture.fusion, "fusion", widths=widths, outputs=targets.outputs)  # type: ignore[type-abstract]
-    return SupervisedModel(encoders=encoders, heads=heads, fusion=fusion, targets=targets)
+    linear_path = build_linear_path(modalities, targets.outputs) if architecture.linear else None
+    return SupervisedModel(
+        encoders=encoders, heads=heads, fusion=fusion, targets=targets, linear_path=linear_path
+    )  # fmt: skip
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

@@ -35,6 +35,7 @@ async function open() {
   const takes = about.modalities.filter(isInput).map((modality) => `${title(modality)} (${(modality.accept ?? []).join(", ")})`);
   byId("accepted").textContent = takes.join(" \u00b7 ");
   byId("intended").textContent = about.intended_use ?? "";
+  byId("baseline").textContent = about.baseline ?? "";
   const facts = { Name: about.name, Version: about.version, Created: about.created, "SHA-256": about.sha256 };
   const given = Object.entries(facts).filter(([, value]) => value);
   byId("facts").replaceChildren(...given.flatMap(([key, value]) => [element("dt", {}, key), element("dd", {}, value)]));

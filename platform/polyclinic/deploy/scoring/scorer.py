@@ -118,7 +118,8 @@ class StudyScorer:
         model, place = self.bundle.model, self._columns.index(finding)
 
         def score(pooled: Float[Tensor, "1 D"]) -> Float[Tensor, " 1"]:
-            return self._outputs({**evidence.embeddings, name: model.heads[name](pooled)}, evidence.present)[:, place]
+            moved = model.with_pooled(name, pooled, evidence.embeddings[name])
+            return self._outputs({**evidence.embeddings, name: moved}, evidence.present)[:, place]
 
         return token_relevance(model.encoder(name), self._inputs(name, [study[name]]), score)[0]
 

@@ -87,6 +87,7 @@ class BundleCard(BaseModel):
     modalities: list[ModalityCard]
     findings: list[FindingCard]
     estimates: list[EstimateCard]
+    baseline: str | None = None
 
 
 class State(BaseModel):

@@ -1,7 +1,7 @@
 """Predictions of simple models: one per modality and label, and a join of the modalities of each study."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,8 @@ from rich.progress import track
 
 from polyclinic.cohort import Study, Target
 from polyclinic.data import CohortDataModule
-from polyclinic.evaluation.baseline.estimators import Scaled, Simple, fit_simple
 from polyclinic.modality import HasBaseline, Modality, UnreadableSource
+from polyclinic.training.simple_models import Scaled, Simple, fit_simple
 
 TRAINING_SPLITS = ("train", "val")
 """The baseline has no use for a validation split, so that it learns from its studies, too."""
@@ -160,9 +160,7 @@ def _of_modality(
                 values[tested_rows] = simple.predict(tested_features)
             out_of_fold = np.full(len(training), np.nan)
             out_of_fold[rows] = simple.out_of_fold
-            models[column.name] = (
-                Simple(predict=simple.predict, out_of_fold=out_of_fold, setting=simple.setting), values
-            )  # fmt: skip
+            models[column.name] = replace(simple, out_of_fold=out_of_fold), values
     return models
 
 

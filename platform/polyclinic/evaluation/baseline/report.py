@@ -187,7 +187,8 @@ def _verdict(macro: float, macro_model: float | None, gain: Estimate | None, lab
         if not errors:
             return ""
         better = [label.name for label in errors if label.gain is not None and label.gain.ci95.low > 0]
-        return f"better than the baseline for {len(better)} of {len(errors)} labels ({', '.join(better) or 'none'})"
+        names = f" ({', '.join(better)})" if better else ""
+        return f"The model is better than the baseline for {len(better)} of {len(errors)} labels{names}."
     numbers = (
         f"mean AUROC {macro_model:.3f} against {macro:.3f}, difference {gain.value:+.3f} "
         f"({gain.ci95.low:+.3f} to {gain.ci95.high:+.3f})"

@@ -72,6 +72,7 @@ def describe(bundle: Bundle) -> ServedBundle:
         "sha256": bundle.digest,
         "intended_use": content.intended_use,
         "not_a_device": content.not_a_device,
+        "baseline": content.baseline,
         "modalities": [
             {
                 "name": name,

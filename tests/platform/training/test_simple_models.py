@@ -6,8 +6,8 @@ from scipy import sparse
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from polyclinic.evaluation.baseline.estimators import Scaled, fit_simple
 from polyclinic.evaluation.metrics.auroc import auroc
+from polyclinic.training.simple_models import Scaled, fit_simple
 
 
 def _data(studies: int = 80, width: int = 300) -> tuple[np.ndarray, np.ndarray, list[str]]:
