@@ -22,9 +22,6 @@ from polyclinic.tasks.losses import mean_over_ranks, naming_studies, refuse_non_
 from polyclinic.tasks.optimizer import adamw_cosine, clip_gradients, layer_scales
 from polyclinic.tasks.validation import Monitor, Predictions, measure
 
-LINEAR_PATH = "linear_path."
-"""Start of the names of the weights of the linear path."""
-
 
 class Downstream(L.LightningModule):
     """Predicts findings, classes, levels and quantities by fusion of the modalities that a study has.
@@ -94,7 +91,7 @@ class Downstream(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Continue a run of an earlier release without the linear path, which it did not have."""
-        if not any(key.startswith(LINEAR_PATH) for key in checkpoint["state_dict"]):
+        if not any(key.startswith("linear_path.") for key in checkpoint["state_dict"]):
             self.linear_path = None
 
     @property

@@ -22,7 +22,6 @@ from polyclinic.data.labels import target_record
 from polyclinic.modality import installed_modalities
 from polyclinic.models.build import Builder, first_line, largest_model
 from polyclinic.models.class_table import KINDS, MODULES, ClassTable
-from polyclinic.tasks.downstream import LINEAR_PATH
 from polyclinic.training.checkpoint_file import configuration, exposure_of, load_checkpoint, provenance
 
 __all__ = ["Restored", "build", "restore", "tasks"]
@@ -117,13 +116,12 @@ def _restored(content: dict[str, Any], config: dict[str, Any], *, cohort: Path |
             data.pop("fold", None)
     if _class(model) is tasks.Downstream:
         data["labels"] = state["labels"]
-        if not any(key.startswith(LINEAR_PATH) for key in weights):  # a checkpoint from before there was one
-            model = {**model, "init_args": {**(model.get("init_args") or {}), "linear": False}}
     settings = deepcopy(model.get("init_args") or {})
     with largest_model(sum(value.numel() for value in weights.values())):
         built = build({"model": model, "data": data}, state)
         if isinstance(built.model, tasks.Downstream):
             _refuse_changed_labels(state.get("targets", []), built.data.targets)
+            built.model.on_load_checkpoint(content)
         built.model.configure_model()
     if trained:
         built.model.load_state_dict(weights, strict=True)
