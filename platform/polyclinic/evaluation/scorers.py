@@ -13,6 +13,7 @@ from polyclinic.data import Batch
 from polyclinic.evaluation.embedding import EmbeddedSplit, embed_split, embed_texts
 from polyclinic.evaluation.metrics.agreement import Estimates, binary_columns, estimate_columns
 from polyclinic.evaluation.zeroshot import finding_scores, prompt_spread
+from polyclinic.nn.linear_path import with_pooled
 from polyclinic.nn.relevance import Score
 from polyclinic.prompts import PromptFile, finding_score
 from polyclinic.tasks import ContrastivePretraining, Downstream
@@ -164,7 +165,7 @@ class TrainedScorer(Scorer):
         place, present = self.task.targets.columns.index(finding), only(batch.present, self.modalities)
 
         def score(pooled: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
-            moved = self.task.with_pooled(modality, pooled, fixed[modality])
+            moved = with_pooled(self.task.heads[modality], pooled, fixed[modality])
             return self.task.fuse({**fixed, modality: moved}, present)[:, place]
 
         return score

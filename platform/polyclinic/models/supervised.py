@@ -56,13 +56,6 @@ class SupervisedModel(nn.Module):
             return pooled, features
         return pooled, torch.cat([features, self.linear_path.contribution(name, inputs)], dim=1)
 
-    def with_pooled(
-        self, name: str, pooled: Float[Tensor, "B D"], features: Float[Tensor, "B _"]
-    ) -> Float[Tensor, "B _"]:
-        """Return features of one modality with other pooled vectors, and the same part of the linear path."""
-        normalised: Tensor = self.heads[name](pooled)
-        return torch.cat([normalised, features[:, normalised.shape[1] :]], dim=1)
-
     def fuse(
         self, features: Mapping[str, Float[Tensor, "B _"]], present: Mapping[str, Bool[Tensor, " B"]]
     ) -> Float[Tensor, "B K"]:

@@ -45,13 +45,6 @@ class ZeroShotModel(nn.Module):
         pooled: Tensor = self.encoders[name](inputs).pooled
         return pooled, self.heads[name](pooled)
 
-    def with_pooled(
-        self, name: str, pooled: Float[Tensor, "B D"], features: Float[Tensor, "B d"]
-    ) -> Float[Tensor, "B d"]:
-        """Return embeddings of one modality from other pooled vectors."""
-        embedded: Tensor = self.heads[name](pooled)
-        return embedded
-
 
 def weights_of(state: Mapping[str, Tensor], names: tuple[str, ...]) -> dict[str, Tensor]:
     """Select the weights of a task that are needed to score these modalities."""

@@ -120,3 +120,15 @@ def fused_outputs(
         return network
     linear = {name: features[name][:, widths[name] :] for name in path.maps}
     return path.averaged(network, path.outputs(linear, present))
+
+
+def with_pooled(head: nn.Module, pooled: Float[Tensor, "B D"], features: Float[Tensor, "B _"]) -> Float[Tensor, "B _"]:
+    """Return the features of one modality from other pooled vectors, with the same part of the linear path.
+
+    Args:
+        head: normalisation or projection of the modality.
+        pooled: pooled vectors of its encoder.
+        features: features whose first part is replaced; the second part is empty without a linear path.
+    """
+    first: Tensor = head(pooled)
+    return torch.cat([first, features[:, first.shape[1] :]], dim=1)

@@ -111,13 +111,6 @@ class Downstream(L.LightningModule):
             for name, value in encoded.items()
         }
 
-    def with_pooled(
-        self, name: str, pooled: Float[Tensor, "B D"], features: Float[Tensor, "B _"]
-    ) -> Float[Tensor, "B _"]:
-        """Return features of one modality with other pooled vectors, and the same part of the linear path."""
-        normalised: Tensor = self.heads[name](pooled)
-        return torch.cat([normalised, features[:, normalised.shape[1] :]], dim=1)
-
     def forward(self, batch: Batch) -> Float[Tensor, "B K"]:
         """Return the predictions of a batch, such as the log-odds of findings; see ``Targets.predictions``."""
         return self.fuse(self.features(batch), batch.present)

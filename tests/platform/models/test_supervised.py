@@ -17,6 +17,7 @@ from polyclinic.nn import (
     SequentialFusion,
     StudyNorm,
 )
+from polyclinic.nn.linear_path import with_pooled
 from polyclinic.nn.targets import Target, Targets
 from polyclinic.tasks import Downstream
 from polyclinic_tabular import Tabular
@@ -97,7 +98,7 @@ def test_it_averages_with_the_linear_path_of_the_task() -> None:
     for name, rows in batch.present.items():
         pooled, values = model(name, batch.inputs[name])
         assert values.shape[1] == model.widths[name]
-        torch.testing.assert_close(model.with_pooled(name, pooled, values), values)
+        torch.testing.assert_close(with_pooled(model.heads[name], pooled, values), values)
         features[name] = values.new_zeros(len(rows), values.shape[1]).index_put((rows,), values)
     expected = task(batch)
     torch.testing.assert_close(model.fuse(features, batch.present), expected)

@@ -118,9 +118,12 @@ def test_the_outputs_are_those_of_the_fitted_model_for_new_studies_too(
     assert (classes == labels[:, 1]).float().mean() > 0.7
 
 
-def test_studies_that_are_alike_leave_everything_to_the_network(tmp_path: Path) -> None:
+@pytest.mark.parametrize("training", [180, 4])  # with four there are more features than studies
+def test_studies_that_are_alike_have_no_features_to_learn_from(training: int, tmp_path: Path) -> None:
     cohort = _cohort(tmp_path)
     table = pd.read_csv(tmp_path / "table.csv").assign(a=1.0, b=1.0, c=1.0)
+    table.loc[training:179, "split"] = "val"
+    table.loc[:3, "ill"] = [0, 1, 0, 1]
     table.to_csv(tmp_path / "table.csv", index=False)
     plugins = {name: Tabular(scaling="zscore") for name in ("vitals", "labs")}
     data = CohortDataModule(cohort=cohort, modalities=plugins, prepared=None)

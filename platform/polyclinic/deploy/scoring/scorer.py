@@ -16,6 +16,7 @@ from polyclinic.deploy.scoring.estimates import estimate_score
 from polyclinic.deploy.scoring.outputs import output_function
 from polyclinic.modality import Item
 from polyclinic.models.zero_shot import ZeroShotModel, in_precision
+from polyclinic.nn.linear_path import with_pooled
 from polyclinic.nn.relevance import token_relevance
 from polyclinic.objectives import ReliabilityGate
 
@@ -118,7 +119,7 @@ class StudyScorer:
         model, place = self.bundle.model, self._columns.index(finding)
 
         def score(pooled: Float[Tensor, "1 D"]) -> Float[Tensor, " 1"]:
-            moved = model.with_pooled(name, pooled, evidence.embeddings[name])
+            moved = with_pooled(model.heads[name], pooled, evidence.embeddings[name])
             return self._outputs({**evidence.embeddings, name: moved}, evidence.present)[:, place]
 
         return token_relevance(model.encoder(name), self._inputs(name, [study[name]]), score)[0]
