@@ -35,6 +35,7 @@ _GAP = re.compile(rf"[\s^,._=\-{_DASHES}{_APOSTROPHES}]{{1,3}}")
 _JOINT = re.compile(rf"[\s.\-{_DASHES}{_APOSTROPHES}]{{1,4}}")
 _UNSPACED = re.compile("[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff]")
 _WILD = re.compile("\ufffd+|\\?")
+_BREAK = re.compile(f"[{_APOSTROPHES}{_INVISIBLE}\ufffd?]")
 _POSSESSIVE = re.compile(rf"[{_APOSTROPHES}]s?$", re.IGNORECASE)
 
 # Letters with two spellings, and letters without a Unicode decomposition.
@@ -235,13 +236,11 @@ class KnownNames:
 
 
 def _readings(word: str) -> list[str]:
-    """Return a word, its form without a possessive, and its parts at apostrophes and question marks."""
-    readings = [word]
+    """Return a word, its form without a possessive, and its parts at apostrophes and signs of lost letters."""
+    pieces = _BREAK.split(word)
+    readings = [word, *(piece for piece in pieces if len(pieces) > 1 and len(piece) >= _SHORT_NAME)]
     if any(sign in word for sign in _APOSTROPHES):
-        pieces = re.split(f"[{_APOSTROPHES}]", word)
-        readings += [_POSSESSIVE.sub("", word), *(piece for piece in pieces if len(piece) > _SHORT_NAME)]
-    if "?" in word:
-        readings += [piece for piece in word.split("?") if len(piece) > _SHORT_NAME]
+        readings.append(_POSSESSIVE.sub("", word))
     if word[-1] in "sS" and len(word) > (_SHORT_NAME + 1 if word[0].isupper() else _SHORT_NAME + 3):
         readings.append(word[:-1])
     return readings
@@ -318,7 +317,7 @@ def known_names(names: tuple[str, ...]) -> KnownNames:
             elif len(word) > _SHORT_NAME:
                 whole.add(rf"(?<![^\W_]){re.escape(word)}(?![^\W_])")
     forms = {form for word in words for form in folded(word) if form and not folded(word) & (TITLES | NOT_NAMES)}
-    weak = {form for form in forms if len(form) <= _SHORT_NAME or form in COMMON | NOUNS | PARTICLES}
+    weak = {form for form in forms if len(form) < _SHORT_NAME or form in COMMON | NOUNS | PARTICLES | ACRONYMS}
     strong = (forms - weak) | {form for word in compounds for form in folded(word)}
     return KnownNames(
         strong=frozenset(strong),
