@@ -10,6 +10,7 @@ from typing import Any, Final
 import lightning.pytorch as L
 import numpy as np
 import torch
+from jaxtyping import Float
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader, Sampler
 
@@ -195,6 +196,11 @@ class CohortDataModule(L.LightningDataModule):
             studies = self.studies("train", training=True)
             self._order.draw(studies, global_batch_size=self.batch_size, rng=np.random.default_rng(self._seed))
 
+    def training_labels(self) -> Float[np.ndarray, "N C"]:
+        """Return the labels of the training studies, soft ones included; NaN where unknown."""
+        studies = self.studies("train", training=True)
+        return np.array([study.labels for study in studies], dtype=np.float64).reshape(len(studies), len(self.labels))
+
     def refuse_unknown_labels(self) -> None:
         """Refuse labels in use that have no known value in the training split.
 
@@ -202,7 +208,7 @@ class CohortDataModule(L.LightningDataModule):
             ValueError: a label is unknown in all training studies; the message also counts its cells that ``values``
                 does not list.
         """
-        values = np.array([study.labels for study in self.studies("train", training=True)], dtype=np.float64)
+        values = self.training_labels()
         for target, column in zip(self.targets, values.T, strict=False):
             if np.isnan(column).all():
                 unlisted = sum(self.cohort.unnamed.get(target.name, {}).values())

@@ -1,15 +1,20 @@
 """Label columns, and the losses and predictions of the outputs of a head, with a slice of outputs per label column."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 Kind = Literal["finding", "class", "level", "quantity"]
+
+_RAREST = 0.01
+"""Labels with a smaller share of studies weigh as if they had this one: few studies should not lead the encoders."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +51,8 @@ class Targets(nn.Module):
 
     A finding has one output, its log-odds; a class has one output per name; a level has one score, compared with K-1
     ordered thresholds (CORAL: Cao, Mirjalili and Raschka 2020, section 3.2); a quantity has one output, in standard
-    deviations from the mean of the training studies.
+    deviations from the mean of the training studies. ``balance`` divides the loss of each label by that of its best
+    constant prediction.
 
     Args:
         targets: label columns.
@@ -75,6 +81,8 @@ class Targets(nn.Module):
         self.scale: Tensor
         self.register_buffer("center", torch.tensor([target.center for target in targets]))
         self.register_buffer("scale", torch.tensor([target.scale for target in targets]))
+        self.constant_loss: Tensor
+        self.register_buffer("constant_loss", torch.ones(len(targets)), persistent=False)
 
     @property
     def findings(self) -> list[int]:
@@ -94,11 +102,21 @@ class Targets(nn.Module):
             names += [f"{target.name}={name}" for name in target.names] if target.kind == "class" else [target.name]
         return names
 
+    def balance(self, labels: Float[np.ndarray, "N C"]) -> None:
+        """Divide the loss of each label by that of the best constant prediction for the training labels.
+
+        A loss of 1 is then one that explains nothing, whatever the label's kind and share of positives: rare findings
+        and classes of many names count like others. Probabilities stay calibrated, which weighted positives would not
+        be.
+        """
+        losses = [_constant_loss(target, values) for target, values in zip(self.targets, labels.T, strict=True)]
+        self.constant_loss.copy_(torch.tensor(losses))
+
     def loss(self, outputs: Float[Tensor, "B K"], labels: Float[Tensor, "B C"]) -> Summed:
         """Return the sum of the losses of known labels, with a gradient path even without any, and their number."""
         known = ~labels.isnan()
         losses = [self._loss(column, outputs, labels[:, column]) for column in range(len(self.targets))]
-        return Summed((torch.stack(losses, dim=1) * known).sum(), known.sum())
+        return Summed((torch.stack(losses, dim=1) / self.constant_loss * known).sum(), known.sum())
 
     def predictions(self, outputs: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
         """Return log-odds of findings and of each class, expected levels, and quantities in their units."""
@@ -137,3 +155,21 @@ class Targets(nn.Module):
         if kind == "quantity":
             return output * self.scale[column] + self.center[column]
         return output
+
+
+def _constant_loss(target: Target, labels: Float[np.ndarray, " N"]) -> float:
+    """Return the loss of the best constant prediction: an entropy, or the variance of a standardised quantity."""
+    known = labels[~np.isnan(labels)]
+    if target.kind == "quantity" or not len(known):
+        return 1.0
+    if target.kind == "class":
+        shares = np.bincount(known.astype(int), minlength=len(target.names)) / len(known)
+        return max(float(-(shares * np.log(np.where(shares > 0, shares, 1.0))).sum()), _entropy(_RAREST))
+    if target.kind == "level":
+        return sum(_entropy(float((known > level).mean())) for level in range(len(target.names) - 1))
+    return _entropy(float(known.mean()))
+
+
+def _entropy(share: float) -> float:
+    clipped = min(max(share, _RAREST), 1 - _RAREST)
+    return -(clipped * math.log(clipped) + (1 - clipped) * math.log1p(-clipped))

@@ -10,7 +10,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from polyclinic.data import Batch, Target
+from polyclinic.data import Batch, CohortDataModule, Target
 from polyclinic.modality import Modality
 from polyclinic.models.towers import build_encoders, build_linear_path
 from polyclinic.nn import Adapter, ConcatenationFusion, Encoder, Fusion, Readout, StudyNorm
@@ -88,6 +88,12 @@ class Downstream(L.LightningModule):
             for encoder in self.encoders.values():
                 self.adapter.adapt(encoder)
         self._adapted = True
+
+    def setup(self, stage: str) -> None:
+        """Balance the losses of the labels; see ``Targets.balance``."""
+        data = getattr(self.trainer, "datamodule", None)
+        if stage == "fit" and isinstance(data, CohortDataModule):
+            self.targets.balance(data.training_labels())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Continue a run of an earlier release without the linear path, which it did not have."""

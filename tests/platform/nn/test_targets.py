@@ -3,6 +3,7 @@
 import math
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -65,6 +66,54 @@ def test_loss_and_gradients_equal_the_formulas() -> None:
         gradients, torch.autograd.grad(expected, [outputs, targets.steps["2"]]), strict=True
     ):
         torch.testing.assert_close(gradient, expected_gradient)
+
+
+def test_a_balanced_loss_of_the_best_constant_prediction_is_one_for_every_label() -> None:
+    """Rare findings, classes, levels and quantities then weigh alike."""
+    labels = _drawn_labels(400)
+    targets = Targets(TARGETS).double()
+    targets.balance(labels.numpy())
+    outputs, steps = _best_constants(labels)
+    with torch.no_grad():
+        targets.steps["2"].copy_(steps)
+    for column in range(len(TARGETS)):
+        alone = torch.full_like(labels, math.nan)
+        alone[:, column] = labels[:, column]
+        loss = targets.loss(outputs.expand(len(labels), -1), alone)
+        assert float((loss.total / loss.terms).detach()) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_a_label_that_almost_no_study_has_weighs_as_if_one_in_a_hundred_had() -> None:
+    targets = Targets([Target(name="rare"), Target(name="never"), Target(name="common")])
+    labels = np.zeros((1000, 3))
+    labels[0, 0] = 1
+    labels[::2, 2] = 1
+    targets.balance(labels)
+    entropy = -(0.01 * math.log(0.01) + 0.99 * math.log(0.99))
+    assert targets.constant_loss.tolist() == pytest.approx([entropy, entropy, math.log(2)], rel=1e-6)
+    assert "constant_loss" not in targets.state_dict()  # so that older checkpoints load
+
+
+def _drawn_labels(count: int) -> Tensor:
+    generator = torch.Generator().manual_seed(3)
+    rare = (torch.rand(count, generator=generator) < 0.08).double()
+    view = torch.multinomial(torch.tensor([0.7, 0.2, 0.1]), count, replacement=True, generator=generator).double()
+    grade = torch.multinomial(torch.tensor([0.4, 0.3, 0.2, 0.1]), count, replacement=True, generator=generator).double()
+    fraction = torch.randn(count, generator=generator, dtype=torch.float64)
+    fraction = 55 + 10 * (fraction - fraction.mean()) / fraction.std(correction=0)
+    soft = torch.where(torch.rand(count, generator=generator) < 0.2, 0.5, 1 - rare)
+    soft[::3] = math.nan
+    return torch.stack([rare, view, grade, fraction, soft], dim=1)
+
+
+def _best_constants(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the outputs, and the steps of the thresholds, of the constant prediction with the smallest loss."""
+    rare, soft = labels[:, 0].mean(), labels[:, 4].nanmean()
+    shares = torch.stack([(labels[:, 1] == name).double().mean() for name in range(3)])
+    above = torch.logit(torch.stack([(labels[:, 2] > level).double().mean() for level in range(3)]))
+    steps = torch.cat([above[:1], torch.log(torch.expm1(-above.diff()))])
+    constants = [torch.logit(rare)[None], shares.log(), torch.zeros(2).double(), torch.logit(soft)[None]]
+    return torch.cat(constants), steps
 
 
 def test_unknown_labels_give_a_graph_and_no_gradient() -> None:

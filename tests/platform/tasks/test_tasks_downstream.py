@@ -4,6 +4,7 @@ import os
 import socket
 from pathlib import Path
 
+import lightning.pytorch as L
 import numpy as np
 import pytest
 import torch
@@ -12,7 +13,7 @@ from lightning.pytorch.trainer.states import TrainerFn, TrainerState
 from sklearn.metrics import log_loss, roc_auc_score
 from torch import nn
 
-from polyclinic.data import Batch, Target
+from polyclinic.data import Batch, CohortDataModule, Target
 from polyclinic.nn import Frozen, SequentialFusion
 from polyclinic.nn.lora import Lora
 from polyclinic.nn.targets import Targets
@@ -70,6 +71,15 @@ def test_the_loss_averages_the_known_labels_of_every_prediction() -> None:
     torch.testing.assert_close(loss, torch.stack(means).mean() + fused.penalty)
     loss.backward()
     assert all(p.grad is not None for p in task.parameters() if p.requires_grad)
+
+
+def test_training_balances_the_labels_by_their_shares_in_the_training_split(pulse_cohort: Path) -> None:
+    data = CohortDataModule(cohort=pulse_cohort, modalities={name: Pulse() for name in NAMES}, prepared=None)
+    task = Downstream(modalities=data.modalities, targets=data.targets, linear=False)
+    L.Trainer(fast_dev_run=1, accelerator="cpu", enable_progress_bar=False, logger=False).fit(task, data)
+    shares = [np.mean([study.labels[column] for study in data.studies("train")]) for column in range(len(data.targets))]
+    entropies = [-(share * np.log(share) + (1 - share) * np.log(1 - share)) for share in shares]
+    assert task.targets.constant_loss.tolist() == pytest.approx(entropies, rel=1e-5)
 
 
 def test_frozen_encoders_keep_weights_and_statistics() -> None:
