@@ -1,6 +1,7 @@
 """MIMIC-IV with MIMIC-CXR-JPG and MIMIC-IV-ECG: measurements in time windows around an event of a hospital stay."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from polyclinic.cohort import Window
@@ -29,7 +30,7 @@ from polyclinic_cohorts.radiographs import below
 from polyclinic_cohorts.symile_mimic import add_percentiles, candidate_sets, drawn_split
 
 Anchor = Literal["admission", "discharge", "emergency", "xray", "ecg"]
-Kind = Literal["xray", "ecg", "tabular", "report"]
+Kind = Literal["xray", "labels", "ecg", "tabular", "report"]
 
 _ADMISSIONS = {
     "subject_id": "BIGINT", "hadm_id": "BIGINT", "admittime": "TIMESTAMP", "dischtime": "TIMESTAMP",
@@ -54,11 +55,33 @@ SYMILE_MIMIC: dict[str, Any] = {
     "views": ("AP", "PA"),
     "lab_items": tuple(SYMILE_LABS),
     "strict": False,
-    "require": ("xray", "ecg", "tabular"),
-    "labelled": True,
+    "require": ("xray", "labels", "ecg", "tabular"),
     "check_signals": True,
 }
 """Settings of Symile-MIMIC (Saporta et al. 2024), except those of the random draw."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draw:
+    """Random choices of a cohort.
+
+    Args:
+        sizes: numbers of training and validation studies, drawn one by one as published; unless set, patients are
+            split by a hash according to ``val`` and ``test``.
+        candidates: number of candidates per study in ``candidates.parquet``, which is not written if 0.
+        val: share of validation patients.
+        test: share of test patients.
+        seed: seed of every draw.
+    """
+
+    sizes: tuple[int, int] | None = None
+    candidates: int = 0
+    val: float = 0.1
+    test: float = 0.2
+    seed: int = 0
+
+
+_DRAW = Draw()
 
 
 class MIMIC(CohortBuilder):
@@ -79,15 +102,10 @@ class MIMIC(CohortBuilder):
         views: views of X-rays to link.
         lab_items: laboratory items that become columns; the fifty of Symile-MIMIC unless set.
         strict: whether to omit results and notes that were stored after the anchor.
-        require: modalities that a study must have; at least one of any kind unless set.
-        labelled: whether to exclude studies whose X-ray has no CheXpert labels.
+        require: what a study must have, modalities and the CheXpert ``labels`` of its X-ray; at least one modality
+            unless set.
         check_signals: whether to read every linked ECG, and exclude those that contain NaN or only zeros.
-        sizes: numbers of training and validation studies, drawn one by one as published; unless set, patients are
-            split by a hash according to ``val`` and ``test``.
-        candidates: number of candidates per study in ``candidates.parquet``, which is not written if 0.
-        val: share of validation patients.
-        test: share of test patients.
-        seed: seed of every draw.
+        draw: random choices: splits, and sets of candidates.
 
     Raises:
         ValueError: a preset is combined with other settings, or the window of ``labs`` picks all.
@@ -113,19 +131,13 @@ class MIMIC(CohortBuilder):
         lab_items: Sequence[int] = tuple(SYMILE_LABS),
         strict: bool = False,
         require: Sequence[Kind] = (),
-        labelled: bool = False,
         check_signals: bool = True,
-        sizes: tuple[int, int] | None = None,
-        candidates: int = 0,
-        val: float = 0.1,
-        test: float = 0.2,
-        seed: int = 0,
+        draw: Draw = _DRAW,
     ) -> None:
         self.preset = preset
         self.anchor, self.xray, self.ecg, self.labs, self.notes = anchor, xray, ecg, labs, notes
         self.views, self.lab_items, self.strict, self.require = tuple(views), tuple(lab_items), strict, tuple(require)
-        self.labelled, self.check_signals, self.sizes, self.candidates = labelled, check_signals, sizes, candidates
-        self.val, self.test, self.seed = val, test, seed
+        self.check_signals, self.draw = check_signals, draw
         if labs is not None and labs.pick == "all":
             raise ValueError("got labs.pick 'all', expected earliest or latest: a column holds one value; set it")
         if preset is not None:
@@ -167,8 +179,8 @@ class MIMIC(CohortBuilder):
             )
         for name, value in SYMILE_MIMIC.items():
             setattr(self, name, value)
-        self.sizes = self.sizes or (10_000, 750)
-        self.candidates = self.candidates or 10
+        draw = self.draw
+        self.draw = replace(draw, sizes=draw.sizes or (10_000, 750), candidates=draw.candidates or 10)
 
     def _parts(self) -> list[Part]:
         """Return the data sets that these settings need, each with the option that leaves it out."""
@@ -307,28 +319,28 @@ class MIMIC(CohortBuilder):
             "report": "report IS NULL",
         }
         for kind in self.require:
-            flow.exclude("studies", f"no {kind} in its window", absent[kind])
-            if kind == "xray" and self.labelled:
-                flow.exclude("studies", "X-ray without CheXpert labels", "NOT labelled")
-        if self.labelled and "xray" not in self.require:
-            flow.exclude("studies", "no X-ray with CheXpert labels", "NOT labelled")
-        if not self.require:
+            if kind == "labels":
+                flow.exclude("studies", "no X-ray with CheXpert labels", "NOT labelled")
+            else:
+                flow.exclude("studies", f"no {kind} in its window", absent[kind])
+        if not {*self.require} & {*absent}:
             flow.exclude("studies", "none of the modalities", " AND ".join(absent.values()))
             for kind, condition in absent.items():
                 flow.count("studies", f"have {kind}", f"NOT ({condition})")
 
     def _split(self, root: DataRoot, flow: Flow) -> None:
-        if self.sizes is not None:
-            train, val = self.sizes
-            drawn_split(root.connection, "studies", train=train, val=val, seed=self.seed)
+        draw = self.draw
+        if draw.sizes is not None:
+            train, val = draw.sizes
+            drawn_split(root.connection, "studies", train=train, val=val, seed=draw.seed)
             flow.exclude("studies", "patient is in a split that was drawn before", "split IS NULL")
             if self.labs is not None:
                 add_percentiles(root.connection, "studies", [str(item) for item in self.lab_items])
         else:
-            split = hashed_split("patient_id", seed=self.seed, val=self.val, test=self.test)
+            split = hashed_split("patient_id", seed=draw.seed, val=draw.val, test=draw.test)
             root.connection.execute(f"CREATE OR REPLACE TABLE studies AS SELECT *, {split} AS split FROM studies")
-        if self.candidates:
-            candidate_sets(root.connection, "studies", candidates=self.candidates, seed=self.seed)
+        if draw.candidates:
+            candidate_sets(root.connection, "studies", candidates=draw.candidates, seed=draw.seed)
 
     def _built(self, root: DataRoot, report: str, notes: Sequence[str]) -> Built:
         modalities: dict[str, dict[str, Any]] = {"xray": {"path": "xray"}, "ecg": {"path": "ecg"}}
@@ -346,7 +358,7 @@ class MIMIC(CohortBuilder):
             labels={name: {"column": name} for name in FINDINGS if _has_values(root, f'"{name}"')},
             groups=("sex", "age_band", "race", "view", "admission_type"),
             plugins=plugins,
-            tables={"candidates": "candidates"} if self.candidates else {},
+            tables={"candidates": "candidates"} if self.draw.candidates else {},
             notes=tuple(notes),
         )
 

@@ -85,7 +85,8 @@ def candidate_sets(connection: duckdb.DuckDBPyConnection, table: str, *, candida
         counts = connection.execute(f"SELECT count(*) FROM {table} WHERE split = '{split}'").fetchone()
         if counts is not None and counts[0] < candidates:
             raise ValueError(
-                f"got {counts[0]} {split} studies for sets of {candidates} candidates; set `--candidates` or `--sizes`"
+                f"got {counts[0]} {split} studies for sets of {candidates} candidates; set `--draw.candidates` or "
+                "`--draw.sizes`"
             )
     place = f"sha256('{int(seed)}:' || CAST(q.study_id AS VARCHAR) || ':' || CAST(c.study_id AS VARCHAR))"
     connection.execute(f"""

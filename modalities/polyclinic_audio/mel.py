@@ -46,7 +46,7 @@ def mel_filterbank(*, mels: int, fft: int, rate: int) -> Float[np.ndarray, "F K"
     if empty := int((triangles.max(axis=1) == 0).sum()):
         raise ValueError(
             f"got {mels} mels with a transform of {fft} samples, which leaves {empty} of them empty; "
-            "lower `mels` or raise `window`"
+            "lower `mels` or lengthen `frame`"
         )
     return triangles * 2 / (high - low)
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from math import gcd
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -43,6 +43,11 @@ _RATE, _SECONDS = 4000, 8.0
 
 _RATES, _LENGTHS = (2000, 16_000), (1.0, 10.0)
 _MAX_HEADERS = 200
+_EARLIER: dict[str, Any] = {
+    "window": 40.0, "hop": 20.0, "normalisation": "recording", "centre": -75.0, "spread": 15.0, "time_mask": 0.1,
+    "band_mask": 0.1,
+}  # fmt: skip
+"""Settings before ``frame``, ``fixed_level`` and ``masks``, with their defaults."""
 
 
 class Audio(Modality):
@@ -55,23 +60,19 @@ class Audio(Modality):
             the training recordings in whole seconds, from 1 to 10. It is 8 until then.
         max_seconds: longest readable file.
         mels: number of bands, on Slaney's scale from 0 to half of ``rate``.
-        window: length of a frame in ms.
-        hop: time between frames in ms.
+        frame: length of a frame, and time from one to the next, in ms.
         patch: frames per token of the default encoder.
-        normalisation: ``"recording"`` for zero mean and unit deviation of each recording; ``"fixed"`` preserves the
-            recorded level, as ``(dB - centre) / spread``.
-        centre: level in dB of full scale that becomes 0 under ``"fixed"``.
-        spread: difference in dB that becomes 1 under ``"fixed"``.
+        fixed_level: level in dB of full scale that becomes 0, and difference in dB that becomes 1, which preserves the
+            recorded level; unless set, each recording gets zero mean and unit deviation.
         gain: largest change of level in augmentation, in units of the normalised spectrogram.
         shift: largest circular shift in augmentation, as a share of the recording.
-        time_mask: largest share of the frames hidden (Park et al. 2019).
-        band_mask: largest share of the bands hidden.
+        masks: largest share of the frames, and of the bands, that augmentation hides (Park et al. 2019).
         noise: standard deviation of the noise of augmentation, in units of the normalised spectrogram.
         normalised_targets: whether the targets of masked pretraining are standardised per patch; a missing recording
             can then not be imputed.
 
     Raises:
-        ValueError: a size is not positive, or ``window`` does not resolve as many ``mels``.
+        ValueError: a size is not positive, or the length of ``frame`` does not resolve as many ``mels``.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".wav", ".flac", ".ogg", ".mp3")
@@ -84,40 +85,47 @@ class Audio(Modality):
         seconds: float | None = None,
         max_seconds: float = 600.0,
         mels: int = 64,
-        window: float = 40.0,
-        hop: float = 20.0,
+        frame: tuple[float, float] = (40.0, 20.0),
         patch: int = 8,
-        normalisation: Literal["recording", "fixed"] = "recording",
-        centre: float = -75.0,
-        spread: float = 15.0,
+        fixed_level: tuple[float, float] | None = None,
         gain: float = 0.2,
         shift: float = 0.5,
-        time_mask: float = 0.1,
-        band_mask: float = 0.1,
+        masks: tuple[float, float] = (0.1, 0.1),
         noise: float = 0.1,
         normalised_targets: bool = True,
     ) -> None:
         self._unset = [name for name, value in (("rate", rate), ("seconds", seconds)) if value is None]
         self._learned: dict[str, float] = {}
         self.rate, self.seconds = _RATE if rate is None else rate, _SECONDS if seconds is None else seconds
-        sizes = {"rate": self.rate, "seconds": self.seconds, "mels": mels, "window": window, "hop": hop, "patch": patch}
-        if wrong := [f"{name}={value}" for name, value in {**sizes, "spread": spread}.items() if value <= 0]:
+        sizes = {"rate": self.rate, "seconds": self.seconds, "mels": mels, "frame": min(frame), "patch": patch}
+        spread = 1.0 if fixed_level is None else fixed_level[1]
+        if wrong := [f"{name}={value}" for name, value in {**sizes, "fixed_level": spread}.items() if value <= 0]:
             raise ValueError(f"got {', '.join(wrong)}; expected positive numbers")
-        if normalisation not in ("recording", "fixed"):
-            raise ValueError(f"got normalisation {normalisation!r}, expected 'recording' or 'fixed'")
         self.max_seconds = max_seconds
-        self.mels, self.window, self.hop, self.patch = mels, window, hop, patch
-        self.normalisation, self.centre, self.spread = normalisation, centre, spread
-        self.gain, self.shift, self.noise = gain, shift, noise
-        self.time_mask, self.band_mask = time_mask, band_mask
+        self.mels, self.frame, self.patch, self.fixed_level = mels, frame, patch, fixed_level
+        self.gain, self.shift, self.masks, self.noise = gain, shift, masks, noise
         self.normalised_targets = normalised_targets
         self._derive_sizes()
+
+    @classmethod
+    def upgraded(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return settings of release 0.2.0 under their present names, of which some have two values."""
+        kept = {name: value for name, value in settings.items() if name not in _EARLIER}
+        old = _EARLIER | {name: value for name, value in settings.items() if name in _EARLIER}
+        if kept.keys() & {"frame", "fixed_level", "masks"} or not settings.keys() & _EARLIER.keys():
+            return dict(settings)
+        level = (old["centre"], old["spread"]) if old["normalisation"] == "fixed" else None
+        return kept | {
+            "frame": (old["window"], old["hop"]),
+            "fixed_level": level,
+            "masks": (old["time_mask"], old["band_mask"]),
+        }
 
     def adapt(self, sources: Sequence[Source]) -> dict[str, str]:
         """Derive ``rate`` and ``seconds``, where they are not set, from the headers of recordings spread over a cohort.
 
         Raises:
-            ValueError: ``window`` does not resolve as many ``mels`` at this rate.
+            ValueError: the length of ``frame`` does not resolve as many ``mels`` at this rate.
         """
         files = [source for source in sources if isinstance(source, Path)] if self._unset else []
         chosen = files[:: max(1, -(-len(files) // _MAX_HEADERS))]
@@ -188,10 +196,11 @@ class Audio(Modality):
     def prepare(self, raw: Recording) -> Item:
         """Crop, resample and transform to ``mel`` [M, F]; ``frames`` is the number before zero padding."""
         bands = self._decibels(raw)
-        if self.normalisation == "recording":
+        if self.fixed_level is None:
             bands = (bands - bands.mean()) / max(float(bands.std()), 1e-4)
         else:
-            bands = (bands - self.centre) / self.spread
+            centre, spread = self.fixed_level
+            bands = (bands - centre) / spread
         mel = np.zeros((self._frames, self.mels), dtype=np.float32)
         mel[: len(bands)] = bands
         return {"mel": torch.from_numpy(mel), "frames": torch.tensor(len(bands))}
@@ -209,8 +218,8 @@ class Audio(Modality):
         real = int(item["frames"])
         gain = rng.uniform(-self.gain, self.gain)
         shift = round(rng.uniform(-self.shift, self.shift) * real)
-        start, stop = _random_segment(rng, real, self.time_mask)
-        low, high = _random_segment(rng, self.mels, self.band_mask)
+        start, stop = _random_segment(rng, real, self.masks[0])
+        low, high = _random_segment(rng, self.mels, self.masks[1])
         mel = np.zeros((self._frames, self.mels), dtype=np.float32)
         np.add(np.roll(item["mel"].numpy()[:real], shift, axis=0), np.float32(gain), out=mel[:real])
         if self.noise:
@@ -221,11 +230,11 @@ class Audio(Modality):
 
     def draw(self, study: Item, axes: Axes) -> None:
         """Draw the spectrogram of a prepared recording."""
-        draw_mel(study["mel"].numpy(), hop=self.hop, axes=axes)
+        draw_mel(study["mel"].numpy(), hop=self.frame[1], axes=axes)
 
     def draw_relevance(self, study: Item, relevance: Float[Tensor, " T"], axes: Axes) -> None:
         """Draw the relevance of time segments over the spectrogram."""
-        draw_patches(study["mel"].numpy(), relevance, patch=self.patch, hop=self.hop, axes=axes)
+        draw_patches(study["mel"].numpy(), relevance, patch=self.patch, hop=self.frame[1], axes=axes)
 
     def view(self, raw: Recording) -> Picture:
         """Return the spectrogram that the encoder reads, before normalisation."""
@@ -238,13 +247,15 @@ class Audio(Modality):
     def write_synthetic(self, study: Item, path: Path) -> Path:
         """Write the spectrogram as a CSV file whose header marks it as synthetic.
 
-        Values are in dB of full scale with ``normalisation="fixed"``, else in standard deviations from the mean of the
+        Values are in dB of full scale with ``fixed_level``, else in standard deviations from the mean of the
         recording.
         """
         mel = study["mel"].numpy()
-        if self.normalisation == "recording":
-            return write_mel(mel, hop=self.hop, unit="deviations around the mean of a recording", path=path)
-        return write_mel(mel * self.spread + self.centre, hop=self.hop, unit="dB relative to full scale", path=path)
+        hop = self.frame[1]
+        if self.fixed_level is None:
+            return write_mel(mel, hop=hop, unit="deviations around the mean of a recording", path=path)
+        centre, spread = self.fixed_level
+        return write_mel(mel * spread + centre, hop=hop, unit="dB relative to full scale", path=path)
 
     def phantom(self, physiology: Physiology, rng: np.random.Generator, path: Path) -> Path:
         """Write synthetic breath sounds as a 16-bit WAV file."""
@@ -272,8 +283,8 @@ class Audio(Modality):
         self._derive_sizes()
 
     def _derive_sizes(self) -> None:
-        self._window = max(2, round(self.rate * self.window / 1000))
-        self._hop = max(1, round(self.rate * self.hop / 1000))
+        self._window = max(2, round(self.rate * self.frame[0] / 1000))
+        self._hop = max(1, round(self.rate * self.frame[1] / 1000))
         self._length = max(1, round(self.rate * self.seconds))
         self._frames = -(-self._length // self._hop)
         transform = 2 ** (self._window - 1).bit_length()

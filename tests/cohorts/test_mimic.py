@@ -251,7 +251,7 @@ def _write_random(
 def test_the_preset_equals_the_published_rules(tmp_path: Path) -> None:
     root = tmp_path / "root"
     tables = _random_root(root, np.random.default_rng(0))
-    options = ("--preset", "symile-mimic", "--sizes", "[14, 5]", "--candidates", "3")
+    options = ("--preset", "symile-mimic", "--draw.sizes", "[14, 5]", "--draw.candidates", "3")
     result = build("mimic", root, tmp_path / "out", *options)
     items = [*SYMILE_LABS]
     expected = linked(tables["stays"], tables["images"], tables["records"], tables["labs"], items)
@@ -278,7 +278,7 @@ def test_the_preset_equals_the_published_rules(tmp_path: Path) -> None:
 def test_the_preset_draws_splits_of_the_set_sizes_and_three_candidates_per_query(tmp_path: Path) -> None:
     root = tmp_path / "root"
     _random_root(root, np.random.default_rng(0))
-    options = ("--preset", "symile-mimic", "--sizes", "[14, 5]", "--candidates", "3")
+    options = ("--preset", "symile-mimic", "--draw.sizes", "[14, 5]", "--draw.candidates", "3")
     result = build("mimic", root, tmp_path / "out", *options)
     assert result.report["studies"]["train"] == 14
     assert result.report["studies"]["val"] == 5
@@ -292,7 +292,7 @@ def test_the_preset_draws_splits_of_the_set_sizes_and_three_candidates_per_query
         assert set(split[candidates["candidate_study"]]) == {split[query]}
     again = build("mimic", root, tmp_path / "again", *options).table
     pd.testing.assert_frame_equal(again, result.table)
-    other_seed = build("mimic", root, tmp_path / "other", *options, "--seed", "1").table
+    other_seed = build("mimic", root, tmp_path / "other", *options, "--draw.seed", "1").table
     assert other_seed["split"].to_dict() != split.to_dict()
 
 

@@ -69,6 +69,14 @@ class Modality(ABC):
                 f"{cls.__name__} defines {' and '.join(sorted(own))}, expected all of fit, state and load_state or none"
             )
 
+    @classmethod
+    def upgraded(cls, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return settings from a checkpoint or bundle of an earlier release under their present names.
+
+        A plugin that renames a setting overrides this; values are not checked yet.
+        """
+        return settings
+
     @abstractmethod
     def read(self, source: Source) -> Any:
         """Decode a source, in physical units and at its original size.

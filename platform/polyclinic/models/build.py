@@ -19,6 +19,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from torch.nn.modules import module as torch_module
 from torch.utils import deterministic
 
+from polyclinic.modality import Modality
 from polyclinic.models.class_table import ClassTable, shown
 
 CLASS, SETTINGS = "class_path", "init_args"
@@ -119,6 +120,8 @@ class Builder:
         parameters = _parameters(cls, where)
         if not isinstance(settings, Mapping):
             raise ValueError(f"{where} has settings {shown(settings)}, expected a mapping by name; correct them")
+        if issubclass(cls, Modality):
+            settings = cls.upgraded(settings)
         accepted = {name for name in parameters if name not in given}
         if unknown := [name for name in settings if name not in accepted]:
             raise ValueError(

@@ -60,7 +60,7 @@ def test_a_tone_falls_into_its_band_at_any_rate(tmp_path: Path, rate: int) -> No
 
 
 def test_the_crop_is_centred_and_short_recordings_are_padded() -> None:
-    audio = Audio(seconds=1.0, hop=20.0)
+    audio = Audio(seconds=1.0, frame=(40.0, 20.0))
     noise = np.random.default_rng(0).normal(size=12000).astype(np.float32)
     long, middle, short = (
         audio.prepare(Recording(samples, 4000, {})) for samples in (noise, noise[4000:8000], noise[:1640])
@@ -75,7 +75,7 @@ def test_the_crop_is_centred_and_short_recordings_are_padded() -> None:
 def test_only_fixed_normalisation_keeps_the_level() -> None:
     noise = np.random.default_rng(0).normal(size=8000).astype(np.float32) * 0.1
     loud, quiet = (Recording(noise * gain, 4000, {}) for gain in (1.0, 0.1))
-    fixed, per_recording = Audio(seconds=2.0, normalisation="fixed", spread=10.0), Audio(seconds=2.0)
+    fixed, per_recording = Audio(seconds=2.0, fixed_level=(-75.0, 10.0)), Audio(seconds=2.0)
     difference = fixed.prepare(loud)["mel"] - fixed.prepare(quiet)["mel"]
     np.testing.assert_allclose(difference, 2.0, atol=1e-3)
     np.testing.assert_allclose(per_recording.prepare(loud)["mel"], per_recording.prepare(quiet)["mel"], atol=1e-3)
