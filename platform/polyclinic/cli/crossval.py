@@ -18,6 +18,7 @@ from polyclinic.evaluation.supervised import PredictedSplit, predict_split
 from polyclinic.evaluation.tables import as_json, print_agreement, print_folds
 from polyclinic.files.results import refuse_unwritable, write_result
 from polyclinic.files.yaml_loader import load_yaml
+from polyclinic.system.shell import print_next
 from polyclinic.system.terminal import Console
 from polyclinic.tasks import Downstream
 from polyclinic.tracking import RunLogger, log_json
@@ -97,6 +98,7 @@ def crossval(
             _table(trained).to_parquet(predictions, index=False)
         if json is not None:
             write_result(json, content)
+            print_next("polyclinic", "bundle", "export", "--folds", json, "--out", "bundle")
         status = "success"
     finally:
         parent.finalize(status)

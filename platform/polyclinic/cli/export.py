@@ -1,6 +1,7 @@
 """``polyclinic bundle export``: write a bundle from a checkpoint, its prompts if it is contrastive, and a cohort."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from safetensors.torch import save
 
 from polyclinic import __version__
-from polyclinic.cli.evaluate.baseline import compare_if_possible
+from polyclinic.cli.evaluate.baseline import verdict_if_possible
 from polyclinic.cli.options import SplitOptions, run_command
 from polyclinic.cli.report import check_overlap
 from polyclinic.cohort.leakage.overlap import Overlap
@@ -21,14 +22,14 @@ from polyclinic.deploy.bundle.format import FORMAT, NOT_A_DEVICE
 from polyclinic.deploy.bundle.load import DRAWS, MEAN, WHITENING, OODReference
 from polyclinic.deploy.scoring import StudyScorer
 from polyclinic.evaluation.embedding import EmbeddedSplit
-from polyclinic.evaluation.scorers import Scorer, TrainedScorer
-from polyclinic.export.architecture import describe_architecture
+from polyclinic.evaluation.scorers import Scorer
 from polyclinic.export.calibrate import Rules, learn_rules
 from polyclinic.export.constant_labels import label_notes
 from polyclinic.export.familiarity import learn_ood_reference, pooled_vectors
+from polyclinic.export.folds import FoldsRun, read_folds
 from polyclinic.export.model_card import CardFacts, Performance, Split, licence_list, measure, render
 from polyclinic.export.precision import quality, refuse_loss
-from polyclinic.export.runs import ExportedRun, Sampling, exported_run
+from polyclinic.export.runs import Examples, ExportedRun, Sampling, exported_run
 from polyclinic.files.digest import file_sha256
 from polyclinic.system.shell import print_next
 from polyclinic.system.terminal import Console
@@ -44,49 +45,66 @@ def main(argv: Sequence[str]) -> None:
     run_command(export, argv, prog="polyclinic bundle export", as_positional=False, resamples=200)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions(SplitOptions):
+    """Which studies to evaluate, and what the bundle states of itself.
+
+    Args:
+        name: name of the bundle; the name of its folder unless set.
+        intended_use: intended use, for the model card.
+        licence: licence of the bundle.
+        minimum: smallest number of studies of a subgroup.
+        baseline: whether to compare a trained head with simple models, and state the result in the bundle; every
+            file is then read again.
+    """
+
+    name: str | None = None
+    intended_use: str = "Research on retrospective data, in the hands of people who can read the files themselves."
+    licence: str = "not stated; ask the group that made it"
+    minimum: int = 20
+    baseline: bool = True
+
+
 def export(
-    checkpoint: Path,
     out: Path,
-    options: SplitOptions,
+    options: ExportOptions,
+    checkpoint: Path | None = None,
+    folds: Path | None = None,
     prompts: Path | None = None,
-    name: str | None = None,
     query: list[str] | None = None,
     text_encoder: bool = True,
     weights: str = "float32",
-    intended_use: str = "Research on retrospective data, in the hands of people who can read the files themselves.",
-    licence: str = "not stated; ask the group that made it",
     alpha: float = 0.1,
-    minimum: int = 20,
-    baseline: bool = True,
 ) -> None:
     """Write a bundle: polyclinic bundle export --checkpoint best.ckpt --out bundle
 
     Args:
-        checkpoint: checkpoint of a contrastive run, or of a trained head.
         out: new or empty folder.
         options: split for the performance in the model card, and the other shared options.
+        checkpoint: checkpoint of a contrastive run, or of a trained head.
+        folds: report of `polyclinic crossval --json`, whose trained heads are averaged; in place of a checkpoint.
         prompts: versioned prompt file of a contrastive run; a trained head has none.
-        name: name of the bundle; the name of its folder unless set.
         query: input modalities; all but the prompt modality unless set.
         text_encoder: whether to include the encoder of the prompt modality, so that findings can be added; without
             effect for a trained head.
         weights: storage type of matrices, ``float32``, ``bfloat16`` or ``int8``; refused if macro AUROC on ``val``
             drops by more than 0.005, or the error of a level or quantity grows by more than 2 %.
-        intended_use: intended use, for the model card.
-        licence: licence of the bundle.
         alpha: share of each class that a prediction set may miss, and of the values that an interval may miss.
-        minimum: smallest number of studies of a subgroup.
-        baseline: whether to compare a trained head with simple models, and state the result in the bundle; every
-            file is then read again.
 
     Raises:
         ValueError: an input or setting is invalid, studies overlap with training, or the weights lose too much.
     """
     refuse_used(out)
     _refuse_validation(options.split)
-    console, restored = Console(), restore(checkpoint, cohort=options.cohort)
-    run = exported_run(restored, prompts, query, text_encoder=text_encoder)
-    overlap = check_overlap(restored, options.split, "val", allowed=options.allow_overlap)
+    console, checkpoints = Console(), _checkpoints(checkpoint, folds, options)
+    every = [restore(path, cohort=options.cohort) for path in checkpoints]
+    restored = every[0]
+    run: ExportedRun[Any] = (
+        exported_run(restored, prompts, query, text_encoder=text_encoder)
+        if folds is None
+        else FoldsRun(checkpoints, every, query)
+    )
+    overlaps = [check_overlap(each, options.split, "val", allowed=options.allow_overlap) for each in every]
     packed = pack(run.weights(), weights)
     console.print("encoding the validation split")
     scorer, validation = _packed_scorer(run, unpack(packed), weights)
@@ -95,15 +113,17 @@ def export(
     rules = learn_rules(scorer, validation, alpha=alpha, resamples=options.resamples, seed=options.seed)
     console.print(f"encoding the splits train and {options.split}")
     references, test = _ood_references(restored, validation, scorer.modalities), scorer.read(options.split)
-    performance = measure(scorer, test, rules.rules, minimum=minimum, resamples=options.resamples, seed=options.seed)
+    performance = measure(
+        scorer, test, rules.rules, minimum=options.minimum, resamples=options.resamples, seed=options.seed
+    )
     sampling = Sampling(alpha=alpha, resamples=options.resamples, seed=options.seed)
     content = BundleContent(
         format=FORMAT,
-        name=name or out.name,
-        intended_use=intended_use,
+        name=options.name or out.name,
+        intended_use=options.intended_use,
         not_a_device=NOT_A_DEVICE,
-        origin=_origin(restored, checkpoint),
-        architecture=describe_architecture(restored, run.modalities, weights),
+        origin=_origin(restored, checkpoints[0]),
+        architecture=run.architecture(weights),
         prompts=run.prompts(),
         head=run.head(scorer, validation, test, sampling),
         query=list(scorer.modalities),
@@ -111,17 +131,35 @@ def export(
         rules=rules.rules,
         limits={modality: reference.limit for modality, reference in references.items()},
         performance={entry.result.name: _performance_record(entry) for entry in performance},
-        baseline=compare_if_possible(restored, options)[1] if baseline and run.prompts() is None else None,
+        baseline=verdict_if_possible(every, options) if options.baseline and run.prompts() is None else None,
     )
     files = {
         WEIGHTS: save({**packed, **_extra_tensors(run.tensors(scorer), rules, references)}),
         CONTENT: content.as_bytes(),
-        CARD: render(content, performance, _card_facts(restored, overlap, options.split, options.resamples)).encode(),
-        LICENCES: licence_list(licence).encode(),
+        CARD: render(content, performance, _card_facts(every, overlaps, options.split, options.resamples)).encode(),
+        LICENCES: licence_list(options.licence).encode(),
     }
-    digest = write_files(out, files, lambda folder: _check_same_scores(load_bundle(folder), scorer, validation))
+    examples = run.examples(scorer, validation)
+    digest = write_files(out, files, lambda folder: _check_same_scores(load_bundle(folder), examples))
     console.print(f"bundle: {out} ({_megabytes(files)} MB, {digest[:12]})", soft_wrap=True, markup=False)
     print_next("polyclinic", "score", out, "--help")
+
+
+def _checkpoints(checkpoint: Path | None, folds: Path | None, options: SplitOptions) -> list[Path]:
+    if (checkpoint is None) == (folds is None):
+        raise ValueError(
+            f"got {'neither a checkpoint nor' if folds is None else 'a checkpoint and'} folds, expected one of the "
+            "two; set `--checkpoint` or `--folds`"
+        )
+    if checkpoint is not None:
+        return [checkpoint]
+    assert folds is not None
+    if options.cohort is not None or options.split != "test":
+        raise ValueError(
+            "got another cohort or split with folds, whose rules and performance come from the patients that each fold "
+            "left out; leave out `--cohort` and `--split`"
+        )
+    return read_folds(folds)
 
 
 def _refuse_validation(split: str) -> None:
@@ -134,10 +172,16 @@ def _print_notes(notes: Sequence[str], console: Console) -> None:
         console.print(f"note: {note}", soft_wrap=True, markup=False)
 
 
-def _card_facts(restored: Restored, overlap: Overlap, split: str, resamples: int) -> CardFacts:
+def _card_facts(every: Sequence[Restored], overlaps: Sequence[Overlap], split: str, resamples: int) -> CardFacts:
+    splits = [
+        replace(part, name=part.name if len(every) == 1 else f"{part.name} of fold {number}")
+        for number, restored in enumerate(every)
+        for part in _splits(restored)
+    ]
+    statements = dict.fromkeys(statement for overlap in overlaps for statement in overlap.statements)
     return CardFacts(
-        split=split, population=restored.data.cohort.population, splits=_splits(restored),
-        overlap=tuple(overlap.statements), resamples=resamples,
+        split=split, population=every[0].data.cohort.population, splits=tuple(splits), overlap=tuple(statements),
+        resamples=resamples,
     )  # fmt: skip
 
 
@@ -155,8 +199,8 @@ def _packed_scorer(run: ExportedRun[Any], weights: dict[str, torch.Tensor], kind
     validation = scorer.read("val")
     if kind == "float32":
         return scorer, validation
-    exact, task = quality(scorer, validation), run.restored.task
-    task.load_state_dict({**task.state_dict(), **weights})
+    exact = quality(scorer, validation)
+    run.load(weights)
     scorer = run.scorer()
     validation = scorer.read("val")
     refuse_loss(kind, exact, quality(scorer, validation))
@@ -218,15 +262,11 @@ def _extra_tensors(
     return {name: value.contiguous() for name, value in tensors.items()}
 
 
-def _check_same_scores(bundle: Bundle, scorer: Scorer, validation: EmbeddedSplit) -> None:
-    """Check that the written bundle scores like the checkpoint, so that no part of the model is missing."""
-    batch = validation.batches[0]
-    outputs = StudyScorer(bundle).outputs(batch.inputs, batch.present).numpy()
-    expected = scorer.scores(validation, scorer.modalities)
-    scales = np.ones(expected.shape[1])
-    if isinstance(scorer, TrainedScorer):
-        expected = np.concatenate([expected, scorer.estimates(validation, scorer.modalities).values], axis=1)
-        # A quantity far from zero is rounded to fewer decimals in float32.
-        scales = np.concatenate([scales, [label.scale + 1e-3 * abs(label.center) for label in bundle.estimated]])
-    difference = (np.abs(outputs - expected[: len(batch)]) / scales).max()
+def _check_same_scores(bundle: Bundle, examples: Examples) -> None:
+    """Check that the written bundle scores like the checkpoints, so that no part of the model is missing."""
+    outputs = StudyScorer(bundle).outputs(examples.inputs, examples.present).numpy()
+    # A quantity far from zero is rounded to fewer decimals in float32.
+    estimated = [label.scale + 1e-3 * abs(label.center) for label in bundle.estimated]
+    scales = np.array([*np.ones(len(bundle.findings)), *estimated])
+    difference = (np.abs(outputs - examples.outputs) / scales).max()
     assert difference < _SCORE_TOLERANCE, f"scores of the bundle and its checkpoint differ by {difference}"

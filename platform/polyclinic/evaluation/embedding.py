@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from rich.progress import track
 from torch import Tensor
 
@@ -28,6 +28,7 @@ class EmbeddedSplit:
         patient_ids: identifiers of their patients.
         groups: value of each study per group column.
         batches: encoded batches of the complete split; empty without ``keep_batches``.
+        folds: number of the fold whose model encoded each study; None where one model encoded all.
     """
 
     split: str
@@ -39,6 +40,7 @@ class EmbeddedSplit:
     patient_ids: Sequence[str]
     groups: Mapping[str, Sequence[str]]
     batches: Sequence[Batch]
+    folds: Int[Tensor, " N"] | None = None
 
     def select(self, rows: Bool[Tensor, " N"]) -> "EmbeddedSplit":
         """Return the studies where ``rows`` is True."""
@@ -52,6 +54,7 @@ class EmbeddedSplit:
             study_ids=[self.study_ids[row] for row in chosen],
             patient_ids=[self.patient_ids[row] for row in chosen],
             groups={column: [values[row] for row in chosen] for column, values in self.groups.items()},
+            folds=None if self.folds is None else self.folds[rows],
         )
 
 

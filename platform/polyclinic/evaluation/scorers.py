@@ -171,6 +171,47 @@ class TrainedScorer(Scorer):
         return score
 
 
+class FoldedScorer(TrainedScorer):
+    """Scores of the trained heads of several folds, each for the studies that its fold left out of training.
+
+    Args:
+        folds: restored checkpoints of the folds, with the same labels and modalities.
+        query: input modalities; all by default.
+    """
+
+    def __init__(self, folds: Sequence[Restored], query: Sequence[str] | None = None) -> None:
+        super().__init__(folds[0], query)
+        self.folds = [TrainedScorer(restored, query) for restored in folds]
+
+    def read(self, split: str) -> EmbeddedSplit:
+        """Encode the split of every fold with its model; the batches are those of the first fold.
+
+        A study that is in the validation split of several folds occurs once for each of them.
+        """
+        parts = [fold.read(split) for fold in self.folds]
+        return EmbeddedSplit(
+            split=split,
+            embeddings={name: torch.cat([part.embeddings[name] for part in parts]) for name in parts[0].embeddings},
+            present={name: torch.cat([part.present[name] for part in parts]) for name in parts[0].present},
+            labels=torch.cat([part.labels for part in parts]),
+            outcomes=np.concatenate([part.outcomes for part in parts]),
+            study_ids=[study_id for part in parts for study_id in part.study_ids],
+            patient_ids=[patient_id for part in parts for patient_id in part.patient_ids],
+            groups={name: [value for part in parts for value in part.groups[name]] for name in parts[0].groups},
+            batches=parts[0].batches,
+            folds=torch.cat([torch.full((len(part.study_ids),), fold) for fold, part in enumerate(parts)]),
+        )
+
+    def predictions(self, studies: EmbeddedSplit, modalities: Collection[str]) -> Float[Tensor, "N K"]:
+        """Return the outputs of the head of each study's fold."""
+        assert studies.folds is not None
+        outputs = torch.zeros(len(studies.study_ids), self.task.targets.outputs)
+        for number, fold in enumerate(self.folds):
+            rows = studies.folds == number
+            outputs[rows] = fold.predictions(studies.select(rows), modalities)
+        return outputs
+
+
 def chosen_query(known: Sequence[str], query: Sequence[str] | None) -> tuple[str, ...]:
     """Return the input modalities: the query, or all known modalities.
 

@@ -4,15 +4,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
+import numpy as np
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from polyclinic.deploy.bundle import Head, Label
-from polyclinic.deploy.bundle.format import Prompts
+from polyclinic.deploy.bundle.format import Architecture, Prompts
 from polyclinic.deploy.bundle.load import TEXTS
 from polyclinic.evaluation.embedding import EmbeddedSplit
 from polyclinic.evaluation.scorers import Scorer, TrainedScorer, ZeroShotScorer, chosen_query
+from polyclinic.export.architecture import describe_architecture
 from polyclinic.export.estimates import learn_estimate_rules, measure_errors, training_medians
 from polyclinic.models.zero_shot import weights_of
 from polyclinic.prompts import PromptFile, load_prompts
@@ -35,6 +38,14 @@ class Sampling:
     alpha: float
     resamples: int
     seed: int
+
+
+class Examples(NamedTuple):
+    """Inputs of ``N`` studies as a bundle reads them, and the outputs for them."""
+
+    inputs: Mapping[str, dict[str, Tensor]]
+    present: Mapping[str, Bool[Tensor, " N"]]
+    outputs: Float[np.ndarray, "N K"]
 
 
 class ExportedRun(ABC, Generic[OfRun]):
@@ -60,6 +71,22 @@ class ExportedRun(ABC, Generic[OfRun]):
     @abstractmethod
     def weights(self) -> dict[str, Tensor]:
         """Return the weights of the task that the bundle needs."""
+
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        """Replace weights of the task, named as ``weights`` names them."""
+        self.restored.task.load_state_dict({**self.restored.task.state_dict(), **weights})
+
+    def architecture(self, weights: str) -> Architecture:
+        """Describe the model, whose matrices are stored as ``weights``."""
+        return describe_architecture(self.restored, self.modalities, weights)
+
+    def examples(self, scorer: OfRun, validation: EmbeddedSplit) -> Examples:
+        """Return some studies with the outputs that a bundle of the run must give."""
+        batch = validation.batches[0]
+        outputs = scorer.scores(validation, scorer.modalities)
+        if isinstance(scorer, TrainedScorer):
+            outputs = np.concatenate([outputs, scorer.estimates(validation, scorer.modalities).values], axis=1)
+        return Examples(batch.inputs, batch.present, outputs[: len(batch)])
 
     @abstractmethod
     def prompts(self) -> Prompts | None:

@@ -1,6 +1,7 @@
 """``polyclinic evaluate baseline``: simple models on the same studies, and whether a checkpoint beats them."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from polyclinic.cli.report import check_overlap, write_report
 from polyclinic.cohort import default_modalities, read_cohort
 from polyclinic.data import CohortDataModule, LabelPolicy
 from polyclinic.evaluation.baseline.predictions import predict_baseline
-from polyclinic.evaluation.baseline.report import BaselineReport, baseline_report
+from polyclinic.evaluation.baseline.report import BaselineReport, baseline_report, folds_verdict
 from polyclinic.evaluation.supervised import predict_split
 from polyclinic.evaluation.tables import as_json, print_baseline
 from polyclinic.files.results import refuse_unwritable, write_result
@@ -82,6 +83,13 @@ def compare_if_possible(restored: Restored, options: SplitOptions) -> tuple[Base
     Console().print("fitting the baseline")
     report = compare(restored, options)
     return report, report.verdict or "The model was not compared with a baseline, as no label could be compared."
+
+
+def verdict_if_possible(every: Sequence[Restored], options: SplitOptions) -> str:
+    """Return the verdict on a supervised checkpoint, or on those of several folds, each with its own baseline."""
+    compared = [compare_if_possible(restored, options) for restored in every]
+    reports = [report for report, _ in compared if report is not None]
+    return compared[0][1] if len(reports) < 2 else folds_verdict(reports)
 
 
 def compare(restored: Restored, options: SplitOptions) -> BaselineReport:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from typing import Annotated, Any, ClassVar, TypeAlias
 
@@ -24,6 +24,7 @@ from polyclinic.deploy.bundle.fields import (
 from polyclinic.deploy.bundle.files import CONTENT
 from polyclinic.deploy.bundle.head import Head
 from polyclinic.deploy.bundle.rules import DecisionRule
+from polyclinic.models.class_table import shown
 from polyclinic.nn import SIZES
 from polyclinic.prompts import PromptFile, sentence_columns
 from polyclinic.system.terminal import printable
@@ -49,7 +50,8 @@ SCHEMA = "bundle.schema.json"
 """File beside this module: the JSON Schema of ``bundle.json``."""
 
 JOINT = "+"
-_OF_CLASSIFIER, _OF_MODEL = ("prompts", "head", "baseline"), ("objective", "fusion", "adapter", "linear")
+_OF_CLASSIFIER = ("prompts", "head", "baseline")
+_OF_MODEL = ("objective", "fusion", "adapter", "linear", "members")
 """Keys that only prompts or only a head has."""
 
 _MAX_LOCATION_LENGTH = 200
@@ -87,6 +89,21 @@ class Origin:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Member:
+    """A further member of an ensemble, which differs from the first in its weights and what its plugins learned.
+
+    Attributes:
+        checkpoint_sha256: SHA-256 of its ``.ckpt`` file.
+        states: learned state of each plugin, by modality.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    checkpoint_sha256: Digest
+    states: dict[Name, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Architecture:
     """Description of the model, from which it is built.
 
@@ -101,6 +118,7 @@ class Architecture:
         fusion: class and settings of the fusion of a trained head; None for prompts.
         adapter: class and settings of what a trained head added to its encoders, such as ``Lora``; None if nothing.
         linear: whether a linear model on fixed features joins a trained head.
+        members: members of an ensemble of trained heads after the first, one per further fold.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -115,12 +133,15 @@ class Architecture:
     fusion: Class | None = None
     adapter: Class | None = None
     linear: bool = False
+    members: Annotated[list[Member], Field(max_length=63)] = field(default_factory=list)
 
     def contradiction(self, *, is_head: bool) -> str | None:
         """Return what does not belong to a trained head, or to prompts; None if everything does."""
         if not is_head:
-            fits = self.objective is not None and not (self.fusion or self.adapter or self.linear)
-            return None if fits else "prompts need an objective, and no fusion, adapter or linear model"
+            fits = self.objective is not None and not (self.fusion or self.adapter or self.linear or self.members)
+            return None if fits else "prompts need an objective, and no fusion, adapter, linear model or members"
+        if any(set(member.states) != set(self.modalities) for member in self.members):
+            return f"a member has states of other modalities than {shown(sorted(self.modalities))}"
         fits = self.fusion is not None and self.objective is None and self.embedding is None and not self.hidden
         return None if fits else "a head needs a fusion, and no objective, embedding or hidden width"
 

@@ -1,9 +1,9 @@
 """Load a bundle: plugins and encoders from the closed class table, then weights checked one by one."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -14,9 +14,10 @@ from torch import Tensor
 from polyclinic.deploy.bundle.files import CONTENT, WEIGHTS, check_files, unpack
 from polyclinic.deploy.bundle.format import Architecture, BundleContent, Prompts, read_content
 from polyclinic.deploy.bundle.head import Head, Label
-from polyclinic.modality import ENTRY_POINTS, Modality
+from polyclinic.modality import ENTRY_POINTS, Item, Modality
 from polyclinic.models.build import Builder, check_plain, first_line, largest_model
 from polyclinic.models.class_table import ClassTable, load_plugin, modality_points, shown
+from polyclinic.models.ensemble import SupervisedEnsemble, joined_parts, member_parts
 from polyclinic.models.supervised import SupervisedModel
 from polyclinic.models.towers import build_encoders, build_heads, build_linear_path
 from polyclinic.models.zero_shot import ZeroShotModel, in_precision
@@ -26,6 +27,7 @@ from polyclinic.objectives import Objective
 from polyclinic.prompts import PromptFile
 
 Part = TypeVar("Part")
+Model: TypeAlias = ZeroShotModel | SupervisedModel | SupervisedEnsemble
 _MAX_STATE_VALUES, _MAX_STATE_CHARACTERS = 5_000_000, 64_000_000
 """Limits of the state of a plugin, which may be the vocabulary of a language model."""
 
@@ -90,9 +92,9 @@ def plugin_of(modality: Modality) -> str:
 
 
 _STORED_DTYPES = (torch.float64, torch.float32, torch.int64, torch.int32, torch.int8, torch.uint8, torch.bool)
-_PARTS = ("encoders.", "heads.", "objective.", "fusion.", "targets.", "linear_path.")
-_SCALING = ("targets.center", "targets.scale")
-"""Weights of a head that ``bundle.json`` states, too."""
+_PARTS = ("encoders.", "heads.", "objective.", "fusion.", "targets.", "linear_path.", "members.")
+_SCALING = ("targets.center", "targets.scale", "members.0.targets.center", "members.0.targets.scale")
+"""Weights of a head, or of the first member of an ensemble, that ``bundle.json`` states, too."""
 
 TEXTS, DRAWS, MEAN, WHITENING = "prompts.embeddings", "calibration.draws", "familiar.{}.mean", "familiar.{}.whitening"
 
@@ -124,6 +126,7 @@ class Bundle:
         digest: SHA-256 that identifies the bundle.
         content: content of ``bundle.json``.
         modalities: plugins with their learned state, by name.
+        further: plugins of the members of an ensemble after the first; none without an ensemble.
         model: model in evaluation mode.
         texts: embeddings of the prompts; without rows for a trained head.
         draws: slope and intercept per subset (in the order of ``content.rules``), finding and resample of the
@@ -134,7 +137,8 @@ class Bundle:
     digest: str
     content: BundleContent
     modalities: dict[str, Modality]
-    model: ZeroShotModel | SupervisedModel
+    further: Sequence[dict[str, Modality]] = ()
+    model: Model
     texts: Float[Tensor, "T d"]
     draws: Float[np.ndarray, "S F R 2"]
     familiar: dict[str, OODReference]
@@ -153,6 +157,16 @@ class Bundle:
     def estimated(self) -> list[Label]:
         """The levels and quantities that a trained head estimates, in order; none for prompts."""
         return [] if self.content.head is None else self.content.head.estimated
+
+    def prepare(self, name: str, raw: Any) -> Item:
+        """Turn a decoded source into what the model reads, for every member of an ensemble."""
+        return joined_parts([plugins[name].prepare(raw) for plugins in (self.modalities, *self.further)])
+
+    def collate(self, name: str, items: Sequence[Item]) -> dict[str, Tensor]:
+        """Join the prepared items of studies that have a modality into one batch."""
+        plugins = [every[name] for every in (self.modalities, *self.further)]
+        parts = zip(*(member_parts(item, len(plugins)) for item in items), strict=True)
+        return joined_parts([plugin.collate(part) for plugin, part in zip(plugins, parts, strict=True)])
 
     @torch.no_grad()
     def with_prompts(self, prompts: PromptFile) -> "Bundle":
@@ -193,8 +207,8 @@ def load_bundle(folder: str | Path, *, dtype: torch.dtype = torch.float64) -> Bu
     digest = check_files(folder)
     content = read_content((folder / CONTENT).read_bytes())
     tensors = _read_tensors(folder / WEIGHTS)
-    modalities = {name: build_modality(name, spec) for name, spec in content.architecture.modalities.items()}
-    model = _sized_model(content, modalities, sum(value.numel() for value in tensors.values()))
+    modalities, *further = _plugins(content.architecture)
+    model = _sized_model(content, [modalities, *further], sum(value.numel() for value in tensors.values()))
     extra = {key: tensors.pop(key) for key in list(tensors) if not key.startswith(_PARTS)}
     _load_strictly(model, tensors)
     _check_extra(extra, content, model)
@@ -203,6 +217,7 @@ def load_bundle(folder: str | Path, *, dtype: torch.dtype = torch.float64) -> Bu
         digest=digest,
         content=content,
         modalities=modalities,
+        further=further,
         model=model.to(dtype).eval().requires_grad_(requires_grad=False),
         texts=_required(extra, TEXTS).to(dtype) if content.prompts is not None else torch.zeros(0, 0, dtype=dtype),
         draws=_required(extra, DRAWS).double().numpy(),
@@ -210,17 +225,31 @@ def load_bundle(folder: str | Path, *, dtype: torch.dtype = torch.float64) -> Bu
     )
 
 
-def build_model(content: BundleContent, modalities: dict[str, Modality]) -> ZeroShotModel | SupervisedModel:
+def _plugins(architecture: Architecture) -> list[dict[str, Modality]]:
+    """Return the plugins of the model, or of each member of an ensemble."""
+    specs = [architecture.modalities]
+    specs += [
+        {name: {**spec, "state": member.states[name]} for name, spec in architecture.modalities.items()}
+        for member in architecture.members
+    ]
+    return [{name: build_modality(name, spec) for name, spec in every.items()} for every in specs]
+
+
+def build_model(content: BundleContent, plugins: Sequence[dict[str, Modality]]) -> Model:
     """Build the model that a bundle describes, with random weights.
+
+    Args:
+        content: content of ``bundle.json``.
+        plugins: plugins of the model, or of each member of an ensemble.
 
     Raises:
         ValueError: a class is not installed, or does not accept its settings.
     """
     architecture = content.architecture
-    given = {name: build(Encoder, spec, f"encoders.{name}") for name, spec in architecture.encoders.items()}  # type: ignore[type-abstract]
-    encoders = build_encoders(modalities, size=architecture.size, given=given)
     if content.head is not None:
-        return _supervised(content.head, architecture, encoders, modalities)
+        members = [_supervised(content.head, architecture, every) for every in plugins]
+        return SupervisedEnsemble(members) if architecture.members else members[0]
+    encoders = _encoders(architecture, plugins[0])
     assert architecture.objective is not None
     objective = build(Objective, architecture.objective, "objective")  # type: ignore[type-abstract]
     heads = build_heads(
@@ -229,10 +258,14 @@ def build_model(content: BundleContent, modalities: dict[str, Modality]) -> Zero
     return ZeroShotModel(encoders=encoders, heads=heads, objective=objective)
 
 
-def _supervised(
-    head: Head, architecture: Architecture, encoders: dict[str, Encoder], modalities: Mapping[str, Modality]
-) -> SupervisedModel:
+def _encoders(architecture: Architecture, modalities: dict[str, Modality]) -> dict[str, Encoder]:
+    given = {name: build(Encoder, spec, f"encoders.{name}") for name, spec in architecture.encoders.items()}  # type: ignore[type-abstract]
+    return build_encoders(modalities, size=architecture.size, given=given)
+
+
+def _supervised(head: Head, architecture: Architecture, modalities: dict[str, Modality]) -> SupervisedModel:
     assert architecture.fusion is not None
+    encoders = _encoders(architecture, modalities)
     if architecture.adapter is not None:
         adapter = build(Adapter, architecture.adapter, "adapter")  # type: ignore[type-abstract]
         for encoder in encoders.values():
@@ -266,7 +299,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _check_extra(extra: Mapping[str, Tensor], content: BundleContent, model: ZeroShotModel | SupervisedModel) -> None:
+def _check_extra(extra: Mapping[str, Tensor], content: BundleContent, model: Model) -> None:
     """Check the shapes of the tensors that are not weights of the model.
 
     Raises:
@@ -291,9 +324,7 @@ def _check_extra(extra: Mapping[str, Tensor], content: BundleContent, model: Zer
         raise ValueError(f"{WEIGHTS} has {shown(unknown[0])}, which does not belong in a bundle; export it again")
 
 
-def _sized_model(
-    content: BundleContent, modalities: dict[str, Modality], values: int
-) -> ZeroShotModel | SupervisedModel:
+def _sized_model(content: BundleContent, plugins: Sequence[dict[str, Modality]], values: int) -> Model:
     """Build the model of a bundle, within the size of its stored weights.
 
     Raises:
@@ -301,7 +332,7 @@ def _sized_model(
     """
     try:
         with largest_model(values):
-            return build_model(content, modalities)
+            return build_model(content, plugins)
     except ValueError:
         raise
     except Exception as error:
@@ -311,7 +342,7 @@ def _sized_model(
         ) from None
 
 
-def _load_strictly(model: ZeroShotModel | SupervisedModel, tensors: dict[str, Tensor]) -> None:
+def _load_strictly(model: Model, tensors: dict[str, Tensor]) -> None:
     expected = {key: value.shape for key, value in model.state_dict().items()}
     wrong = sorted(
         key for key in {*expected, *tensors} if key not in tensors or tensors[key].shape != expected.get(key)

@@ -12,7 +12,7 @@ import torch
 from polyclinic.deploy.bundle.load import Bundle, load_bundle
 from polyclinic.deploy.scores import StudyScores
 from polyclinic.deploy.scoring import StudyScorer
-from polyclinic.modality import Item, Modality, Source, UnreadableSource
+from polyclinic.modality import Item, Source, UnreadableSource
 from polyclinic.modality.physiology import Patient
 from polyclinic.models.build import first_line
 from polyclinic.models.class_table import shown
@@ -43,7 +43,7 @@ def check_scores(bundle: Bundle) -> None:
     Raises:
         ValueError: a modality cannot read its own phantom, the scorer fails, or a score is not finite.
     """
-    study = {name: _item(name, bundle.modalities[name]) for name in bundle.query}
+    study = {name: _item(name, bundle) for name in bundle.query}
     studies = [study, *({name: item} for name, item in study.items())]
     try:
         scored = StudyScorer(bundle).score(studies)
@@ -66,12 +66,13 @@ def _numbers(scores: StudyScores) -> Iterator[tuple[str, list[float]]]:
         yield estimate.name, [estimate.value, *estimate.contributions.values(), *(estimate.interval or ())]
 
 
-def _item(name: str, plugin: Modality) -> Item:
+def _item(name: str, bundle: Bundle) -> Item:
     """Prepare a phantom, or an inline source if the plugin cannot read its phantom.
 
     Raises:
         ValueError: the plugin can prepare neither.
     """
+    plugin = bundle.modalities[name]
     physiology = Patient(np.random.default_rng(_SEED)).visit(np.random.default_rng(_SEED))
     problems: list[Exception] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -79,7 +80,7 @@ def _item(name: str, plugin: Modality) -> Item:
             phantom = plugin.phantom(physiology, np.random.default_rng(_SEED), Path(folder) / "study")
             for source in (phantom, *_INLINE):
                 try:
-                    return plugin.prepare(plugin.read(source))
+                    return bundle.prepare(name, plugin.read(source))
                 except UnreadableSource as error:
                     problems.append(error)
         except Exception as error:

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from polyclinic.deploy.bundle import Bundle
+from polyclinic.models.ensemble import SupervisedEnsemble
 from polyclinic.models.supervised import SupervisedModel
 from polyclinic.models.zero_shot import ZeroShotModel
 from polyclinic.prompts import finding_score
@@ -23,9 +24,9 @@ def output_function(bundle: Bundle) -> OutputFunction:
 
     Prompts score a study without a modality 0; a head has learned its output for no input.
     """
-    if isinstance(bundle.model, SupervisedModel):
-        return _by_head(bundle, bundle.model)
-    return _by_prompts(bundle, bundle.model)
+    if isinstance(bundle.model, ZeroShotModel):
+        return _by_prompts(bundle, bundle.model)
+    return _by_head(bundle, bundle.model)
 
 
 def _by_prompts(bundle: Bundle, model: ZeroShotModel) -> OutputFunction:
@@ -43,7 +44,7 @@ def _by_prompts(bundle: Bundle, model: ZeroShotModel) -> OutputFunction:
     return outputs
 
 
-def _by_head(bundle: Bundle, model: SupervisedModel) -> OutputFunction:
+def _by_head(bundle: Bundle, model: SupervisedModel | SupervisedEnsemble) -> OutputFunction:
     names = [*bundle.findings, *(label.name for label in bundle.estimated)]
     places = [model.targets.columns.index(name) for name in names]
 

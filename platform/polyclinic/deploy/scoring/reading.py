@@ -66,7 +66,7 @@ def read_study(bundle: Bundle, sources: Mapping[str, Source]) -> StudyReading:
         plugin = bundle.modalities[name]
         try:
             raw = plugin.read(source)
-            items[name] = plugin.prepare(raw)
+            items[name] = bundle.prepare(name, raw)
             notes += [f"{name}: {note}" for note in plugin.notes(raw)]
         except UnreadableSource as reason:
             problems[name] = str(reason)

@@ -125,7 +125,7 @@ class StudyScorer:
         return token_relevance(model.encoder(name), self._inputs(name, [study[name]]), score)[0]
 
     def _inputs(self, name: str, items: Sequence[Item]) -> dict[str, Tensor]:
-        return in_precision(self.bundle.modalities[name].collate(items), self.bundle.texts.dtype)
+        return in_precision(self.bundle.collate(name, items), self.bundle.texts.dtype)
 
     def _collated(self, studies: Sequence[Study]) -> tuple[dict[str, dict[str, Tensor]], dict[str, Bool[Tensor, " N"]]]:
         present = {name: torch.tensor([name in study for study in studies]) for name in self.bundle.query}

@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 from jaxtyping import Float
+from scipy import stats
 
 from polyclinic.evaluation.baseline.predictions import BaselinePredictions, Column
 from polyclinic.evaluation.metrics.arrays import Array, as_float64
@@ -189,6 +190,42 @@ def _verdict(macro: float, macro_model: float | None, gain: Estimate | None, lab
         better = [label.name for label in errors if label.gain is not None and label.gain.ci95.low > 0]
         names = f" ({', '.join(better)})" if better else ""
         return f"The model is better than the baseline for {len(better)} of {len(errors)} labels{names}."
+    return _compared(macro_model, macro, gain)
+
+
+def folds_verdict(reports: Sequence[BaselineReport]) -> str:
+    """Return a sentence on whether the models of several folds are better than the baselines of their folds.
+
+    The interval of the mean gain is that of Student's t over folds, with the variance that shared training studies need
+    (Nadeau and Bengio 2003, section 3.1, corrected resampled t-test).
+
+    Args:
+        reports: reports of the folds, with a trained model in each.
+    """
+    gains = [report.macro_gain.value for report in reports if report.macro_gain is not None]
+    if len(gains) == len(reports):
+        macro = float(np.mean([report.macro for report in reports]))
+        macro_model = float(np.mean([report.macro_model for report in reports]))
+        return f"{_compared(macro_model, macro, _over_folds(gains))[:-1]}, over {len(reports)} folds."
+    by_label = {label.name: [_gain_of(report, label.name) for report in reports] for label in reports[0].labels}
+    better = [name for name, values in by_label.items() if _over_folds(values).ci95.low > 0]
+    names = f" ({', '.join(better)})" if better else ""
+    return f"The model is better than the baseline for {len(better)} of {len(by_label)} labels{names}, over folds."
+
+
+def _gain_of(report: BaselineReport, name: str) -> float:
+    gains = [label.gain for label in report.labels if label.name == name and label.gain is not None]
+    return gains[0].value if gains else float("nan")
+
+
+def _over_folds(gains: Sequence[float]) -> Estimate:
+    folds, mean = len(gains), float(np.mean(gains))
+    variance = float(np.var(gains, ddof=1)) * (1 / folds + 1 / (folds - 1))
+    half = float(stats.t.ppf(0.975, folds - 1)) * variance**0.5
+    return Estimate(mean, Interval(mean - half, mean + half, folds))
+
+
+def _compared(macro_model: float, macro: float, gain: Estimate) -> str:
     numbers = (
         f"mean AUROC {macro_model:.3f} against {macro:.3f}, difference {gain.value:+.3f} "
         f"({gain.ci95.low:+.3f} to {gain.ci95.high:+.3f})"

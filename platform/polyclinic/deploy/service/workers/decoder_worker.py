@@ -69,7 +69,7 @@ def _read(bundle: Bundle, head: dict[str, Any], paths: Sequence[Path]) -> bytes:
         plugin = bundle.modalities[name]
         try:
             raw = plugin.read(_source(plugin, paths))
-            item = plugin.prepare(raw)
+            item = bundle.prepare(name, raw)
         except UnreadableSource as reason:
             problems[name] = str(reason)
         except MemoryError:
