@@ -43,9 +43,10 @@ def _busy_processes() -> Iterator[None]:
 def _fails(tests: str, place: int) -> bool:
     parallel = ["-n", str(TESTS_AT_A_TIME), "--dist", "worksteal"]
     command = [sys.executable, "-m", "pytest", "-q", *parallel, "-m", tests, "-o", f"timeout={SECONDS_OF_A_TEST}"]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    wide = {**os.environ, "COLUMNS": "300"}  # so that pytest does not cut the reason of a failure
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, env=wide)
     failures = [line for line in ran.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
-    Console().print(f"run {place}: exit code {ran.returncode}", *failures, sep="\n", markup=False)
+    Console().print(f"run {place}: exit code {ran.returncode}", *failures, sep="\n", markup=False, soft_wrap=True)
     if ran.returncode != 0 and not failures:
         reason = (ran.stderr or ran.stdout).strip().rpartition("\n")[2]
         raise ValueError(
