@@ -66,7 +66,7 @@ def _symile_mimic(tmp_path: Path, *, raw: bool) -> Path:
     root, out = tmp_path / "root", tmp_path / "cohort"
     if raw:
         write_raw(root)
-        words = ["mimic", "--preset", "symile-mimic", "--sizes", "[4, 2]", "--candidates", "2"]
+        words = ["mimic", "--preset", "symile-mimic", "--draw.sizes", "[4, 2]", "--draw.candidates", "2"]
     else:
         write_symile_mimic(root, side=32, samples=64)
         words = ["symile-mimic-published"]

@@ -29,7 +29,8 @@ from experiments.runner import write_report
 
 HERE = Path(__file__).parent
 FINDINGS = "[hypertrophy, conduction, ischemia, repolarisation, fibrillation]"
-FIT = ("--model", "Downstream", "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false")
+TRAINER = ("--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false")
+FIT = ("--model", "Downstream", *TRAINER)
 
 
 def main() -> int:
@@ -54,11 +55,44 @@ def main() -> int:
 
 def ptbxl(data: Path, out: Path, seed: int) -> dict[str, float]:
     """Five superclasses from the ECG, on the published folds."""
-    root = out / "ptbxl"
-    if not root.exists():
-        polyclinic("cohort", "build", "ptbxl", "--root", data / "ptbxl500", "--out", root)
-    words = ["--data.cohort", root / "cohort.yaml", "--data.modalities.ecg", "ECG"]
+    words = ["--data.cohort", ptbxl_cohort(data, out), "--data.modalities.ecg", "ECG"]
     return on_one_split(out / f"ptbxl_{seed}", seed, words)
+
+
+def pretrained(data: Path, out: Path, seed: int) -> dict[str, float]:
+    """The same after masked pretraining on the training studies of LUDB."""
+    folder = out / f"pretrained_{seed}"
+    folder.mkdir(exist_ok=True)
+    words = ["--data.cohort", ludb_cohort(data, out), "--data.modalities.ecg", "ECG", "--seed_everything", seed]
+    polyclinic(
+        "fit", "--model", "MaskedPretraining", *TRAINER, *words, "--json", "masked.json",
+        folder=folder, done="masked.json",
+    )  # fmt: skip
+    weights = read(folder / "masked.json")["checkpoint"]
+    words = ["--data.cohort", ptbxl_cohort(data, out), "--data.modalities.ecg", "ECG", "--weights", weights]
+    return on_one_split(folder, seed, words)
+
+
+def zeroshot(data: Path, out: Path, seed: int) -> dict[str, float]:
+    """Five superclasses from German prompts, and retrieval of reports, after contrast of ECGs and reports."""
+    folder = out / f"zeroshot_{seed}"
+    folder.mkdir(exist_ok=True)
+    words = ["--data.cohort", ptbxl_cohort(data, out), "--data.modalities.ecg", "ECG", "--seed_everything", seed]
+    words += ["--data.modalities.report", "Report", "--model.init_args.objective", "Clip"]
+    polyclinic(
+        "fit", "--model", "ContrastivePretraining", *TRAINER, *words, "--json", "fit.json",
+        folder=folder, done="fit.json",
+    )  # fmt: skip
+    checkpoint = read(folder / "fit.json")["checkpoint"]
+    for words in (["zeroshot", checkpoint, HERE / "ptbxl_prompts.yaml"], ["retrieval", checkpoint, "report"]):
+        done = f"{words[0]}.json"
+        polyclinic("evaluate", *words, "--json", done, folder=folder, done=done)
+    mrr = read(folder / "retrieval.json")["sampled"]["mrr"]
+    return {
+        "auroc": read(folder / "zeroshot.json")["macro_auroc"],
+        "mrr among ten": mrr["value"],
+        "mrr of chance": mrr["chance"],
+    }
 
 
 def openi(data: Path, out: Path, seed: int) -> dict[str, float]:
@@ -77,18 +111,32 @@ def openi(data: Path, out: Path, seed: int) -> dict[str, float]:
 
 def ludb(data: Path, out: Path, seed: int) -> dict[str, float]:
     """Five findings and the age from the ECG, out of fold in five folds of patients."""
-    root = out / "ludb"
-    if not root.exists():
-        shutil.copytree(data / "ludb", root)
-        shutil.copy(HERE / "ludb.yaml", root / "cohort.yaml")
+    cohort = ludb_cohort(data, out)
     findings, age = (
-        on_folds(out / f"ludb_{name}_{seed}", seed, root / "cohort.yaml", labels)
+        on_folds(out / f"ludb_{name}_{seed}", seed, cohort, labels)
         for name, labels in (("findings", FINDINGS), ("age", "[age]"))
     )
     return findings | {f"age {name}": value for name, value in age.items()}
 
 
-SETS = {"ptbxl": ptbxl, "ludb": ludb, "openi": openi}
+SETS = {"ptbxl": ptbxl, "ludb": ludb, "openi": openi, "pretrained": pretrained, "zeroshot": zeroshot}
+
+
+def ptbxl_cohort(data: Path, out: Path) -> Path:
+    """Build the cohort of PTB-XL, once."""
+    root = out / "ptbxl"
+    if not root.exists():
+        polyclinic("cohort", "build", "ptbxl", "--root", data / "ptbxl500", "--out", root)
+    return root / "cohort.yaml"
+
+
+def ludb_cohort(data: Path, out: Path) -> Path:
+    """Put the cohort file beside a copy of LUDB, once."""
+    root = out / "ludb"
+    if not root.exists():
+        shutil.copytree(data / "ludb", root)
+        shutil.copy(HERE / "ludb.yaml", root / "cohort.yaml")
+    return root / "cohort.yaml"
 
 
 def on_one_split(folder: Path, seed: int, words: list[Any]) -> dict[str, float]:

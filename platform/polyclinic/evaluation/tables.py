@@ -108,12 +108,12 @@ def print_retrieval(report: RetrievalReport, console: Console) -> None:
     """Print a table with a row per number of candidates and k."""
     title = f"Retrieval: {report.queries:,} studies of {report.patients:,} patients"
     table = Table(title=title, caption=_caption(report.resamples, report.seed))
-    for heading in ("candidates", "median rank", "first k", "recall", "95 % CI", "chance"):
+    for heading in ("candidates", "MRR", "median rank", "first k", "recall", "95 % CI", "chance"):
         table.add_column(heading, justify="right")
     for result in (report.sampled, report.all):
-        numbers = (f"{result.candidates:,.5g}", f"{result.median_rank:,.1f}")
+        numbers = (f"{result.candidates:,.5g}", f"{result.mrr.value:.3f}", f"{result.median_rank:,.1f}")
         for place, (first, accuracy) in enumerate(result.recall.items()):
-            table.add_row(*(numbers if place == 0 else ("", "")), str(first), *_accuracy_cells(accuracy, first))
+            table.add_row(*(numbers if place == 0 else ("", "", "")), str(first), *_accuracy_cells(accuracy, first))
         table.add_section()
     console.print(table)
 
@@ -124,6 +124,7 @@ def print_candidate_sets(report: CandidateSetReport, console: Console) -> None:
     table = Table(title=title, caption=f"{report.resamples:,} resamples, seed {report.seed}")
     for heading in (
         "candidates",
+        "MRR",
         "median rank",
         "first k",
         "recall",
@@ -132,11 +133,12 @@ def print_candidate_sets(report: CandidateSetReport, console: Console) -> None:
         "chance",
     ):
         table.add_column(heading, justify="right")
-    numbers = (f"{report.given.candidates:,.5g}", f"{report.given.median_rank:,.1f}")
-    for place, (first, accuracy) in enumerate(report.given.recall.items()):
+    given = report.given
+    numbers = (f"{given.candidates:,.5g}", f"{given.mrr.value:.3f}", f"{given.median_rank:,.1f}")
+    for place, (first, accuracy) in enumerate(given.recall.items()):
         value, interval, chance = _accuracy_cells(accuracy, first)
         of_queries = _accuracy_cells(report.by_query.recall[first], first)[1]
-        table.add_row(*(numbers if place == 0 else ("", "")), str(first), value, interval, of_queries, chance)
+        table.add_row(*(numbers if place == 0 else ("", "", "")), str(first), value, interval, of_queries, chance)
     console.print(table)
     if report.left_out:
         console.print(f"warning: {report.left_out:,} sets were left out, as a study in them lacks a modality")

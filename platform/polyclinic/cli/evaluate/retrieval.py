@@ -195,4 +195,5 @@ def _variations(
 
 
 def _recalls(name: str, result: RetrievalResult) -> dict[str, float]:
-    return {f"{name}_recall_at_{k}": accuracy.value for k, accuracy in result.recall.items() if accuracy is not None}
+    recalls = {f"recall_at_{k}": accuracy.value for k, accuracy in result.recall.items() if accuracy is not None}
+    return {f"{name}_{measure}": value for measure, value in {**recalls, "mrr": result.mrr.value}.items()}

@@ -45,10 +45,15 @@ class Placement:
         """Return the probability that the target is among the first ``k`` if ties are ordered at random."""
         return np.clip((k - self.above) / (self.tied + 1), 0.0, 1.0)
 
+    def reciprocal_ranks(self) -> Float[np.ndarray, " N"]:
+        """Return the expected values of one over the rank if ties are ordered at random."""
+        sums = _harmonic(int(self.candidates.max()))
+        return (sums[self.above + self.tied + 1] - sums[self.above]) / (self.tied + 1)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy:
-    """Share of queries whose target is among the first k, its 95 % interval over patients, and the chance level."""
+    """Mean over queries of a value from 0 to 1, its 95 % interval over patients, and the chance level."""
 
     value: float
     ci95: Interval
@@ -57,18 +62,20 @@ class Accuracy:
 
 @dataclass(frozen=True, kw_only=True)
 class RetrievalResult:
-    """Recall and median rank among a given number of candidates.
+    """Recall, mean reciprocal rank and median rank among a given number of candidates.
 
     Attributes:
         candidates: number of candidates including the target, averaged over queries because patients have different
             numbers of studies.
-        recall: recall by k, with the expected value under random order of ties; None unless every query has more than
-            k candidates.
+        recall: share of queries whose target is among the first k, by k, with the expected value under random order of
+            ties; None unless every query has more than k candidates.
+        mrr: mean of one over the rank of the target (Voorhees 1999).
         median_rank: median of the ranks from 1, with ties as mid-ranks.
     """
 
     candidates: float
     recall: dict[int, Accuracy | None]
+    mrr: Accuracy
     median_rank: float
 
 
@@ -238,23 +245,32 @@ def _joined(parts: Sequence[Placement]) -> Placement:
 
 
 def retrieval_result(placement: Placement, k: Sequence[int], weights: np.ndarray) -> RetrievalResult:
-    """Measure recall at each k with its interval, and the median rank.
+    """Measure recall at each k and the mean reciprocal rank, with their intervals, and the median rank.
 
     Args:
         placement: positions of the targets of N queries.
         k: numbers of top-ranked candidates among which the target counts as retrieved.
         weights: ``patient_resamples`` of these queries.
     """
-    fewest = placement.candidates.min()
+    fewest, candidates = placement.candidates.min(), placement.candidates
     return RetrievalResult(
-        candidates=float(placement.candidates.mean()),
-        recall={first: _accuracy(placement, first, weights) if fewest > first else None for first in k},
+        candidates=float(candidates.mean()),
+        recall={
+            first: _accuracy(placement.credit(first), np.minimum(1.0, first / candidates), weights)
+            if fewest > first
+            else None
+            for first in k
+        },
+        mrr=_accuracy(placement.reciprocal_ranks(), _harmonic(int(candidates.max()))[candidates] / candidates, weights),
         median_rank=float(np.median(placement.ranks())),
     )
 
 
-def _accuracy(placement: Placement, k: int, weights: np.ndarray) -> Accuracy:
-    credit = placement.credit(k)
-    chance = float(np.minimum(1.0, k / placement.candidates).mean())
-    recall = estimate_share(credit, np.ones(len(credit), dtype=bool), patient_codes(weights))
-    return Accuracy(value=recall.value, ci95=recall.ci95, chance=chance)
+def _accuracy(values: Float[np.ndarray, " N"], chance: Float[np.ndarray, " N"], weights: np.ndarray) -> Accuracy:
+    mean = estimate_share(values, np.ones(len(values), dtype=bool), patient_codes(weights))
+    return Accuracy(value=mean.value, ci95=mean.ci95, chance=float(chance.mean()))
+
+
+def _harmonic(largest: int) -> Float[np.ndarray, " H"]:
+    """Return the sums of one over the numbers from 1 to each number up to the largest."""
+    return np.concatenate([[0.0], np.cumsum(1 / np.arange(1, largest + 1))])

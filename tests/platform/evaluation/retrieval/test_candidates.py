@@ -40,6 +40,9 @@ def test_planted_scores_give_the_accuracy_of_a_count_by_hand() -> None:
     # The credits are 1, 0, 0 and, for the tie of two, one half.
     assert values(result) == {1: pytest.approx(1.5 / 4), 2: pytest.approx(3 / 4)}
     assert result.given.median_rank == np.median([1, 2, 3, 1.5])
+    # A tie for the first place has rank 1 or 2.
+    assert result.given.mrr.value == pytest.approx(np.mean([1, 1 / 2, 1 / 3, (1 + 1 / 2) / 2]))
+    assert result.given.mrr.chance == pytest.approx((1 + 1 / 2 + 1 / 3) / 3)
     accuracy = result.given.recall[1]
     assert accuracy is not None
     assert accuracy.chance == pytest.approx(1 / 3)

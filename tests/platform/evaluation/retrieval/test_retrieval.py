@@ -85,6 +85,9 @@ def test_report_of_planted_ranks_among_all() -> None:
     assert recall(report.all, 5).value == pytest.approx(5 / 12)
     assert (recall(report.all, 1).chance, recall(report.all, 5).chance) == pytest.approx((1 / 12, 5 / 12))
     assert report.all.median_rank == 6.5
+    harmonic = sum(1 / rank for rank in range(1, 13)) / 12
+    assert (report.all.mrr.value, report.all.mrr.chance) == pytest.approx((harmonic, harmonic))
+    assert report.all.mrr.ci95.low < harmonic < report.all.mrr.ci95.high
     assert report.sampled.recall[5] is None
     assert report.sampled.candidates == 4.0
     assert recall(report.all, 5).ci95.low < 5 / 12 < recall(report.all, 5).ci95.high
@@ -96,6 +99,7 @@ def test_ties_give_the_expected_credit() -> None:
     assert recall(report.sampled, 1).value == pytest.approx(0.1)
     assert recall(report.sampled, 5).value == pytest.approx(0.5)
     assert recall(report.all, 1).value == pytest.approx(1 / 40)
+    assert report.sampled.mrr.value == pytest.approx(sum(1 / rank for rank in range(1, 11)) / 10)
 
 
 def test_random_scores_retrieve_at_chance() -> None:
@@ -128,6 +132,7 @@ def test_function_of_rows_gives_the_report_of_the_matrix() -> None:
     ranks = retrieval_among(scores, 8, 1, same_patient(ids))
     assert recall(by_function.sampled, 1).value == pytest.approx((ranks == 1).mean())
     assert by_function.sampled.median_rank == np.median(ranks)
+    assert by_function.sampled.mrr.value == pytest.approx((1 / ranks).mean())
 
 
 def test_errors_name_the_setting_to_change() -> None:
@@ -175,9 +180,9 @@ def test_table_and_json_show_the_result() -> None:
     print_retrieval(report, console)
     rows = [line.split("│") for line in console.file.getvalue().splitlines() if line.startswith("│")]  # type: ignore[attr-defined]
     cells = [[cell.strip() for cell in row[1:-1]] for row in rows]
-    assert cells[0] == ["4", "1.0", "1", "1.000", "0.912 to 1.000", "0.250"]
-    assert cells[1] == ["", "", "5", "-", "not more than 5", "-"]
-    assert [row[:3] for row in cells[3:]] == [["40", "1.0", "1"], ["", "", "5"], ["", "", "10"]]
+    assert cells[0] == ["4", "1.000", "1.0", "1", "1.000", "0.912 to 1.000", "0.250"]
+    assert cells[1] == ["", "", "", "5", "-", "not more than 5", "-"]
+    assert [row[:4] for row in cells[3:]] == [["40", "1.000", "1.0", "1"], ["", "", "", "5"], ["", "", "", "10"]]
     plain = as_json(report)
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
     recall = plain["sampled"]["recall"]
