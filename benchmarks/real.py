@@ -24,6 +24,10 @@ FIGURES = (
     ("real.ludb_age_mae_of_ridge", "ludb", "age baseline error", None, True),
     ("real.openi_report", "openi", "model", 0.97, False),
     ("real.openi_gain", "openi", "gain", -0.005, False),
+    ("real.ptbxl_gain_pretrained", "pretrained", "ptbxl gain", 0.02, False),
+    ("real.ludb_gain_pretrained", "pretrained", "ludb gain", 0.02, False),
+    ("real.zero_shot_ptbxl", "zeroshot", "auroc", None, False),
+    ("real.zero_shot_ptbxl_mrr", "zeroshot", "mrr among ten", None, False),
     ("real.fit_seconds_ratio", "ptbxl", "seconds over those of the baseline", 3.0, True),
 )
 

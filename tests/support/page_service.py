@@ -61,6 +61,7 @@ class Service:
             "findings": [{"name": name, "auroc": None if name == "anemia" else auroc} for name in FINDINGS],
             "intended_use": "Research on synthetic patients.",
             "baseline": "The model is better than the baseline: mean AUROC 0.900 against 0.850.",
+            "evidence": "Evidence is that of the neural network of the model. A linear model adds 40% of a score.",
             "not_a_device": "This is research software and not a medical device. It must not be used to diagnose.",
             "sha256": "0123abcd" * 8,
         }

@@ -138,9 +138,11 @@ def test_the_bundle_is_verified_scores_explains_and_is_served(made: Path, tmp_pa
     expected = json.loads(record.read_text())
     with serving(made / "bundle", tmp_path / "service") as served:
         answer = served.score({"tabular": file}, explain="anemia", views="true").json()
+        card = served.get("/v1/bundle").json()
     for ours, theirs in zip(answer["findings"], expected["findings"], strict=True):
         assert ours["score"] == pytest.approx(theirs["score"], rel=1e-9)
     assert answer["relevance"]["tabular"]
+    assert card["evidence"].startswith("Evidence is that of the neural network of the first of 3 models.")
 
 
 @pytest.mark.parametrize(

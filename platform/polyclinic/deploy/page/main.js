@@ -36,6 +36,7 @@ async function open() {
   byId("accepted").textContent = takes.join(" \u00b7 ");
   byId("intended").textContent = about.intended_use ?? "";
   byId("baseline").textContent = about.baseline ?? "";
+  byId("evidence").textContent = about.evidence ?? "";
   const facts = { Name: about.name, Version: about.version, Created: about.created, "SHA-256": about.sha256 };
   const given = Object.entries(facts).filter(([, value]) => value);
   byId("facts").replaceChildren(...given.flatMap(([key, value]) => [element("dt", {}, key), element("dd", {}, value)]));
@@ -110,6 +111,7 @@ function draw() {
   drawViews(views, { titles, relevance: shown ?? null, off, unused });
   byId("results").hidden = !answer;
   byId("explained").hidden = !chosen || !answer;
+  byId("evidence").hidden = !shown || !about.evidence;
   byId("finding").textContent = chosen ? displayName(chosen) : "";
   const notes = answer?.notes ?? [];
   byId("notes").replaceChildren(...notes.map((note) => element("li", {}, note)));

@@ -76,7 +76,10 @@ class EstimateCard(BaseModel):
 
 
 class BundleCard(BaseModel):
-    """Description of the served bundle."""
+    """Description of the served bundle.
+
+    ``baseline`` states whether the model is better than simple models, ``evidence`` what maps of relevance leave out.
+    """
 
     name: str
     version: str
@@ -88,6 +91,7 @@ class BundleCard(BaseModel):
     findings: list[FindingCard]
     estimates: list[EstimateCard]
     baseline: str | None = None
+    evidence: str | None = None
 
 
 class State(BaseModel):

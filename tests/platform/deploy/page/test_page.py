@@ -242,12 +242,14 @@ def test_relevance_of_a_finding_is_drawn_over_every_view(
     )
     assert canvas_box == pytest.approx(image_box, abs=1)
     assert len(every(browser, '[data-modality="tabular"] tr.lit')) > 3
+    assert one(browser, "#evidence").text == service.bundle()["evidence"]
     shares = [row.text.split()[-1] for row in every(browser, ".details tbody tr")]
     record = finding(FINDINGS[2], list(QUERY))["contributions"]
     assert shares == [f"{value:+.2f}".replace("-", "\N{MINUS SIGN}") for value in sorted(record.values(), reverse=True)]
     reach(browser, "#heat").click()
     wait(lambda: browser.execute_script(ink) == before)
     assert not every(browser, ".heat, .lit, .card mark")
+    assert not one(browser, "#evidence").is_displayed()
 
 
 def test_a_folder_can_be_dropped_anywhere(browser: webdriver.Chrome, service: Service, files: dict[str, Path]) -> None:

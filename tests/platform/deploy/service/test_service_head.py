@@ -1,6 +1,7 @@
 """The service with a bundle of a trained head."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -24,6 +25,10 @@ def service(head_made: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def test_the_card_lists_estimates_with_their_errors(service: Served) -> None:
     report = service.get("/v1/bundle").json()
     assert json.loads(BundleCard.model_validate(report).model_dump_json()) == report
+    assert re.fullmatch(
+        r"Evidence is that of the neural network of the model\. A linear model adds \d+% of a score\.",
+        report["evidence"],
+    )
     assert [finding["name"] for finding in report["findings"]] == [
         "anemia",
         "rhythm=sinus",

@@ -20,6 +20,8 @@ from polyclinic.deploy.service.workers.messages import LARGEST, ServedBundle, pa
 from polyclinic.deploy.service.workers.preload import loaded
 from polyclinic.deploy.service.workers.sandbox import ignore_signals
 from polyclinic.modality import Viewable
+from polyclinic.models.ensemble import SupervisedEnsemble
+from polyclinic.models.zero_shot import ZeroShotModel
 
 WAIT_MS = 2.0
 """Milliseconds for which the first study of a batch waits for others."""
@@ -73,6 +75,7 @@ def describe(bundle: Bundle) -> ServedBundle:
         "intended_use": content.intended_use,
         "not_a_device": content.not_a_device,
         "baseline": content.baseline,
+        "evidence": _evidence(bundle),
         "modalities": [
             {
                 "name": name,
@@ -90,6 +93,22 @@ def describe(bundle: Bundle) -> ServedBundle:
         suffixes={name: list(plugin.suffixes) for name, plugin in modalities.items()},
         unused={name: reason for name in modalities if (reason := why_unused(bundle, name)) is not None},
     )
+
+
+def _evidence(bundle: Bundle) -> str | None:
+    """Return what maps of relevance leave out; None where they describe the whole model."""
+    model = bundle.model
+    if isinstance(model, ZeroShotModel):
+        return None
+    members = len(bundle.further) + 1
+    first = model.first if isinstance(model, SupervisedEnsemble) else model
+    of_members = f"the first of {members} models" if members > 1 else "the model"
+    if first.linear_path is not None:
+        share = float(first.linear_path.share)
+        return (
+            f"Evidence is that of the neural network of {of_members}. A linear model adds {1 - share:.0%} of a score."
+        )
+    return f"Evidence is that of {of_members}." if members > 1 else None
 
 
 def _estimates(head: Head | None) -> list[dict[str, Any]]:
