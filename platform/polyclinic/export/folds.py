@@ -23,6 +23,7 @@ from polyclinic.evaluation.scorers import FoldedScorer, TrainedScorer, only
 from polyclinic.export.architecture import describe_architecture
 from polyclinic.export.runs import Examples, HeadRun
 from polyclinic.files.digest import file_sha256
+from polyclinic.models.class_table import shown
 from polyclinic.models.ensemble import joined_parts
 from polyclinic.tasks import Downstream
 from polyclinic.training.restore import Restored
@@ -135,8 +136,8 @@ def _refuse_different(checkpoints: Sequence[Path], folds: Sequence[Restored]) ->
         for what, value in _description(restored).items():
             if value != first[what]:
                 raise ValueError(
-                    f"the folds disagree on {what}: {checkpoint.name} has {value!r}, {checkpoints[0].name} has "
-                    f"{first[what]!r}; export folds of one `polyclinic crossval`"
+                    f"the folds disagree on {what}: {checkpoint.name} has {shown(value)}, {checkpoints[0].name} has "
+                    f"{shown(first[what])}; export folds of one `polyclinic crossval`"
                 )
 
 

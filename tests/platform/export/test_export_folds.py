@@ -17,7 +17,7 @@ from head_runs import HEAD_MODALITIES, write_labelled_cohort
 from polyclinic.cli import main
 from polyclinic.cohort import Study
 from polyclinic.data import Batch
-from polyclinic.deploy.bundle import load_bundle
+from polyclinic.deploy.bundle import Bundle, load_bundle
 from polyclinic.deploy.bundle.files import SUMS
 from polyclinic.deploy.scoring import StudyScorer
 from polyclinic.deploy.scoring.reading import read_study
@@ -143,6 +143,26 @@ def test_the_bundle_is_verified_scores_explains_and_is_served(made: Path, tmp_pa
         assert ours["score"] == pytest.approx(theirs["score"], rel=1e-9)
     assert answer["relevance"]["tabular"]
     assert card["evidence"].startswith("Evidence is that of the neural network of the first of 3 models.")
+
+
+def test_smaller_weights_of_every_member_and_fewer_input_modalities(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(made)
+    words = ["--weights", "bfloat16", "--query", "[tabular]", "--resamples", "5", "--baseline", "false"]
+    assert main(["bundle", "export", "--folds", "crossval.json", "--out", str(tmp_path / "small"), *words]) == 0
+    small, full = load_bundle(tmp_path / "small"), load_bundle(made / "bundle")
+    assert list(small.content.rules) == ["tabular"]
+    sizes = [(folder / "model.safetensors").stat().st_size for folder in (tmp_path / "small", made / "bundle")]
+    assert sizes[0] < 0.7 * sizes[1]
+    source = {"tabular": next((made / "cohort" / "tabular").iterdir())}
+    for ours, theirs in zip(*(_scores(bundle, source) for bundle in (small, full)), strict=True):
+        assert ours == pytest.approx(theirs, abs=0.1)
+
+
+def _scores(bundle: Bundle, source: dict[str, Path]) -> list[float]:
+    (scores,) = StudyScorer(bundle).score([read_study(bundle, source).items])
+    return [row.score for row in scores.findings]
 
 
 @pytest.mark.parametrize(
