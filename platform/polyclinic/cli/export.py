@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions(SplitOptions):
-    """Which studies to evaluate, and what the bundle states of itself.
+    """Which studies to evaluate, and what the bundle and its card state.
 
     Args:
         name: name of the bundle; the name of its folder unless set.

@@ -30,6 +30,7 @@ from polyclinic.tracking import RunLogger, RunRecord
 from polyclinic.tracking.exit_status import ended_by_sigterm, exit_of
 from polyclinic.training.automatic import choose
 from polyclinic.training.best_checkpoint import BestCheckpoint
+from polyclinic.training.callbacks.average_weights import AverageWeights
 from polyclinic.training.callbacks.graceful_stop import GracefulStop
 from polyclinic.training.callbacks.linear_path import FitLinearPath
 from polyclinic.training.callbacks.progress import ProgressLines
@@ -97,6 +98,7 @@ class PolyclinicCLI(LightningCLI):
         parser.add_lightning_class_args(ReconstructionGrid, "pictures")
         parser.add_lightning_class_args(LastCheckpoint, "last")
         parser.add_lightning_class_args(BestCheckpoint, "best")
+        parser.add_lightning_class_args(AverageWeights, "average")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the arguments of ``main``, and check a checkpoint that they name."""

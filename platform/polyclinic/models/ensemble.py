@@ -85,6 +85,8 @@ def joined_parts(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 
 def member_parts(joined: Mapping[str, Tensor], members: int) -> list[dict[str, Tensor]]:
     """Return the entries of each member; see ``joined_parts``."""
+    if members == 1:
+        return [dict(joined)]
     parts: list[dict[str, Tensor]] = [{} for _ in range(members)]
     for key, value in joined.items():
         place, dot, name = key.partition(".")
