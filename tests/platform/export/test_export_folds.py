@@ -12,16 +12,15 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
+from bundle_checksums import write_checksums
 from cli_runs import fit, write_config
 from head_runs import HEAD_MODALITIES, write_labelled_cohort
 from polyclinic.cli import main
 from polyclinic.cohort import Study
 from polyclinic.data import Batch
 from polyclinic.deploy.bundle import Bundle, load_bundle
-from polyclinic.deploy.bundle.files import SUMS
 from polyclinic.deploy.scoring import StudyScorer
 from polyclinic.deploy.scoring.reading import read_study
-from polyclinic.files.digest import file_sha256
 from polyclinic.training.restore import Restored, restore
 from service_process import serving
 
@@ -231,7 +230,7 @@ def test_an_ensemble_that_contradicts_itself_is_refused(name: str, made: Path, t
     content = json.loads((folder / "bundle.json").read_text())
     change(content)
     (folder / "bundle.json").write_text(json.dumps(content))
-    _write_checksums(folder)
+    write_checksums(folder)
     with pytest.raises(ValueError, match=message):
         load_bundle(folder)
 
@@ -241,11 +240,6 @@ def test_weights_of_a_member_that_is_missing_are_refused(made: Path, tmp_path: P
     weights = load_file(folder / "model.safetensors")
     kept = {key: value for key, value in weights.items() if not key.startswith("members.2.")}
     save_file(kept, folder / "model.safetensors")
-    _write_checksums(folder)
+    write_checksums(folder)
     with pytest.raises(ValueError, match="does not fit the architecture"):
         load_bundle(folder)
-
-
-def _write_checksums(folder: Path) -> None:
-    names = sorted(path.name for path in folder.iterdir() if path.name != SUMS)
-    (folder / SUMS).write_text("".join(f"{file_sha256(folder / name)}  {name}\n" for name in names))

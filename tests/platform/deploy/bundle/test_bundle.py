@@ -16,6 +16,7 @@ import torch
 from benchmarks.hostile_configs import fuzz
 from safetensors.torch import load_file, save_file
 
+from bundle_checksums import write_checksums
 from polyclinic.cli import main
 from polyclinic.deploy.bundle import Bundle, load_bundle
 from polyclinic.deploy.bundle import format as content_module
@@ -24,7 +25,6 @@ from polyclinic.deploy.bundle.format import SCHEMA, schema_text
 from polyclinic.deploy.scoring import StudyScorer
 from polyclinic.deploy.service.workers import model_worker as computing
 from polyclinic.evaluation.scorers import ZeroShotScorer
-from polyclinic.files.digest import file_sha256
 from polyclinic.models.zero_shot import ZeroShotModel
 from polyclinic.prompts import load_prompts
 from polyclinic.training.checkpoint_file import load_checkpoint
@@ -34,12 +34,6 @@ from polyclinic.training.restore import restore
 def _copy(bundle: Path, to: Path) -> Path:
     shutil.copytree(bundle, to)
     return to
-
-
-def _write_checksums(folder: Path) -> None:
-    """Write the checksums of the present files, as somebody would who wants to pass off altered ones."""
-    names = sorted(path.name for path in folder.iterdir() if path.name != SUMS)
-    (folder / SUMS).write_text("".join(f"{file_sha256(folder / name)}  {name}\n" for name in names))
 
 
 def test_the_bundle_scores_every_study_as_its_checkpoint_does_whichever_modality_is_missing(made: Path) -> None:
@@ -125,19 +119,19 @@ def test_a_flipped_bit_anywhere_is_reported(name: str, bundle_folder: Path, tmp_
 def _truncate(folder: Path) -> None:
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
-    _write_checksums(folder)
+    write_checksums(folder)
 
 
 def _pickle(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(pickle.dumps({"a": 1}))
-    _write_checksums(folder)
+    write_checksums(folder)
 
 
 def _less(folder: Path) -> None:
     tensors = load_file(folder / "model.safetensors")
     tensors.pop(next(key for key in tensors if key.startswith("heads")))
     save_file(tensors, folder / "model.safetensors")
-    _write_checksums(folder)
+    write_checksums(folder)
 
 
 def _without_texts(folder: Path) -> None:
@@ -145,7 +139,7 @@ def _without_texts(folder: Path) -> None:
     save_file(
         {key: value for key, value in tensors.items() if not key.startswith("prompts")}, folder / "model.safetensors"
     )
-    _write_checksums(folder)
+    write_checksums(folder)
 
 
 def _edit(change: Callable[[dict[str, Any]], None]) -> Callable[[Path], None]:
@@ -153,7 +147,7 @@ def _edit(change: Callable[[dict[str, Any]], None]) -> Callable[[Path], None]:
         content = json.loads((folder / "bundle.json").read_text())
         change(content)
         (folder / "bundle.json").write_text(json.dumps(content))
-        _write_checksums(folder)
+        write_checksums(folder)
 
     return edited
 
@@ -198,7 +192,7 @@ def _foreign_inside(content: dict[str, Any]) -> None:
         (_edit(lambda content: _xray(content)["settings"].update(a=1)), "cannot be built"),
         (_edit(_foreign), "runs no other code"),
         (_edit(_foreign_inside), "runs no other code"),
-        (lambda folder: (folder / "bundle.json").write_text("{") and _write_checksums(folder), "Invalid JSON"),
+        (lambda folder: (folder / "bundle.json").write_text("{") and write_checksums(folder), "Invalid JSON"),
     ],
 )  # fmt: skip
 def test_removed_and_added_files_are_reported(
@@ -373,7 +367,7 @@ def _tensors(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[P
         tensors = load_file(folder / "model.safetensors")
         change(tensors)
         save_file(tensors, folder / "model.safetensors")
-        _write_checksums(folder)
+        write_checksums(folder)
 
     return changed
 
@@ -386,7 +380,7 @@ def _unlisted(name: str, *, listed: bool) -> Callable[[Path], None]:
     def added(folder: Path) -> None:
         (folder / name).write_text("print(1)")
         if listed:
-            _write_checksums(folder)
+            write_checksums(folder)
 
     return added
 

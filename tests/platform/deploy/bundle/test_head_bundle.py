@@ -12,13 +12,12 @@ import torch
 from benchmarks.hostile_configs import fuzz
 from safetensors.torch import load_file, save_file
 
+from bundle_checksums import write_checksums
 from polyclinic.cli import main
 from polyclinic.deploy.bundle import load_bundle
-from polyclinic.deploy.bundle.files import SUMS
 from polyclinic.deploy.scoring import StudyScorer
 from polyclinic.evaluation.scorers import TrainedScorer
 from polyclinic.evaluation.supervised import predict_split
-from polyclinic.files.digest import file_sha256
 from polyclinic.training.restore import restore
 
 ROOT = Path(__file__).parents[4]
@@ -78,12 +77,7 @@ def _edited(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     content = json.loads((folder / "bundle.json").read_text())
     change(content)
     (folder / "bundle.json").write_text(json.dumps(content))
-    _write_checksums(folder)
-
-
-def _write_checksums(folder: Path) -> None:
-    names = sorted(path.name for path in folder.iterdir() if path.name != SUMS)
-    (folder / SUMS).write_text("".join(f"{file_sha256(folder / name)}  {name}\n" for name in names))
+    write_checksums(folder)
 
 
 def _label(content: dict[str, Any], name: str) -> dict[str, Any]:
@@ -198,7 +192,7 @@ def test_weights_that_do_not_fit_the_head_are_refused(
     tensors = load_file(folder / "model.safetensors")
     change(tensors)
     save_file(tensors, folder / "model.safetensors")
-    _write_checksums(folder)
+    write_checksums(folder)
     with pytest.raises(ValueError, match=message):
         load_bundle(folder)
     assert main(["bundle", "verify", str(folder)]) == 1
