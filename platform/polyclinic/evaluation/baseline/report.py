@@ -222,7 +222,7 @@ def _over_folds(gains: Sequence[float]) -> Estimate:
     folds, mean = len(gains), float(np.mean(gains))
     variance = float(np.var(gains, ddof=1)) * (1 / folds + 1 / (folds - 1))
     half = float(stats.t.ppf(0.975, folds - 1)) * variance**0.5
-    return Estimate(mean, Interval(mean - half, mean + half, folds))
+    return Estimate(mean, Interval(mean - half, mean + half, 0))
 
 
 def _compared(macro_model: float, macro: float, gain: Estimate) -> str:

@@ -1,5 +1,6 @@
 """The baseline of a cohort: a model per modality, their join, and the comparison with a trained model."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 from polyclinic.cohort import Study
 from polyclinic.data import CohortDataModule
 from polyclinic.evaluation.baseline.predictions import BaselinePredictions, Column, predict_baseline
-from polyclinic.evaluation.baseline.report import BaselineReport, baseline_report
+from polyclinic.evaluation.baseline.report import BaselineReport, baseline_report, folds_verdict
 from polyclinic.evaluation.metrics.auroc import auroc
+from polyclinic.evaluation.metrics.intervals import Estimate, Interval
 from polyclinic.modality import BaselineFeatures, Modality
 from pulse_plugin import Pulse
 
@@ -106,6 +108,29 @@ def test_the_verdict_follows_the_paired_interval() -> None:
     assert label.gain is not None
     assert (label.n, label.n_positive) == (200, 100)
     assert label.gain.value == better.macro_gain.value
+
+
+def _of_fold(gain: float, *, binary: bool = True) -> BaselineReport:
+    labels = (np.arange(40) % 2).astype(float)
+    report = _compared(labels, labels, labels)
+    measured = Estimate(gain, Interval(gain - 0.1, gain + 0.1, 0))
+    label = replace(report.labels[0], name="sick", gain=measured)
+    return replace(report, labels=(label,), macro=0.8, macro_model=0.8 + gain, macro_gain=measured if binary else None)
+
+
+def test_the_verdict_over_folds_corrects_for_shared_training_studies() -> None:
+    """By hand: mean 0.03, variance 0.00025 (1/5 + 1/4), and 2.776 as the quantile of t with four degrees of freedom."""
+    gains = (0.02, 0.05, 0.01, 0.04, 0.03)
+    assert folds_verdict([_of_fold(gain) for gain in gains]) == (
+        "The model is better than the baseline: mean AUROC 0.830 against 0.800, difference +0.030 (+0.001 to +0.059), "
+        "over 5 folds."
+    )
+    unsure = folds_verdict([_of_fold(gain) for gain in (-0.03, *gains[1:])])
+    assert unsure.startswith("The model does not beat the baseline: mean AUROC 0.820 against 0.800")
+    quantities = [_of_fold(gain, binary=False) for gain in gains]
+    assert folds_verdict(quantities) == "The model is better than the baseline for 1 of 1 labels (sick), over folds."
+    worse = [_of_fold(-gain, binary=False) for gain in gains]
+    assert folds_verdict(worse) == "The model is better than the baseline for 0 of 1 labels, over folds."
 
 
 def test_few_patients_of_a_class_give_no_interval() -> None:
