@@ -18,8 +18,8 @@ from ranks import Ended, end_ranks, start_ranks
 pytestmark = pytest.mark.processes
 
 WORDS = ("fit", "-c", "config.yaml", "--json", "fit.json")
-AFTER = 14
-"""A batch of the second epoch of nine, in the middle of a step of two: the step ends with batch 15."""
+AFTER = 15
+"""A batch of the second epoch of ten, in the middle of a step of two: the step ends with batch 16."""
 
 
 def _prepare(folder: Path, cohort: Path, strategy: Any = "ddp") -> Path:
@@ -42,7 +42,7 @@ def _prepare(folder: Path, cohort: Path, strategy: Any = "ddp") -> Path:
 
 
 def _train_until_signal(folder: Path, by: str, ranks: list[int]) -> list[Ended]:
-    """Start two ranks, some of which get a signal after batch 14."""
+    """Start two ranks, some of which get a signal after batch 15."""
     report = {"signal_after": AFTER, "by": by, "ranks": ranks}
     words = [f"--trainer.callbacks.init_args.{key}={value}" for key, value in report.items()]
     return end_ranks(start_ranks(*WORDS, "--ckpt_path=last", *words, folder=folder), folder)
@@ -70,9 +70,8 @@ def test_a_signal_to_one_rank_ends_both_after_the_same_saved_step(pulse_cohort: 
     ended = _train_until_signal(folder, "SIGTERM", [1])
     assert [rank.code for rank in ended] == [143, 143], ended
     assert _run(folder).info.status == "KILLED"
-    assert [len(_recorded_batches(folder, rank)) for rank in range(2)] == [15, 15]
+    assert [len(_recorded_batches(folder, rank)) for rank in range(2)] == [16, 16]
     last = _last_checkpoint(folder)
-    # Five steps an epoch; the last one has a single batch.
     assert last["global_step"] == 8
     first, second = (states["torch"] for states in last["random_states"])
     assert not torch.equal(first, second)
@@ -85,7 +84,7 @@ def test_a_signal_to_one_rank_ends_both_after_the_same_saved_step(pulse_cohort: 
 def test_stopped_and_resumed_ranks_equal_uninterrupted_ones(pulse_cohort: Path, tmp_path: Path, strategy: Any) -> None:
     uninterrupted = _prepare(tmp_path / "whole", pulse_cohort, strategy)
     assert [rank.code for rank in end_ranks(start_ranks(*WORDS, folder=uninterrupted), uninterrupted)] == [0, 0]
-    for by, ranks, codes, resumed_from in (("SIGKILL", [0, 1], [-9, -9], 12), ("SIGTERM", [0, 1], [143, 143], 16)):
+    for by, ranks, codes, resumed_from in (("SIGKILL", [0, 1], [-9, -9], 13), ("SIGTERM", [0, 1], [143, 143], 17)):
         cut = _prepare(tmp_path / by, pulse_cohort, strategy)
         assert [rank.code for rank in _train_until_signal(cut, by, ranks)] == codes
         resumed = end_ranks(start_ranks(*WORDS, "--ckpt_path=last", folder=cut), cut)

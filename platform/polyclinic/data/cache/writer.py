@@ -5,6 +5,7 @@ from collections.abc import Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import torch
 from rich.progress import track
 from torch.utils.data import DataLoader, Dataset
 
@@ -118,7 +119,8 @@ def write_missing(
     workers = workers if len(missing) > MAX_SOURCES_IN_PROCESS else 0
     size = min(MAX_TASK_ROWS, max(MIN_TASK_ROWS, -(-len(missing) // (TASKS_PER_WORKER * max(workers, 1)))))
     tasks = _Tasks(folder, missing, modality=modality, index=index, size=size)
-    loader = DataLoader(tasks, batch_size=None, num_workers=workers)
+    # With a separate generator, a run trains alike whether it prepares the items, finds them or waits for another rank.
+    loader = DataLoader(tasks, batch_size=None, num_workers=workers, generator=torch.Generator())
     for failure in track(loader, description=f"preparing {name}", transient=True):
         if failure:
             return failure

@@ -48,6 +48,17 @@ def test_nothing_is_prepared_twice_and_a_grown_cohort_prepares_only_new_studies(
     assert_as_prepared(stored, Pulse(), studies, "first")
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_preparing_draws_no_random_numbers_of_the_run(
+    studies: list[Study], tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "MAX_SOURCES_IN_PROCESS", 10)
+    modality, before = Counted(), torch.get_rng_state()
+    prepared(tmp_path / "items", modality, studies, workers=workers)
+    assert shards(tmp_path / "items")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_studies_of_any_cohort_with_the_same_content_share_an_item(studies: list[Study], tmp_path: Path) -> None:
     modality = Counted()
     items = prepared(tmp_path / "items", modality, studies[:10])
