@@ -114,9 +114,12 @@ class Targets(nn.Module):
 
     def loss(self, outputs: Float[Tensor, "B K"], labels: Float[Tensor, "B C"]) -> Summed:
         """Return the sum of the losses of known labels, with a gradient path even without any, and their number."""
-        known = ~labels.isnan()
+        return Summed(self.losses(outputs, labels).sum(), (~labels.isnan()).sum())
+
+    def losses(self, outputs: Float[Tensor, "B K"], labels: Float[Tensor, "B C"]) -> Float[Tensor, "B C"]:
+        """Return the loss of each label of each study; 0 where it is unknown."""
         losses = [self._loss(column, outputs, labels[:, column]) for column in range(len(self.targets))]
-        return Summed((torch.stack(losses, dim=1) / self.constant_loss * known).sum(), known.sum())
+        return torch.stack(losses, dim=1) / self.constant_loss * ~labels.isnan()
 
     def predictions(self, outputs: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
         """Return log-odds of findings and of each class, expected levels, and quantities in their units."""

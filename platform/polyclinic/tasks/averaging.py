@@ -7,7 +7,6 @@ from torch import Tensor
 from polyclinic.data import Batch
 from polyclinic.nn import LinearPath
 from polyclinic.nn.targets import Targets
-from polyclinic.tasks.validation import mean_loss
 
 _SHARES = 11
 """Number of shares of the network, from 0 to 1, of which validation chooses one."""
@@ -34,11 +33,20 @@ def choose_share(
     linear: Float[Tensor, "N K"],
     labels: Float[Tensor, "N C"],
 ) -> None:
-    """Set the share of the network with which the average of both has the smallest loss."""
-    if not bool(path.fitted.any()):
+    """Set the smallest share of the network whose loss is within one standard error of the smallest loss.
+
+    The linear model was fitted once, and of the network there is another one in every epoch, of which the best is kept:
+    on few studies some network seems to help by chance. The standard error is that of the mean difference between the
+    losses of a study (one-standard-error rule; Breiman et al. 1984, Classification and Regression Trees, 3.4.3).
+    """
+    if not bool(path.fitted.any()) or not len(labels):
         return
-    losses = []
-    for share in torch.linspace(0, 1, _SHARES).tolist():
+    shares = torch.linspace(0, 1, _SHARES).tolist()
+    by_study = []
+    for share in shares:
         path.share.fill_(share)
-        losses.append((mean_loss(targets, path.averaged(network, linear), labels), share))
-    path.share.fill_(min(losses)[1])
+        by_study.append(targets.losses(path.averaged(network, linear), labels).sum(dim=1))
+    losses = torch.stack(by_study)
+    excess = losses - losses[losses.sum(dim=1).argmin()]
+    error = len(labels) ** 0.5 * excess.std(dim=1, correction=min(1, len(labels) - 1))  # of the sum over studies
+    path.share.fill_(shares[int((excess.sum(dim=1) <= error).int().argmax())])
