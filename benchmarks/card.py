@@ -25,7 +25,7 @@ def measure() -> list[Figure]:
             "--json", fitted,
         )  # fmt: skip
         checkpoint = json.loads(Path(fitted).read_text(encoding="utf-8"))["checkpoint"]
-        _run("evaluate", "card", "--checkpoint", checkpoint, "--out", card)
+        _run("evaluate", "card", checkpoint, "--out", card)
         card_report = json.loads((Path(card) / "card.json").read_text(encoding="utf-8"))
     seconds = card_report["seconds_after_encoding"] * 1000 / card_report["data"]["studies"]
     return [Figure(name="card.seconds_1000", value=seconds, unit="s", goal=60.0, at_most=True, command=COMMAND)]

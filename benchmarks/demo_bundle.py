@@ -21,7 +21,7 @@ def demo_checkpoint() -> Path:
 
 def exported(out: Path, *words: object) -> Path:
     """Export the demo's bundle to a folder and return the folder."""
-    _run("bundle", "export", "--checkpoint", demo_checkpoint(), "--prompts", PROMPTS, "--out", out, *words)
+    _run("bundle", "export", demo_checkpoint(), "--prompts", PROMPTS, "--out", out, *words)
     return out
 
 

@@ -36,7 +36,7 @@ def measure() -> list[Figure]:
     """Train a small head on labels of every kind, export it, and score its test studies both ways."""
     with tempfile.TemporaryDirectory() as folder, chdir(folder):
         checkpoint = _checkpoint()
-        _run("bundle", "export", "--checkpoint", checkpoint, "--out", "bundle", "--resamples", "10")
+        _run("bundle", "export", checkpoint, "--out", "bundle", "--resamples", "10")
         gap = largest_gap(checkpoint, Path("bundle"))
     return [Figure(name="heads.bundle_gap", value=gap, unit="", goal=MAX_GAP, at_most=True, command=COMMAND)]
 

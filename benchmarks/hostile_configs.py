@@ -287,7 +287,7 @@ def _made(folder: Path) -> tuple[Path, Path]:
     for line in words:
         _run(*line)
     checkpoint = Path(json.loads(Path("fit.json").read_text(encoding="utf-8"))["checkpoint"])
-    _run("bundle", "export", "--checkpoint", str(checkpoint), "--prompts", "prompts.yaml", "--out", "bundle")
+    _run("bundle", "export", str(checkpoint), "--prompts", "prompts.yaml", "--out", "bundle")
     return folder / checkpoint, folder / "bundle"
 
 

@@ -23,7 +23,7 @@ def measure() -> list[Figure]:
     aurocs, sizes = {}, {}
     with tempfile.TemporaryDirectory() as folder:
         for weights in ("float32", "bfloat16", "int8"):
-            out = exported(Path(folder) / weights, "--weights", weights, "--resamples", 10)
+            out = exported(Path(folder) / weights, "--dtype", weights, "--resamples", 10)
             scorer = StudyScorer(load_bundle(out))
             scores = torch.cat([scorer.log_odds(batch.inputs, batch.present) for batch in test.batches])
             aurocs[weights] = macro_mean(auroc_per_column(scores.numpy(), test.outcomes)).mean

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from polyclinic.cli import COMMANDS, main
+from polyclinic.cli.commands import GROUPS
 from polyclinic.cohort.build import CohortBuilder, installed_builders
 from polyclinic.modality import Modality, installed_modalities, settings
 
@@ -97,8 +98,12 @@ def test_the_commands_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_the_readme_names_only_existing_commands() -> None:
-    commands = set(re.findall(r"polyclinic (\w+)", (ROOT / "README.md").read_text())) - {"in"}
-    assert commands <= set(COMMANDS)
+    text = (ROOT / "README.md").read_text()
+    first = {name.partition(" ")[0] for name in COMMANDS}
+    assert set(re.findall(r"polyclinic (\w+)", text)) - {"in"} <= first
+    for group in GROUPS:
+        named = set(re.findall(rf"^    polyclinic {group} (\w+)", text, re.MULTILINE))
+        assert {f"{group} {name}" for name in named} <= set(COMMANDS)
 
 
 def test_folders_of_tests_mirror_the_source() -> None:

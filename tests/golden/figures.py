@@ -110,7 +110,7 @@ def reports(cohort: Path) -> Iterator[tuple[str, Any]]:
     }.items():
         command("evaluate", name, *words, "--json", "report.json")
         yield name, json.loads(Path("report.json").read_text())
-    arguments = ["--checkpoint", contrastive, "--prompts", prompts]
+    arguments = [contrastive, "--prompts", prompts]
     command("evaluate", "card", *arguments, "--out", "card", "--minimum", 4, *few)
     yield "card", json.loads(Path("card/card.json").read_text())
     command("bundle", "export", *arguments, "--out", "bundle", *few)

@@ -57,7 +57,7 @@ def _make(folder: Path) -> None:
         Path("prompts.yaml").write_text(PROMPTS)
         write_config(cohort, MODEL, MODALITIES, epochs=6)
         Path(fit("--data.augment", "false")["checkpoint"]).rename("run.ckpt")
-        words = ["--checkpoint", "run.ckpt", "--prompts", "prompts.yaml", "--out", "bundle", "--resamples", "40"]
+        words = ["run.ckpt", "--prompts", "prompts.yaml", "--out", "bundle", "--resamples", "40"]
         assert main(["bundle", "export", *words]) == 0
 
 
@@ -72,7 +72,7 @@ def head_made(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
             with chdir(folder):
                 write_config(cohort, HEAD, HEAD_MODALITIES, epochs=8)
                 Path(fit("--data.augment", "false")["checkpoint"]).rename("run.ckpt")
-                words = ["--checkpoint", "run.ckpt", "--out", "bundle", "--resamples", "40"]
+                words = ["run.ckpt", "--out", "bundle", "--resamples", "40"]
                 assert main(["bundle", "export", *words]) == 0
     return folder
 

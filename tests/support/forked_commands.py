@@ -22,7 +22,7 @@ import mlflow_tables
 from polyclinic.cli import main
 
 LIBRARIES = (
-    "batched.aio", "mlflow.store.tracking.sqlalchemy_store", "polyclinic.cli.evaluate.main",
+    "batched.aio", "mlflow.store.tracking.sqlalchemy_store", "polyclinic.cli.evaluate.card",
     "polyclinic.cli.export", "polyclinic.cli.fit", "polyclinic_audio", "polyclinic_ecg", "polyclinic_report",
     "polyclinic_tabular", "polyclinic_xray",
 )  # fmt: skip

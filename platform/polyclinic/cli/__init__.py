@@ -1,5 +1,6 @@
 """Subcommands of ``polyclinic``, and their entry point."""
 
-from polyclinic.cli.entry import COMMANDS, main
+from polyclinic.cli.commands import COMMANDS
+from polyclinic.cli.entry import main
 
 __all__ = ["COMMANDS", "main"]

@@ -1,17 +1,9 @@
 """``polyclinic audit``: check the integrity of an audit log, and find the requests with a file."""
 
-from collections.abc import Sequence
 from pathlib import Path
-
-from jsonargparse import auto_cli
 
 from polyclinic.deploy.service.audit_reading import entries_of, verified
 from polyclinic.system.terminal import Console
-
-
-def main(argv: Sequence[str]) -> None:
-    """Run the ``audit`` command."""
-    auto_cli(audit, args=list(argv[1:]), prog="polyclinic audit", exit_on_error=False)
 
 
 def audit(log: Path, find: Path | None = None, expect: str | None = None) -> None:

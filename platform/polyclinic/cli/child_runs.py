@@ -8,20 +8,21 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
+from polyclinic.cli.options import described
+from polyclinic.cli.parser import Parser, plain
 from polyclinic.tracking import RunLogger
 
 
 def run_with_fits(command: Callable[..., None], argv: Sequence[str], *, prog: str) -> None:
     """Run a function from a command line; options that are not its parameters are the ``words`` of every fit."""
-    parser = ArgumentParser(prog=prog, description=command.__doc__, exit_on_error=False)
-    parser.add_function_arguments(command, skip={"words"})
+    parser = Parser(prog=prog, text=described(command))
+    parser.add_function_arguments(command, as_group=False, skip={"words"})
     if {"-h", "--help"} & set(argv):
         parser.print_help()
         return
-    options = {word for action in parser._actions for word in action.option_strings}
+    options = {plain(word) for action in parser._actions for word in action.option_strings}
     own, fit = _split_words(argv, options)
     settings = parser.parse_args(own)
     settings.pop("config", None)
@@ -57,6 +58,6 @@ def _split_words(argv: Sequence[str], options: set[str]) -> tuple[list[str], lis
     side = fit
     for word in argv:
         if word.startswith("-"):
-            side = own if word.partition("=")[0] in options else fit
+            side = own if plain(word.partition("=")[0]) in options else fit
         side.append(word)
     return own, fit

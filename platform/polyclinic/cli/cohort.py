@@ -1,12 +1,11 @@
-"""``polyclinic cohort``: write, build, check and compare cohorts."""
+"""``polyclinic cohort phantom | check | overlap``: write, check and compare cohorts."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser, auto_cli
+from jsonargparse import ArgumentParser
 
-from polyclinic.cli import cohort_build as building
 from polyclinic.cohort.check import all_checks, check_as_json, check_cohort, print_check, worst_of, worst_sentence
 from polyclinic.cohort.cohort import SPLITS, adapt_modalities, read_cohort
 from polyclinic.cohort.leakage.overlap import TrainingExposure, cohort_exposure, find_overlap, print_overlap
@@ -17,16 +16,6 @@ from polyclinic.modality import Modality
 from polyclinic.system.shell import print_next
 from polyclinic.system.terminal import Console
 from polyclinic.training.checkpoint_file import exposure_of, load_checkpoint
-
-
-def main(argv: Sequence[str]) -> None:
-    """Run one of the ``cohort`` subcommands."""
-    if argv[1:2] == ["build"]:
-        # The options depend on the builder, so the builder's parser reads them.
-        building.main(argv[2:])
-        return
-    commands = {"phantom": phantom, "build": build, "check": check, "overlap": overlap}
-    auto_cli(dict[str, Any](commands), args=list(argv[1:]), prog="polyclinic cohort", exit_on_error=False)
 
 
 def phantom(
@@ -49,17 +38,6 @@ def phantom(
     present = ", ".join(f"{name} {share:.0%}" for name, share in cohort.present_share().items())
     console.print(f"{len(cohort.studies)} studies, present: {present}")
     print_next("polyclinic", "cohort", "check", path)
-
-
-def build(name: str, root: Path, out: Path) -> None:
-    """Build a cohort from a public data set: polyclinic cohort build ptbxl --root DATA --out COHORT
-
-    Args:
-        name: name of the data set; for its settings see polyclinic cohort build NAME --help.
-        root: folder of the data set.
-        out: new folder for the cohort.
-    """
-    building.main([name, "--root", str(root), "--out", str(out)])
 
 
 def check(

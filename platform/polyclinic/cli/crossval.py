@@ -98,7 +98,7 @@ def crossval(
             _table(trained).to_parquet(predictions, index=False)
         if json is not None:
             write_result(json, content)
-            print_next("polyclinic", "bundle", "export", "--folds", json, "--out", "bundle")
+            print_next("polyclinic", "bundle", "export", json, "--out", "bundle")
         status = "success"
     finally:
         parent.finalize(status)

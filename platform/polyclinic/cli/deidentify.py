@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser
 from rich.table import Table
 from rich.text import Text
 
 from polyclinic.cli.cohort import configured
+from polyclinic.cli.parser import Parser
 from polyclinic.cohort.cohort import adapt_modalities, read_cohort
 from polyclinic.cohort.deidentify.cohort import deidentify_cohort
 from polyclinic.cohort.phantom import default_modalities
@@ -18,8 +18,8 @@ from polyclinic.privacy.identity import read_key
 from polyclinic.system.shell import print_next
 from polyclinic.system.terminal import Console
 
-_DESCRIPTION = """Write a cohort without the identifiers of its patients:
-polyclinic deidentify cohort.yaml outside --key KEYFILE
+_DESCRIPTION = """Write a cohort without identifiers of patients: polyclinic deidentify cohort.yaml out --key key.txt
+
 A secret key, which stays in the hospital, maps ids and UIDs and shifts dates. The result is not cleared for release:
 names in free text without a cue are found only by a model (`--ner`), and voices and faces are not removed."""
 
@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> None:
     Raises:
         ValueError: the result cannot be written, or see ``read_key`` and ``deidentify_cohort``.
     """
-    parser = ArgumentParser(prog="polyclinic deidentify", description=_DESCRIPTION, exit_on_error=False)
+    parser = Parser(prog="polyclinic deidentify", text=_DESCRIPTION)
     parser.add_argument("cohort", type=Path, help="path of a cohort.yaml")
     parser.add_argument("out", type=Path, help="new folder for the cohort")
     parser.add_argument("--key", type=Path, required=True, help="file with a secret of 32 bytes or more")
@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--workers", type=int, default=2, help="number of worker processes")
     parser.add_argument("--max-refused", type=float, default=0.05, help="largest share of sources that may be omitted")
     parser.add_argument(
-        "--keep-suspects", action="store_true", help="keep images that seem to contain text; review them first"
+        "--keep-suspects", type=bool, default=False, help="keep images that seem to contain text; review them first"
     )
     parser.add_argument(
         "--burned-in",

@@ -5,7 +5,7 @@ import os
 import platform
 import socket
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from importlib.metadata import PackageNotFoundError, entry_points, requires, version
 from pathlib import Path
@@ -28,23 +28,9 @@ _OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "MLFLOW_DISABLE_
 _MISSING = "[red]missing[/red]"
 
 
-def main(argv: Sequence[str]) -> None:
-    """Run ``modalities`` or ``doctor``.
-
-    Raises:
-        ValueError: there are arguments; both commands take none.
-    """
-    command, *rest = argv
-    if rest in (["-h"], ["--help"]):
-        print(f"usage: polyclinic {command}\n\n{COMMANDS[command].__doc__}")  # noqa: T201
-    elif rest:
-        raise ValueError(f"polyclinic {command} takes no arguments, got {rest}; remove them")
-    else:
-        COMMANDS[command](Console(markup=True))
-
-
-def modalities(console: Console) -> None:
-    """List the plugins installed here, with their settings."""
+def modalities() -> None:
+    """List the plugins installed here, with their settings: polyclinic modalities"""
+    console = Console(markup=True)
     points = {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
     table = Table("name", "class", "settings")
     for name, plugin in installed_modalities().items():
@@ -53,8 +39,12 @@ def modalities(console: Console) -> None:
     console.print("next: polyclinic cohort phantom demo/cohort")
 
 
-def doctor(console: Console) -> None:
-    """Report versions, decoders, devices, the tracking address and offline settings, and what is missing."""
+def doctor() -> None:
+    """Report on this machine and its installation: polyclinic doctor
+
+    Shown are versions, decoders, devices, the tracking address and offline settings, and what is missing.
+    """
+    console = Console(markup=True)
     lacking: list[str] = []
     table = Table("item", "found")
     for rows in (_libraries(lacking), _decoders(lacking), _devices(), _tracking(), _offline()):
@@ -165,6 +155,3 @@ def _server(uri: str) -> str:
 def _offline() -> Iterator[tuple[str, str]]:
     for name in _OFFLINE_VARIABLES:
         yield name, os.environ.get(name, "not set")
-
-
-COMMANDS = {"modalities": modalities, "doctor": doctor}

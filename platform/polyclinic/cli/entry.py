@@ -10,65 +10,16 @@ if sys.argv[0] == "-m" or sys.argv[0].rpartition("/")[2] == "polyclinic":
 
 # After isolate(), which decides where these come from.
 import os
-import re
 from argparse import ArgumentError
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from typing import Protocol, cast
 
-from polyclinic.files.yaml_loader import register_loader
-from polyclinic.system.old_names import OLD_NAMES
+from polyclinic import __version__
+from polyclinic.cli.commands import COMMANDS, help_text, split_command, usage
 from polyclinic.system.terminal import printable
 
-COMMANDS = {
-    "fit": ("polyclinic.cli.fit", "train a task; polyclinic fit -c experiments/phantom/symile.yaml"),
-    "validate": ("polyclinic.cli.fit", "run the validation of a checkpoint"),
-    "test": ("polyclinic.cli.fit", "run the test of a checkpoint"),
-    "sweep": ("polyclinic.cli.sweep", "tune settings over runs of fit; polyclinic sweep --space space.yaml -c FILE"),
-    "crossval": ("polyclinic.cli.crossval", "train and test on every fold of a cohort; polyclinic crossval -c FILE"),
-    "predict": (
-        "polyclinic.cli.predict",
-        "write predictions of a checkpoint: imputed modalities, embeddings or logits",
-    ),
-    "cohort": ("polyclinic.cli.cohort", "write, build, check and compare cohorts; polyclinic cohort phantom demo"),
-    "evaluate": (
-        "polyclinic.cli.evaluate.main",
-        "measure a checkpoint: zero-shot, retrieval, linkage, probes, card",
-    ),
-    "bundle": (
-        "polyclinic.cli.bundle",
-        "export, verify or register a classifier; polyclinic bundle export",
-    ),
-    "score": ("polyclinic.cli.score", "score the files of a study, or a cohort; polyclinic score BUNDLE"),
-    "serve": ("polyclinic.cli.serve", "serve a bundle to browsers and programs; polyclinic serve BUNDLE"),
-    "audit": ("polyclinic.cli.audit", "check the audit log of a service; polyclinic audit FILE"),
-    "deidentify": (
-        "polyclinic.cli.deidentify",
-        "remove identifiers from a cohort; polyclinic deidentify cohort.yaml outside --key FILE",
-    ),
-    "tracking": ("polyclinic.cli.tracking", "send entries that MLflow missed; polyclinic tracking send"),
-    "modalities": ("polyclinic.cli.doctor", "list the installed plugins"),
-    "doctor": ("polyclinic.cli.doctor", "report versions, decoders, devices and tracking of this machine"),
-}
-
 _OWNER_ONLY = 0o077
-
-
-class _Commands(Protocol):
-    def main(self, argv: Sequence[str]) -> None: ...
-
-
-_KEY = re.compile(r'Parser key "([^"]+)"')
-_KIND = re.compile(r"Expected a <class '(\w+)'>")
-_VALUE = re.compile(r"(?:Got|Given) value: (.*)")
-_KINDS = {
-    "int": "a whole number",
-    "float": "a number",
-    "bool": "true or false",
-    "list": "a list, such as '[{}]'",
-    "tuple": "a list, such as '[{}]'",
-}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,17 +28,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         isolate()
         os.umask(_OWNER_ONLY)
     argv = list(sys.argv[1:] if argv is None else argv)
-    if not argv or argv[0] in ("-h", "--help"):
-        print_usage()
+    if text := _text(argv):
+        print(text, end="")  # noqa: T201
         return 0
-    if argv[0] not in COMMANDS:
-        return _fail(f"got command {argv[0]!r}, expected one of {sorted(COMMANDS)}; see polyclinic --help")
-    register_loader()
     try:
         with _restricted():
-            cast(_Commands, import_module(COMMANDS[argv[0]][0])).main(argv)
+            _run(argv)
     except (ValueError, ArgumentError) as error:
-        return _fail(_sentences(str(error)))
+        return _fail(import_module("polyclinic.cli.messages").sentences(str(error)))
     except KeyboardInterrupt:
         return _fail("interrupted", code=130)
     return 0
@@ -108,37 +56,27 @@ def _restricted() -> Iterator[None]:
             os.environ[SAFE_PATH] = safe
 
 
-def print_usage() -> None:
-    """List the commands, one line each."""
-    lines = [f"  {name:<12}{summary}" for name, (_, summary) in COMMANDS.items()]
-    sys.stdout.write("usage: polyclinic COMMAND ...\n\n" + "\n".join(lines) + "\n\nsee polyclinic COMMAND --help\n")
+def _text(argv: Sequence[str]) -> str:
+    """Return the text that answers a command line without running anything; empty if a command is to run."""
+    name = " ".join(argv[:-1])
+    if not argv or argv[-1] in ("-h", "--help"):
+        return usage(name) or help_text(name)
+    if argv in (["--version"], ["-V"]):
+        return f"polyclinic {__version__}\n"
+    return usage(argv[0]) if len(argv) == 1 else ""
 
 
-def _sentences(message: str) -> str:
-    """Return the reasons in a message of jsonargparse, without the objects that it prints after them."""
-    _, heading, items = message.partition("Errors:\n")
-    lines = items.partition("\nGiven value type")[0].splitlines()
-    reasons = [line.strip().removeprefix("- ") for line in lines if "<class 'NoneType'>" not in line]
-    renamed = [
-        f"{old} is now {new}; write the new name"
-        for old, new in OLD_NAMES.items()
-        if f"Expected a dot import path string: {old.rpartition('.')[2]}\n" in message
-    ]
-    if wrong := _wrong_type(message):
-        return wrong
-    return "\n".join(renamed or reasons) if renamed or (heading and reasons) else message
-
-
-def _wrong_type(message: str) -> str | None:
-    """Return a sentence for a value of the wrong type; None where the message of jsonargparse is another."""
-    keys, kinds = _KEY.findall(message), {*_KIND.findall(message)} - {"NoneType"}
-    value = _VALUE.search(message)
-    # Of several alternatives that failed, no single one is the expected type.
-    failed = [line for line in message.splitlines() if line.lstrip().startswith("- ") and "NoneType" not in line]
-    if not keys or value is None or len(failed) > 1 or len(kinds) != 1 or not kinds <= _KINDS.keys():
-        return None
-    expected = _KINDS[kinds.pop()].format(value[1])
-    return f"got {keys[-1]} {value[1]!r}, expected {expected}; set `{keys[-1]}`"
+def _run(argv: list[str]) -> None:
+    """Import and run the command of a command line."""
+    name, words = split_command(argv)
+    # The parser of YAML and options takes a quarter of a second to import, for which a help must not wait.
+    import_module("polyclinic.files.yaml_loader").register_loader()
+    command = COMMANDS[name]
+    run = getattr(import_module(command.module), command.function)
+    if command.function == "main":
+        run([name.rpartition(" ")[2], *words])
+    else:
+        import_module("polyclinic.cli.options").run_command(run, words, prog=f"polyclinic {name}")
 
 
 def _fail(message: str, *, code: int = 1) -> int:

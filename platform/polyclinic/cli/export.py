@@ -13,7 +13,7 @@ from safetensors.torch import save
 
 from polyclinic import __version__
 from polyclinic.cli.evaluate.baseline import verdict_if_possible
-from polyclinic.cli.options import SplitOptions, run_command
+from polyclinic.cli.options import SplitOptions
 from polyclinic.cli.report import check_overlap
 from polyclinic.cohort.leakage.overlap import Overlap
 from polyclinic.deploy.bundle import Bundle, BundleContent, Origin, load_bundle, write_files
@@ -26,7 +26,7 @@ from polyclinic.evaluation.scorers import Scorer
 from polyclinic.export.calibrate import Rules, learn_rules
 from polyclinic.export.constant_labels import label_notes
 from polyclinic.export.familiarity import learn_ood_reference, pooled_vectors
-from polyclinic.export.folds import FoldsRun, read_folds
+from polyclinic.export.folds import FOLDS, FoldsRun, read_folds
 from polyclinic.export.model_card import CardFacts, Performance, Split, licence_list, measure, render
 from polyclinic.export.precision import quality, refuse_loss
 from polyclinic.export.runs import Examples, ExportedRun, Sampling, exported_run
@@ -38,11 +38,6 @@ from polyclinic.training.restore import Restored, restore
 
 _REFERENCE_STUDIES = 2048
 _SCORE_TOLERANCE = 1e-3
-
-
-def main(argv: Sequence[str]) -> None:
-    """Run the ``bundle export`` command."""
-    run_command(export, argv, prog="polyclinic bundle export", as_positional=False, resamples=200)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,31 +58,31 @@ class ExportOptions(SplitOptions):
     licence: str = "not stated; ask the group that made it"
     minimum: int = 20
     baseline: bool = True
+    resamples: int = 200
 
 
 def export(
-    out: Path,
+    checkpoint: Path,
     options: ExportOptions,
-    checkpoint: Path | None = None,
-    folds: Path | None = None,
+    out: Path = Path("bundle"),
     prompts: Path | None = None,
     query: list[str] | None = None,
     text_encoder: bool = True,
-    weights: str = "float32",
+    dtype: str = "float32",
     alpha: float = 0.1,
 ) -> None:
-    """Write a bundle: polyclinic bundle export --checkpoint best.ckpt --out bundle
+    """Write a classifier as a bundle: polyclinic bundle export best.ckpt --prompts prompts.yaml --out bundle
 
     Args:
-        out: new or empty folder.
+        checkpoint: checkpoint of a contrastive run or of a trained head, or the report of `polyclinic crossval --json`,
+            whose trained heads are averaged.
         options: split for the performance in the model card, and the other shared options.
-        checkpoint: checkpoint of a contrastive run, or of a trained head.
-        folds: report of `polyclinic crossval --json`, whose trained heads are averaged; in place of a checkpoint.
+        out: new or empty folder.
         prompts: versioned prompt file of a contrastive run; a trained head has none.
         query: input modalities; all but the prompt modality unless set.
         text_encoder: whether to include the encoder of the prompt modality, so that findings can be added; without
             effect for a trained head.
-        weights: storage type of matrices, ``float32``, ``bfloat16`` or ``int8``; refused if macro AUROC on ``val``
+        dtype: storage type of matrices, ``float32``, ``bfloat16`` or ``int8``; refused if macro AUROC on ``val``
             drops by more than 0.005, or the error of a level or quantity grows by more than 2 %.
         alpha: share of each class that a prediction set may miss, and of the values that an interval may miss.
 
@@ -96,18 +91,18 @@ def export(
     """
     refuse_used(out)
     _refuse_validation(options.split)
-    console, checkpoints = Console(), _checkpoints(checkpoint, folds, options)
+    console, checkpoints = Console(), _checkpoints(checkpoint, options)
     every = [restore(path, cohort=options.cohort) for path in checkpoints]
     restored = every[0]
     run: ExportedRun[Any] = (
         exported_run(restored, prompts, query, text_encoder=text_encoder)
-        if folds is None
+        if checkpoint.suffix != FOLDS
         else FoldsRun(checkpoints, every, query)
     )
     overlaps = [check_overlap(each, options.split, "val", allowed=options.allow_overlap) for each in every]
-    packed = pack(run.weights(), weights)
+    packed = pack(run.weights(), dtype)
     console.print("encoding the validation split")
-    scorer, validation = _packed_scorer(run, unpack(packed), weights)
+    scorer, validation = _packed_scorer(run, unpack(packed), dtype)
     _print_notes(label_notes(scorer, validation), console)
     console.print(f"calibrating {2 ** len(scorer.modalities) - 1} sets of modalities")
     rules = learn_rules(scorer, validation, alpha=alpha, resamples=options.resamples, seed=options.seed)
@@ -123,7 +118,7 @@ def export(
         intended_use=options.intended_use,
         not_a_device=NOT_A_DEVICE,
         origin=_origin(restored, checkpoints[0]),
-        architecture=run.architecture(weights),
+        architecture=run.architecture(dtype),
         prompts=run.prompts(),
         head=run.head(scorer, validation, test, sampling),
         query=list(scorer.modalities),
@@ -145,21 +140,15 @@ def export(
     print_next("polyclinic", "score", out, "--help")
 
 
-def _checkpoints(checkpoint: Path | None, folds: Path | None, options: SplitOptions) -> list[Path]:
-    if (checkpoint is None) == (folds is None):
-        raise ValueError(
-            f"got {'neither a checkpoint nor' if folds is None else 'a checkpoint and'} folds, expected one of the "
-            "two; set `--checkpoint` or `--folds`"
-        )
-    if checkpoint is not None:
-        return [checkpoint]
-    assert folds is not None
+def _checkpoints(given: Path, options: SplitOptions) -> list[Path]:
+    if given.suffix != FOLDS:
+        return [given]
     if options.cohort is not None or options.split != "test":
         raise ValueError(
             "got another cohort or split with folds, whose rules and performance come from the patients that each fold "
             "left out; leave out `--cohort` and `--split`"
         )
-    return read_folds(folds)
+    return read_folds(given)
 
 
 def _refuse_validation(split: str) -> None:

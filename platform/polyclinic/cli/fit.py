@@ -19,6 +19,8 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from polyclinic import objectives, tasks
 from polyclinic.cli.encoder_help import EncoderHelpFormatter, encoder_help
+from polyclinic.cli.fit_help import fit_help
+from polyclinic.cli.parser import with_underscores
 from polyclinic.cohort.leakage.overlap import TrainingExposure, cohort_exposure, find_overlap
 from polyclinic.data import AUTO, CohortDataModule
 from polyclinic.files.results import refuse_unwritable, write_result
@@ -102,7 +104,7 @@ class PolyclinicCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the arguments of ``main``, and check a checkpoint that they name."""
-        self.config = parser.parse_args(args)
+        self.config = parser.parse_args(with_underscores(args, self._parser(self._command)))
         path = self.config[self.config.subcommand].ckpt_path
         if path not in (None, *_CHECKPOINT_KEYWORDS):
             # Lightning would report a file that is not a checkpoint by a traceback.
@@ -307,9 +309,12 @@ def main(argv: Sequence[str]) -> None:
         SystemExit: SIGTERM ended the run; with code 143, where Lightning exits with 0.
         KeyboardInterrupt: Ctrl-C ended the run.
     """
+    if {"-h", "--help"} & {*argv[1:]}:
+        print(fit_help(argv[0]), end="")  # noqa: T201
+        return
     try:
         with ended_by_sigterm():
-            _run(argv)
+            _run(["--help" if word == "--help-all" else word for word in argv])
     except SystemExit as end:
         raise exit_of(end) from None
 

@@ -1,11 +1,13 @@
 """Options that several commands share, and the parser that adds them to the other parameters of a command."""
 
-from collections.abc import Callable, Mapping, Sequence
+import inspect
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from jsonargparse import ArgumentParser
+from polyclinic.cli.parser import Parser
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,44 +40,28 @@ class ReportOptions(SplitOptions):
     json: Path | None = None
 
 
-def run_command(
-    command: Callable[..., None], argv: Sequence[str], *, prog: str, as_positional: bool = True, **defaults: object
-) -> None:
+def run_command(command: Callable[..., None], argv: Sequence[str], *, prog: str, **defaults: object) -> None:
     """Run a function with parameters from a command line; fields of its ``options`` are options like the others.
 
     Args:
-        command: function whose docstring and annotations describe the parameters.
+        command: function whose docstring and annotations describe the parameters; required ones are positional.
         argv: words after the name of the command.
         prog: name of the command.
-        as_positional: whether required parameters are positional.
         **defaults: defaults of this command that differ from those of its ``options``.
     """
-    parser = _parser(command, as_positional=as_positional, prog=prog)
+    parser = Parser(prog=prog, text=described(command))
+    options = _options_class(command)
+    skipped: set[str | int] = {"options"} if options is not None else set()
+    parser.add_function_arguments(command, as_group=False, as_positional=True, skip=skipped, sub_configs=True)
+    if options is not None:
+        parser.add_class_arguments(options, as_group=False)
     parser.set_defaults(defaults)
     _call(command, parser.instantiate_classes(parser.parse_args(list(argv))))
 
 
-def run_subcommand(commands: Mapping[str, Callable[..., None]], argv: Sequence[str], *, prog: str) -> None:
-    """Run the function that the first word names; see ``run_command``."""
-    parser = ArgumentParser(prog=prog, exit_on_error=False)
-    subcommands = parser.add_subcommands()
-    for name, command in commands.items():
-        options = _parser(command, as_positional=True)
-        subcommands.add_subcommand(name, options, help=options.description)
-    chosen = parser.instantiate_classes(parser.parse_args(list(argv)))
-    _call(commands[chosen.subcommand], chosen[chosen.subcommand])
-
-
-def _parser(command: Callable[..., None], *, as_positional: bool, prog: str | None = None) -> ArgumentParser:
-    summary = (command.__doc__ or "").partition("\n")[0]
-    parser = ArgumentParser(prog=prog, description=summary, exit_on_error=False)
-    parser.add_argument("--config", action="config", help="path to a configuration file")
-    options = _options_class(command)
-    skipped: set[str | int] = {"options"} if options is not None else set()
-    parser.add_function_arguments(command, as_group=False, as_positional=as_positional, skip=skipped, sub_configs=True)
-    if options is not None:
-        parser.add_class_arguments(options, as_group=False)
-    return parser
+def described(command: Callable[..., object]) -> str:
+    """Return the docstring of a command without the sections on its arguments and errors."""
+    return re.split(r"\n(?:Args|Attributes|Raises):\n", inspect.getdoc(command) or "")[0]
 
 
 def _options_class(command: Callable[..., None]) -> Any:

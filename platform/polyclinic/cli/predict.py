@@ -9,7 +9,6 @@ from typing import Any
 
 import pandas as pd
 import torch
-from jsonargparse import auto_cli
 from torch import Tensor
 
 from polyclinic.cli.report import check_overlap
@@ -23,11 +22,6 @@ from polyclinic.training.restore import Restored, restore
 
 _UNSAFE_CHARACTERS = re.compile(r"[^\w-]")
 _NOTE = "Predicted by a model from other modalities, never recorded. Not for diagnosis."
-
-
-def main(argv: Sequence[str]) -> None:
-    """Run the ``predict`` command."""
-    auto_cli(predict, args=list(argv[1:]), prog="polyclinic predict", exit_on_error=False)
 
 
 def predict(

@@ -1,10 +1,7 @@
 """``polyclinic bundle register``: register a bundle as a model version in MLflow."""
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
-
-from jsonargparse import auto_cli
 
 from polyclinic.deploy.bundle.verification import verified_bundle
 from polyclinic.registry.flavour import Registered, log_bundle
@@ -15,11 +12,6 @@ from polyclinic.tracking.store import artifact_location, open_store
 from polyclinic.tracking.uri import resolve_uri, without_password
 
 _NAME = re.compile(r"[\w][\w .-]{0,199}")
-
-
-def main(argv: Sequence[str]) -> None:
-    """Run the ``bundle register`` command."""
-    auto_cli(register, args=list(argv), prog="polyclinic bundle register", exit_on_error=False)
 
 
 def register(

@@ -1,13 +1,13 @@
 """``polyclinic score``: score the files of one study, or the studies of a cohort."""
 
-import argparse
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from rich.progress import track
 
+from polyclinic.cli.parser import Parser
 from polyclinic.cohort import Study as CohortStudy
 from polyclinic.cohort import read_cohort
 from polyclinic.deploy.bundle import Bundle, load_bundle
@@ -22,23 +22,15 @@ from polyclinic.system.terminal import Console
 _BATCH_SIZE = 32
 
 
-class _Parser(argparse.ArgumentParser):
-    """Argument parser that raises on invalid options, like the other commands."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(f"{message}; see {self.prog} --help")
-
-
 def main(argv: Sequence[str]) -> None:
     """Run the ``score`` command."""
     words = list(argv[1:])
-    # The options depend on the modalities of the bundle, so its folder is parsed first.
-    folder_parser = _Parser(prog="polyclinic score", add_help=False)
-    folder_parser.add_argument("bundle", type=Path, nargs="?")
-    folder: Path | None = folder_parser.parse_known_args(words[:1])[0].bundle
-    bundle = load_bundle(folder) if folder is not None and not str(folder).startswith("-") else None
+    # The options depend on the modalities of the bundle, so its folder is the first word.
+    folder = Path(words[0]) if words and not words[0].startswith("-") else None
+    bundle = load_bundle(folder) if folder is not None else None
     given = _parser(list(bundle.modalities) if bundle else []).parse_args(words)
-    assert bundle is not None
+    if bundle is None:
+        raise ValueError(f"got {words[0]!r} first, expected the folder of a bundle; write it before the options")
     if given.prompts is not None:
         bundle = bundle.with_prompts(load_prompts(given.prompts))
     files = {name: path for name in bundle.modalities if (path := getattr(given, name)) is not None}
@@ -59,22 +51,22 @@ def main(argv: Sequence[str]) -> None:
     print_next("polyclinic", "serve", folder)
 
 
-def _parser(modalities: Sequence[str]) -> _Parser:
-    parser = _Parser(
+def _parser(modalities: Sequence[str]) -> Parser:
+    parser = Parser(
         prog="polyclinic score",
-        description="Score one study, or a cohort: polyclinic score BUNDLE --MODALITY FILE ... --json scores.json",
+        text="Score the files of one study, or a cohort: polyclinic score bundle --ecg ecg.hea --json scores.json",
     )
     parser.add_argument(
         "bundle", type=Path, help="bundle of `polyclinic bundle export`; with it, --help lists the modalities"
     )
     for name in modalities:
-        parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"{name} of the study")
-    parser.add_argument("--cohort", type=Path, help="cohort.yaml whose studies to score instead")
-    parser.add_argument("--split", help="split of the cohort; all studies unless set")
+        parser.add_argument(f"--{name}", type=Path | None, help=f"{name} of the study")
+    parser.add_argument("--cohort", type=Path | None, help="cohort.yaml whose studies to score instead")
+    parser.add_argument("--split", type=str | None, help="split of the cohort; all studies unless set")
     parser.add_argument(
-        "--prompts", type=Path, help="prompt file whose findings replace those of the bundle, without calibration"
+        "--prompts", type=Path | None, help="prompt file whose findings replace those of the bundle, uncalibrated"
     )
-    parser.add_argument("--json", type=Path, help="file for the scores")
+    parser.add_argument("--json", type=Path | None, help="file for the scores")
     return parser
 
 

@@ -7,14 +7,15 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
+from dataclasses import fields
 from importlib import import_module
 from multiprocessing.util import Finalize
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from jsonargparse import auto_cli
-
+from polyclinic.cli.options import described
+from polyclinic.cli.parser import Parser
 from polyclinic.deploy.service.audit import AuditLog
 from polyclinic.deploy.service.middleware import TOKEN, chosen_token, is_loopback
 from polyclinic.deploy.service.settings import UNSPECIFIED_HOSTS, ServiceSettings, check_settings
@@ -39,7 +40,10 @@ _LAST_FINALIZER = -1000
 
 def main(argv: Sequence[str]) -> None:
     """Run the ``serve`` command."""
-    serve(auto_cli(ServiceSettings, args=list(argv[1:]), prog="polyclinic serve", exit_on_error=False))
+    parser = Parser(prog="polyclinic serve", text=described(ServiceSettings))
+    parser.add_class_arguments(ServiceSettings, as_group=False, as_positional=True)
+    given = parser.instantiate_classes(parser.parse_args(argv[1:]))
+    serve(ServiceSettings(**{field.name: given[field.name] for field in fields(ServiceSettings)}))
 
 
 def serve(settings: ServiceSettings) -> None:

@@ -1,10 +1,6 @@
 """``polyclinic tracking send``: send the waiting entries of runs, and end runs of dead processes."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-from jsonargparse import auto_cli
 
 from polyclinic.system.shell import print_next
 from polyclinic.system.terminal import Console
@@ -13,12 +9,6 @@ from polyclinic.tracking.outbox import cause
 from polyclinic.tracking.spool import left_spools
 from polyclinic.tracking.store import artifact_location, open_store
 from polyclinic.tracking.uri import resolve_uri, without_password
-
-
-def main(argv: Sequence[str]) -> None:
-    """Run one of the ``tracking`` subcommands."""
-    commands: dict[str, Any] = {"send": send}
-    auto_cli(commands, args=list(argv[1:]), prog="polyclinic tracking", exit_on_error=False)
 
 
 def send(out: Path, tracking_uri: str | None = None, experiment: str = "polyclinic") -> None:

@@ -28,6 +28,9 @@ from polyclinic.models.ensemble import joined_parts
 from polyclinic.tasks import Downstream
 from polyclinic.training.restore import Restored
 
+FOLDS = ".json"
+"""Suffix by which the report of a cross-validation differs from a checkpoint."""
+
 _EXAMPLES = 8
 _FEWEST = 2
 
@@ -109,12 +112,11 @@ def read_folds(path: Path) -> list[Path]:
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ValueError(
             f"{path.name} is not a report of `polyclinic crossval` ({type(error).__name__}), expected JSON with the "
-            "key 'checkpoints'; set `--folds` to the file of its `--json`"
+            "key 'checkpoints'; name the file of its `--json`"
         ) from None
     if len(checkpoints) < _FEWEST:
         raise ValueError(
-            f"{path.name} has {len(checkpoints)} checkpoints, expected at least {_FEWEST}; export one with "
-            "`--checkpoint`"
+            f"{path.name} has {len(checkpoints)} checkpoints, expected at least {_FEWEST}; export the checkpoint itself"
         )
     return checkpoints
 

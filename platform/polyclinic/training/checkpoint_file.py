@@ -27,7 +27,7 @@ def load_checkpoint(checkpoint: Path) -> dict[str, Any]:
         ValueError: the file is missing, damaged, not weights-only, or not from ``polyclinic fit``.
     """
     if not checkpoint.is_file():
-        raise ValueError(f"checkpoint {checkpoint.name!r} does not exist; set `--checkpoint` to a .ckpt file")
+        raise ValueError(f"checkpoint {checkpoint.name!r} does not exist; name a .ckpt file")
     verify_checksum(checkpoint)
     try:
         content = torch.load(checkpoint, map_location="cpu", weights_only=True)

@@ -67,7 +67,7 @@ def _card(out: str, *words: str) -> tuple[dict[str, Any], str]:
 
 def test_a_card_can_be_made_from_prompts(workplace: Path, phantom_cohort: Path) -> None:
     run = _fit(phantom_cohort, CONTRASTIVE)
-    card, page = _card("out", "--checkpoint", run["checkpoint"], "--prompts", "prompts.yaml", "--explained", "1",
+    card, page = _card("out", run["checkpoint"], "--prompts", "prompts.yaml", "--explained", "1",
                        "--thresholds", "[0.25]")  # fmt: skip
     assert all(row["operating"][-1]["threshold"]["value"] == 0.25 for row in card["findings"])
     assert [row["name"] for row in card["findings"]] == ["cardiomegaly", "anemia"]
@@ -90,7 +90,7 @@ def test_a_card_can_be_made_from_prompts(workplace: Path, phantom_cohort: Path) 
 def test_the_card_of_a_head_reports_what_it_cannot_measure(thin_cohort: Path) -> None:
     checkpoint = _fit(thin_cohort, HEAD)["checkpoint"]
     small_head = _fit(thin_cohort, {**HEAD, "init_args": {"size": "pico"}})["checkpoint"]
-    card, page = _card("out", "--checkpoint", checkpoint, "--against", small_head, "--studies", "[]")
+    card, page = _card("out", checkpoint, "--against", small_head, "--studies", "[]")
     _check_page(page)
     notes = "\n".join(card["notes"])
     assert "no study of the split has modality 'tabular'" in notes
@@ -109,7 +109,7 @@ def test_the_card_of_a_head_reports_what_it_cannot_measure(thin_cohort: Path) ->
 
 def test_the_card_has_the_figures_of_independent_libraries(workplace: Path, phantom_cohort: Path) -> None:
     checkpoint = Path(_fit(phantom_cohort, HEAD)["checkpoint"])
-    card, _ = _card("out", "--checkpoint", str(checkpoint), "--explained", "0")
+    card, _ = _card("out", str(checkpoint), "--explained", "0")
     scorer = TrainedScorer(restore(checkpoint))
     studies = scorer.read("test")
     batches = torch.cat([scorer.task(batch) for batch in studies.batches]).detach().numpy()
@@ -175,7 +175,7 @@ def _check_score_of(scorer: Scorer, batch: Any, finding: str, expected: np.ndarr
 def test_invalid_requests_are_refused(
     contrastive: str, words: list[str], message: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["evaluate", "card", "--checkpoint", contrastive, "--resamples", "5", *words]) == 1
+    assert main(["evaluate", "card", contrastive, "--resamples", "5", *words]) == 1
     assert message in capfd.readouterr().err
     assert not Path("card").exists()
 

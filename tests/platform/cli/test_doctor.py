@@ -8,16 +8,18 @@ import pytest
 from polyclinic.cli import doctor as module
 from polyclinic.system.terminal import Console
 
+console = Console(record=True, width=200)
+
 
 def _report() -> str:
-    console = Console(record=True, width=200)
-    module.doctor(console)
+    module.doctor()
     return console.export_text()
 
 
 @pytest.fixture(autouse=True)
 def _fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(module, "Console", lambda **_: console)
 
 
 def test_a_torchvision_built_for_another_torch_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:

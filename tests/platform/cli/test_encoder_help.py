@@ -14,7 +14,7 @@ from pulse_plugin import Pulse
 
 def test_the_help_of_fit_ends_with_the_encoders_of_every_modality(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
-        main(["fit", "--help"])
+        main(["fit", "--help-all"])
     assert end.value.code == 0
     text = capsys.readouterr().out.partition("\nencoders:\n")[2]
     for name, plugin in installed_modalities().items():

@@ -3,9 +3,8 @@
 from pathlib import Path
 
 import pytest
-from jsonargparse import ArgumentError
 
-from polyclinic.cli.options import ReportOptions, SplitOptions, run_command, run_subcommand
+from polyclinic.cli.options import ReportOptions, SplitOptions, run_command
 
 calls: list[tuple[object, ...]] = []
 
@@ -38,7 +37,7 @@ def test_shared_options_reach_the_command_as_one_object() -> None:
 
 def test_a_command_may_have_other_defaults_and_options_only() -> None:
     words = ["--checkpoint", "last.ckpt", "--seed=3"]
-    run_command(measure, words, prog="measure", as_positional=False, resamples=7)
+    run_command(measure, words, prog="measure", resamples=7)
     assert calls == [(Path("last.ckpt"), ReportOptions(seed=3, resamples=7), (1, 5))]
     assert SplitOptions().resamples == 1000
 
@@ -50,21 +49,17 @@ def test_a_configuration_file_sets_own_and_shared_options(tmp_path: Path) -> Non
     assert calls == [(Path("last.ckpt"), ReportOptions(allow_overlap=True), (9,))]
 
 
-def test_the_first_word_chooses_a_subcommand(capsys: pytest.CaptureFixture[str]) -> None:
-    commands = {"measure": measure, "plain": plain}
-    run_subcommand(commands, ["plain", "ecg", "--times", "2"], prog="polyclinic")
-    run_subcommand(commands, ["measure", "last.ckpt"], prog="polyclinic")
-    assert calls == [("ecg", 2), (Path("last.ckpt"), ReportOptions(), (1, 5))]
+def test_shared_options_are_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        run_subcommand(commands, ["measure", "--help"], prog="polyclinic")
+        run_command(measure, ["--help"], prog="measure")
     output = capsys.readouterr().out
     assert "file for the report" in output
     assert "bootstrap resamples" in output
     assert "--options" not in output
 
 
-@pytest.mark.parametrize("words", [[], ["other"], ["plain"], ["plain", "ecg", "--split", "val"]])
+@pytest.mark.parametrize("words", [[], ["ecg", "x"], ["ecg", "--split", "val"]])
 def test_unknown_words_are_refused(words: list[str]) -> None:
-    with pytest.raises(ArgumentError):
-        run_subcommand({"measure": measure, "plain": plain}, words, prog="polyclinic")
+    with pytest.raises(ValueError, match=r"expected|got option"):
+        run_command(plain, words, prog="polyclinic")
     assert calls == []

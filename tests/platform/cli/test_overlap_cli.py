@@ -251,7 +251,7 @@ def test_a_card_begins_with_the_overlap(pretrained: Path, capfd: pytest.CaptureF
     write_config(pretrained.parents[4] / "a" / "cohort.yaml", HEAD, PULSES)
     head = fit()["checkpoint"]
     other = _cohort("b", _rows_with(rows("b", 500, val=30, test=30), 83, patient="Pa0"))
-    words = ["evaluate", "card", "--checkpoint", head, "--cohort", str(other), "--out", "card", "--resamples", "20"]
+    words = ["evaluate", "card", head, "--cohort", str(other), "--out", "card", "--resamples", "20"]
     assert main(words) == 1
     record = "1 of 60 studies of split val and test were seen before (b83): 1 patient"
     assert record in capfd.readouterr().err
@@ -264,6 +264,6 @@ def test_a_card_begins_with_the_overlap(pretrained: Path, capfd: pytest.CaptureF
     # The other run of a comparison is checked as well.
     write_config(_cohort("c", rows("c", 900)), HEAD, PULSES)
     disjoint = fit()["checkpoint"]
-    words[3], against = disjoint, ["--against", head, "--out", "second"]
-    assert main([*words, *against]) == 1
+    words[2], words[6] = disjoint, "second"
+    assert main([*words, "--against", head]) == 1
     assert "1 of 30 studies of split test were seen before (b83): 1 patient;" in capfd.readouterr().err

@@ -43,7 +43,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         short = ["--trainer.max_steps", "1", "--model.init_args.linear", "false"]
         _fitted(1, "--data.labels", "[anemia]", *short, name="other_labels.ckpt")
         _fitted(1, *short, name="other_model.ckpt")
-        words = ["--folds", "crossval.json", "--out", "bundle", "--resamples", "20"]
+        words = ["crossval.json", "--out", "bundle", "--resamples", "20"]
         assert main(["bundle", "export", *words]) == 0
     return folder
 
@@ -148,8 +148,8 @@ def test_smaller_weights_of_every_member_and_fewer_input_modalities(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(made)
-    words = ["--weights", "bfloat16", "--query", "[tabular]", "--resamples", "5", "--baseline", "false"]
-    assert main(["bundle", "export", "--folds", "crossval.json", "--out", str(tmp_path / "small"), *words]) == 0
+    words = ["--dtype", "bfloat16", "--query", "[tabular]", "--resamples", "5", "--baseline", "false"]
+    assert main(["bundle", "export", "crossval.json", "--out", str(tmp_path / "small"), *words]) == 0
     small, full = load_bundle(tmp_path / "small"), load_bundle(made / "bundle")
     assert list(small.content.rules) == ["tabular"]
     sizes = [(folder / "model.safetensors").stat().st_size for folder in (tmp_path / "small", made / "bundle")]
@@ -174,7 +174,7 @@ def _scores(bundle: Bundle, source: dict[str, Path]) -> list[float]:
         (["fold0.ckpt", "other_model.ckpt"], [], "the folds disagree on the model: other_model.ckpt has"),
         (["fold1.ckpt", "other_model.ckpt"], [], "studies that several folds test, expected each in one"),
         (["fold0.ckpt", "fold1.ckpt"], ["--split", "train"], "leave out `--cohort` and `--split`"),
-        (["fold0.ckpt", "fold1.ckpt"], ["--checkpoint", "fold0.ckpt"], "expected one of the two"),
+        (["fold0.ckpt", "fold1.ckpt"], ["fold0.ckpt"], "got 'fold0.ckpt', expected options after CHECKPOINT"),
     ],
 )
 def test_checkpoints_that_are_not_the_folds_of_one_cohort_are_refused(
@@ -189,7 +189,7 @@ def test_checkpoints_that_are_not_the_folds_of_one_cohort_are_refused(
     monkeypatch.chdir(made)
     report = tmp_path / "report.json"
     report.write_text(json.dumps({"checkpoints": [str(made / name) for name in checkpoints]}))
-    assert main(["bundle", "export", "--folds", str(report), "--out", str(tmp_path / "bundle"), *words]) == 1
+    assert main(["bundle", "export", str(report), "--out", str(tmp_path / "bundle"), *words]) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "bundle").exists()
 
@@ -200,7 +200,7 @@ def test_a_file_that_is_not_a_report_of_folds_is_refused(
 ) -> None:
     report = tmp_path / "report.json"
     report.write_text(content)
-    assert main(["bundle", "export", "--folds", str(report), "--out", str(tmp_path / "bundle")]) == 1
+    assert main(["bundle", "export", str(report), "--out", str(tmp_path / "bundle")]) == 1
     assert "report.json is not a report of `polyclinic crossval`" in capsys.readouterr().err
 
 

@@ -49,7 +49,7 @@ def _trained(cohort: Path, *words: str, **settings: Any) -> Path:
 
 
 def _exported(checkpoint: Path, *words: str) -> Bundle:
-    paths = ["--checkpoint", str(checkpoint), "--out", "bundle", "--resamples", "10"]
+    paths = [str(checkpoint), "--out", "bundle", "--resamples", "10"]
     assert main(["bundle", "export", *paths, "--baseline", "false", *words]) == 0
     return load_bundle("bundle")
 
@@ -92,7 +92,7 @@ def test_a_head_of_quantities_alone_estimates_and_has_no_findings(
     report = json.loads(Path("scores.json").read_text())
     assert report["findings"] == []
     assert [estimate["unit"] for estimate in report["estimates"]] == ["g/dL"]
-    assert main(["evaluate", "card", "--checkpoint", str(checkpoint), "--out", "card"]) == 1
+    assert main(["evaluate", "card", str(checkpoint), "--out", "card"]) == 1
     assert "expected findings or classes" in capsys.readouterr().err
 
 
@@ -106,7 +106,7 @@ def test_a_head_uses_only_the_chosen_input_modalities(cohort: Path, head_made: P
 def test_lower_precision_is_smaller_and_refused_where_an_error_grows(
     cohort: Path, head_made: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--checkpoint", str(head_made / "run.ckpt"), "--out", "bundle", "--resamples", "5", "--weights", "int8"]
+    words = [str(head_made / "run.ckpt"), "--out", "bundle", "--resamples", "5", "--dtype", "int8"]
     monkeypatch.setattr("polyclinic.export.precision.MAX_ERROR_GROWTH", -0.5)
     monkeypatch.setattr("polyclinic.export.precision.MAX_AUROC_LOSS", 1.0)
     assert main(["bundle", "export", *words]) == 1
@@ -141,7 +141,7 @@ def test_labels_that_changed_since_training_are_refused(
     labels: dict[str, Any], message: str, cohort: Path, head_made: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     changed = _copied(cohort, **labels)
-    words = ["--checkpoint", str(head_made / "run.ckpt"), "--out", "bundle", "--cohort", str(changed)]
+    words = [str(head_made / "run.ckpt"), "--out", "bundle", "--cohort", str(changed)]
     assert main(["bundle", "export", *words]) == 1
     error = capsys.readouterr().err
     assert message in error
@@ -177,7 +177,7 @@ def test_a_head_without_any_label_to_calibrate_is_refused(
 ) -> None:
     changed = _copied(cohort, _unknown_in_validation("hemoglobin", "anemia", "rhythm", "age_band"))
     words = ["--cohort", str(changed), "--allow_overlap", "true", "--out", "bundle"]
-    assert main(["bundle", "export", "--checkpoint", str(head_made / "run.ckpt"), *words]) == 1
+    assert main(["bundle", "export", str(head_made / "run.ckpt"), *words]) == 1
     assert "no other label with two values there" in capsys.readouterr().err
     assert not Path("bundle").exists()
 
@@ -186,7 +186,7 @@ def test_the_evaluation_of_a_classifier_prints_the_export(
     cohort: Path, head_made: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["evaluate", "classifier", str(head_made / "run.ckpt"), "--resamples", "5"]) == 0
-    assert "next: polyclinic bundle export --checkpoint" in capsys.readouterr().out
+    assert "next: polyclinic bundle export " in capsys.readouterr().out
 
 
 def test_the_bundle_states_whether_the_head_beats_simple_models(head_made: Path) -> None:

@@ -45,7 +45,7 @@ def card(
     studies: list[str] | None = None,
     baseline: bool = True,
 ) -> None:
-    """Write an evaluation card: polyclinic evaluate card --checkpoint last.ckpt --prompts prompts.yaml --out card
+    """Write an evaluation card: polyclinic evaluate card last.ckpt --prompts prompts.yaml --out card
 
     ``card.html`` is self-contained; ``card.json`` has all of its numbers, and more.
 

@@ -61,4 +61,4 @@ def classifier(
             for name, measure in result.measures.items()
         }
     write_report(restored, "classifier", content, metrics, {}, options.json, overlap=overlap)
-    print_next("polyclinic", "bundle", "export", "--checkpoint", checkpoint, "--out", "bundle")
+    print_next("polyclinic", "bundle", "export", checkpoint, "--out", "bundle")

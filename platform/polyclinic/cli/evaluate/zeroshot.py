@@ -63,4 +63,4 @@ def zeroshot(
         {f"{options.split}/zeroshot_macro_auroc": report.macro_auroc},
         {"zeroshot_roc": roc_curves(curves)} if curves else {}, options.json, overlap=overlap,
     )  # fmt: skip
-    print_next("polyclinic", "evaluate", "card", "--checkpoint", checkpoint, "--prompts", prompts)
+    print_next("polyclinic", "evaluate", "card", checkpoint, "--prompts", prompts)

@@ -50,12 +50,12 @@ LINES: list[tuple[int, str]] = [
     (0, "evaluate retrieval CONTRASTIVE xray --candidates 3 --resamples 5 --json r.json"),
     (0, "evaluate linkage CONTRASTIVE xray ecg --resamples 5 --json l.json"),
     (0, "evaluate probe CONTRASTIVE ecg --resamples 5 --json p.json --cache embeddings"),
-    (0, "evaluate card --checkpoint CONTRASTIVE --prompts prompts.yaml --out card --resamples 5"),
+    (0, "evaluate card CONTRASTIVE --prompts prompts.yaml --out card --resamples 5"),
     (1, "evaluate zeroshot CONTRASTIVE COHORT"),
     (0, "predict CONTRASTIVE embedded"),
     (1, "test -c contrastive.yaml --ckpt_path CONTRASTIVE"),
     (1, "test -c masked.yaml --ckpt_path COHORT"),
-    (0, "bundle export --checkpoint CONTRASTIVE --prompts prompts.yaml --out bundle --resamples 5"),
+    (0, "bundle export CONTRASTIVE --prompts prompts.yaml --out bundle --resamples 5"),
     (0, "bundle verify bundle"),
     (1, "bundle verify COHORT"),
     (0, "bundle register bundle"),
@@ -83,8 +83,8 @@ LINES: list[tuple[int, str]] = [
     (0, "fit -c outside.yaml --json outside.json"),
 ]
 
-SERVED = {"serve", "audit"}
-"""Commands that a separate test runs, as one of them runs until it is stopped."""
+SERVED = {"serve", "audit", "completion", "cohort phantom", "cohort build"}
+"""Commands that read no patients, and those that a separate test runs, as one of them runs until it is stopped."""
 
 IDENTIFYING = {"identifiers", "header-identifiers", "header-numbers", "burned-in-text"}
 
@@ -185,4 +185,5 @@ def _serve(workplace: Path, cohorts: Path) -> None:
 
 
 def test_every_command_has_a_line_with_planted_names() -> None:
-    assert {line.split()[0] for _, line in LINES} == set(COMMANDS) - SERVED
+    covered = {name for name in COMMANDS if any(line.startswith(f"{name} ") or line == name for _, line in LINES)}
+    assert covered == set(COMMANDS) - SERVED

@@ -245,7 +245,7 @@ def test_prompts_can_add_a_finding_and_the_same_prompts_score_the_same(
 
 
 def _export(made: Path, out: Path, *words: str) -> Bundle:
-    paths = ["--checkpoint", made / "run.ckpt", "--prompts", made / "prompts.yaml", "--out", out]
+    paths = [made / "run.ckpt", "--prompts", made / "prompts.yaml", "--out", out]
     assert main(["bundle", "export", *map(str, paths), "--resamples", "10", *words]) == 0
     return load_bundle(out)
 
@@ -272,7 +272,7 @@ def test_int8_weights_take_a_fraction_of_the_bytes_and_nearly_keep_the_scores(
 ) -> None:
     monkeypatch.chdir(made)
     monkeypatch.setattr("polyclinic.export.precision.MAX_AUROC_LOSS", 1.0)
-    bundle = _export(made, tmp_path / "small", "--weights", "int8")
+    bundle = _export(made, tmp_path / "small", "--dtype", "int8")
     sizes = [(folder / "model.safetensors").stat().st_size for folder in (tmp_path / "small", made / "bundle")]
     assert sizes[0] < 0.45 * sizes[1]
     plugin = bundle.modalities["xray"]
@@ -289,7 +289,7 @@ def test_int8_weights_that_lose_too_much_auroc_are_refused_and_nothing_is_writte
 ) -> None:
     monkeypatch.chdir(made)
     monkeypatch.setattr("polyclinic.export.precision.MAX_AUROC_LOSS", -1.0)
-    words = ["--checkpoint", "run.ckpt", "--prompts", "prompts.yaml", "--out", str(tmp_path / "b"), "--weights", "int8"]
+    words = ["run.ckpt", "--prompts", "prompts.yaml", "--out", str(tmp_path / "b"), "--dtype", "int8"]
     assert main(["bundle", "export", *words]) == 1
     assert "set `--weights float32`" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
@@ -301,7 +301,7 @@ def test_int8_weights_that_lose_too_much_auroc_are_refused_and_nothing_is_writte
         (("--split", "val"), "from which thresholds and calibration come"),
         (("--split", "nowhere"), "split"),
         (("--query", "[report]"), "expected some of"),
-        (("--weights", "int4"), "expected one of"),
+        (("--dtype", "int4"), "expected one of"),
         (("--alpha", "2"), "between 0 and 1"),
         (("--prompts", "run.ckpt"), "is not YAML"),
     ],
@@ -315,7 +315,7 @@ def test_a_checkpoint_that_cannot_be_exported_is_reported_and_nothing_is_written
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(made)
-    record = ["--checkpoint", "run.ckpt", "--prompts", "prompts.yaml", "--out", str(tmp_path / "b"), "--resamples", "5"]
+    record = ["run.ckpt", "--prompts", "prompts.yaml", "--out", str(tmp_path / "b"), "--resamples", "5"]
     assert main(["bundle", "export", *record, *words]) == 1
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
@@ -326,7 +326,7 @@ def test_a_folder_that_is_not_empty_is_never_written_to(
 ) -> None:
     monkeypatch.chdir(made)
     (tmp_path / "mine.txt").write_text("mine")
-    words = ["--checkpoint", "run.ckpt", "--prompts", "prompts.yaml", "--out", str(tmp_path)]
+    words = ["run.ckpt", "--prompts", "prompts.yaml", "--out", str(tmp_path)]
     assert main(["bundle", "export", *words]) == 1
     assert "is not empty" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

@@ -65,10 +65,10 @@ def test_prompts_for_a_head_are_refused(
     file = next((head_made / "cohort" / "tabular").iterdir())
     assert main(["score", str(head_made / "bundle"), "--tabular", str(file), "--prompts", prompts]) == 1
     assert "got prompts for a trained head, whose findings are" in capsys.readouterr().err
-    words = ["--checkpoint", str(head_made / "run.ckpt"), "--prompts", prompts, "--out", str(tmp_path / "b")]
+    words = [str(head_made / "run.ckpt"), "--prompts", prompts, "--out", str(tmp_path / "b")]
     assert main(["bundle", "export", *words]) == 1
     assert "got prompts for a trained head, whose labels are" in capsys.readouterr().err
-    assert main(["bundle", "export", "--checkpoint", str(made / "run.ckpt"), "--out", str(tmp_path / "b")]) == 1
+    assert main(["bundle", "export", str(made / "run.ckpt"), "--out", str(tmp_path / "b")]) == 1
     assert "got a contrastive checkpoint without prompts; set `--prompts`" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
