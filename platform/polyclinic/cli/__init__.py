@@ -1,6 +1,5 @@
 """Subcommands of ``polyclinic``, and their entry point."""
 
-from polyclinic.cli.commands import COMMANDS
-from polyclinic.cli.entry import main
+from polyclinic.cli.entry import COMMANDS, main
 
 __all__ = ["COMMANDS", "main"]

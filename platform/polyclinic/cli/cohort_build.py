@@ -21,7 +21,7 @@ def main(argv: Sequence[str]) -> None:
         ValueError: the builder or a setting is unknown, or ``build_cohort`` refuses the data set.
     """
     builders = installed_builders()
-    name, *words = argv[1:] or ["--help"]
+    name, *words = argv[1:] or [""]
     if name in ("-h", "--help"):
         print_build_help(builders)
         return

@@ -19,6 +19,8 @@ from polyclinic import __version__
 from polyclinic.cli.commands import COMMANDS, help_text, split_command, usage
 from polyclinic.system.terminal import printable
 
+__all__ = ["COMMANDS", "main"]
+
 _OWNER_ONLY = 0o077
 
 

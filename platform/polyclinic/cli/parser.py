@@ -29,9 +29,11 @@ class Parser(ArgumentParser):
         text: what the command does; an example may follow the first sentence after a colon, and then paragraphs.
     """
 
-    def __init__(self, *, prog: str, text: str) -> None:
-        super().__init__(prog=prog, description=text, exit_on_error=False)
-        self.add_argument("--config", action="config", help="file with options of this command, in YAML")
+    def __init__(self, *, prog: str | None = None, text: str = "", **settings: Any) -> None:
+        # jsonargparse makes parsers of the same class, without a text, for settings that are classes.
+        super().__init__(prog=prog, **(dict[str, Any](description=text, exit_on_error=False) | settings))
+        if text:
+            self.add_argument("--config", action="config", help="file with options of this command, in YAML")
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None, **settings: Any) -> Any:  # type: ignore[override]
         """Parse the words of a command line; see ``spelled``."""

@@ -7,6 +7,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PARTIAL = ".partial"
+_LONGEST_NAME = 60
+"""Characters of up to four bytes, of which a file system takes 255."""
 
 
 @contextmanager
@@ -48,7 +50,10 @@ def atomic_folder(path: Path, *, mode: int = 0o777) -> Iterator[Path]:
     Raises:
         OSError: the folder cannot be written, or is not empty.
     """
-    partial = _nearest_folder(path) / f".{path.name}{PARTIAL}"
+    nearest = _nearest_folder(path)
+    # With the names of missing parents: `a/cohort` and `b/cohort` may be written at the same time.
+    missing = ".".join(path.absolute().relative_to(nearest).parts)
+    partial = nearest / f".{missing[-_LONGEST_NAME:]}{PARTIAL}"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(mode=mode)
     try:

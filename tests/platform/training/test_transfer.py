@@ -120,8 +120,8 @@ def masked(tmp_path_factory: pytest.TempPathFactory, phantom_cohort: Path) -> Pa
     [
         ({"report": BOTH["report"]}, [], "has encoders of ['tabular'], the model of ['report']: none in common"),
         ({"tabular": BOTH["tabular"]}, ["--model.init_args.size", "nano"], "encoder of 'tabular' is not the model's"),
-        ({"tabular": BOTH["tabular"]}, ["--weights", "config.yaml"], "not a weights-only checkpoint"),
-        ({"tabular": BOTH["tabular"]}, ["--weights", "no.ckpt"], "checkpoint 'no.ckpt' does not exist"),
+        ({"tabular": BOTH["tabular"]}, ["config.yaml"], "not a weights-only checkpoint"),
+        ({"tabular": BOTH["tabular"]}, ["no.ckpt"], "checkpoint 'no.ckpt' does not exist"),
     ],
 )
 def test_incompatible_checkpoints_stop_the_run_before_it_starts(
@@ -129,6 +129,7 @@ def test_incompatible_checkpoints_stop_the_run_before_it_starts(
     modalities: dict[str, Any], words: list[str], message: str,
 ) -> None:  # fmt: skip
     write_config(phantom_cohort, HEAD, modalities)
-    assert main(["fit", "-c", "config.yaml", "--weights", str(masked), *words]) == 1
+    weights = [] if words and words[0][0] != "-" else [str(masked)]
+    assert main(["fit", "-c", "config.yaml", "--weights", *weights, *words]) == 1
     assert message in capfd.readouterr().err
     assert [path.name for path in workplace.iterdir()] == ["config.yaml"]

@@ -10,6 +10,7 @@ from polyclinic.deploy.bundle import Bundle, EstimateRule, Label, load_bundle
 from polyclinic.deploy.scoring import StudyScorer
 from polyclinic.deploy.scoring.estimates import estimate_score
 from polyclinic.deploy.scoring.reading import read_study, why_unused
+from polyclinic.nn import LinearPath
 
 RULE = EstimateRule(studies=50, patients=40, error=(2.0, 1.5, 2.5), guess=4.0, half_width=3.0, problem=None)
 AGE = Label(name="age", kind="level", names=["young", "middle", "old"], unit="", center=0.0, scale=1.0)
@@ -69,7 +70,11 @@ def test_a_study_out_of_distribution_has_no_reliable_estimate(bundle: Bundle, st
 
 
 @pytest.mark.parametrize("name", ["rhythm=AF", "hemoglobin"])
-def test_findings_and_estimates_are_explained(name: str, bundle: Bundle, study: dict[str, Any]) -> None:
+def test_findings_and_estimates_are_explained(name: str, head_made: Path, study: dict[str, Any]) -> None:
+    bundle = load_bundle(head_made / "bundle")
+    path = bundle.model.linear_path
+    assert isinstance(path, LinearPath)
+    path.share.fill_(0.5)  # maps are those of the network, to which validation may have left no share
     relevance = StudyScorer(bundle).relevance(study, name)
     assert set(relevance) == {"ecg", "tabular"}
     assert any(bool((value != 0).any()) for value in relevance.values())

@@ -304,7 +304,7 @@ def test_a_cohort_is_scored_like_each_of_its_studies_and_a_broken_file_is_report
         (("--report", "{report}"), "expected some of ['ecg', 'tabular', 'xray']"),
         (("--xray", "nowhere.dcm"), "the file of xray does not exist"),
         (("--xray", "{tabular}"), "xray: "),
-        (("--mri", "{xray}"), "unrecognized arguments: --mri"),
+        (("--mri", "{xray}"), "got option --mri"),
         (("--xray", "{xray}", "--json", "{xray}/a.json"), "expected a file that can be written"),
         (("--xray", "{xray}", "--cohort", "{xray}"), "expected one of the two"),
         (("--cohort", "nowhere.yaml"), "nowhere.yaml"),
