@@ -104,7 +104,7 @@ def split_command(argv: Sequence[str]) -> tuple[str, list[str]]:
         if (name := " ".join(argv[:length])) in COMMANDS:
             return name, list(argv[length:])
     group, *words = argv
-    known = {_first(name) for name in COMMANDS}
+    known = {_first(name) for name in COMMANDS} | {"--help", "--version"}
     if group in GROUPS:
         known = {name.partition(" ")[2] for name in COMMANDS if _first(name) == group}
     word = words[0] if group in GROUPS else group

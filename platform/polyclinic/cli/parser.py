@@ -84,7 +84,7 @@ def spelled(parser: ArgumentParser, words: Sequence[str]) -> list[str]:
         named[key] = value
         if key not in positional:
             option = options[key][0] if key in options else f"--{key}"
-            result.append(f"{option}={value}" if value or equals else option)
+            result.append(option if key == "print_config" and not equals else f"{option}={value}")
     return [*_in_order(parser.prog, positional, places, named), *result]
 
 

@@ -133,6 +133,7 @@ def test_a_classifier_is_trained_and_evaluated(workplace: Path) -> None:
     ("words", "message"),
     [
         (["fitt"], "got command 'fitt', expected fit; see polyclinic --help"),
+        (["--verison"], "got command '--verison', expected --version; see polyclinic --help"),
         (["evaluate", "zeroshto", "a"], "got command 'zeroshto', expected zeroshot; see polyclinic evaluate --help"),
         (["evaluate", "xyz"], "got command 'xyz', expected one of ['baseline', 'card', "),
         (["fit", "--model", "Downstrea"], "got class 'Downstrea' for `model`, expected perhaps Downstream; set it"),

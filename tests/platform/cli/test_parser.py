@@ -8,7 +8,7 @@ import pytest
 from jsonargparse import ArgumentParser
 
 from polyclinic.cli.options import run_command
-from polyclinic.cli.parser import with_underscores
+from polyclinic.cli.parser import spelled, with_underscores
 
 seen: list[tuple[object, ...]] = []
 
@@ -110,6 +110,12 @@ def test_the_help_shows_usage_arguments_defaults_and_an_example(capsys: pytest.C
 def test_a_configuration_file_may_hold_the_arguments(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("checkpoint: a\nprompts: b\nresamples: 2\n")
     assert run("--config", str(tmp_path / "c.yaml"), "--no-baseline") == ("a", "b", 2, False, False)
+
+
+def test_an_empty_value_is_a_value() -> None:
+    parser = ArgumentParser(prog="polyclinic fit")
+    parser.add_argument("--patients", type=str)
+    assert spelled(parser, ["--patients", ""]) == spelled(parser, ["--patients="]) == ["--patients="]
 
 
 def test_dotted_settings_take_dashes_and_flags() -> None:
