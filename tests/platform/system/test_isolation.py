@@ -135,6 +135,8 @@ def test_describing_a_checkout_runs_no_program_of_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_no_command_imports_from_the_working_folder(way: str, command: str, tmp_path: Path) -> None:
     plant(tmp_path, without=STARTING if way in ("-m", "-m cli") else ())
-    process = _run([*WAYS[way], *command.split(), "--no-such-option"], tmp_path)  # --help would import nothing
-    assert (process.returncode, "no-such-option" in process.stderr) == (1, True), process.stderr
+    # --help would import nothing. `sweep` and `crossval` leave the option to `fit`, and stop for another reason.
+    process = _run([*WAYS[way], *command.split(), "--no-such-option"], tmp_path)
+    assert process.returncode == 1
+    assert process.stderr.startswith("error: "), process.stderr
     assert ran(tmp_path) == []
