@@ -62,7 +62,7 @@ def spelled(parser: ArgumentParser, words: Sequence[str]) -> list[str]:
     Raises:
         ValueError: an option is unknown, lacks its value or is given twice, or there are too many or too few words.
     """
-    options = {plain(name): (name, action) for action in parser._actions for name in action.option_strings}
+    options = _options(parser)
     positional = [action.dest for action in parser._actions if not action.option_strings]
     places: list[str] = []
     named: dict[str, str] = {}
@@ -122,9 +122,9 @@ def with_underscores(words: Sequence[str], parser: ArgumentParser) -> list[str]:
     """Return words whose options are those of a parser of dotted settings: with underscores, and a value for each flag.
 
     Raises:
-        ValueError: an option is unknown.
+        ValueError: an option is unknown, or is given twice.
     """
-    options = {plain(name): (name, action) for action in parser._actions for name in action.option_strings}
+    options = _options(parser)
     result = []
     given: set[str] = set()
     for word, following in zip(words, [*words[1:], ""], strict=True):
@@ -155,6 +155,11 @@ def _setting(key: str, options: Mapping[str, Any], prog: str) -> str:
     raise ValueError(
         f"got option --{key}{nearest(f'--{key}', [f'--{option}' for option in options])}; see {prog} --help"
     )
+
+
+def _options(parser: ArgumentParser) -> dict[str, tuple[str, Action]]:
+    """Return the options of a parser as it spells them, with their actions, by name without dashes."""
+    return {plain(name): (name, action) for action in parser._actions for name in action.option_strings}
 
 
 def plain(option: str) -> str:
