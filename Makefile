@@ -22,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 	touch .venv/.installed $@
 
 demo: .venv/.installed
-	$(BIN)/python experiments/phantom/demo.py --out demo
+	$(BIN)/polyclinic demo
 
 lint: .venv/.developer
 	$(BIN)/ruff check .
@@ -44,4 +44,4 @@ airgap: .venv/.installed
 	PYTHON=$(BIN)/python docker/kit/airgap.sh "$(BUNDLE)" airgap
 
 clean:
-	rm -rf .venv demo bench runs airgap
+	rm -rf .venv demo demo-quick bench runs airgap

@@ -17,7 +17,7 @@ def measure() -> list[Figure]:
     """Run the demo once and return the figures of its report."""
     shutil.rmtree(OUT, ignore_errors=True)
     started = time.monotonic()
-    subprocess.run([sys.executable, "experiments/phantom/demo.py", "--out", str(OUT)], check=True)
+    subprocess.run([sys.executable, "-P", "-m", "polyclinic", "demo", "--out", str(OUT)], check=True)
     seconds = time.monotonic() - started
     report = json.loads((OUT / "report.json").read_text(encoding="utf-8"))
     joint = report["joint_only"]
@@ -29,5 +29,5 @@ def measure() -> list[Figure]:
         ("demo.joint_only_margin", joint["symile_auroc"] - joint["clip_auroc"], 0.20),
         ("demo.retrieval_top1", report["retrieval"]["top1"], 0.5),
     ]
-    timed = Figure(name="demo.seconds", value=seconds, unit="s", goal=300, at_most=True, command=COMMAND)
+    timed = Figure(name="first.demo_seconds", value=seconds, unit="s", goal=240, at_most=True, command=COMMAND)
     return [timed, *(Figure(name=n, value=v, unit="", goal=g, command=COMMAND) for n, v, g in figures)]

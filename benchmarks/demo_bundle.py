@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 
 from polyclinic.cli import main as polyclinic
+from polyclinic.cli.demo.inputs import RECIPES
 
 DEMO = Path("demo")
-PROMPTS = Path("experiments/phantom/prompts.yaml")
+PROMPTS = RECIPES / "prompts.yaml"
 
 
 def demo_checkpoint() -> Path:
@@ -15,7 +16,7 @@ def demo_checkpoint() -> Path:
     if not record.exists():
         if not (DEMO / "cohort" / "cohort.yaml").exists():
             _run("cohort", "phantom", DEMO / "cohort", "--studies", 3000, "--seed", 0)
-        _run("fit", "-c", "experiments/phantom/symile.yaml", "--json", record)
+        _run("fit", "-c", RECIPES / "symile.yaml", "--json", record)
     return Path(json.loads(record.read_text(encoding="utf-8"))["checkpoint"])
 
 

@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import Callback
 
 from benchmarks.measure import Figure
 from polyclinic.cli import main
+from polyclinic.cli.demo.inputs import RECIPES
 from polyclinic.files.yaml_loader import load_yaml
 from polyclinic.training.restore import build
 
@@ -57,7 +58,7 @@ def measure() -> list[Figure]:
         cohort = Path(folder) / "cohort"
         if main(["cohort", "phantom", str(cohort), "--studies", str(STUDIES)]):
             raise RuntimeError("the phantom cohort could not be written")
-        config = load_yaml(Path("experiments/phantom/symile.yaml").read_bytes(), name="symile.yaml")
+        config = load_yaml((RECIPES / "symile.yaml").read_bytes(), name="symile.yaml")
         data = config["data"] | {"cohort": str(cohort / "cohort.yaml"), "prepared": str(Path(folder) / "prepared")}
         built = build({"model": config["model"], "data": data})
         clock = Clock()

@@ -20,13 +20,14 @@ from lightning.pytorch.callbacks import Callback
 
 from benchmarks.measure import Figure
 from polyclinic.cli import main
+from polyclinic.cli.demo.inputs import RECIPES
 from polyclinic.files.yaml_loader import load_yaml
 from polyclinic.tasks.encode import encode_batch
 from polyclinic.training.restore import build
 
 STUDIES, BATCH, EPOCHS, STEPS_PER_SUM = 1200, 64, 12, 10
 COMMAND = "python -m benchmarks step_overhead"
-CONFIG = Path("experiments/phantom/clip.yaml")
+CONFIG = RECIPES / "clip.yaml"
 
 
 class Turns(Callback):

@@ -6,9 +6,8 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from polyclinic.cli import main as polyclinic
+from polyclinic.cli.demo.inputs import refuse_other_cohort
 
 
 def phantom_parser(description: str | None, *, out: str, seed: int = 0) -> ArgumentParser:
@@ -95,14 +94,11 @@ def phantom_cohort(out: Path, *, studies: int, seed: int) -> Path:
     Exits if the folder holds a cohort of another size or seed.
     """
     folder = out / "cohort"
-    expected = {"studies": studies, "seed": seed}
     if not (folder / "cohort.yaml").exists():
         out.mkdir(parents=True, exist_ok=True)
         run_command("cohort", "phantom", folder, "--studies", studies, "--seed", seed)
-        return folder / "cohort.yaml"
-    origin = folder / "phantom.yaml"
-    written = yaml.safe_load(origin.read_text(encoding="utf-8")) if origin.exists() else {}
-    recorded = {key: written.get(key, "unknown") for key in expected}
-    if recorded != expected:
-        sys.exit(f"got {folder} with {recorded}, expected {expected}; remove it, or set `--out` to another folder")
+    try:
+        refuse_other_cohort(folder, studies=studies, seed=seed)
+    except ValueError as error:
+        sys.exit(str(error))
     return folder / "cohort.yaml"

@@ -2,7 +2,6 @@
 
 import runpy
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +10,19 @@ import yaml
 
 from layouts.symile_mimic import write_raw, write_symile_mimic
 from polyclinic.cli import main
+from polyclinic.cli.demo.inputs import RECIPES
 from polyclinic.evaluation import load_prompts
 from polyclinic.modality.physiology import FINDINGS
 
 ROOT = Path(__file__).parent.parent
-YAMLS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "experiments").rglob("*.yaml"))
+FOLDERS = ("experiments", "platform/polyclinic/cli/demo")
+YAMLS = sorted(path.relative_to(ROOT).as_posix() for folder in FOLDERS for path in (ROOT / folder).rglob("*.yaml"))
 RUNS = [name for name in YAMLS if "model" in yaml.safe_load((ROOT / name).read_text())]
 
 
 def test_the_list_of_experiments_equals_the_tracked_files() -> None:
     tracked = subprocess.run(
-        ["git", "ls-files", "experiments/*.yaml", "experiments/**/*.yaml"],
+        ["git", "ls-files", *(f"{folder}/*.yaml" for folder in FOLDERS)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -57,7 +58,7 @@ def _cohort(name: str, config: dict[str, Any], phantom_cohort: Path, tmp_path: P
         return path
     if "symile_mimic" in name:
         return _symile_mimic(tmp_path, raw=name.endswith("raw.yaml"))
-    of_phantom = any(part in name for part in ("phantom", "/more_paper/", "/masked/", "/heads/"))
+    of_phantom = any(part in name for part in ("/cli/demo/", "/more_paper/", "/masked/", "/heads/"))
     return phantom_cohort if of_phantom else ROOT / config["data"]["cohort"]
 
 
@@ -93,18 +94,5 @@ def _language_model(folder: Path, cohort: Path) -> list[str]:
 
 
 def test_prompts_cover_every_finding_of_the_phantom() -> None:
-    prompts = load_prompts(ROOT / "experiments" / "phantom" / "prompts.yaml")
+    prompts = load_prompts(RECIPES / "prompts.yaml")
     assert set(prompts.findings) == set(FINDINGS)
-
-
-def test_the_demo_refuses_a_cohort_of_another_seed(tmp_path: Path) -> None:
-    cohort = tmp_path / "cohort"
-    cohort.mkdir()
-    (cohort / "cohort.yaml").write_text("table: cohort.csv\n")
-    (cohort / "phantom.yaml").write_text("studies: 3000\nseed: 0\n")
-    command = [sys.executable, "experiments/phantom/demo.py", "--out", str(tmp_path), "--seed", "1"]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    assert result.returncode == 1
-    assert "'seed': 0" in result.stderr
-    assert "'seed': 1" in result.stderr
-    assert "set `--out`" in result.stderr

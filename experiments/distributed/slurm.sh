@@ -1,6 +1,6 @@
 #!/bin/sh
 # Run one process per GPU on several nodes. Change the numbers here; srun and Lightning read them from the environment.
-#   sbatch experiments/distributed/slurm.sh experiments/phantom/symile.yaml [--key value ...]
+#   sbatch experiments/distributed/slurm.sh demo/symile.yaml [--key value ...]
 #SBATCH --job-name=polyclinic
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=4

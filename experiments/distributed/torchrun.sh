@@ -1,7 +1,7 @@
 #!/bin/sh
 # Run the same command on every node. NODES is the number of nodes, PROCESSES that of processes per node, and HEAD the
 # address:port of the first node.
-#   NODES=2 PROCESSES=4 HEAD=node0:29400 sh experiments/distributed/torchrun.sh experiments/phantom/symile.yaml \
+#   NODES=2 PROCESSES=4 HEAD=node0:29400 sh experiments/distributed/torchrun.sh demo/symile.yaml \
 #     -c experiments/distributed/gpus.yaml
 # Without GPUs, use --trainer.accelerator cpu --trainer.strategy ddp in place of gpus.yaml.
 set -eu

@@ -1,6 +1,7 @@
 """Draw one study of the phantom cohort from its files."""
 
 import textwrap
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -72,3 +73,10 @@ def _laboratory(axes: Axes, names: Sequence[str], raw: Row) -> None:
 def _wrapped(text: str) -> str:
     """Return a text with each paragraph wrapped to the width of the column."""
     return "\n\n".join(textwrap.fill(" ".join(part.split()), _WIDTH) for part in text.split("\n\n"))
+
+
+if __name__ == "__main__":
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("cohort", type=Path, help="cohort.yaml of a synthetic cohort with all modalities")
+    parser.add_argument("out", type=Path, help="PNG file to write")
+    print(draw_study(**vars(parser.parse_args())))

@@ -29,6 +29,7 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT)]
 
 from polyclinic.cli import main as polyclinic  # noqa: E402
+from polyclinic.cli.demo.inputs import RECIPES  # noqa: E402
 from polyclinic.cohort import default_modalities, write_phantom_cohort  # noqa: E402
 
 FIGURES = Path(__file__).with_name("figures.json")
@@ -84,7 +85,7 @@ def losses(cohorts: Path) -> Iterator[tuple[str, list[float]]]:
 
 def reports(cohort: Path) -> Iterator[tuple[str, Any]]:
     """Yield reports of one run of each task, of a card, and of a bundle, in the working folder."""
-    prompts = ROOT / "experiments" / "phantom" / "prompts.yaml"
+    prompts = RECIPES / "prompts.yaml"
     few = ["--resamples", 20]
     checkpoints = {}
     for task, model in TASKS.items():

@@ -26,6 +26,7 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
+    "demo": Command("polyclinic.cli.demo.command", "demo", "train on synthetic patients and show the result"),
     "fit": Command("polyclinic.cli.fit", "main", "train a task on a cohort"),
     "validate": Command("polyclinic.cli.fit", "main", "run the validation of a checkpoint"),
     "test": Command("polyclinic.cli.fit", "main", "run the test of a checkpoint"),

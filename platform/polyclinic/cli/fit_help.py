@@ -40,9 +40,9 @@ _SUMMARIES = {
     "test": "Run the test of a checkpoint.",
 }
 _EXAMPLES = {
-    "fit": "-c experiments/phantom/symile.yaml --data.cohort demo/cohort/cohort.yaml",
-    "validate": "-c experiments/phantom/symile.yaml --ckpt_path last.ckpt",
-    "test": "-c experiments/phantom/symile.yaml --ckpt_path last.ckpt",
+    "fit": "-c demo/symile.yaml --data.cohort demo/cohort/cohort.yaml",
+    "validate": "-c demo/symile.yaml --ckpt_path last.ckpt",
+    "test": "-c demo/symile.yaml --ckpt_path last.ckpt",
 }
 
 

@@ -43,7 +43,7 @@ def sweep(
     json: Path | None = None,
     words: Sequence[str] = (),
 ) -> None:
-    """Tune settings of fit: polyclinic sweep --space space.yaml -c experiments/phantom/symile.yaml
+    """Tune settings of fit: polyclinic sweep --space space.yaml -c demo/symile.yaml
 
     Trials are drawn by Optuna's tree-structured Parzen estimator (Bergstra et al. 2011). A trial whose fit fails is
     counted, but not used. A sweep with the same name and folder is resumed.

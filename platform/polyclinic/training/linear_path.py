@@ -21,6 +21,10 @@ _MAX_STUDIES, _MAX_STUDIES_OF_MANY = 20_000, 2_000
 cube of their number. With more studies it is the network that gains from them."""
 
 _MANY_FEATURES, _MANY_OUTPUTS = 1_000, 30
+_MAX_DENSE_VALUES = 50_000_000
+"""Features of all studies, 400 MB, up to which sparse ones beside dense ones are written out: of few studies, a fit on
+principal axes takes a fraction of one on thousands of features."""
+
 _PENALTIES, _FOLDS = (0.01, 0.1, 1.0, 10.0), 3
 """Fewer than for a baseline: with many labels, their fits would take longer than the network."""
 
@@ -133,10 +137,12 @@ def _block(name: str, rows: Int[np.ndarray, " n"], parts: Sequence[Any]) -> _Blo
 
 def _joined(blocks: Sequence[_Block], count: int) -> Any:
     """Return the scaled features of all modalities side by side; zeros where a study lacks a modality."""
-    if not any(sparse.issparse(block.features) for block in blocks):
+    are_sparse = [sparse.issparse(block.features) for block in blocks]
+    values = count * sum(len(block.mean) for block in blocks)
+    if not any(are_sparse) or (not all(are_sparse) and values <= _MAX_DENSE_VALUES):
         joined = [np.zeros((count, len(block.mean))) for block in blocks]
-        for block, part in zip(blocks, joined, strict=True):
-            part[block.rows] = block.features
+        for block, part, is_sparse in zip(blocks, joined, are_sparse, strict=True):
+            part[block.rows] = block.features.toarray() if is_sparse else block.features
         return np.concatenate(joined, axis=1)
     joined = sparse.hstack([_placed(block, count) for block in blocks]).tocsr()
     # scikit-learn refuses indices of 64 bits, which ``hstack`` may give.

@@ -14,8 +14,11 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 
 from polyclinic.data import CohortDataModule
+from polyclinic.modality.physiology import FINDINGS
 from polyclinic.tasks import Downstream
+from polyclinic.training import linear_path
 from polyclinic.training.linear_path import fit_linear_path
+from polyclinic_report import Report
 from polyclinic_tabular import Tabular
 from ranks import end_ranks, start_ranks
 
@@ -116,6 +119,25 @@ def test_the_outputs_are_those_of_the_fitted_model_for_new_studies_too(
     assert (ages - labels[:, 3]).abs().mean() < 3
     classes = outputs[:, 1:4].argmax(dim=1)
     assert (classes == labels[:, 1]).float().mean() > 0.7
+
+
+def test_sparse_features_beside_dense_ones_give_the_same_model_written_out_or_not(
+    phantom_cohort: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = CohortDataModule(cohort=phantom_cohort, modalities={"report": Report(), "tabular": Tabular()}, prepared=None)
+    data.setup("fit")
+    outputs, aurocs = [], []
+    for limit in (0, linear_path._MAX_DENSE_VALUES):
+        monkeypatch.setattr(linear_path, "_MAX_DENSE_VALUES", limit)
+        task = Downstream(modalities=data.modalities, targets=data.targets).eval()
+        assert task.linear_path is not None
+        aurocs += fit_linear_path(task.linear_path, data, task.targets.targets, seed=0).values()
+        outputs.append(_linear_outputs(task, data, "train")[0].double().numpy())
+    assert aurocs[0] == pytest.approx(aurocs[1], abs=0.02)
+    assert not np.array_equal(*outputs)  # two solvers
+    learned = [(a, b) for a, b in zip(outputs[0].T, outputs[1].T, strict=True) if a.std() > 0 and b.std() > 0]
+    assert len(learned) > len(FINDINGS) / 2  # the others are predicted for nobody
+    assert min(np.corrcoef(a, b)[0, 1] for a, b in learned) > 0.98
 
 
 @pytest.mark.parametrize("training", [180, 4])  # with four there are more features than studies

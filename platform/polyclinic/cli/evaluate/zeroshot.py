@@ -25,7 +25,7 @@ def zeroshot(
     query: list[str] | None = None,
     complete: bool = False,
 ) -> None:
-    """Classify findings by prompts: polyclinic evaluate zeroshot last.ckpt experiments/phantom/prompts.yaml
+    """Classify findings by prompts: polyclinic evaluate zeroshot last.ckpt demo/prompts.yaml
 
     Args:
         checkpoint: checkpoint of a contrastive run.

@@ -1,0 +1,50 @@
+"""What a demo starts from: a synthetic cohort, and configurations that a user can run and change."""
+
+from pathlib import Path
+
+from polyclinic.cli.demo.steps import Step, run_steps
+from polyclinic.files.yaml_loader import load_yaml
+from polyclinic.system.terminal import Console
+
+RECIPES = Path(__file__).parent
+"""The folder of the configurations and prompts."""
+
+_DEFAULT_FOLDER = "demo/"
+
+
+def copy_recipe(name: str, out: Path) -> Path:
+    """Copy a configuration or the prompts into the folder of a demo, with its paths, and return the copy."""
+    text = (RECIPES / name).read_text(encoding="utf-8").replace(_DEFAULT_FOLDER, f"{out.as_posix()}/")
+    copy = out / name
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    copy.write_text(text, encoding="utf-8")
+    return copy
+
+
+def make_cohort(out: Path, *, studies: int, seed: int, modalities: list[str] | None, console: Console) -> Path:
+    """Return the synthetic cohort of a demo's folder, written by the first call.
+
+    Raises:
+        ValueError: the folder holds a cohort of another size or seed.
+    """
+    folder = out / "cohort"
+    if not (folder / "cohort.yaml").exists():
+        words = ["cohort", "phantom", folder, "--studies", studies, "--seed", seed]
+        chosen = [] if modalities is None else ["--modalities", f"[{', '.join(modalities)}]"]
+        step = Step("write synthetic studies", [*words, *chosen])
+        run_steps([step], out, console, preload=("polyclinic.cli.fit", "polyclinic.cli.export"))
+    refuse_other_cohort(folder, studies=studies, seed=seed)
+    return folder / "cohort.yaml"
+
+
+def refuse_other_cohort(folder: Path, *, studies: int, seed: int) -> None:
+    """Refuse a synthetic cohort of another size or seed.
+
+    Raises:
+        ValueError: the record of the cohort names other numbers, or is missing.
+    """
+    expected, record = {"studies": studies, "seed": seed}, folder / "phantom.yaml"
+    written = load_yaml(record.read_bytes(), name=str(record)) if record.exists() else {}
+    found = {key: written.get(key, "unknown") for key in expected}
+    if found != expected:
+        raise ValueError(f"got {folder} with {found}, expected {expected}; remove it, or set `--out` to another folder")
