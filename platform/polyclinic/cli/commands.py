@@ -29,7 +29,7 @@ COMMANDS = {
     "demo": Command("polyclinic.cli.demo.command", "demo", "train on synthetic patients and show the result"),
     "fit": Command("polyclinic.cli.fit", "main", "train a task on a cohort"),
     "validate": Command("polyclinic.cli.fit", "main", "run the validation of a checkpoint"),
-    "test": Command("polyclinic.cli.fit", "main", "run the test of a checkpoint"),
+    "test": Command("polyclinic.cli.fit", "main", "run the test of a masked run"),
     "sweep": Command("polyclinic.cli.sweep", "main", "tune settings over runs of fit"),
     "crossval": Command("polyclinic.cli.crossval", "main", "train and test on every fold of a cohort"),
     "predict": Command("polyclinic.cli.predict", "predict", "write imputed modalities, embeddings or logits"),

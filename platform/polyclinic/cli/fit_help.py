@@ -37,12 +37,12 @@ OPTIONS: dict[str, dict[str, str]] = {
 _SUMMARIES = {
     "fit": "Train a task on a cohort.",
     "validate": "Run the validation of a checkpoint.",
-    "test": "Run the test of a checkpoint.",
+    "test": "Test a checkpoint of masked pretraining; for others, see `polyclinic evaluate`.",
 }
 _EXAMPLES = {
     "fit": "-c demo/symile.yaml --data.cohort demo/cohort/cohort.yaml",
     "validate": "-c demo/symile.yaml --ckpt_path last.ckpt",
-    "test": "-c demo/symile.yaml --ckpt_path last.ckpt",
+    "test": "-c masked.yaml --ckpt_path last.ckpt",
 }
 
 
