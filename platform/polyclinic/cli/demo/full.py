@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
-from polyclinic.cli.demo.inputs import copy_recipe, make_cohort
+from polyclinic.cli.demo.inputs import RECIPES, copy_recipe, make_cohort
 from polyclinic.cli.demo.steps import BAR, Step, run_steps
 from polyclinic.cohort import read_cohort
 from polyclinic.files.results import write_result
@@ -16,8 +16,7 @@ from polyclinic.system.shell import print_next
 from polyclinic.system.terminal import Console
 
 _RUNS = {"symile": "train Symile", "clip": "train CLIP", "supervised": "train with all labels"}
-_JOINT_QUERY = ["xray", "ecg"]
-_RETRIEVAL_QUERY, _RETRIEVAL_TARGET = ["xray", "ecg", "audio", "tabular"], "report"
+_QUERIES = load_yaml((RECIPES / "queries.yaml").read_bytes(), name="queries.yaml")
 
 
 def run_full(out: Path, *, studies: int, seed: int, console: Console) -> None:
@@ -47,8 +46,8 @@ def _training(name: str, out: Path, seed: int) -> Step:
 def _evaluate(out: Path, checkpoints: dict[str, Path], console: Console) -> dict[str, dict[str, Any]]:
     """Evaluate on the test patients, and return the reports by name."""
     prompts, symile = copy_recipe("prompts.yaml", out), checkpoints["symile"]
-    only_joint = ("--query", json.dumps(_JOINT_QUERY), "--complete")
-    retrieval = (_RETRIEVAL_TARGET, "--query", json.dumps(_RETRIEVAL_QUERY))
+    only_joint = ("--query", json.dumps(_QUERIES["joint"]), "--complete")
+    retrieval = (_QUERIES["retrieval"]["target"], "--query", json.dumps(_QUERIES["retrieval"]["query"]))
     # The joint finding first, because a run keeps the metrics of the latest evaluation.
     groups: list[dict[str, tuple[str, tuple[object, ...]]]] = [
         {
@@ -89,8 +88,7 @@ def _report(cohort: Path, fits: dict[str, Any], evaluations: dict[str, Any]) -> 
             },
         },
         "retrieval": {
-            "query": _RETRIEVAL_QUERY,
-            "target": _RETRIEVAL_TARGET,
+            **_QUERIES["retrieval"],
             "candidates": 10,
             "top1": top1["value"],
             "chance": top1["chance"],
@@ -123,7 +121,7 @@ def _show(report: dict[str, Any], console: Console) -> None:
     console.print(table)
     joint, retrieval = report["joint_only"], report["retrieval"]
     console.print(
-        f"{joint['finding'].replace('_', ' ')}, visible in {' and '.join(_JOINT_QUERY)} together only: "
+        f"{joint['finding'].replace('_', ' ')}, visible in {' and '.join(_QUERIES['joint'])} together only: "
         f"Symile {joint['symile_auroc']:.3f}, CLIP {joint['clip_auroc']:.3f}"
     )
     console.print(
