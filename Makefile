@@ -1,4 +1,4 @@
-# make demo | make test | make bench | make soak | make airgap BUNDLE=bundle; PYTHON chooses the interpreter.
+# make demo | make docs | make test | make bench | make soak | make airgap BUNDLE=bundle; PYTHON chooses the interpreter.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 # Python compiles what is imported when it is imported: most of these six gigabytes never are.
@@ -6,7 +6,7 @@ PIP_OPTIONS := --disable-pip-version-check --quiet --no-compile -c constraints.t
 # Without what it compiled before, Python takes half a minute to import what a run needs, at every start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint check bench soak airgap clean
+.PHONY: demo test lint check docs bench soak airgap clean
 
 .venv/pyvenv.cfg:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Polyclinic needs Python 3.11 or later; set PYTHON")'
@@ -33,6 +33,11 @@ lint: .venv/.developer
 test: lint
 	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
 
+docs: .venv/.developer
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "documentation: $(CURDIR)/site/index.html"
+	-@$(BIN)/python -m webbrowser "file://$(CURDIR)/site/index.html" > /dev/null 2>&1
+
 bench: .venv/.developer
 	$(BIN)/python -m benchmarks
 
@@ -44,4 +49,4 @@ airgap: .venv/.installed
 	PYTHON=$(BIN)/python docker/kit/airgap.sh "$(BUNDLE)" airgap
 
 clean:
-	rm -rf .venv demo demo-quick bench runs airgap
+	rm -rf .venv demo demo-quick bench runs airgap site

@@ -1,4 +1,4 @@
-"""The shape of the tree: source roots, entry points, sizes, and the commands of the README."""
+"""The shape of the tree: source roots, entry points, sizes, and the commands of the first page."""
 
 import ast
 import inspect
@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from polyclinic.cli import COMMANDS, main
-from polyclinic.cli.commands import GROUPS
+from polyclinic.cli import main
 from polyclinic.cohort.build import CohortBuilder, installed_builders
 from polyclinic.modality import Modality, installed_modalities, settings
 
@@ -84,8 +83,9 @@ def test_no_public_class_takes_a_configuration_object() -> None:
                 assert not {"args", "cfg", "hparams"} & {argument.arg for argument in node.args.args}, path.name
 
 
-def test_the_commands_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    blocks = re.findall(r"<!-- run -->\n```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+def test_the_commands_of_the_first_run_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs" / "start" / "first-run.md").read_text()
+    blocks = re.findall(r"<!-- run -->\n```sh\n(.*?)```", page, re.DOTALL)
     lines = [line for block in blocks for line in block.strip().splitlines()]
     assert len(lines) >= 5
     (tmp_path / "experiments").symlink_to(ROOT / "experiments")
@@ -95,15 +95,6 @@ def test_the_commands_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.Monk
         assert program == "polyclinic"
         assert main(words) == 0, line
     assert (tmp_path / "small" / "fit.json").is_file()
-
-
-def test_the_readme_names_only_existing_commands() -> None:
-    text = (ROOT / "README.md").read_text()
-    first = {name.partition(" ")[0] for name in COMMANDS}
-    assert set(re.findall(r"polyclinic (\w+)", text)) - {"in"} <= first
-    for group in GROUPS:
-        named = set(re.findall(rf"^    polyclinic {group} (\w+)", text, re.MULTILINE))
-        assert {f"{group} {name}" for name in named} <= set(COMMANDS)
 
 
 def test_folders_of_tests_mirror_the_source() -> None:

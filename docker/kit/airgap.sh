@@ -51,6 +51,7 @@ cp -R "$1/." "$part/bundle"
 cp "$root/docker/sandbox"/* "$part/container"
 cp "$root/docker/kit/README.md" "$root/docker/kit/install.sh" "$part"
 cp "$root/README.md" "$root/CHANGELOG.md" "$root/LICENSE" "$part/docs"
+cp "$root/docs/concepts/calibration.md" "$root/docs/concepts/privacy.md" "$root/docs/reference/http.md" "$part/docs"
 "$python" -I -c "import platform, sys; print('%d.%d' % sys.version_info[:2], platform.machine())" > "$part/PYTHON"
 find "$part" -type d -exec chmod 755 {} +
 find "$part" -type f -exec chmod 644 {} +
