@@ -36,7 +36,8 @@ test: lint
 docs: .venv/.developer
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 	@echo "documentation: $(CURDIR)/site/index.html"
-	-@$(BIN)/python -m webbrowser "file://$(CURDIR)/site/index.html" > /dev/null 2>&1
+	@if [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] || [ "$$(uname)" = Darwin ]; then \
+	  $(BIN)/python -m webbrowser "file://$(CURDIR)/site/index.html" > /dev/null; fi
 
 bench: .venv/.developer
 	$(BIN)/python -m benchmarks

@@ -147,6 +147,8 @@ def _type(entry: Mapping[str, Any]) -> str:
         return " or ".join(dict.fromkeys(_type(kind) for kind in kinds))
     if entry.get("type") == "array" and "items" in entry:
         return f"list of {_type(entry['items'])}"
+    if "$ref" in (values := entry.get("additionalProperties") or {}):
+        return f"mapping to {_type(values)}"
     kind = entry.get("type", "any")
     return " or ".join(kind) if isinstance(kind, list) else str(kind)
 

@@ -86,7 +86,7 @@ def test_no_public_class_takes_a_configuration_object() -> None:
 def test_the_commands_of_the_first_run_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (ROOT / "docs" / "start" / "first-run.md").read_text()
     blocks = re.findall(r"<!-- run -->\n```sh\n(.*?)```", page, re.DOTALL)
-    lines = [line for block in blocks for line in block.strip().splitlines()]
+    lines = [line for block in blocks for line in block.replace("\\\n", "").strip().splitlines()]
     assert len(lines) >= 5
     (tmp_path / "experiments").symlink_to(ROOT / "experiments")
     monkeypatch.chdir(tmp_path)
