@@ -30,7 +30,7 @@ from polyclinic.training.restore import restore
 COMMAND = "python -m benchmarks hostile_configs"
 MUTATIONS = 5000
 
-_MODULES = ("this.X", "antigravity", "antigravity.fly", "idlelib.run.main", "turtledemo.clock.main", "batched_evil.Run")
+_MODULES = ("this.X", "antigravity", "antigravity.fly", "idlelib.run.main", "turtledemo.clock.main", "timm_evil.Run")
 _CLASSES = (
     "os.system", "subprocess.Popen", "builtins.eval", "importlib.import_module", "runpy.run_path", "torch.load",
     "torch.nn.Linear", "torch.hub.load", "lightning.pytorch.Trainer", "polyclinic.cli.main",

@@ -42,7 +42,10 @@ else
         cp "$root/constraints.txt" "$part/docs/constraints.txt"
     fi
     echo "fetching wheels"
-    pip download --only-binary :all: --constraint "$part/docs/constraints.txt" --dest "$part/wheels" "$part/own"/*.whl
+    wheel=$(echo "$part"/own/*.whl)
+    # What scores, serves and de-identifies; nothing that trains.
+    pip download --only-binary :all: --constraint "$part/docs/constraints.txt" --dest "$part/wheels" \
+        "$wheel[serve,deidentify,backbones]"
 fi
 rm -rf "$part/own"
 

@@ -34,9 +34,10 @@ trap 'rm -rf "$target"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 "$python" -I -m venv "$target" || fail "no virtual environment can be made; install the venv package of Python $version"
+wheel=$(echo ./wheels/polyclinic-*.whl)
 # --isolated: ignore the pip configuration of this machine.
 "$target/bin/python" -I -m pip --isolated --disable-pip-version-check --quiet \
-    install --no-index --no-cache-dir --find-links wheels ./wheels/polyclinic-*.whl
+    install --no-index --no-cache-dir --find-links wheels "$wheel[serve,deidentify,backbones]"
 "$target/bin/python" -I -m pip --isolated --disable-pip-version-check check > /dev/null || fail "the wheels do not fit each other"
 "$target/bin/polyclinic" bundle verify bundle
 trap - EXIT

@@ -40,7 +40,11 @@ def __getattr__(name: str):  # type: ignore[no-untyped-def]
         raise AttributeError(f"module 'polyclinic' has no attribute {name!r}; it offers {', '.join(MODULE_OF)}")
     from importlib import import_module  # noqa: PLC0415
 
-    value = getattr(import_module(f"polyclinic.{MODULE_OF[name]}"), name)
+    try:
+        value = getattr(import_module(f"polyclinic.{MODULE_OF[name]}"), name)
+    except ModuleNotFoundError as error:
+        message = import_module("polyclinic.system.extras").missing_sentence(error.name, f"polyclinic.{name}")
+        raise ModuleNotFoundError(message or str(error), name=error.name) from error
     globals()[name] = value
     return value
 

@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import tomllib
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ SANDBOXED = yaml.safe_load((SANDBOX / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 ALL: dict[str, dict[str, Any]] = {**SERVICES, **SANDBOXED["services"]}
 DOCKERFILES = sorted((ROOT / "docker").glob("*/Dockerfile"))
+EXTRAS_OF_A_SANDBOX = "serve,deidentify,backbones"
 FROM_TREE = [file for file in DOCKERFILES if file.parent != SANDBOX]
 
 
@@ -138,7 +140,7 @@ def test_the_sandbox_image_uses_only_wheels_of_the_kit_and_an_ordinary_user() ->
     joined = text.replace("\\\n", " ")
     assert not re.search(r"^(COPY|ADD|ARG|ENV|VOLUME)\b", text, re.MULTILINE)
     assert re.findall(r"--mount=(\S+)", joined) == ["type=bind,source=wheels,target=/wheels"]
-    assert "--no-index --find-links /wheels /wheels/polyclinic-*.whl" in joined
+    assert f'--no-index --find-links /wheels "$wheel[{EXTRAS_OF_A_SANDBOX}]"' in joined
     assert "apt-get" not in text
     assert _words(SANDBOX / "Dockerfile", "USER") == [["10001"]]
     assert text.index("\nUSER ") > text.rindex("\nRUN ")
@@ -146,6 +148,13 @@ def test_the_sandbox_image_uses_only_wheels_of_the_kit_and_an_ordinary_user() ->
     assert "http://127.0.0.1:8000/readyz" in text[text.index("\nHEALTHCHECK ") :]
     for file in FROM_TREE:
         assert _words(file, "FROM")[0] == _words(SANDBOX / "Dockerfile", "FROM")[0]
+
+
+def test_a_kit_gathers_what_its_installation_and_its_image_install() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["optional-dependencies"].keys() >= {*EXTRAS_OF_A_SANDBOX.split(",")}
+    for name in ("airgap.sh", "install.sh"):
+        assert f'"$wheel[{EXTRAS_OF_A_SANDBOX}]"' in (ROOT / "docker" / "kit" / name).read_text(), name
 
 
 def test_the_sandbox_starts_the_service_with_existing_options() -> None:

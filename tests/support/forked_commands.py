@@ -22,9 +22,9 @@ import mlflow_tables
 from polyclinic.cli import main
 
 LIBRARIES = (
-    "batched.aio", "mlflow.store.tracking.sqlalchemy_store", "polyclinic.cli.evaluate.card",
-    "polyclinic.cli.export", "polyclinic.cli.fit", "polyclinic_audio", "polyclinic_ecg", "polyclinic_report",
-    "polyclinic_tabular", "polyclinic_xray",
+    "mlflow.store.tracking.sqlalchemy_store", "polyclinic.cli.evaluate.card", "polyclinic.cli.export",
+    "polyclinic.cli.fit", "polyclinic_audio", "polyclinic_ecg", "polyclinic_report", "polyclinic_tabular",
+    "polyclinic_xray",
 )  # fmt: skip
 _CONTEXT = multiprocessing.get_context("forkserver")
 _started: set[int | None] = set()

@@ -13,10 +13,12 @@ from urllib.parse import urlsplit
 
 import torch
 from packaging.requirements import Requirement
+from rich.markup import escape
 from rich.table import Table
 
 from polyclinic import __version__
 from polyclinic.modality import ENTRY_POINTS, installed_modalities
+from polyclinic.system.extras import EXTRAS, absent_modules
 from polyclinic.system.shell import command_line
 from polyclinic.system.terminal import Console
 from polyclinic.tracking.uri import database_file, resolve_uri, without_password
@@ -42,43 +44,104 @@ def modalities() -> None:
 def doctor() -> None:
     """Report on this machine and its installation: polyclinic doctor
 
-    Shown are versions, decoders, devices, the tracking address and offline settings, and what is missing.
+    The first line is the verdict. Then versions, extras, decoders, devices, the tracking address and offline settings
+    are shown, and what is missing.
     """
     console = Console(markup=True)
-    lacking: list[str] = []
+    problems = _Problems()
     table = Table("item", "found")
-    for rows in (_libraries(lacking), _decoders(lacking), _devices(), _tracking(), _offline()):
-        for row in rows:
-            table.add_row(*row)
-        table.add_section()
+    for rows in (_libraries(problems), _extras(problems), _decoders(problems), _devices(), _tracking(problems)):
+        _add_section(table, rows)
+    _add_section(table, _offline())
+    console.print(_verdict(problems), soft_wrap=True, markup=False, highlight=False)
     console.print(table)
-    command = ("pip", "install", *dict.fromkeys(lacking)) if lacking else ("polyclinic", "modalities")
-    console.print(f"next: {command_line(*command)}", soft_wrap=True, markup=False)
+    console.print(f"next: {problems.command or 'polyclinic modalities'}", soft_wrap=True, markup=False)
 
 
-def _libraries(lacking: list[str]) -> Iterator[tuple[str, str]]:
+class _Problems:
+    """What would make a command fail, and the requirements that are to be installed."""
+
+    def __init__(self) -> None:
+        self.reasons: list[str] = []
+        self._lacking: list[str] = []
+
+    def add(self, reason: str, *, requirement: str = "") -> None:
+        self.reasons.append(reason)
+        if requirement and requirement not in self._lacking:
+            self._lacking.append(requirement)
+
+    @property
+    def command(self) -> str:
+        """The command that repairs the installation; empty if nothing is to be installed."""
+        return command_line("pip", "install", *self._lacking) if self._lacking else ""
+
+
+def _add_section(table: Table, rows: Iterable[tuple[str, str]]) -> None:
+    for row in rows:
+        table.add_row(*row)
+    table.add_section()
+
+
+def _verdict(problems: _Problems) -> str:
+    """Return the line that says whether commands will work here, and which extras they have."""
+    if problems.reasons:
+        first, *others = problems.reasons
+        more = f", and {len(others)} more" if others else ""
+        return f"not ready: {first}{more}" + (f"; run {problems.command}" if problems.command else "")
+    installed = {name: not absent_modules(name) for name in EXTRAS}
+    ready = ["scoring", *(EXTRAS[name].purpose for name, there in installed.items() if there)]
+    absent = [EXTRAS[name].purpose for name, there in installed.items() if not there]
+    return f"ready: {', '.join(ready)}" + (f"; not installed: {', '.join(absent)}" if absent else "")
+
+
+def _libraries(problems: _Problems) -> Iterator[tuple[str, str]]:
     """Yield the required distributions, and torchvision if it needs another torch, which would break its import."""
     yield "polyclinic", __version__
     yield "python", platform.python_version()
-    for wanted in _requirements("polyclinic"):
-        found, fits = _installed(wanted)
-        if not fits:
-            lacking.append(_plain(wanted))
-        yield wanted.name, found if fits else f"{found}, expected {wanted.specifier}" if found else _MISSING
+    yield from _versions(_requirements("polyclinic"), problems)
     for wanted in _requirements("torchvision"):
         if wanted.name == "torch" and not _installed(wanted)[1]:
-            lacking.append(_plain(wanted))
+            problems.add(f"torchvision is made for torch {wanted.specifier}", requirement=_plain(wanted))
             yield "torchvision", f"[red]made for torch {wanted.specifier}[/red]"
 
 
-def _requirements(distribution: str) -> Iterable[Requirement]:
-    """Return the requirements of a distribution, without extras."""
+def _extras(problems: _Problems) -> Iterator[tuple[str, str]]:
+    """Yield the distributions of the extras that are installed, and what the others are needed for."""
+    shown: set[str] = set()
+    for name, extra in EXTRAS.items():
+        if absent := absent_modules(name):
+            command = command_line("pip", "install", f"polyclinic[{name}]")
+            yield f"extra {name}", f"no {absent[0]}, needed for {extra.purpose}: {escape(command)}"
+        else:
+            yield f"extra {name}", "installed"
+            # An extra that includes another one states the requirements of both.
+            further = [each for each in _requirements("polyclinic", extra=name) if each.name not in shown]
+            shown |= {each.name for each in further}
+            yield from _versions(further, problems)
+
+
+def _versions(requirements: Iterable[Requirement], problems: _Problems) -> Iterator[tuple[str, str]]:
+    """Yield the installed version of each requirement, and note those that do not satisfy it."""
+    for wanted in requirements:
+        found, fits = _installed(wanted)
+        if not fits:
+            problem = f"{wanted.name} {found} is installed, expected {wanted.specifier}"
+            problems.add(problem if found else f"{wanted.name} is missing", requirement=_plain(wanted))
+        yield wanted.name, found if fits else f"{found}, expected {wanted.specifier}" if found else _MISSING
+
+
+def _requirements(distribution: str, *, extra: str = "") -> Iterable[Requirement]:
+    """Return the requirements of a distribution, or those that one of its extras adds."""
     try:
         stated = requires(distribution) or []
     except PackageNotFoundError:
         return []
-    wanted = map(Requirement, stated)
-    return [entry for entry in wanted if entry.marker is None or entry.marker.evaluate({"extra": ""})]
+    wanted = [entry for entry in map(Requirement, stated) if entry.name != distribution]
+    return [entry for entry in wanted if _applies(entry, extra) and not (extra and _applies(entry, ""))]
+
+
+def _applies(wanted: Requirement, extra: str) -> bool:
+    return wanted.marker is None or wanted.marker.evaluate({"extra": extra})
 
 
 def _installed(wanted: Requirement) -> tuple[str, bool]:
@@ -94,17 +157,18 @@ def _plain(wanted: Requirement) -> str:
     return f"{wanted.name}{wanted.specifier}"
 
 
-def _decoders(lacking: list[str]) -> Iterator[tuple[str, str]]:
+def _decoders(problems: _Problems) -> Iterator[tuple[str, str]]:
     """Yield the decoders of all plugins, or the reason why the plugins cannot be loaded."""
     try:
         plugins = installed_modalities()
     except Exception as error:  # any error of a plugin's libraries; the other rows must still be shown
+        problems.add(f"the plugins cannot be loaded ({type(error).__name__}: {error})")
         yield "plugins", f"[red]cannot be loaded: {type(error).__name__}: {error}[/red]"
         return
     for name, plugin in plugins.items():
         for file_format, (distribution, installed) in plugin.decoders().items():
             if not installed:
-                lacking.append(distribution)
+                problems.add(f"{distribution} is missing, which decodes {file_format}", requirement=distribution)
             yield f"{name}: {file_format}", f"{distribution} {installed or _MISSING}"
 
 
@@ -120,23 +184,35 @@ def _devices() -> Iterator[tuple[str, str]]:
         yield "accelerator", f"none ({built})"
 
 
-def _tracking() -> Iterator[tuple[str, str]]:
-    """Yield the tracking address of a run started here, and whether it is usable."""
+def _tracking(problems: _Problems) -> Iterator[tuple[str, str]]:
+    """Yield the tracking address of a run started here, and whether it is usable.
+
+    A server that does not answer is not a problem: a run keeps its entries until it does.
+    """
     uri = resolve_uri(given=None, out=_OUT)
     yield "tracking", without_password(uri)
-    yield "tracking now", _database(path) if (path := database_file(uri)) is not None else _server(uri)
+    if (path := database_file(uri)) is None:
+        yield "tracking now", _server(uri)
+        return
+    state, usable = _database(path)
+    if not usable:
+        problems.add(f"the tracking database {state}; set MLFLOW_TRACKING_URI, or work in another folder")
+    yield "tracking now", state if usable else f"[red]{state}[/red]"
 
 
-def _database(path: Path) -> str:
+def _database(path: Path) -> tuple[str, bool]:
+    """Return the state of a database, and whether a run can use it."""
     if not path.exists():
         above = next(folder for folder in path.parents if folder.exists())
-        return "created by the first run" if os.access(above, os.W_OK) else "[red]its folder cannot be written[/red]"
+        writable = os.access(above, os.W_OK)
+        return "will be created by the first run" if writable else "is in a folder that cannot be written", writable
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
             connection.execute("PRAGMA schema_version")
     except sqlite3.Error as error:
-        return f"[red]{error}[/red]"
-    return "ready" if os.access(path, os.W_OK) else "[red]cannot be written[/red]"
+        return f"cannot be read: {error}", False
+    writable = os.access(path, os.W_OK)
+    return "ready" if writable else "cannot be written", writable
 
 
 def _server(uri: str) -> str:

@@ -17,6 +17,8 @@ from importlib import import_module
 
 from polyclinic import __version__
 from polyclinic.cli.commands import COMMANDS, help_text, split_command, usage
+from polyclinic.cli.needed_extras import needed_extras
+from polyclinic.system.extras import missing_sentence, refuse_missing
 from polyclinic.system.terminal import printable
 
 __all__ = ["COMMANDS", "main"]
@@ -38,6 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             _run(argv)
     except (ValueError, ArgumentError) as error:
         return _fail(import_module("polyclinic.cli.messages").sentences(str(error)))
+    except ModuleNotFoundError as error:  # of a library that only some options or plugins need
+        if not (message := missing_sentence(error.name, f"`polyclinic {split_command(argv)[0]}`")):
+            raise
+        return _fail(message)
     except KeyboardInterrupt:
         return _fail("interrupted", code=130)
     return 0
@@ -71,6 +77,7 @@ def _text(argv: Sequence[str]) -> str:
 def _run(argv: list[str]) -> None:
     """Import and run the command of a command line."""
     name, words = split_command(argv)
+    refuse_missing(needed_extras(name), f"`polyclinic {name}`")
     # The parser of YAML and options takes a quarter of a second to import, for which a help must not wait.
     import_module("polyclinic.files.yaml_loader").register_loader()
     command = COMMANDS[name]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import optuna
 from mlflow import MlflowClient
 from rich.table import Table
 
@@ -16,11 +17,6 @@ from polyclinic.system.shell import print_next
 from polyclinic.system.terminal import Console
 from polyclinic.tracking import RunLogger
 from polyclinic.tracking.uri import resolve_uri, sqlite_uri, without_password
-
-try:
-    import optuna
-except ModuleNotFoundError:
-    raise ValueError("a sweep needs Optuna, which is not installed; pip install 'polyclinic[sweep]'") from None
 
 _ENTRY_KEYS = ({"choices"}, {"low", "high"}, {"low", "high", "log"}, {"low", "high", "step"})
 

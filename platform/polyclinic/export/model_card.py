@@ -19,11 +19,14 @@ from polyclinic.evaluation.scorers import Scorer
 from polyclinic.evaluation.zeroshot import FindingResult, zero_shot_report
 
 _ROOT = "polyclinic"
+_EXTRAS = ("", "serve", "backbones")
+"""Extras of polyclinic that a bundle may need where it is scored; "" is a plain installation."""
+
 _MAX_LICENCE_CHARACTERS = 60
 
 
 def licence_list(of_bundle: str) -> str:
-    """Render the licences of the bundle and of every installed distribution that ``polyclinic`` requires."""
+    """Render the licences of the bundle and of every installed distribution that scoring and serving require."""
     lines = [
         "# Licences",
         "",
@@ -51,7 +54,7 @@ def licence_of(package: Any) -> str:
 
 
 def _required() -> list[Any]:
-    """Return ``polyclinic`` and its installed direct and indirect requirements, by name."""
+    """Return ``polyclinic`` and what scoring and serving require of it, directly or indirectly, by name."""
     found: dict[str, Any] = {}
     waiting = [_ROOT]
     while waiting:
@@ -62,10 +65,11 @@ def _required() -> list[Any]:
             found[name] = distribution(name)
         except PackageNotFoundError:
             continue
+        extras = _EXTRAS if name == _ROOT else ("",)
         waiting += [
             requirement.name.lower().replace("_", "-")
             for requirement in map(Requirement, found[name].requires or ())
-            if requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+            if requirement.marker is None or any(requirement.marker.evaluate({"extra": extra}) for extra in extras)
         ]
     return [found[name] for name in sorted(found)]
 

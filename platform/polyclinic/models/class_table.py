@@ -12,6 +12,7 @@ from polyclinic import MODULE_OF, nn, objectives
 from polyclinic.modality import ENTRY_POINTS, Modality
 from polyclinic.nn import Adapter, Encoder, Fusion, Tokenizer, Transformer
 from polyclinic.objectives import Objective, Term
+from polyclinic.system.extras import missing_sentence
 from polyclinic.system.old_names import OLD_NAMES
 
 KINDS: tuple[type, ...] = (Adapter, Encoder, Fusion, Modality, Objective, Term, Tokenizer, Transformer)
@@ -163,9 +164,18 @@ def shown(value: object) -> str:
 
 
 def _imported(name: str) -> type:
-    """Import a class whose path an installed distribution declares."""
+    """Import a class whose path an installed distribution declares.
+
+    Raises:
+        ValueError: a library that the class needs is in an extra that is not installed.
+    """
     module, _, attribute = name.rpartition(".")
-    found: type = getattr(import_module(module), attribute)
+    try:
+        found: type = getattr(import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        if message := missing_sentence(error.name, f"class {attribute}"):
+            raise ValueError(message) from None
+        raise
     return found
 
 

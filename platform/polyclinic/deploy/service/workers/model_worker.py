@@ -1,21 +1,20 @@
-"""The model worker: scores studies in dynamic batches, which the library ``batched`` collects."""
+"""The model worker: scores studies in dynamic batches."""
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from batched.aio import AsyncBatchProcessor
-from batched.aio.batch_generator import AsyncBatchGenerator
 from safetensors.torch import load
 
 from polyclinic.deploy.bundle import Bundle, Head, MeasuredError
 from polyclinic.deploy.bundle.verification import check_scores
 from polyclinic.deploy.scoring import Study, StudyScorer
 from polyclinic.deploy.scoring.reading import why_unused
+from polyclinic.deploy.service.workers.batches import DynamicBatches
 from polyclinic.deploy.service.workers.messages import LARGEST, ServedBundle, pack, unpack
 from polyclinic.deploy.service.workers.preload import loaded
 from polyclinic.deploy.service.workers.sandbox import ignore_signals
@@ -23,8 +22,8 @@ from polyclinic.modality import Viewable
 from polyclinic.models.ensemble import SupervisedEnsemble
 from polyclinic.models.zero_shot import ZeroShotModel
 
-WAIT_MS = 2.0
-"""Milliseconds for which the first study of a batch waits for others."""
+WAIT = 0.002
+"""Seconds for which the first study of a batch waits for others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,40 +124,13 @@ def _measured(error: MeasuredError) -> dict[str, Any]:
     return {"error": value, "guess": error.guess, "n": error.n}
 
 
-class _BlockingQueue(AsyncBatchGenerator[BatchRequest, BatchResponse]):
-    """A queue that sleeps while it is empty; that of the library polls every two milliseconds.
-
-    No request is cancelled while it waits, so the count of waiting studies stays exact.
-    """
-
-    def __init__(self, *, batch_size: int, timeout_ms: float) -> None:
-        super().__init__(batch_size=batch_size, timeout_ms=timeout_ms)
-        self._nonempty, self._waiting = asyncio.Event(), 0
-
-    async def extend(self, items: list[Any]) -> None:
-        self._waiting += len(items)
-        self._nonempty.set()
-        await super().extend(items)
-
-    async def optimal_batches(self) -> AsyncIterator[list[Any]]:
-        batches = super().optimal_batches()
-        while True:
-            await self._nonempty.wait()
-            batch = await anext(batches)
-            self._waiting -= len(batch)
-            if not self._waiting:
-                self._nonempty.clear()
-            yield batch
-
-
 class _ModelWorker:
     """Answers requests in an event loop, and computes in one thread: hooks of an explanation must not see a batch."""
 
     def __init__(self, bundle: Bundle, connection: Connection, together: int) -> None:
         self._scorer, self._connection = StudyScorer(bundle), connection
         self._thread = ThreadPoolExecutor(max_workers=1)
-        self._batches: AsyncBatchProcessor[BatchRequest, BatchResponse] = AsyncBatchProcessor(self._score_batch)
-        self._batches.batch_queue = _BlockingQueue(batch_size=together, timeout_ms=WAIT_MS)
+        self._batches = DynamicBatches(self._score_batch, size=together, wait=WAIT)
         self._ended = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -184,7 +156,7 @@ class _ModelWorker:
             study = {name: load(blob) for name, blob in zip(head["modalities"], blobs, strict=True)}
             if head["finding"] is None:
                 request = BatchRequest(number=number, study=study, problems=head["problems"])
-                response = await self._batches(request)
+                response = await self._batches.result(request)
                 answer = {"problem": response.problem, "scores": response.scores, "together": response.together}
                 number = response.number
             else:
@@ -199,7 +171,7 @@ class _ModelWorker:
         relevance = await loop.run_in_executor(self._thread, self._scorer.relevance, study, finding)
         return {name: values.tolist() for name, values in relevance.items()}
 
-    async def _score_batch(self, requests: list[BatchRequest]) -> list[BatchResponse]:
+    async def _score_batch(self, requests: Sequence[BatchRequest]) -> list[BatchResponse]:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._scored, requests)
 
     def _scored(self, requests: Sequence[BatchRequest]) -> list[BatchResponse]:

@@ -10,7 +10,6 @@ import gc
 import os
 from pathlib import Path
 
-import batched.aio  # noqa: F401 - imported here once for all processes
 import torch
 
 from polyclinic.deploy.bundle import Bundle, load_bundle
