@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import track
 
 from benchmarks.attacks import attacks
 from benchmarks.demo_bundle import DEMO, exported
@@ -17,6 +16,7 @@ from benchmarks.measure import Figure
 from benchmarks.multipart import Client, Request
 from benchmarks.server import TOKEN, serving
 from benchmarks.studies_to_send import QUERY, Sent, complete_studies, with_expected
+from polyclinic.system.progress import track
 
 COMMAND = "make soak"
 REQUESTS, WARM_UP_REQUESTS, CLIENTS, STUDIES, BAD_SHARE = 20_000, 2_000, 8, 60, 0.2
@@ -72,7 +72,7 @@ def _send(address: str, good: list[Sent], bad: list[Request], count: int, tally:
     turns = [kind[rng.integers(len(kind))] for kind in kinds]
     shares = [list(islice(turns, start, None, CLIENTS)) for start in range(CLIENTS)]
     with ThreadPoolExecutor(CLIENTS) as pool:
-        for part in track(pool.map(lambda share: _client(address, share), shares), total=CLIENTS, transient=True):
+        for part in track(pool.map(lambda share: _client(address, share), shares), "sending requests", total=CLIENTS):
             tally.wrong += part.wrong
             tally.errors += part.errors
             tally.gap = max(tally.gap, part.gap)

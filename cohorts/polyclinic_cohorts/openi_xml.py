@@ -7,7 +7,8 @@ from xml.etree import ElementTree
 from xml.parsers import expat
 
 import pyarrow as pa
-from rich.progress import track
+
+from polyclinic.system.progress import track
 
 SCHEMA = pa.schema(
     [
@@ -34,7 +35,7 @@ def read_reports(folder: Path) -> pa.Table:
         folder: folder ``ecgen-radiology``.
     """
     files = sorted(folder.glob("*.xml"), key=lambda file: (len(file.name), file.name))
-    rows = [_row(file) for file in track(files, description="reading reports", transient=True)]
+    rows = [_row(file) for file in track(files, description="reading reports")]
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from rich.progress import track
 
 from polyclinic.cohort.build import Built, CohortBuilder, DataRoot, Flow
 from polyclinic.files.digest import file_sha256
+from polyclinic.system.progress import track
 from polyclinic_cohorts.groups import age_band
 from polyclinic_cohorts.labs import SYMILE_LABS
 
@@ -301,7 +301,7 @@ def _verify(data: DataRoot) -> None:
     )
     file_names += [_name(split, field) for split in _SPLITS for field in _STUDY_FIELDS]
     file_names += [_name(name, field) for name in _SPLIT_OF_CANDIDATES for field in _CANDIDATE_FIELDS]
-    for name in track(list(dict.fromkeys(file_names)), description="verifying files", transient=True):
+    for name in track(list(dict.fromkeys(file_names)), description="verifying files"):
         digest = file_sha256(_file(data, name))
         if listed.get(name) != digest:
             message = "is not listed in" if name not in listed else "does not match its checksum in"

@@ -11,7 +11,9 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from polyclinic.files.kinds import PROMPTS, refuse_other_kind
 from polyclinic.files.yaml_loader import load_yaml
+from polyclinic.system.names import refuse_unknown
 
 VERSION = 1
 SCORE_RULES = ("difference", "softmax")
@@ -111,6 +113,7 @@ def load_prompts(path: Path) -> PromptFile:
         ValueError: the file is not a YAML mapping, a key is missing or unknown, the version or score rule is unknown,
             a template lacks ``{}``, a list is empty, or a phrasing is used twice for one finding.
     """
+    refuse_other_kind(path, PROMPTS, "name a prompt file, such as experiments/phantom/prompts.yaml")
     if not path.is_file():
         raise ValueError(f"prompt file {path.name!r} does not exist; set `prompts` to a YAML file")
     content = path.read_bytes()
@@ -143,8 +146,7 @@ def _check_mapping(where: str, value: Any, keys: set[str]) -> None:
         raise ValueError(f"{where} holds {type(value).__name__}, expected a mapping with keys {sorted(keys)}")
     if absent := sorted(keys - set(value)):
         raise ValueError(f"{where} lacks {absent}; set them")
-    if unknown := sorted(str(key) for key in set(value) - keys):
-        raise ValueError(f"{where} has unknown keys {unknown}, expected {sorted(keys)}; remove them")
+    refuse_unknown(f"key of {where}", map(str, value), sorted(keys), "correct or remove it")
 
 
 def _texts(where: str, value: Any) -> tuple[str, ...]:

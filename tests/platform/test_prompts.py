@@ -68,7 +68,7 @@ def test_other_braces_of_a_template_are_left_unchanged(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ({key: value for key, value in VALID.items() if key != "templates"}, r"lacks \['templates'\]; set them"),
-        (content_with("language", "en"), r"unknown keys \['language'\]"),
+        (content_with("language", "en"), r"'language', expected"),
         (content_with("version", 2), "version 2, expected 1; set `version: 1`"),
         (content_with("version", True), "version True, expected 1"),
         (content_with("modality", ""), "modality '', expected the name .*set `modality`"),

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from polyclinic.deploy.service.audit_reading import entries_of, verified
-from polyclinic.system.terminal import Console
+from polyclinic.system.terminal import Console, remark
 
 
 def audit(log: Path, find: Path | None = None, expect: str | None = None) -> None:
@@ -27,4 +27,4 @@ def audit(log: Path, find: Path | None = None, expect: str | None = None) -> Non
             console.print(message, markup=False, soft_wrap=True)
         if not entries:
             raise ValueError("no request of this log contains the file; set `--find` to another")
-    console.print("next: store the head where the service cannot write, and pass it as --expect later", soft_wrap=True)
+    remark("next: store the head where the service cannot write, and pass it as --expect later")

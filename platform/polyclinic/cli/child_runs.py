@@ -10,6 +10,7 @@ from typing import Any
 
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
+from polyclinic.cli.configurations import configuration_files, read_configuration
 from polyclinic.cli.options import described
 from polyclinic.cli.parser import Parser, plain
 from polyclinic.tracking import RunLogger
@@ -25,6 +26,8 @@ def run_with_fits(command: Callable[..., None], argv: Sequence[str], *, prog: st
     options = {plain(word) for action in parser._actions for word in action.option_strings}
     own, fit = _split_words(argv, options)
     settings = parser.parse_args(own)
+    for path in configuration_files(fit):
+        read_configuration(path)
     settings.pop("config", None)
     command(**vars(parser.instantiate_classes(settings)), words=fit)
 

@@ -6,15 +6,16 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
+from polyclinic.cli.configurations import read_configuration
 from polyclinic.cohort.check import all_checks, check_as_json, check_cohort, print_check, worst_of, worst_sentence
 from polyclinic.cohort.cohort import SPLITS, adapt_modalities, read_cohort
 from polyclinic.cohort.leakage.overlap import TrainingExposure, cohort_exposure, find_overlap, print_overlap
 from polyclinic.cohort.phantom import default_modalities, write_phantom_cohort
-from polyclinic.files.results import refuse_unwritable, write_result
-from polyclinic.files.yaml_loader import load_yaml
+from polyclinic.files.results import refuse_unwritable, refuse_used_folder, write_result
 from polyclinic.modality import Modality
+from polyclinic.system.names import refuse_unknown
 from polyclinic.system.shell import print_next
-from polyclinic.system.terminal import Console
+from polyclinic.system.terminal import Console, remark
 from polyclinic.training.checkpoint_file import exposure_of, load_checkpoint
 
 
@@ -30,6 +31,7 @@ def phantom(
         workers: number of writing processes.
         modalities: names of plugins; all installed plugins unless set.
     """
+    refuse_used_folder(out, "out")
     path = write_phantom_cohort(
         out, studies=studies, seed=seed, modalities=default_modalities(modalities), workers=workers
     )
@@ -67,11 +69,10 @@ def check(
     refuse_unwritable(json)
     read = read_cohort(cohort)
     modalities = configured(experiment) if experiment else default_modalities(read.modalities)
-    if absent := [name for name in modalities if name not in read.modalities]:
-        raise ValueError(f"{cohort.name} has no modality {absent[0]!r}; it has {list(read.modalities)}")
+    refuse_unknown("modality", modalities, read.modalities, f"set `data.modalities` to those of {cohort.name}")
     console = Console()
     for note in adapt_modalities(read, modalities):
-        console.print(f"note: {note}", soft_wrap=True, markup=False)
+        remark(f"note: {note}")
     checks = check_cohort(read, modalities, workers=workers, seconds=seconds)
     print_check(read, checks, console)
     if json is not None:
@@ -109,9 +110,7 @@ def overlap(
         ValueError: a cohort is invalid, or a study is shared.
     """
     refuse_unwritable(json)
-    for name in (*first_splits, *second_splits):
-        if name not in SPLITS:
-            raise ValueError(f"got split {name!r}, expected some of {list(SPLITS)}; set them such as '[train, val]'")
+    refuse_unknown("split", (*first_splits, *second_splits), SPLITS, "set them such as '[train, val]'")
     installed, cohort = default_modalities(), read_cohort(second)
     modalities = {name: installed.get(name) for name in cohort.modalities}
     exposure = _exposure(first, first_splits, installed)
@@ -139,8 +138,7 @@ def _exposure(path: Path, splits: Sequence[str], installed: Mapping[str, Modalit
 
 def configured(config: Path) -> dict[str, Modality]:
     """Build the plugins of an experiment file by the rules of ``fit``."""
-    content = load_yaml(config.read_bytes(), name=config.name)
-    entries: Any = (content.get("data") or {}).get("modalities") if isinstance(content, dict) else None
+    entries: Any = (read_configuration(config, setting="--experiment").get("data") or {}).get("modalities")
     if not entries:
         raise ValueError(f"{config.name} has no `data.modalities`, expected the plugins by modality; set it")
     default_modalities()

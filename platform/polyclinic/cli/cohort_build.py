@@ -8,6 +8,8 @@ from polyclinic.cli.parser import Parser, entry, summary
 from polyclinic.cohort.build.build import build_cohort
 from polyclinic.cohort.build.builder import CohortBuilder, installed_builders
 from polyclinic.cohort.cohort import SPLITS
+from polyclinic.files.results import refuse_used_folder
+from polyclinic.system.names import refuse_unknown
 from polyclinic.system.shell import print_next
 from polyclinic.system.terminal import Console
 
@@ -25,13 +27,13 @@ def main(argv: Sequence[str]) -> None:
     if name in ("-h", "--help"):
         print_build_help(builders)
         return
-    if name not in builders:
-        raise ValueError(f"got data set {name!r}, expected one of {sorted(builders)}; see {_PROG} --help")
+    refuse_unknown("data set", [name], sorted(builders), f"see {_PROG} --help")
     parser = _parser(name, builders[name])
     given = parser.parse_args(words)
     settings = parser.instantiate_classes(given)
     common = ("root", "out", "workers", "memory", "config")
     own_settings = {key: value for key, value in vars(settings).items() if key not in common}
+    refuse_used_folder(given.out)
     path, cohort, flow = build_cohort(
         builders[name](**own_settings),
         name=name,

@@ -1,12 +1,15 @@
 """The commands: where each is defined, and what it does. Modules are imported when their command runs."""
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
+from polyclinic.system.names import expected_name
+
 _CONVENTION = """What a command reads comes first, by its place; all else is an option. Options are
-written with dashes or underscores, and --config FILE reads them from a YAML file."""
+written with dashes or underscores, and --config FILE reads them from a YAML file.
+Every command has --quiet, for results and errors alone, and --log-level LEVEL (debug,
+info, warning or error), for what else the terminal shows."""
 _HELP = Path(__file__).parent / "help"
 
 
@@ -27,6 +30,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "demo": Command("polyclinic.cli.demo.command", "demo", "train on synthetic patients and show the result"),
+    "new": Command("polyclinic.cli.new", "new", "write a commented configuration for a cohort"),
     "fit": Command("polyclinic.cli.fit", "main", "train a task on a cohort"),
     "validate": Command("polyclinic.cli.fit", "main", "run the validation of a checkpoint"),
     "test": Command("polyclinic.cli.fit", "main", "run the test of a masked run"),
@@ -110,9 +114,7 @@ def split_command(argv: Sequence[str]) -> tuple[str, list[str]]:
         known = {name.partition(" ")[2] for name in COMMANDS if _first(name) == group}
     word = words[0] if group in GROUPS else group
     place = f"polyclinic {group}" if group in GROUPS else "polyclinic"
-    likely = get_close_matches(word, sorted(known), n=3)
-    expected = " or ".join(likely) if likely else f"one of {sorted(known)}"
-    raise ValueError(f"got command {word!r}, expected {expected}; see {place} --help")
+    raise ValueError(f"got command {word!r}, {expected_name(word, sorted(known))}; see {place} --help")
 
 
 def _first(name: str) -> str:

@@ -38,7 +38,7 @@ def options_of(name: str) -> list[str]:
     """Return the options in the help of a command."""
     found = re.findall(r"^  (?:-c, )?(--[\w.\[\]-]+)", help_text(name), re.MULTILINE)
     plain = [option.replace("[no-]", "") for option in found]
-    return [option for option in plain if not option.endswith(".NAME")] + ["--help"]
+    return [option for option in plain if not option.endswith(".NAME")] + ["--help", "--log-level", "--quiet"]
 
 
 def _first_words() -> list[str]:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from polyclinic.cli.child_runs import logger_words, run_fit, run_with_fits
+from polyclinic.cli.configurations import read_configuration
 from polyclinic.cli.report import check_overlap
 from polyclinic.cohort import Cohort, read_cohort
 from polyclinic.data import LabelPolicy
@@ -70,7 +71,7 @@ def crossval(
         ValueError: the cohort has no folds, a label cannot be learned in a fold, or a fit fails.
     """
     refuse_unwritable(json)
-    refuse_unwritable(predictions)
+    refuse_unwritable(predictions, "--predictions")
     folds = _folds(words)
     if tracking_uri is not None and tracking_uri != without_password(tracking_uri):
         # Passed by environment, so that the password is not on the command line of a fit.
@@ -127,9 +128,8 @@ def _data_settings(words: Sequence[str]) -> dict[str, Any]:
     """Return the settings under ``data`` that the arguments of a fit name; the last one counts."""
     settings: dict[str, Any] = {}
     for flag, value in _options(words):
-        if flag in ("-c", "--config") and Path(value).is_file():
-            config = load_yaml(Path(value).read_bytes(), name=Path(value).name)
-            data = config.get("data") if isinstance(config, Mapping) else None
+        if flag in ("-c", "--config") and Path(value).exists():
+            data = read_configuration(Path(value)).get("data")
             settings |= dict(data) if isinstance(data, Mapping) else {}
         elif flag.startswith("--data."):
             *parents, key = flag.removeprefix("--data.").split(".")

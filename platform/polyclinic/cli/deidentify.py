@@ -12,11 +12,11 @@ from polyclinic.cli.parser import Parser
 from polyclinic.cohort.cohort import adapt_modalities, read_cohort
 from polyclinic.cohort.deidentify.cohort import deidentify_cohort
 from polyclinic.cohort.phantom import default_modalities
-from polyclinic.files.results import refuse_unwritable, write_result
+from polyclinic.files.results import refuse_unwritable, refuse_used_folder, write_result
 from polyclinic.modality import Deidentifiable, Modality
 from polyclinic.privacy.identity import read_key
 from polyclinic.system.shell import print_next
-from polyclinic.system.terminal import Console
+from polyclinic.system.terminal import Console, remark
 
 _DESCRIPTION = """Write a cohort without identifiers of patients: polyclinic deidentify cohort.yaml out --key key.txt
 
@@ -54,11 +54,12 @@ def main(argv: Sequence[str]) -> None:
     )
     given = parser.parse_args(list(argv[1:]))
     refuse_unwritable(given.json)
+    refuse_used_folder(given.out, "out")
     key = read_key(given.key)
     cohort = read_cohort(given.cohort)
     modalities = configured(given.experiment) if given.experiment else default_modalities(cohort.modalities)
     for note in adapt_modalities(cohort, modalities):
-        Console().print(f"note: {note}", soft_wrap=True, markup=False)
+        remark(f"note: {note}")
     if given.ner is not None:
         _use_name_tagger(modalities, given.ner)
     report = deidentify_cohort(

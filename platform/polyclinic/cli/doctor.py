@@ -20,7 +20,7 @@ from polyclinic import __version__
 from polyclinic.modality import ENTRY_POINTS, installed_modalities
 from polyclinic.system.extras import EXTRAS, absent_modules
 from polyclinic.system.shell import command_line
-from polyclinic.system.terminal import Console
+from polyclinic.system.terminal import Console, remark
 from polyclinic.tracking.uri import database_file, resolve_uri, without_password
 
 _OUT = Path("runs")
@@ -38,7 +38,7 @@ def modalities() -> None:
     for name, plugin in installed_modalities().items():
         table.add_row(name, points[name], ", ".join(inspect.signature(plugin).parameters))
     console.print(table)
-    console.print("next: polyclinic cohort phantom demo/cohort")
+    print_next("polyclinic", "cohort", "phantom", "demo/cohort")
 
 
 def doctor() -> None:
@@ -55,7 +55,7 @@ def doctor() -> None:
     _add_section(table, _offline())
     console.print(_verdict(problems), soft_wrap=True, markup=False, highlight=False)
     console.print(table)
-    console.print(f"next: {problems.command or 'polyclinic modalities'}", soft_wrap=True, markup=False)
+    remark(f"next: {problems.command or 'polyclinic modalities'}")
 
 
 class _Problems:

@@ -12,32 +12,48 @@ if sys.argv[0] == "-m" or sys.argv[0].rpartition("/")[2] == "polyclinic":
 import os
 from argparse import ArgumentError
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 
 from polyclinic import __version__
 from polyclinic.cli.commands import COMMANDS, help_text, split_command, usage
+from polyclinic.cli.narrow import fitted
 from polyclinic.cli.needed_extras import needed_extras
+from polyclinic.cli.output import OutputOptions, limited_libraries, shown, take_output_options
 from polyclinic.system.extras import missing_sentence, refuse_missing
 from polyclinic.system.terminal import printable
 
 __all__ = ["COMMANDS", "main"]
 
 _OWNER_ONLY = 0o077
+_UNWRITABLE = (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line and return its exit code: 0 for success, 1 after a message for invalid input."""
+    """Run a command line and return its exit code: 0 for success, 1 after a message for invalid input.
+
+    A reader that closes the pipe, such as ``head``, ends the command without a message and with exit code 1.
+    """
     if argv is None:
         isolate()
         os.umask(_OWNER_ONLY)
-    argv = list(sys.argv[1:] if argv is None else argv)
-    if text := _text(argv):
-        print(text, end="")  # noqa: T201
-        return 0
     try:
+        code = _main(list(sys.argv[1:] if argv is None else argv))
+        # A closed pipe is found here rather than when the interpreter ends, which would report it.
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _closed_pipe()
+    return code
+
+
+def _main(argv: list[str]) -> int:
+    try:
+        argv, options = take_output_options(argv)
+        if text := _text(argv):
+            print(fitted(text), end="")  # noqa: T201
+            return 0
         with _restricted():
-            _run(argv)
+            _run(argv, options)
     except (ValueError, ArgumentError) as error:
         return _fail(import_module("polyclinic.cli.messages").sentences(str(error)))
     except ModuleNotFoundError as error:  # of a library that only some options or plugins need
@@ -46,6 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(message)
     except KeyboardInterrupt:
         return _fail("interrupted", code=130)
+    except _UNWRITABLE as error:
+        return _fail(_unwritable(error))
     return 0
 
 
@@ -74,18 +92,33 @@ def _text(argv: Sequence[str]) -> str:
     return usage(argv[0]) if len(argv) == 1 else ""
 
 
-def _run(argv: list[str]) -> None:
+def _run(argv: list[str], options: OutputOptions) -> None:
     """Import and run the command of a command line."""
     name, words = split_command(argv)
     refuse_missing(needed_extras(name), f"`polyclinic {name}`")
     # The parser of YAML and options takes a quarter of a second to import, for which a help must not wait.
     import_module("polyclinic.files.yaml_loader").register_loader()
     command = COMMANDS[name]
-    run = getattr(import_module(command.module), command.function)
-    if command.function == "main":
-        run([name.rpartition(" ")[2], *words])
-    else:
-        import_module("polyclinic.cli.options").run_command(run, words, prog=f"polyclinic {name}")
+    with shown(options):
+        run = getattr(import_module(command.module), command.function)
+        with limited_libraries(options):
+            if command.function == "main":
+                run([name.rpartition(" ")[2], *words])
+            else:
+                import_module("polyclinic.cli.options").run_command(run, words, prog=f"polyclinic {name}")
+
+
+def _unwritable(error: OSError) -> str:
+    """Return a sentence for a path that the operating system refuses, without its folders, which may name a patient."""
+    name = os.fsdecode(error.filename or "").rpartition("/")[2]
+    return f"got path {name!r}, which cannot be used ({error.strerror}), expected one that can; set another path"
+
+
+def _closed_pipe() -> int:
+    """Discard what is left in the buffer, and return the exit code."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
 
 
 def _fail(message: str, *, code: int = 1) -> int:

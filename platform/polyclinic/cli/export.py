@@ -17,7 +17,7 @@ from polyclinic.cli.options import SplitOptions
 from polyclinic.cli.report import check_overlap
 from polyclinic.cohort.leakage.overlap import Overlap
 from polyclinic.deploy.bundle import Bundle, BundleContent, Origin, load_bundle, write_files
-from polyclinic.deploy.bundle.files import CARD, CONTENT, LICENCES, WEIGHTS, pack, refuse_used, unpack
+from polyclinic.deploy.bundle.files import CARD, CONTENT, LICENCES, WEIGHTS, pack, unpack
 from polyclinic.deploy.bundle.format import FORMAT, NOT_A_DEVICE
 from polyclinic.deploy.bundle.load import DRAWS, MEAN, WHITENING, OODReference
 from polyclinic.deploy.scoring import StudyScorer
@@ -31,8 +31,9 @@ from polyclinic.export.model_card import CardFacts, Performance, Split, licence_
 from polyclinic.export.precision import quality, refuse_loss
 from polyclinic.export.runs import Examples, ExportedRun, Sampling, exported_run
 from polyclinic.files.digest import file_sha256
+from polyclinic.files.results import refuse_used_folder
 from polyclinic.system.shell import print_next
-from polyclinic.system.terminal import Console
+from polyclinic.system.terminal import Console, remark
 from polyclinic.tracking import commit_of
 from polyclinic.training.restore import Restored, restore
 
@@ -89,7 +90,7 @@ def export(
     Raises:
         ValueError: an input or setting is invalid, studies overlap with training, or the weights lose too much.
     """
-    refuse_used(out)
+    refuse_used_folder(out)
     _refuse_validation(options.split)
     console, checkpoints = Console(), _checkpoints(checkpoint, options)
     every = [restore(path, cohort=options.cohort) for path in checkpoints]
@@ -101,12 +102,12 @@ def export(
     )
     overlaps = [check_overlap(each, options.split, "val", allowed=options.allow_overlap) for each in every]
     packed = pack(run.weights(), dtype)
-    console.print("encoding the validation split")
+    remark("encoding the validation split")
     scorer, validation = _packed_scorer(run, unpack(packed), dtype)
-    _print_notes(label_notes(scorer, validation), console)
-    console.print(f"calibrating {2 ** len(scorer.modalities) - 1} sets of modalities")
+    _print_notes(label_notes(scorer, validation))
+    remark(f"calibrating {2 ** len(scorer.modalities) - 1} sets of modalities")
     rules = learn_rules(scorer, validation, alpha=alpha, resamples=options.resamples, seed=options.seed)
-    console.print(f"encoding the splits train and {options.split}")
+    remark(f"encoding the splits train and {options.split}")
     references, test = _ood_references(restored, validation, scorer.modalities), scorer.read(options.split)
     performance = measure(
         scorer, test, rules.rules, minimum=options.minimum, resamples=options.resamples, seed=options.seed
@@ -156,9 +157,9 @@ def _refuse_validation(split: str) -> None:
         raise ValueError("got split 'val', from which thresholds and calibration come; set `--split` to another split")
 
 
-def _print_notes(notes: Sequence[str], console: Console) -> None:
+def _print_notes(notes: Sequence[str]) -> None:
     for note in notes:
-        console.print(f"note: {note}", soft_wrap=True, markup=False)
+        remark(f"note: {note}")
 
 
 def _card_facts(every: Sequence[Restored], overlaps: Sequence[Overlap], split: str, resamples: int) -> CardFacts:

@@ -3,10 +3,12 @@
 import inspect
 import logging
 import re
+import sys
 import time
 from collections import defaultdict
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +20,18 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from polyclinic import objectives, tasks
+from polyclinic.cli.configurations import configuration_files, read_configuration
 from polyclinic.cli.encoder_help import EncoderHelpFormatter, encoder_help
 from polyclinic.cli.fit_help import fit_help
+from polyclinic.cli.narrow import fitted
 from polyclinic.cli.parser import with_underscores
 from polyclinic.cohort.leakage.overlap import TrainingExposure, cohort_exposure, find_overlap
 from polyclinic.data import AUTO, CohortDataModule
 from polyclinic.files.results import refuse_unwritable, write_result
-from polyclinic.files.yaml_loader import load_yaml
 from polyclinic.modality import Modality, installed_modalities
+from polyclinic.system.names import expected_name
 from polyclinic.system.shell import command_line
-from polyclinic.system.terminal import printable
+from polyclinic.system.terminal import is_quiet, printable, remark
 from polyclinic.tracking import RunLogger, RunRecord
 from polyclinic.tracking.exit_status import ended_by_sigterm, exit_of
 from polyclinic.training.automatic import choose
@@ -50,6 +54,9 @@ __all__ = ["PolyclinicCLI", "main", "objectives", "tasks"]
 _MLFLOW_UI = ("mlflow", "ui", "--backend-store-uri")
 _CHECKPOINT_KEYWORDS = ("last", "best", "hpc", "registry")
 _PLUGIN_ARGUMENT = re.compile(r"--data\.modalities\.(\w+)(?:\.class_path)?[ =]([\w.]+)")
+_LOGGER_PACKAGES = {
+    "CometLogger": ("comet_ml",), "TensorBoardLogger": ("tensorboard", "tensorboardX"), "WandbLogger": ("wandb",),
+}  # fmt: skip
 _NEXT_COMMANDS = defaultdict(
     lambda: "compare runs in the MLflow UI",
     {
@@ -119,11 +126,9 @@ class PolyclinicCLI(LightningCLI):
         open_ended = limits.max_epochs is None and limits.max_steps == -1 and limits.max_time is None
         if open_ended:
             limits.max_epochs = 1  # Lightning would take a thousand, with a warning.
-        try:
+        _refuse_missing_packages(limits.logger)
+        with _reasons():
             super().instantiate_classes()
-        except ValueError as error:
-            # jsonargparse puts the message of a link between the names of its arguments.
-            raise (error.__cause__ if "compute_fn" in str(error) and error.__cause__ else error) from None
         if type(self.trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             self.trainer.strategy.checkpoint_io = AtomicCheckpoints()
         refuse_unwritable(self.config[self.config.subcommand].json)
@@ -143,6 +148,13 @@ class PolyclinicCLI(LightningCLI):
             task = type(self.model)
             command = _NEXT_COMMANDS[task].format("CHECKPOINT")
             raise ValueError(f"got `test` of {task.__name__}, which has no test step; use {command}")
+
+    def instantiate_trainer(self, **settings: Any) -> L.Trainer:
+        """Build the trainer, without a progress bar where the output is not a terminal."""
+        trainer = super().instantiate_trainer(**settings)
+        if trainer.progress_bar_callback is not None and (is_quiet() or not sys.stdout.isatty()):
+            trainer.progress_bar_callback.disable()
+        return trainer
 
     def _adapted_modalities(self, data: CohortDataModule) -> dict[str, Modality]:
         """Return the modalities as the default encoders need them: with the state of a named checkpoint, or adapted."""
@@ -176,10 +188,10 @@ class PolyclinicCLI(LightningCLI):
             result |= {"mlflow_run_id": logger.run_id, "tracking_uri": logger.tracking_uri}
             address = logger.tracking_uri
             place = address if address.startswith("http") else command_line(*_MLFLOW_UI, address)
-            print(f"runs: {place}")  # noqa: T201
+            remark(f"runs: {place}")
         if self.config.fit.json is not None:
             write_result(self.config.fit.json, result)
-        print(f"next: {_NEXT_COMMANDS[type(self.model)].format(command_line(path))}")  # noqa: T201
+        remark(f"next: {_NEXT_COMMANDS[type(self.model)].format(command_line(path))}")
 
     def _choose(self, *, open_ended: bool) -> None:
         """Choose the settings that the configuration leaves open; the run records what they became."""
@@ -193,7 +205,7 @@ class PolyclinicCLI(LightningCLI):
         if self.trainer.is_global_zero:
             epochs = f"at most {chosen.max_epochs} epochs, " if chosen.max_epochs else ""
             kept = f"prepared items in {printable(prepared)}" if prepared else "no cache of prepared items"
-            print(f"fit: {epochs}batches of {chosen.batch_size}, {kept}")  # noqa: T201
+            remark(f"fit: {epochs}batches of {chosen.batch_size}, {kept}")
 
     def _resume(self) -> Path | None:
         """Return the checkpoint that a command starts from, and make `fit` continue its run; None for a new start.
@@ -221,7 +233,7 @@ class PolyclinicCLI(LightningCLI):
             self.datamodule.refuse_unknown_labels()
         if self.trainer.is_global_zero:
             for statement in self.datamodule.label_warnings():
-                print(f"warning: {statement}")  # noqa: T201
+                remark(f"warning: {statement}")
 
     def _take_weights(self) -> TrainingExposure:
         """Load encoders of another run if ``--weights`` is set, and return their training exposure."""
@@ -251,7 +263,7 @@ class PolyclinicCLI(LightningCLI):
         )  # fmt: skip
         record.overlap.refuse()
         for statement in record.overlap.statements:
-            print(f"warning: {printable(statement)}")  # noqa: T201
+            remark(f"warning: {statement}")
 
     def _record_exposure(self) -> None:
         """Hash the studies of this run for its checkpoints, before the run starts, so that no rank waits during it."""
@@ -277,6 +289,33 @@ class PolyclinicCLI(LightningCLI):
         callbacks = getattr(self.trainer, "callbacks", [])
         records = [callback for callback in callbacks if isinstance(callback, ExposureRecord)]
         return records[0] if records and self.trainer.is_global_zero else None
+
+
+def _refuse_missing_packages(loggers: Any) -> None:
+    """Refuse a configured logger whose package is not installed."""
+    for logger in loggers if isinstance(loggers, list) else [loggers]:
+        name = str(getattr(logger, "class_path", "")).rpartition(".")[2]
+        packages = _LOGGER_PACKAGES.get(name, ())
+        if packages and not any(find_spec(package) for package in packages):
+            raise ValueError(
+                f"got logger {name}, which needs the package {packages[0]}, expected an installed one; "
+                f"pip install {packages[0]}, or set another `trainer.logger`"
+            )
+
+
+@contextmanager
+def _reasons() -> Iterator[None]:
+    """Raise the reasons of errors that the construction of objects wraps, and name the package that a class needs."""
+    try:
+        yield
+    except ValueError as error:
+        # jsonargparse puts the message of a link between the names of its arguments.
+        raise (error.__cause__ if "compute_fn" in str(error) and error.__cause__ else error) from None
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"got a class that needs a package which is not installed, expected {' '.join(str(error).split())}; "
+            "install it, or set another class"
+        ) from None
 
 
 def _unknown_weights(model: L.LightningModule) -> tuple[str, ...]:
@@ -310,7 +349,7 @@ def main(argv: Sequence[str]) -> None:
         KeyboardInterrupt: Ctrl-C ended the run.
     """
     if {"-h", "--help"} & {*argv[1:]}:
-        print(fit_help(argv[0]), end="")  # noqa: T201
+        print(fitted(fit_help(argv[0])), end="")  # noqa: T201
         return
     try:
         with ended_by_sigterm():
@@ -366,27 +405,19 @@ def load_plugins(argv: Sequence[str]) -> None:
         cls.__name__ for cls in [*installed.values(), *Modality.__subclasses__()] if not inspect.isabstract(cls)
     }
     configured = [("command line", name, plugin) for name, plugin in _PLUGIN_ARGUMENT.findall(" ".join(argv))]
-    for path in _config_files(argv):
+    for path in configuration_files(argv):
         for name, entry in _configured_modalities(path).items():
             configured.append((path.name, name, entry.get("class_path") if isinstance(entry, dict) else entry))
     for where, name, plugin in configured:
         if isinstance(plugin, str) and "." not in plugin and plugin not in available:
             raise ValueError(
-                f"{where}: `data.modalities.{name}` names plugin {plugin!r}; the known ones are {sorted(available)}"
+                f"{where}: `data.modalities.{name}` names plugin {plugin!r}, "
+                f"{expected_name(plugin, sorted(available))}; set it"
             )
 
 
-def _config_files(argv: Sequence[str]) -> list[Path]:
-    flags = ("-c", "--config")
-    given = [value for flag, value in pairwise(argv) if flag in flags]
-    given += [value.split("=", 1)[1] for value in argv if value.startswith("--config=")]
-    return [Path(value) for value in given if Path(value).is_file()]
-
-
 def _configured_modalities(path: Path) -> dict[str, Any]:
-    config = load_yaml(path.read_bytes(), name=path.name)
-    if not isinstance(config, dict):
-        return {}
+    config = read_configuration(path)
     config = config.get("fit", config)
     modalities = (config.get("data") or {}).get("modalities") if isinstance(config.get("data"), dict) else None
     return modalities if isinstance(modalities, dict) else {}

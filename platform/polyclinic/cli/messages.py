@@ -4,7 +4,8 @@ import re
 from importlib import import_module
 from inspect import signature
 
-from polyclinic.cli.parser import nearest
+from polyclinic.cli.known_classes import known_classes
+from polyclinic.system.names import expected_name
 from polyclinic.system.old_names import OLD_NAMES
 
 _KEY = re.compile(r'Parser key "([^"]+)"')
@@ -18,14 +19,11 @@ _KINDS = {
     "tuple": "a list, such as '[{}]'",
 }
 _UNKNOWN_SETTING = re.compile(r"Problem with given class_path '([\w.]+)':\s+Option '(\w+)' is not accepted")
-_UNKNOWN_CLASS = re.compile(r"Expected a dot import path string: (\w+)\n")
-_CLASSES = {
-    "model": ("polyclinic.tasks", ""),
-    "objective": ("polyclinic.objectives", "Objective"),
-    "fusion": ("polyclinic.nn", "Fusion"),
-    "adapter": ("polyclinic.nn", "Adapter"),
-}
-"""Package of the classes that a setting takes, and their base class, by the name of the setting."""
+_UNKNOWN_CLASS = re.compile(
+    r"Expected a dot import path string: (\w+)\n"
+    r"|Problem with given class_path '([\w.]+)':\s+(?:module '[\w.]+' has no attribute|No module named)"
+)
+_CHOICES = re.compile(r"Expected a typing\.Literal\[(.*?)\]")
 
 
 def sentences(message: str) -> str:
@@ -38,7 +36,8 @@ def sentences(message: str) -> str:
         for old, new in OLD_NAMES.items()
         if f"Expected a dot import path string: {old.rpartition('.')[2]}\n" in message
     ]
-    if wrong := _wrong_type(message) or _unknown_setting(message) or ("" if renamed else _unknown_class(message)):
+    kinds = (_wrong_type, _unknown_choice, _unknown_setting, *(() if renamed else (_unknown_class,)))
+    if wrong := next(filter(None, (sentence(message) for sentence in kinds)), None):
         return wrong
     return "\n".join(renamed or reasons) if renamed or (heading and reasons) else message
 
@@ -55,6 +54,16 @@ def _wrong_type(message: str) -> str | None:
     return f"got {keys[-1]} {value[1]!r}, expected {expected}; set `{keys[-1]}`"
 
 
+def _unknown_choice(message: str) -> str:
+    """Return a sentence for a value that is not one of those listed; empty where the message is another."""
+    choices, value, keys = {*_CHOICES.findall(message)}, _VALUE.search(message), _KEY.findall(message)
+    if len(choices) != 1 or value is None:
+        return ""
+    known, key = re.findall(r"'([^']*)'", choices.pop()), keys[-1] if keys else "value"
+    remedy = f"set `{key}`" if keys else "set another"
+    return f"got {key} {value[1]!r}, {expected_name(value[1], known)}; {remedy}"
+
+
 def _unknown_setting(message: str) -> str:
     """Return a sentence for a setting that a class does not have; empty where the message is another."""
     found = _UNKNOWN_SETTING.search(message)
@@ -62,8 +71,7 @@ def _unknown_setting(message: str) -> str:
         return ""
     module, _, name = found[1].rpartition(".")
     known = [each for each in signature(getattr(import_module(module), name)).parameters if each != "self"]
-    expected = nearest(found[2], known) or f", expected one of {known}"
-    return f"got setting {found[2]!r} of {name}{expected}; set that, or remove it"
+    return f"got setting {found[2]!r} of {name}, {expected_name(found[2], known)}; set that, or remove it"
 
 
 def _unknown_class(message: str) -> str:
@@ -71,16 +79,6 @@ def _unknown_class(message: str) -> str:
     found, keys = _UNKNOWN_CLASS.search(message), _KEY.findall(message)
     if found is None or not keys:
         return ""
-    known = _known_classes(keys[-1].rpartition(".")[2])
-    expected = nearest(found[1], known) or f", expected {f'one of {known}' if known else 'its full import path'}"
-    return f"got class {found[1]!r} for `{keys[-1]}`{expected}; set it"
-
-
-def _known_classes(setting: str) -> list[str]:
-    """Return the names of the classes that a setting takes; empty for a setting without a list."""
-    if setting not in _CLASSES:
-        return []
-    package, base = import_module(_CLASSES[setting][0]), _CLASSES[setting][1]
-    classes = {name: getattr(package, name) for name in package.__all__ if name != base}
-    kinds = getattr(package, base, object)
-    return [name for name, each in classes.items() if isinstance(each, type) and issubclass(each, kinds)]
+    name, known = found[1] or found[2], known_classes(keys[-1].rpartition(".")[2])
+    expected = expected_name(name, known) if known else "expected its full import path"
+    return f"got class {name!r} for `{keys[-1]}`, {expected}; set it"

@@ -1,6 +1,8 @@
 """The extras that each command needs; a command that is not listed works in a plain installation."""
 
 _NEEDED: dict[str, tuple[str, ...]] = {
+    "demo": ("train", "serve"),
+    "new": ("train",),
     "fit": ("train",),
     "validate": ("train",),
     "test": ("train",),

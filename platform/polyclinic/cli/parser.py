@@ -4,12 +4,15 @@ import re
 import textwrap
 from argparse import SUPPRESS, Action, HelpFormatter
 from collections.abc import Mapping, Sequence, Set
-from difflib import get_close_matches
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from jsonargparse import ArgumentParser
+
+from polyclinic.cli.narrow import fitted
+from polyclinic.files.yaml_loader import load_yaml
+from polyclinic.system.names import perhaps
 
 _WIDTH = 80
 _COLUMN = 22
@@ -41,6 +44,10 @@ class Parser(ArgumentParser):
             self.print_help()  # here, as jsonargparse marks no option as required while it parses
             self.exit()
         return super().parse_args(spelled(self, args or []), namespace, **settings)
+
+    def print_help(self, file: Any = None) -> None:
+        """Print the help in the width of the terminal."""
+        print(fitted(self.format_help()), end="", file=file)
 
     def format_help(self, formatter: HelpFormatter | None = None) -> str:
         """Return the usage, the text, the arguments and the example, in 80 columns."""
@@ -81,6 +88,8 @@ def spelled(parser: ArgumentParser, words: Sequence[str]) -> list[str]:
             raise ValueError(f"got option {name} twice, expected it once; remove one of the two")
         if not equals and key != "print_config":
             value = _value(name, rest, is_flag=_is_flag(options.get(key)))
+        if key == "config" and Path(value).is_file():
+            load_yaml(Path(value).read_bytes(), name=Path(value).name)  # jsonargparse would not name the file
         named[key] = value
         if key not in positional:
             option = options[key][0] if key in options else f"--{key}"
@@ -94,7 +103,7 @@ def _known(key: str, options: Mapping[str, Any], positional: Sequence[str], prog
     if key in options or key.partition(".")[0] in groups or _is_flag(options.get(key.removeprefix("no_"))):
         return key
     known = [_dashed(option) for option in (*options, *positional) if option not in _SHARED]
-    raise ValueError(f"got option {_dashed(key)}{nearest(_dashed(key), known)}; see {prog} --help")
+    raise ValueError(f"got option {_dashed(key)}{perhaps(_dashed(key), known)}; see {prog} --help")
 
 
 def _value(name: str, rest: list[str], *, is_flag: bool) -> str:
@@ -153,7 +162,7 @@ def _setting(key: str, options: Mapping[str, Any], prog: str) -> str:
     if key.endswith(".help") or any(option in above for option in options if option not in _GROUPS):
         return key
     raise ValueError(
-        f"got option --{key}{nearest(f'--{key}', [f'--{option}' for option in options])}; see {prog} --help"
+        f"got option --{key}{perhaps(f'--{key}', [f'--{option}' for option in options])}; see {prog} --help"
     )
 
 
@@ -165,12 +174,6 @@ def _options(parser: ArgumentParser) -> dict[str, tuple[str, Action]]:
 def plain(option: str) -> str:
     """Return the name of an option without its dashes: ``--allow-overlap`` is ``allow_overlap``."""
     return option.lstrip("-").replace("-", "_")
-
-
-def nearest(word: str, known: Sequence[str]) -> str:
-    """Return ``, expected perhaps ...`` with the known words that resemble a word; empty if none does."""
-    found = get_close_matches(word, known, n=3, cutoff=0.6)
-    return f", expected perhaps {' or '.join(found)}" if found else ""
 
 
 def _is_flag(option: tuple[str, Action] | None) -> bool:

@@ -15,7 +15,10 @@ from polyclinic.cli.report import check_overlap
 from polyclinic.data import Batch
 from polyclinic.evaluation.embedding import split_batches
 from polyclinic.files.atomic import atomic_folder
+from polyclinic.files.results import refuse_used_folder
 from polyclinic.modality import Imputable
+from polyclinic.system.names import refuse_unknown
+from polyclinic.system.shell import print_next
 from polyclinic.system.terminal import Console
 from polyclinic.tasks import ContrastivePretraining, Downstream, MaskedPretraining
 from polyclinic.training.restore import Restored, restore
@@ -50,8 +53,7 @@ def predict(
     Raises:
         ValueError: the folder is not empty, studies overlap with training, or there is nothing to predict.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"got folder {out.name!r}, which is not empty; set `out` to a new folder")
+    refuse_used_folder(out, "out")
     restored = restore(checkpoint, cohort=cohort)
     overlap = check_overlap(restored, split, allowed=allow_overlap)
     console = Console()
@@ -62,7 +64,7 @@ def predict(
             summary = _write_table(restored, split, partial)
         (partial / "overlap.json").write_text(json.dumps(overlap.as_record(), indent=1), encoding="utf-8")
     console.print(f"{summary}: {out}", soft_wrap=True, markup=False)
-    console.print("next: polyclinic evaluate --help")
+    print_next("polyclinic", "evaluate", "--help")
 
 
 def _write_synthetic(
@@ -99,8 +101,7 @@ def _predictable(restored: Restored, given: Sequence[str] | None, console: Conso
     task = restored.task
     assert isinstance(task, MaskedPretraining)
     available = list(restored.data.modalities)
-    if given is not None and (unknown := [name for name in given if name not in available]):
-        raise ValueError(f"got modality {unknown[0]!r}, the checkpoint has {available}; set `--modalities`")
+    refuse_unknown("modality", given or (), available, "set `--modalities`")
     possible = []
     for name in available if given is None else given:
         try:

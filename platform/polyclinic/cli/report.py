@@ -9,7 +9,7 @@ from mlflow.exceptions import MlflowException
 
 from polyclinic.cohort.leakage.overlap import Overlap, find_overlap
 from polyclinic.files.results import write_result
-from polyclinic.system.terminal import Console
+from polyclinic.system.terminal import remark
 from polyclinic.tracking import RunLogger, log_figure, log_json, log_tags, log_text
 from polyclinic.tracking.uri import without_password
 from polyclinic.training.restore import Restored
@@ -50,7 +50,7 @@ def write_report(
     if not _has_run(logger):
         address = without_password(str(restored.tracking_uri))
         printed = f"note: the run of the checkpoint is not at {address}, so the report is not logged to it"
-        Console().print(printed, soft_wrap=True, markup=False)
+        remark(printed)
         return
     logger.log_metrics({key: value for key, value in metrics.items() if value == value})
     log_tags(logger, {f"overlap.{name}.{key}": value for key, value in overlap.tags().items()})
@@ -93,5 +93,5 @@ def check_overlap(restored: Restored, split: str, *chosen: str, allowed: bool) -
     )  # fmt: skip
     overlap.refuse()
     for statement in overlap.statements:
-        Console().print(f"warning: {statement}", markup=False, soft_wrap=True)
+        remark(f"warning: {statement}")
     return overlap

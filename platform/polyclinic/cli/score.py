@@ -5,8 +5,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from rich.progress import track
-
 from polyclinic.cli.parser import Parser
 from polyclinic.cohort import Study as CohortStudy
 from polyclinic.cohort import read_cohort
@@ -16,6 +14,7 @@ from polyclinic.deploy.scoring.scorer import StudyScorer
 from polyclinic.deploy.scoring.table import print_scores
 from polyclinic.files.results import refuse_unwritable, write_result
 from polyclinic.prompts import load_prompts
+from polyclinic.system.progress import track
 from polyclinic.system.shell import print_next
 from polyclinic.system.terminal import Console
 
@@ -75,7 +74,7 @@ def _score_cohort(bundle: Bundle, path: Path, split: str | None, console: Consol
     studies = [study for study in cohort.studies if split in (None, study.split)]
     if not studies:
         raise ValueError(f"the cohort has no study in split {split!r}; set `--split`")
-    scored = list(_scored(bundle, iter(track(studies, "scoring", transient=True))))
+    scored = list(_scored(bundle, iter(track(studies, "scoring"))))
     failed = [entry for entry in scored if "problem" in entry]
     console.print(f"{len(scored) - len(failed)} of {len(studies)} studies scored")
     if len(failed) == len(scored):

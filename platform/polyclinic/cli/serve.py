@@ -23,7 +23,7 @@ from polyclinic.deploy.service.stopping import StopRequest
 from polyclinic.deploy.service.workers.messages import ServedBundle
 from polyclinic.deploy.service.workers.process import WorkerProcess, end_all, start_model
 from polyclinic.deploy.service.workers.sandbox import Scratch
-from polyclinic.system.terminal import Console
+from polyclinic.system.terminal import Console, remark
 
 _SERVER_MODULE = "polyclinic.deploy.service.server"
 _BUNDLE_VARIABLE = "POLYCLINIC_SERVED_BUNDLE"
@@ -145,6 +145,6 @@ def _announcement(host: str, port: int, new_token: str | None, *, outside: bool)
         if outside:
             console.print("other machines reach this address: put TLS in front of it")
         console.print(card["not_a_device"], style="bold", markup=False)
-        console.print(f"next: open {address}", markup=False)
+        remark(f"next: open {address}")
 
     return announce

@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 from rich.table import Table
 
 from polyclinic.cli.child_runs import logger_words, run_fit, run_with_fits
+from polyclinic.files.kinds import refuse_other_kind
 from polyclinic.files.results import refuse_unwritable, write_result
 from polyclinic.files.yaml_loader import load_yaml
 from polyclinic.system.shell import print_next
@@ -108,6 +109,7 @@ def read_space(path: Path) -> dict[str, dict[str, Any]]:
     Raises:
         ValueError: the file cannot be read, or is not a mapping of settings to choices or ranges.
     """
+    refuse_other_kind(path, "a search space", "set `--space` to a file of settings and their ranges")
     try:
         content = load_yaml(path.read_bytes(), name=path.name)
     except OSError as error:

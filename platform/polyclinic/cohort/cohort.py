@@ -19,10 +19,10 @@ from polyclinic.cohort.schema import CohortSpec, Target, read_spec, read_targets
 from polyclinic.cohort.sources import SourceReader
 from polyclinic.cohort.table import read_table
 from polyclinic.modality import ArrayRow, Modality, Source, UnreadableSource
+from polyclinic.system.names import expected_name, refuse_unknown
 
 SPLITS = ("train", "val", "test")
 _MAX_NAMED_STUDIES = 5
-_MAX_NAMED_COLUMNS = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +72,7 @@ class Cohort:
         Raises:
             ValueError: ``name`` is not train, val or test.
         """
-        if name not in SPLITS:
-            raise ValueError(f"got split {name!r}, expected one of {SPLITS}; set `split`")
+        refuse_unknown("split", [name], SPLITS, "set `split`")
         return tuple(study for study in self.studies if study.split == name)
 
     def present_share(self) -> dict[str, float]:
@@ -127,10 +126,9 @@ def read_cohort(path: str | Path, *, fold: int = 0) -> Cohort:
 def _require_columns(spec: CohortSpec, table: pd.DataFrame) -> None:
     for setting, columns in wanted_columns(spec).items():
         if unknown := [column for column in columns if column not in table.columns]:
-            more = ", ..." if len(table.columns) > _MAX_NAMED_COLUMNS else ""
             raise ValueError(
-                f"`{setting}` names column {unknown[0]!r}, which {spec.table.name} does not have; "
-                f"its columns are {list(table.columns[:_MAX_NAMED_COLUMNS])}{more}"
+                f"`{setting}` names column {unknown[0]!r}, which {spec.table.name} does not have, "
+                f"{expected_name(unknown[0], table.columns)}; correct it in the cohort file"
             )
 
 

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import yaml
-from rich.progress import track
 
 from polyclinic import __version__
 from polyclinic.files.atomic import atomic_folder
 from polyclinic.modality import Modality, Physiology, installed_modalities
 from polyclinic.modality.physiology import FINDINGS, Patient
+from polyclinic.system.names import refuse_unknown
 from polyclinic.system.processes import worker_pool
+from polyclinic.system.progress import track
 
 _SPLIT_SHARES = (("train", 0.65), ("val", 0.1), ("test", 0.25))
 _VISIT_PROBABILITIES = (0.45, 0.3, 0.15, 0.1)
@@ -95,10 +96,10 @@ def _write_all(
     work = partial(_write_study, out=out, modalities=modalities, seed=seed)
     numbered = list(enumerate(visits))
     if workers <= 1:
-        return [work(entry) for entry in track(numbered, description="writing studies", transient=True)]
+        return [work(entry) for entry in track(numbered, description="writing studies")]
     with worker_pool(workers, modalities.values()) as pool:
         results = pool.map(work, numbered, chunksize=_CHUNK_SIZE)
-        return list(track(results, description="writing studies", total=len(numbered), transient=True))
+        return list(track(results, description="writing studies", total=len(numbered)))
 
 
 def _write_study(
@@ -150,6 +151,5 @@ def default_modalities(names: Sequence[str] | None = None) -> dict[str, Modality
     """
     installed = installed_modalities()
     wanted = sorted(installed) if names is None else list(names)
-    if unknown := [name for name in wanted if name not in installed]:
-        raise ValueError(f"no plugin is called {unknown[0]!r}; the installed ones are {sorted(installed)}")
+    refuse_unknown("plugin", wanted, sorted(installed), "name installed plugins, see `polyclinic modalities`")
     return {name: installed[name]() for name in wanted}

@@ -10,8 +10,10 @@ from polyclinic.cohort.cells import CellNames, read_number
 from polyclinic.cohort.files import read_template
 from polyclinic.cohort.folds import MAX_FOLDS, Folds
 from polyclinic.cohort.row_filter import RowFilter
+from polyclinic.files.kinds import COHORT, refuse_other_kind
 from polyclinic.files.yaml_loader import load_yaml
 from polyclinic.nn.targets import Kind, Target
+from polyclinic.system.names import refuse_unknown
 
 _KIND_OF_KEY: dict[str, Kind] = {"classes": "class", "levels": "level"}
 _TARGET_KEYS = {"column", "values", "classes", "levels", "unit", "pattern"}
@@ -132,13 +134,13 @@ def read_spec(path: Path) -> CohortSpec:
         ValueError: the file is not a readable YAML mapping, a key is missing or unknown, or a modality does not have
             exactly one source.
     """
+    refuse_other_kind(path, COHORT, "name a cohort.yaml")
     if not path.is_file():
         raise ValueError(f"cohort file {path.name!r} does not exist; set `--data.cohort` to a cohort.yaml")
     raw = load_yaml(path.read_bytes(), name=path.name, as_text=True)
     if not isinstance(raw, dict):
         raise ValueError(f"{path.name} holds {type(raw).__name__}, expected a mapping with keys {sorted(_KEYS)}")
-    if unknown := sorted(set(raw) - _KEYS):
-        raise ValueError(f"{path.name} has unknown keys {unknown}; expected {sorted(_KEYS)}")
+    refuse_unknown(f"key of {path.name}", raw, sorted(_KEYS), "correct or remove it")
     raw = {key: value for key, value in raw.items() if value not in _YAML_NULLS}
     if absent := [key for key in _REQUIRED if not raw.get(key)]:
         raise ValueError(f"{path.name} lacks {absent}; set them")
@@ -147,8 +149,8 @@ def read_spec(path: Path) -> CohortSpec:
     table = path.parent / texts["table"]
     groups = lists.get("groups", ())
     split = _split(raw["split"])
-    if isinstance(split, Folds) and split.leave_out and split.leave_out not in groups:
-        raise ValueError(f"got split.leave_out {split.leave_out!r}, expected one of the groups {list(groups)}; set it")
+    if isinstance(split, Folds) and split.leave_out:
+        refuse_unknown("split.leave_out", [split.leave_out], groups, "set it to one of the `groups`")
     return CohortSpec(
         table=table,
         root=path.parent / texts["root"] if "root" in texts else table.parent,

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from polyclinic.cohort.cells import read_number
 from polyclinic.cohort.csv_file import DAMAGED, read_csv, refuse_repeated
 from polyclinic.cohort.schema import CohortSpec, wanted_columns
+from polyclinic.system.names import expected_name
 
 
 def read_table(spec: CohortSpec) -> pd.DataFrame:
@@ -46,7 +47,10 @@ def _filtered(spec: CohortSpec, table: pd.DataFrame) -> pd.DataFrame:
     if spec.where is None:
         return table
     if unknown := [column for column in spec.where.columns if column not in table.columns]:
-        raise ValueError(f"`where` names column {unknown[0]!r}, which {spec.table.name} does not have; correct it")
+        raise ValueError(
+            f"`where` names column {unknown[0]!r}, which {spec.table.name} does not have, "
+            f"{expected_name(unknown[0], table.columns)}; correct it in the cohort file"
+        )
     rows = spec.where.rows(table)
     if not rows.any():
         raise ValueError(

@@ -22,6 +22,7 @@ from polyclinic.data.labels import LabelPolicy, patient_fraction, target_record
 from polyclinic.data.quarantine import Quarantine
 from polyclinic.data.samplers import OrderedSampler, OrderStrategy
 from polyclinic.modality import Modality, settings
+from polyclinic.system.names import refuse_unknown
 
 MAX_SURVEYED_STUDIES = 256
 AUTO: Final = "auto"
@@ -110,11 +111,8 @@ class CohortDataModule(L.LightningDataModule):
         """
         if self._cohort is None:
             cohort = read_cohort(self._path, fold=self._fold)
-            if absent := [name for name in self.modalities if name not in cohort.modalities]:
-                raise ValueError(
-                    f"the cohort has no modality {absent[0]!r}; it has {list(cohort.modalities)}; "
-                    "set `data.modalities`, or add it to the cohort file"
-                )
+            remedy = "set `data.modalities`, or add it to the cohort file"
+            refuse_unknown("modality", self.modalities, cohort.modalities, remedy)
             self._cohort = cohort
         return self._cohort
 
@@ -157,8 +155,7 @@ class CohortDataModule(L.LightningDataModule):
     def _label_columns(self) -> list[int]:
         available = self.cohort.labels
         names = available if self._labels is None else self._labels
-        if unknown := [name for name in names if name not in available]:
-            raise ValueError(f"got label {unknown[0]!r}, the cohort has {list(available)}; set `data.labels`")
+        refuse_unknown("label", names, available, "set `data.labels` to labels of the cohort")
         return [available.index(name) for name in names]
 
     @property

@@ -13,6 +13,7 @@ from polyclinic.cohort import Study
 from polyclinic.cohort.cohort import file_of
 from polyclinic.data.dataset import SampleIndex
 from polyclinic.modality import Source
+from polyclinic.system.names import refuse_unknown
 
 SUBSETS = "modalities"
 
@@ -129,9 +130,7 @@ class StratifiedOrder(OrderStrategy):
         """Return the indices of the studies of each stratum, by name."""
         if self.by != SUBSETS and any(self.by not in study.groups for study in studies):
             groups = sorted({name for study in studies for name in study.groups})
-            raise ValueError(
-                f"got `by: {self.by}`, expected `{SUBSETS}` or one of the cohort's groups {groups}; set `by`"
-            )
+            refuse_unknown("stratum", [self.by], [SUBSETS, *groups], "set `by` of the order")
         names = np.array([self._stratum(study) for study in studies])
         return {str(name): np.flatnonzero(names == name) for name in np.unique(names)}
 
@@ -196,9 +195,8 @@ class LengthBucketOrder(OrderStrategy):
         absent = np.isnan(lengths)
         if absent.all():
             available = sorted({name for study in studies for name in study.sources})
-            raise ValueError(
-                f"got `modality: {self.modality}`, which no training study has, expected one of {available}; "
-                "set `modality`"
+            refuse_unknown(
+                "modality", [self.modality], available, "set `modality` of the order to one of the training studies"
             )
         # The length of a random other study; otherwise studies without the modality would share steps.
         lengths[absent] = rng.choice(lengths[~absent], size=int(absent.sum()))

@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from rich.progress import track
 from torch import Tensor
 
 from polyclinic.data import Batch
+from polyclinic.system.names import refuse_unknown
+from polyclinic.system.progress import track
 from polyclinic.tasks import ContrastivePretraining
 from polyclinic.training.restore import Restored
 
@@ -104,11 +105,7 @@ def embed_texts(restored: Restored, modality: str, texts: Sequence[str]) -> Floa
         ValueError: the checkpoint does not have the modality.
     """
     task = restored.task_of(ContrastivePretraining)
-    if modality not in restored.data.modalities:
-        raise ValueError(
-            f"prompts are written for modality {modality!r}, the checkpoint has {list(restored.data.modalities)}; "
-            "set `modality` in the prompt file"
-        )
+    refuse_unknown("prompts for modality", [modality], restored.data.modalities, "set `modality` in the prompt file")
     plugin = restored.data.modalities[modality]
     inputs = plugin.collate([plugin.prepare(plugin.read(text)) for text in texts])
     embedded: Tensor = task.heads[modality](task.encoders[modality](inputs).pooled)
@@ -126,7 +123,7 @@ def split_batches(restored: Restored, split: str) -> list[Batch]:
     if not len(loader):
         raise ValueError(f"the cohort has no study in split {split!r}; set `--split`")
     # Lightning calls this hook only in its own loops; it counts the broken sources.
-    batches = [restored.data.on_before_batch_transfer(batch, 0) for batch in track(loader, "reading", transient=True)]
+    batches = [restored.data.on_before_batch_transfer(batch, 0) for batch in track(loader, "reading")]
     restored.data.quarantine.refuse_too_many()
     return batches
 

@@ -16,6 +16,7 @@ from polyclinic.evaluation.zeroshot import finding_scores, prompt_spread
 from polyclinic.nn.linear_path import with_pooled
 from polyclinic.nn.relevance import Score
 from polyclinic.prompts import PromptFile, finding_score
+from polyclinic.system.names import refuse_unknown
 from polyclinic.tasks import ContrastivePretraining, Downstream
 from polyclinic.training.restore import Restored
 
@@ -70,10 +71,7 @@ class ZeroShotScorer(Scorer):
     def __init__(self, restored: Restored, prompts: PromptFile, query: Sequence[str] | None = None) -> None:
         self.task = restored.task_of(ContrastivePretraining)
         known = restored.data.labels
-        if unknown := [name for name in prompts.findings if name not in known]:
-            raise ValueError(
-                f"got prompts for {unknown[0]!r}, expected one of the cohort's labels {list(known)}; edit `--prompts`"
-            )
+        refuse_unknown("prompts for finding", prompts.findings, known, "set `findings` in the prompt file to labels")
         self.restored, self.prompts = restored, prompts
         self.findings = tuple(prompts.findings)
         self.texts = embed_texts(restored, prompts.modality, prompts.texts())
@@ -218,8 +216,9 @@ def chosen_query(known: Sequence[str], query: Sequence[str] | None) -> tuple[str
     Raises:
         ValueError: the query is empty or has an unknown modality.
     """
-    if query is not None and (not query or not set(query) <= set(known)):
-        raise ValueError(f"got query {list(query)}, expected some of {list(known)}; set `--query`")
+    if query is not None and not query:
+        raise ValueError(f"got an empty query, expected some of {list(known)}; set `--query`")
+    refuse_unknown("query modality", query or (), known, "set `--query`")
     return tuple(known if query is None else query)
 
 

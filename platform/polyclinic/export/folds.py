@@ -23,6 +23,7 @@ from polyclinic.evaluation.scorers import FoldedScorer, TrainedScorer, only
 from polyclinic.export.architecture import describe_architecture
 from polyclinic.export.runs import Examples, HeadRun
 from polyclinic.files.digest import file_sha256
+from polyclinic.files.kinds import FOLDS_REPORT, refuse_other_kind
 from polyclinic.models.class_table import shown
 from polyclinic.models.ensemble import joined_parts
 from polyclinic.tasks import Downstream
@@ -106,6 +107,7 @@ def read_folds(path: Path) -> list[Path]:
     Raises:
         ValueError: the file is not such a report, or has fewer than two checkpoints.
     """
+    refuse_other_kind(path, FOLDS_REPORT, "name the file of its `--json`")
     try:
         found = json.loads(path.read_bytes())["checkpoints"]
         checkpoints = [Path(checkpoint) for checkpoint in found]

@@ -82,7 +82,11 @@ def _load_argument(text: str) -> Any:
 
 
 def _load(content: str | bytes, loader: type[_Loader]) -> Any:
-    _refuse_deep(content)
+    try:
+        _refuse_deep(content)
+    except yaml.MarkedYAMLError as error:
+        _refuse_tab(content, error)
+        raise
     reading = loader(content)
     try:
         node = reading.get_single_node()
@@ -92,6 +96,14 @@ def _load(content: str | bytes, loader: type[_Loader]) -> Any:
         return reading.construct_document(node)
     finally:
         reading.dispose()
+
+
+def _refuse_tab(content: str | bytes, error: yaml.MarkedYAMLError) -> None:
+    """Name a tab as the cause of an error: libyaml reports a character that cannot start a token."""
+    lines = (content.decode(errors="replace") if isinstance(content, bytes) else content).splitlines()
+    mark = error.problem_mark
+    if mark is not None and mark.line < len(lines) and "\t" in lines[mark.line][: mark.column + 1]:
+        raise YamlProblem(f"has a tab in line {mark.line + 1}, expected spaces; indent with spaces") from None
 
 
 def _refuse_deep(content: str | bytes) -> None:

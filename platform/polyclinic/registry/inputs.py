@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from polyclinic.modality import Modality, Source, UnreadableSource
+from polyclinic.system.names import refuse_unknown
 
 BASE64 = "b64"
 _MEMORY_FOLDER = Path("/dev/shm")
@@ -63,8 +64,7 @@ def as_sources(given: Mapping[str, Any], modalities: Mapping[str, Modality]) -> 
     Raises:
         ValueError: the bundle does not have a modality, or content has another form.
     """
-    if unknown := sorted(set(given) - set(modalities)):
-        raise ValueError(f"got modality {unknown[0]!r}, the bundle has {list(modalities)}; leave it out")
+    refuse_unknown("modality", sorted(given), modalities, "leave it out, or use a bundle with it")
     home = _MEMORY_FOLDER if os.access(_MEMORY_FOLDER, os.W_OK) else None
     with tempfile.TemporaryDirectory(dir=home, prefix="polyclinic-") as folder:
         yield {

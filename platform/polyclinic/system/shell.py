@@ -3,7 +3,7 @@
 import shlex
 from pathlib import Path
 
-from rich.console import Console
+from polyclinic.system.terminal import remark
 
 
 def command_line(*words: object) -> str:
@@ -17,7 +17,7 @@ def command_line(*words: object) -> str:
 
 def print_next(*words: object) -> None:
     """Print the usual next command, ready to be pasted."""
-    Console(highlight=False).print(f"next: {command_line(*words)}", soft_wrap=True, markup=False)
+    remark(f"next: {command_line(*words)}")
 
 
 def _quoted(word: object) -> str:

@@ -16,6 +16,7 @@ from polyclinic.modality import Modality
 from polyclinic.models.towers import build_encoders, build_heads
 from polyclinic.nn import Encoder
 from polyclinic.objectives import EmbeddingBatch, Objective, gather_embeddings
+from polyclinic.system.names import refuse_unknown
 from polyclinic.tasks.encode import encode_batch, zero_dependency
 from polyclinic.tasks.losses import SAME, batch_groups, naming_studies, refuse_non_finite
 from polyclinic.tasks.optimizer import adamw_cosine, clip_gradients
@@ -163,10 +164,8 @@ class ContrastivePretraining(L.LightningModule):
 def _check_names(
     modalities: Mapping[str, Modality], *, hub: str | None, subsets: Sequence[Sequence[str]], referenced: frozenset[str]
 ) -> None:
-    if unknown := sorted(referenced - set(modalities)):
-        raise ValueError(f"`model.objective` names {unknown}, expected some of {list(modalities)}; correct it")
-    if hub is not None and hub not in modalities:
-        raise ValueError(f"got hub {hub!r}, expected one of {list(modalities)} or null; set `model.hub`")
+    refuse_unknown("modality", sorted(referenced), modalities, "correct `model.objective`, which names it")
+    refuse_unknown("hub", [] if hub is None else [hub], modalities, "set `model.hub`, or null for none")
     for names in subsets:
         if isinstance(names, str) or len(set(names)) < 2 or not set(names) <= set(modalities):
             raise ValueError(

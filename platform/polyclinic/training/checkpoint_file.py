@@ -10,6 +10,7 @@ import torch
 import yaml
 
 from polyclinic.cohort.leakage.overlap import TrainingExposure
+from polyclinic.files.kinds import CHECKPOINT, refuse_other_kind
 
 _RUN_ID_CHARACTERS = 8
 _MAX_CONFIGURATION = 1_000_000
@@ -26,6 +27,7 @@ def load_checkpoint(checkpoint: Path) -> dict[str, Any]:
     Raises:
         ValueError: the file is missing, damaged, not weights-only, or not from ``polyclinic fit``.
     """
+    refuse_other_kind(checkpoint, CHECKPOINT, "name a .ckpt file of `polyclinic fit`")
     if not checkpoint.is_file():
         raise ValueError(f"checkpoint {checkpoint.name!r} does not exist; name a .ckpt file")
     verify_checksum(checkpoint)

@@ -163,10 +163,10 @@ def _check_score_of(scorer: Scorer, batch: Any, finding: str, expected: np.ndarr
     [
         ([], "without prompts; set `--prompts`"),
         (["--prompts", "prompts.yaml", "--split", "val"], "got split 'val', from which thresholds"),
-        (["--prompts", "prompts.yaml", "--query", "[report]"], r"got query ['report'], expected some of"),
+        (["--prompts", "prompts.yaml", "--query", "[report]"], r"got query modality 'report', expected one of"),
         (["--prompts", "prompts.yaml", "--studies", "[nobody]"], "got study 'nobody', which is not in the split"),
-        (["--prompts", "unknown.yaml"], "got prompts for 'plague', expected one of the cohort's labels"),
-        (["--prompts", "prompts.yaml", "--cohort", "other/cohort.yaml"], "the cohort has no modality 'tabular'"),
+        (["--prompts", "unknown.yaml"], "got prompts for finding 'plague', expected one of ["),
+        (["--prompts", "prompts.yaml", "--cohort", "other/cohort.yaml"], "got modality 'tabular', expected one of"),
         (["--prompts", "prompts.yaml", "--out", "full"], "got folder 'full', which is not empty"),
         (["--prompts", "prompts.yaml", "--alpha", "0"], "alpha 0"),
         (["--prompts", "prompts.yaml", "--thresholds", "[1.5]"], "got threshold 1.5, expected a probability"),

@@ -132,11 +132,14 @@ def test_a_classifier_is_trained_and_evaluated(workplace: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["fitt"], "got command 'fitt', expected fit; see polyclinic --help"),
-        (["--verison"], "got command '--verison', expected --version; see polyclinic --help"),
-        (["evaluate", "zeroshto", "a"], "got command 'zeroshto', expected zeroshot; see polyclinic evaluate --help"),
+        (["fitt"], "got command 'fitt', expected perhaps fit"),
+        (["--verison"], "got command '--verison', expected perhaps --version"),
+        (
+            ["evaluate", "zeroshto", "a"],
+            "got command 'zeroshto', expected perhaps zeroshot (one of ['baseline', 'card', ",
+        ),
         (["evaluate", "xyz"], "got command 'xyz', expected one of ['baseline', 'card', "),
-        (["fit", "--model", "Downstrea"], "got class 'Downstrea' for `model`, expected perhaps Downstream; set it"),
+        (["fit", "--model", "Downstrea"], "got class 'Downstrea' for `model`, expected perhaps Downstream (one of ["),
         (["fit", "--model", "Xyz"], "expected one of ['ContrastivePretraining', 'Downstream', 'MaskedPretraining']"),
         (
             ["fit", "-c", "config.yaml", "--model.init_args.objective", "Symil"],
@@ -152,8 +155,8 @@ def test_a_classifier_is_trained_and_evaluated(workplace: Path) -> None:
             ["fit", "-c", "config.yaml", "--seed-everything", "1", "--seed_everything=2"],
             "--seed_everything twice",
         ),
-        (["fit", "-c", "unknown.yaml"], "names plugin 'Xray'; the known ones are ["),
-        (["fit", "--data.modalities.xray", "Xray"], "names plugin 'Xray'; the known ones are ["),
+        (["fit", "-c", "unknown.yaml"], "names plugin 'Xray', expected perhaps XRay (one of ["),
+        (["fit", "--data.modalities.xray", "Xray"], "names plugin 'Xray', expected perhaps XRay (one of ["),
         (["fit", "--data.modalities.xray.class_path=Xray"], "command line: `data.modalities.xray` names plugin 'Xray'"),
         (["fit", "-c", "config.yaml", "--data.cohort", "no.yaml"], "cohort file 'no.yaml' does not exist"),
         (["fit", "-c", "config.yaml", "--model.init_args.colour", "red"], "colour"),
@@ -181,20 +184,23 @@ def test_a_classifier_is_trained_and_evaluated(workplace: Path) -> None:
         (["fit", "-c", "config.yaml", "--json", "config.yaml/a.json"], "got 'a.json', below the file 'config.yaml'"),
         (
             ["fit", "-c", "config.yaml", "--data.order=StratifiedOrder", "--data.order.by=house"],
-            "error: got `by: house`, expected",
+            "error: got stratum 'house', expected one of ['modalities', ",
         ),
         (
             ["fit", "-c", "config.yaml", "--data.order=LengthBucketOrder", "--data.order.modality=pet"],
-            "no training study has",
+            "got modality 'pet', expected one of ['first', 'second']; set `modality`",
         ),
         (
             ["fit", "-c", "config.yaml", "--data.order=ByLength", "--data.order.modality=pet"],
             "error: polyclinic.data.ByLength is now polyclinic.data.LengthBucketOrder; write the new name",
         ),
         (["cohort", "check", "no.yaml"], "does not exist"),
-        (["cohort", "phantom", "out", "--modalities", "[xray, pet]"], "no plugin is called 'pet'"),
+        (["cohort", "phantom", "out", "--modalities", "[xray, pet]"], "got plugin 'pet', expected one of ["),
         (["evaluate", "zeroshot", "no.ckpt", "prompts.yaml"], "checkpoint 'no.ckpt' does not exist"),
-        (["evaluate", "zeroshot", "config.yaml", "prompts.yaml"], "not a weights-only checkpoint"),
+        (
+            ["evaluate", "zeroshot", "config.yaml", "prompts.yaml"],
+            "got 'config.yaml', which is a configuration of `polyclinic fit`, expected a checkpoint",
+        ),
         (["modalities", "all"], "got 'all', expected options only; see polyclinic modalities --help"),
     ],
 )

@@ -81,7 +81,7 @@ def test_every_study_is_tested_once_by_a_model_of_the_other_folds(place: Path) -
         ({"split": {"folds": 100}}, [], "got 100 folds for"),
         ({"labels": {"constant": {"column": "anemia", "pattern": "."}}}, [], "label 'constant' has only the value 1"),
         ({}, ["--data.label_policy.blank", "none"], "set `data.label_policy`"),
-        ({"split": {"leave_out": "sex"}}, [], "expected one of the groups ['site']"),
+        ({"split": {"leave_out": "sex"}}, [], "got split.leave_out 'sex', expected one of ['site']"),
     ],
 )
 def test_folds_that_cannot_be_learned_are_refused_before_training(

@@ -154,9 +154,9 @@ def test_a_checkpoint_takes_its_labels_to_another_cohort(cohort: Path, capfd: py
     elsewhere.write_text(yaml.safe_dump(spec, sort_keys=False))
     capfd.readouterr()
     assert main(["evaluate", "classifier", checkpoint, "--cohort", str(elsewhere)]) == 1
-    assert "got label 'age', the cohort has ['cardiomegaly', 'fraction']" in capfd.readouterr().err
+    assert "got label 'age', expected one of ['cardiomegaly', 'fraction']" in capfd.readouterr().err
     assert main(["evaluate", "classifier", checkpoint, "--query", "[pet]"]) == 1
-    assert "got query ['pet'], expected some of ['ecg', 'tabular']" in capfd.readouterr().err
+    assert "got query modality 'pet', expected one of ['ecg', 'tabular']" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -198,8 +198,11 @@ def test_probes_may_use_a_fraction_of_the_patients_with_both_methods(
         (["retrieval", "second", "--k", "[0, 5]"], "got k [0, 5], expected numbers of at least 1; set `k`"),
         (["retrieval", "second", "--texts", "1"], "got texts 1 with vary None, expected at least 2"),
         (["retrieval", "second", "--vary", "first"], "got texts 0 with vary 'first', expected at least 2"),
-        (["retrieval", "second", "--texts", "2", "--vary", "second"], "expected one of the query modalities ['first']"),
-        (["linkage", "first", "pet"], "got modality 'pet', the checkpoint has ['first', 'second']"),
+        (
+            ["retrieval", "second", "--texts", "2", "--vary", "second"],
+            "got query modality 'second', expected one of ['first']",
+        ),
+        (["linkage", "first", "pet"], "got modality 'pet', expected one of ['first', 'second']"),
         (["linkage", "first", "first"], "got modality 'first' twice, expected two different ones"),
         (
             ["linkage", "first", "second", "--split", "val"],

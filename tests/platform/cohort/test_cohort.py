@@ -123,7 +123,7 @@ def test_the_fingerprint_depends_on_the_content(tmp_path: Path) -> None:
         ({"modalities": {"pic": {"file": "pic"}}}, r"got modalities.pic = "),
         ({"modalities": {}}, r"lacks \['modalities'\]"),
         ({"split": {"train": 0.5, "test": 0.4}}, r"shares of train, val and test that sum to 1"),
-        ({"colour": "blue"}, r"unknown keys \['colour'\]"),
+        ({"colour": "blue"}, r"got key of cohort.yaml 'colour', expected"),
         ({"table": "gone.csv"}, r"table 'gone.csv' does not exist"),
         ({"encoding": "utf-16"}, r"set `encoding`|cannot be read"),
     ],

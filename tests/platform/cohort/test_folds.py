@@ -85,7 +85,7 @@ def test_the_fingerprint_is_the_same_in_all_folds(tmp_path: Path) -> None:
         ("{folds: 5, leave_out: site}", 0, "expected folds or leave_out"),
         ("{folds: 5, train: 0.5}", 0, "expected folds or leave_out"),
         ("{folds: 5, val: 1}", 0, r"split.val 1, expected a share"),
-        ("{leave_out: hospital}", 0, r"'hospital', expected one of the groups \['site'\]"),
+        ("{leave_out: hospital}", 0, r"'hospital', expected one of \['site'\]"),
         ("{folds: 5}", 5, "got fold 5, expected 0 to 4"),
         ("{train: 0.7, test: 0.3}", 1, "got fold 1 of a cohort without folds"),
     ],

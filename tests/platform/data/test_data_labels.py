@@ -156,7 +156,7 @@ def test_fractions_are_nested_and_take_all_studies_of_a_patient(labelled: Path) 
 
 
 def test_invalid_label_settings_are_refused(labelled: Path) -> None:
-    with pytest.raises(ValueError, match="got label 'nosuch', the cohort has"):
+    with pytest.raises(ValueError, match="got label 'nosuch', expected one of"):
         _ = _data(labelled, labels=["nosuch"]).targets
     with pytest.raises(ValueError, match="fraction"):
         _data(labelled, label_fraction=0.0).studies("train", training=True)

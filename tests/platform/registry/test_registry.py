@@ -241,7 +241,7 @@ def test_many_studies_are_scored_as_if_alone_and_a_failing_one_is_reported(
     assert record[2]["modalities"]["xray"]["problem"]
     assert "problem" in record[3]
     assert record[4] == {"problem": "it has none of ['ecg', 'tabular', 'xray']"}
-    assert record[5]["problem"].startswith("got modality 'mri', the bundle has")
+    assert record[5]["problem"].startswith("got modality 'mri', expected one of")
     table = model.predict(pd.DataFrame([xray, study]))
     assert (
         [_used_modalities(result) for result in table]
@@ -267,7 +267,7 @@ def test_many_studies_are_scored_as_if_alone_and_a_failing_one_is_reported(
         ({"xray": {"a": b"1", "b": b"2"}}, "xray: got 2 files, of which none names all others"),
         ({"ecg": {"a.hea": b"a 1 100 100\n../b.dat 16\n", "b.dat": b"0" * 200}}, "ecg: "),
         ({"xray": b""}, "xray: "),
-        ({"mri": b""}, "got modality 'mri', the bundle has"),
+        ({"mri": b""}, "got modality 'mri', expected one of"),
         ({}, "got a study with nothing"),
         ({"xray": None, "ecg": float("nan")}, "got a study with nothing"),
         ("a.dcm", "got str, expected a mapping of modalities"),

@@ -44,6 +44,23 @@ def test_a_console_prints_hostile_text_as_text(terminal: bool) -> None:
     assert written.count("\\x1b[2Jname\\u202egpj.") == 5
 
 
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_a_table_cuts_no_word(width: int) -> None:
+    stream = io.StringIO()
+    console = Console(file=stream, width=width, highlight=False, markup=True)
+    words = ["pneumomediastinum", "0.8852 (0.81 to 0.93)", "[red]hypertrophic_cardiomyopathy[/red]", "atelectasis"]
+    table = Table("finding", "auroc", "mostly from", "most often with", title="Findings")
+    table.add_row(*words)
+    console.print(table)
+    written = stream.getvalue()
+    assert all(
+        word in written for word in ("pneumomediastinum", "hypertrophic_cardiomyopathy", "atelectasis", "finding")
+    )
+    assert "\u2026" not in written
+    assert all(len(line) <= width for line in written.splitlines())
+    assert ("finding: pneumomediastinum" in written) == (width == 40)
+
+
 def _pairs(text: str) -> set[str]:
     return {text[at : at + size] for at in range(len(text)) for size in (2, 4)}
 

@@ -16,7 +16,7 @@ from polyclinic.evaluation.supervised import predict_split
 from polyclinic.evaluation.tables import as_json, print_baseline
 from polyclinic.files.results import refuse_unwritable, write_result
 from polyclinic.modality import HasBaseline
-from polyclinic.system.terminal import Console
+from polyclinic.system.terminal import Console, remark
 from polyclinic.training.restore import Restored, restore
 
 
@@ -48,7 +48,7 @@ def _of_cohort(path: Path, options: ReportOptions, labels: list[str] | None, sta
     plugins = default_modalities()
     known = {name: plugins[name] for name in cohort.modalities if name in plugins}
     if unknown := [name for name in cohort.modalities if name not in plugins]:
-        console.print(f"left out: no plugin is called {', '.join(unknown)}", markup=False)
+        remark(f"left out: no plugin is called {', '.join(unknown)}")
     policy = LabelPolicy(uncertain="ignore")
     data = CohortDataModule(cohort=path, modalities=known, labels=labels, label_policy=policy, seed=options.seed)
     data.setup("predict")
@@ -80,7 +80,7 @@ def compare_if_possible(restored: Restored, options: SplitOptions) -> tuple[Base
     """
     if not any(isinstance(modality, HasBaseline) for modality in restored.data.modalities.values()):
         return None, "The model was not compared with a baseline, as no plugin of its modalities has one."
-    Console().print("fitting the baseline")
+    remark("fitting the baseline")
     report = compare(restored, options)
     return report, report.verdict or "The model was not compared with a baseline, as no label could be compared."
 

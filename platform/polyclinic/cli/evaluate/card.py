@@ -24,8 +24,9 @@ from polyclinic.evaluation.scorers import Scorer, TrainedScorer, ZeroShotScorer
 from polyclinic.evaluation.tables import as_json
 from polyclinic.files.atomic import atomic_folder
 from polyclinic.files.digest import file_sha256
+from polyclinic.files.results import refuse_used_folder
 from polyclinic.prompts import PromptFile, load_prompts
-from polyclinic.system.terminal import Console
+from polyclinic.system.terminal import Console, remark
 from polyclinic.tasks import ContrastivePretraining
 from polyclinic.tracking import commit_of
 from polyclinic.training.restore import Restored, restore
@@ -67,22 +68,21 @@ def card(
     Raises:
         ValueError: an input or setting is invalid, or studies overlap with training.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"got folder {out.name!r}, which is not empty; set `--out` to a new folder")
+    refuse_used_folder(out)
     if options.split == "val":
         raise ValueError("got split 'val', from which thresholds and calibration come; set `--split` to another split")
     console, restored = Console(), restore(checkpoint, cohort=options.cohort)
     file = load_prompts(prompts) if prompts is not None else None
     scorer = _scorer(restored, file, query)
     overlap = check_overlap(restored, options.split, "val", allowed=options.allow_overlap)
-    console.print(f"encoding the splits val and {options.split}")
+    remark(f"encoding the splits val and {options.split}")
     validation, test = scorer.read("val"), scorer.read(options.split)
     other_scores = _other_scores(against, options.cohort, file, query, scorer, options.split, options.allow_overlap)
     settings = {
         "split": options.split, "resamples": options.resamples, "seed": options.seed, "alpha": alpha,
         "minimum": minimum, "against": file_sha256(against) if against is not None else None,
     }  # fmt: skip
-    console.print("measuring")
+    remark("measuring")
     started = time.monotonic()
     content = build_card(
         scorer, restored.encoders, validation, test, other_scores, _origin(restored, checkpoint, file, settings),
@@ -93,7 +93,7 @@ def card(
     if baseline and isinstance(scorer, TrainedScorer):
         compared = compare_if_possible(restored, options)
     content = replace(content, notes=(*overlap.statements, *filter(None, [compared[1]]), *content.notes))
-    console.print("drawing")
+    remark("drawing")
     figures = card_figures(content, scorer, test)
     pictures = relevance_pictures(scorer, restored.encoders, restored.data.modalities, test, content.explanations)
     page, record = render(content, figures, pictures), as_json(content)
@@ -109,7 +109,7 @@ def card(
         f"{len(content.notes)} notes"
     )
     console.print(f"card: {out / 'card.html'}", soft_wrap=True)
-    console.print("next: open it in a browser; it needs no network")
+    remark("next: open it in a browser; it needs no network")
 
 
 def _scorer(restored: Restored, prompts: PromptFile | None, query: list[str] | None) -> Scorer:

@@ -27,6 +27,7 @@ from polyclinic.evaluation.retrieval.linkage import (
 from polyclinic.evaluation.tables import as_json, print_linkage
 from polyclinic.files.atomic import atomic_file
 from polyclinic.files.results import refuse_unwritable
+from polyclinic.system.names import refuse_unknown
 from polyclinic.system.shell import print_next
 from polyclinic.system.terminal import Console
 from polyclinic.tasks import ContrastivePretraining
@@ -59,6 +60,7 @@ def linkage(
         pairs: CSV file for the asserted pairs.
     """
     refuse_unwritable(options.json)
+    refuse_unwritable(pairs, "--pairs")
     restored = restore(checkpoint, cohort=options.cohort)
     _check(restored, (first, second), options.split, unpaired, precision)
     overlap = check_overlap(restored, options.split, _THRESHOLD_SPLIT, allowed=options.allow_overlap)
@@ -92,9 +94,7 @@ class _Matched(NamedTuple):
 
 def _check(restored: Restored, names: tuple[str, str], split: str, unpaired: float, precision: float | None) -> None:
     modalities = list(restored.data.modalities)
-    for name in names:
-        if name not in modalities:
-            raise ValueError(f"got modality {name!r}, the checkpoint has {modalities}; set two of them")
+    refuse_unknown("modality", names, modalities, "set two modalities of the checkpoint")
     if names[0] == names[1]:
         raise ValueError(f"got modality {names[0]!r} twice, expected two different ones of {modalities}; set another")
     if split == _THRESHOLD_SPLIT:

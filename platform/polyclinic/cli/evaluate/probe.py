@@ -24,6 +24,7 @@ from polyclinic.evaluation.tables import as_json, print_probe
 from polyclinic.files.digest import file_sha256
 from polyclinic.files.results import refuse_unwritable
 from polyclinic.nn import Encoder
+from polyclinic.system.names import refuse_unknown
 from polyclinic.system.shell import print_next
 from polyclinic.system.terminal import Console
 from polyclinic.training.restore import Restored, restore
@@ -57,10 +58,7 @@ def probe(
     # Called without patients to refuse an invalid fraction before the checkpoint is read.
     patient_fraction([], fraction)
     trained = restore(checkpoint, cohort=options.cohort)
-    if modality not in trained.data.modalities:
-        raise ValueError(
-            f"got modality {modality!r}, the checkpoint has {list(trained.data.modalities)}; set `--modality`"
-        )
+    refuse_unknown("modality", [modality], trained.data.modalities, "set `modality` to one of the checkpoint")
     names, columns = _columns(trained, findings)
     overlap = check_overlap(trained, options.split, "val", allowed=options.allow_overlap)
     with torch.random.fork_rng(devices=[]):
@@ -98,8 +96,7 @@ def _columns(restored: Restored, findings: list[str] | None) -> tuple[list[str],
     """Return the names and label columns of the requested findings."""
     labels, targets = list(restored.data.labels), restored.data.targets
     names = [target.name for target in targets if target.kind == "finding"] if findings is None else findings
-    if unknown := [name for name in names if name not in labels]:
-        raise ValueError(f"got finding {unknown[0]!r}, the cohort has labels {labels}; set `--findings`")
+    refuse_unknown("finding", names, labels, "set `--findings` to labels of the cohort")
     return names, [labels.index(name) for name in names]
 
 

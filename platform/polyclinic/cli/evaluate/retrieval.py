@@ -16,8 +16,10 @@ from polyclinic.evaluation.embedding import EmbeddedSplit, embed_split
 from polyclinic.evaluation.retrieval.candidates import CandidateSets, read_candidate_sets, retrieval_in_sets
 from polyclinic.evaluation.retrieval.retrieval import RetrievalResult, retrieval_report
 from polyclinic.evaluation.retrieval.variations import embed_variations, rank_spread
+from polyclinic.evaluation.scorers import chosen_query
 from polyclinic.evaluation.tables import as_json, print_candidate_sets, print_rank_spread, print_retrieval
 from polyclinic.files.results import refuse_unwritable
+from polyclinic.system.names import refuse_unknown
 from polyclinic.system.shell import print_next
 from polyclinic.system.terminal import Console
 from polyclinic.tasks import ContrastivePretraining
@@ -141,13 +143,8 @@ def _in_sets(
 
 def _query(restored: Restored, query: list[str] | None, *, besides: str) -> list[str]:
     modalities = list(restored.data.modalities)
-    if besides not in modalities:
-        raise ValueError(f"got target {besides!r}, the checkpoint has {modalities}; set the target")
-    names = [name for name in modalities if name != besides] if query is None else query
-    if not names or besides in names or not set(names) <= set(modalities):
-        others = [name for name in modalities if name != besides]
-        raise ValueError(f"got query {names}, expected some of {others}; set `--query`")
-    return names
+    refuse_unknown("target", [besides], modalities, "set `target` to a modality of the checkpoint")
+    return list(chosen_query([name for name in modalities if name != besides], query))
 
 
 def _with_query(studies: EmbeddedSplit, names: Sequence[str], *, complete: bool) -> EmbeddedSplit:
@@ -175,8 +172,7 @@ def _varied(names: Sequence[str], texts: int, vary: str | None) -> str | None:
         raise ValueError(f"got texts {texts} with vary {vary!r}, expected at least 2 variations; set `--texts`")
     if vary is None and len(names) > 1:
         raise ValueError(f"got several query modalities {list(names)} and texts {texts}; set `--vary` to one of them")
-    if vary is not None and vary not in names:
-        raise ValueError(f"got vary {vary!r}, expected one of the query modalities {list(names)}; set `--vary`")
+    refuse_unknown("query modality", [] if vary is None else [vary], names, "set `--vary`")
     return vary or names[0]
 
 

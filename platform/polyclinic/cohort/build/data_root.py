@@ -14,11 +14,11 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
-from rich.progress import track
 
 from polyclinic.files.atomic import atomic_file
 from polyclinic.files.digest import file_sha256
 from polyclinic.system.processes import worker_pool
+from polyclinic.system.progress import track
 
 
 def literal(value: object) -> str:
@@ -211,7 +211,7 @@ class DataRoot:
         check_file = partial(_verdict, root=self.path, check=check)
         with self._pool(heavy=check is not None, files=len(files)) as pool:
             chunks = [files[start : start + _CHUNK_FILES] for start in range(0, len(files), _CHUNK_FILES)]
-            for chunk in track(chunks, description=f"checking files of {table}", transient=True):
+            for chunk in track(chunks, description=f"checking files of {table}"):
                 verdicts = list(pool.map(check_file, chunk, chunksize=16))
                 self._store(name, chunk, verdicts)
                 all_verdicts.update(zip(chunk, verdicts, strict=True))

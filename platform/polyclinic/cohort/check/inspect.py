@@ -5,11 +5,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from rich.progress import track
-
 from polyclinic.cohort.check.workers import Content, Inspection, Readers, Task
 from polyclinic.cohort.cohort import Cohort, Study, file_of
 from polyclinic.modality import Issue, Modality, Severity
+from polyclinic.system.progress import track
 
 _GRADES: dict[tuple[bool, str], tuple[Severity, str, str]] = {
     (False, "splits"): (
@@ -257,7 +256,7 @@ def check_cohort(
         inspections = readers.each([Task(name, study.sources[name]) for name, study in entries])
         # In the order of the entries, not of completion, so that sums are the same to the last bit.
         for (name, study), inspection in zip(
-            entries, track(inspections, description="reading sources", total=len(entries), transient=True), strict=True
+            entries, track(inspections, description="reading sources", total=len(entries)), strict=True
         ):
             summaries[name].add(study, inspection)
     return {name: summary.result() for name, summary in summaries.items()}

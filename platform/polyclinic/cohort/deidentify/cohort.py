@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from rich.progress import track
 
 from polyclinic import __version__
 from polyclinic.cohort.cohort import Study, read_cohort
@@ -24,6 +23,7 @@ from polyclinic.modality import Deidentifiable, Modality
 from polyclinic.privacy.identifiers import identifying_fields
 from polyclinic.privacy.identity import Identity, mapped
 from polyclinic.system.processes import worker_pool
+from polyclinic.system.progress import track
 
 _CHUNK_SIZE = 8
 _WORD = re.compile(r"[^\W_]{2,}")
@@ -219,11 +219,11 @@ def _run_in_order(
 ) -> Generator[Any, None, None]:
     """Yield the results of the tasks in order, computed in other processes if there are several workers."""
     if workers < 2:
-        yield from (work(task) for task in track(tasks, description=message, transient=True))
+        yield from (work(task) for task in track(tasks, description=message))
         return
     with worker_pool(workers, modalities.values()) as pool:
         results = pool.map(work, tasks, chunksize=_CHUNK_SIZE)
-        yield from track(results, description=message, total=len(tasks), transient=True)
+        yield from track(results, description=message, total=len(tasks))
 
 
 def _refuse_too_many(reasons: Counter[str], sources: int, most: float, *, is_all: bool) -> None:

@@ -11,13 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int64
-from rich.progress import track
 
 from polyclinic.cohort.cells import canonical_id
 from polyclinic.cohort.cohort import Cohort, Study, file_of
 from polyclinic.cohort.content_index import ContentIndex
 from polyclinic.modality import ArrayRow, Modality, Source, UnreadableSource
-from polyclinic.system.terminal import Console
+from polyclinic.system.progress import track
 
 _KEY_BYTES = 8
 _MIN_LENGTH = 40
@@ -157,9 +156,7 @@ def _array(keys: Sequence[int]) -> Int64[np.ndarray, " N"]:
 def _digests(files: Sequence[Path], folder: Path | None) -> dict[Path, str]:
     index = ContentIndex(folder or _default_folder(files))
     batches = [files[start : start + _BATCH_FILES] for start in range(0, len(files), _BATCH_FILES)]
-    tracked = track(
-        batches, "hashing files", transient=True, console=Console(stderr=True), disable=len(files) < _MIN_PROGRESS_FILES
-    )
+    tracked = track(batches, "hashing files", silent=len(files) < _MIN_PROGRESS_FILES)
     return {path: digest for batch in tracked for path, digest in index.digests(batch).items()}
 
 

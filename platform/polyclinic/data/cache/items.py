@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 from jaxtyping import Int64
-from rich.progress import track
 
 from polyclinic.cohort import Study
 from polyclinic.cohort.content_index import ContentIndex
@@ -20,7 +19,8 @@ from polyclinic.data.cache.shard import NO_SHARD, Shard
 from polyclinic.data.cache.writer import Found, ShardFolder, write_missing
 from polyclinic.files.atomic import atomic_file
 from polyclinic.modality import Item, Modality, Source
-from polyclinic.system.terminal import Console
+from polyclinic.system.progress import track
+from polyclinic.system.terminal import remark
 
 MAX_SHARD_ROWS = 1 << 16
 """Bound on the rows of a shard, far above what a shard holds."""
@@ -145,9 +145,7 @@ def _contents(sources: Mapping[str, Source], name: str, modality: Modality, inde
     starts = range(0, len(studies), STUDIES_PER_LOOKUP)
     description = f"looking for changes of {name}"
     contents: dict[str, bytes] = {}
-    for start in track(
-        starts, description=description, transient=True, disable=len(starts) < MIN_LOOKUPS_WITH_PROGRESS
-    ):
+    for start in track(starts, description=description, silent=len(starts) < MIN_LOOKUPS_WITH_PROGRESS):
         part = {study: sources[study] for study in studies[start : start + STUDIES_PER_LOOKUP]}
         contents |= content_of(part, modality, index)
     return contents
@@ -184,8 +182,8 @@ def _acquire(lock: FileLock, name: str) -> str | None:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            with Console().status(f"another process prepares {name}; waiting for it"):
-                lock.acquire()
+            remark(f"another process prepares {name}; waiting for it")
+            lock.acquire()
     except OSError as error:
         return error.strerror
     return None

@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
-from rich.progress import track
 from torch.utils.data import DataLoader, Dataset
 
 from polyclinic.cohort.content_index import ContentIndex
@@ -14,6 +13,7 @@ from polyclinic.data.cache.key import content_of, environment
 from polyclinic.data.cache.shard import NO_SHARD, SUFFIX, Row, Shard, is_intact, write_shard
 from polyclinic.files.atomic import PARTIAL
 from polyclinic.modality import Modality, Source, UnreadableSource
+from polyclinic.system.progress import track
 
 VERIFIER_THREADS = 4
 DAMAGED_SUFFIX = ".damaged"
@@ -121,7 +121,7 @@ def write_missing(
     tasks = _Tasks(folder, missing, modality=modality, index=index, size=size)
     # With a separate generator, a run trains alike whether it prepares the items, finds them or waits for another rank.
     loader = DataLoader(tasks, batch_size=None, num_workers=workers, generator=torch.Generator())
-    for failure in track(loader, description=f"preparing {name}", transient=True):
+    for failure in track(loader, description=f"preparing {name}"):
         if failure:
             return failure
     return None

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from polyclinic.files.atomic import atomic_folder
 from polyclinic.files.digest import file_sha256
+from polyclinic.files.kinds import BUNDLE, refuse_other_kind
+from polyclinic.files.results import refuse_used_folder
 from polyclinic.system.terminal import printable
 
 WEIGHTS, CONTENT, CARD, LICENCES, SUMS = (
@@ -29,6 +31,7 @@ def check_files(folder: Path) -> str:
     Raises:
         ValueError: the folder is not a bundle, or a file is missing, altered, a link or not part of the format.
     """
+    refuse_other_kind(folder, BUNDLE, "name a folder written by `polyclinic bundle export`")
     if not folder.is_dir():
         raise ValueError(
             f"got {printable(folder.name)!r}, which is not a folder; set it to one written by "
@@ -64,7 +67,7 @@ def write_files(folder: Path, files: Mapping[str, bytes], check: Callable[[Path]
     Returns:
         The digest of the bundle, as ``check_files`` does.
     """
-    refuse_used(folder)
+    refuse_used_folder(folder)
     with atomic_folder(folder) as partial:
         for name, content in files.items():
             (partial / name).write_bytes(content)
@@ -72,16 +75,6 @@ def write_files(folder: Path, files: Mapping[str, bytes], check: Callable[[Path]
         (partial / SUMS).write_text("".join(lines), encoding="utf-8")
         check(partial)
     return file_sha256(folder / SUMS)
-
-
-def refuse_used(folder: Path) -> None:
-    """Refuse to write into a folder that is in use.
-
-    Raises:
-        ValueError: the folder is a file or not empty.
-    """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"got folder {folder.name!r}, which is not empty; set `--out` to a new folder")
 
 
 def _read_sums(sums: Path) -> dict[str, str]:

@@ -9,6 +9,7 @@ from polyclinic.deploy.bundle import Bundle
 from polyclinic.deploy.scores import StudyScores
 from polyclinic.deploy.scoring.scorer import Study, StudyScorer
 from polyclinic.modality import Item, Source, UnreadableSource
+from polyclinic.system.names import refuse_unknown
 
 
 class StudyReading(NamedTuple):
@@ -61,8 +62,7 @@ def read_study(bundle: Bundle, sources: Mapping[str, Source]) -> StudyReading:
     problems: dict[str, str] = {}
     notes: list[str] = []
     for name, source in sources.items():
-        if name not in bundle.modalities:
-            raise ValueError(f"got modality {name!r}, the bundle has {list(bundle.modalities)}; omit it")
+        refuse_unknown("modality", [name], bundle.modalities, "omit it, or use a bundle with it")
         plugin = bundle.modalities[name]
         try:
             raw = plugin.read(source)

@@ -3,6 +3,8 @@
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
+from polyclinic.files.kinds import BUNDLE, refuse_other_kind
+
 UNSPECIFIED_HOSTS = ("0.0.0.0", "::")
 """Hosts that stand for every address of this machine."""
 
@@ -74,6 +76,7 @@ def check_settings(settings: ServiceSettings) -> None:
         value = getattr(settings, name)
         if not 0 <= value < 1e9 or (value == 0 and name != "per_minute"):
             raise ValueError(f"got {name} {value:g}, expected a positive number; set `--{name}`")
+    refuse_other_kind(settings.bundle, BUNDLE, "name a folder written by `polyclinic bundle export`")
     if not settings.bundle.is_dir():
         name = settings.bundle.name
         raise ValueError(f"got {name!r}, which is not a folder; set it to one written by `polyclinic bundle export`")

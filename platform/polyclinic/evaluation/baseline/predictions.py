@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from rich.progress import track
 
 from polyclinic.cohort import Study, Target
 from polyclinic.data import CohortDataModule
 from polyclinic.modality import HasBaseline, Modality, UnreadableSource
+from polyclinic.system.progress import track
 from polyclinic.training.simple_models import Scaled, Simple, fit_simple
 
 TRAINING_SPLITS = ("train", "val")
@@ -167,7 +167,7 @@ def _of_modality(
 def _read(name: str, modality: Modality, studies: Sequence[Study]) -> tuple[list[int], list[Any]]:
     """Decode the sources of a modality; studies without it, and with a broken source, are left out."""
     rows, raws = [], []
-    for row, study in enumerate(track(studies, f"reading {name}", transient=True)):
+    for row, study in enumerate(track(studies, f"reading {name}")):
         if name in study.sources:
             try:
                 raws.append(modality.read(study.sources[name]))

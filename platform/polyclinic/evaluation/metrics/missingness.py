@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from polyclinic.evaluation.metrics.arrays import Array, as_float64, checked_labels
+from polyclinic.system.names import refuse_unknown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,8 +88,7 @@ def missing_not_at_random(
     Raises:
         ValueError: the modality is unknown, a share is not from 0 to 1, or labels are other than 0, 1 and NaN.
     """
-    if modality not in present:
-        raise ValueError(f"got modality {modality!r}, expected one of {sorted(present)}; set `modality`")
+    refuse_unknown("modality", [modality], sorted(present), "set `modality`")
     if not (0 <= share_if_positive <= 1 and 0 <= share_if_negative <= 1):
         raise ValueError(f"got shares {share_if_positive} and {share_if_negative}, expected each from 0 to 1; set them")
     truth = checked_labels(labels)

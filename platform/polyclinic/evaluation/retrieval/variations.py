@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from rich.progress import track
 from torch import Tensor
 
 from polyclinic.cohort import Study
 from polyclinic.evaluation.metrics.arrays import Array
 from polyclinic.evaluation.metrics.intervals import Interval, mean_interval, patient_resamples
 from polyclinic.evaluation.retrieval.retrieval import ScoreRows, place_among_all
+from polyclinic.system.progress import track
 from polyclinic.tasks import ContrastivePretraining
 from polyclinic.training.restore import Restored
 
@@ -60,7 +60,7 @@ def embed_variations(
     task, plugin = restored.task_of(ContrastivePretraining), restored.data.modalities[modality]
     embedded = []
     starts = range(0, len(studies), _STUDIES_PER_BATCH)
-    for start in track(starts, description=f"varying {modality}", transient=True):
+    for start in track(starts, description=f"varying {modality}"):
         part = studies[start : start + _STUDIES_PER_BATCH]
         prepared = [plugin.prepare(plugin.read(study.sources[modality])) for study in part]
         items = [

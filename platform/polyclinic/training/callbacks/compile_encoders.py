@@ -7,6 +7,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import nn
 
 from polyclinic.nn.transformer import Block
+from polyclinic.system.names import refuse_unknown
 
 
 class CompileEncoders(Callback):
@@ -35,11 +36,7 @@ class CompileEncoders(Callback):
         """
         encoders = dict(pl_module.get_submodule("encoders").named_children())
         names = list(encoders) if self._modalities is None else self._modalities
-        if unknown := sorted(set(names) - set(encoders)):
-            raise ValueError(
-                f"got modalities {unknown} to compile, expected some of {list(encoders)}; set `modalities` of "
-                "CompileEncoders"
-            )
+        refuse_unknown("modality", names, encoders, "set `modalities` of CompileEncoders")
         for part in (part for name in names for part in _parts(encoders[name])):
             if id(part) not in self._done:
                 part.compile(backend=self._backend, dynamic=self._dynamic)

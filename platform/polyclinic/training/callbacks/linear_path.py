@@ -4,6 +4,7 @@ import lightning.pytorch as L
 from lightning.pytorch.callbacks import Callback
 
 from polyclinic.data import CohortDataModule
+from polyclinic.system.terminal import remark
 from polyclinic.tasks import Downstream
 from polyclinic.training.linear_path import fit_linear_path
 
@@ -23,10 +24,10 @@ class FitLinearPath(Callback):
             return
         assert isinstance(pl_module, Downstream)
         if trainer.is_global_zero:
-            print(f"fit: linear model of {', '.join(path.maps)}")  # noqa: T201
+            remark(f"fit: linear model of {', '.join(path.maps)}")
             self._measured = fit_linear_path(path, data, pl_module.targets.targets, seed=0)
             for name, value in self._measured.items():
-                print(f"fit: {name} {value:.3f}")  # noqa: T201
+                remark(f"fit: {name} {value:.3f}")
         if trainer.world_size > 1:
             path.load_state_dict(trainer.strategy.broadcast(path.state_dict()))
 

@@ -7,6 +7,7 @@ import lightning.pytorch as L
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.states import TrainerFn
 
+from polyclinic.system.terminal import remark
 from polyclinic.tracking import log_figure, training_curves
 from polyclinic.training.best_checkpoint import BestCheckpoint
 
@@ -48,7 +49,7 @@ class ProgressLines(Callback):
         shown = [
             f"{name} {value:.4f}{mark if place == 0 else ''}" for place, (name, value) in enumerate(values.items())
         ]
-        print(f"{_place(trainer)}: {', '.join([*shown, self._time_left(trainer)])}")  # noqa: T201
+        remark(f"{_place(trainer)}: {', '.join([*shown, self._time_left(trainer)])}")
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Draw and log the curves."""

@@ -304,7 +304,7 @@ def test_unusable_arguments_are_reported_before_anything_is_written(
     for words, message in [
         ([str(path), str(tmp_path / "out")], "key"),
         ([str(path), str(tmp_path / "out"), "--key", str(tmp_path)], "the key cannot be read (IsADirectoryError)"),
-        ([str(path), str(tmp_path / "out"), "--key", str(path)], "no plugin is called 'pulse'"),
+        ([str(path), str(tmp_path / "out"), "--key", str(path)], "got plugin 'pulse', expected"),
         ([str(tmp_path / "no.yaml"), str(tmp_path / "out"), "--key", str(key)], "'no.yaml' does not exist"),
     ]:
         assert main(["deidentify", *words]) == 1

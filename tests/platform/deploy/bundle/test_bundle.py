@@ -300,7 +300,7 @@ def test_int8_weights_that_lose_too_much_auroc_are_refused_and_nothing_is_writte
     [
         (("--split", "val"), "from which thresholds and calibration come"),
         (("--split", "nowhere"), "split"),
-        (("--query", "[report]"), "expected some of"),
+        (("--query", "[report]"), "expected one of"),
         (("--dtype", "int4"), "expected one of"),
         (("--alpha", "2"), "between 0 and 1"),
         (("--prompts", "run.ckpt"), "is not YAML"),
