@@ -19,7 +19,7 @@ from rich.table import Table
 from polyclinic import __version__
 from polyclinic.modality import ENTRY_POINTS, installed_modalities
 from polyclinic.system.extras import EXTRAS, absent_modules
-from polyclinic.system.shell import command_line
+from polyclinic.system.shell import command_line, print_next
 from polyclinic.system.terminal import Console, remark
 from polyclinic.tracking.uri import database_file, resolve_uri, without_password
 
