@@ -22,7 +22,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from experiments.runner import evaluate, fit, phantom_cohort, phantom_parser, write_report
 
 from polyclinic.system.shell import print_next
-from polyclinic.tracking.uri import sqlite_uri
 from polyclinic.training.restore import restore
 
 HERE = Path(__file__).parent
@@ -58,7 +57,7 @@ def main() -> int:
     path = write_report(report, runs.out)
     show(report, Console())
     print(f"report: {path}")
-    print_next("mlflow", "ui", "--backend-store-uri", sqlite_uri(runs.out / "runs" / "mlflow.db"))
+    print_next("polyclinic", "runs", "--out", runs.out / "runs")
     return 0
 
 

@@ -54,7 +54,7 @@ def main() -> int:
     path = write_report(report, out)
     show(report, Console())
     print(f"report: {path}")
-    print_next("mlflow", "ui", "--backend-store-uri", fits["xray"]["tracking_uri"])
+    print_next("polyclinic", "runs", "--out", out / "runs")
     return 0
 
 

@@ -42,6 +42,13 @@ def logger_words(parent: RunLogger, experiment: str, out: Path) -> list[str]:
     ]  # fmt: skip
 
 
+def add_to_run(tracking_uri: str, run_id: str, out: Path, metrics: Mapping[str, float]) -> None:
+    """Log metrics to a child that has ended."""
+    child = RunLogger(tracking_uri=tracking_uri, run_id=run_id, out=out, guest=True)
+    child.log_metrics(metrics)
+    child.finalize("success")
+
+
 def run_fit(words: Sequence[str]) -> tuple[Mapping[str, Any] | None, str]:
     """Run one fit, and return its report, or None and the last line of its error output."""
     with tempfile.TemporaryDirectory() as folder:

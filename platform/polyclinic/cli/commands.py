@@ -58,6 +58,7 @@ COMMANDS = {
     "serve": Command("polyclinic.cli.serve", "main", "serve a bundle to browsers and programs"),
     "audit": Command("polyclinic.cli.audit", "audit", "check the audit log of a service"),
     "deidentify": Command("polyclinic.cli.deidentify", "main", "remove identifiers from a cohort"),
+    "runs": Command("polyclinic.cli.runs", "runs", "open the runs in the MLflow UI"),
     "tracking send": Command("polyclinic.cli.tracking", "send", "send entries that MLflow missed"),
     "completion": Command("polyclinic.cli.completion", "completion", "complete commands and options in a shell"),
     "modalities": Command("polyclinic.cli.doctor", "modalities", "list the installed plugins"),

@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from polyclinic.cli.child_runs import logger_words, run_fit, run_with_fits
+from polyclinic.cli.child_runs import add_to_run, logger_words, run_fit, run_with_fits
 from polyclinic.cli.configurations import read_configuration
 from polyclinic.cli.report import check_overlap
 from polyclinic.cohort import Cohort, read_cohort
 from polyclinic.data import LabelPolicy
 from polyclinic.evaluation.cross_validation import FoldedReport, folded_report
 from polyclinic.evaluation.metrics.agreement import AgreementResult, agreement_report, binary_columns
+from polyclinic.evaluation.metrics.intervals import Estimate
 from polyclinic.evaluation.supervised import PredictedSplit, predict_split
 from polyclinic.evaluation.tables import as_json, print_agreement, print_folds
 from polyclinic.files.results import refuse_unwritable, write_result
@@ -22,9 +23,13 @@ from polyclinic.files.yaml_loader import load_yaml
 from polyclinic.system.shell import print_next
 from polyclinic.system.terminal import Console
 from polyclinic.tasks import Downstream
-from polyclinic.tracking import RunLogger, log_json
+from polyclinic.tracking import RunLogger, log_json, log_section
+from polyclinic.tracking.environment import short_command
+from polyclinic.tracking.note import QUESTION, REPEAT, RESULT, code, code_block, metric_list
 from polyclinic.tracking.uri import without_password
 from polyclinic.training.restore import Restored, restore
+
+_MACRO = "crossval/macro_auroc"
 
 
 class Fold(NamedTuple):
@@ -94,7 +99,12 @@ def crossval(
         if agreement:
             print_agreement(agreement, console)
         log_json(parent, content, "evaluation/crossval.json")
-        parent.log_metrics(_metrics(report, agreement))
+        metrics = _metrics(report, agreement)
+        parent.log_metrics({metric: estimate.value for metric, estimate in metrics.items()})
+        _describe(parent, trained, metrics)
+        if report is not None:
+            _log_folds(trained, report, out)
+        console.print(f"run: {parent.place}", markup=False, soft_wrap=True)
         if predictions is not None:
             _table(trained).to_parquet(predictions, index=False)
         if json is not None:
@@ -209,12 +219,32 @@ def _measured(
     return report, agreement
 
 
-def _metrics(report: FoldedReport | None, agreement: Sequence[AgreementResult]) -> dict[str, float]:
-    metrics = {} if report is None else {"crossval/macro_auroc": report.macro.value}
+def _metrics(report: FoldedReport | None, agreement: Sequence[AgreementResult]) -> dict[str, Estimate]:
+    metrics = {} if report is None else {_MACRO: report.macro}
     for result in agreement:
         for name, measure in result.measures.items():
-            metrics[f"crossval/{name.replace(' ', '_')}/{result.name}"] = measure.value
-    return {name: value for name, value in metrics.items() if value == value}
+            metrics[f"crossval/{name.replace(' ', '_')}/{result.name}"] = measure
+    return {name: estimate for name, estimate in metrics.items() if estimate.value == estimate.value}
+
+
+def _describe(parent: RunLogger, folds: Sequence[Fold], metrics: Mapping[str, Estimate]) -> None:
+    """Describe the cross-validation in MLflow: the cohort, the metrics with their intervals, and the command."""
+    data = folds[0].restored.data
+    log_section(
+        parent, QUESTION, f"Cross-validation over {len(folds)} folds of cohort {code(data.cohort.name)} by "
+        f"{', '.join(data.modalities)}. Its children are the folds; their column {code(_MACRO)} has their mean AUROC.",
+    )  # fmt: skip
+    rows = {name: (value, (ci95.low, ci95.high)) for name, (value, ci95) in metrics.items()}
+    log_section(parent, RESULT, metric_list(rows))
+    log_section(parent, REPEAT, code_block(short_command()))
+
+
+def _log_folds(folds: Sequence[Fold], report: FoldedReport, out: Path) -> None:
+    """Log the mean AUROC of each fold to its run, under the name that the run of the cross-validation has."""
+    for number, fold in enumerate(folds):
+        values = np.array([finding.by_fold[number] for finding in report.findings])
+        if fold.restored.run_id is not None and not np.isnan(values).all():
+            add_to_run(str(fold.restored.tracking_uri), fold.restored.run_id, out, {_MACRO: float(np.nanmean(values))})
 
 
 def _table(folds: Sequence[Fold]) -> pd.DataFrame:

@@ -21,6 +21,7 @@ from polyclinic.cli.narrow import fitted
 from polyclinic.cli.needed_extras import needed_extras
 from polyclinic.cli.output import OutputOptions, limited_libraries, shown, take_output_options
 from polyclinic.system.extras import missing_sentence, refuse_missing
+from polyclinic.system.running_command import running
 from polyclinic.system.terminal import printable
 
 __all__ = ["COMMANDS", "main"]
@@ -52,7 +53,7 @@ def _main(argv: list[str]) -> int:
         if text := _text(argv):
             print(fitted(text), end="")  # noqa: T201
             return 0
-        with _restricted():
+        with _restricted(), running(argv):
             _run(argv, options)
     except (ValueError, ArgumentError) as error:
         return _fail(import_module("polyclinic.cli.messages").sentences(str(error)))

@@ -37,6 +37,7 @@ from polyclinic.tracking.exit_status import ended_by_sigterm, exit_of
 from polyclinic.training.automatic import choose
 from polyclinic.training.best_checkpoint import BestCheckpoint
 from polyclinic.training.callbacks.average_weights import AverageWeights
+from polyclinic.training.callbacks.description import RunDescription
 from polyclinic.training.callbacks.graceful_stop import GracefulStop
 from polyclinic.training.callbacks.linear_path import FitLinearPath
 from polyclinic.training.callbacks.progress import ProgressLines
@@ -51,14 +52,13 @@ from polyclinic.training.transfer import adopt_states, move_encoders
 
 __all__ = ["PolyclinicCLI", "main", "objectives", "tasks"]
 
-_MLFLOW_UI = ("mlflow", "ui", "--backend-store-uri")
 _CHECKPOINT_KEYWORDS = ("last", "best", "hpc", "registry")
 _PLUGIN_ARGUMENT = re.compile(r"--data\.modalities\.(\w+)(?:\.class_path)?[ =]([\w.]+)")
 _LOGGER_PACKAGES = {
     "CometLogger": ("comet_ml",), "TensorBoardLogger": ("tensorboard", "tensorboardX"), "WandbLogger": ("wandb",),
 }  # fmt: skip
 _NEXT_COMMANDS = defaultdict(
-    lambda: "compare runs in the MLflow UI",
+    lambda: "polyclinic runs",
     {
         tasks.ContrastivePretraining: "polyclinic evaluate zeroshot {} PROMPTS.yaml",
         tasks.Downstream: "polyclinic evaluate classifier {}",
@@ -186,9 +186,7 @@ class PolyclinicCLI(LightningCLI):
                 result["best"] = {"metric": callback.metric, "value": callback.score, "epoch": callback.epoch}
         if isinstance(logger, RunLogger):
             result |= {"mlflow_run_id": logger.run_id, "tracking_uri": logger.tracking_uri}
-            address = logger.tracking_uri
-            place = address if address.startswith("http") else command_line(*_MLFLOW_UI, address)
-            remark(f"runs: {place}")
+            remark(f"run: {logger.place}")
         if self.config.fit.json is not None:
             write_result(self.config.fit.json, result)
         remark(f"next: {_NEXT_COMMANDS[type(self.model)].format(command_line(path))}")
@@ -380,6 +378,7 @@ def _run(argv: Sequence[str]) -> None:
                 SimilarityMatrixImage(),
                 FitLinearPath(),
                 ProgressLines(),
+                RunDescription(_NEXT_COMMANDS),
             ],
             "use_distributed_sampler": False,
             "deterministic": True,

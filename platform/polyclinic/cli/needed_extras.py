@@ -13,6 +13,7 @@ _NEEDED: dict[str, tuple[str, ...]] = {
     "evaluate": ("train",),
     "bundle export": ("train",),
     "bundle register": ("train",),
+    "runs": ("train",),
     "tracking": ("train",),
     "serve": ("serve",),
     "deidentify": ("deidentify",),

@@ -10,13 +10,15 @@ import optuna
 from mlflow import MlflowClient
 from rich.table import Table
 
-from polyclinic.cli.child_runs import logger_words, run_fit, run_with_fits
+from polyclinic.cli.child_runs import add_to_run, logger_words, run_fit, run_with_fits
 from polyclinic.files.kinds import refuse_other_kind
 from polyclinic.files.results import refuse_unwritable, write_result
 from polyclinic.files.yaml_loader import load_yaml
 from polyclinic.system.shell import print_next
 from polyclinic.system.terminal import Console
-from polyclinic.tracking import RunLogger
+from polyclinic.tracking import RunLogger, log_section
+from polyclinic.tracking.environment import short_command
+from polyclinic.tracking.note import NEXT, QUESTION, REPEAT, RESULT, code, code_block
 from polyclinic.tracking.uri import resolve_uri, sqlite_uri, without_password
 
 _ENTRY_KEYS = ({"choices"}, {"low", "high"}, {"low", "high", "log"}, {"low", "high", "step"})
@@ -90,14 +92,17 @@ def sweep(
             run_name = ["--trainer.logger.init_args.run_name", f"{name}-{number}"]
             given = [word for setting, drawn in values.items() for word in (f"--{setting}", _word(drawn))]
             report, message = run_fit([*shared, *run_name, *given])
-            value = None if report is None else _value_of(report, metric)
+            value = None if report is None else _value_of(report, metric, out)
             study.tell(trial, value, state=None if value is not None else optuna.trial.TrialState.FAIL)
             outcome = f"{value:.6g}" if value is not None else f"failed: {message}"
             line = f"trial {number + 1} of {trials}: {metric} {outcome} with {values}"
             console.print(line, markup=False, soft_wrap=True)
         _print_trials(study, metric, parent, console, json)
         best = [word for setting, value in study.best_params.items() for word in (f"--{setting}", _best_word(value))]
-        print_next("polyclinic", "fit", *words, *best)
+        following = ["polyclinic", "fit", *words, *best]
+        _describe(study, metric, parent, following)
+        console.print(f"run: {parent.place}", markup=False, soft_wrap=True)
+        print_next(*following)
         status = "success"
     finally:
         parent.finalize(status)
@@ -147,8 +152,11 @@ def _draw(trial: optuna.Trial, setting: str, entry: Mapping[str, Any]) -> Any:
     return trial.suggest_float(setting, entry["low"], entry["high"], step=entry.get("step"), log=log)
 
 
-def _value_of(report: Mapping[str, Any], metric: str) -> float:
-    """Return a metric of a run: that of its best weights if it chose them, otherwise the last value."""
+def _value_of(report: Mapping[str, Any], metric: str, out: Path) -> float:
+    """Return a metric of a run: that of its best weights if it chose them, otherwise the last value.
+
+    The latter is logged to the run under the name that the former has, so that one column shows all trials.
+    """
     best = report.get("best")
     if best is not None and best["metric"] == metric:
         return float(best["value"])
@@ -156,6 +164,7 @@ def _value_of(report: Mapping[str, Any], metric: str) -> float:
     metrics = client.get_run(report["mlflow_run_id"]).data.metrics
     if metric not in metrics:
         raise ValueError(f"the runs have no metric {metric!r}, they have {sorted(metrics)}; set `--metric`")
+    add_to_run(report["tracking_uri"], report["mlflow_run_id"], out, {f"best/{metric}": metrics[metric]})
     return metrics[metric]
 
 
@@ -166,6 +175,21 @@ def _word(value: Any) -> str:
 def _best_word(value: Any) -> str:
     """Return the argument for a value of Optuna, in which choices are JSON text."""
     return _word(json_format.loads(value) if isinstance(value, str) else value)
+
+
+def _describe(study: optuna.Study, metric: str, parent: RunLogger, following: Sequence[str]) -> None:
+    """Describe the sweep in MLflow: the settings, the best trial and the command that trains with its settings."""
+    settings = ", ".join(map(code, study.best_params))
+    way = "lowest" if study.direction.name == "MINIMIZE" else "highest"
+    log_section(
+        parent, QUESTION, f"Sweep for the {way} {metric} over {settings}: {len(study.trials)} trials, which are the "
+        f"children of this run, with their results in the column {code(f'best/{metric}')}.\n\n"
+        f"Best {code(metric)}: **{study.best_value:.4g}**, in trial {study.best_trial.number + 1}.",
+    )  # fmt: skip
+    chosen = "\n".join(f"- {code(setting)}: {value}" for setting, value in study.best_params.items())
+    log_section(parent, RESULT, f"Best settings:\n\n{chosen}")
+    log_section(parent, NEXT, code_block(short_command(following)))
+    log_section(parent, REPEAT, code_block(short_command()))
 
 
 def _print_trials(study: optuna.Study, metric: str, parent: RunLogger, console: Console, json: Path | None) -> None:

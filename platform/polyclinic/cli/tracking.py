@@ -4,6 +4,7 @@ from pathlib import Path
 
 from polyclinic.system.shell import print_next
 from polyclinic.system.terminal import Console
+from polyclinic.tracking.address import store_words
 from polyclinic.tracking.lifecycle import reap, send_left
 from polyclinic.tracking.outbox import cause
 from polyclinic.tracking.spool import left_spools
@@ -36,4 +37,4 @@ def send(out: Path, tracking_uri: str | None = None, experiment: str = "polyclin
     console = Console()
     console.print(f"{len(sent)} files sent, {waiting} wait for another address or belong to a running run")
     console.print(f"{len(ended)} runs of dead processes ended")
-    print_next("mlflow", "ui", "--backend-store-uri", address)
+    print_next("polyclinic", "runs", *store_words(uri, out=out))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
         training_curves,
     )
     from polyclinic.tracking.logger import RunLogger
-    from polyclinic.tracking.record import log_cohort, log_figure, log_json, log_tags, log_text
+    from polyclinic.tracking.record import log_cohort, log_figure, log_json, log_section, log_tags, log_text
 
 __all__ = [
     "RunLogger",
@@ -25,6 +25,7 @@ __all__ = [
     "log_cohort",
     "log_figure",
     "log_json",
+    "log_section",
     "log_tags",
     "log_text",
     "modality_gap",
@@ -48,6 +49,6 @@ __getattr__ = import_when_used(
         **dict.fromkeys(
             ("modality_gap", "roc_curves", "similarity_grid", "similarity_matrix", "training_curves"), "figures"
         ),
-        **dict.fromkeys(("log_cohort", "log_figure", "log_json", "log_tags", "log_text"), "record"),
+        **dict.fromkeys(("log_cohort", "log_figure", "log_json", "log_section", "log_tags", "log_text"), "record"),
     },
 )

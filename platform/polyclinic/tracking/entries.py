@@ -12,6 +12,9 @@ from typing import Any, TypeAlias, TypeVar
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
+
+from polyclinic.tracking.note import with_section
 
 _MAX_BATCH = 100
 _MAX_METRIC_BATCH = 1000
@@ -62,6 +65,19 @@ class Tags:
 
 
 @dataclass(frozen=True)
+class Section:
+    """Section of the description of a run, in Markdown; the one without a title comes first."""
+
+    title: str
+    text: str
+
+    def send(self, client: MlflowClient, run_id: str) -> None:
+        """Replace or add the section, and keep the others that the description of the run holds."""
+        note = client.get_run(run_id).data.tags.get(MLFLOW_RUN_NOTE, "")
+        Tags({MLFLOW_RUN_NOTE: with_section(note, self.title, self.text)}).send(client, run_id)
+
+
+@dataclass(frozen=True)
 class Artifact:
     """A small file: its name, which may include folders, and its content in base 64."""
 
@@ -109,8 +125,8 @@ class Ended:
         client.set_terminated(run_id, self.status, end_time=self.time)
 
 
-Entry: TypeAlias = Metrics | Params | Tags | Artifact | CohortInput | Ended
-_KINDS: dict[str, type[Any]] = {cls.__name__: cls for cls in (Params, Tags, Artifact, CohortInput, Ended)}
+Entry: TypeAlias = Metrics | Params | Tags | Section | Artifact | CohortInput | Ended
+_KINDS: dict[str, type[Any]] = {cls.__name__: cls for cls in (Params, Tags, Section, Artifact, CohortInput, Ended)}
 
 
 def to_line(entry: Entry) -> str:

@@ -4,9 +4,9 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
 from pathlib import Path
 from time import time
 from typing import Any
@@ -16,6 +16,8 @@ from mlflow.system_metrics.metrics.base_metrics_monitor import BaseMetricsMonito
 from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
 from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
 
+from polyclinic.system.running_command import running_words
+from polyclinic.system.shell import command_line
 from polyclinic.tracking.entries import Metrics
 from polyclinic.tracking.uri import without_password
 
@@ -26,6 +28,8 @@ _DISTRIBUTIONS = (
 )  # fmt: skip
 _CODE_PATTERNS = ("*.py", "*.yaml", "*.yml", "*.toml")
 _MAX_DIFF_CHARACTERS = 500_000
+_OMITTED = ("--trainer.logger", "--json")
+_MAX_COMMAND_CHARACTERS = 500
 _NO_HELPERS = ("--no-ext-diff", "--no-textconv", "--ignore-submodules=dirty")
 
 
@@ -42,7 +46,7 @@ def describe_environment(folder: Path) -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "packages": _versions(_DISTRIBUTIONS),
         "git": describe_checkout(folder),
-        "command": [_shortened(word) for word in sys.argv],
+        "command": [_shortened(word) for word in running_words()],
     }
 
 
@@ -73,6 +77,29 @@ def commit_of(folder: Path) -> str | None:
     if checkout is None or checkout["commit"] is None:
         return None
     return f"{checkout['commit']}{'+' if checkout['dirty'] else ''}"
+
+
+def short_command(words: Sequence[object] = ()) -> str:
+    """Return a command without passwords and options on where results go, and with the last part of its paths.
+
+    MLflow's UI shows what follows the last slash, and folders may have private names; ``environment.json`` holds the
+    command in full.
+
+    Args:
+        words: words of the command; those of the running one unless set.
+    """
+    plain = [without_password(str(word)) for word in words or running_words()]
+    short = [
+        _last_part(word)
+        for before, word in pairwise(["", *plain])
+        if not (word.startswith(_OMITTED) or (before.startswith(_OMITTED) and "=" not in before))
+    ]
+    return command_line(*short)[:_MAX_COMMAND_CHARACTERS]
+
+
+def _last_part(word: str) -> str:
+    option, equals, value = word.partition("=")
+    return f"{option}{equals}{value.rpartition('/')[2]}" if equals else word.rpartition("/")[2]
 
 
 def _versions(distributions: Sequence[str]) -> dict[str, str]:

@@ -14,10 +14,11 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.tracking.context.registry import resolve_tags
-from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_NAME
+from mlflow.utils.mlflow_tags import MLFLOW_GIT_BRANCH, MLFLOW_GIT_REPO_URL, MLFLOW_SOURCE_NAME
 
-from polyclinic.tracking.entries import Ended, Entry, Metrics, Params, Tags
-from polyclinic.tracking.environment import system_sampler
+from polyclinic.tracking.address import place_of_run
+from polyclinic.tracking.entries import Artifact, Ended, Entry, Metrics, Params, Tags
+from polyclinic.tracking.environment import short_command, system_sampler
 from polyclinic.tracking.exit_status import run_status
 from polyclinic.tracking.history import History
 from polyclinic.tracking.lifecycle import reap, send_left
@@ -28,6 +29,7 @@ from polyclinic.tracking.store import artifact_location, open_store
 from polyclinic.tracking.uri import resolve_uri, without_password
 
 _MAX_PARAM_CHARACTERS = 250
+_PICTURES = (".png", ".svg")
 _SECURE_TIMEOUT = 1.0
 _log = logging.getLogger(__name__)
 
@@ -80,6 +82,7 @@ class RunLogger(Logger):
         self._client: MlflowClient | None = None
         self._outbox: Outbox | None = None
         self._metric_names = MetricNames()
+        self._pictures: dict[str, None] = {}
         self._patience, self._system_metrics, self._guest = patience, system_metrics, guest
 
     def __getstate__(self) -> dict[str, Any]:
@@ -109,6 +112,18 @@ class RunLogger(Logger):
     def tracking_uri(self) -> str:
         """The tracking address without a password."""
         return without_password(self._uri)
+
+    @property
+    def place(self) -> str:
+        """Where to look at the run: its address on a server, otherwise the command that opens it."""
+        assert self.experiment_id is not None
+        assert self.run_id is not None
+        return place_of_run(self._uri, out=self._out, experiment_id=self.experiment_id, run_id=self.run_id)
+
+    @property
+    def pictures(self) -> tuple[str, ...]:
+        """Names of the pictures that this process has logged."""
+        return tuple(self._pictures)
 
     @property
     def save_dir(self) -> str:
@@ -169,6 +184,8 @@ class RunLogger(Logger):
         """Queue an entry for the sending thread, and return immediately."""
         _ = self.experiment
         assert self._outbox is not None
+        if isinstance(entry, Artifact) and entry.name.endswith(_PICTURES):
+            self._pictures[entry.name] = None
         self._outbox.put(entry)
 
     @rank_zero_only
@@ -191,7 +208,7 @@ class RunLogger(Logger):
     @rank_zero_only
     def name_checkpoint(self, kind: str, path: Path) -> None:
         """Record a checkpoint as the tag ``checkpoint.<kind>``, a path relative to ``out``."""
-        self.send(Tags({f"checkpoint.{kind}": self._relative(path)}))
+        self.send(Tags({f"checkpoint.{kind}": self.relative(path)}))
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
@@ -240,16 +257,14 @@ class RunLogger(Logger):
             fresh=History(client, run_id).fresh if resumed and not self._guest else None,
         )  # fmt: skip
 
-    def _relative(self, path: Path) -> str:
+    def relative(self, path: Path) -> str:
         """Return the path relative to ``out``: folders above it may contain private names."""
         return path.relative_to(self._out).as_posix() if path.is_relative_to(self._out) else path.name
 
     def _start_tags(self) -> dict[str, str]:
-        """Return MLflow's tags (user, git commit), with the name of the script instead of its path."""
-        tags: dict[str, str] = resolve_tags(
-            {MLFLOW_SOURCE_NAME: Path(sys.argv[0]).name, **process_tags(), **self._tags}
-        )
-        return tags
+        """Return MLflow's tags (user, git commit), with the command that runs as the source."""
+        tags: dict[str, str] = resolve_tags({MLFLOW_SOURCE_NAME: short_command(), **process_tags(), **self._tags})
+        return {name: value for name, value in tags.items() if name not in (MLFLOW_GIT_BRANCH, MLFLOW_GIT_REPO_URL)}
 
 
 def _warn_of_password(uri: str, *, given: str | None) -> None:

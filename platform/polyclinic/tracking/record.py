@@ -1,4 +1,4 @@
-"""Artifacts, tags and cohort of a run.
+"""Artifacts, description and cohort of a run.
 
 The functions have no effect for loggers without MLflow (None, CSV, TensorBoard) and on ranks other than zero, so that
 callers need not check.
@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import Logger, MLFlowLogger
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
 
-from polyclinic.tracking.entries import Artifact, CohortInput, Entry, Tags
+from polyclinic.tracking.entries import Artifact, CohortInput, Entry, Section, Tags
 from polyclinic.tracking.logger import RunLogger
 
 _DIGEST_CHARACTERS = 16
@@ -55,6 +55,11 @@ def log_tags(logger: Logger | None, tags: Mapping[str, str]) -> None:
     send(logger, Tags(dict(tags)))
 
 
+def log_section(logger: Logger | None, title: str, text: str) -> None:
+    """Replace or add a section of the description of the run, in Markdown."""
+    send(logger, Section(title, text))
+
+
 def log_figure(logger: Logger | None, figure: Figure, name: str) -> None:
     """Log a figure as the artifact ``name``, whose suffix (``.png``, ``.svg``) selects the format."""
     if is_tracked(logger):
@@ -69,7 +74,7 @@ def log_cohort(logger: Logger | None, name: str, fingerprint: str, counts: Mappi
     Args:
         logger: logger of the run.
         name: name of the cohort.
-        fingerprint: full hash of the cohort's content, logged as the tag ``cohort.fingerprint``.
+        fingerprint: full hash of the cohort's content.
         counts: numbers of studies by split, modality or label.
 
     Raises:
@@ -82,4 +87,3 @@ def log_cohort(logger: Logger | None, name: str, fingerprint: str, counts: Mappi
         )
     source, profile = json.dumps({"fingerprint": fingerprint}), json.dumps(dict(counts))
     send(logger, CohortInput(name, fingerprint[:_DIGEST_CHARACTERS], source, profile))
-    send(logger, Tags({"cohort.fingerprint": fingerprint}))

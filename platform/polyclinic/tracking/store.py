@@ -15,6 +15,7 @@ from urllib.request import urlopen
 
 from filelock import FileLock
 from mlflow import MlflowClient
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -23,6 +24,7 @@ from polyclinic.tracking.uri import database_file, sqlite_uri, without_password
 
 _log = logging.getLogger(__name__)
 _PROBE_TIMEOUT = 10
+_MAX_EXPERIMENTS = 1000
 _CLIENT_SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
@@ -55,17 +57,62 @@ def open_store(uri: str, *, experiment: str, artifacts: str | None) -> tuple[Mlf
     Raises:
         ValueError: the store cannot be reached or used, or the experiment was deleted.
     """
+    database = database_file(uri)
+    with _usable(uri), _database_lock(database):
+        if database is not None:
+            _create_if_missing(database, artifacts)
+        _probe(uri, database)
+        client = MlflowClient(uri)
+        return client, _experiment_id(client, experiment, artifacts)
+
+
+def find_run(uri: str, run_id: str | None) -> Run:
+    """Return a run, or the newest one of all experiments, without creating or changing anything.
+
+    Args:
+        uri: address of the tracking store.
+        run_id: id of the run; None for the newest.
+
+    Raises:
+        ValueError: the store cannot be reached or used, or has no such run.
+    """
+    database, address = database_file(uri), without_password(uri)
+    if database is not None and not database.is_file():
+        raise ValueError(
+            f"got no runs at {address}, expected those of `polyclinic fit`; set `--out` to the folder of the runs, or "
+            "`--tracking_uri`"
+        )
+    with _usable(uri):
+        _probe(uri, database)
+        client = MlflowClient(uri)
+        try:
+            found = [client.get_run(run_id)] if run_id is not None else _newest(client)
+        except MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise
+            found = []
+    if not found:
+        name = "no runs" if run_id is None else f"run {run_id!r}, which is not"
+        raise ValueError(
+            f"got {name} at {address}; set {'' if run_id is None else '`--run` to the id of one of its runs, or '}"
+            "`--out` to the folder of the runs, or `--tracking_uri`"
+        )
+    return found[0]
+
+
+def _newest(client: MlflowClient) -> list[Run]:
+    experiments = [experiment.experiment_id for experiment in client.search_experiments(max_results=_MAX_EXPERIMENTS)]
+    return list(client.search_runs(experiments, order_by=["attributes.start_time DESC"], max_results=1))
+
+
+@contextmanager
+def _usable(uri: str) -> Iterator[None]:
+    """Set up MLflow's client, and name the cause where the store cannot be used."""
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
     for name, value in _CLIENT_SETTINGS.items():
         os.environ.setdefault(name, value)
-    database = database_file(uri)
     try:
-        with _database_lock(database):
-            if database is not None:
-                _create_if_missing(database, artifacts)
-            _probe(uri, database)
-            client = MlflowClient(uri)
-            return client, _experiment_id(client, experiment, artifacts)
+        yield
     except _STORE_ERRORS as error:
         cause = " ".join(without_password(str(error)).split())
         raise ValueError(

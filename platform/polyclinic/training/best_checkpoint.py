@@ -18,6 +18,8 @@ _LOSS = "val/loss"
 class BestCheckpoint(Checkpoint):
     """Saves ``best.ckpt`` beside ``last.ckpt`` after every validation with a better metric than all before.
 
+    The value is logged as ``best/<metric>``, which compares runs by the weights that they keep.
+
     Nothing is saved without a validation split, or where ``trainer.callbacks`` has a ``ModelCheckpoint``.
 
     Args:
@@ -83,6 +85,8 @@ class BestCheckpoint(Checkpoint):
         value = self._value(trainer)
         if self.improves(value):
             self.score, self.epoch, self._waited = value, trainer.current_epoch + 1, 0
+            for logger in trainer.loggers:
+                logger.log_metrics({f"best/{self.metric}": value}, trainer.global_step)
             save_named(trainer, self._path, "best")
             return
         self._waited += 1

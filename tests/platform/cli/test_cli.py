@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -64,14 +65,21 @@ def test_fit_leaves_a_finished_run_that_can_be_repeated(workplace: Path) -> None
     client = _client(first)
     run = client.get_run(first["mlflow_run_id"])
     assert run.info.status == "FINISHED"
-    assert 0.5 < run.data.metrics["cohort/present/first"] < 1
     assert run.data.metrics["data/broken_share"] == 0
     assert {"config.yaml", "environment.json", "cohort.json", "similarity.png"} <= {
         f.path for f in client.list_artifacts(run.info.run_id)
     }
+    assert run.data.tags.keys() - {"mlflow.source.git.commit"} == {
+        "mlflow.user", "mlflow.runName", "mlflow.source.name", "mlflow.source.type", "mlflow.note.content",
+        "polyclinic.host", "polyclinic.pid", "polyclinic.process_start", "checkpoint.best", "checkpoint.last",
+    }  # fmt: skip
+    assert run.data.tags["mlflow.source.name"] == "polyclinic fit -c config.yaml"
+    assert not [name for name in run.data.metrics if name.startswith("cohort/")]
     studies = read_cohort(Path(CONFIG["data"]["cohort"])).studies
     splits = json.dumps(sorted([study.study_id, study.split] for study in studies))
-    assert run.data.tags["cohort.splits"] == hashlib.sha256(splits.encode()).hexdigest()
+    cohort = json.loads(Path(client.download_artifacts(run.info.run_id, "cohort.json", str(workplace))).read_text())
+    assert cohort["splits"] == hashlib.sha256(splits.encode()).hexdigest()
+    assert 0.5 < cohort["present"]["first"] < 1
     downloaded = client.download_artifacts(run.info.run_id, "config.yaml", str(workplace / "."))
     second = _fit(config=downloaded)
     assert second["mlflow_run_id"] != first["mlflow_run_id"]
@@ -111,6 +119,19 @@ def test_zeroshot_and_retrieval_report_to_the_file_and_the_run(workplace: Path) 
     run = client.get_run(result["mlflow_run_id"])
     assert run.info.status == "FINISHED"
     assert run.data.metrics["test/retrieval_recall_at_1"] == top1["value"]
+    note = run.data.tags["mlflow.note.content"]
+    assert note.startswith("Contrastive pretraining (Symile) on first and second. Cohort `cohort`: 120 studies of ")
+    titles = ["Result", "Evaluation: zeroshot", "Evaluation: retrieval", "Next", "Repeat"]
+    assert re.findall(r"^### (.+)$", note, re.MULTILINE) == titles
+    low, high = top1["ci95"]["low"], top1["ci95"]["high"]
+    assert f"- `test/retrieval_recall_at_1`: **{top1['value']:.4g}**, 95 % interval {low:.4g} to {high:.4g}\n" in note
+    best = result["best"]
+    assert f"\n\nBest `val/loss`: **{best['value']:.4g}**, after epoch {best['epoch']}.\n\n### Result\n" in note
+    assert "30 epochs, 150 steps." in note
+    assert f"- `best/val/loss`: **{best['value']:.4g}**\n" in note
+    assert "Pictures among the artifacts: `similarity.png`, `curves.png`." in note
+    assert "### Next\n\n```\npolyclinic evaluate linkage best.ckpt first second\n```" in note
+    assert str(workplace) not in note
     artifacts = {file.path for file in client.list_artifacts(run.info.run_id, "evaluation")}
     assert {"evaluation/zeroshot.json", "evaluation/retrieval.json", "evaluation/modality_gap.png"} <= artifacts
 

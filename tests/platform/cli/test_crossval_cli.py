@@ -68,6 +68,11 @@ def test_every_study_is_tested_once_by_a_model_of_the_other_folds(place: Path) -
     assert {run.info.run_name for run in runs} == {"crossval", "crossval-0", "crossval-1", "crossval-2"}
     assert parent.data.metrics["crossval/macro_auroc"] == pytest.approx(report["macro"]["value"])
     assert parent.info.status == "FINISHED"
+    metrics = {run.info.run_name: run.data.metrics["crossval/macro_auroc"] for run in runs if run is not parent}
+    assert metrics == pytest.approx({f"crossval-{number}": value for number, value in enumerate(by_fold)})
+    note = parent.data.tags["mlflow.note.content"]
+    assert note.startswith("Cross-validation over 3 folds of cohort `cohort` by tabular.")
+    assert f"- `crossval/macro_auroc`: **{report['macro']['value']:.4g}**, 95 % interval" in note
     # A fold is evaluated on its own test studies again, also by a later command.
     words = [report["checkpoints"][2], "--json", "classifier.json", "--resamples", "50"]
     assert main(["evaluate", "classifier", *words]) == 0

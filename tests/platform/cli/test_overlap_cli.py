@@ -45,9 +45,16 @@ def _rows_with(table: list[Row], changed_row: int, **changes: Any) -> list[Row]:
     return [row._replace(**changes) if index == changed_row else row for index, row in enumerate(table)]
 
 
-def _tags(result: dict[str, Any], prefix: str = "overlap.") -> dict[str, str]:
-    tags = MlflowClient(result["tracking_uri"]).get_run(result["mlflow_run_id"]).data.tags
-    return {key.removeprefix(prefix): value for key, value in tags.items() if key.startswith(prefix)}
+def _logged(run: dict[str, Any], name: str = "overlap.json") -> dict[str, Any]:
+    """Return the overlap that a run of MLflow holds."""
+    client = MlflowClient(run["tracking_uri"])
+    record: dict[str, Any] = json.loads(Path(client.download_artifacts(run["mlflow_run_id"], name)).read_text())
+    return record.get("overlap", record)
+
+
+def _description(run: dict[str, Any]) -> str:
+    tags = MlflowClient(run["tracking_uri"]).get_run(run["mlflow_run_id"]).data.tags
+    return str(tags["mlflow.note.content"])
 
 
 def _files() -> set[str]:
@@ -84,11 +91,11 @@ def test_an_allowed_overlap_is_recorded_in_mlflow_and_carried_on(
         in capfd.readouterr().out
     )
     (exposure,) = exposure_of(load_checkpoint(pretrained)).cohorts
-    assert _tags(result) == {"patients": "1", "contents": "2", "allowed": "true", "against": str(exposure)}
     client = MlflowClient(result["tracking_uri"])
-    record = json.loads(
-        Path(client.download_artifacts(result["mlflow_run_id"], "overlap.json", str(tmp_path))).read_text()
-    )
+    record = _logged(result)
+    assert (record["patients"], record["allowed"], record["against"]) == (1, True, [str(exposure)])
+    assert sum(record["contents"].values()) == 2
+    assert "**Warning:** 2 of 12 studies of split val and test were seen before" in _description(result)
     assert record["shared"] == ["b24", "b35"]
     assert record["patients_compared"] == 12
     assert json.loads(
@@ -100,13 +107,13 @@ def test_an_allowed_overlap_is_recorded_in_mlflow_and_carried_on(
 def test_a_run_without_overlap_is_recorded_too(pretrained: Path) -> None:
     write_config(_cohort("b", B), HEAD, PULSES)
     scratch = fit()
-    assert _tags(scratch) == {"patients": "0", "contents": "0", "allowed": "false", "against": "none"}
-    transferred = fit("--weights", str(pretrained))
-    assert _tags(transferred)["patients"] == _tags(transferred)["contents"] == "0"
-    assert _tags(transferred)["against"].startswith("a ")
+    assert (_logged(scratch)["shared"], _logged(scratch)["against"]) == ([], [])
+    transferred = _logged(fit("--weights", str(pretrained)))
+    assert (transferred["patients"], set(transferred["contents"].values())) == (0, {0})
+    assert transferred["against"][0].startswith("a ")
     write_config(pretrained.parents[4] / "a" / "cohort.yaml", HEAD, PULSES)
     same = fit("--weights", str(pretrained))
-    assert (_tags(same)["patients"], _tags(same)["contents"]) == ("0", "0")
+    assert _logged(same)["shared"] == []
     (exposure,) = exposure_of(load_checkpoint(Path(same["checkpoint"]))).cohorts
     assert (len(exposure.trained.patients), len(exposure.selected.patients)) == (24, 6)
 
@@ -147,13 +154,15 @@ def test_an_evaluation_on_training_studies_is_refused_or_records_it(
     assert report["overlap"]["allowed"] is True
     provenance = load_checkpoint(pretrained)["callbacks"]["Provenance"]
     run = {"tracking_uri": provenance["tracking_uri"], "mlflow_run_id": provenance["run_id"]}
-    record = _tags(run, "overlap.retrieval.")
-    assert (record["patients"], record["contents"], record["allowed"]) == ("2", "0", "true")
+    record = _logged(run, "evaluation/retrieval.json")
+    assert (record["patients"], set(record["contents"].values()), record["allowed"]) == (2, {0}, True)
+    assert "**Warning:** 2 of 6 studies" in _description(run)
     options = [word for word in words if word not in ("--cohort", str(other))]
     assert main(options) == 0
     report = json.loads(Path("report.json").read_text())
-    assert (report["overlap"]["shared"], report["overlap"]["against"]) == ([], record["against"].split(", "))
-    assert _tags(run, "overlap.retrieval.")["patients"] == "0"
+    assert (report["overlap"]["shared"], report["overlap"]["against"]) == ([], record["against"])
+    assert _logged(run, "evaluation/retrieval.json")["patients"] == 0
+    assert "Warning" not in _description(run)
     assert main([*options, "--split", "train"]) == 0
     # A split that selects may select again: b24 to b29 are new, and validation studies of a may be used.
     assert main([*words, "--split", "val"]) == 0
@@ -169,12 +178,13 @@ def test_the_exposure_of_an_older_checkpoint_is_unknown_for_all_its_successors(
     write_config(_cohort("b", B), HEAD, PULSES)
     child = fit("--weights", "old.ckpt")
     assert f"warning: {record}" in capfd.readouterr().out
-    assert _tags(child) == {"patients": "unknown", "contents": "unknown", "allowed": "false", "against": "none"}
+    assert (_logged(child)["patients"], _logged(child)["against"]) == (0, [])
+    assert f"**Warning:** {record}" in _description(child)
     words = ["--resamples", "20", "--json", "report.json"]
     assert main(["evaluate", "classifier", child["checkpoint"], *words]) == 0
     assert record in capfd.readouterr().out
     assert record in json.loads(Path("report.json").read_text())["overlap"]["statements"][0]
-    assert _tags(child, "overlap.classifier.")["patients"] == "unknown"
+    assert record in _logged(child, "evaluation/classifier.json")["statements"][0]
     assert main(["evaluate", "retrieval", "old.ckpt", "second", "--candidates", "3", "--k", "[1]", *words]) == 0
     assert record in capfd.readouterr().out
 

@@ -69,7 +69,13 @@ def test_trials_are_children_of_the_sweep_and_it_continues_where_it_stopped(
     values = {run.info.run_name: run.data.metrics["val/loss"] for run in children}
     assert [trial["value"] for trial in report["trials"]] == [values[f"sweep-{n}"] for n in range(2)]
     assert parent.info.status == "FINISHED"
+    assert {run.info.run_name: run.data.metrics["best/val/loss"] for run in children} == values
     assert parent.data.metrics["best/val/loss"] == min(values.values())
+    note = parent.data.tags["mlflow.note.content"]
+    assert note.startswith("Sweep for the lowest val/loss over `data.batch_size`, `model.init_args.lr`: 2 trials")
+    assert f"Best `val/loss`: **{min(values.values()):.4g}**, in trial" in note
+    assert "polyclinic fit -c config.yaml --trainer.max_epochs 1 --data.batch_size" in note
+    assert children[0].data.tags["mlflow.source.name"].startswith("polyclinic fit -c config.yaml --")
     rates = {run.info.run_name: float(run.data.params["lr"]) for run in children}
     assert [trial["model.init_args.lr"] for trial in report["trials"]] == pytest.approx(
         [rates[f"sweep-{n}"] for n in range(2)]

@@ -16,6 +16,8 @@ from polyclinic.cohort import default_modalities, write_phantom_cohort
 from polyclinic.deploy.service.audit import AuditLog, entries_of
 from polyclinic.deploy.service.middleware import chosen_token
 from polyclinic.privacy.identity import read_key
+from polyclinic.tracking.store import find_run
+from polyclinic.tracking.uri import resolve_uri
 from polyclinic.training.checkpoint_file import load_checkpoint
 
 NAME = "a%20b?c#d ü's [x]"
@@ -62,9 +64,11 @@ def test_a_run_is_private_to_its_owner_in_a_folder_of_any_name(
         ["polyclinic", "evaluate", "zeroshot"], run["checkpoint"], "PROMPTS.yaml",
     )  # fmt: skip
     assert load_checkpoint(Path(checkpoint))["state_dict"]
-    *command, address = shlex.split(lines["runs"])
-    assert command == ["mlflow", "ui", "--backend-store-uri"]
-    assert MlflowClient(address).get_run(run["mlflow_run_id"]).info.status == "FINISHED"
+    assert shlex.split(lines["run"]) == [
+        "polyclinic", "runs", "--run", run["mlflow_run_id"], "--out", f"{NAME}/runs"
+    ]  # fmt: skip
+    assert find_run(resolve_uri(given=None, out=Path(NAME, "runs")), None).info.run_id == run["mlflow_run_id"]
+    assert MlflowClient(run["tracking_uri"]).get_run(run["mlflow_run_id"]).info.status == "FINISHED"
 
 
 @pytest.mark.public_report(27)

@@ -131,7 +131,7 @@ def test_configuration_tags_and_artifacts_are_recorded_beside_the_metrics(logger
     [run] = runs(logger.tracking_uri)
     [dataset] = [entry.dataset for entry in run.inputs.dataset_inputs]
     assert (dataset.name, dataset.digest, dataset.profile) == ("demo", "0123456789abcdef", '{"train": 3}')
-    assert run.data.tags["cohort.fingerprint"] == "0123456789abcdef0123456789abcdef01234567"
+    assert dataset.source == '{"fingerprint": "0123456789abcdef0123456789abcdef01234567"}'
     pictures = mlflow.MlflowClient(logger.tracking_uri).list_artifacts(logger.run_id, "figures")
     assert [(picture.path, picture.file_size > 1000) for picture in pictures] == [("figures/match.png", True)]
     with pytest.raises(ValueError, match="7 characters, expected 8"):

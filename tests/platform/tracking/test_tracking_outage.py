@@ -16,8 +16,8 @@ from forked_commands import Forked
 from mlflow_servers import free_port
 from mlflow_tables import read_template
 from polyclinic.cli import main
-from polyclinic.tracking import RunLogger, log_text
-from polyclinic.tracking.entries import Artifact, Ended, Metrics, Tags, from_line, joined, to_line
+from polyclinic.tracking import RunLogger, log_section, log_text
+from polyclinic.tracking.entries import Artifact, Ended, Metrics, Section, Tags, from_line, joined, to_line
 from polyclinic.tracking.spool import Spool, left_spools
 from readonly_folders import read_only
 
@@ -69,6 +69,27 @@ def test_entries_logged_during_an_outage_arrive_once(
     assert left_spools(out) == []
     assert [path for path in out.rglob("*") if path.is_file()] == []
     assert main(["tracking", "send", "runs", "--tracking_uri", uri]) == 1
+
+
+def test_a_section_written_during_an_outage_leaves_later_ones_in_the_description(
+    empty_store: Path, tmp_path: Path
+) -> None:
+    logger = RunLogger(out=tmp_path, patience=0.1)
+    log_section(logger, "Result", "0.5")
+    assert logger.flush()
+    blocker = sqlite3.connect(empty_store, isolation_level=None)
+    blocker.execute("BEGIN EXCLUSIVE")
+    log_section(logger, "Next", "score")
+    logger.finalize("success")
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    guest = RunLogger(out=tmp_path, run_id=logger.run_id, guest=True)
+    log_section(guest, "Evaluation: zeroshot", "0.75")
+    guest.finalize("success")
+    assert main(["tracking", "send", str(tmp_path)]) == 0
+    (run,) = runs(logger.tracking_uri)
+    note = "### Result\n\n0.5\n\n### Evaluation: zeroshot\n\n0.75\n\n### Next\n\nscore"
+    assert run.data.tags["mlflow.note.content"] == note
 
 
 def test_a_locked_database_delays_no_step_and_loses_no_entry(empty_store: Path, tmp_path: Path) -> None:
@@ -190,6 +211,7 @@ def test_entries_survive_being_spooled_to_a_file() -> None:
     entries = [
         Metrics((("val/loss", float("inf"), 12, 3), ("b", 0.1, 12, 3))),
         Tags({"ä": '"\n'}),
+        Section("Result", "| a |\n"),
         Artifact.of("a/b.png", bytes(range(256))),
         Ended("KILLED", 5),
     ]

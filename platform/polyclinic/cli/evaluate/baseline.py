@@ -1,5 +1,6 @@
 """``polyclinic evaluate baseline``: simple models on the same studies, and whether a checkpoint beats them."""
 
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from polyclinic.cohort import default_modalities, read_cohort
 from polyclinic.data import CohortDataModule, LabelPolicy
 from polyclinic.evaluation.baseline.predictions import predict_baseline
 from polyclinic.evaluation.baseline.report import BaselineReport, baseline_report, folds_verdict
+from polyclinic.evaluation.metrics.intervals import Estimate, Interval
 from polyclinic.evaluation.supervised import predict_split
 from polyclinic.evaluation.tables import as_json, print_baseline
 from polyclinic.files.results import refuse_unwritable, write_result
@@ -65,9 +67,9 @@ def _of_checkpoint(path: Path, options: ReportOptions, started: float) -> None:
     overlap = check_overlap(restored, options.split, allowed=options.allow_overlap)
     report = compare(restored, options)
     print_baseline(report, console)
-    metrics = {f"{options.split}/baseline_macro_auroc": report.macro}
+    metrics = {f"{options.split}/baseline_macro_auroc": Estimate(report.macro, Interval(math.nan, math.nan, 0))}
     if report.macro_gain is not None:
-        metrics[f"{options.split}/gain_over_baseline"] = report.macro_gain.value
+        metrics[f"{options.split}/gain_over_baseline"] = report.macro_gain
     write_report(
         restored, "baseline", _content(report, options, started), metrics, {}, options.json, overlap=overlap
     )  # fmt: skip

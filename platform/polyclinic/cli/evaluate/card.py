@@ -101,7 +101,7 @@ def card(
     record |= {"overlap": overlap.as_record(), "seconds_after_encoding": round(time.monotonic() - started, 1)}
     _write(out, page, record)
     write_report(
-        restored, "card", record, {f"{options.split}/card_macro_auroc": content.macro.auroc.value},
+        restored, "card", record, {f"{options.split}/card_macro_auroc": content.macro.auroc},
         {f"card_{name}": figure for name, figure in figures.items()}, None, overlap=overlap, page=page,
     )  # fmt: skip
     console.print(

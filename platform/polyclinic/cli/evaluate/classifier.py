@@ -6,12 +6,12 @@ from typing import Any
 from polyclinic.cli.options import ReportOptions
 from polyclinic.cli.report import check_overlap, write_report
 from polyclinic.evaluation.metrics.agreement import agreement_report, binary_columns
+from polyclinic.evaluation.metrics.intervals import Estimate
 from polyclinic.evaluation.scorers import chosen_query
 from polyclinic.evaluation.supervised import predict_split
 from polyclinic.evaluation.tables import as_json, print_agreement, print_zero_shot
 from polyclinic.evaluation.zeroshot import zero_shot_report
 from polyclinic.files.results import refuse_unwritable
-from polyclinic.system.shell import print_next
 from polyclinic.system.terminal import Console
 from polyclinic.tasks import Downstream
 from polyclinic.training.restore import restore
@@ -43,7 +43,7 @@ def classifier(
         seed=options.seed,
     )  # fmt: skip
     content: dict[str, Any] = {"split": options.split, "query": query}
-    metrics: dict[str, float] = {}
+    metrics: dict[str, Estimate] = {}
     if names:
         report = zero_shot_report(
             scores=scores, labels=truth, patient_ids=patients, findings=names, resamples=options.resamples,
@@ -51,14 +51,16 @@ def classifier(
         )  # fmt: skip
         print_zero_shot(report, console, title="Classifier")
         content |= as_json(report)
-        metrics[f"{options.split}/classifier_macro_auroc"] = report.macro_auroc
+        metrics[f"{options.split}/classifier_macro_auroc"] = Estimate(report.macro_auroc, report.macro_ci95)
     if agreement:
         print_agreement(agreement, console)
         content["agreement"] = [as_json(result) for result in agreement]
         metrics |= {
-            f"{options.split}/{name.replace(' ', '_')}/{result.name}": measure.value
+            f"{options.split}/{name.replace(' ', '_')}/{result.name}": measure
             for result in agreement
             for name, measure in result.measures.items()
         }
-    write_report(restored, "classifier", content, metrics, {}, options.json, overlap=overlap)
-    print_next("polyclinic", "bundle", "export", checkpoint, "--out", "bundle")
+    write_report(
+        restored, "classifier", content, metrics, {}, options.json, overlap=overlap,
+        following=("polyclinic", "bundle", "export", checkpoint, "--out", "bundle"),
+    )  # fmt: skip

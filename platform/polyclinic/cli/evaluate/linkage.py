@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from polyclinic.cli.options import ReportOptions
 from polyclinic.cli.report import check_overlap, write_report
 from polyclinic.evaluation.embedding import EmbeddedSplit, embed_split
+from polyclinic.evaluation.metrics.intervals import Estimate
 from polyclinic.evaluation.retrieval.linkage import (
     Files,
     Matching,
@@ -28,7 +29,6 @@ from polyclinic.evaluation.tables import as_json, print_linkage
 from polyclinic.files.atomic import atomic_file
 from polyclinic.files.results import refuse_unwritable
 from polyclinic.system.names import refuse_unknown
-from polyclinic.system.shell import print_next
 from polyclinic.system.terminal import Console
 from polyclinic.tasks import ContrastivePretraining
 from polyclinic.training.restore import Restored, restore
@@ -76,14 +76,19 @@ def linkage(
     if pairs is not None:
         _write_pairs(pairs, (first, second), test, report.threshold)
     settings = {"first": first, "second": second, "split": options.split, "unpaired": unpaired}
+    quality = report.by_patient
     metrics = {
-        f"{options.split}/linkage_{name}/{first}-{second}": getattr(report.by_patient, name)
+        f"{options.split}/linkage_{name}/{first}-{second}": Estimate(
+            getattr(quality, name), getattr(quality, f"{name}_ci95")
+        )
         for name in ("precision", "recall", "f1")
     }
     figures = {f"linkage_{first}-{second}": _curve_figure(report.curve)}
     content = {**as_json(report), **settings}
-    write_report(restored, f"linkage_{first}-{second}", content, metrics, figures, options.json, overlap=overlap)
-    print_next("polyclinic", "evaluate", "retrieval", checkpoint, second, "--query", f"[{first}]")
+    write_report(
+        restored, f"linkage_{first}-{second}", content, metrics, figures, options.json, overlap=overlap,
+        following=("polyclinic", "evaluate", "retrieval", checkpoint, second, "--query", f"[{first}]"),
+    )  # fmt: skip
 
 
 class _Matched(NamedTuple):

@@ -11,6 +11,7 @@ from polyclinic.cli.options import ReportOptions
 from polyclinic.cli.report import check_overlap, write_report
 from polyclinic.data.labels import patient_fraction
 from polyclinic.evaluation.embedding import split_batches
+from polyclinic.evaluation.metrics.intervals import Estimate
 from polyclinic.evaluation.probing.embedding_cache import EmbeddingOrigin, cached_embeddings
 from polyclinic.evaluation.probing.neighbours import neighbour_scores
 from polyclinic.evaluation.probing.probe import (
@@ -25,7 +26,6 @@ from polyclinic.files.digest import file_sha256
 from polyclinic.files.results import refuse_unwritable
 from polyclinic.nn import Encoder
 from polyclinic.system.names import refuse_unknown
-from polyclinic.system.shell import print_next
 from polyclinic.system.terminal import Console
 from polyclinic.training.restore import Restored, restore
 
@@ -84,12 +84,16 @@ def probe(
     name = "probe" if method == "linear" else method
     part = "" if fraction == 1 else f"/{fraction:g}"
     metrics = {
-        f"{options.split}/{name}_macro_auroc/{modality}{part}": report.trained.macro_auroc,
-        f"{options.split}/{name}_gain/{modality}{part}": report.gain,
+        f"{options.split}/{name}_macro_auroc/{modality}{part}": Estimate(
+            report.trained.macro_auroc, report.trained.macro_ci95
+        ),
+        f"{options.split}/{name}_gain/{modality}{part}": Estimate(report.gain, report.gain_ci95),
     }
     report_name = f"{name}_{modality}{part.replace('/', '_')}"
-    write_report(trained, report_name, content, metrics, {}, options.json, overlap=overlap)
-    print_next("polyclinic", "fit", "-c", "experiments/masked/transfer.yaml", "--weights", checkpoint)
+    write_report(
+        trained, report_name, content, metrics, {}, options.json, overlap=overlap,
+        following=("polyclinic", "fit", "-c", "experiments/masked/transfer.yaml", "--weights", checkpoint),
+    )  # fmt: skip
 
 
 def _columns(restored: Restored, findings: list[str] | None) -> tuple[list[str], list[int]]:

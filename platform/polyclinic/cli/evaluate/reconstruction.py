@@ -5,10 +5,10 @@ from pathlib import Path
 from polyclinic.cli.options import ReportOptions
 from polyclinic.cli.report import check_overlap, write_report
 from polyclinic.evaluation.embedding import split_batches
+from polyclinic.evaluation.metrics.intervals import Estimate
 from polyclinic.evaluation.probing.reconstruction import MODEL, mean_fills, reconstruction_report
 from polyclinic.evaluation.tables import as_json, print_reconstruction
 from polyclinic.files.results import refuse_unwritable
-from polyclinic.system.shell import print_next
 from polyclinic.system.terminal import Console
 from polyclinic.tasks import MaskedPretraining
 from polyclinic.training.restore import restore
@@ -35,11 +35,13 @@ def reconstruction(
     console = Console()
     print_reconstruction(report, console)
     metrics = {
-        f"{options.split}/{method.replace(' ', '_')}_loss/{result.name}": error.value
+        f"{options.split}/{method.replace(' ', '_')}_loss/{result.name}": Estimate(error.value, error.ci95)
         for result in report.results
         for method, error in result.errors.items()
         if MODEL in result.errors
     }
     content = {**as_json(report), "split": options.split}
-    write_report(restored, "reconstruction", content, metrics, {}, options.json, overlap=overlap)
-    print_next("polyclinic", "evaluate", "probe", checkpoint, next(iter(task.encoders)))
+    write_report(
+        restored, "reconstruction", content, metrics, {}, options.json, overlap=overlap,
+        following=("polyclinic", "evaluate", "probe", checkpoint, next(iter(task.encoders))),
+    )  # fmt: skip

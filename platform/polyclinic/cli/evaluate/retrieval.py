@@ -13,6 +13,7 @@ from torch import Tensor
 from polyclinic.cli.options import ReportOptions
 from polyclinic.cli.report import check_overlap, write_report
 from polyclinic.evaluation.embedding import EmbeddedSplit, embed_split
+from polyclinic.evaluation.metrics.intervals import Estimate
 from polyclinic.evaluation.retrieval.candidates import CandidateSets, read_candidate_sets, retrieval_in_sets
 from polyclinic.evaluation.retrieval.retrieval import RetrievalResult, retrieval_report
 from polyclinic.evaluation.retrieval.variations import embed_variations, rank_spread
@@ -20,7 +21,6 @@ from polyclinic.evaluation.scorers import chosen_query
 from polyclinic.evaluation.tables import as_json, print_candidate_sets, print_rank_spread, print_retrieval
 from polyclinic.files.results import refuse_unwritable
 from polyclinic.system.names import refuse_unknown
-from polyclinic.system.shell import print_next
 from polyclinic.system.terminal import Console
 from polyclinic.tasks import ContrastivePretraining
 from polyclinic.tracking import modality_gap, similarity_matrix
@@ -70,8 +70,10 @@ def retrieval(
         content, metrics = _in_sets(
             restored, split_studies, studies, sets, settings, resamples=options.resamples, seed=options.seed, k=k
         )
-        write_report(restored, "candidate_sets", content, metrics, {}, options.json, overlap=overlap)
-        print_next("polyclinic", "evaluate", "retrieval", checkpoint, target, "--split", options.split)
+        write_report(
+            restored, "candidate_sets", content, metrics, {}, options.json, overlap=overlap,
+            following=("polyclinic", "evaluate", "retrieval", checkpoint, target, "--split", options.split),
+        )  # fmt: skip
         return
     scores = _scores(restored, studies, names, studies.embeddings[target])
     report = retrieval_report(
@@ -91,16 +93,11 @@ def retrieval(
         print_rank_spread(spread, console)
     figures = _figures(scores, studies)
     content = {**as_json(report), **settings, "texts": spread and as_json(spread)}
+    metrics = _recalls(f"{options.split}/retrieval", report.sampled)
     write_report(
-        restored,
-        "retrieval",
-        content,
-        _recalls(f"{options.split}/retrieval", report.sampled),
-        figures,
-        options.json,
-        overlap=overlap,
-    )
-    print_next("polyclinic", "evaluate", "linkage", checkpoint, names[0], target)
+        restored, "retrieval", content, metrics, figures, options.json, overlap=overlap,
+        following=("polyclinic", "evaluate", "linkage", checkpoint, names[0], target),
+    )  # fmt: skip
 
 
 def _figures(scores: Tensor, studies: EmbeddedSplit) -> dict[str, Figure]:
@@ -123,7 +120,7 @@ def _read_sets(restored: Restored, path: Path, split: str, varied: str | None) -
 def _in_sets(
     restored: Restored, split_studies: EmbeddedSplit, studies: EmbeddedSplit, sets: CandidateSets,
     settings: dict[str, Any], *, resamples: int, seed: int, k: Sequence[int],
-) -> tuple[dict[str, Any], dict[str, float]]:  # fmt: skip
+) -> tuple[dict[str, Any], dict[str, Estimate]]:  # fmt: skip
     """Print the report of fixed candidates, and return it as JSON with its metrics."""
     target = settings["target"]
     candidates = split_studies.select(split_studies.present[target])
@@ -190,6 +187,9 @@ def _variations(
     return varied.new_zeros(texts, len(rows), varied.shape[-1]).index_copy(1, rows.nonzero()[:, 0], varied)
 
 
-def _recalls(name: str, result: RetrievalResult) -> dict[str, float]:
-    recalls = {f"recall_at_{k}": accuracy.value for k, accuracy in result.recall.items() if accuracy is not None}
-    return {f"{name}_{measure}": value for measure, value in {**recalls, "mrr": result.mrr.value}.items()}
+def _recalls(name: str, result: RetrievalResult) -> dict[str, Estimate]:
+    recalls = {f"recall_at_{k}": accuracy for k, accuracy in result.recall.items() if accuracy is not None}
+    return {
+        f"{name}_{measure}": Estimate(accuracy.value, accuracy.ci95)
+        for measure, accuracy in {**recalls, "mrr": result.mrr}.items()
+    }

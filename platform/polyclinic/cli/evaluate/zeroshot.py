@@ -7,12 +7,12 @@ import torch
 from polyclinic.cli.options import ReportOptions
 from polyclinic.cli.report import check_overlap, write_report
 from polyclinic.evaluation.metrics.auroc import roc_curve
+from polyclinic.evaluation.metrics.intervals import Estimate
 from polyclinic.evaluation.scorers import ZeroShotScorer
 from polyclinic.evaluation.tables import as_json, print_zero_shot
 from polyclinic.evaluation.zeroshot import zero_shot_report
 from polyclinic.files.results import refuse_unwritable
 from polyclinic.prompts import load_prompts
-from polyclinic.system.shell import print_next
 from polyclinic.system.terminal import Console
 from polyclinic.tracking import roc_curves
 from polyclinic.training.restore import restore
@@ -60,7 +60,7 @@ def zeroshot(
     settings = {"query": names, "split": options.split, "complete": complete, "prompts_sha256": file.sha256}
     write_report(
         restored, "zeroshot", {**as_json(report), **settings},
-        {f"{options.split}/zeroshot_macro_auroc": report.macro_auroc},
+        {f"{options.split}/zeroshot_macro_auroc": Estimate(report.macro_auroc, report.macro_ci95)},
         {"zeroshot_roc": roc_curves(curves)} if curves else {}, options.json, overlap=overlap,
+        following=("polyclinic", "evaluate", "card", checkpoint, "--prompts", prompts),
     )  # fmt: skip
-    print_next("polyclinic", "evaluate", "card", checkpoint, "--prompts", prompts)

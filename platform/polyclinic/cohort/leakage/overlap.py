@@ -209,16 +209,6 @@ class Overlap:
         """Return all attributes and statements as plain values."""
         return asdict(self) | {"statements": self.statements}
 
-    def tags(self) -> dict[str, str]:
-        """Return MLflow tags: counts, or ``unknown`` where nothing was found but not everything could be compared."""
-        patients, contents = self.patients, sum(self.contents.values())
-        return {
-            "patients": str(patients) if patients or not (self.unknown or self.incomparable) else "unknown",
-            "contents": str(contents) if contents or not self.unknown else "unknown",
-            "allowed": str(self.allowed).lower(),
-            "against": ", ".join(self.against) or "none",
-        }
-
     @property
     def _sentence(self) -> str:
         equal = ", ".join(f"{count} of {name}" for name, count in self.contents.items() if count)

@@ -1,4 +1,4 @@
-"""Requests to stop by SIGTERM or Ctrl-C while the service starts."""
+"""Requests to stop by SIGTERM or Ctrl-C while a server starts or runs."""
 
 import signal
 from collections.abc import Callable
@@ -13,17 +13,21 @@ class StopRequest:
     By default, Python raises an exception wherever the program is. In a destructor or in a callback of an import, the
     exception is printed and ignored; elsewhere it leaves processes half started.
 
+    Args:
+        others: further signals to record, except those that this process ignores, as SIGHUP under ``nohup``.
+
     Attributes:
         asked: whether a signal arrived.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *others: signal.Signals) -> None:
         self.asked = False
+        self._signals = (*_SIGNALS, *(each for each in others if signal.getsignal(each) is not signal.SIG_IGN))
         self._react: Callable[[], object] | None = None
         self._before: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> "StopRequest":
-        for number in _SIGNALS:
+        for number in self._signals:
             self._before[number] = signal.signal(number, self._record)
         return self
 

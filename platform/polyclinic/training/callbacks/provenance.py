@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from polyclinic.cohort.leakage.overlap import Overlap, TrainingExposure
 from polyclinic.data import CohortDataModule
 from polyclinic.system.terminal import Console
-from polyclinic.tracking import RunLogger, RunRecord, log_cohort, log_json, log_tags, log_text
+from polyclinic.tracking import RunLogger, RunRecord, log_cohort, log_json, log_text
 from polyclinic.tracking.uri import without_password
 from polyclinic.training.resume import JOB
 from polyclinic.training.transfer import Move, print_account
@@ -57,16 +57,9 @@ class CohortRecord(Callback):
         counts = {split: len(data.cohort.split(split)) for split in ("train", "val", "test")}
         log_cohort(trainer.logger, data.cohort.name, data.cohort.fingerprint, counts)
         _warn_of_truncation(data.facts)
-        shares = data.cohort.present_share()
-        splits = split_hash(data)
-        log_tags(trainer.logger, {"cohort.splits": splits})
-        report = {"fingerprint": data.cohort.fingerprint, "splits": splits, "studies": counts}
-        report |= {"present": shares, "facts": data.facts}
+        report = {"fingerprint": data.cohort.fingerprint, "splits": split_hash(data), "studies": counts}
+        report |= {"present": data.cohort.present_share(), "facts": data.facts}
         log_json(trainer.logger, report, "cohort.json")
-        if trainer.logger is not None:
-            truncated = {fact: share for fact, share in data.facts.items() if fact.endswith(_TRUNCATED_FACT)}
-            present = {f"present/{name}": share for name, share in shares.items()}
-            trainer.logger.log_metrics({f"cohort/{name}": value for name, value in {**present, **truncated}.items()})
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log the share of broken sources of the epoch."""
@@ -143,7 +136,6 @@ class ExposureRecord(Callback):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Log the overlap, also where it is empty."""
         if self.overlap is not None:
-            log_tags(trainer.logger, {f"overlap.{key}": value for key, value in self.overlap.tags().items()})
             log_json(trainer.logger, self.overlap.as_record(), "overlap.json")
 
     def state_dict(self) -> dict[str, Any]:

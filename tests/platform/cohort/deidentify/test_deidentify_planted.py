@@ -74,6 +74,7 @@ LINES: list[tuple[int, str]] = [
     (0, "crossval -c heads.yaml --data.cohort FOLDS --resamples 5 --predictions oof.parquet --json cv.json"),
     (0, "sweep --space space.yaml --trials 1 --json sweep.json -c heads.yaml"),
     (0, "tracking send runs"),
+    (1, "runs --run missing --no-browser"),
     (1, "deidentify COHORT outside"),
     (1, "deidentify COHORT outside --key missing"),
     (1, "deidentify COHORT outside --key key --workers 0 --max-refused 0"),

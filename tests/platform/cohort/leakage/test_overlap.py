@@ -61,9 +61,7 @@ def test_content_is_matched_under_other_ids_names_and_populations(tmp_path: Path
     assert (overlap.patients, overlap.patients_compared) == (0, 0)
     assert overlap.contents == {"first": 1, "second": 1}
     assert overlap.incomparable == ()
-    assert overlap.tags() == {
-        "patients": "0", "contents": "2", "allowed": "false", "against": f"a {read_cohort(first).fingerprint[:8]}",
-    }  # fmt: skip
+    assert (overlap.allowed, overlap.against) == (False, (f"a {read_cohort(first).fingerprint[:8]}",))
 
 
 def test_cohorts_without_a_common_study_share_nothing(tmp_path: Path) -> None:
@@ -72,7 +70,7 @@ def test_cohorts_without_a_common_study_share_nothing(tmp_path: Path) -> None:
     assert overlap.shared == ()
     assert overlap.statements == ()
     overlap.refuse()
-    assert overlap.tags()["patients"] == overlap.tags()["contents"] == "0"
+    assert (overlap.patients, set(overlap.contents.values())) == (0, {0})
 
 
 def test_equal_ids_may_be_chance_in_unnamed_populations_and_are_not_compared_across_named_ones(tmp_path: Path) -> None:
@@ -89,8 +87,9 @@ def test_equal_ids_may_be_chance_in_unnamed_populations_and_are_not_compared_acr
     half = _overlap(first, tmp_path / "2" / "cohort.yaml")
     assert half.shared == ()
     assert half.patients_compared == 0
-    assert half.tags()["patients"] == "unknown"
-    assert half.tags()["contents"] == "0"
+    assert half.patients == 0
+    assert half.incomparable
+    assert set(half.contents.values()) == {0}
     assert "only one of the two cohorts states its population" in half.statements[0]
 
 
@@ -112,7 +111,7 @@ def test_splits_within_a_cohort_are_compared_only_on_request(tmp_path: Path) -> 
     overlap = _overlap(path, path, tested=["train", "test"])
     assert overlap.shared == ()
     assert overlap.compared == {}
-    assert overlap.tags()["against"].startswith("1 ")
+    assert overlap.against[0].startswith("1 ")
     assert _overlap(path, path, tested=["train", "test"], within=True).patients == 24
 
 
