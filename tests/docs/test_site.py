@@ -22,8 +22,6 @@ from polyclinic.cli.commands import GROUPS, help_text
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 MAX_README_WORDS = 600
-UNMERGED = {"demo", "new", "runs"}
-"""Commands of this release that the pages name."""
 
 _LOADED = {
     "audio": ("src",), "iframe": ("src",), "img": ("src", "srcset"), "link": ("href",), "object": ("data",),
@@ -181,7 +179,7 @@ def test_the_readme_is_short_and_names_the_documentation() -> None:
 
 
 def test_pages_name_only_existing_commands() -> None:
-    first = {name.partition(" ")[0] for name in COMMANDS} | UNMERGED
+    first = {name.partition(" ")[0] for name in COMMANDS}
     for path in (ROOT / "README.md", *DOCS.rglob("*.md")):
         text = path.read_text(encoding="utf-8")
         assert set(re.findall(r"\bpolyclinic ([a-z]+)", text)) - {"in"} <= first, path.name

@@ -12,8 +12,8 @@ from polyclinic.cohort import read_cohort
 from polyclinic.files.results import write_result
 from polyclinic.files.yaml_loader import load_yaml
 from polyclinic.modality.physiology import JOINT_FINDING
-from polyclinic.system.shell import print_next
-from polyclinic.system.terminal import Console
+from polyclinic.system.shell import command_line, print_next
+from polyclinic.system.terminal import Console, remark
 
 _RUNS = {"symile": "train Symile", "clip": "train CLIP", "supervised": "train with all labels"}
 _QUERIES = load_yaml((RECIPES / "queries.yaml").read_bytes(), name="queries.yaml")
@@ -32,8 +32,9 @@ def run_full(out: Path, *, studies: int, seed: int, console: Console) -> None:
     report = _report(cohort, fits, evaluations)
     write_result(out / "report.json", report)
     _show(report, console)
-    console.print(f"report: {out / 'report.json'}; what the commands printed: {out / 'logs'}", soft_wrap=True)
+    remark(f"report: {out / 'report.json'}; what the commands printed: {out / 'logs'}")
     bundle = ("--prompts", out / "prompts.yaml", "--out", out / "bundle")
+    remark(f"runs: {command_line('polyclinic', 'runs', '--out', out / 'runs')}")
     print_next("polyclinic", "bundle", "export", fits["symile"]["checkpoint"], *bundle)
 
 

@@ -11,8 +11,8 @@ from polyclinic.cohort import read_cohort
 from polyclinic.deploy.service.settings import ServiceSettings
 from polyclinic.files.yaml_loader import load_yaml
 from polyclinic.modality import installed_modalities
-from polyclinic.system.shell import print_next
-from polyclinic.system.terminal import Console
+from polyclinic.system.shell import command_line, print_next
+from polyclinic.system.terminal import Console, remark
 
 
 def run_quick(out: Path, *, studies: int, seed: int, serve: bool, console: Console) -> None:
@@ -35,7 +35,10 @@ def run_quick(out: Path, *, studies: int, seed: int, serve: bool, console: Conso
     export = ("bundle", "export", checkpoint, "--out", bundle, "--no-baseline", "--resamples", 50)
     run_steps([Step("export a bundle", export)], out, console)
     study = _copy_study(cohort, out / "study")
-    console.print(f"drop the files in {study} on the page; what the commands printed: {out / 'logs'}", soft_wrap=True)
+    remark(
+        f"what the commands printed: {out / 'logs'}; runs: {command_line('polyclinic', 'runs', '--out', out / 'runs')}"
+    )
+    console.print(f"a study for the page: the files in {study}", soft_wrap=True)
     if serve:
         serve_bundle(ServiceSettings(bundle, port=0, no_token=True, audit=out / "audit.jsonl"))
     else:
