@@ -35,9 +35,8 @@ def run_quick(out: Path, *, studies: int, seed: int, serve: bool, console: Conso
     export = ("bundle", "export", checkpoint, "--out", bundle, "--no-baseline", "--resamples", 50)
     run_steps([Step("export a bundle", export)], out, console)
     study = _copy_study(cohort, out / "study")
-    remark(
-        f"what the commands printed: {out / 'logs'}; runs: {command_line('polyclinic', 'runs', '--out', out / 'runs')}"
-    )
+    remark(f"what the commands printed: {out / 'logs'}")
+    remark(f"runs: {command_line('polyclinic', 'runs', '--out', out / 'runs')}")
     console.print(f"a study for the page: the files in {study}", soft_wrap=True)
     if serve:
         serve_bundle(ServiceSettings(bundle, port=0, no_token=True, audit=out / "audit.jsonl"))
