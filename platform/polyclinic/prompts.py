@@ -113,7 +113,7 @@ def load_prompts(path: Path) -> PromptFile:
         ValueError: the file is not a YAML mapping, a key is missing or unknown, the version or score rule is unknown,
             a template lacks ``{}``, a list is empty, or a phrasing is used twice for one finding.
     """
-    refuse_other_kind(path, PROMPTS, "name a prompt file, such as experiments/phantom/prompts.yaml")
+    refuse_other_kind(path, PROMPTS, "name a prompt file, such as demo/prompts.yaml")
     if not path.is_file():
         raise ValueError(f"prompt file {path.name!r} does not exist; set `prompts` to a YAML file")
     content = path.read_bytes()

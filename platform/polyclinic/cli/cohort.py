@@ -82,7 +82,7 @@ def check(
     if worst == "error" or (strict and worst == "warning"):
         raise ValueError(f"{summary} (see above); repair the sources and labels, or remove them from the table")
     console.print(f"found: {summary or 'nothing to review'}", soft_wrap=True, markup=False)
-    print_next("polyclinic", "fit", "-c", "experiments/...", "--data.cohort", cohort)
+    print_next("polyclinic", "new", "heads" if read.labels else "masked", cohort)
 
 
 def overlap(

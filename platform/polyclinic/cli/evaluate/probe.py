@@ -92,7 +92,7 @@ def probe(
     report_name = f"{name}_{modality}{part.replace('/', '_')}"
     write_report(
         trained, report_name, content, metrics, {}, options.json, overlap=overlap,
-        following=("polyclinic", "fit", "-c", "experiments/masked/transfer.yaml", "--weights", checkpoint),
+        following=("polyclinic", "fit", "-c", "heads.yaml", "--weights", checkpoint),
     )  # fmt: skip
 
 
