@@ -61,7 +61,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Forked]]:
     yield runs
     for command in started:
         if command.poll() is None:
-            command.kill()
+            command.send_signal(signal.SIGINT)  # a killed command would leave the UI running
+            command.wait(60)
 
 
 def _printed(text: str) -> str:
