@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as L
 import yaml
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, ModelSummary
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
@@ -31,7 +31,7 @@ from polyclinic.files.results import refuse_unwritable, write_result
 from polyclinic.modality import Modality, installed_modalities
 from polyclinic.system.names import expected_name
 from polyclinic.system.shell import command_line
-from polyclinic.system.terminal import is_quiet, printable, remark
+from polyclinic.system.terminal import Console, is_quiet, printable, remark
 from polyclinic.tracking import RunLogger, RunRecord
 from polyclinic.tracking.exit_status import ended_by_sigterm, exit_of
 from polyclinic.training.automatic import choose
@@ -150,11 +150,13 @@ class PolyclinicCLI(LightningCLI):
             raise ValueError(f"got `test` of {task.__name__}, which has no test step; use {command}")
 
     def instantiate_trainer(self, **settings: Any) -> L.Trainer:
-        """Build the trainer, without a progress bar where the output is not a terminal."""
-        trainer = super().instantiate_trainer(**settings)
+        """Build the trainer: without a bar unless the output is a terminal, and without a table if it is quiet."""
+        trainer: Any = super().instantiate_trainer(**settings)
+        if is_quiet():
+            trainer.callbacks = [each for each in trainer.callbacks if not isinstance(each, ModelSummary)]
         if trainer.progress_bar_callback is not None and (is_quiet() or not sys.stdout.isatty()):
             trainer.progress_bar_callback.disable()
-        return trainer
+        return cast(L.Trainer, trainer)
 
     def _adapted_modalities(self, data: CohortDataModule) -> dict[str, Modality]:
         """Return the modalities as the default encoders need them: with the state of a named checkpoint, or adapted."""
@@ -189,6 +191,7 @@ class PolyclinicCLI(LightningCLI):
             remark(f"run: {logger.place}")
         if self.config.fit.json is not None:
             write_result(self.config.fit.json, result)
+        Console(highlight=False).print(f"checkpoint: {path}", soft_wrap=True)
         remark(f"next: {_NEXT_COMMANDS[type(self.model)].format(command_line(path))}")
 
     def _choose(self, *, open_ended: bool) -> None:

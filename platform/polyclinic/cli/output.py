@@ -88,18 +88,17 @@ def shown(options: OutputOptions) -> Iterator[None]:
 @contextmanager
 def limited_libraries(options: OutputOptions) -> Iterator[None]:
     """Apply the options to the libraries that a command has imported, which bring handlers and formats."""
-    limit, before = _Limit(options), warnings.formatwarning
     names = [name for name in logging.root.manager.loggerDict if not name.startswith("polyclinic")]
-    handlers = [handler for name in names for handler in logging.getLogger(name).handlers if _is_terminal(handler)]
-    for handler in handlers:
-        handler.addFilter(limit)
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {printable(str(message))}\n"
-    try:
+    with ExitStack() as stack:
+        for logger in map(logging.getLogger, names):
+            # The handler of the root prints what reaches it.
+            limit = logging.Filter("none") if _reaches_root(logger) else _Limit(options)
+            for handler in filter(_is_terminal, logger.handlers):
+                handler.addFilter(limit)
+                stack.callback(handler.removeFilter, limit)
+        stack.callback(setattr, warnings, "formatwarning", warnings.formatwarning)
+        warnings.formatwarning = lambda message, *_, **__: f"warning: {printable(str(message))}\n"
         yield
-    finally:
-        warnings.formatwarning = before
-        for handler in handlers:
-            handler.removeFilter(limit)
 
 
 @contextmanager
@@ -133,6 +132,12 @@ class _Line(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
         return f"{level}{printable(record.getMessage())}"
+
+
+def _reaches_root(logger: logging.Logger) -> bool:
+    while logger.parent is not None and logger.propagate:
+        logger = logger.parent
+    return logger.parent is None
 
 
 def _is_terminal(handler: logging.Handler) -> bool:

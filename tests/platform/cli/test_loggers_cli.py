@@ -10,7 +10,6 @@ from cli_runs import fit, write_config
 from polyclinic.cli import main
 
 MODEL = {"class_path": "Downstream", "init_args": {"size": "pico", "linear": False}}
-MLFLOW = "polyclinic.tracking.RunLogger"
 
 
 @pytest.fixture(autouse=True)
@@ -19,9 +18,13 @@ def _workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pulse_cohort: Pa
     write_config(pulse_cohort, MODEL, {"first": {"class_path": "pulse_plugin.Pulse"}})
 
 
-def test_a_csv_logger_writes_beside_mlflow(capfd: pytest.CaptureFixture[str]) -> None:
-    words = ["--trainer.logger+=CSVLogger", "--trainer.logger.save_dir=csv"]
-    result = fit(*words)
+def test_a_csv_logger_writes_beside_mlflow_and_quiet_prints_the_checkpoint_alone(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    words = ["--trainer.logger+=CSVLogger", "--trainer.logger.save_dir=csv", "--quiet"]
+    result = fit(*words, "--trainer.enable_progress_bar=true", "--trainer.enable_model_summary=true")
+    captured = capfd.readouterr()
+    assert (captured.out, captured.err) == (f"checkpoint: {result['checkpoint']}\n", "")
     assert result["mlflow_run_id"]
     assert Path(result["checkpoint"]).is_relative_to("runs")
     (path,) = Path("csv").rglob("metrics.csv")

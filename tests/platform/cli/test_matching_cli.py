@@ -208,7 +208,7 @@ def test_probes_may_use_a_fraction_of_the_patients_with_both_methods(
             ["linkage", "first", "second", "--split", "val"],
             "on which the threshold is selected; set `--split` to another",
         ),
-        (["linkage", "first", "second", "--split", "testing"], "got split 'testing', expected one of"),
+        (["linkage", "first", "second", "--split", "testing"], "got split 'testing', expected perhaps test"),
         (["linkage", "first", "second", "--unpaired", "1"], "got unpaired 1.0, expected a share from 0 to below 1"),
         (["linkage", "first", "second", "--precision", "0"], "got precision 0.0, expected a share above 0"),
         (["probe", "first", "--fraction", "0"], "got fraction 0.0, expected a share above 0 and at most 1"),

@@ -90,6 +90,14 @@ def test_a_level_holds_for_polyclinic_and_for_libraries(
         assert found == levels[levels.index(first) :], name
 
 
+def test_a_line_that_reaches_the_root_is_printed_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library, "propagate", True)
+    _, errors = _run(["work"], capsys)
+    assert errors.count("some_library at warning") == 1
+
+
 def test_levels_and_handlers_are_as_before_afterwards(capsys: pytest.CaptureFixture[str]) -> None:
     loggers = [logging.getLogger(name) for name in ("", "polyclinic", "some_library")]
     before = [(logger.level, [*logger.handlers], [*logger.filters]) for logger in loggers]
