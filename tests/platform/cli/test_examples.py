@@ -61,11 +61,12 @@ CASES = {
     "completion": Case(),
     "modalities": Case(),
     "doctor": Case(),
+    "new": Case(),
 }
 LONG = ("sweep", "crossval", "evaluate baseline", "evaluate card", "deidentify")
 """Commands that take more than five seconds here, which `make soak` runs."""
 
-ELSEWHERE = {"demo": "demo/test_demo.py", "serve": "../deploy/service"}
+ELSEWHERE = {"demo": "demo/test_demo.py", "runs": "test_runs_cli.py", "serve": "../deploy/service"}
 """Commands whose examples end in a service, and the tests that run them."""
 
 

@@ -42,6 +42,7 @@ LINES: list[tuple[int, str]] = [
     (0, "doctor"),
     (1, "cohort check COHORT --workers 0 --json check.json"),
     (1, "cohort check COHORT --workers 1 --strict true"),
+    (0, "new masked COHORT --out new.yaml"),
     (1, "cohort overlap COHORT COHORT --second_splits [train] --json overlap.json"),
     (0, "fit -c contrastive.yaml --json fit.json --data.prepared prepared"),
     (1, "fit -c contrastive.yaml --data.max_broken_share 0"),
@@ -84,7 +85,7 @@ LINES: list[tuple[int, str]] = [
     (0, "fit -c outside.yaml --json outside.json"),
 ]
 
-SERVED = {"serve", "audit", "completion", "cohort phantom", "cohort build"}
+SERVED = {"serve", "audit", "completion", "demo", "cohort phantom", "cohort build"}
 """Commands that read no patients, and those that a separate test runs, as one of them runs until it is stopped."""
 
 IDENTIFYING = {"identifiers", "header-identifiers", "header-numbers", "burned-in-text"}
