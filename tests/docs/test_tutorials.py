@@ -87,7 +87,7 @@ def test_blocks_are_written_and_run_in_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("block", "line", "output"),
     [
-        ("```sh\npolyclinic evaluat\n```", "polyclinic evaluat", "expected evaluate"),
+        ("```sh\npolyclinic evaluat\n```", "polyclinic evaluat", "expected perhaps evaluate"),
         ("```sh\ntrue\nls absent\n```", "ls absent", "No such file"),
         ("```python\nprint('before')\nraise SystemExit('the reason')\n```", "raise SystemExit", "the reason"),
     ],

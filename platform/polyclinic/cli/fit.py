@@ -221,6 +221,8 @@ class PolyclinicCLI(LightningCLI):
         config = yaml.safe_load(self._parser(command).dump(settings, skip_unset=False))
         if command != "fit":
             path = None if requested is None else evaluated_checkpoint(str(requested), self.trainer, config)
+            if path is not None and self.trainer.is_global_zero:
+                remark(f"checkpoint: {_relative(path)}")
         elif (start := requested or requeued(self.trainer, config)) is not None:
             path = resume(str(start), self.trainer, config, new_run=settings.new_run)
         else:

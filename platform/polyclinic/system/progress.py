@@ -3,7 +3,16 @@
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 from polyclinic.system.terminal import Console, is_quiet
@@ -29,6 +38,16 @@ def track(
     hidden = silent or is_quiet() or not console.is_terminal
     with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
         yield from progress.track(entries, total=total, description=description)
+
+
+def step_bars(console: Console) -> Progress:
+    """Return bars of steps with their time, which stay when the steps end; none with ``--quiet``.
+
+    Args:
+        console: where they are shown; only the ends of steps, unless it is a terminal.
+    """
+    columns = (TextColumn("{task.description:<32}"), BarColumn(bar_width=30), TimeElapsedColumn())
+    return Progress(*columns, console=console, disable=is_quiet())
 
 
 class _Rate(ProgressColumn):

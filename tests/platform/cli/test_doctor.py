@@ -1,5 +1,7 @@
 """`polyclinic doctor` reports what would make a run fail, and what to install."""
 
+import io
+from contextlib import redirect_stdout
 from importlib.metadata import requires, version
 from pathlib import Path
 
@@ -12,8 +14,9 @@ console = Console(record=True, width=200, markup=True)
 
 
 def _report() -> str:
-    module.doctor()
-    return console.export_text()
+    with redirect_stdout(io.StringIO()) as remarks:
+        module.doctor()
+    return console.export_text() + remarks.getvalue()
 
 
 @pytest.fixture(autouse=True)

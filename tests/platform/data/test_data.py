@@ -177,5 +177,5 @@ def test_bad_settings_are_named(pulse_cohort: Path, settings: dict[str, object],
 
 def test_a_modality_that_the_cohort_lacks_is_named(pulse_cohort: Path) -> None:
     module = CohortDataModule(cohort=pulse_cohort, modalities={"third": Pulse()})
-    with pytest.raises(ValueError, match=r"no modality 'third'; it has \['first', 'second'\]"):
+    with pytest.raises(ValueError, match=r"got modality 'third', expected one of \['first', 'second'\]"):
         module.setup("fit")

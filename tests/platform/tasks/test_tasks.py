@@ -261,7 +261,7 @@ def test_bad_settings_are_named(settings: dict[str, object], message: str) -> No
 
 
 def test_an_objective_with_an_unknown_modality_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"names \['teacher'\]"):
+    with pytest.raises(ValueError, match=r"got modality 'teacher', expected one of \['first', 'second'\]"):
         ContrastivePretraining(modalities={n: Pulse() for n in NAMES}, objective=Cwcl(teacher="teacher"))
 
 

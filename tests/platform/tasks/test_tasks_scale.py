@@ -102,7 +102,9 @@ def test_bf16_training_keeps_weights_in_single_precision(pulse_cohort: Path, tmp
 
 
 def test_an_unknown_modality_is_not_compiled(pulse_cohort: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"got modalities \['third'\] to compile.*\['first', 'second'\]"):
+    with pytest.raises(
+        ValueError, match=r"got modality 'third', expected one of \['first', 'second'\].*CompileEncoders"
+    ):
         _fit(_task(), _data(pulse_cohort), tmp_path, CompileEncoders(modalities=["third"]))
 
 

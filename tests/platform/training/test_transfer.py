@@ -120,7 +120,11 @@ def masked(tmp_path_factory: pytest.TempPathFactory, phantom_cohort: Path) -> Pa
     [
         ({"report": BOTH["report"]}, [], "has encoders of ['tabular'], the model of ['report']: none in common"),
         ({"tabular": BOTH["tabular"]}, ["--model.init_args.size", "nano"], "encoder of 'tabular' is not the model's"),
-        ({"tabular": BOTH["tabular"]}, ["config.yaml"], "not a weights-only checkpoint"),
+        (
+            {"tabular": BOTH["tabular"]},
+            ["config.yaml"],
+            "which is a configuration of `polyclinic fit`, expected a checkpoint",
+        ),
         ({"tabular": BOTH["tabular"]}, ["no.ckpt"], "checkpoint 'no.ckpt' does not exist"),
     ],
 )

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from polyclinic.cli.entry import main as polyclinic
+from polyclinic.system.progress import step_bars
 from polyclinic.system.shell import command_line
 from polyclinic.system.terminal import Console, printable
 
@@ -59,7 +59,7 @@ def run_steps(steps: Sequence[Step], folder: Path, console: Console, *, preload:
         ValueError: a command failed; the message ends with the last lines of its log.
     """
     logs = [folder / "logs" / f"{step.title.replace(' ', '_')}.log" for step in steps]
-    with _running(steps, logs) as processes, _bars(console) as bars:
+    with _running(steps, logs) as processes, step_bars(console) as bars:
         rows = [bars.add_task(step.title, total=step.epochs or None) for step in steps]
         for module in preload:
             import_module(module)
@@ -119,11 +119,6 @@ def _keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         for setting, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 64 * 2**20)):
             mallopt(setting, value)
-
-
-def _bars(console: Console) -> Progress:
-    columns = (TextColumn("{task.description:<32}"), BarColumn(bar_width=30), TimeElapsedColumn())
-    return Progress(*columns, console=console)
 
 
 def epochs_done(log: Path) -> float:

@@ -283,7 +283,7 @@ def test_the_command_reports_the_overlap_of_two_cohorts(
     assert main([*words, "--second_splits", "[dev]"]) == 1
     assert "got split 'dev'" in capfd.readouterr().err
     assert main(["cohort", "overlap", "a/table.csv", "b/cohort.yaml"]) == 1
-    assert "table.csv is damaged or not a weights-only checkpoint" in capfd.readouterr().err
+    assert "got 'table.csv', which is a table, expected a checkpoint" in capfd.readouterr().err
 
 
 @pytest.mark.public_report(15)

@@ -303,7 +303,7 @@ def test_int8_weights_that_lose_too_much_auroc_are_refused_and_nothing_is_writte
         (("--query", "[report]"), "expected one of"),
         (("--dtype", "int4"), "expected one of"),
         (("--alpha", "2"), "between 0 and 1"),
-        (("--prompts", "run.ckpt"), "is not YAML"),
+        (("--prompts", "run.ckpt"), "which is a checkpoint, expected a prompt file"),
     ],
 )
 def test_a_checkpoint_that_cannot_be_exported_is_reported_and_nothing_is_written(
