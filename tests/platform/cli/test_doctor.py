@@ -53,10 +53,11 @@ def test_a_password_in_the_address_is_not_shown(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_an_extra_that_is_not_installed_is_not_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "absent_modules", lambda name: ["optuna"] if name == "sweep" else [])
+    absent = {"sweep": ["optuna"], "tensorboard": ["tensorboard"], "wandb": ["wandb"]}
+    monkeypatch.setattr(module, "absent_modules", lambda name: absent.get(name, []))
     report = _report()
     assert report.splitlines()[0].startswith("ready: scoring, training and evaluation, the service, ")
-    assert report.splitlines()[0].endswith("; not installed: tuning")
+    assert report.splitlines()[0].endswith("; not installed: tuning, TensorBoard, Weights & Biases")
     assert "no optuna, needed for tuning: pip install 'polyclinic[sweep]'" in report
     assert "next: polyclinic modalities" in report
 
