@@ -1,6 +1,7 @@
 """Steps of a demo: commands that write their output to a log file, while the terminal shows how far each one is."""
 
 import ctypes
+import logging
 import multiprocessing
 import os
 import re
@@ -104,6 +105,7 @@ def _run(step: Step, log: Path) -> None:
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     sys.stdout = sys.stderr = os.fdopen(descriptor, "w", buffering=1)
+    logging.getLogger().handlers.clear()  # that of the demo would print each line a second time
     # On two cores, a second thread slows the model and its loader, or two models, down.
     torch.set_num_threads(1)
     _keep_freed_memory()
