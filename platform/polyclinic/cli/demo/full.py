@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from polyclinic.cli.demo.inputs import RECIPES, copy_recipe, make_cohort
-from polyclinic.cli.demo.steps import BAR, Step, run_steps
+from polyclinic.cli.demo.steps import EPOCH_LINES, Step, run_steps
 from polyclinic.cohort import read_cohort
 from polyclinic.files.results import write_result
 from polyclinic.files.yaml_loader import load_yaml
@@ -40,7 +40,7 @@ def run_full(out: Path, *, studies: int, seed: int, console: Console) -> None:
 
 def _training(name: str, out: Path, seed: int) -> Step:
     recipe = copy_recipe(f"{name}.yaml", out)
-    words = ["fit", "-c", recipe, "--seed_everything", seed, "--json", out / f"{name}.json", *BAR]
+    words = ["fit", "-c", recipe, "--seed_everything", seed, "--json", out / f"{name}.json", EPOCH_LINES]
     return Step(_RUNS[name], words, load_yaml(recipe.read_bytes(), name=recipe.name)["trainer"]["max_epochs"])
 
 

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from polyclinic.cli.demo.inputs import copy_recipe, make_cohort
-from polyclinic.cli.demo.steps import BAR, Step, run_steps
+from polyclinic.cli.demo.steps import EPOCH_LINES, Step, run_steps
 from polyclinic.cli.serve import serve as serve_bundle
 from polyclinic.cohort import read_cohort
 from polyclinic.deploy.service.settings import ServiceSettings
@@ -28,7 +28,7 @@ def run_quick(out: Path, *, studies: int, seed: int, serve: bool, console: Conso
     modalities = list(config["data"]["modalities"])
     cohort = make_cohort(out, studies=studies, seed=seed, modalities=modalities, console=console)
     record, bundle = out / "quick.json", out / "bundle"
-    training = ("fit", "-c", recipe, "--seed_everything", seed, "--json", record, *BAR)
+    training = ("fit", "-c", recipe, "--seed_everything", seed, "--json", record, EPOCH_LINES)
     run_steps([Step("train a head", training, config["trainer"]["max_epochs"])], out, console)
     checkpoint = Path(json.loads(record.read_text(encoding="utf-8"))["checkpoint"])
     shutil.rmtree(bundle, ignore_errors=True)

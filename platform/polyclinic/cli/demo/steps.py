@@ -21,13 +21,13 @@ from polyclinic.system.progress import step_bars
 from polyclinic.system.shell import command_line
 from polyclinic.system.terminal import Console, printable
 
-BAR = ("--trainer.callbacks+=lightning.pytorch.callbacks.TQDMProgressBar", "--trainer.callbacks.refresh_rate=1")
-"""Options of ``fit`` that make it write its progress to the log, where a step finds it."""
+EPOCH_LINES = "--trainer.callbacks+=polyclinic.cli.demo.epochs.EpochLines"
+"""Option of ``fit`` that makes it print a line for each epoch to the log, where a step finds it."""
 
+_EPOCH = re.compile(r"^epoch (\d+)\b", re.MULTILINE)
 _POLL_SECONDS = 0.2
 _SHOWN_LINES = 8
 _TAIL_BYTES = 4096
-_EPOCH = re.compile(r"Epoch (\d+)(?:/(\d+))?:\s+(\d+)%")
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # glibc's malloc.h
 
 
@@ -70,7 +70,7 @@ def run_steps(steps: Sequence[Step], folder: Path, console: Console, *, preload:
                 if has_ended and not bars.tasks[row].finished:
                     bars.update(row, total=1, completed=1)
                 elif not has_ended and step.epochs:
-                    bars.update(row, completed=epochs_done(log))
+                    bars.update(row, completed=epochs_done(_tail(log)))
             if all(ended):
                 break
             time.sleep(_POLL_SECONDS)
@@ -123,17 +123,17 @@ def _keep_freed_memory() -> None:
             mallopt(setting, value)
 
 
-def epochs_done(log: Path) -> float:
-    """Return the number of epochs that a training has done, from the last progress line of its log."""
-    found = _EPOCH.findall(_tail(log))
-    return int(found[-1][0]) + int(found[-1][2]) / 100 if found else 0.0
+def epochs_done(log: str) -> int:
+    """Return the number of epochs that a training has done, from the end of its log."""
+    found = _EPOCH.findall(log)
+    return int(found[-1]) if found else 0
 
 
 def _tail(log: Path) -> str:
     try:
         with log.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
-            return printable(file.read().decode(errors="replace").replace("\r", "\n"))
+            return printable(file.read().decode(errors="replace"))
     except FileNotFoundError:
         return ""
 

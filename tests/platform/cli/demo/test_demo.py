@@ -22,6 +22,7 @@ def test_the_short_demo_leaves_a_bundle_that_scores_the_study_it_names(
     shown, out = log.read_text().splitlines(), tmp_path / "first look"
     assert [line.split("  ")[0] for line in shown[:3]] == ["write synthetic studies", "train a head", "export a bundle"]
     assert all(len(line) <= 80 for line in shown[:3])
+    assert "epoch 3 has ended" in (out / "logs" / "train_a_head.log").read_text()
     assert shown[-1] == "next: polyclinic serve 'first look/bundle'"
     files = {path.suffix: str(path) for path in (out / "study").iterdir()}
     given = [f"--{name}={files[suffix]}" for name, suffix in (("ecg", ".hea"), ("audio", ".wav")) if suffix in files]
