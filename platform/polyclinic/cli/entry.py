@@ -27,7 +27,7 @@ from polyclinic.system.terminal import printable
 __all__ = ["COMMANDS", "main"]
 
 _OWNER_ONLY = 0o077
-_UNWRITABLE = (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)
+_PARTIAL = ".partial"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,8 +63,10 @@ def _main(argv: list[str]) -> int:
         return _fail(message)
     except KeyboardInterrupt:
         return _fail("interrupted", code=130)
-    except _UNWRITABLE as error:
-        return _fail(_unwritable(error))
+    except OSError as error:
+        if error.filename is None:  # not of a path: a closed pipe, or a connection
+            raise
+        return _fail(_unusable_path(error))
     return 0
 
 
@@ -109,9 +111,11 @@ def _run(argv: list[str], options: OutputOptions) -> None:
                 import_module("polyclinic.cli.options").run_command(run, words, prog=f"polyclinic {name}")
 
 
-def _unwritable(error: OSError) -> str:
+def _unusable_path(error: OSError) -> str:
     """Return a sentence for a path that the operating system refuses, without its folders, which may name a patient."""
     name = os.fsdecode(error.filename or "").rpartition("/")[2]
+    if name.endswith(_PARTIAL):  # what is written before it gets its name
+        name = name.removeprefix(".").removesuffix(_PARTIAL)
     return f"got path {name!r}, which cannot be used ({error.strerror}), expected one that can; set another path"
 
 

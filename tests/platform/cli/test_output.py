@@ -145,7 +145,15 @@ def test_a_closed_pipe_ends_a_command_in_silence(
     assert "Broken" not in errors
 
 
-@pytest.mark.parametrize(("out", "reason"), [("file/x", "Not a directory"), ("folder", "Is a directory")])
+@pytest.mark.parametrize(
+    ("out", "reason"),
+    [
+        ("file/x", "Not a directory"),
+        ("folder", "Is a directory"),
+        ("no/x", "No such file or directory"),
+        ("no/.x.partial", "No such file or directory"),
+    ],
+)
 def test_a_path_that_cannot_be_written_is_an_error_of_the_user(
     out: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -153,4 +161,14 @@ def test_a_path_that_cannot_be_written_is_an_error_of_the_user(
     Path("file").write_text("")
     Path("folder").mkdir()
     assert main(["work", "--out", out]) == 1
-    assert f"error: got path '{Path(out).name}', which cannot be used ({reason})" in capsys.readouterr().err
+    name = Path(out).name.removeprefix(".").removesuffix(".partial")
+    assert f"error: got path '{name}', which cannot be used ({reason})" in capsys.readouterr().err
+
+
+def test_an_error_that_is_not_of_a_path_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def work() -> None:
+        raise ConnectionResetError("the server")
+
+    monkeypatch.setattr(f"{__name__}.work", work)
+    with pytest.raises(ConnectionResetError):
+        main(["work"])
