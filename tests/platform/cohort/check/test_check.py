@@ -484,7 +484,7 @@ def test_a_clean_cohort_passes_a_strict_check_and_is_reported_clean(
     assert main(words) == 0
     *_, result, following = capsys.readouterr().out.splitlines()
     assert result == "found: nothing to review"
-    assert following.startswith("next: polyclinic fit")
+    assert following.startswith("next: polyclinic new heads")
     output = json.loads(out.read_text())
     assert output["severity"] == "none"
     assert output["fingerprint"] == read_cohort(copied).fingerprint
