@@ -20,7 +20,6 @@ _NOT_ACTIONABLE = (
     ".*does not have many workers",
     "The number of training batches .* is smaller than the logging interval",
     ".*weights_only.* was not set",
-    ".*torch.load. with .weights_only=False",
 )
 """Warnings of libraries on their own code, or on what Polyclinic chose."""
 

@@ -65,3 +65,19 @@ def test_an_error_reaches_every_request_of_its_batch_and_no_other() -> None:
         assert await batches.result(5) == 25
 
     asyncio.run(run())
+
+
+def test_a_request_that_is_cancelled_costs_no_other_request_its_response() -> None:
+    async def run() -> None:
+        squares = _Squares()
+        batches = DynamicBatches(squares, size=3, wait=0.0)
+        first, *others = [asyncio.create_task(batches.result(number)) for number in (1, 2, 3)]
+        while not squares.batches:
+            await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.sleep(0)
+        squares.may_compute.set()
+        assert await asyncio.gather(*others) == [4, 9]
+        assert squares.batches == [[1, 2, 3]]
+
+    asyncio.run(run())

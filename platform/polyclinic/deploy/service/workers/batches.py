@@ -48,7 +48,8 @@ class DynamicBatches(Generic[Request, Response]):
         waiting = [response for _, response in batch]
         try:
             for response, value in zip(waiting, await self._compute([request for request, _ in batch]), strict=True):
-                response.set_result(value)
+                if not response.done():  # a request may be cancelled meanwhile
+                    response.set_result(value)
         except Exception as error:
             for response in waiting:
                 if not response.done():
