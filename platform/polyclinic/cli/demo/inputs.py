@@ -1,5 +1,8 @@
 """What a demo starts from: a synthetic cohort, and configurations that a user can run and change."""
 
+import json
+import re
+import shlex
 from pathlib import Path
 
 from polyclinic.cli.demo.steps import Step, run_steps
@@ -9,16 +12,21 @@ from polyclinic.system.terminal import Console
 RECIPES = Path(__file__).parent
 """The folder of the configurations and prompts."""
 
-_DEFAULT_FOLDER = "demo/"
-
 
 def copy_recipe(name: str, out: Path) -> Path:
     """Copy a configuration or the prompts into the folder of a demo, with its paths, and return the copy."""
-    text = (RECIPES / name).read_text(encoding="utf-8").replace(_DEFAULT_FOLDER, f"{out.as_posix()}/")
+    text = (RECIPES / name).read_text(encoding="utf-8")
+    text = re.sub(r"(?<=-c )demo/(\S+)", lambda path: shlex.quote((out / path[1]).as_posix()), text)
+    text = re.sub(r"(?<=: )demo/([\w./]+)", lambda path: _yaml_string((out / path[1]).as_posix()), text)
     copy = out / name
     copy.parent.mkdir(parents=True, exist_ok=True)
     copy.write_text(text, encoding="utf-8")
     return copy
+
+
+def _yaml_string(path: str) -> str:
+    """Return a path as YAML reads it: as it is, or in quotes where `, ` or `: ` would end it."""
+    return path if re.fullmatch(r"[\w./-]+", path) else json.dumps(path, ensure_ascii=False)
 
 
 def make_cohort(out: Path, *, studies: int, seed: int, modalities: list[str] | None, console: Console) -> Path:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -44,9 +45,12 @@ def test_a_demo_refuses_a_cohort_of_another_seed(tmp_path: Path, capsys: pytest.
 
 
 @pytest.mark.parametrize("name", ["symile.yaml", "clip.yaml", "supervised.yaml", "quick.yaml"])
-def test_the_copy_of_a_recipe_names_the_folder_of_its_demo(tmp_path: Path, name: str) -> None:
-    copy = copy_recipe(name, tmp_path / "mine")
+@pytest.mark.parametrize("folder", ["mine", "a, b: c", "{x} #1", 'it\'s "q" \\1', "é"])
+def test_the_copy_of_a_recipe_names_the_folder_of_its_demo(tmp_path: Path, name: str, folder: str) -> None:
+    copy = copy_recipe(name, tmp_path / folder)
     config = yaml.safe_load(copy.read_text())
-    assert config["data"]["cohort"] == str(tmp_path / "mine" / "cohort" / "cohort.yaml")
-    assert config["trainer"]["logger"]["init_args"]["out"] == str(tmp_path / "mine" / "runs")
+    assert config["data"]["cohort"] == str(tmp_path / folder / "cohort" / "cohort.yaml")
+    assert config["data"]["prepared"] == str(tmp_path / folder / "prepared")
+    assert config["trainer"]["logger"]["init_args"]["out"] == str(tmp_path / folder / "runs")
+    assert shlex.split(copy.read_text().splitlines()[1])[-1] == str(copy)
     assert config["model"] == yaml.safe_load((RECIPES / name).read_text())["model"]
