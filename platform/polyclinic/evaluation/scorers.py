@@ -52,6 +52,9 @@ class Scorer(ABC):
             batch: studies that all have the modality.
             modality: modality whose vectors the function takes.
             finding: one of ``findings``.
+
+        Raises:
+            ValueError: the score does not depend on these vectors.
         """
 
 
@@ -157,7 +160,13 @@ class TrainedScorer(Scorer):
         return estimate_columns(self.predictions(studies, modalities), studies.labels, self.targets)
 
     def score_of(self, batch: Batch, modality: str, finding: str) -> Score:
-        """Return the finding's log-odds as a differentiable function."""
+        """Return the finding's log-odds as a differentiable function.
+
+        Raises:
+            ValueError: a linear model on fixed features makes the score alone.
+        """
+        if self.task.linear_path is not None and self.task.linear_path.is_alone:
+            raise ValueError("the network has a share of 0, so that a linear model makes the score")
         with torch.no_grad():
             fixed = self.task.features(batch)
         place, present = self.task.targets.columns.index(finding), only(batch.present, self.modalities)

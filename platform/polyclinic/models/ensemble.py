@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from polyclinic.models.supervised import SupervisedModel
 from polyclinic.nn import Encoder
+from polyclinic.nn.linear_path import LinearPath
 from polyclinic.nn.targets import Targets
 
 
@@ -38,6 +39,11 @@ class SupervisedEnsemble(nn.Module):
     def targets(self) -> Targets:
         """Meaning of the outputs, for the labels of all members."""
         return self.first.targets
+
+    @property
+    def linear_path(self) -> LinearPath | None:
+        """The linear model of the first member."""
+        return self.first.linear_path
 
     @property
     def heads(self) -> nn.ModuleDict:

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from polyclinic.nn import Encoder, IdentityHead, Projection
+from polyclinic.nn.linear_path import LinearPath
 from polyclinic.objectives import Objective
 
 
@@ -20,7 +21,10 @@ class ZeroShotModel(nn.Module):
 
     Attributes:
         widths: widths of the embeddings by modality.
+        linear_path: None, as in a supervised model without one.
     """
+
+    linear_path: LinearPath | None = None
 
     def __init__(
         self,

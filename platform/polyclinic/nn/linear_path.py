@@ -93,6 +93,11 @@ class LinearPath(nn.Module):
         masked = [contributions[name] * present[name][:, None] for name in self.maps]
         return torch.stack(masked).sum(dim=0) + self.bias
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether the network has no share in any output."""
+        return bool(self.fitted.all()) and float(self.share) == 0
+
     def averaged(self, network: Float[Tensor, "B K"], linear: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
         """Average the outputs of the network and of the linear model by ``share``."""
         share = torch.where(self.fitted, self.share, 1.0)

@@ -81,6 +81,9 @@ def test_a_card_can_be_made_from_prompts(workplace: Path, phantom_cohort: Path) 
     assert sum(shapley["shapley"].values()) == pytest.approx(card["macro"]["auroc"]["value"] - 0.5)
     _check_page(page)
     assert page.count("<figure>") >= 8
+    (explained,) = card["explanations"]
+    assert f"Best case of cardiomegaly: study {explained['study_id']}" in page
+    assert explained["label"] == 1
     client = MlflowClient(run["tracking_uri"])
     artifacts = {artifact.path for artifact in client.list_artifacts(run["mlflow_run_id"], "evaluation")}
     assert {"evaluation/card.html", "evaluation/card.json", "evaluation/card_reliability.png"} <= artifacts

@@ -42,7 +42,7 @@ def card(
     alpha: float = 0.1,
     minimum: int = 20,
     thresholds: tuple[float, ...] = (),
-    explained: int = 4,
+    explained: int = 6,
     studies: list[str] | None = None,
     baseline: bool = True,
 ) -> None:
@@ -60,7 +60,7 @@ def card(
         alpha: share of each class that a prediction set may miss.
         minimum: smallest number of studies of a subgroup.
         thresholds: probabilities at which to report sensitivity and specificity, besides those selected on validation.
-        explained: number of studies to explain.
+        explained: number of studies to explain: the best and the worst case of each finding in turn.
         studies: ids of the studies to explain, instead.
         baseline: whether to compare a trained head with simple models, and state the result first; every file is then
             read again.

@@ -71,7 +71,8 @@ async function rescore({ views: fresh }) {
     if (fresh) views = scores.views ?? {};
     if (!off.size) before = Object.fromEntries([...scores.findings, ...estimates(scores)].map((entry) => [entry.name, entry]));
     draw();
-    say(`${summarise(scores)}${chosen ? ` The views show the evidence for ${displayName(chosen)}.` : ""}`);
+    const mapped = chosen && Object.keys(scores.relevance ?? {}).length;
+    say(`${summarise(scores)}${mapped ? ` The views show the evidence for ${displayName(chosen)}.` : ""}`);
   } catch (error) {
     if (error.name === "AbortError") return;
     restore(answered);

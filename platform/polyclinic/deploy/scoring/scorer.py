@@ -102,6 +102,8 @@ class StudyScorer:
     def relevance(self, study: Study, finding: str) -> dict[str, Float[Tensor, " T"]]:
         """Return how much each token raises a score or estimate, by modality, with the other modalities held fixed.
 
+        The result is empty where a linear model on fixed features makes the scores alone: tokens have no relevance.
+
         Args:
             study: prepared items.
             finding: name of a finding, level or quantity.
@@ -111,6 +113,9 @@ class StudyScorer:
         """
         if finding not in self._columns:
             raise ValueError(f"got finding {finding!r}, expected one of {self._columns}; set `explain`")
+        path = self.bundle.model.linear_path
+        if path is not None and path.is_alone:
+            return {}
         with torch.no_grad():
             evidence = self.encode(*self._collated([study]))
         return {name: self._relevance(study, finding, name, evidence) for name in self.bundle.query if name in study}

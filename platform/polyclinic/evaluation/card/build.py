@@ -8,7 +8,7 @@ from jaxtyping import Float
 from scipy.special import expit
 
 from polyclinic.evaluation.card.content import Card, Data, Origin, notes
-from polyclinic.evaluation.card.explaining import chosen_studies, deletions, explain
+from polyclinic.evaluation.card.explaining import chosen_cases, deletions, explain
 from polyclinic.evaluation.card.findings import FindingCard, calibrated, compare, finding_cards, macro
 from polyclinic.evaluation.card.missing import missingness
 from polyclinic.evaluation.embedding import EmbeddedSplit
@@ -54,7 +54,8 @@ def build_card(
         names=scorer.findings, validation=(validation_scores, validation.outcomes), test=(scores, test.outcomes),
         studies=test, weights=weights, alpha=alpha, minimum=minimum, stated=stated,
     )  # fmt: skip
-    chosen = chosen_studies(scorer, test, scores, explained)
+    probabilities = _probabilities(scores, findings)
+    cases = chosen_cases(scorer, test, scores, probabilities, explained)
     tested = deletions(scorer, encoders, test, resamples=resamples, seed=seed)
     data = _data(scorer, validation, test)
     return Card(
@@ -67,7 +68,7 @@ def build_card(
         prompt_spread=scorer.spreads(test) if isinstance(scorer, ZeroShotScorer) else None,
         missingness=missingness(scorer, test, weights, seed),
         comparison=() if theirs is None else compare(scorer.findings, scores, theirs, test.outcomes, weights),
-        explanations=explain(scorer, test, chosen, scores, _probabilities(scores, findings)),
+        explanations=explain(scorer, test, cases, scores, probabilities),
         deletions=tested,
     )
 

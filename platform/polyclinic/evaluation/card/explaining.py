@@ -1,5 +1,6 @@
 """Explanations of single studies on the card, and the deletion test of the explanations."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from polyclinic.evaluation.explain import DeletionCurve, DeletionReport, deletio
 from polyclinic.evaluation.metrics.auroc import auroc_per_column
 from polyclinic.evaluation.metrics.missingness import contributions
 from polyclinic.evaluation.scorers import Scorer
-from polyclinic.modality import Explainable, Modality
+from polyclinic.modality import Explainable, Imputable, Modality
 from polyclinic.nn import Encoder
 from polyclinic.nn.relevance import token_relevance
 
@@ -28,6 +29,7 @@ class StudyExplanation:
     """Explanation of the score of one study.
 
     Attributes:
+        case: why the study was chosen: the ``best case`` or ``worst case`` of the finding, or ``chosen`` by its id.
         study_id: identifier of the study.
         finding: explained finding.
         label: 1, 0, or NaN where unknown.
@@ -36,6 +38,7 @@ class StudyExplanation:
         shapley: contribution of each available modality to the log-odds, relative to the score for no input.
     """
 
+    case: str
     study_id: str
     finding: str
     label: float
@@ -61,18 +64,34 @@ class Deletion:
     problem: str | None
 
 
-def chosen_studies(
-    scorer: Scorer, studies: EmbeddedSplit, scores: Float[np.ndarray, "N F"], explained: int | Sequence[str]
-) -> list[tuple[int, str]]:
-    """Return rows and findings to explain.
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A study to explain: its row, the finding, and why it was chosen."""
+
+    row: int
+    finding: str
+    case: str
+
+
+def chosen_cases(
+    scorer: Scorer,
+    studies: EmbeddedSplit,
+    scores: Float[np.ndarray, "N F"],
+    probabilities: Float[np.ndarray, "N F"],
+    explained: int | Sequence[str],
+) -> list[Case]:
+    """Return the studies and findings to explain.
 
     Studies given by id are explained for the finding on which each ranks highest among all studies. Otherwise, each
-    finding gets a different positive study; those with more modalities, and then with higher scores, come first.
+    finding in turn gets its best and its worst case, and no study is shown twice. The best case is the positive study
+    with the most modalities and then the highest score; the worst is the study whose probability is furthest from its
+    label.
 
     Args:
         scorer: scorer of the findings.
         studies: studies of the split.
         scores: scores of all findings from all input modalities.
+        probabilities: calibrated probabilities for these scores.
         explained: maximum number of studies, or their ids.
 
     Raises:
@@ -83,22 +102,24 @@ def chosen_studies(
         if unknown := [study for study in explained if study not in studies.study_ids]:
             raise ValueError(f"got study {unknown[0]!r}, which is not in the split; set `--studies`")
         rows = [studies.study_ids.index(study) for study in explained]
-        return [(row, scorer.findings[int(ranks[row].argmax())]) for row in rows]
+        return [Case(row=row, finding=scorer.findings[int(ranks[row].argmax())], case="chosen") for row in rows]
     modalities = torch.stack([studies.present[name] for name in scorer.modalities]).sum(dim=0).numpy()
-    chosen: list[tuple[int, str]] = []
+    cases: list[Case] = []
     for place, finding in enumerate(scorer.findings):
-        positive = np.flatnonzero(studies.outcomes[:, place] == 1)
-        order = sorted(positive, key=lambda row: (modalities[row], ranks[row, place]), reverse=True)
-        available = [int(row) for row in order if row not in {used for used, _ in chosen}]
-        if available and len(chosen) < explained:
-            chosen.append((available[0], finding))
-    return chosen
+        labels = studies.outcomes[:, place]
+        positive, known = np.flatnonzero(labels == 1), np.flatnonzero(~np.isnan(labels))
+        best = positive[np.lexsort((-ranks[positive, place], -modalities[positive]))]
+        worst = known[np.argsort(-np.abs(labels - probabilities[:, place])[known], kind="stable")]
+        for case, order in (("best case", best), ("worst case", worst)):
+            unused = [int(row) for row in order if row not in {other.row for other in cases}]
+            cases += [Case(row=row, finding=finding, case=case) for row in unused[:1]]
+    return cases[:explained]
 
 
 def explain(
     scorer: Scorer,
     studies: EmbeddedSplit,
-    chosen: Sequence[tuple[int, str]],
+    cases: Sequence[Case],
     scores: Float[np.ndarray, "N F"],
     probabilities: Float[np.ndarray, "N F"],
 ) -> tuple[StudyExplanation, ...]:
@@ -106,15 +127,16 @@ def explain(
     explanations = []
     by_subset = {frozenset(names): scorer.scores(studies, names) for names in every_subset(scorer.modalities)}
     no_input = scorer.scores(studies, ())
-    for row, finding in chosen:
-        place = scorer.findings.index(finding)
+    for chosen in cases:
+        row, place = chosen.row, scorer.findings.index(chosen.finding)
         shares = contributions(
             {names: float(values[row, place]) for names, values in by_subset.items()}, no_input[row, place]
         )
         explanations.append(
             StudyExplanation(
+                case=chosen.case,
                 study_id=studies.study_ids[row],
-                finding=finding,
+                finding=chosen.finding,
                 label=float(studies.outcomes[row, place]),
                 score=float(scores[row, place]),
                 probability=float(probabilities[row, place]),
@@ -172,15 +194,21 @@ def _picture(
     scorer: Scorer, encoder: torch.nn.Module, plugin: Modality, study: Batch, name: str, finding: str
 ) -> Figure | str:
     assert isinstance(encoder, Encoder)
-    if not isinstance(plugin, Explainable):
-        return f"{type(plugin).__name__} draws no explanations"
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     row = {key: value[0] for key, value in study.inputs[name].items()}
+    problem = f"{type(plugin).__name__} draws no explanations"
     try:
-        relevance = token_relevance(encoder, study.inputs[name], scorer.score_of(study, name, finding))[0]
-        plugin.draw_relevance(row, relevance, figure.subplots())
-    except ValueError as problem:
+        if isinstance(plugin, Explainable):
+            relevance = token_relevance(encoder, study.inputs[name], scorer.score_of(study, name, finding))[0]
+            plugin.draw_relevance(row, relevance, figure.subplots())
+            return figure
+    except ValueError as error:
+        problem = str(error)
+    if not isinstance(plugin, Imputable):
         return f"not drawn: {problem}"
+    figure.clear()
+    plugin.draw(row, figure.subplots())
+    figure.suptitle("without relevance: " + textwrap.shorten(problem, 80), fontsize=8)
     return figure
 
 
@@ -197,8 +225,8 @@ def _deletion(
         available = batch.select(_first(batch.present[name], _MAX_DELETION_STUDIES - len(patients)))
         if not len(available):
             continue
-        score = scorer.score_of(available, name, finding)
         try:
+            score = scorer.score_of(available, name, finding)
             relevance = token_relevance(encoder, available.inputs[name], score)
             curves.append(deletion_curve(encoder, available.inputs[name], relevance, score, rng=rng))
         except ValueError as problem:

@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from polyclinic.deploy.bundle import Bundle, EstimateRule, Label, load_bundle
 from polyclinic.deploy.scoring import StudyScorer
 from polyclinic.deploy.scoring.estimates import estimate_score
 from polyclinic.deploy.scoring.reading import read_study, why_unused
+from polyclinic.deploy.service.workers.model_worker import describe
 from polyclinic.nn import LinearPath
 
 RULE = EstimateRule(studies=50, patients=40, error=(2.0, 1.5, 2.5), guess=4.0, half_width=3.0, problem=None)
@@ -44,6 +46,22 @@ def test_contributions_add_up_to_the_score_minus_that_from_no_input(
     for (answer, value), without in zip(answers, nothing, strict=True):
         assert set(answer.contributions) == set(names)
         assert sum(answer.contributions.values()) == pytest.approx(value - without, abs=1e-9)
+
+
+def test_a_bundle_whose_network_has_no_share_has_no_maps_and_says_so(
+    bundle: Bundle, study: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = bundle.model.linear_path
+    assert path is not None
+    assert set(StudyScorer(bundle).relevance(study, "anemia")) == set(study)
+    monkeypatch.setitem(path._buffers, "share", torch.zeros(()))
+    monkeypatch.setitem(path._buffers, "fitted", torch.ones_like(path.fitted))
+    assert StudyScorer(bundle).relevance(study, "anemia") == {}
+    assert describe(bundle).card["evidence"] == (
+        "There are no maps: a linear model makes the scores of the model, without its neural network."
+    )
+    monkeypatch.setitem(path._buffers, "fitted", torch.zeros_like(path.fitted))
+    assert set(StudyScorer(bundle).relevance(study, "anemia")) == set(study)
 
 
 def test_estimates_have_the_rule_of_the_modalities_of_the_study(bundle: Bundle, study: dict[str, Any]) -> None:

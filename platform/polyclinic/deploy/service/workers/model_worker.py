@@ -19,7 +19,6 @@ from polyclinic.deploy.service.workers.messages import LARGEST, ServedBundle, pa
 from polyclinic.deploy.service.workers.preload import loaded
 from polyclinic.deploy.service.workers.sandbox import ignore_signals
 from polyclinic.modality import Viewable
-from polyclinic.models.ensemble import SupervisedEnsemble
 from polyclinic.models.zero_shot import ZeroShotModel
 
 WAIT = 0.002
@@ -100,10 +99,11 @@ def _evidence(bundle: Bundle) -> str | None:
     if isinstance(model, ZeroShotModel):
         return None
     members = len(bundle.further) + 1
-    first = model.first if isinstance(model, SupervisedEnsemble) else model
     of_members = f"the first of {members} models" if members > 1 else "the model"
-    if first.linear_path is not None:
-        share = float(first.linear_path.share)
+    if model.linear_path is not None:
+        if model.linear_path.is_alone:
+            return f"There are no maps: a linear model makes the scores of {of_members}, without its neural network."
+        share = float(model.linear_path.share)
         return (
             f"Evidence is that of the neural network of {of_members}. A linear model adds {1 - share:.0%} of a score."
         )
