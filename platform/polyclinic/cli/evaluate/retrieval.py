@@ -15,6 +15,7 @@ from polyclinic.cli.report import check_overlap, write_report
 from polyclinic.evaluation.embedding import EmbeddedSplit, embed_split
 from polyclinic.evaluation.metrics.intervals import Estimate
 from polyclinic.evaluation.retrieval.candidates import CandidateSets, read_candidate_sets, retrieval_in_sets
+from polyclinic.evaluation.retrieval.examples import retrieval_examples
 from polyclinic.evaluation.retrieval.retrieval import RetrievalResult, retrieval_report
 from polyclinic.evaluation.retrieval.variations import embed_variations, rank_spread
 from polyclinic.evaluation.scorers import chosen_query
@@ -92,6 +93,8 @@ def retrieval(
         )  # fmt: skip
         print_rank_spread(spread, console)
     figures = _figures(scores, studies)
+    examples = retrieval_examples(restored, studies, scores.numpy(), names, target)
+    figures |= {} if examples is None else {"examples": examples}
     content = {**as_json(report), **settings, "texts": spread and as_json(spread)}
     metrics = _recalls(f"{options.split}/retrieval", report.sampled)
     write_report(
