@@ -17,7 +17,14 @@ from torch.utils.data import DataLoader, Sampler
 from polyclinic.cohort import SPLITS, Cohort, Study, Target, adapt_modalities, read_cohort, readable_raws
 from polyclinic.data.batch import Batch, collate
 from polyclinic.data.cache import PreparedModality, prepare_modality
-from polyclinic.data.dataset import SampleIndex, StudyBatches, StudyDataset, StudyLoader, StudySampler
+from polyclinic.data.dataset import (
+    SampleIndex,
+    StudyBatches,
+    StudyDataset,
+    StudyLoader,
+    StudySampler,
+    import_without_wandb,
+)  # fmt: skip
 from polyclinic.data.labels import LabelPolicy, patient_fraction, target_record
 from polyclinic.data.quarantine import Quarantine
 from polyclinic.data.samplers import OrderedSampler, OrderStrategy
@@ -341,6 +348,7 @@ class CohortDataModule(L.LightningDataModule):
             num_workers=self._num_workers,
             persistent_workers=self._num_workers > 0,
             collate_fn=partial(collate, modalities=self.modalities),
+            worker_init_fn=import_without_wandb,
             # A loader draws a seed each time it starts, and a resumed run starts it at other times. With a separate
             # generator this leaves the global random state unchanged.
             generator=torch.Generator().manual_seed(self._seed),
@@ -365,6 +373,7 @@ class CohortDataModule(L.LightningDataModule):
             batch_size=_MAX_BATCH_SIZE,
             num_workers=self._num_workers,
             collate_fn=partial(collate, modalities=self.modalities),
+            worker_init_fn=import_without_wandb,
             generator=torch.Generator().manual_seed(self._seed),
         )
 

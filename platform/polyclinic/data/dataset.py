@@ -1,5 +1,6 @@
 """The dataset of one split, its sampler and its loader."""
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -173,3 +174,8 @@ class StudyLoader(DataLoader):
 
     def _start_lazily(self) -> Iterator[Any]:
         yield from super().__iter__()
+
+
+def import_without_wandb(worker: int) -> None:
+    """Remove the import hook of W&B from a worker: it reports to its service, and fails in a forked process."""
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not type(finder).__module__.startswith("wandb.")]

@@ -131,11 +131,14 @@ def _has_class(value: Any) -> bool:
 
 
 def _folder_without_mlflow(trainer: L.Trainer) -> Path:
-    """Return the log folder of the logger, or create a unique folder."""
-    if log_dir := getattr(trainer.logger, "log_dir", None):
-        folder = Path(log_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+    """Return the folder of the logger's run, which also gets the checkpoints, or create a unique folder."""
+    logger = trainer.logger
+    folder = getattr(logger, "log_dir", None)
+    if folder is None and logger is not None and logger.save_dir and logger.version is not None:
+        folder = Path(logger.save_dir, str(logger.name), str(logger.version))
+    if folder is not None:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        return Path(folder)
     root = Path(trainer.default_root_dir)
     root.mkdir(parents=True, exist_ok=True)
     return Path(tempfile.mkdtemp(prefix=f"run-{datetime.now():%Y%m%d-%H%M%S}-", dir=root))

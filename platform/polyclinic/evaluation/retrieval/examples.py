@@ -113,8 +113,8 @@ def _draw(cell: Cell, study: Study, plugin: Modality, axes: Axes) -> None:
     plugin.draw({key: value[0] for key, value in inputs.items()}, axes)
     axes.set_title(cell.title, fontsize=8)
     axes.tick_params(labelsize=6)
-    axes.xaxis.label.set_size(7)
-    axes.yaxis.label.set_size(7)
+    axes.xaxis.label.set_fontsize(7)
+    axes.yaxis.label.set_fontsize(7)
     if cell.frame is not None:
         axes.set_axis_on()
         for spine in axes.spines.values():
