@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from multiprocessing import forkserver
 from pathlib import Path
@@ -28,6 +29,7 @@ LIBRARIES = (
 )  # fmt: skip
 _CONTEXT = multiprocessing.get_context("forkserver")
 _started: set[int | None] = set()
+_starting = threading.Lock()
 
 
 class Forked:
@@ -95,11 +97,12 @@ def run_forked(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
 
 def preload() -> None:
     """Replace a server that the product has started with fewer libraries."""
-    if forkserver._forkserver._forkserver_pid not in _started:  # type: ignore[attr-defined]
-        forkserver._forkserver._stop()  # type: ignore[attr-defined]
-        _CONTEXT.set_forkserver_preload(list(LIBRARIES))
-        forkserver.ensure_running()
-        _started.add(forkserver._forkserver._forkserver_pid)  # type: ignore[attr-defined]
+    with _starting:
+        if forkserver._forkserver._forkserver_pid not in _started:  # type: ignore[attr-defined]
+            forkserver._forkserver._stop()  # type: ignore[attr-defined]
+            _CONTEXT.set_forkserver_preload(list(LIBRARIES))
+            forkserver.ensure_running()
+            _started.add(forkserver._forkserver._forkserver_pid)  # type: ignore[attr-defined]
 
 
 def _run(

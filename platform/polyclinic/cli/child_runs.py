@@ -1,6 +1,8 @@
 """Runs of ``fit`` in child processes, whose MLflow runs are children of one run."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -49,12 +51,20 @@ def add_to_run(tracking_uri: str, run_id: str, out: Path, metrics: Mapping[str, 
     child.finalize("success")
 
 
-def run_fit(words: Sequence[str]) -> tuple[Mapping[str, Any] | None, str]:
-    """Run one fit, and return its report, or None and the last line of its error output."""
+def run_fit(words: Sequence[str], variables: Mapping[str, str] | None = None) -> tuple[Mapping[str, Any] | None, str]:
+    """Run one fit, and return its report, or None and the last line of its error output or the signal that ended it.
+
+    Args:
+        words: arguments of the fit.
+        variables: variables of its environment that differ from those of this process.
+    """
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "fit.json"
         command = [sys.executable, "-P", "-m", "polyclinic.cli", "fit", *words, "--json", str(result)]
-        done = subprocess.run(command, capture_output=True, text=True)
+        environment = {**os.environ, **(variables or {})}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        if done.returncode < 0:
+            return None, f"it was ended by {signal.Signals(-done.returncode).name}"
         if done.returncode:
             return None, (done.stderr.strip().splitlines() or ["nothing"])[-1]
         report: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))

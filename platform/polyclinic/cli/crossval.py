@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 
 from polyclinic.cli.child_runs import add_to_run, logger_words, run_fit, run_with_fits
 from polyclinic.cli.configurations import read_configuration
@@ -30,6 +32,7 @@ from polyclinic.tracking.uri import without_password
 from polyclinic.training.restore import Restored, restore
 
 _MACRO = "crossval/macro_auroc"
+_MAX_PARALLEL = 4
 
 
 class Fold(NamedTuple):
@@ -50,6 +53,7 @@ def crossval(
     experiment: str = "polyclinic",
     out: Path = Path("runs"),
     tracking_uri: str | None = None,
+    parallel: int | None = None,
     predictions: Path | None = None,
     resamples: int = 1000,
     seed: int = 0,
@@ -66,6 +70,7 @@ def crossval(
         experiment: MLflow experiment.
         out: folder of the runs.
         tracking_uri: address of MLflow, as for `fit`.
+        parallel: number of folds to train at the same time, which share the cores; 1 with a GPU, else up to 4.
         predictions: Parquet file for the out-of-fold predictions.
         resamples: number of bootstrap resamples of patients, for the intervals.
         seed: seed of the resamples; `fit` has a separate seed.
@@ -78,6 +83,7 @@ def crossval(
     refuse_unwritable(json)
     refuse_unwritable(predictions, "--predictions")
     folds = _folds(words)
+    together = _parallel(parallel, folds)
     if tracking_uri is not None and tracking_uri != without_password(tracking_uri):
         # Passed by environment, so that the password is not on the command line of a fit.
         os.environ["MLFLOW_TRACKING_URI"] = tracking_uri
@@ -87,7 +93,7 @@ def crossval(
     shared = [*words, *logger_words(parent, experiment, out)]
     console, status = Console(), "failed"
     try:
-        trained = [_run(number, folds, name, shared, console) for number in range(folds)]
+        trained = _train(folds, together, name, shared, console)
         report, agreement = _measured(trained, resamples, seed)
         content = {
             **({} if report is None else as_json(report)),
@@ -175,10 +181,40 @@ def _refuse_constant(cohort: Cohort, fold: int, policy: LabelPolicy, chosen: Seq
             )
 
 
-def _run(number: int, folds: int, name: str, words: Sequence[str], console: Console) -> Fold:
-    console.print(f"fold {number + 1} of {folds}", markup=False)
-    fold_words = ["--trainer.logger.init_args.run_name", f"{name}-{number}", "--data.fold", str(number)]
-    report, message = run_fit([*words, *fold_words])
+def _parallel(wanted: int | None, folds: int) -> int:
+    """Return the number of folds to train at the same time.
+
+    A fit leaves cores idle while it imports and reads, so that folds side by side take less time than one after the
+    other; on a GPU they would compete for its memory.
+    """
+    if wanted is not None and wanted < 1:
+        raise ValueError(f"got parallel {wanted}, expected at least 1; set `--parallel`")
+    if wanted is None:
+        wanted = 1 if torch.cuda.is_available() else min(_MAX_PARALLEL, (os.cpu_count() or 1))
+    return min(wanted, folds)
+
+
+def _train(folds: int, together: int, name: str, words: Sequence[str], console: Console) -> list[Fold]:
+    """Train every fold, some at the same time, and test each in order."""
+    console.print(f"{folds} folds, {together} at a time", markup=False)
+    threads = str(max(1, (os.cpu_count() or 1) // together))
+    variables = {"OMP_NUM_THREADS": threads} if together > 1 and "OMP_NUM_THREADS" not in os.environ else {}
+
+    def fit(number: int) -> tuple[Mapping[str, Any] | None, str]:
+        fold_words = ["--trainer.logger.init_args.run_name", f"{name}-{number}", "--data.fold", str(number)]
+        return run_fit([*words, *fold_words], variables)
+
+    with ThreadPoolExecutor(together) as pool:
+        fits = [pool.submit(fit, number) for number in range(folds)]
+        try:
+            return [_tested(number, folds, *each.result(), console) for number, each in enumerate(fits)]
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _tested(number: int, folds: int, report: Mapping[str, Any] | None, message: str, console: Console) -> Fold:
+    """Test the best weights of a fold on its test studies."""
     if report is None:
         raise ValueError(f"fold {number} failed: {message.removeprefix('error: ')}")
     checkpoint = Path(report["checkpoint"])
@@ -186,11 +222,9 @@ def _run(number: int, folds: int, name: str, words: Sequence[str], console: Cons
     restored.task_of(Downstream)
     check_overlap(restored, "test", allowed=False)
     predicted = predict_split(restored, "test", list(restored.data.modalities))
-    if best := report.get("best"):
-        console.print(
-            f"  {best['metric']} {best['value']:.4f} at epoch {best['epoch']}; {len(predicted.study_ids)} test studies",
-            markup=False,
-        )
+    best = report.get("best")
+    chosen = f"{best['metric']} {best['value']:.4f} at epoch {best['epoch']}; " if best else ""
+    console.print(f"fold {number + 1} of {folds}: {chosen}{len(predicted.study_ids)} test studies", markup=False)
     return Fold(checkpoint, restored, predicted)
 
 

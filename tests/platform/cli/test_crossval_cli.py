@@ -1,7 +1,9 @@
 """Cross-validation: folds are children of one run, every study is tested once, and bad folds are refused early."""
 
 import json
+import os
 import sys
+import threading
 from pathlib import Path
 from subprocess import CompletedProcess
 from types import SimpleNamespace
@@ -9,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 from mlflow import MlflowClient
 from sklearn.metrics import roc_auc_score
@@ -16,6 +19,7 @@ from sklearn.metrics import roc_auc_score
 from cli_runs import write_config
 from forked_commands import run_forked
 from polyclinic.cli import child_runs, main
+from polyclinic.cli import crossval as crossval_command
 from polyclinic.cohort import read_cohort
 
 MODEL = {"class_path": "Downstream", "init_args": {"size": "pico"}}
@@ -106,3 +110,56 @@ def test_the_failure_of_a_fold_ends_the_run_with_its_message(
     client = MlflowClient(f"sqlite:///{place / 'runs' / 'mlflow.db'}")
     runs = client.search_runs([client.get_experiment_by_name("polyclinic").experiment_id])
     assert {run.info.run_name: run.info.status for run in runs}["crossval"] == "FAILED"
+
+
+@pytest.mark.parametrize(("given", "expected"), [([], 3), (["--parallel", "2"], 2), (["--parallel", "1"], 1)])
+def test_folds_are_trained_at_the_same_time_as_often_as_asked(
+    place: Path, monkeypatch: pytest.MonkeyPatch, given: list[str], expected: int
+) -> None:
+    first, lock = threading.Barrier(expected, timeout=60), threading.Lock()
+    running: list[int] = []
+    threads: list[dict[str, str]] = []
+
+    def fit(words: list[str], variables: dict[str, str]) -> tuple[None, str]:
+        with lock:
+            threads.append(variables)
+            is_first = len(threads) <= expected
+            running.append(1 + running[-1] if running else 1)
+        if is_first:
+            first.wait()  # returns when the expected number of fits wait
+        with lock:
+            running.append(running[-1] - 1)
+        return None, "error: enough"
+
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(crossval_command, "run_fit", fit)
+    assert main(["crossval", "-c", "config.yaml", *given]) == 1
+    assert max(running) == expected
+    assert all(each == ({"OMP_NUM_THREADS": str(4 // expected)} if expected > 1 else {}) for each in threads)
+
+
+def test_folds_side_by_side_give_what_folds_in_turn_give(place: Path) -> None:
+    tables = []
+    for number in (1, 3):
+        path = f"{number}.parquet"
+        assert main(["crossval", "-c", "config.yaml", "--parallel", str(number), "--predictions", path]) == 0
+        tables.append(pd.read_parquet(path))
+    pd.testing.assert_frame_equal(*tables, rtol=1e-4, atol=1e-5)
+
+
+def test_no_fold_at_a_time_is_refused(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["crossval", "-c", "config.yaml", "--parallel", "0"]) == 1
+    assert "got parallel 0, expected at least 1; set `--parallel`" in capfd.readouterr().err
+
+
+def test_a_fold_that_is_killed_is_reported_as_such(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def killed(command: list[str], **_: Any) -> CompletedProcess[str]:
+        return CompletedProcess(command, -9, "", "tabular takes `categorical` from the cohort: sex (F, M)\n")
+
+    monkeypatch.setattr(child_runs, "subprocess", SimpleNamespace(run=killed))
+    assert main(["crossval", "-c", "config.yaml"]) == 1
+    assert "error: fold 0 failed: it was ended by SIGKILL" in capfd.readouterr().err
