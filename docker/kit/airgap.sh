@@ -12,7 +12,7 @@ python=${PYTHON:-$root/.venv/bin/python}
 out=${2%/}
 part=$out.part
 if [ -e "$out" ] && { [ ! -f "$out/SHA256SUMS" ] || [ ! -f "$out/install.sh" ]; }; then
-    fail "$out is there and is no kit; set the second argument to another folder"
+    fail "$out exists and is not a kit; set the second argument to another folder"
 fi
 # -I: nothing is imported from the working folder, or from PYTHONPATH.
 "$python" -I -m polyclinic bundle verify "$1" > /dev/null

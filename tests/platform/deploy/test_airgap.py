@@ -240,7 +240,7 @@ def test_a_failed_gathering_is_reported_and_leaves_the_old_kit(gathered: Path, t
     for bundle, out, sentence in (
         ("", gathered, "error: no bundle; set BUNDLE"),
         (damaged, gathered, "it was altered or is damaged"),
-        (gathered / "bundle", modified, "is there and is no kit"),
+        (gathered / "bundle", modified, "exists and is not a kit"),
     ):
         process = _gather(bundle, out, WHEELS=have)
         assert process.returncode == 1
