@@ -140,15 +140,6 @@ def test_folds_are_trained_at_the_same_time_as_often_as_asked(
     assert all(each == ({"OMP_NUM_THREADS": str(4 // expected)} if expected > 1 else {}) for each in threads)
 
 
-def test_folds_side_by_side_give_what_folds_in_turn_give(place: Path) -> None:
-    tables = []
-    for number in (1, 3):
-        path = f"{number}.parquet"
-        assert main(["crossval", "-c", "config.yaml", "--parallel", str(number), "--predictions", path]) == 0
-        tables.append(pd.read_parquet(path))
-    pd.testing.assert_frame_equal(*tables, rtol=1e-4, atol=1e-5)
-
-
 def test_no_fold_at_a_time_is_refused(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["crossval", "-c", "config.yaml", "--parallel", "0"]) == 1
     assert "got parallel 0, expected at least 1; set `--parallel`" in capfd.readouterr().err
