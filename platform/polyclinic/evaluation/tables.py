@@ -60,7 +60,7 @@ def print_folds(report: FoldedReport, console: Console) -> None:
 
 def print_baseline(report: BaselineReport, console: Console) -> None:
     """Print a table with a row per label, and whether the trained model beats the simple ones."""
-    title = f"Baseline: trained on {report.trained:,} studies, {report.studies:,} tested"
+    title = f"Baseline: trained on {report.trained:,} studies of train and val, {report.studies:,} tested"
     table = Table(title=title, caption=_caption(report.resamples, report.seed))
     table.add_column("label", overflow="fold")
     names, with_model = list(report.features), any(label.model is not None for label in report.labels)
