@@ -87,7 +87,7 @@ def _write_synthetic(
 
 
 def _write_table(restored: Restored, split: str, out: Path) -> str:
-    table = _table(restored, split_batches(restored, split))
+    table = _table(restored, split, split_batches(restored, split))
     table.to_parquet(out / "predictions.parquet", index=False)
     return f"{len(table)} studies in predictions.parquet"
 
@@ -143,12 +143,13 @@ def _file_name(study_id: str) -> str:
 
 
 @torch.inference_mode()
-def _table(restored: Restored, batches: Sequence[Batch]) -> pd.DataFrame:
+def _table(restored: Restored, split: str, batches: Sequence[Batch]) -> pd.DataFrame:
     """Return one row per study: its id, and the logits by finding or the embeddings by modality."""
     task = restored.task
     if isinstance(task, Downstream):
         columns = task.targets.columns
-        parts = [pd.DataFrame(task(batch).numpy(), columns=columns) for batch in batches]
+        features = ((task.features(batch, held_out=split == "val"), batch.present) for batch in batches)
+        parts = [pd.DataFrame(task.fuse(*each).numpy(), columns=columns) for each in features]
     elif isinstance(task, ContrastivePretraining):
         parts = [pd.DataFrame(_embeddings(task(batch), batch)) for batch in batches]
     else:

@@ -360,9 +360,9 @@ class CohortDataModule(L.LightningDataModule):
         )  # fmt: skip
         return make_loader(batch_sampler=batches)
 
-    def plain_training_batches(self) -> DataLoader:
-        """Return the training studies of all ranks once, shuffled by the seed and not augmented."""
-        studies = self.studies("train", training=True)
+    def plain_batches(self, split: str) -> DataLoader:
+        """Return the studies of a split for training, of all ranks, once, shuffled by the seed and not augmented."""
+        studies = self.studies(split, training=True)
         self._prepare()
         dataset = StudyDataset(
             studies=studies, modalities=self.modalities, prepared=dict(self._prepared), augment=False, seed=self._seed

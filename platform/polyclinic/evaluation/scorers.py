@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -141,7 +142,8 @@ class TrainedScorer(Scorer):
 
     def read(self, split: str) -> EmbeddedSplit:
         """Encode a split with the encoders and projections of the head."""
-        studies = embed_split(self.restored, split, self.task.features, keep_batches=True)
+        encode = partial(self.task.features, held_out=split == "val")
+        studies = embed_split(self.restored, split, encode, keep_batches=True)
         no_outputs = np.zeros((len(studies.labels), self.task.targets.outputs))
         return replace(studies, outcomes=binary_columns(no_outputs, studies.labels, self.targets).labels)
 

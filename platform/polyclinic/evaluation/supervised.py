@@ -44,7 +44,9 @@ def predict_split(restored: Restored, split: str, query: Sequence[str]) -> Predi
     task = restored.task_of(Downstream)
     batches = split_batches(restored, split)
     with torch.inference_mode():
-        outputs = torch.cat([task.fuse(task.features(batch), only(batch.present, query)) for batch in batches])
+        outputs = torch.cat(
+            [task.fuse(task.features(batch, held_out=split == "val"), only(batch.present, query)) for batch in batches]
+        )
     return PredictedSplit(
         outputs=outputs,
         labels=torch.cat([batch.labels for batch in batches]),

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,10 +17,9 @@ from polyclinic.data.dataset import StudyDataset
 from polyclinic.data.labels import target_record
 from polyclinic.deploy.bundle.format import Architecture, Member
 from polyclinic.evaluation.embedding import EmbeddedSplit
-from polyclinic.evaluation.metrics.agreement import binary_columns, estimate_columns
 from polyclinic.evaluation.scorers import FoldedScorer, TrainedScorer, only
 from polyclinic.export.architecture import describe_architecture
-from polyclinic.export.runs import Examples, HeadRun
+from polyclinic.export.runs import Examples, HeadRun, head_columns, without_held_out
 from polyclinic.files.digest import file_sha256
 from polyclinic.files.kinds import FOLDS_REPORT, refuse_other_kind
 from polyclinic.models.class_table import shown
@@ -65,7 +63,7 @@ class FoldsRun(HeadRun):
         return {
             f"members.{place}.{key}": value
             for place, restored in enumerate(self._folds)
-            for key, value in restored.task.state_dict().items()
+            for key, value in without_held_out(restored.task.state_dict()).items()
         }
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
@@ -96,9 +94,8 @@ class FoldsRun(HeadRun):
                 for task, batch in zip((each.task_of(Downstream) for each in self._folds), batches, strict=True)
             ]
         mean, labels = torch.stack(outputs).mean(dim=0), batches[0].labels
-        scores, estimates = (columns(mean, labels, scorer.targets)[0] for columns in (binary_columns, estimate_columns))
         inputs = {name: joined_parts([batch.inputs[name] for batch in batches]) for name in batches[0].inputs}
-        return Examples(inputs, batches[0].present, np.concatenate([scores, estimates], axis=1))
+        return Examples(inputs, batches[0].present, head_columns(mean, labels, scorer))
 
 
 def read_folds(path: Path) -> list[Path]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -14,7 +15,8 @@ from polyclinic.deploy.bundle import Head, Label
 from polyclinic.deploy.bundle.format import Architecture, Prompts
 from polyclinic.deploy.bundle.load import TEXTS
 from polyclinic.evaluation.embedding import EmbeddedSplit
-from polyclinic.evaluation.scorers import Scorer, TrainedScorer, ZeroShotScorer, chosen_query
+from polyclinic.evaluation.metrics.agreement import binary_columns, estimate_columns
+from polyclinic.evaluation.scorers import Scorer, TrainedScorer, ZeroShotScorer, chosen_query, only
 from polyclinic.export.architecture import describe_architecture
 from polyclinic.export.estimates import learn_estimate_rules, measure_errors, training_medians
 from polyclinic.models.zero_shot import weights_of
@@ -84,8 +86,6 @@ class ExportedRun(ABC, Generic[OfRun]):
         """Return some studies with the outputs that a bundle of the run must give."""
         batch = validation.batches[0]
         outputs = scorer.scores(validation, scorer.modalities)
-        if isinstance(scorer, TrainedScorer):
-            outputs = np.concatenate([outputs, scorer.estimates(validation, scorer.modalities).values], axis=1)
         return Examples(batch.inputs, batch.present, outputs[: len(batch)])
 
     @abstractmethod
@@ -99,6 +99,19 @@ class ExportedRun(ABC, Generic[OfRun]):
     @abstractmethod
     def tensors(self, scorer: OfRun) -> Mapping[str, Tensor]:
         """Return the tensors of the bundle that are not weights, calibration or OOD references."""
+
+
+def head_columns(
+    outputs: Float[Tensor, "N K"], labels: Float[Tensor, "N C"], scorer: TrainedScorer
+) -> Float[np.ndarray, "N _"]:
+    """Return the outputs of a bundle of a head: log-odds of findings and classes, then levels and quantities."""
+    columns = (binary_columns, estimate_columns)
+    return np.concatenate([each(outputs, labels, scorer.targets)[0] for each in columns], axis=1)
+
+
+def without_held_out(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Leave out the linear model of the training studies, which is for validation studies alone."""
+    return {key: value for key, value in state.items() if not key.startswith("held_out_path.")}
 
 
 class ZeroShotRun(ExportedRun[ZeroShotScorer]):
@@ -156,8 +169,15 @@ class HeadRun(ExportedRun[TrainedScorer]):
         return tuple(self.restored.data.modalities)
 
     def weights(self) -> dict[str, Tensor]:
-        """Return all weights of the task."""
-        return dict(self.restored.task.state_dict())
+        """Return all weights of the task but those for its validation studies."""
+        return without_held_out(self.restored.task.state_dict())
+
+    def examples(self, scorer: TrainedScorer, validation: EmbeddedSplit) -> Examples:
+        """Return some validation studies with the outputs for any new study."""
+        batch, task = validation.batches[0], scorer.task
+        with torch.inference_mode():
+            outputs = task.fuse(task.features(batch), only(batch.present, scorer.modalities))
+        return Examples(batch.inputs, batch.present, head_columns(outputs, batch.labels, scorer))
 
     def prompts(self) -> None:
         """Return None."""

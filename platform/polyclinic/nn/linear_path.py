@@ -55,6 +55,10 @@ class LinearPath(nn.Module):
         self.register_buffer("fitted", torch.zeros(outputs, dtype=torch.bool))
         self.register_buffer("share", torch.ones(()))
 
+    def twin(self) -> "LinearPath":
+        """Return a path with weights of its own on the same features."""
+        return LinearPath({name: self.features(name) for name in self.maps}, len(self.bias))
+
     def features(self, name: str) -> FixedFeatures:
         """Return the fixed features of a modality."""
         found = self.maps[name].features

@@ -75,6 +75,7 @@ class Downstream(L.LightningModule):
         self.targets = Targets(targets)
         self.fusion = fusion(widths, self.targets.outputs)
         self.linear_path = build_linear_path(modalities, self.targets.outputs) if linear else None
+        self.held_out_path = None if self.linear_path is None else self.linear_path.twin()
         self.adapter, self.layer_decay, self.modality_dropout = adapter, layer_decay, modality_dropout
         self.lr, self.weight_decay, self.warmup = lr, weight_decay, warmup
         self._adapted = adapter is None
@@ -96,9 +97,14 @@ class Downstream(L.LightningModule):
             self.targets.balance(data.training_labels())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Continue a run of an earlier release without the linear path, which it did not have."""
-        if not any(key.startswith("linear_path.") for key in checkpoint["state_dict"]):
-            self.linear_path = None
+        """Continue a run of an earlier release, which has no linear path, or one from the training studies alone."""
+        weights = checkpoint["state_dict"]
+        parts = {key.partition(".")[0] for key in weights}
+        if "linear_path" not in parts:
+            self.linear_path = self.held_out_path = None
+        elif "held_out_path" not in parts:
+            weights |= {f"held_out_{key}".replace("linear_", "", 1): weights[key] for key in weights
+                        if key.startswith("linear_path.")}  # fmt: skip
 
     @property
     def monitor(self) -> Monitor:
@@ -106,12 +112,19 @@ class Downstream(L.LightningModule):
         only_findings = len(self.targets.findings) == len(self.targets.targets)
         return Monitor("val/auroc", "max") if only_findings else Monitor("val/loss", "min")
 
-    def features(self, batch: Batch) -> dict[str, Float[Tensor, "B _"]]:
-        """Return normalised features per modality, then its part of the linear path; zeros where a study lacks it."""
+    def features(self, batch: Batch, *, held_out: bool = False) -> dict[str, Float[Tensor, "B _"]]:
+        """Return normalised features per modality, then its part of the linear path; zeros where a study lacks it.
+
+        Args:
+            batch: studies to encode.
+            held_out: whether they are validation studies, from which the linear path has learned: their part is then
+                that of the linear model of the training studies.
+        """
         encoded = encode_batch(self.encoders, self.heads, batch)
-        if self.linear_path is None:
+        path = self.held_out_path if held_out else self.linear_path
+        if path is None:
             return encoded
-        linear = self.linear_path.contributions(batch.inputs, batch.present)
+        linear = path.contributions(batch.inputs, batch.present)
         return {
             name: torch.cat([value, linear[name]], dim=1) if name in linear else value
             for name, value in encoded.items()
@@ -147,8 +160,8 @@ class Downstream(L.LightningModule):
         """Collect the outputs of the network and of the linear path, and the labels, of a batch."""
         encoded = encode_batch(self.encoders, self.heads, batch)
         outputs = [self.fusion(encoded, batch.present).outputs.float()]
-        if self.linear_path is not None:
-            outputs.append(self._linear_outputs.of(batch, self.linear_path))
+        if self.held_out_path is not None:
+            outputs.append(self._linear_outputs.of(batch, self.held_out_path))
         self._predictions.add(torch.cat(outputs, dim=1), batch.labels)
 
     def on_validation_epoch_end(self) -> None:

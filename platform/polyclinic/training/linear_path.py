@@ -1,13 +1,13 @@
-"""Fit the linear path of a supervised task to the training studies, before its network is trained."""
+"""Fit the linear path of a supervised task, before its network is trained."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy import sparse
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -52,7 +52,7 @@ class _Columns:
 
 
 def fit_linear_path(
-    path: LinearPath, data: CohortDataModule, targets: Sequence[Target], *, seed: int
+    path: LinearPath, held_out: LinearPath, data: CohortDataModule, targets: Sequence[Target], *, seed: int
 ) -> dict[str, float]:
     """Fit penalised linear models of all findings, classes and quantities, with penalties from cross-validation.
 
@@ -60,32 +60,53 @@ def fit_linear_path(
     each output (Platt 1999), so that they can be averaged with those of a network. Levels, and labels of which too
     few patients have each value, are left to the network.
 
+    Of a few hundred studies every one counts, so that the model also learns from the validation studies. A second model
+    of the training studies alone predicts these, because they choose the share of the network, the epoch and the
+    thresholds.
+
     Args:
         path: linear path, whose buffers are set.
+        held_out: linear path for the validation studies, on the same features; its buffers are set.
         data: data module with fitted modalities.
         targets: label columns of the head.
         seed: seed of the folds.
 
     Returns:
-        The mean AUROC of the findings and classes for held-out patients, by name; empty without any.
+        The mean AUROC of the findings and classes for held-out training patients, by name; empty without any.
     """
     for name in path.maps:
-        path.features(name).fit(batch.inputs[name] for batch in _batches(path, data) if name in batch.inputs)
-    blocks, labels, patients = _read(path, data)
+        path.features(name).fit(batch.inputs[name] for batch in _batches(path, data, "train") if name in batch.inputs)
+    read = _read(path, data)
+    aurocs = _fit(held_out, read.only(read.is_training), targets, seed)
+    if read.is_training.all():
+        path.load_state_dict(held_out.state_dict())
+    else:
+        _fit(path, read, targets, seed)
+        _share_bias(path, held_out)
+    for each in (path, held_out):
+        if bool(each.fitted.any()):
+            each.share.fill_(0.5)  # until validation studies choose one
+    return {"linear/out_of_fold_auroc": float(np.mean(aurocs))} if aurocs else {}
+
+
+def _fit(path: LinearPath, read: "_Read", targets: Sequence[Target], seed: int) -> list[float]:
+    """Fit a linear path to studies, and return the AUROC of each finding and class for held-out patients."""
+    blocks, labels = read.blocks(), read.labels
     joined = _joined(blocks, len(labels)) if blocks else np.zeros((len(labels), 0))
     axes = None if sparse.issparse(joined) else principal_axes(joined)
     rows = joined if axes is None else joined @ axes
+    aurocs: list[float] = []
     if not rows.shape[1]:  # no study has a modality, or all studies are alike
-        return {}
+        return aurocs
     penalties = _PENALTIES if len(path.bias) <= _MANY_OUTPUTS else _PENALTIES[1:2]
-    aurocs = []
     for columns in _outputs(targets, labels):
         fits = [
             fit_simple(
-                rows, truth, patients, binary=columns.binary, trees=False, seed=seed, penalties=penalties, folds=_FOLDS
+                rows, truth, read.patients, binary=columns.binary, trees=False, seed=seed, penalties=penalties,
+                folds=_FOLDS,
             )
             for truth in columns.truths
-        ]
+        ]  # fmt: skip
         if any(simple is None for simple in fits):
             continue
         places = range(columns.outputs.start, columns.outputs.stop)
@@ -95,42 +116,101 @@ def fit_linear_path(
             if columns.binary:
                 known = ~np.isnan(truth)
                 aurocs.append(roc_auc_score(truth[known], simple.out_of_fold[known]))
-    path.share.fill_(0.5)  # until validation studies choose one
-    return {"linear/out_of_fold_auroc": float(np.mean(aurocs))} if aurocs else {}
+    return aurocs
 
 
-def _batches(path: LinearPath, data: CohortDataModule) -> Iterator[Batch]:
+def _share_bias(path: LinearPath, held_out: LinearPath) -> None:
+    """Give both paths one bias, which a head adds to the features of any study, and the outputs that both predict.
+
+    The difference goes to the modalities in equal parts, so that a study with all of them has the same prediction.
+    """
+    both = path.fitted & held_out.fitted
+    difference = torch.where(both, held_out.bias - path.bias, 0.0) / len(held_out.maps)
+    for name in held_out.maps:
+        linear: Any = held_out.maps[name]
+        linear.offset += difference
+    for each in (path, held_out):
+        each.fitted.copy_(both)
+    held_out.bias.copy_(path.bias)
+
+
+def _max_studies(path: LinearPath) -> int:
     dense = [path.features(name).outputs for name in path.maps if not path.features(name).is_sparse]
-    studies = _MAX_STUDIES_OF_MANY if max(dense, default=0) > _MANY_FEATURES else _MAX_STUDIES
-    loader = data.plain_training_batches()
-    return islice(iter(loader), -(-studies // (loader.batch_size or 1)))
+    return _MAX_STUDIES_OF_MANY if max(dense, default=0) > _MANY_FEATURES else _MAX_STUDIES
+
+
+def _batches(path: LinearPath, data: CohortDataModule, split: str) -> Iterator[Batch]:
+    loader = data.plain_batches(split)
+    return islice(iter(loader), -(-_max_studies(path) // (loader.batch_size or 1)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Read:
+    """Features, labels and patients of N studies.
+
+    Attributes:
+        features: by modality, the rows of the studies that have it, and their features.
+        labels: labels of every study; NaN where unknown.
+        patients: patient of every study.
+        is_training: whether a study is one of the training split; the others are of the validation split.
+    """
+
+    features: Mapping[str, tuple[Int[np.ndarray, " n"], Any]]
+    labels: Float[np.ndarray, "N C"]
+    patients: Sequence[str]
+    is_training: Bool[np.ndarray, " N"]
+
+    def only(self, chosen: Bool[np.ndarray, " N"]) -> "_Read":
+        """Return some of the studies."""
+        place = np.cumsum(chosen) - 1
+        return _Read(
+            features={name: (place[rows[chosen[rows]]], values[np.flatnonzero(chosen[rows])])
+                      for name, (rows, values) in self.features.items()},
+            labels=self.labels[chosen],
+            patients=[patient for patient, keep in zip(self.patients, chosen, strict=True) if keep],
+            is_training=self.is_training[chosen],
+        )  # fmt: skip
+
+    def blocks(self) -> list[_Block]:
+        """Return the standardised features of each modality that a study has."""
+        return [_block(name, rows, values) for name, (rows, values) in self.features.items() if len(rows)]
 
 
 @torch.no_grad()
-def _read(path: LinearPath, data: CohortDataModule) -> tuple[list[_Block], Float[np.ndarray, "N C"], list[str]]:
-    """Return the features by modality, the labels and the patients of the training studies."""
+def _read(path: LinearPath, data: CohortDataModule) -> _Read:
+    """Return the features of the training studies and, where these are few, of the validation studies."""
     parts: dict[str, list[Any]] = {name: [] for name in path.maps}
     rows: dict[str, list[np.ndarray]] = {name: [] for name in path.maps}
     labels: list[np.ndarray] = []
     patients: list[str] = []
-    for batch in _batches(path, data):
-        for name in path.maps:
-            if name in batch.inputs:
-                found = path.features(name)(batch.inputs[name]).double().numpy()
-                parts[name].append(sparse.csr_array(found) if path.features(name).is_sparse else found)
-                rows[name].append(len(patients) + np.flatnonzero(batch.present[name].numpy()))
-        labels.append(batch.labels.double().numpy())
-        patients += batch.patient_ids
-    blocks = [_block(name, np.concatenate(rows[name]), parts[name]) for name in path.maps if parts[name]]
-    return blocks, np.concatenate(labels), patients
+    training = 0
+    for split in ("train", "val"):
+        if len(patients) >= _max_studies(path):
+            break
+        for batch in _batches(path, data, split):
+            for name in path.maps:
+                if name in batch.inputs:
+                    found = path.features(name)(batch.inputs[name]).double().numpy()
+                    parts[name].append(sparse.csr_array(found) if path.features(name).is_sparse else found)
+                    rows[name].append(len(patients) + np.flatnonzero(batch.present[name].numpy()))
+            labels.append(batch.labels.double().numpy())
+            patients += batch.patient_ids
+        training = training or len(patients)
+    features = {
+        name: (np.concatenate(rows[name]), np.concatenate(found) if isinstance(found[0], np.ndarray)
+               else sparse.vstack(found).tocsr())
+        for name, found in parts.items() if found
+    }  # fmt: skip
+    return _Read(
+        features=features, labels=np.concatenate(labels), patients=patients,
+        is_training=np.arange(len(patients)) < training,
+    )  # fmt: skip
 
 
-def _block(name: str, rows: Int[np.ndarray, " n"], parts: Sequence[Any]) -> _Block:
-    if sparse.issparse(parts[0]):
-        features: Any = sparse.vstack(parts).tocsr()
+def _block(name: str, rows: Int[np.ndarray, " n"], features: Any) -> _Block:
+    if sparse.issparse(features):
         width = features.shape[1]
         return _Block(name=name, rows=rows, features=features, mean=np.zeros(width), scale=np.ones(width))
-    features = np.concatenate(parts)
     mean, scale = standardisation(features)
     return _Block(name=name, rows=rows, features=(features - mean) * scale, mean=mean, scale=scale)
 

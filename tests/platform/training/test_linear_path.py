@@ -69,13 +69,20 @@ def _data(folder: Path) -> CohortDataModule:
 def fitted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Downstream, CohortDataModule, dict[str, float]]:
     data = _data(tmp_path_factory.mktemp("linear"))
     task = Downstream(modalities=data.modalities, targets=data.targets).eval()
+    return task, data, _fit(task, data)
+
+
+def _fit(task: Downstream, data: CohortDataModule) -> dict[str, float]:
     assert task.linear_path is not None
-    return task, data, fit_linear_path(task.linear_path, data, task.targets.targets, seed=0)
+    assert task.held_out_path is not None
+    return fit_linear_path(task.linear_path, task.held_out_path, data, task.targets.targets, seed=0)
 
 
-def _linear_outputs(task: Downstream, data: CohortDataModule, split: str) -> tuple[torch.Tensor, torch.Tensor]:
+def _linear_outputs(
+    task: Downstream, data: CohortDataModule, split: str, *, held_out: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
     batches = list(data.loader(split))
-    path = task.linear_path
+    path = task.held_out_path if held_out else task.linear_path
     assert path is not None
     outputs = [path.outputs(path.contributions(batch.inputs, batch.present), batch.present) for batch in batches]
     return torch.cat(outputs), torch.cat([batch.labels for batch in batches])
@@ -91,12 +98,14 @@ def test_levels_and_labels_of_one_patient_are_left_to_the_network(
     assert 0.75 < measured["linear/out_of_fold_auroc"] < 1
 
 
+@pytest.mark.parametrize(("held_out", "studies"), [(True, 180), (False, 210)])
 def test_outputs_order_and_calibrate_studies_as_a_linear_model_of_scikit_learn_does(
-    fitted: tuple[Downstream, CohortDataModule, dict[str, float]],
+    fitted: tuple[Downstream, CohortDataModule, dict[str, float]], held_out: bool, studies: int
 ) -> None:
     task, data, _ = fitted
-    outputs, labels = _linear_outputs(task, data, "train")
-    table = pd.read_csv(data._path.parent / "table.csv").iloc[:180]
+    parts = [_linear_outputs(task, data, split, held_out=held_out) for split in ("train", "val")]
+    outputs, labels = (torch.cat(part)[:studies] for part in zip(*parts, strict=True))
+    table = pd.read_csv(data._path.parent / "table.csv").iloc[:studies]
     features = pd.DataFrame({name: table[name] for name in ("a", "b", "c")})
     scaled = StandardScaler().fit_transform(features)
     given = np.concatenate([np.nan_to_num(scaled), ~np.isnan(scaled[:, 2:])], axis=1)
@@ -108,6 +117,64 @@ def test_outputs_order_and_calibrate_studies_as_a_linear_model_of_scikit_learn_d
     ages = task.targets.predictions(outputs)[:, 5].detach().numpy()
     expected = Ridge(alpha=1e-3).fit(given, table["age"]).predict(given)
     np.testing.assert_allclose(ages, expected, atol=1.0)
+
+
+def test_the_prediction_of_a_validation_study_does_not_depend_on_the_validation_studies(tmp_path: Path) -> None:
+    cohort = _cohort(tmp_path)
+    outputs = {}
+    for flipped in (False, True):
+        table = pd.read_csv(tmp_path / "table.csv")
+        if flipped:
+            held_out = table["split"] == "val"
+            table.loc[held_out, "ill"] = 1 - table.loc[held_out, "ill"]
+            table.loc[held_out, "age"] = 120 - table.loc[held_out, "age"]
+        table.to_csv(tmp_path / "table.csv", index=False)
+        plugins = {name: Tabular(scaling="zscore") for name in ("vitals", "labs")}
+        data = CohortDataModule(cohort=cohort, modalities=plugins, prepared=None)
+        data.setup("fit")
+        torch.manual_seed(0)
+        task = Downstream(modalities=data.modalities, targets=data.targets).eval()
+        _fit(task, data)
+        batches = list(data.loader("val"))
+        assert task.linear_path is not None
+        task.linear_path.share.fill_(0)
+        for kept in (False, True):
+            features = [task.features(batch, held_out=kept) for batch in batches]
+            fused = [task.fuse(each, batch.present) for each, batch in zip(features, batches, strict=True)]
+            outputs[flipped, kept] = torch.cat(fused)[:, [0, 5]]
+    complete = torch.cat([batch.present["labs"] & batch.present["vitals"] for batch in batches])
+    assert 5 < complete.sum() < 30
+    torch.testing.assert_close(outputs[False, True][complete], outputs[True, True][complete], rtol=1e-4, atol=1e-4)
+    # Of a study that lacks a modality, half of the difference between the two biases remains.
+    assert (outputs[False, True] - outputs[True, True]).abs()[:, 0].max() < 0.15
+    assert (outputs[False, False] - outputs[True, False]).abs()[:, 0].mean() > 0.15
+
+
+def test_few_validation_studies_are_read_and_none_beside_many_training_studies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = _data(tmp_path)
+    task = Downstream(modalities=data.modalities, targets=data.targets)
+    assert task.linear_path is not None
+    assert linear_path._read(task.linear_path, data).is_training.tolist() == [True] * 180 + [False] * 30
+    monkeypatch.setattr(linear_path, "_MAX_STUDIES", 180)
+    assert linear_path._read(task.linear_path, data).is_training.tolist() == [True] * 180
+    _fit(task, data)
+    assert task.held_out_path is not None
+    for name, value in task.linear_path.state_dict().items():
+        torch.testing.assert_close(task.held_out_path.state_dict()[name], value, rtol=0, atol=0)
+
+
+def test_a_checkpoint_of_before_predicts_validation_studies_by_its_only_linear_model(
+    fitted: tuple[Downstream, CohortDataModule, dict[str, float]],
+) -> None:
+    task, data, _ = fitted
+    old = {"state_dict": {name: value for name, value in task.state_dict().items() if "held_out" not in name}}
+    restored = Downstream(modalities=data.modalities, targets=data.targets).eval()
+    restored.on_load_checkpoint(old)
+    restored.load_state_dict(old["state_dict"], strict=True)
+    batch = next(iter(data.loader("val")))
+    torch.testing.assert_close(restored.features(batch, held_out=True), restored.features(batch), rtol=0, atol=0)
 
 
 def test_the_outputs_are_those_of_the_fitted_model_for_new_studies_too(
@@ -130,8 +197,7 @@ def test_sparse_features_beside_dense_ones_give_the_same_model_written_out_or_no
     for limit in (0, linear_path._MAX_DENSE_VALUES):
         monkeypatch.setattr(linear_path, "_MAX_DENSE_VALUES", limit)
         task = Downstream(modalities=data.modalities, targets=data.targets).eval()
-        assert task.linear_path is not None
-        aurocs += fit_linear_path(task.linear_path, data, task.targets.targets, seed=0).values()
+        aurocs += _fit(task, data).values()
         outputs.append(_linear_outputs(task, data, "train")[0].double().numpy())
     assert aurocs[0] == pytest.approx(aurocs[1], abs=0.02)
     assert not np.array_equal(*outputs)  # two solvers
@@ -151,8 +217,7 @@ def test_studies_that_are_alike_have_no_features_to_learn_from(training: int, tm
     data = CohortDataModule(cohort=cohort, modalities=plugins, prepared=None)
     data.setup("fit")
     task = Downstream(modalities=data.modalities, targets=data.targets)
-    assert task.linear_path is not None
-    fit_linear_path(task.linear_path, data, task.targets.targets, seed=0)
+    _fit(task, data)
     outputs, _ = _linear_outputs(task.eval(), data, "test")
     assert torch.isfinite(outputs).all()
     assert float(outputs.std(dim=0).max()) < 1e-6
@@ -164,10 +229,11 @@ def test_the_path_is_the_same_in_every_process(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         data = _data(tmp_path / name)
         task = Downstream(modalities=data.modalities, targets=data.targets)
-        assert task.linear_path is not None
-        fit_linear_path(task.linear_path, data, task.targets.targets, seed=0)
-        states.append(task.linear_path.state_dict())
+        _fit(task, data)
+        states.append(task.state_dict())
     for name, value in states[0].items():
+        if not name.startswith(("linear_path.", "held_out_path.")):
+            continue
         torch.testing.assert_close(states[1][name], value, rtol=0, atol=0)
 
 

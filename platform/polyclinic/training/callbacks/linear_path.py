@@ -18,18 +18,20 @@ class FitLinearPath(Callback):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Fit the path, before the weights are distributed."""
         data = getattr(trainer, "datamodule", None)
-        path = pl_module.linear_path if isinstance(pl_module, Downstream) else None
         skipped = stage != "fit" or trainer.ckpt_path is not None or getattr(trainer, "fast_dev_run", False)
-        if path is None or skipped or not isinstance(data, CohortDataModule):
+        if skipped or not isinstance(pl_module, Downstream) or not isinstance(data, CohortDataModule):
             return
-        assert isinstance(pl_module, Downstream)
+        path, held_out = pl_module.linear_path, pl_module.held_out_path
+        if path is None or held_out is None:
+            return
         if trainer.is_global_zero:
             remark(f"fit: linear model of {', '.join(path.maps)}")
-            self._measured = fit_linear_path(path, data, pl_module.targets.targets, seed=0)
+            self._measured = fit_linear_path(path, held_out, data, pl_module.targets.targets, seed=0)
             for name, value in self._measured.items():
                 remark(f"fit: {name} {value:.3f}")
         if trainer.world_size > 1:
-            path.load_state_dict(trainer.strategy.broadcast(path.state_dict()))
+            for each in (path, held_out):
+                each.load_state_dict(trainer.strategy.broadcast(each.state_dict()))
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log the quality of the linear model for held-out patients."""
