@@ -11,6 +11,8 @@ import pydicom
 from jaxtyping import Bool, Float
 
 from polyclinic.modality import Issue, Source, dicom_issues, identifying_fields
+from polyclinic_ecg.reading.cart import cart_format
+from polyclinic_ecg.reading.cart_people import cart_identifiers
 from polyclinic_ecg.reading.wfdb_record import header_of
 from polyclinic_ecg.recording import LEADS, Electrocardiogram
 
@@ -38,7 +40,7 @@ def recording_issues(files: Sequence[Path], raw: Electrocardiogram) -> Iterator[
     if headers:
         yield from _wfdb_headers(headers)
     elif files:
-        yield from _dicom_header(files[-1])
+        yield from _dicom_header(files[-1]) if cart_format(files[-1]) is None else _cart_header(files[-1])
     yield from _leads(raw)
     yield from _assumed(raw)
     if raw.facts.get("checksum") == "absent":
@@ -54,10 +56,15 @@ def recording_issues(files: Sequence[Path], raw: Electrocardiogram) -> Iterator[
 
 
 def encoding_of(source: Source) -> str:
-    """Return the storage formats in a WFDB header, or the transfer syntax UID of a DICOM file; empty if unknown."""
+    """Return the storage formats in a WFDB header, the transfer syntax UID of a DICOM file, or the format of a cart.
+
+    It is empty if unknown.
+    """
     if not isinstance(source, Path):
         return ""
     header = header_of(source)
+    if header is None and (name := cart_format(source)) is not None:
+        return name
     with (header or source).open("rb") as stream:
         head = stream.read(_HEAD_BYTES)
     if header is not None:
@@ -82,6 +89,12 @@ def _dicom_header(path: Path) -> Iterator[Issue]:
         # pydicom warns about every odd value, which does not matter here.
         warnings.simplefilter("ignore")
         yield from dicom_issues(pydicom.dcmread(BytesIO(path.read_bytes()), force=True).get)
+
+
+def _cart_header(path: Path) -> Iterator[Issue]:
+    if kinds := cart_identifiers(path):
+        message = f"the file holds {', '.join(kinds)}"
+        yield Issue(severity="warning", code="header-identifiers", message=message)
 
 
 def _leads(raw: Electrocardiogram) -> Iterator[Issue]:
@@ -117,6 +130,14 @@ def _assumed(raw: Electrocardiogram) -> Iterator[Issue]:
     if count := facts.get("groups_left_out", 0):
         message = f"{count} other groups of ECG waveforms in the file are left out: averaged beats, or other stretches"
         yield Issue(severity="note", code="groups-left-out", message=message)
+    if facts.get("derived_leads", 0):
+        message = "III, aVR, aVL and aVF are computed from I and II, which the file stores without them"
+        yield Issue(severity="note", code="derived-leads", message=message)
+    if facts.get("reader_remarks", 0):
+        message = (
+            "the file holds parts that are left out or not as its format says, none of them samples of these leads"
+        )
+        yield Issue(severity="note", code="parts-left-out", message=message)
     if raw.signal.shape[1] < _MIN_SECONDS * raw.rate:
         message = f"{raw.signal.shape[1] / raw.rate:.2g} s are little more than one beat"
         yield Issue(severity="warning", code="very-short", message=message)

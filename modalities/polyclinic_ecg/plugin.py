@@ -1,4 +1,4 @@
-"""The ECG plugin: twelve-lead electrocardiograms from WFDB and DICOM files."""
+"""The ECG plugin: twelve-lead electrocardiograms from WFDB, DICOM, the exports of ECG carts, and CSV."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -27,10 +27,13 @@ from polyclinic.modality import (
 from polyclinic.nn import Encoder, FixedFeatures, RandomKernels, Transformer, TransformerEncoder
 from polyclinic_ecg.augment import apply, draw
 from polyclinic_ecg.deidentify import comment_names, write_clean_dicom, write_clean_record
+from polyclinic_ecg.deidentify_export import write_clean_export
 from polyclinic_ecg.drawing import draw_leads, draw_stretches, locate_stretches, view_recording, write_leads
 from polyclinic_ecg.features import KernelFeatures
 from polyclinic_ecg.issues import encoding_of, recording_issues
 from polyclinic_ecg.phantom import write_phantom
+from polyclinic_ecg.reading.cart import cart_format, read_cart
+from polyclinic_ecg.reading.cart_people import cart_names
 from polyclinic_ecg.reading.dicom_waveform import parse_waveforms, read_dicom
 from polyclinic_ecg.reading.wfdb_record import header_of, read_wfdb, record_files
 from polyclinic_ecg.recording import LEADS, Electrocardiogram
@@ -61,7 +64,10 @@ class ECG(Modality):
         ValueError: an argument is out of range, or ``patch`` does not divide the window.
     """
 
-    suffixes: ClassVar[tuple[str, ...]] = (".hea", ".dat", ".mat", ".dcm", "")
+    suffixes: ClassVar[tuple[str, ...]] = (
+        *(".hea", ".dat", ".mat", ".dcm", ""),
+        *(".xml", ".edf", ".ecg", ".scp", ".mwf", ".mfer", ".csv"),
+    )
     title: ClassVar[str] = "ECG"
 
     def __init__(
@@ -97,18 +103,22 @@ class ECG(Modality):
         self.stem, self.masking, self.normalised_targets = stem, masking, normalised_targets
 
     def read(self, source: Source) -> Electrocardiogram:
-        """Decode a WFDB record (``.hea``, ``.dat`` or name without suffix) or a DICOM waveform to millivolts."""
+        """Decode a file to millivolts.
+
+        It is a WFDB record (``.hea``, ``.dat`` or name without suffix), or, by its content, a DICOM waveform, an export
+        of a cart (``reading.cart.FORMATS``) or a CSV table of leads over time.
+        """
         if not isinstance(source, Path):
-            raise UnreadableSource("got inline data, expected a WFDB or DICOM file; set `path` in the cohort")
+            raise UnreadableSource("got inline data, expected a file of an electrocardiogram; set `path` in the cohort")
         header = header_of(source)
         if header is not None:
             return read_wfdb(header)
         if not source.is_file():
             raise UnreadableSource("file cannot be opened: no such file and no WFDB header beside it")
-        return read_dicom(source)
+        return read_dicom(source) if cart_format(source) is None else read_cart(source)
 
     def files(self, source: Source) -> tuple[Path, ...]:
-        """Return the headers of a WFDB record and its segments, then its signal files; or the DICOM file."""
+        """Return the headers of a WFDB record and its segments, then its signal files; or the one file."""
         if not isinstance(source, Path) or (header := header_of(source)) is None:
             return super().files(source)
         files = record_files(header)
@@ -123,24 +133,32 @@ class ECG(Modality):
         return recording_issues(self.files(source), raw)
 
     def stored_as(self, source: Source) -> str:
-        """Return the WFDB storage formats or the DICOM transfer syntax."""
+        """Return the WFDB storage formats, the DICOM transfer syntax or the format of a cart."""
         return encoding_of(source)
 
     def names(self, source: Source) -> Iterable[str]:
-        """Return names and numbers in the comments of a WFDB header, or in a DICOM header."""
+        """Return names and numbers in the comments of a WFDB header, in a DICOM header or in a cart export."""
         if not isinstance(source, Path):
             return ()
         header = header_of(source)
-        return nested_names(parse_waveforms(source)) if header is None else comment_names(header)
+        if header is not None:
+            return comment_names(header)
+        return nested_names(parse_waveforms(source)) if cart_format(source) is None else cart_names(source)
 
     def deidentify(self, source: Source, out: Path, identity: Identity, *, suspects: bool) -> Cleaned:
-        """Write a WFDB record as WFDB, and a DICOM waveform as DICOM with the listed elements only."""
+        """Write a WFDB record as WFDB, a DICOM waveform as DICOM with the listed elements only, and all else as WFDB.
+
+        What comes from a cart or a table keeps its rate and leads, each sample to half a nanovolt, and nothing else.
+        """
         raw = self.read(source)
         assert isinstance(source, Path), "read accepts files only"
         header = header_of(source)
-        cleaned = (
-            write_clean_dicom(source, out, identity) if header is None else write_clean_record(header, out, identity)
-        )
+        if header is not None:
+            cleaned = write_clean_record(header, out, identity)
+        elif cart_format(source) is None:
+            cleaned = write_clean_dicom(source, out, identity)
+        else:
+            return write_clean_export(raw, out)
         if not np.array_equal(self.read(cleaned.source).signal, raw.signal, equal_nan=True):
             raise UnreadableSource(
                 "its samples depend on a header value that de-identification removes, such as a number out of range"

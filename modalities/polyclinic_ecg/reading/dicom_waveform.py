@@ -60,7 +60,9 @@ def parse_waveforms(path: Path) -> Dataset:
     """
     dataset = parse_dicom(path, max_inflated=MAX_INFLATED_BYTES, expected="WFDB record or DICOM file")
     if not dataset.get("WaveformSequence"):
-        raise UnreadableSource("neither a WFDB record nor DICOM with a Waveform Sequence")
+        raise UnreadableSource(
+            "neither a WFDB record, DICOM with a Waveform Sequence, a cart export that is read, nor CSV with leads"
+        )
     return dataset
 
 

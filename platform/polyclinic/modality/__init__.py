@@ -44,7 +44,7 @@ from polyclinic.modality.views import (
 from polyclinic.privacy.ages import capped_age, holds_age, holds_birth
 from polyclinic.privacy.dicom import clean_dicom, dicom_names, nested_names
 from polyclinic.privacy.dicom_values import DicomStandard
-from polyclinic.privacy.identifiers import identifying_fields
+from polyclinic.privacy.identifiers import identifying_fields, names_nobody
 from polyclinic.privacy.identity import Identity
 from polyclinic.privacy.text import Tagger, labelled_names
 
@@ -94,6 +94,7 @@ __all__ = [
     "identifying_fields",
     "installed_modalities",
     "labelled_names",
+    "names_nobody",
     "nested_names",
     "relative_relevance",
     "settings",
