@@ -21,9 +21,11 @@ import torch
 from PIL import Image
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
+from benchmarks.cart_files import WRITERS
 from benchmarks.measure import Figure
 from polyclinic.modality import Item, Modality, UnreadableSource, installed_modalities
 from polyclinic.modality.physiology import Patient
+from polyclinic_ecg.reading.wfdb_record import read_wfdb
 from polyclinic_ecg.wfdb_write import write_wfdb
 
 COMMAND = "python -m benchmarks fuzz"
@@ -139,7 +141,7 @@ def _sound(suffix: str) -> Callable[[Path], list[Path]]:
     return convert
 
 
-def _waveform(path: Path) -> list[Path]:
+def dicom_waveform(path: Path) -> list[Path]:
     """Convert to a twelve-lead waveform of two seconds, with the modules of the standard that a reader needs."""
     target = path.with_suffix(".dcm")
     stored = np.fromfile(path.with_suffix(".dat"), dtype="<i2")[: 12 * 1000].reshape(-1, 12)
@@ -168,6 +170,20 @@ def _channel(number: int) -> pydicom.Dataset:
     return channel
 
 
+def _cart(name: str) -> Callable[[Path], list[Path]]:
+    """Convert to a format of ``cart_files``, with zeros for what was not recorded."""
+    write, suffix, _ = WRITERS[name]
+
+    def convert(path: Path) -> list[Path]:
+        raw = read_wfdb(path)
+        write(path.with_suffix(suffix), np.nan_to_num(raw.signal), raw.rate)
+        return [path.with_suffix(suffix)]
+
+    return convert
+
+
+_CART_HEADERS = {".xml": 1500, ".edf": 2600, ".ecg": 522, ".scp": 520, ".mwf": 200, ".csv": 120}
+
 FORMATS: Mapping[str, Format] = {
     "xray-dicom": Format(plugin="xray", convert=_itself, source=".dcm", header=1200),
     "xray-dicom-rle": Format(plugin="xray", convert=_compressed(RLELossless), source=".dcm", header=1300),
@@ -178,7 +194,11 @@ FORMATS: Mapping[str, Format] = {
     "xray-jpeg": Format(plugin="xray", convert=_image(".jpg"), source=".jpg", header=640),
     "ecg-wfdb": Format(plugin="ecg", convert=_wfdb, source=".hea", header=600),
     "ecg-wfdb-segments": Format(plugin="ecg", convert=_segments, source=".hea", header=600),
-    "ecg-dicom": Format(plugin="ecg", convert=_waveform, source=".dcm", header=2400),
+    "ecg-dicom": Format(plugin="ecg", convert=dicom_waveform, source=".dcm", header=2400),
+    **{
+        f"ecg-{name}": Format(plugin="ecg", convert=_cart(name), source=suffix, header=_CART_HEADERS[suffix])
+        for name, (_, suffix, _) in WRITERS.items()
+    },
     "audio-wav": Format(plugin="audio", convert=_itself, source=".wav", header=44),
     "audio-flac": Format(plugin="audio", convert=_sound(".flac"), source=".flac", header=128),
     "audio-ogg": Format(plugin="audio", convert=_sound(".ogg"), source=".ogg", header=4000),
