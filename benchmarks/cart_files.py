@@ -179,7 +179,9 @@ def _write_scp(
     rhythm += struct.pack(f"<{len(coded)}H", *map(len, coded)) + b"".join(coded)
     statement = STATEMENT.encode() + b"\0"
     statements = b"\0" + struct.pack("<HBB3B", 2024, 3, 5, 10, 15, 30) + b"\1" + struct.pack("<BH", 1, len(statement))
-    bodies = {1: patient + struct.pack("<BH", 255, 0), 3: leads, 6: rhythm, 8: statements + statement}
+    # One reference beat: P at 120 ms, QRS from 280 to 370 ms, T up to 680 ms, and axes of 40, -12 and 33 degrees.
+    measured = struct.pack("<BBHH5H3h", 1, 0, 984, 0, 120, 220, 280, 370, 680, 40, -12, 33)
+    bodies = {1: patient + struct.pack("<BH", 255, 0), 3: leads, 6: rhythm, 7: measured, 8: statements + statement}
     if tables is not None:
         bodies[2] = tables
     sections, place, pointers = b"", 7 + 16 + 120, {0: (136, 7)}

@@ -24,7 +24,7 @@ from polyclinic.tracking.uri import without_password
 _DISTRIBUTIONS = (
     "polyclinic", "torch", "torchvision", "lightning", "mlflow", "jsonargparse", "numpy", "pandas", "scipy",
     "scikit-learn", "torchmetrics", "monai", "transformers", "timm", "peft", "tokenizers", "safetensors", "pydicom",
-    "wfdb", "soundfile",
+    "wfdb", "ecgdatakit", "soundfile",
 )  # fmt: skip
 _CODE_PATTERNS = ("*.py", "*.yaml", "*.yml", "*.toml")
 _MAX_DIFF_CHARACTERS = 500_000
