@@ -1,6 +1,5 @@
 """Read a table of leads over time: one row per sample, one column of time, and a column per lead."""
 
-import re
 import warnings
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +12,6 @@ from polyclinic_ecg.recording import MAX_VALUES, Channel, lead_index, millivolts
 
 _MAX_BYTES = 500_000_000
 _MAX_HEADER = 2000
-_TITLE = re.compile(r"(?P<name>.*?)\s*(?:[(\[]\s*(?P<unit>[^()\[\]]+?)\s*[)\]])?")
 _PER_SECOND = {"s": 1.0, "ms": 1e3}
 _TIMES = {"time": "", "t": "", "time_s": "s", "time_ms": "ms"}
 _MAX_UNEVEN = 0.25
@@ -81,11 +79,16 @@ def _delimiter(header: str) -> str:
 
 
 def _columns(header: str) -> list[_Column]:
-    columns = []
-    for title in header.strip().split(_delimiter(header)):
-        match = _TITLE.fullmatch(title.strip().strip('"').strip())
-        columns.append(_Column(match["name"], match["unit"] or "") if match else _Column("", ""))
-    return columns
+    return [_column(title.strip().strip('"').strip()) for title in header.strip().split(_delimiter(header))]
+
+
+def _column(title: str) -> _Column:
+    """Split ``II (mV)`` or ``II [mV]`` into name and unit."""
+    for opening, closing in ("()", "[]"):
+        name, found, unit = title.removesuffix(closing).rpartition(opening)
+        if found and title.endswith(closing):
+            return _Column(name.strip(), unit.strip())
+    return _Column(title, "")
 
 
 def _checked(columns: list[_Column]) -> tuple[int, str]:

@@ -136,3 +136,9 @@ def test_an_infinite_value_is_refused(tmp_path: Path) -> None:
 def test_a_table_of_other_columns_is_not_an_electrocardiogram(tmp_path: Path) -> None:
     (tmp_path / "study.csv").write_text("name,value\nsodium,140\n")
     assert "nor CSV with leads" in reason(tmp_path / "study.csv")
+
+
+@pytest.mark.timeout(20)
+def test_long_runs_of_blanks_do_not_take_cubic_time(tmp_path: Path) -> None:
+    (tmp_path / "study.csv").write_text(f"time,II{' ' * 1900}x")
+    assert "nor CSV with leads" in reason(tmp_path / "study.csv")
