@@ -35,6 +35,7 @@ def attacks(study: dict[str, Path], seed: int) -> list[Request]:
         *_noise(good, rng),
         *_headers(good, signal),
         *_bombs(),
+        *_carts(),
         *_dimensions(good, rng),
         *_broken_forms(good, rng),
         *_too_much(),
@@ -162,6 +163,28 @@ def _bombs() -> Iterator[Request]:
         head = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36, b"WAVE", b"fmt ", 16, 1, channels, rate,
                            min(rate * 2, 2**32 - 1), 2, bits, b"data", size)  # fmt: skip
         yield _one(f"WAV at {rate} Hz with {channels} channels", "audio", head + b"\x01", "a.wav")
+
+
+def _carts() -> Iterator[Request]:
+    """Yield exports of ECG carts that expand, name other files or declare absurd sizes."""
+    layers = "".join(f"<!ENTITY e{level} '{f'&e{level - 1};' * 10}'>" for level in range(1, 12))
+    uses = {f"<!ENTITY e0 'ha'>{layers}": "&e11;", "<!ENTITY e0 SYSTEM 'file:///etc/passwd'>": "&e0;"}
+    for root in ("RestingECG", "AnnotatedECG", "restingecgdata", "ECG ACQUISITION_TIME=''"):
+        name = root.split()[0]
+        for entities, use in uses.items():
+            content = f"<!DOCTYPE {name} [{entities}]><{root}><CHANNEL>{use}</CHANNEL></{name}>"
+            yield _one(f"entities in {name}", "ecg", content.encode(), "a.xml")
+        deep = f"<{root}>{'<a>' * 200_000}"
+        yield _one(f"depth of {name}", "ecg", deep.encode(), "a.xml")
+    for count in (2**16, 2**31 - 1, 2**32 - 1):
+        mfer = b"\x40\x20MFR " + bytes(28) + b"\x05\x04" + struct.pack(">I", count) + b"\x1e\x02\0\0"
+        yield _one(f"{count} channels of MFER", "ecg", mfer, "a.mwf")
+        pointers = struct.pack("<HIIHII", 0, 46, 7, 3, 27, 53) + bytes(10)
+        section = struct.pack("<HHIBB6s", 0, 3, 27, 20, 20, b"") + b"\x01\0" + struct.pack("<IIB", 1, count, 1)
+        scp = struct.pack("<HHIBB6s", 0, 0, 46, 20, 20, b"SCPECG") + pointers + section
+        yield _one(f"{count} samples of SCP-ECG", "ecg", struct.pack("<HI", 0, len(scp) + 6) + scp, "a.scp")
+        ishne = b"ISHNE1.0\0\0" + struct.pack("<iiii", 0, min(count, 2**31 - 1), 522, 522) + bytes(600)
+        yield _one(f"{count} samples of ISHNE", "ecg", ishne, "a.ecg")
 
 
 def _dimensions(good: dict[str, bytes], rng: np.random.Generator) -> Iterator[Request]:

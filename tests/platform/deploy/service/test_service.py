@@ -8,14 +8,17 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 import requests
+from benchmarks.cart_files import WRITERS
 from pydantic import TypeAdapter
 
 from hostile_modules import STARTING, plant, ran
 from polyclinic.cli import main
 from polyclinic.deploy.service.schemas import BundleCard, Scores
+from polyclinic_ecg import ECG
 from service_process import TOKEN, Served, serving
 
 pytestmark = pytest.mark.processes
@@ -76,6 +79,21 @@ def test_files_without_a_modality_are_sorted_by_suffix_and_by_the_plugin_that_re
     report = answer.json()
     assert report.pop("files") == ["ecg", "tabular", "xray", "ecg"]
     _assert_same(report, scored)
+
+
+@pytest.mark.parametrize("name", ["ge-muse-xml", "scp-ecg", "csv"])
+def test_a_cart_export_or_table_is_scored_like_the_record_beside_a_table_of_values(
+    name: str, service: Served, study_files: dict[str, Path], tmp_path: Path
+) -> None:
+    raw = ECG().read(study_files["ecg"])
+    write, suffix, _ = WRITERS[name]
+    write(tmp_path / f"doe{suffix}", np.nan_to_num(raw.signal), raw.rate)
+    files = [(f"doe{suffix}", tmp_path / f"doe{suffix}"), ("labs.csv", study_files["tabular"])]
+    report = service.post([("files", (file, path.read_bytes())) for file, path in files]).json()
+    assert report.pop("files") == ["ecg", "tabular"]
+    expected = service.score(_files(study_files, "ecg", "tabular")).json()
+    for actual, finding in zip(report["findings"], expected["findings"], strict=True):
+        assert actual["probability"] == pytest.approx(finding["probability"], abs=0.01)
 
 
 def test_concurrent_studies_get_their_own_scores(service: Served, study_files: dict[str, Path], scored: Any) -> None:
