@@ -1,6 +1,8 @@
 """Find the people and identifiers that a cart export names."""
 
+import re
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,9 @@ _PEOPLE = (
     *("confirming_physician", "md_signature_line", "middle_name", "patient_middle_name", "patient_name_phonetic"),
     *("admin_code", "mrn", "uniquepatientid", "SecondaryID"),
 )
+_XML = ("ge-muse-xml", "hl7-aecg", "philips-sierra-xml", "mortara-xml")
+# Tags and attributes that hold a person's name in the XML formats, also of people whom the library does not report.
+_NAME_TAG = re.compile(r"(?:(?:last|first|middle)_?name|family|given)$", re.IGNORECASE)
 
 
 def cart_names(path: Path) -> list[str]:
@@ -24,7 +29,7 @@ def cart_names(path: Path) -> list[str]:
     if cart_format(path) == CSV:
         return []
     record = decode(path).record
-    values = [value for _, value in _people(record) if not names_nobody(value)]
+    values = [value for _, value in _people(path, record)]
     return list(dict.fromkeys([*values, *labelled_names(_free_text(record))]))
 
 
@@ -37,14 +42,22 @@ def cart_identifiers(path: Path) -> list[str]:
     if cart_format(path) == CSV:
         return []
     record = decode(path).record
-    kinds = [kind for kind, value in _people(record) if not names_nobody(value)]
+    kinds = [kind for kind, _ in _people(path, record)]
     if record.patient.birth_date is not None:
         kinds.append("date of birth")
     return list(dict.fromkeys([*kinds, *identifying_fields(_free_text(record))]))
 
 
-def _people(record: Any) -> Iterator[tuple[str, str]]:
-    """Yield kind and value of each name or number that is not empty."""
+def _people(path: Path, record: Any) -> Iterator[tuple[str, str]]:
+    """Yield kind and value of each name or number that is neither empty nor a filler."""
+    reported = [(kind, value.strip()) for kind, value in _reported(record)]
+    known = " ".join(value for _, value in reported)
+    tagged = [("name of a person", name) for name in _tagged(path) if name not in known]
+    yield from ((kind, value) for kind, value in [*reported, *tagged] if value and not names_nobody(value))
+
+
+def _reported(record: Any) -> Iterator[tuple[str, str]]:
+    """Yield kind and value of each name or number that the library reports, also empty ones."""
     patient, recording = record.patient, record.recording
     first, last = patient.first_name.strip(), patient.last_name.strip()
     if record.source_format == "edf":
@@ -52,16 +65,24 @@ def _people(record: Any) -> Iterator[tuple[str, str]]:
         words = patient.patient_id.replace("_", " ").split()
         yield from (("words about the patient", word) for word in words if word != "X")
         return
-    found = [
-        ("name of the patient", " ".join(part for part in (first, last) if part)),
-        ("number of the patient", patient.patient_id),
-        ("name of a physician", recording.referring_physician),
-        ("name of a physician", record.interpretation.interpreter),
-        ("name of a technician", recording.technician),
-        ("serial number", recording.device.serial_number),
-    ]
-    found += [("name of a person", str(record.raw_metadata.get(key, ""))) for key in _PEOPLE]
-    yield from ((kind, value.strip()) for kind, value in found if value.strip())
+    yield "name of the patient", f"{first} {last}"
+    yield "number of the patient", patient.patient_id
+    yield "name of a physician", recording.referring_physician
+    yield "name of a physician", record.interpretation.interpreter
+    yield "name of a technician", recording.technician
+    yield "serial number", recording.device.serial_number
+    yield from (("name of a person", str(record.raw_metadata.get(key, ""))) for key in _PEOPLE)
+
+
+def _tagged(path: Path) -> Iterator[str]:
+    """Yield the value of each tag or attribute for a name in an XML format."""
+    if cart_format(path) not in _XML:
+        return
+    root = import_module("ecgdatakit.parsing.helpers.xml").parse_xml_root(path.read_bytes())
+    for element in root.iter():
+        for tag, value in ((element.tag, element.text), *element.attrib.items()):
+            if value and value.strip() and _NAME_TAG.search(tag):
+                yield value.strip()
 
 
 def _free_text(record: Any) -> str:

@@ -90,6 +90,24 @@ def test_identifiers_are_named_by_their_kinds(tmp_path: Path) -> None:
     assert issue.message == f"the file holds {expected}"
 
 
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("ge-muse-xml", "<Diagnosis>", "<Diagnosis><EditorLastName>Murray</EditorLastName>"),
+        ("philips-sierra-xml", "<interpretations>", "<interpretations><nurse><lastname>Murray</lastname></nurse>"),
+        ("mortara-xml", "<TYPICAL_CYCLE", '<NURSE LAST_NAME="Murray"/><TYPICAL_CYCLE'),
+        ("hl7-aecg", "<component><series>", "<nurse><family>Murray</family></nurse><component><series>"),
+    ],
+)
+def test_names_in_tags_that_the_library_leaves_out_are_found(name: str, old: str, new: str, tmp_path: Path) -> None:
+    source, plugin = written(name, tmp_path), ECG()
+    assert "Murray" not in plugin.names(source)
+    source.write_text(source.read_text().replace(old, new, 1))
+    assert "Murray" in plugin.names(source)
+    (issue,) = (issue for issue in plugin.issues(source, plugin.read(source)) if issue.code == "header-identifiers")
+    assert "name of a person" in issue.message
+
+
 def test_an_export_without_identifiers_has_no_such_issue(tmp_path: Path) -> None:
     source, plugin = written("ge-muse-xml", tmp_path), ECG()
     text = source.read_text()
