@@ -28,7 +28,7 @@ COMMAND = "python -m benchmarks deidentify"
 PEOPLE = 500
 MODALITIES: Mapping[str, Sequence[str]] = {
     "xray": ("xray-dicom", "xray-dicom-jpegls", "xray-png", "xray-png16", "xray-jpeg"),
-    "ecg": ("ecg-dicom", "ecg-wfdb", "ecg-wfdb-segments"),
+    "ecg": ("ecg-dicom", "ecg-wfdb", "ecg-wfdb-segments", "ecg-ge-muse-xml", "ecg-hl7-aecg"),
     "audio": ("audio-wav", "audio-flac", "audio-ogg", "audio-mp3"),
     "report": ("report-txt",),
     "tabular": ("tabular-csv", "tabular-csv-wide"),

@@ -9,6 +9,7 @@ from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 import pydicom
@@ -16,6 +17,7 @@ import soundfile
 from PIL import Image
 from pydicom.dataset import Dataset
 
+from benchmarks.cart_files import FIRST, LAST, NUMBER, PHYSICIAN, STATEMENT
 from benchmarks.dicom_elements import Place, places, plant
 from benchmarks.people import Person
 
@@ -282,6 +284,17 @@ def _another_signal(lines: list[str], file: Path, person: Person) -> list[str]:
     return [" ".join(record), *lines[1:], described]
 
 
+def plant_cart(base: bytes, person: Person, number: int) -> bytes:
+    """Plant in the names, numbers and statements of an XML export of a cart, and in tags that no reader knows."""
+    text = base.decode("latin-1")
+    names = {LAST: person.family, FIRST: person.given, NUMBER: person.number, PHYSICIAN: person.family}
+    for old, new in {**names, STATEMENT: f"{STATEMENT} of {person.line}"}.items():
+        text = text.replace(old, escape(new))
+    place = text.rindex("</")
+    note = f"<note phone={quoteattr(person.phone)}>{escape(person.line)} {escape(person.email)}</note>"
+    return (text[:place] + note + text[place:]).encode("latin-1")
+
+
 PLANTERS: dict[str, Callable[[bytes, Person, int], bytes]] = {
     "xray-dicom": plant_dicom,
     "xray-dicom-jpegls": plant_dicom,
@@ -289,6 +302,8 @@ PLANTERS: dict[str, Callable[[bytes, Person, int], bytes]] = {
     "xray-png16": plant_png,
     "xray-jpeg": plant_jpeg,
     "ecg-dicom": plant_dicom,
+    "ecg-ge-muse-xml": plant_cart,
+    "ecg-hl7-aecg": plant_cart,
     "audio-wav": plant_wav,
     "audio-flac": plant_flac,
     "audio-ogg": plant_ogg,
