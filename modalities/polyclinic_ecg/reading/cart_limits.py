@@ -52,7 +52,7 @@ def _xml(content: bytes, title: str) -> None:
     """
     plain = content.replace(b"\0", b"")
     if b"<!ENTITY" in plain or re.search(rb"<!DOCTYPE[^>\[]*\[", plain):
-        raise UnreadableSource(f"{title} that declares entities; expected XML without a document type of its own")
+        raise UnreadableSource(f"{title} that declares entities; expected XML without entities")
     if content.count(b"<") > _MAX_XML_TAGS or content.count(b"=") > _MAX_XML_ATTRIBUTES:
         raise UnreadableSource(f"{title} of more than {_MAX_XML_TAGS:,} tags or {_MAX_XML_ATTRIBUTES:,} attributes")
 
@@ -218,6 +218,6 @@ LIMITS = {
     "edf": Limit(_MAX_SAMPLE_BYTES, _edf),
     "ishne": Limit(_MAX_SAMPLE_BYTES, _ishne),
     "scp": Limit(_MAX_SCP_BYTES, _scp),
-    "mfer": Limit(_MAX_SAMPLE_BYTES, _mfer),
+    "mfer": Limit(MAX_VALUES, _mfer),  # a sample can be a byte
 }
 """Limits by kind of format."""
