@@ -185,3 +185,32 @@ def test_other_electrocardiograms_are_read_without_the_library(tmp_path: Path, m
     assert "neither a WFDB record" in reason(tmp_path / "a.dcm")
     with pytest.raises(AssertionError):
         ECG().read(written("scp-ecg", tmp_path))
+
+
+SEQUENCE = b'<component><sequence><code code="MDC_RESP"/><value><digits>1</digits></value></sequence></component>'
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("hl7-aecg", b"</sequenceSet>", SEQUENCE + b"</sequenceSet>"),
+        ("hl7-aecg", b'value="160" unit="ms"', b'value="160" unit="parsec"'),
+        (
+            "mortara-xml",
+            b'QRS_AXIS="-12"/>',
+            b'QRS_AXIS="-12"><TYPICAL_CYCLE_CHANNEL DATA="AAAAAA=="/></TYPICAL_CYCLE>',
+        ),
+        ("mfer", b"\x16\x2c", b"\x85\x07\0\0\0\0\0\0\0\x16\x2c"),
+    ],
+)
+def test_parts_that_change_no_sample_are_left_out_with_an_issue(
+    name: str, old: bytes, new: bytes, tmp_path: Path
+) -> None:
+    source, plugin = written(name, tmp_path), ECG()
+    before = plugin.read(source)
+    assert source.read_bytes().count(old) == 1
+    source.write_bytes(source.read_bytes().replace(old, new))
+    raw = plugin.read(source)
+    np.testing.assert_array_equal(raw.signal, before.signal)
+    assert (before.facts["reader_remarks"], raw.facts["reader_remarks"] > 0) == (0.0, True)
+    assert "parts-left-out" in {issue.code for issue in plugin.issues(source, raw)}
