@@ -19,6 +19,7 @@ from polyclinic.modality import (
     Modality,
     OnTraces,
     Physiology,
+    Recognised,
     Source,
     Traces,
     UnreadableSource,
@@ -36,6 +37,7 @@ from polyclinic_ecg.reading.cart import cart_format, read_cart
 from polyclinic_ecg.reading.cart_people import cart_names
 from polyclinic_ecg.reading.dicom_waveform import parse_waveforms, read_dicom
 from polyclinic_ecg.reading.wfdb_record import header_of, read_wfdb, record_files
+from polyclinic_ecg.recognise import recognise_recording
 from polyclinic_ecg.recording import LEADS, Electrocardiogram
 from polyclinic_ecg.signal import window
 from polyclinic_ecg.tokens import Masking, PatchTokenizer, Stem
@@ -116,6 +118,10 @@ class ECG(Modality):
         if not source.is_file():
             raise UnreadableSource("file cannot be opened: no such file and no WFDB header beside it")
         return read_dicom(source) if cart_format(source) is None else read_cart(source)
+
+    def recognise(self, path: Path) -> Recognised:
+        """Read the header of a WFDB record, whose signal files must exist, or of a DICOM waveform."""
+        return recognise_recording(path)
 
     def files(self, source: Source) -> tuple[Path, ...]:
         """Return the headers of a WFDB record and its segments, then its signal files; or the one file."""

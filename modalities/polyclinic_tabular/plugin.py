@@ -23,6 +23,7 @@ from polyclinic.modality import (
     Modality,
     OnRows,
     Physiology,
+    Recognised,
     Rows,
     Source,
     UnreadableSource,
@@ -127,6 +128,12 @@ class Tabular(Modality):
                 "set `numeric` and `categorical`"
             )
         return replace(self._decoded(matched.cells), unused=matched.unused, sources=matched.sources)
+
+    def recognise(self, path: Path) -> Recognised:
+        """Accept a CSV file with the cells of one study, whatever its columns; it states no identifiers."""
+        if not read_cells(path, encoding=self.encoding):
+            raise UnreadableSource("CSV without a cell")
+        return Recognised()
 
     def adapt(self, sources: Sequence[Source]) -> dict[str, str]:
         """Infer the columns from a table or from CSV files if neither ``numeric`` nor ``categorical`` was set.

@@ -22,6 +22,7 @@ from polyclinic.modality import (
     OnPicture,
     Physiology,
     Picture,
+    Recognised,
     Source,
     UnreadableSource,
 )
@@ -37,6 +38,7 @@ from polyclinic_xray.reading.decoders import decoders_by_format
 from polyclinic_xray.reading.dicom import read_dicom
 from polyclinic_xray.reading.formats import SIGNATURE_BYTES, refuse_other_formats
 from polyclinic_xray.reading.raster import read_raster
+from polyclinic_xray.recognise import recognise_radiograph
 from polyclinic_xray.tokens import PatchTokenizer, Stem
 
 _RASTER_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff")
@@ -108,6 +110,10 @@ class XRay(Modality):
             raw = read_dicom(source, window=self.window)
         refuse_blank(raw.pixels)
         return raw
+
+    def recognise(self, path: Path) -> Recognised:
+        """Read the header of a projection radiograph in DICOM; a PNG or JPEG file states no identifiers."""
+        return recognise_radiograph(path)
 
     def describe(self, raw: Radiograph) -> Mapping[str, float | str]:
         """Return format, bit depth, photometric interpretation, transfer syntax and size."""

@@ -39,6 +39,7 @@ COMMANDS = {
     "predict": Command("polyclinic.cli.predict", "predict", "write imputed modalities, embeddings or logits"),
     "cohort phantom": Command("polyclinic.cli.cohort", "phantom", "write a synthetic cohort"),
     "cohort build": Command("polyclinic.cli.cohort_build", "main", "build a cohort from a public data set"),
+    "cohort scan": Command("polyclinic.cli.cohort_scan", "scan", "propose a cohort from a folder of hospital files"),
     "cohort check": Command("polyclinic.cli.cohort", "check", "validate a cohort, and read every file once"),
     "cohort overlap": Command("polyclinic.cli.cohort", "overlap", "find studies that two cohorts share"),
     "evaluate zeroshot": Command("polyclinic.cli.evaluate.zeroshot", "zeroshot", "classify findings from prompts"),

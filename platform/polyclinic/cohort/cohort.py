@@ -206,10 +206,10 @@ def _splits(
             if split not in SPLITS:
                 raise ValueError(f"study {study!r} has split {split!r}, expected one of {SPLITS}; see `split`")
         return splits, 0
-    return [_hashed_split(patient, spec.split) for patient in patients], 0
+    return [hashed_split(patient, spec.split) for patient in patients], 0
 
 
-def _hashed_split(patient: str, shares: Mapping[str, float]) -> str:
+def hashed_split(patient: str, shares: Mapping[str, float]) -> str:
     """Assign a patient by hash, so that a growing cohort never moves a patient to another split."""
     digest = hashlib.sha256(f"{int(shares.get('seed', 0))}:{patient}".encode()).digest()
     place, edge = int.from_bytes(digest[:8], "big") / 2**64, 0.0

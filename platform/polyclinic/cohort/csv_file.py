@@ -49,7 +49,7 @@ def read_csv(path: Path, *, encoding: str, wanted: Collection[str]) -> pd.DataFr
     Args:
         path: CSV file.
         encoding: encoding of the text; a byte order mark takes precedence.
-        wanted: columns of which the header must have at least one.
+        wanted: columns of which the header must have at least one, unless there is none.
 
     Raises:
         ValueError: the header has no wanted column; a row is longer or shorter than the header; two columns have the
@@ -182,7 +182,7 @@ def _header(name: str, cells: Sequence[str], wanted: Collection[str]) -> list[st
     header = [cell.strip("\ufeff \t\r\n") or f"Unnamed: {place}" for place, cell in enumerate(cells)]
     if not header:
         raise ValueError(f"{name} is empty; expected a header and one row per study")
-    if not set(wanted) & set(header):
+    if wanted and not set(wanted) & set(header):
         # The message omits the cells: without a header they belong to a patient.
         raise ValueError(
             f"{name} has none of the required columns in its first line of {len(header)} cells; "

@@ -171,7 +171,7 @@ class _Names:
         self._sorted: dict[_Form, list[tuple[str, str]]] = {}
 
     def visible(self) -> list[str]:
-        return [name for name in self._names if not _is_hidden(name)]
+        return [name for name in self._names if not is_hidden(name)]
 
     def matching(self, part: str, same: _Form, *, pattern: bool) -> Iterator[str]:
         if same not in self._sorted:
@@ -182,7 +182,7 @@ class _Names:
         for form, name in entries[bisect_left(entries, (prefix, "")) :]:
             if not form.startswith(prefix):
                 return
-            if matches(form) and not (pattern and _is_hidden(name) and not _asks_for_hidden(part, name)):
+            if matches(form) and not (pattern and is_hidden(name) and not _asks_for_hidden(part, name)):
                 yield name
 
 
@@ -193,7 +193,8 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _is_hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
+    """Return whether a file is hidden, or left behind by a desktop."""
     return name.startswith(".") or name.casefold() in _DESKTOP_FILES
 
 

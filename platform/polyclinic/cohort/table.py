@@ -29,7 +29,7 @@ def read_table(spec: CohortSpec) -> pd.DataFrame:
         with spec.table.open("rb") as stream:
             is_parquet = stream.read(4) == b"PAR1"
         if is_parquet:
-            table = _read_parquet(spec.table)
+            table = read_parquet(spec.table)
         else:
             wanted = {column for columns in wanted_columns(spec).values() for column in columns}
             table = read_csv(spec.table, encoding=spec.encoding, wanted=wanted)
@@ -59,7 +59,13 @@ def _filtered(spec: CohortSpec, table: pd.DataFrame) -> pd.DataFrame:
     return table[rows]
 
 
-def _read_parquet(path: Path) -> pd.DataFrame:
+def read_parquet(path: Path) -> pd.DataFrame:
+    """Read a Parquet file with every cell as text; a named index becomes a column.
+
+    Raises:
+        ValueError: two columns have the same name.
+        pa.ArrowException: the file is damaged.
+    """
     refuse_repeated(path.name, [column.name.strip() for column in pq.read_schema(path)])
     # Arrow types, as pandas types turn the integers of a column with missing values into floats.
     table = pd.read_parquet(path, dtype_backend="pyarrow")

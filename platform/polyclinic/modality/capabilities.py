@@ -95,6 +95,37 @@ class Inspectable(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Recognised:
+    """Identifiers that the header of a file states; empty where it states none.
+
+    Attributes:
+        patient: patient id.
+        study: identifier of the study that is unique everywhere, such as a DICOM Study Instance UID.
+        accession: accession number.
+        time: time of the acquisition or study, in ISO 8601; without a zone unless the file states one.
+        preference: order among files of one study, of which a cohort takes the lowest, such as frontal before lateral.
+    """
+
+    patient: str = ""
+    study: str = ""
+    accession: str = ""
+    time: str = ""
+    preference: int = 0
+
+
+@runtime_checkable
+class Scannable(Protocol):
+    """Modality that recognises its files by their header; ``cohort scan`` reads those of other modalities in full."""
+
+    def recognise(self, path: Path) -> Recognised:
+        """Read the header of a file.
+
+        Raises:
+            UnreadableSource: the file is broken, belongs to another modality, or states several patients.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
 class BaselineFeatures:
     """Features of a modality for a simple model, against which trained models are measured.
 

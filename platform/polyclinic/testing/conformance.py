@@ -37,6 +37,7 @@ from polyclinic.modality import (
     Picture,
     Redactable,
     Rows,
+    Scannable,
     Source,
     Traces,
     UnreadableSource,
@@ -100,6 +101,7 @@ class ModalityConformance(ABC):
             HasBaseline,
             HasFixedFeatures,
             Inspectable,
+            Scannable,
             Deidentifiable,
             Redactable,
         ):

@@ -1,0 +1,42 @@
+"""``polyclinic cohort scan | add``: propose a cohort from a folder, and join tables to one."""
+
+from pathlib import Path
+
+from polyclinic.cohort.cohort import SPLITS
+from polyclinic.cohort.phantom import default_modalities
+from polyclinic.cohort.scan import scan_folder
+from polyclinic.system.shell import command_line, print_next
+from polyclinic.system.terminal import Console, remark
+
+
+def scan(folder: Path, out: Path = Path("cohort"), workers: int = 2, hours: float = 24.0) -> None:
+    """Propose a cohort from a folder of hospital files: polyclinic cohort scan archive --out cohort
+
+    DICOM, WFDB, audio, reports, and tables in CSV, Parquet and Excel are grouped into studies by the tables, then by
+    patient, study and accession number in the headers, then by name, and then by time. OUT gets studies.csv, a
+    commented cohort.yaml, and scan-report.json with everything that was left out and assumed. The folder is only read.
+
+    Args:
+        folder: folder to scan, with its subfolders.
+        out: new folder for the cohort, outside the folder.
+        workers: number of processes that read headers.
+        hours: longest time between files of one patient that become one study without further evidence.
+
+    Raises:
+        ValueError: `folder` is not a folder or has no file to use, or `out` exists or lies in it.
+    """
+    result = scan_folder(folder, out=out, modalities=default_modalities(), workers=workers, hours=hours)
+    console, cohort, report = Console(), result.cohort, result.report
+    sizes = ", ".join(f"{len(cohort.split(split)):,} {split}" for split in SPLITS)
+    present = ", ".join(f"{name} {share:.0%}" for name, share in cohort.present_share().items())
+    console.print(
+        f"{report['files']:,} files, {report['patients']:,} patients, {report['studies']:,} studies ({sizes})"
+    )
+    console.print(f"present: {present}; {len(report['labels'])} labels, {len(report['groups'])} groups", soft_wrap=True)
+    for reason, entry in report["left_out"].items():
+        console.print(f"left out: {entry['count']:,} {reason}, {entry['advice']}", soft_wrap=True, markup=False)
+    for entry in report["assumptions"]:
+        console.print(f"check: {entry['count']:,} {entry['assumption']}", soft_wrap=True, markup=False)
+    remark("scan-report.json lists the files; studies.csv holds patient ids and accession numbers as they are")
+    remark(f"before it leaves this machine: {command_line('polyclinic', 'deidentify', result.path, 'OUT')}")
+    print_next("polyclinic", "cohort", "check", result.path)

@@ -1,0 +1,151 @@
+"""Decide which plugin takes a file, by its suffix and header."""
+
+import csv
+import hashlib
+import tarfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Literal, NamedTuple
+
+from polyclinic.cohort.scan.columns import is_id_column
+from polyclinic.cohort.scan.walk import Entry
+from polyclinic.modality import Modality, Recognised, Scannable, UnreadableSource
+
+TABLES = (".csv", ".tsv", ".tab", ".parquet", ".xlsx", ".xlsm", ".csv.gz", ".tsv.gz")
+"""Endings of tables that are joined to the studies."""
+
+_HEAD_BYTES = 4096
+_ARCHIVES = (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"7z\xbc\xaf", b"Rar!")
+_TAR_PLACE, _TAR = 257, b"ustar"
+
+
+class FileFacts(NamedTuple):
+    """What a scan knows about one file.
+
+    Attributes:
+        path: path relative to the folder.
+        size: size in bytes.
+        kind: ``source``, ``table`` or a reason to leave the file out.
+        modality: name of the plugin that takes it.
+        stated: identifiers of its header.
+        files: relative paths of the files that the plugin reads for it, the one with the measurement last.
+        head: digest of the first bytes, so that few files need a digest of all bytes.
+        why: what the plugins said about a file that none takes.
+    """
+
+    path: str
+    size: int
+    kind: str
+    modality: str = ""
+    stated: Recognised = Recognised()
+    files: tuple[str, ...] = ()
+    head: str = ""
+    why: str = ""
+
+
+def inspect_file(entry: Entry, *, folder: Path, modalities: Mapping[str, Modality]) -> FileFacts:
+    """Inspect one file; no error of a decoder leaves this function.
+
+    Args:
+        entry: file to inspect.
+        folder: folder that is scanned.
+        modalities: installed plugins by name.
+    """
+    file = folder / entry.path
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(_HEAD_BYTES)
+    except OSError as error:
+        return FileFacts(*entry, kind="unreadable", why=f"file cannot be opened ({type(error).__name__})")
+    digest = hashlib.sha256(head).hexdigest()
+    if entry.path.lower().endswith(TABLES):
+        found = _source(file, modalities) if _may_be_of_one_study(file, head) else None
+        if found is None or found.kind != "source":
+            return FileFacts(*entry, kind="table", head=digest)
+    elif reason := _archive(file, head):
+        return FileFacts(*entry, kind=reason, head=digest)
+    else:
+        found = _source(file, modalities)
+    files = tuple(path.relative_to(folder).as_posix() for path in found.files)
+    return FileFacts(*entry, found.kind, found.modality, found.stated, files, digest, found.why)
+
+
+class _Found(NamedTuple):
+    kind: Literal["source", "ambiguous", "unreadable"]
+    modality: str = ""
+    stated: Recognised = Recognised()
+    files: tuple[Path, ...] = ()
+    why: str = ""
+
+
+def _source(file: Path, modalities: Mapping[str, Modality]) -> _Found:
+    suffix = file.suffix.lower()
+    candidates = {name: plugin for name, plugin in modalities.items() if suffix in plugin.suffixes}
+    if not candidates:  # a suffix that nobody knows, such as the end of a UID, is none
+        candidates = {name: plugin for name, plugin in modalities.items() if "" in plugin.suffixes}
+    taken: dict[str, Recognised] = {}
+    refused: list[str] = []
+    for name, plugin in candidates.items():
+        try:
+            taken[name] = _recognise(plugin, file)
+        except UnreadableSource as error:
+            refused.append(f"{name}: {error}")
+        except Exception as error:  # a decoder's fault must not end the scan
+            refused.append(f"{name}: {type(error).__name__}")
+    if len(taken) != 1:
+        return _Found("ambiguous" if taken else "unreadable", why="; ".join(sorted(taken) or refused))
+    [(name, stated)] = taken.items()
+    return _Found("source", name, stated, tuple(candidates[name].files(file)))
+
+
+def _recognise(plugin: Modality, file: Path) -> Recognised:
+    if isinstance(plugin, Scannable):
+        return plugin.recognise(file)
+    plugin.read(file)
+    return Recognised()
+
+
+def _may_be_of_one_study(file: Path, head: bytes) -> bool:
+    """Return whether a CSV file may be the values of one study: its header names no id."""
+    if file.suffix.lower() != ".csv":
+        return False
+    line = head.decode("utf-8-sig", errors="replace").partition("\n")[0]
+    return not any(is_id_column(cell) for cell in next(csv.reader([line.strip()]), []))
+
+
+def _archive(file: Path, head: bytes) -> str:
+    """Return the reason to leave an archive or a compressed file out; empty for another file."""
+    is_tar = head[_TAR_PLACE : _TAR_PLACE + len(_TAR)] == _TAR
+    if not is_tar and not head.startswith(_ARCHIVES):
+        return ""
+    return "archive-climbs-out" if any(map(_climbs_out, _members(file))) else "archive"
+
+
+def _members(file: Path) -> list[str]:
+    """Return the names of the members; none for a compressed file or a damaged archive."""
+    try:
+        if zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as archive:
+                return archive.namelist()
+        with tarfile.open(file, "r:") as archive:  # a compressed one would have to be inflated completely
+            return [name for member in archive for name in (member.name, _target(member))]
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, tarfile.TarError):
+        return []
+
+
+def _target(member: tarfile.TarInfo) -> str:
+    """Return where a link of an archive leads, relative to the archive; empty for a member that is no link."""
+    if member.issym():
+        return (PurePosixPath(member.name).parent / member.linkname).as_posix()
+    return member.linkname if member.islnk() else ""
+
+
+def _climbs_out(name: str) -> bool:
+    path = PurePosixPath(name.replace("\\", "/"))
+    depth = 0
+    for part in path.parts:
+        depth += -1 if part == ".." else 1
+        if depth < 0:
+            return True
+    return path.is_absolute() or name[1:2] == ":"

@@ -1,0 +1,210 @@
+"""Scan a folder: list, inspect, match tables, group, and write a cohort."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from polyclinic import __version__
+from polyclinic.cohort.any_table import read_any_table
+from polyclinic.cohort.cohort import Cohort, read_cohort
+from polyclinic.cohort.content_index import ContentIndex
+from polyclinic.cohort.scan.assumptions import list_assumptions
+from polyclinic.cohort.scan.group import group_sources, stated_patient
+from polyclinic.cohort.scan.joined import Joined, join_tables
+from polyclinic.cohort.scan.left_out import LeftOut
+from polyclinic.cohort.scan.names import name_keys
+from polyclinic.cohort.scan.recognise import FileFacts, inspect_file
+from polyclinic.cohort.scan.studies import ScannedStudy, propose_studies
+from polyclinic.cohort.scan.tables import SourceIndex, StudyTable, match_patients, match_studies
+from polyclinic.cohort.scan.walk import Entry, walk
+from polyclinic.cohort.scan.write import RESERVED, write_report, write_spec, write_studies
+from polyclinic.files.atomic import atomic_folder
+from polyclinic.modality import Modality
+from polyclinic.system.processes import worker_pool
+from polyclinic.system.progress import track
+
+_MIN_PARALLEL = 2000
+"""Files from which on the start of the workers, which import torch, is worth its time."""
+
+_CHUNK_SIZE = 64
+_MIN_COPY_BYTES = 4096
+"""Size from which on equal files are copies, whatever they are called: short texts of two patients may be equal."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanResult:
+    """A written cohort.
+
+    Attributes:
+        path: path of ``cohort.yaml``.
+        cohort: the cohort.
+        report: content of ``scan-report.json``.
+    """
+
+    path: Path
+    cohort: Cohort
+    report: Mapping[str, Any]
+
+
+def scan_folder(
+    folder: Path, *, out: Path, modalities: Mapping[str, Modality], workers: int = 2, hours: float = 24.0
+) -> ScanResult:
+    """Propose a cohort from the files of a folder, which is only read.
+
+    Args:
+        folder: folder to scan, with its subfolders.
+        out: folder that must not exist, outside ``folder``; it appears only when everything is written.
+        modalities: plugins that may take files, by name.
+        workers: number of processes that read headers.
+        hours: longest time between files of one patient that become one study without further evidence.
+
+    Raises:
+        ValueError: ``folder`` is not a folder, or has no file that a plugin takes; or ``out`` exists or lies in it.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"got {folder.name!r}, which is not a folder; name the folder to scan")
+    root, target = folder.resolve(), out.resolve()
+    if out.exists():
+        raise ValueError(f"folder {out.name!r} already exists; choose another `--out` or remove it")
+    if target.is_relative_to(root):
+        raise ValueError("`--out` lies in the folder to scan, to which nothing is written; choose another")
+    if hours < 0:
+        raise ValueError(f"got hours {hours:g}, expected 0 or more; set `--hours`")
+    left_out = LeftOut()
+    facts = _inspect(walk(root, left_out), root, modalities, workers)
+    sources, companions, copies = _sources(facts, root, left_out)
+    if not sources:
+        counts = ", ".join(f"{count} {reason}" for reason, count in left_out.counts().items())
+        raise ValueError(
+            f"no file of {folder.name!r} can be used ({counts or 'it is empty'}), expected DICOM, WFDB, audio, "
+            "reports or tables of one study; name another folder"
+        )
+    tables = _match_tables(facts, root, sources, copies, left_out)
+    keys = name_keys(sources)
+    groups = group_sources(sources, tables, keys, hours=hours, left_out=left_out)
+    studies = propose_studies(groups, sources, tables, keys, left_out)
+    if not studies:
+        raise ValueError("no study remains, as the files contradict each other; correct the headers or the tables")
+    used = sorted({name for study in studies for name in study.files})
+    joined = join_tables(studies, tables, (*RESERVED, *used))
+    report = {
+        "polyclinic": __version__,
+        "files": len(facts),
+        "companions": companions,
+        "studies": len(studies),
+        "patients": len({study.patient_id for study in studies}),
+        "sources": {name: sum(name in study.files for study in studies) for name in used},
+        "tables": [_table_report(table, number, studies, joined) for number, table in enumerate(tables)],
+        "labels": list(joined.labels),
+        "groups": list(joined.groups),
+        "assumptions": list_assumptions(studies, sources, tables, joined, hours=hours),
+        "left_out": left_out.as_json(),
+    }
+    with atomic_folder(out) as partial_folder:
+        write_studies(partial_folder, studies, joined, used)
+        write_spec(partial_folder, root, joined, used)
+        write_report(partial_folder, report)
+        cohort = replace(read_cohort(partial_folder / "cohort.yaml"), name=out.name)
+    return ScanResult(path=out / "cohort.yaml", cohort=cohort, report=report)
+
+
+def _inspect(entries: Sequence[Entry], root: Path, modalities: Mapping[str, Modality], workers: int) -> list[FileFacts]:
+    work = partial(inspect_file, folder=root, modalities=modalities)
+    if workers <= 1 or len(entries) < _MIN_PARALLEL:
+        return [work(entry) for entry in track(entries, description="reading headers")]
+    with worker_pool(workers, modalities.values()) as pool:
+        results = pool.map(work, entries, chunksize=_CHUNK_SIZE)
+        return list(track(results, description="reading headers", total=len(entries)))
+
+
+def _sources(facts: Sequence[FileFacts], root: Path, left_out: LeftOut) -> tuple[list[FileFacts], int, dict[str, str]]:
+    """Return the sources without duplicates, the number of companion files, and the source of each other file."""
+    found = [each for each in facts if each.kind == "source"]
+    first = {each.path: each.files[0] for each in found if each.files}
+    companion_of = {path: each.path for each in found for path in each.files if first[each.path] == each.path}
+    companion_of = {path: source for path, source in companion_of.items() if path != source}
+    for each in facts:
+        if each.kind not in ("source", "table") and each.path not in companion_of:
+            left_out.add(each.kind, each.path, each.why)
+    sources = [each for each in found if each.path not in companion_of]
+    same = _copies(sources, {each.path: each for each in facts}, root)
+    for copy, original in same.items():
+        left_out.add("duplicate", copy, f"same as {original}")
+    resolved = {path: same.get(source, source) for path, source in companion_of.items()}
+    return [each for each in sources if each.path not in same], len(companion_of), resolved | same
+
+
+def _copies(sources: Sequence[FileFacts], facts: Mapping[str, FileFacts], root: Path) -> dict[str, str]:
+    """Return the first source with the same content for each of the others.
+
+    All bytes are read only of files whose size and first bytes are equal.
+    """
+    alike: dict[tuple[str, int, str], list[FileFacts]] = defaultdict(list)
+    measurement = {each.path: facts.get(each.files[-1], each) if each.files else each for each in sources}
+    for each in sources:
+        content = measurement[each.path]
+        alike[each.modality, content.size, content.head].append(each)
+    candidates = [group for group in alike.values() if len(group) > 1]
+    digests = ContentIndex().digests(root / measurement[each.path].path for group in candidates for each in group)
+    copies: dict[str, str] = {}
+    for group in candidates:
+        originals: dict[str, list[FileFacts]] = defaultdict(list)
+        for each in group:
+            known = originals[digests.get(root / measurement[each.path].path, each.path)]
+            if original := next((other for other in known if _is_copy(each, other)), None):
+                copies[each.path] = original.path
+            else:
+                known.append(each)
+    return copies
+
+
+def _is_copy(each: FileFacts, other: FileFacts) -> bool:
+    same_name = Path(each.path).name == Path(other.path).name
+    return bool(each.stated.study) or each.size >= _MIN_COPY_BYTES or same_name
+
+
+def _match_tables(
+    facts: Sequence[FileFacts],
+    root: Path,
+    sources: Sequence[FileFacts],
+    copies: Mapping[str, str],
+    left_out: LeftOut,
+) -> list[StudyTable]:
+    index, tables = SourceIndex(sources, copies), dict[str, pd.DataFrame]()
+    for each in facts:
+        if each.kind != "table":
+            continue
+        try:
+            tables[each.path] = read_any_table(root / each.path)
+        except ValueError:
+            left_out.add("unreadable", each.path, "not a complete CSV, Parquet or Excel table")
+    matched = [table for path, cells in tables.items() if (table := match_studies(path, cells, index)) is not None]
+    patients = {stated_patient(source) for source in sources} - {""}
+    patients |= {cell for table in matched if table.patient for cell in table.cells[table.patient]}
+    for path in tables.keys() - {table.path for table in matched}:
+        if (table := match_patients(path, tables[path], patients)) is not None:
+            matched.append(table)
+        else:
+            left_out.add("table-without-studies", path)
+    # Tables of patients come last: a table of studies decides on the columns that both have.
+    return sorted(matched, key=lambda table: (table.of_patients, table.path))
+
+
+def _table_report(table: StudyTable, number: int, studies: Iterable[ScannedStudy], joined: Joined) -> dict[str, Any]:
+    if table.of_patients:
+        patients = {study.patient_id for study in studies}
+        matched = sum(cell in patients for cell in table.cells[table.key])
+    else:
+        matched = len(Counter(study.rows[number] for study in studies if number in study.rows))
+    return {
+        "path": table.path,
+        "key": table.key,
+        "rows": len(table.cells),
+        "rows_with_files": matched,
+        "columns_not_used": joined.unused.get(table.path, []),
+    }
