@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+from polyclinic.cohort.add import BEFORE, add_table
 from polyclinic.cohort.cohort import SPLITS
 from polyclinic.cohort.phantom import default_modalities
 from polyclinic.cohort.scan import scan_folder
+from polyclinic.files.results import refuse_used_folder
 from polyclinic.system.shell import command_line, print_next
 from polyclinic.system.terminal import Console, remark
 
@@ -25,6 +27,7 @@ def scan(folder: Path, out: Path = Path("cohort"), workers: int = 2, hours: floa
     Raises:
         ValueError: `folder` is not a folder or has no file to use, or `out` exists or lies in it.
     """
+    refuse_used_folder(out)
     result = scan_folder(folder, out=out, modalities=default_modalities(), workers=workers, hours=hours)
     console, cohort, report = Console(), result.cohort, result.report
     sizes = ", ".join(f"{len(cohort.split(split)):,} {split}" for split in SPLITS)
@@ -40,3 +43,27 @@ def scan(folder: Path, out: Path = Path("cohort"), workers: int = 2, hours: floa
     remark("scan-report.json lists the files; studies.csv holds patient ids and accession numbers as they are")
     remark(f"before it leaves this machine: {command_line('polyclinic', 'deidentify', result.path, 'OUT')}")
     print_next("polyclinic", "cohort", "check", result.path)
+
+
+def add(cohort: Path, table: Path, on: str = "accession") -> None:
+    """Join a table to a cohort: polyclinic cohort add cohort.yaml labels.csv --on study_id
+
+    The new columns are written into the table of the cohort. Those of 0, 1, -1 and blanks become labels in the cohort
+    file, whose comments stay. Copies of both as they were are kept beside them.
+
+    Args:
+        cohort: path of a cohort.yaml.
+        table: CSV, Parquet or Excel file with one row per value of the column.
+        on: column of ids in both tables.
+
+    Raises:
+        ValueError: a file is invalid, the column repeats a value in the table, nothing matches, or a column exists.
+    """
+    added = add_table(cohort, table, on=on)
+    console = Console()
+    rows = f"{added.matched:,} rows of the cohort matched, {added.unmatched:,} did not"
+    console.print(f"{rows}; {added.unused:,} rows of {table.name} were not used", soft_wrap=True, markup=False)
+    names = ", ".join(added.labels) or "none"
+    console.print(f"{len(added.columns)} new columns, of which labels: {names}", soft_wrap=True, markup=False)
+    remark(f"the files as they were have the ending {BEFORE}")
+    print_next("polyclinic", "cohort", "check", cohort)

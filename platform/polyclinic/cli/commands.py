@@ -40,6 +40,7 @@ COMMANDS = {
     "cohort phantom": Command("polyclinic.cli.cohort", "phantom", "write a synthetic cohort"),
     "cohort build": Command("polyclinic.cli.cohort_build", "main", "build a cohort from a public data set"),
     "cohort scan": Command("polyclinic.cli.cohort_scan", "scan", "propose a cohort from a folder of hospital files"),
+    "cohort add": Command("polyclinic.cli.cohort_scan", "add", "join a table to a cohort"),
     "cohort check": Command("polyclinic.cli.cohort", "check", "validate a cohort, and read every file once"),
     "cohort overlap": Command("polyclinic.cli.cohort", "overlap", "find studies that two cohorts share"),
     "evaluate zeroshot": Command("polyclinic.cli.evaluate.zeroshot", "zeroshot", "classify findings from prompts"),
@@ -67,7 +68,7 @@ COMMANDS = {
 }
 
 GROUPS = {
-    "cohort": "write, build, check and compare cohorts",
+    "cohort": "write, build, scan, check and compare cohorts",
     "evaluate": "measure a checkpoint",
     "bundle": "export, verify or register a classifier",
     "tracking": "repair the record of runs",

@@ -7,10 +7,12 @@ from contextlib import chdir
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
 import pytest
 import yaml
 from filelock import FileLock
 
+from archives import flatten
 from cli_runs import fit, write_config
 from layouts.ptbxl import write_ptbxl
 from polyclinic.cli import COMMANDS, main
@@ -41,6 +43,8 @@ CASES = {
     "predict": Case(checkpoint="masked"),
     "cohort phantom": Case("--studies 20", removed="demo"),
     "cohort build": Case(),
+    "cohort scan": Case(),
+    "cohort add": Case(),
     "cohort check": Case("--workers 0"),
     "cohort overlap": Case(),
     "evaluate zeroshot": Case(FEW),
@@ -100,6 +104,9 @@ def _make(folder: Path, made: Path, head_made: Path, phantom: Path) -> None:
     AuditLog(folder / "audit.jsonl").close()
     (folder / "space.yaml").write_text("model.init_args.lr: {low: 1.0e-4, high: 1.0e-2, log: true}\n")
     write_ptbxl(folder / "physionet" / "ptb-xl")
+    flatten(folder / "demo" / "cohort", folder / "archive")
+    studies = pd.read_csv(folder / "cohort.csv", dtype=str)["study_id"]
+    pd.DataFrame({"study_id": studies, "pneumonia": "0"}).to_csv(folder / "labels.csv", index=False)
     with chdir(folder):
         _make_checkpoints(made, head_made)
 

@@ -52,7 +52,7 @@ def join_tables(studies: Sequence[ScannedStudy], tables: Sequence[StudyTable], r
                 continue
             cells = ["" if row is None else str(table.cells[column].iloc[row]) for row in rows]
             if is_split_column(column) and joined.split is None:
-                _take_split(joined, cells, patients, table.path)
+                _take_split(joined, cells, patients)
             elif column in (*reserved, *joined.labels, *joined.groups):
                 unused.append(column)
             elif is_label(cells):
@@ -72,16 +72,16 @@ def _rows(studies: Sequence[ScannedStudy], table: StudyTable, number: int) -> li
     return [row_of.get(canonical_id(study.patient_id)) for study in studies]
 
 
-def _take_split(joined: Joined, cells: Sequence[str], patients: Sequence[str], path: str) -> None:
+def _take_split(joined: Joined, cells: Sequence[str], patients: Sequence[str]) -> None:
     """Use a column of splits if it has no other values and no patient is in two; others get one by shares."""
     splits: dict[str, set[str]] = defaultdict(set)
     for cell, patient in zip(cells, patients, strict=True):
         if cell:
             splits[patient].add(cell)
     if not splits or not set().union(*splits.values()) <= set(SPLITS):
-        joined.notes.append(f"the column `split` of {path} has other values than {', '.join(SPLITS)}: it is not used")
+        joined.notes.append(f"a column `split` that is not used, as it has other values than {', '.join(SPLITS)}")
     elif shared := sum(len(found) > 1 for found in splits.values()):
-        joined.notes.append(f"the column `split` of {path} puts {shared} patients into two splits: it is not used")
+        joined.notes.append(f"a column `split` that is not used, as it has {shared} patients in two splits")
     else:
         known: Mapping[str, str] = {patient: next(iter(found)) for patient, found in splits.items()}
         joined.split = [known.get(patient) or hashed_split(patient, SHARES) for patient in patients]

@@ -2,9 +2,11 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import pandas as pd
@@ -28,8 +30,9 @@ from polyclinic.modality import Modality
 from polyclinic.system.processes import worker_pool
 from polyclinic.system.progress import track
 
-_MIN_PARALLEL = 2000
-"""Files from which on the start of the workers, which import torch, is worth its time."""
+_SAMPLE_SIZE = 200
+_WORTH_SECONDS = 15.0
+"""Time of one process from which on workers are started: each fork server imports torch and all plugins first."""
 
 _CHUNK_SIZE = 64
 _MIN_COPY_BYTES = 4096
@@ -114,12 +117,26 @@ def scan_folder(
 
 
 def _inspect(entries: Sequence[Entry], root: Path, modalities: Mapping[str, Modality], workers: int) -> list[FileFacts]:
+    """Inspect files in the order of their paths, with worker processes if a sample shows that they save time."""
     work = partial(inspect_file, folder=root, modalities=modalities)
-    if workers <= 1 or len(entries) < _MIN_PARALLEL:
-        return [work(entry) for entry in track(entries, description="reading headers")]
-    with worker_pool(workers, modalities.values()) as pool:
-        results = pool.map(work, entries, chunksize=_CHUNK_SIZE)
-        return list(track(results, description="reading headers", total=len(entries)))
+    step = max(1, len(entries) // _SAMPLE_SIZE)
+    start = perf_counter()
+    facts = [work(entry) for entry in track(entries[::step], description="reading a sample of headers")]
+    rest = [entry for place, entry in enumerate(entries) if place % step]
+    remaining = (perf_counter() - start) / max(1, len(facts)) * len(rest)
+    if workers <= 1 or remaining < _WORTH_SECONDS:
+        facts += [work(entry) for entry in track(rest, description="reading headers")]
+    else:
+        try:
+            with worker_pool(workers, modalities.values()) as pool:
+                results = pool.map(work, rest, chunksize=_CHUNK_SIZE)
+                facts += track(results, description="reading headers", total=len(rest))
+        except BrokenProcessPool:
+            raise ValueError(
+                "a worker process ended, as it does when memory runs out or a decoder crashes on a file; free memory, "
+                "or scan the subfolders one by one to find the file"
+            ) from None
+    return sorted(facts, key=lambda each: each.path)
 
 
 def _sources(facts: Sequence[FileFacts], root: Path, left_out: LeftOut) -> tuple[list[FileFacts], int, dict[str, str]]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -85,8 +86,9 @@ LINES: list[tuple[int, str]] = [
     (0, "fit -c outside.yaml --json outside.json"),
 ]
 
-SERVED = {"serve", "audit", "completion", "demo", "cohort phantom", "cohort build"}
-"""Commands that read no patients, and those that a separate test runs, as one of them runs until it is stopped."""
+SERVED = {"serve", "audit", "completion", "demo", "cohort phantom", "cohort build", "cohort scan", "cohort add"}
+"""Commands that read no patients, and those that separate tests run: one runs until it is stopped, and two write paths
+and ids as they are into a cohort that stays on the machine."""
 
 IDENTIFYING = {"identifiers", "header-identifiers", "header-numbers", "burned-in-text"}
 
@@ -184,6 +186,21 @@ def _serve(workplace: Path, cohorts: Path) -> None:
     assert not any(leaks_name(message) for message in report[1:])
     assert main(["audit", str(service.audit), "--find", str(study["xray"])]) == 0
     assert leaks(workplace) == []
+
+
+def test_a_scan_and_a_join_print_no_planted_name(
+    tmp_path: Path, cohorts: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    cohort = tmp_path / "scanned" / "cohort.yaml"
+    assert main(["cohort", "scan", str(cohorts.parent), "--out", str(cohort.parent)]) == 0
+    assert main(["cohort", "scan", str(cohorts.parent), "--out", str(cohort.parent)]) == 1
+    names = pd.read_csv(cohort.with_name("studies.csv"), dtype=str, keep_default_na=False)[["study_id"]]
+    names.assign(nurse="DOE^JOHN", ill="0").to_csv(tmp_path / "labels.csv", index=False)
+    for code in (0, 1):
+        assert main(["cohort", "add", str(cohort), str(tmp_path / "labels.csv"), "--on", "study_id"]) == code
+    message = capfd.readouterr()
+    assert "left out" in message.out
+    assert not leaks_name(message.out + message.err)
 
 
 def test_every_command_has_a_line_with_planted_names() -> None:
