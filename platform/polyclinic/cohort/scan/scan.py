@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from time import perf_counter
 from typing import Any
 
@@ -168,20 +168,25 @@ def _copies(sources: Sequence[FileFacts], facts: Mapping[str, FileFacts], root: 
         alike[each.modality, content.size, content.head].append(each)
     candidates = [group for group in alike.values() if len(group) > 1]
     digests = ContentIndex().digests(root / measurement[each.path].path for group in candidates for each in group)
+    contents: dict[str, set[str]] = defaultdict(set)
+    for each in sources:
+        contents[PurePosixPath(each.path).name].add(each.head)
     copies: dict[str, str] = {}
     for group in candidates:
         originals: dict[str, list[FileFacts]] = defaultdict(list)
         for each in group:
             known = originals[digests.get(root / measurement[each.path].path, each.path)]
-            if original := next((other for other in known if _is_copy(each, other)), None):
+            if original := next((other for other in known if _is_copy(each, other, contents)), None):
                 copies[each.path] = original.path
             else:
                 known.append(each)
     return copies
 
 
-def _is_copy(each: FileFacts, other: FileFacts) -> bool:
-    same_name = Path(each.path).name == Path(other.path).name
+def _is_copy(each: FileFacts, other: FileFacts, contents: Mapping[str, set[str]]) -> bool:
+    """Return whether equal files are one: by header or size, or by a name that no file of other content has."""
+    name = PurePosixPath(each.path).name
+    same_name = name == PurePosixPath(other.path).name and len(contents[name]) == 1
     return bool(each.stated.study) or each.size >= _MIN_COPY_BYTES or same_name
 
 

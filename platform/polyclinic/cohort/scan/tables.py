@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 
 import pandas as pd
 
+from polyclinic.cohort.cells import read_number
 from polyclinic.cohort.scan.columns import is_patient_column, is_study_column
 from polyclinic.cohort.scan.names import identifiers_of
 from polyclinic.cohort.scan.recognise import FileFacts
@@ -125,7 +126,8 @@ def _patient_column(cells: pd.DataFrame) -> str:
 
 def _named_files(cells: pd.Series, index: SourceIndex) -> list[int | None] | None:
     """Return the source that each cell names; None where few cells name one."""
-    file_of = {cell: index.file(cell) if cell else None for cell in cells.unique()}
+    # A label of 0 and 1 does not name the files 0 and 1.
+    file_of = {cell: index.file(cell) if cell and read_number(cell) is None else None for cell in cells.unique()}
     found = [file_of[cell] for cell in cells]
     named = sum(place is not None for place in found)
     return found if named >= max(1, _MIN_FILE_SHARE * sum(map(bool, cells))) else None
