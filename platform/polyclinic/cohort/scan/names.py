@@ -79,7 +79,7 @@ def name_patients(keys: Sequence[Key]) -> dict[Key, str]:
     """Return the patient in the name of each study: the name without its last word, where that groups the studies.
 
     It groups them if there are three patients or more, of whom none has more than a third of the studies, and one has
-    several. Otherwise nobody can be told apart by names, and the result is empty.
+    several. Otherwise names do not distinguish patients, and the result is empty.
     """
     distinct = sorted(set(keys))
     parents: dict[Key, list[Key]] = defaultdict(list)

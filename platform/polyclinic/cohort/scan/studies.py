@@ -131,7 +131,7 @@ def _patients(
     """Return the patient of each study, and where the id was found."""
     stated = [next((patient for place in group if (patient := stated_patient(sources[place]))), "") for group in groups]
     listed = [_listed_patient(row, tables) for row in rows]
-    # Where a table lists some studies of a patient under an id of its own, the others must have that id as well.
+    # Where a table lists some studies of a patient under another id than the headers, the rest get that id as well.
     renamed: dict[str, set[str]] = defaultdict(set)
     for header, table in zip(stated, listed, strict=True):
         if header and table:
