@@ -203,8 +203,8 @@ def _match_tables(
             continue
         try:
             tables[each.path] = read_any_table(root / each.path)
-        except ValueError:
-            left_out.add("unreadable", each.path, "not a complete CSV, Parquet or Excel table")
+        except ValueError as error:
+            left_out.add("unreadable", each.path, str(error))
     matched = [table for path, cells in tables.items() if (table := match_studies(path, cells, index)) is not None]
     patients = {stated_patient(source) for source in sources} - {""}
     patients |= {cell for table in matched if table.patient for cell in table.cells[table.patient]}

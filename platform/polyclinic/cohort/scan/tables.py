@@ -35,30 +35,44 @@ class SourceIndex:
             for place, source in enumerate(sources)
             if bare[path := str(PurePosixPath(source.path).with_suffix(""))] == 1
         }
-        self._by_name: dict[str, set[int]] = defaultdict(set)
+        self._by_name: dict[str, list[tuple[int, tuple[str, ...]]]] = defaultdict(list)
         for path, place in self._by_path.items():
-            self._by_name[PurePosixPath(path).name].add(place)
-        self._by_identifier: dict[str, set[int]] = defaultdict(set)
+            self._by_name[PurePosixPath(path).name].append((place, PurePosixPath(path).parts))
+        self._stated: dict[str, set[int]] = defaultdict(set)
+        self._named: dict[str, set[int]] = defaultdict(set)
         for place, source in enumerate(sources):
-            stated = (source.stated.study, source.stated.accession)
-            for identifier in (*identifiers_of(source.path), *filter(None, stated)):
-                self._by_identifier[identifier].add(place)
+            for identifier in filter(None, (source.stated.study, source.stated.accession)):
+                self._stated[identifier].add(place)
+            for identifier in identifiers_of(source.path):
+                self._named[identifier].add(place)
 
-    def file(self, cell: str) -> int | None:
-        """Return the source that a cell names by path, or by the end of one; None where none or several match."""
-        path = PurePosixPath(cell.replace("\\", "/")).as_posix().removeprefix("./")
-        if path in self._by_path:
-            return self._by_path[path]
-        if "/" in path and path in self._by_bare:
-            return self._by_bare[path]
-        found = self._by_name.get(PurePosixPath(path).name, set())
-        if len(found) > 1:
-            found = {place for place in found if self._sources[place].path.endswith(f"/{path}")}
+    def file(self, cell: str, folder: str) -> int | None:
+        """Return the source that a cell names; None where none or several match.
+
+        Args:
+            cell: path relative to the folder of the table or to the archive, or of a place where the file was before:
+                then its end must be the complete path of one file below the folder of the table, or the reverse.
+            folder: folder of the table.
+        """
+        path = PurePosixPath(cell.replace("\\", "/"))
+        for known in (self._by_path, self._by_bare) if len(path.parts) > 1 else (self._by_path,):
+            for start in (folder, ""):
+                if (place := known.get(str(PurePosixPath(start) / path))) is not None:
+                    return place
+        found = {place for place, parts in self._by_name.get(path.name, ()) if _ends_alike(parts, path.parts, folder)}
         return next(iter(found)) if len(found) == 1 else None
 
-    def identified(self, cell: str) -> set[int]:
-        """Return the sources that state or are named after an id; none if a modality has several of other studies."""
-        found = self._by_identifier.get(cell, set())
+    def identified(self, cell: str, folder: str) -> set[int]:
+        """Return the sources that state or are named after an id; none if a modality has several of other studies.
+
+        Args:
+            cell: id in a table.
+            folder: folder of the table, below which a number names files: elsewhere, it may count something else.
+        """
+        named = self._named.get(cell, set())
+        if folder and read_number(cell) is not None:
+            named = {place for place in named if self._sources[place].path.startswith(f"{folder}/")}
+        found = named | self._stated.get(cell, set())
         studies = {(self._sources[place].modality, self._sources[place].stated.study or str(place)) for place in found}
         repeated = Counter(modality for modality, _ in studies)
         return found if max(repeated.values(), default=0) <= 1 else set()
@@ -96,12 +110,13 @@ def match_studies(path: str, cells: pd.DataFrame, index: SourceIndex) -> StudyTa
         index: sources of the folder.
     """
     unique = [column for column in cells.columns if _is_unique(cells[column])]
-    identified = {column: [index.identified(cell) for cell in cells[column]] for column in unique}
+    folder = path.rpartition("/")[0]
+    identified = {column: [index.identified(cell, folder) for cell in cells[column]] for column in unique}
     # Among columns that match as many rows, the one that is named like a column of studies.
     scores = {column: (sum(map(bool, found)), is_study_column(column)) for column, found in identified.items()}
     best = max((column for column in unique if scores[column][0]), key=lambda column: scores[column], default="")
     others = [column for column in cells.columns if column != best]
-    paths = {column: found for column in others if (found := _named_files(cells[column], index)) is not None}
+    paths = {column: found for column in others if (found := _named_files(cells[column], index, folder)) is not None}
     members = [
         frozenset(found | {source for column in paths.values() if (source := column[row]) is not None})
         for row, found in enumerate(identified.get(best) or [set[int]()] * len(cells))
@@ -124,11 +139,22 @@ def _patient_column(cells: pd.DataFrame) -> str:
     return next((column for column in cells.columns if is_patient_column(column)), "")
 
 
-def _named_files(cells: pd.Series, index: SourceIndex) -> list[int | None] | None:
+def _ends_alike(file: tuple[str, ...], cell: tuple[str, ...], folder: str) -> bool:
+    """Return whether one path is the end of the other, where the folder of the table may be left out."""
+    start = PurePosixPath(folder).parts
+    below = file[len(start) :] if file[: len(start)] == start else file
+    return any(
+        all(ours == theirs for ours, theirs in zip(reversed(path), reversed(cell), strict=False))
+        for path in (file, below)
+    )
+
+
+def _named_files(cells: pd.Series, index: SourceIndex, folder: str) -> list[int | None] | None:
     """Return the source that each cell names; None where few cells name one."""
     # A label of 0 and 1 does not name the files 0 and 1.
-    file_of = {cell: index.file(cell) if cell and read_number(cell) is None else None for cell in cells.unique()}
-    found = [file_of[cell] for cell in cells]
+    names = [cell for cell in cells.unique() if cell and read_number(cell) is None]
+    file_of = {cell: index.file(cell, folder) for cell in names}
+    found = [file_of.get(cell) for cell in cells]
     named = sum(place is not None for place in found)
     return found if named >= max(1, _MIN_FILE_SHARE * sum(map(bool, cells))) else None
 
@@ -139,5 +165,7 @@ def _is_unique(cells: pd.Series) -> bool:
 
 def _named_study(cells: pd.DataFrame, paths: Iterable[str]) -> str:
     """Return the column that is named like one of studies and unique, else the first column of paths."""
-    named = [column for column in cells.columns if is_study_column(column) and _is_unique(cells[column])]
+    unique = [column for column in cells.columns if _is_unique(cells[column])]
+    named = [column for column in unique if is_study_column(column)]
+    named += [column for column in unique if column.lower() == "id" or column.lower().endswith(("_id", " id"))]
     return next(iter((*named, *paths)))

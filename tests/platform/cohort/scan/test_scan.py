@@ -324,6 +324,22 @@ def test_an_excel_table_is_joined_by_accession_number(tmp_path: Path, run: Calla
     assert assumed(result, "no table lists") == 1
 
 
+def test_a_number_names_files_below_the_folder_of_its_table_only(
+    tmp_path: Path, run: Callable[..., ScanResult]
+) -> None:
+    for number in range(4):
+        write_wav(tmp_path / f"archive/first/{number}.wav", pitch=1 + number)
+        write_wav(tmp_path / f"archive/second/r{number}.wav", pitch=6 + number)
+    for name, image in (("first", ""), ("second", "r")):
+        lines = "".join(f"{number},{image}{number}.wav,{number % 2}\n" for number in range(4))
+        write_text(tmp_path / f"archive/{name}/list.csv", f"ecg_id,file,{name}\n{lines}")
+    found = {row["audio"]: (row["study_id"][:1], row["first"], row["second"]) for row in rows(run())}
+    assert found == {
+        **{f"first/{number}.wav": (str(number), str(number % 2), "") for number in range(4)},
+        **{f"second/r{number}.wav": (str(number), "", str(number % 2)) for number in range(4)},
+    }
+
+
 def test_a_table_of_patients_and_one_of_studies_are_both_joined(tmp_path: Path, run: Callable[..., ScanResult]) -> None:
     archive = tmp_path / "archive"
     for number in range(8):
