@@ -1,5 +1,6 @@
 """Read a table of any kind, CSV, Parquet or Excel, as text."""
 
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -44,7 +45,10 @@ def _read_excel(path: Path) -> pd.DataFrame:
     if size > _MAX_INFLATED_BYTES:
         raise ValueError(f"{path.name} inflates to more than {_MAX_INFLATED_BYTES:,} bytes; save the sheet as CSV")
     try:
-        table = pd.read_excel(path, header=None, dtype=str, keep_default_na=False, engine="openpyxl")
+        with warnings.catch_warnings():
+            # openpyxl warns about styles and validations that it leaves out; cells are complete.
+            warnings.simplefilter("ignore")
+            table = pd.read_excel(path, header=None, dtype=str, keep_default_na=False, engine="openpyxl")
     except (OSError, zipfile.BadZipFile):
         raise
     except Exception as error:  # openpyxl raises whatever the damage leads to

@@ -4,6 +4,7 @@ from collections import defaultdict
 from typing import Any
 
 REASONS = {
+    "about-the-data": "a file that describes the data set, such as a README, a licence, checksums or a DICOMDIR",
     "ambiguous": "several plugins or several rows of a table take the file: separate them, or name its modality by its "
     "suffix",
     "ambiguous-name": "its name fits studies of several patients: name the file after its study",

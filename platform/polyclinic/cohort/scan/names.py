@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
 from polyclinic.cohort.scan.recognise import FileFacts
+from polyclinic.cohort.scan.walk import stem_of
 
 _SEPARATOR = re.compile(r"[_\-\s]+")
+_NUMBER = re.compile(r"[A-Za-z]\d+|\d{2,}")
 _MIN_IDENTIFIER = 3
 _MIN_PARENTS, _MAX_SHARE = 3, 1 / 3
 
@@ -23,12 +25,6 @@ def identifiers_of(path: str) -> set[str]:
     return {part for part in parts if part} | words
 
 
-def stem_of(path: str) -> str:
-    """Return a file name without its suffix; digits after a dot belong to the name, as in UIDs."""
-    pure = PurePosixPath(path)
-    return pure.name if pure.suffix[1:].isdigit() else pure.stem
-
-
 def name_keys(sources: Sequence[FileFacts]) -> list[Key]:
     """Return the name of the study of each source.
 
@@ -38,14 +34,14 @@ def name_keys(sources: Sequence[FileFacts]) -> list[Key]:
     """
     starts: dict[Key, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for source in sources:
-        for key in _starts(source.path):
+        for key in _starts(source):
             starts[key][source.modality].add(source.stated.study or source.path)
     stems: dict[Key, int] = defaultdict(int)
     for source in sources:
         stems[_stem(source.path)] += 1
     keys = []
     for source in sources:
-        shared = (key for key in _starts(source.path) if _is_one_study(starts[key]))
+        shared = (key for key in _starts(source) if _is_one_study(starts[key]))
         alone = _stem(source.path) if stems[_stem(source.path)] == 1 else _path(source.path)
         keys.append(next(shared, alone))
     return keys
@@ -55,10 +51,15 @@ def _is_one_study(modalities: dict[str, set[str]]) -> bool:
     return len(modalities) > 1 and all(len(studies) == 1 for studies in modalities.values())
 
 
-def _starts(path: str) -> Iterator[Key]:
-    """Yield the starts of the name, and then of the path, the longest first."""
-    for key in (_stem(path), _path(path)):
+def _starts(source: FileFacts) -> Iterator[Key]:
+    """Yield the starts of the name, and then of the path, the longest first.
+
+    None is followed by a word like ``S2`` or ``002``, which separates studies, unless the header states the study.
+    """
+    for key in (_stem(source.path), _path(source.path)):
         for length in range(len(key), 1 if key[0] == "" else 0, -1):
+            if length < len(key) and _NUMBER.fullmatch(key[length]) and not source.stated.study:
+                break
             yield key[:length]
 
 

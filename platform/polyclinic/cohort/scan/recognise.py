@@ -9,12 +9,15 @@ from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
 from polyclinic.cohort.scan.columns import is_id_column
-from polyclinic.cohort.scan.walk import Entry
+from polyclinic.cohort.scan.walk import Entry, stem_of
 from polyclinic.modality import Modality, Recognised, Scannable, UnreadableSource
 
 TABLES = (".csv", ".tsv", ".tab", ".parquet", ".xlsx", ".xlsm", ".csv.gz", ".tsv.gz")
 """Endings of tables that are joined to the studies."""
 
+_ABOUT = frozenset(
+    {"readme", "license", "licence", "copying", "changelog", "records", "sha256sums", "md5sums", "dicomdir"}
+)
 _HEAD_BYTES = 4096
 _ARCHIVES = (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"7z\xbc\xaf", b"Rar!")
 _TAR_PLACE, _TAR = 257, b"ustar"
@@ -53,6 +56,8 @@ def inspect_file(entry: Entry, *, folder: Path, modalities: Mapping[str, Modalit
         modalities: installed plugins by name.
     """
     file = folder / entry.path
+    if stem_of(entry.path).casefold() in _ABOUT:
+        return FileFacts(*entry, kind="about-the-data")
     try:
         with file.open("rb") as stream:
             head = stream.read(_HEAD_BYTES)

@@ -2,7 +2,7 @@
 
 import os
 import stat
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from polyclinic.cohort.files import is_hidden
@@ -14,6 +14,12 @@ class Entry(NamedTuple):
 
     path: str
     size: int
+
+
+def stem_of(path: str) -> str:
+    """Return a file name without its suffix; digits after a dot belong to the name, as in UIDs."""
+    pure = PurePosixPath(path)
+    return pure.name if pure.suffix[1:].isdigit() else pure.stem
 
 
 def walk(folder: Path, left_out: LeftOut) -> list[Entry]:

@@ -2,8 +2,9 @@
 
 import pytest
 
-from polyclinic.cohort.scan.names import identifiers_of, name_keys, name_patients, stem_of
+from polyclinic.cohort.scan.names import identifiers_of, name_keys, name_patients
 from polyclinic.cohort.scan.recognise import FileFacts
+from polyclinic.cohort.scan.walk import stem_of
 from polyclinic.modality import Recognised
 
 KINDS = {"txt": "report", "wav": "audio", "hea": "ecg", "csv": "tabular"}
@@ -29,6 +30,9 @@ def grouped(*paths: str) -> set[frozenset[str]]:
         [("1.2.840.1", "1.2.840.1.txt"), ("1.2.840.2",)],
         [("a.wav",), ("b.wav",), ("c.txt",)],
         [("x/a.wav",), ("y/a.wav",)],
+        [("patient_001.wav",), ("patient_002.txt",)],
+        [("P1/S1/e.hea",), ("P1/S2/r.txt",)],
+        [("anna_ecg.hea", "anna_text.txt"), ("ben_ecg.hea", "ben_text.txt")],
     ],
 )
 def test_names_group_the_files_of_a_study(studies: list[tuple[str, ...]]) -> None:
@@ -37,7 +41,7 @@ def test_names_group_the_files_of_a_study(studies: list[tuple[str, ...]]) -> Non
 
 def test_a_series_counts_as_one_study() -> None:
     stated = Recognised(study="2.25.1")
-    series = [FileFacts(f"P1/S1/IM{number}", 1, "source", "xray", stated) for number in range(3)]
+    series = [FileFacts(f"P1/S1/I{number}", 1, "source", "xray", stated) for number in range(3)]
     keys = name_keys([*series, FileFacts("P1/S1/letter.txt", 1, "source", "report")])
     assert len(set(keys)) == 1
 

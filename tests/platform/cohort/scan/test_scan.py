@@ -259,6 +259,7 @@ CASES: list[tuple[Callable[[Path], object], dict[str, int]]] = [
     (lambda folder: (folder / "link").symlink_to(folder / "good.dcm"), {"link": 1}),
     (lambda folder: shutil.copy(folder / "good.dcm", folder / "z.dcm"), {"duplicate": 1}),
     (lambda folder: (folder / "c1.txt").touch(), {"empty": 1}),
+    (lambda folder: [write_text(folder / name) for name in ("README.txt", "DICOMDIR")], {"about-the-data": 2}),
     (lambda folder: write_text(folder / ".DS_Store"), {"hidden": 1}),
     (lambda folder: write_text(folder / " c1.txt"), {"unusable-name": 1}),
     (lambda folder: write_text(folder / "c\n1.txt"), {"unusable-name": 1}),
