@@ -21,6 +21,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from polyclinic import objectives, tasks
 from polyclinic.cli.configurations import configuration_files, read_configuration
+from polyclinic.cli.default_plugins import with_default_plugins
 from polyclinic.cli.encoder_help import EncoderHelpFormatter, encoder_help
 from polyclinic.cli.fit_help import fit_help
 from polyclinic.cli.narrow import fitted
@@ -363,6 +364,7 @@ def main(argv: Sequence[str]) -> None:
 
 def _run(argv: Sequence[str]) -> None:
     load_plugins(argv)
+    argv = with_default_plugins(argv)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_not_advertisement)
     PolyclinicCLI(
         argv[0],
