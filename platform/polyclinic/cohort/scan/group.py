@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from polyclinic.cohort.cells import is_missing_value
+from polyclinic.cohort.cells import canonical_id, is_missing_value
 from polyclinic.cohort.scan.left_out import LeftOut
 from polyclinic.cohort.scan.names import Key
 from polyclinic.cohort.scan.recognise import FileFacts
@@ -28,7 +28,8 @@ class Groups:
 
     def __init__(self, sources: Sequence[FileFacts]) -> None:
         self._parent = list(range(len(sources)))
-        self._patients = [stated_patient(source) for source in sources]
+        # Devices write one id with and without leading zeros.
+        self._patients = [canonical_id(stated_patient(source)) for source in sources]
         self._is_identified = [bool(source.stated.study or self._patients[at]) for at, source in enumerate(sources)]
         self._rows: list[dict[int, int]] = [{} for _ in sources]
 
@@ -40,7 +41,7 @@ class Groups:
         return place
 
     def patient(self, place: int) -> str:
-        """Return the patient of the group of a source; empty where no header states one."""
+        """Return the canonical id of the patient of the group of a source; empty where no header states one."""
         return self._patients[self.root(place)]
 
     def rows(self, place: int) -> Mapping[int, int]:
@@ -134,7 +135,7 @@ def _join_headers(groups: Groups, sources: Sequence[FileFacts], refused: set[int
         if place not in refused and source.stated.study:
             studies[source.stated.study].append(place)
     for places in studies.values():
-        if len({stated_patient(sources[place]) for place in places} - {""}) > 1:
+        if len({canonical_id(stated_patient(sources[place])) for place in places} - {""}) > 1:
             _refuse(places, "conflicting-headers", refused, left_out, sources)
         elif groups.agree(places):
             groups.join(places)

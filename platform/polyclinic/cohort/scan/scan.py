@@ -69,23 +69,15 @@ def scan_folder(
     Raises:
         ValueError: ``folder`` is not a folder, or has no file that a plugin takes; or ``out`` exists or lies in it.
     """
-    if not folder.is_dir():
-        raise ValueError(f"got {folder.name!r}, which is not a folder; name the folder to scan")
-    root, target = folder.resolve(), out.resolve()
-    if out.exists():
-        raise ValueError(f"folder {out.name!r} already exists; choose another `--out` or remove it")
-    if target.is_relative_to(root):
-        raise ValueError("`--out` lies in the folder to scan, to which nothing is written; choose another")
-    if hours < 0:
-        raise ValueError(f"got hours {hours:g}, expected 0 or more; set `--hours`")
-    left_out = LeftOut()
+    _refuse_settings(folder, out, hours)
+    root, left_out = folder.resolve(), LeftOut()
     facts = _inspect(walk(root, left_out), root, modalities, workers)
     sources, companions, copies = _sources(facts, root, left_out)
     if not sources:
         counts = ", ".join(f"{count} {reason}" for reason, count in left_out.counts().items())
         raise ValueError(
-            f"no file of {folder.name!r} can be used ({counts or 'it is empty'}), expected DICOM, WFDB, audio, "
-            "reports or tables of one study; name another folder"
+            f"no file of {_shown(folder)} can be used ({counts or 'it is empty'}), expected files of the plugins that "
+            "`polyclinic modalities` lists; name another folder"
         )
     tables = _match_tables(facts, root, sources, copies, left_out)
     keys = name_keys(sources)
@@ -99,9 +91,7 @@ def scan_folder(
         "polyclinic": __version__,
         "files": len(facts),
         "companions": companions,
-        "studies": len(studies),
-        "patients": len({study.patient_id for study in studies}),
-        "sources": {name: sum(name in study.files for study in studies) for name in used},
+        **_counts(studies, used),
         "tables": [_table_report(table, number, studies, joined) for number, table in enumerate(tables)],
         "labels": list(joined.labels),
         "groups": list(joined.groups),
@@ -114,6 +104,29 @@ def scan_folder(
         write_report(partial_folder, report)
         cohort = replace(read_cohort(partial_folder / "cohort.yaml"), name=out.name)
     return ScanResult(path=out / "cohort.yaml", cohort=cohort, report=report)
+
+
+def _refuse_settings(folder: Path, out: Path, hours: float) -> None:
+    if not folder.is_dir():
+        raise ValueError(f"got {_shown(folder)}, which is not a folder; name the folder to scan")
+    if out.exists():
+        raise ValueError(f"folder {out.name!r} already exists; choose another `--out` or remove it")
+    if out.resolve().is_relative_to(folder.resolve()):
+        raise ValueError("`--out` lies in the folder to scan, to which nothing is written; choose another")
+    if hours < 0:
+        raise ValueError(f"got hours {hours:g}, expected 0 or more; set `--hours`")
+
+
+def _shown(folder: Path) -> str:
+    return repr(folder.name or str(folder))
+
+
+def _counts(studies: Sequence[ScannedStudy], used: Sequence[str]) -> dict[str, Any]:
+    return {
+        "studies": len(studies),
+        "patients": len({study.patient_id for study in studies}),
+        "sources": {name: sum(name in study.files for study in studies) for name in used},
+    }
 
 
 def _inspect(entries: Sequence[Entry], root: Path, modalities: Mapping[str, Modality], workers: int) -> list[FileFacts]:

@@ -209,11 +209,6 @@ def _name_of_two(folder: Path) -> None:
     write_text(folder / "c1.txt")
 
 
-def _listed_twice(folder: Path) -> None:
-    write_text(folder / "c1.txt")
-    write_text(folder / "list.csv", "study,letter\nX,c1.txt\nY,c1.txt\n")
-
-
 def _archives(folder: Path) -> None:
     with zipfile.ZipFile(folder / "c1.zip", "w") as archive:
         archive.writestr("a/b.dcm", b"x")
@@ -282,12 +277,21 @@ def test_a_file_that_cannot_be_used_is_counted_with_its_reason(
     assert not any(path.startswith("/") for paths in left_out(result).values() for path in paths)
 
 
-def test_a_file_in_two_rows_of_a_table_belongs_to_the_first(tmp_path: Path, run: Callable[..., ScanResult]) -> None:
-    _listed_twice(write_text(tmp_path / "archive/c2.txt").parent)
+def test_a_file_in_two_rows_of_a_table_belongs_to_neither(tmp_path: Path, run: Callable[..., ScanResult]) -> None:
+    for name in ("c1", "c2"):
+        write_text(tmp_path / f"archive/{name}.txt")
     write_text(tmp_path / "archive/list.csv", "study,letter\nX,c1.txt\nY,c1.txt\nZ,c2.txt\n")
     result = run()
     assert left_out(result) == {"ambiguous": ["c1.txt"]}
     assert [(row["study_id"], row["report"]) for row in rows(result)] == [("Z", "c2.txt")]
+
+
+def test_one_id_in_two_forms_is_one_patient(tmp_path: Path, run: Callable[..., ScanResult]) -> None:
+    for number, patient in enumerate(("0042", "42", "42 ")):
+        write_dicom(tmp_path / f"archive/x{number}", PatientID=patient, StudyInstanceUID=f"2.25.{number // 2}")
+    result = run()
+    assert {row["patient_id"] for row in rows(result)} == {"0042"}
+    assert left_out(result) == {"another-of-the-study": ["x1"]}
 
 
 def test_equal_short_texts_of_two_studies_are_no_copies(tmp_path: Path, run: Callable[..., ScanResult]) -> None:
