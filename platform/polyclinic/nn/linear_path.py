@@ -56,7 +56,7 @@ class LinearPath(nn.Module):
         self.register_buffer("share", torch.ones(()))
 
     def twin(self) -> "LinearPath":
-        """Return a path with weights of its own on the same features."""
+        """Return a path with other weights on the same features."""
         return LinearPath({name: self.features(name) for name in self.maps}, len(self.bias))
 
     def features(self, name: str) -> FixedFeatures:
