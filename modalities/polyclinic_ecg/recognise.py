@@ -1,9 +1,11 @@
-"""Recognise electrocardiograms by their header."""
+"""Recognise electrocardiograms by their header or, for exports of carts, by their content."""
 
 from pathlib import Path
 
-from polyclinic.modality import Recognised, UnreadableSource
+from polyclinic.modality import Recognised, UnreadableSource, names_nobody
 from polyclinic_dicom.header import read_header
+from polyclinic_ecg.reading.cart import CSV, cart_format, decode
+from polyclinic_ecg.reading.csv_leads import read_csv
 from polyclinic_ecg.reading.wfdb_header import beside, header_lines, is_segmented, parse_header, parse_outline
 from polyclinic_ecg.reading.wfdb_record import header_of
 
@@ -15,7 +17,7 @@ _RECORDS = (".hea", ".dat")
 
 
 def recognise_recording(path: Path) -> Recognised:
-    """Return the identifiers in the header of a DICOM waveform; none for WFDB.
+    """Return the identifiers in a DICOM waveform or in the export of a cart; none for WFDB, CSV and EDF.
 
     Raises:
         UnreadableSource: the header is invalid, lacks its signal files, or belongs to another modality.
@@ -25,10 +27,26 @@ def recognise_recording(path: Path) -> Recognised:
     if header is not None:
         _check_record(header)
         return Recognised()
+    exported = cart_format(path)
+    if exported == CSV:
+        read_csv(path)
+        return Recognised()
+    if exported is not None:
+        return _of_export(path)
     dicom = read_header(path)
     if not dicom.sop_class.startswith(_WAVEFORMS) or dicom.modality not in _MODALITIES:
         raise UnreadableSource("DICOM without an electrocardiogram")
     return dicom.stated
+
+
+def _of_export(path: Path) -> Recognised:
+    decoded = decode(path)
+    if decoded.format.name == "edf":  # its field of the patient is free text
+        return Recognised()
+    patient, time = decoded.record.patient.patient_id.strip(), decoded.record.recording.date
+    return Recognised(
+        patient="" if names_nobody(patient) else patient, time="" if time is None else time.isoformat()
+    )  # fmt: skip
 
 
 def _check_record(header: Path) -> None:

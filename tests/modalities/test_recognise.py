@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from benchmarks.cart_files import NUMBER, WRITERS
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
@@ -118,6 +119,22 @@ def test_a_deflate_bomb_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-2] + bomb)
     with pytest.raises(UnreadableSource, match="deflated DICOM of more than"):
         read_header(path)
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_the_export_of_a_cart_is_recognised_by_its_content(name: str, tmp_path: Path) -> None:
+    write, suffix, _ = WRITERS[name]
+    write(tmp_path / f"a{suffix}", np.random.default_rng(0).normal(0, 0.5, (12, 5000)), 500.0)
+    found = ECG().recognise(tmp_path / f"a{suffix}")
+    assert (found.study, found.accession, found.preference) == ("", "", 0)
+    stated = "" if name in ("edf", "csv") else NUMBER
+    assert found.patient == stated
+
+
+def test_a_table_of_other_values_is_not_an_electrocardiogram(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("time,pulse,pressure\n0,70,120\n1,71,121\n")
+    with pytest.raises(UnreadableSource):
+        ECG().recognise(tmp_path / "a.csv")
 
 
 def test_a_record_needs_the_files_that_its_header_names(tmp_path: Path) -> None:
