@@ -26,6 +26,22 @@ class LinearOutputs:
         return torch.stack([self._outputs[study_id] for study_id in batch.study_ids])
 
 
+def add_held_out_weights(weights: dict[str, Tensor]) -> bool:
+    """Add the linear model that predicts validation studies to a checkpoint from before there was one.
+
+    Its linear path learned from the training studies alone, and predicts validation studies, too.
+
+    Returns:
+        Whether the checkpoint has a linear path.
+    """
+    path = {
+        name.removeprefix("linear_path."): value for name, value in weights.items() if name.startswith("linear_path.")
+    }
+    for name, value in path.items():
+        weights.setdefault(f"held_out_path.{name}", value)
+    return bool(path)
+
+
 def choose_share(
     path: LinearPath,
     targets: Targets,

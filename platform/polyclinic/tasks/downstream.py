@@ -16,7 +16,7 @@ from polyclinic.models.towers import build_encoders, build_linear_path
 from polyclinic.nn import Adapter, ConcatenationFusion, Encoder, Fusion, Readout, StudyNorm
 from polyclinic.nn.linear_path import fused_outputs
 from polyclinic.nn.targets import Targets
-from polyclinic.tasks.averaging import LinearOutputs, choose_share
+from polyclinic.tasks.averaging import LinearOutputs, add_held_out_weights, choose_share
 from polyclinic.tasks.encode import encode_batch
 from polyclinic.tasks.losses import mean_over_ranks, naming_studies, refuse_non_finite
 from polyclinic.tasks.optimizer import adamw_cosine, clip_gradients, layer_scales
@@ -98,13 +98,8 @@ class Downstream(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Continue a run of an earlier release, which has no linear path, or one from the training studies alone."""
-        weights = checkpoint["state_dict"]
-        parts = {key.partition(".")[0] for key in weights}
-        if "linear_path" not in parts:
+        if not add_held_out_weights(checkpoint["state_dict"]):
             self.linear_path = self.held_out_path = None
-        elif "held_out_path" not in parts:
-            weights |= {f"held_out_{key}".replace("linear_", "", 1): weights[key] for key in weights
-                        if key.startswith("linear_path.")}  # fmt: skip
 
     @property
     def monitor(self) -> Monitor:
@@ -117,18 +112,14 @@ class Downstream(L.LightningModule):
 
         Args:
             batch: studies to encode.
-            held_out: whether they are validation studies, from which the linear path has learned: their part is then
-                that of the linear model of the training studies.
+            held_out: whether they are validation studies, which the linear model of the training studies predicts.
         """
         encoded = encode_batch(self.encoders, self.heads, batch)
         path = self.held_out_path if held_out else self.linear_path
         if path is None:
             return encoded
         linear = path.contributions(batch.inputs, batch.present)
-        return {
-            name: torch.cat([value, linear[name]], dim=1) if name in linear else value
-            for name, value in encoded.items()
-        }
+        return encoded | {name: torch.cat([encoded[name], added], dim=1) for name, added in linear.items()}
 
     def forward(self, batch: Batch) -> Float[Tensor, "B K"]:
         """Return the predictions of a batch, such as the log-odds of findings; see ``Targets.predictions``."""
