@@ -161,4 +161,4 @@ def test_the_installed_wheel_works_without_the_repository(installed: Path, tmp_p
     run("cohort", "phantom", "cohort", "--studies", "20", "--workers", "2")
     run("score", str(BUNDLE), "--cohort", "cohort/cohort.yaml", "--json", "scores.json")
     if "demo" in COMMANDS:
-        run("demo", "--quick")
+        run("demo", "--quick", "--no-serve")
