@@ -30,6 +30,9 @@ EXTRAS = {
     "backbones": Extra("encoders of timm and transformers", ("timm", "transformers", "peft")),
     "sweep": Extra("tuning", ("optuna",)),
     "tensorboard": Extra("TensorBoard", ("tensorboard",)),
+    "dicomweb": Extra("reading from a DICOMweb server", ("dicomweb_client",)),
+    "volume": Extra("CT and MR volumes", ("monai", "nibabel")),
+    "wards": Extra("MEDS, FHIR, HL7 v2 and DICOM reports", ("fhir", "highdicom", "hl7apy", "meds")),
     "wandb": Extra("Weights & Biases", ("wandb",)),
 }  # fmt: skip
 """Extras by name. A test compares them with ``pyproject.toml``."""
