@@ -62,7 +62,7 @@ def fit_linear_path(
 
     Of a few hundred studies every one counts, so that the model also learns from the validation studies. A second model
     of the training studies alone predicts these, because they choose the share of the network, the epoch and the
-    thresholds.
+    thresholds; the penalties are those that it chose.
 
     Args:
         path: linear path, whose buffers are set.
@@ -77,11 +77,11 @@ def fit_linear_path(
     for name in path.maps:
         path.features(name).fit(batch.inputs[name] for batch in _batches(path, data, "train") if name in batch.inputs)
     read = _read(path, data)
-    aurocs = _fit(held_out, read.only(read.is_training), targets, seed)
+    aurocs, chosen = _fit(held_out, read.only(read.is_training), targets, seed, {})
     if read.is_training.all():
         path.load_state_dict(held_out.state_dict())
     else:
-        _fit(path, read, targets, seed)
+        _fit(path, read, targets, seed, chosen)
         _share_bias(path, held_out)
     for each in (path, held_out):
         if bool(each.fitted.any()):
@@ -89,34 +89,50 @@ def fit_linear_path(
     return {"linear/out_of_fold_auroc": float(np.mean(aurocs))} if aurocs else {}
 
 
-def _fit(path: LinearPath, read: "_Read", targets: Sequence[Target], seed: int) -> list[float]:
-    """Fit a linear path to studies, and return the AUROC of each finding and class for held-out patients."""
+def _fit(
+    path: LinearPath, read: "_Read", targets: Sequence[Target], seed: int, chosen: Mapping[int, float]
+) -> tuple[list[float], dict[int, float]]:
+    """Fit a linear path to studies.
+
+    Args:
+        path: linear path, whose buffers are set.
+        read: studies to learn from.
+        targets: label columns of the head.
+        seed: seed of the folds.
+        chosen: penalties that are known, by output; the others are chosen by cross-validation.
+
+    Returns:
+        The AUROC of each finding and class for held-out patients, and the penalty of each output.
+    """
     blocks, labels = read.blocks(), read.labels
     joined = _joined(blocks, len(labels)) if blocks else np.zeros((len(labels), 0))
     axes = None if sparse.issparse(joined) else principal_axes(joined)
     rows = joined if axes is None else joined @ axes
     aurocs: list[float] = []
+    used: dict[int, float] = {}
     if not rows.shape[1]:  # no study has a modality, or all studies are alike
-        return aurocs
+        return aurocs, used
     penalties = _PENALTIES if len(path.bias) <= _MANY_OUTPUTS else _PENALTIES[1:2]
     for columns in _outputs(targets, labels):
+        places = range(columns.outputs.start, columns.outputs.stop)
         fits = [
             fit_simple(
-                rows, truth, read.patients, binary=columns.binary, trees=False, seed=seed, penalties=penalties,
-                folds=_FOLDS,
+                rows, truth, read.patients, binary=columns.binary, trees=False, seed=seed, folds=_FOLDS,
+                penalties=(chosen[place],) if place in chosen else penalties,
             )
-            for truth in columns.truths
+            for place, truth in zip(places, columns.truths, strict=True)
         ]  # fmt: skip
         if any(simple is None for simple in fits):
             continue
-        places = range(columns.outputs.start, columns.outputs.stop)
         for place, truth, simple in zip(places, columns.truths, fits, strict=True):
             assert simple is not None
+            assert simple.penalty is not None
+            used[place] = simple.penalty
             _set_output(path, place, blocks, axes, simple, truth, binary=columns.binary)
             if columns.binary:
                 known = ~np.isnan(truth)
                 aurocs.append(roc_auc_score(truth[known], simple.out_of_fold[known]))
-    return aurocs
+    return aurocs, used
 
 
 def _share_bias(path: LinearPath, held_out: LinearPath) -> None:

@@ -28,12 +28,14 @@ class Simple:
         predict: function from features to log-odds, or to a quantity.
         out_of_fold: predictions for the training studies by models of the other folds; NaN without a label.
         setting: chosen setting, such as ``C=1``.
+        penalty: chosen penalty of a linear model; None for trees.
         weights: weights of the features and intercept of a linear model; None for trees.
     """
 
     predict: Callable[[Any], Float[np.ndarray, " N"]]
     out_of_fold: Float[np.ndarray, " N"]
     setting: str
+    penalty: float | None
     weights: tuple[Float[np.ndarray, " F"], float] | None
 
 
@@ -85,6 +87,7 @@ def fit_simple(
         predict=lambda given: _outputs(model, given),
         out_of_fold=spread,
         setting=_setting(best[1]),
+        penalty=_penalty(best[1]),
         weights=None if trees else (np.ravel(model.coef_), float(np.ravel(model.intercept_)[0])),
     )
 
@@ -111,6 +114,11 @@ def _candidates(penalties: Sequence[float], *, binary: bool, trees: bool, sparse
 def _setting(model: Any) -> str:
     names = ("C", "alpha", "max_leaf_nodes")
     return ", ".join(f"{name}={value:g}" for name, value in model.get_params().items() if name in names)
+
+
+def _penalty(model: Any) -> float | None:
+    values = model.get_params()
+    return 1 / values["C"] if "C" in values else values.get("alpha")
 
 
 def _outputs(model: Any, rows: Any) -> Float[np.ndarray, " N"]:
