@@ -19,6 +19,7 @@ _KINDS = {
     "tuple": "a list, such as '[{}]'",
 }
 _UNKNOWN_SETTING = re.compile(r"Problem with given class_path '([\w.]+)':\s+Option '(\w+)' is not accepted")
+_REQUIRED = re.compile(r"the following arguments are required: ([\w.,\s]+)")
 _UNKNOWN_CLASS = re.compile(
     r"Expected a dot import path string: (\w+)\n"
     r"|Problem with given class_path '([\w.]+)':\s+(?:module '[\w.]+' has no attribute|No module named)"
@@ -36,7 +37,7 @@ def sentences(message: str) -> str:
         for old, new in OLD_NAMES.items()
         if f"Expected a dot import path string: {old.rpartition('.')[2]}\n" in message
     ]
-    kinds = (_wrong_type, _unknown_choice, _unknown_setting, *(() if renamed else (_unknown_class,)))
+    kinds = (_wrong_type, _unknown_choice, _missing, _unknown_setting, *(() if renamed else (_unknown_class,)))
     if wrong := next(filter(None, (sentence(message) for sentence in kinds)), None):
         return wrong
     return "\n".join(renamed or reasons) if renamed or (heading and reasons) else message
@@ -64,12 +65,27 @@ def _unknown_choice(message: str) -> str:
     return f"got {key} {value[1]!r}, {expected_name(value[1], known)}; {remedy}"
 
 
+def _missing(message: str) -> str:
+    """Return a sentence for settings that have no value; empty where the message is another."""
+    found = _REQUIRED.search(message)
+    if found is None:
+        return ""
+    names = [name.partition(".")[2] for name in re.split(r",\s*", found[1].strip())]
+    if not all(names):  # an option of the command, and not a setting of the run
+        return ""
+    return (
+        f"got no {', '.join(names)}; set them in a configuration, which `polyclinic new` writes, and name it by -c FILE"
+    )
+
+
 def _unknown_setting(message: str) -> str:
     """Return a sentence for a setting that a class does not have; empty where the message is another."""
     found = _UNKNOWN_SETTING.search(message)
     if found is None:
         return ""
     module, _, name = found[1].rpartition(".")
+    if name == "LightningModule":  # settings of a model that is not named
+        return f"got setting {found[2]!r} without a model, expected one of {known_classes('model')}; set `model`"
     known = [each for each in signature(getattr(import_module(module), name)).parameters if each != "self"]
     return f"got setting {found[2]!r} of {name}, {expected_name(found[2], known)}; set that, or remove it"
 

@@ -150,7 +150,9 @@ def read_spec(path: Path) -> CohortSpec:
     groups = lists.get("groups", ())
     split = _split(raw["split"])
     if isinstance(split, Folds) and split.leave_out:
-        refuse_unknown("split.leave_out", [split.leave_out], groups, "set it to one of the `groups`")
+        refuse_unknown(
+            "split.leave_out", [split.leave_out], groups, "set it to a column that `groups` lists, or list it there"
+        )
     return CohortSpec(
         table=table,
         root=path.parent / texts["root"] if "root" in texts else table.parent,

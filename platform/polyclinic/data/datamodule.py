@@ -162,7 +162,7 @@ class CohortDataModule(L.LightningDataModule):
     def _label_columns(self) -> list[int]:
         available = self.cohort.labels
         names = available if self._labels is None else self._labels
-        refuse_unknown("label", names, available, "set `data.labels` to labels of the cohort")
+        refuse_unknown("label", names, available, "set `data.labels` to labels of the cohort, or add it there")
         return [available.index(name) for name in names]
 
     @property

@@ -270,6 +270,11 @@ PLUGINS = "--data.modalities.first"
             "got best.mode 'maximum', expected perhaps max (one of ['min', 'max']); set `best.mode`",
         ),
         ([*FIT, "--best.patiense", "3"], "expected perhaps --best.patience"),
+        (
+            ["fit", "--model.lr", "3"],
+            "got setting 'lr' without a model, expected one of ['ContrastivePretraining', 'Downstream', 'MaskedPr",
+        ),
+        (["fit"], "got no data.cohort, data.modalities, model; set them in a configuration, which `polyclinic new`"),
     ],
 )
 def test_an_unknown_name_gets_the_nearest_ones(
