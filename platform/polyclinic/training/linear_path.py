@@ -62,7 +62,7 @@ def fit_linear_path(
 
     Of a few hundred studies every one counts, so that the model also learns from the validation studies. A second model
     of the training studies alone predicts these, because they choose the share of the network, the epoch and the
-    thresholds; the penalties are those that it chose.
+    thresholds; the penalties of findings and classes are those that it chose.
 
     Args:
         path: linear path, whose buffers are set.
@@ -102,7 +102,7 @@ def _fit(
         chosen: penalties that are known, by output; the others are chosen by cross-validation.
 
     Returns:
-        The AUROC of each finding and class for held-out patients, and the penalty of each output.
+        The AUROC of each finding and class for held-out patients, and the penalty of each of these outputs.
     """
     blocks, labels = read.blocks(), read.labels
     joined = _joined(blocks, len(labels)) if blocks else np.zeros((len(labels), 0))
@@ -126,10 +126,10 @@ def _fit(
             continue
         for place, truth, simple in zip(places, columns.truths, fits, strict=True):
             assert simple is not None
-            assert simple.penalty is not None
-            used[place] = simple.penalty
             _set_output(path, place, blocks, axes, simple, truth, binary=columns.binary)
-            if columns.binary:
+            if columns.binary:  # ridge regression takes no time to search again
+                assert simple.penalty is not None
+                used[place] = simple.penalty
                 known = ~np.isnan(truth)
                 aurocs.append(roc_auc_score(truth[known], simple.out_of_fold[known]))
     return aurocs, used

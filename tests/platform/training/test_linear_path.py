@@ -3,6 +3,7 @@
 import json
 from contextlib import chdir
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from polyclinic.modality.physiology import FINDINGS
 from polyclinic.tasks import Downstream
 from polyclinic.training import linear_path
 from polyclinic.training.linear_path import fit_linear_path
+from polyclinic.training.simple_models import fit_simple
 from polyclinic_report import Report
 from polyclinic_tabular import Tabular
 from ranks import end_ranks, start_ranks
@@ -148,6 +150,28 @@ def test_the_prediction_of_a_validation_study_does_not_depend_on_the_validation_
     # Of a study that lacks a modality, half of the difference between the two biases remains.
     assert (outputs[False, True] - outputs[True, True]).abs()[:, 0].max() < 0.15
     assert (outputs[False, False] - outputs[True, False]).abs()[:, 0].mean() > 0.15
+
+
+def test_the_model_of_all_studies_takes_the_penalties_of_findings_that_the_training_studies_chose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = _data(tmp_path)
+    task = Downstream(modalities=data.modalities, targets=data.targets)
+    asked: list[tuple[int, bool, tuple[float, ...], float]] = []
+
+    def recorded(rows: Any, truth: Any, *args: Any, binary: bool, penalties: Any, **settings: Any) -> Any:
+        simple = fit_simple(rows, truth, *args, binary=binary, penalties=penalties, **settings)
+        if simple is not None:
+            asked.append((len(truth), binary, tuple(penalties), simple.penalty))
+        return simple
+
+    monkeypatch.setattr(linear_path, "fit_simple", recorded)
+    _fit(task, data)
+    first, second = ([each for each in asked if each[0] == count] for count in (180, 210))
+    assert len(first) == len(second) == 5  # ill, three classes of kind, age
+    for (_, binary, searched, chosen), (_, _, taken, _) in zip(first, second, strict=True):
+        assert searched == linear_path._PENALTIES
+        assert taken == ((chosen,) if binary else linear_path._PENALTIES)
 
 
 def test_few_validation_studies_are_read_and_none_beside_many_training_studies(
