@@ -3,10 +3,13 @@
 import re
 import warnings
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Shaped
+
+from polyclinic.cohort.build import DataRoot, Flow
+from polyclinic.cohort.build.data_root import MISSING
 
 NAN = "NaN in the signal"
 ALL_ZERO = "all zero"
@@ -29,6 +32,26 @@ class _PlainHeader(NamedTuple):
     samples: int
     baselines: tuple[int, ...]
     checksums: tuple[int, ...]
+
+
+def exclude_unusable(
+    data: DataRoot, flow: Flow, table: str, *, flat_leads: Literal["keep", "exclude"] = "keep"
+) -> None:
+    """Exclude the records whose header, in the column ``ecg``, is missing, or whose samples cannot be used.
+
+    Args:
+        data: base folder of the paths.
+        flow: flow of the table.
+        table: table with the column ``ecg``.
+        flat_leads: whether to ``keep`` and count, or to ``exclude``, a record in which some leads are constantly zero.
+    """
+    verdicts = data.checked(table, "ecg", check=usable_signal)
+    of = "ecg IN (SELECT file FROM {0} WHERE verdict = '{1}')".format
+    flow.exclude(table, "header is missing", of(verdicts, MISSING))
+    for reason in (UNREADABLE, ALTERED, NAN, ALL_ZERO):
+        flow.exclude(table, reason, of(verdicts, reason))
+    exclude_or_count = flow.exclude if flat_leads == "exclude" else flow.count
+    exclude_or_count(table, FLAT_LEAD, of(verdicts, FLAT_LEAD))
 
 
 def usable_signal(path: Path) -> str:

@@ -4,11 +4,11 @@ from typing import Literal
 
 from polyclinic.cohort.build import Built, CohortBuilder, DataRoot, Flow
 from polyclinic.cohort.build.data_root import MISSING
-from polyclinic_cohorts.ecg_signal import ALL_ZERO, ALTERED, FLAT_LEAD, NAN, UNREADABLE, usable_signal
+from polyclinic_cohorts.ecg_signal import exclude_unusable
 from polyclinic_cohorts.groups import age_band, hashed_split
 from polyclinic_cohorts.mimic_patients import PATIENTS, UNKNOWN_AGE, age_in
 
-__all__ = ["MIMICIVECG", "create_records", "usable_signal"]
+__all__ = ["MIMICIVECG", "create_records"]
 
 RECORD_LIST = "record_list.csv"
 _HOSPITAL = "hosp/patients.csv.gz"
@@ -133,15 +133,13 @@ class MIMICIVECG(CohortBuilder):
         return ()
 
     def _exclude_unusable(self, data: DataRoot, flow: Flow) -> None:
-        verdicts = data.checked("studies", "ecg", check=usable_signal if self.check_signals else None)
-        of = "ecg IN (SELECT file FROM {0} WHERE verdict = '{1}')".format
-        flow.exclude("studies", "header is missing", of(verdicts, MISSING))
-        if not self.check_signals:
+        if self.check_signals:
+            exclude_unusable(data, flow, "studies", flat_leads=self.flat_leads)
             return
-        for reason in (UNREADABLE, ALTERED, NAN, ALL_ZERO):
-            flow.exclude("studies", reason, of(verdicts, reason))
-        exclude_or_count = flow.exclude if self.flat_leads == "exclude" else flow.count
-        exclude_or_count("studies", FLAT_LEAD, of(verdicts, FLAT_LEAD))
+        verdicts = data.checked("studies", "ecg")
+        flow.exclude(
+            "studies", "header is missing", f"ecg IN (SELECT file FROM {verdicts} WHERE verdict = '{MISSING}')"
+        )
 
 
 def _create_measurements(data: DataRoot, flow: Flow) -> None:
