@@ -50,15 +50,17 @@ def choose_radiographs(
     Args:
         root: base folder of the paths in ``xray``.
         flow: flow of the table.
-        table: table with the columns ``xray``, ``image`` (id), ``study``, ``view``, and ``preference``, which is null
-            for a view that is not used.
+        table: table with the columns ``xray`` (null if missing), ``image`` (id), ``study``, ``view``, and
+            ``preference``, which is null for a view that is not used.
         views: views to use, from which ``preference`` was made.
         unit: unit of a row, a study or an image.
         order: SQL order of the images of a study with the same view.
     """
     flow.exclude(table, f"view is not one of {', '.join(views)}", "preference IS NULL")
     verdicts = root.checked(table, "xray")
-    flow.exclude(table, "image is missing", f"xray IN (SELECT file FROM {verdicts} WHERE verdict != '')")
+    flow.exclude(
+        table, "image is missing", f"xray IS NULL OR xray IN (SELECT file FROM {verdicts} WHERE verdict != '')"
+    )
     if unit == "study":
         first = f"SELECT first(image ORDER BY preference, {order}) FROM {table} GROUP BY study"
         flow.exclude(table, "another image of the study is preferred", f"image NOT IN ({first})")
