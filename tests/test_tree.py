@@ -43,7 +43,8 @@ def test_five_plugins_are_registered_and_each_has_a_conformance_test() -> None:
 def test_builders_are_registered_and_each_is_tested_on_its_layout() -> None:
     installed = installed_builders()
     assert set(installed) == {
-        "chexpert", "icbhi", "mimic", "mimic-cxr", "mimic-iv-ecg", "openi", "ptbxl", "symile-mimic-published"
+        "chexpert", "circor", "coswara", "ecg-challenge", "icbhi", "ludb", "mimic", "mimic-cxr", "mimic-iv-ecg", "nih",
+        "openi", "padchest", "ptbxl", "symile-mimic-published", "vindr",
     }  # fmt: skip
     for name, builder in installed.items():
         assert issubclass(builder, CohortBuilder)
