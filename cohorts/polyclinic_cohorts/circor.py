@@ -60,6 +60,8 @@ class CirCor(CohortBuilder):
     def build(self, root: DataRoot, flow: Flow) -> Built:
         """Build one row per recording, or per patient."""
         data = root.folder(_TABLE, setting="--root")
+        if not data.has(_FOLDER):
+            raise ValueError(f"the folder {_FOLDER} is not beside {_TABLE}; set `--root` to the folder that holds both")
         _create_patients(data, flow)
         self._create_studies(data)
         flow.start("studies", f"recordings in {_FOLDER}")
@@ -86,7 +88,7 @@ class CirCor(CohortBuilder):
         )
 
     def _create_studies(self, data: DataRoot) -> None:
-        create_paths(data, "files", f"{_FOLDER}/*.wav")
+        create_paths(data, "files", suffixes=(".wav",), folder=_FOLDER, setting="--root")
         order = " ".join(f"WHEN {literal(name)} THEN {place}" for place, name in enumerate(self.locations))
         heard = "CASE WHEN list_contains(murmur_places, location) THEN 1 ELSE 0 END"
         murmur = "CASE murmur_class WHEN 'Absent' THEN 0 WHEN 'Unknown' THEN -1 WHEN 'Present' THEN {0} END"

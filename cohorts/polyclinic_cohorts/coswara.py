@@ -99,7 +99,7 @@ class Coswara(CohortBuilder):
         return bool(names)
 
     def _create_studies(self, data: DataRoot, history: Sequence[str]) -> None:
-        create_paths(data, "files", "**/*.wav")
+        create_paths(data, "files", suffixes=(".wav",))
         several = len(self.recordings) > 1
         data.connection.execute(f"""
             CREATE TABLE studies AS

@@ -131,7 +131,7 @@ class ECGChallenge(CohortBuilder):
 
 def _create_records(root: DataRoot, flow: Flow) -> None:
     """Create ``records`` from every header below the root."""
-    create_paths(root, "headers", "**/*.hea")
+    create_paths(root, "headers", suffixes=(".hea",))
     paths = [path for (path,) in root.connection.execute("SELECT path FROM headers ORDER BY path").fetchall()]
     if not paths:
         raise ValueError("no header (.hea) is in the data root; set `--root` to the folder that holds the records")

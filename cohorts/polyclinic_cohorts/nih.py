@@ -2,7 +2,7 @@
 
 from polyclinic.cohort.build import Built, CohortBuilder, DataRoot, Flow
 from polyclinic.cohort.build.data_root import literal
-from polyclinic_cohorts.file_paths import create_paths, pattern_below, refuse_repeated_names
+from polyclinic_cohorts.file_paths import create_paths, refuse_repeated_names
 from polyclinic_cohorts.groups import age_band, hashed_split
 
 FINDINGS = (
@@ -44,8 +44,8 @@ class NIH(CohortBuilder):
         data, table = _found_table(root)
         _create_rows(data, table)
         _create_sides(root)
-        create_paths(root, "files", pattern_below(self.images, "**/*.png", setting="--images", root=root))
-        refuse_repeated_names(root, "files", folder="one folder of images", setting="--images")
+        create_paths(root, "files", suffixes=(".png",), folder=self.images, setting="--images")
+        refuse_repeated_names(root, "files", setting="--images")
         hashed = hashed_split("patient_id", seed=self.seed, val=self.val, test=0)
         root.connection.execute(f"""
             CREATE TABLE studies AS SELECT image AS study_id, patient_id, path AS xray, view, follow_up,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from polyclinic.cohort.build import Built, CohortBuilder, DataRoot, Flow
 from polyclinic.cohort.build.data_root import literal
-from polyclinic_cohorts.file_paths import create_paths, pattern_below, refuse_repeated_names
+from polyclinic_cohorts.file_paths import create_paths, refuse_repeated_names
 from polyclinic_cohorts.groups import age_band, hashed_split
 from polyclinic_cohorts.padchest_terms import BROKEN, TERMS, UNSURE, finding
 from polyclinic_cohorts.radiographs import Unit, choose_radiographs, preference
@@ -65,8 +65,8 @@ class PadChest(CohortBuilder):
         """Build one row per study, or per image, with the views to use."""
         data, table = _found_table(root)
         data.view("entries", table, _COLUMNS)
-        create_paths(root, "files", pattern_below(self.images, "**/*.png", setting="--images", root=root))
-        refuse_repeated_names(root, "files", folder="one folder of images", setting="--images")
+        create_paths(root, "files", suffixes=(".png",), folder=self.images, setting="--images")
+        refuse_repeated_names(root, "files", setting="--images")
         self._create_studies(root)
         flow.start("studies", f"images in {table}")
         self._exclude(root, flow)

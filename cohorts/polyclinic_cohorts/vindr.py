@@ -4,7 +4,7 @@ from typing import Literal
 
 from polyclinic.cohort.build import Built, CohortBuilder, DataRoot, Flow
 from polyclinic_cohorts.dicom_people import read_people
-from polyclinic_cohorts.file_paths import create_paths, pattern_below, refuse_repeated_names
+from polyclinic_cohorts.file_paths import create_paths, refuse_repeated_names
 from polyclinic_cohorts.groups import age_band, hashed_split
 
 FINDINGS = (
@@ -17,7 +17,8 @@ FINDINGS = (
 _OTHER_NAMES = {"Other diseases": "Other disease"}
 _TRAIN, _TEST = "annotations/image_labels_train.csv", "annotations/image_labels_test.csv"
 _READERS = 3
-_IMAGE = "'[.](dicom|dcm|png|jpg|jpeg)$'"
+_SUFFIXES = (".dicom", ".dcm", ".png", ".jpg", ".jpeg")
+_IMAGE = f"'({'|'.join(_SUFFIXES)})$'".replace(".", "[.]")
 _AGREED = {
     "majority": "CASE WHEN {known} > 0 THEN CAST(2 * {positive} > {known} AS INTEGER) END",
     "any": "CASE WHEN {known} > 0 THEN CAST({positive} > 0 AS INTEGER) END",
@@ -109,12 +110,11 @@ class VinDr(CohortBuilder):
 
     def _create_files(self, root: DataRoot) -> bool:
         """Create ``files`` and ``people``; return whether any image is DICOM."""
-        create_paths(root, "found", pattern_below(self.images, "**/*.*", setting="--images", root=root))
+        create_paths(root, "found", suffixes=_SUFFIXES, folder=self.images, setting="--images")
         root.connection.execute(f"""
             CREATE TABLE files AS SELECT regexp_replace(name, {_IMAGE}, '', 'i') AS name, path FROM found
-            WHERE regexp_matches(name, {_IMAGE}, 'i')
         """)
-        refuse_repeated_names(root, "files", folder="one folder of images", setting="--images")
+        refuse_repeated_names(root, "files", setting="--images")
         rows = root.connection.execute("""
             SELECT path FROM files WHERE name IN (SELECT image_id FROM labels)
                 AND regexp_matches(path, '[.](dicom|dcm)$', 'i') ORDER BY 1

@@ -121,6 +121,9 @@ def test_a_missing_table_folder_or_column_stops_the_build(
     for file in (root / "training_data").glob("*.wav"):
         file.unlink()
     assert "no study remains" in _error_of_build(root, tmp_path / "out", capsys)
+    (root / "training_data").rename(root / "sounds")
+    message = _error_of_build(root, tmp_path / "out", capsys)
+    assert "the folder training_data is not beside training_data.csv" in message
     table.unlink()
     assert "got 0 folders with training_data.csv" in _error_of_build(root, tmp_path / "out", capsys)
     message = _error_of_build(root, tmp_path / "out", capsys, "--locations", "[AV, XX]")

@@ -89,6 +89,14 @@ def test_images_in_the_folders_of_the_archives_are_found(tmp_path: Path) -> None
     assert {XRay().read(study.sources["xray"]).pixels.shape for study in result.cohort.studies} == {(40, 32)}
 
 
+def test_links_to_folders_are_followed_but_not_in_a_circle(root: Path, tmp_path: Path) -> None:
+    expected = build("nih", root, tmp_path / "expected").table
+    (root / "images").rename(tmp_path / "another disk")
+    (root / "images").symlink_to(tmp_path / "another disk")
+    (tmp_path / "another disk" / "circle").symlink_to(root)
+    assert build("nih", root, tmp_path / "out").table.equals(expected)
+
+
 def test_two_copies_of_the_images_are_refused_unless_one_is_named(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

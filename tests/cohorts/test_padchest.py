@@ -5,6 +5,7 @@ import csv
 import gzip
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -166,15 +167,17 @@ def test_rows_of_the_published_table_are_understood(tmp_path: Path) -> None:
     with gzip.open(PUBLISHED / f"{TABLE}.gz", "rt", newline="", encoding="utf-8") as stream:
         reader = csv.reader(stream)
         assert tuple(next(reader)) == HEADER
-        rows = [Row(dict(zip(HEADER, cells, strict=True))) for number, cells in enumerate(reader) if number % 800 == 0]
+        cells = list(islice(reader, 0, 40_000, 10))  # all 160,861 take a quarter of a minute
+    rows = [Row(dict(zip(HEADER, row, strict=True))) for row in cells[::20]]
     root = tmp_path / "padchest"
     root.mkdir()
-    (root / f"{TABLE}.gz").write_bytes((PUBLISHED / f"{TABLE}.gz").read_bytes())
+    with gzip.open(root / f"{TABLE}.gz", "wt", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([HEADER, *cells])
     for row in rows:
         write_image(root / row.cells["ImageDir"] / row.cells["ImageID"])
     views = "[PA, L, AP_horizontal, AP, COSTAL, UNK, EXCLUDE]"
     result = build("padchest", root, tmp_path / "out", "--unit", "image", "--views", views)
-    assert result.report["flow"][0]["start"] == 160_861
+    assert result.report["flow"][0]["start"] == len(cells) == 4_000
     assert len(result.table) == len(rows)
     assert _with(result, 1) == {
         row.cells["ImageID"]: {name for name, accepted in TERMS.items() if row.terms() & set(accepted)} for row in rows

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import NamedTuple
+from zlib import crc32
 
 import numpy as np
 import soundfile
@@ -69,7 +70,7 @@ def write_circor(root: Path, *, patients: tuple[Patient, ...] = PATIENTS) -> Non
 
 
 def write_recording(folder: Path, name: str) -> None:
-    sound = np.random.default_rng(sum(map(ord, name))).normal(0, 0.1, _RATE * 3)
+    sound = np.random.default_rng(crc32(name.encode())).normal(0, 0.1, _RATE * 3)
     soundfile.write(folder / f"{name}.wav", sound, _RATE, subtype="PCM_16")
     (folder / f"{name}.hea").write_text(f"{name} 1 {_RATE} {len(sound)}\n{name}.wav 16+44 1 16 0 0 0 0 {name}\n")
     (folder / f"{name}.tsv").write_text("0\t0.4\t1\n0.4\t0.9\t2\n")
