@@ -49,13 +49,18 @@ def read_headers(root: Path, paths: Iterable[str]) -> pa.Table:
 def _row(root: Path, path: str) -> dict[str, Any]:
     file = root / path
     row: dict[str, Any] = {"ecg": path, "record": file.stem, "folder": file.parent.relative_to(root).as_posix()}
-    with file.open("rb") as stream:
-        text = stream.read(_MAX_BYTES).decode("latin-1")
+    try:
+        with file.open("rb") as stream:
+            text = stream.read(_MAX_BYTES).decode("latin-1")
+    except OSError:
+        return {**row, "verdict": NO_HEADER}
     lines = [line for line in text.splitlines() if line.strip()]
     record = _RECORD.match(lines[0]) if lines else None
     if record is None:
         return {**row, "verdict": NO_HEADER}
-    comments = {key.lower(): value for key, value in _comments(lines)}
+    # A last line without its end may have lost codes, which would make their diagnoses absent.
+    whole = lines if text.endswith(("\n", "\r")) else lines[:-1]
+    comments = {key.lower(): value for key, value in _comments(whole)}
     return {
         **row,
         "verdict": _signal_verdict(file, lines[1:], leads=int(record[2]), samples=int(record[4])),

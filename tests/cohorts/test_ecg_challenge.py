@@ -149,6 +149,15 @@ def test_unusable_records_are_excluded_and_counted(root: Path, tmp_path: Path) -
     assert len(result.table) == len(RECORDS) - 2
 
 
+def test_a_header_that_was_cut_in_its_codes_has_no_diagnoses(root: Path, tmp_path: Path) -> None:
+    header = root / "training/georgia/g1/E00002.hea"
+    text = header.read_text()
+    header.write_text(text[: text.index("59118001") + 12])
+    result = build("ecg-challenge", root, tmp_path / "out")
+    assert result.table.loc["E00002", list(DIAGNOSES)].isna().all()
+    assert _events(result, 1)["without a diagnosis"] == 2
+
+
 def test_a_root_without_records_and_unknown_sources_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
