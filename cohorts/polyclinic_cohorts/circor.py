@@ -41,7 +41,6 @@ class CirCor(CohortBuilder):
     """
 
     unverified = (
-        "Additional ID is taken to be the number of the same person in the other campaign",
         "a recording at a place that Murmur locations does not list is taken to have no murmur",
         "the files were not available; the layout is that which public code reads",
     )

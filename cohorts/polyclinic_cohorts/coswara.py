@@ -6,10 +6,10 @@ from types import MappingProxyType
 
 from polyclinic.cohort.build import Built, CohortBuilder, DataRoot, Flow
 from polyclinic.cohort.build.data_root import literal
+from polyclinic_cohorts.coswara_answers import create_entries
 from polyclinic_cohorts.file_paths import create_paths
 from polyclinic_cohorts.groups import age_band, hashed_split
 
-_TABLE = "combined_data.csv"
 RECORDINGS = (
     "breathing-deep", "breathing-shallow", "cough-heavy", "cough-shallow", "counting-fast", "counting-normal",
     "vowel-a", "vowel-e", "vowel-o",
@@ -35,10 +35,11 @@ _EMPTY = "sound file has no samples"
 class Coswara(CohortBuilder):
     """Coswara: a recording of each participant, by default the heavy cough, with COVID-19 status, symptoms and age.
 
-    The recordings are those that ``extract_data.py`` of the set unpacks, in a folder per day and participant. ``covid``
-    is present for a positive status, absent for ``healthy``, and uncertain (-1) for participants who were exposed, ill
-    without a diagnosis, recovered, or still being validated. Participants are assigned to splits by a hash, as there is
-    no published split.
+    The recordings are those that ``extract_data.py`` of the set unpacks, in a folder per day and participant; the
+    answers are those of ``combined_data.csv``, or else of ``metadata.json`` beside the recordings. ``covid`` is present
+    for a positive status, absent for ``healthy``, and uncertain (-1) for participants who were exposed, ill without a
+    diagnosis, recovered, or still being validated. Participants are assigned to splits by a hash, as there is no
+    published split.
 
     Args:
         recordings: recordings to use; with more than one, each is a row of its participant.
@@ -50,6 +51,7 @@ class Coswara(CohortBuilder):
         "each id is taken to be of a different participant, though some returned",
         "a blank symptom or condition is taken for unknown, as the form records those that were ticked",
         "the recordings were not available; tables and annotations were read in the published repository",
+        "metadata.json, used where combined_data.csv is absent, is taken to have the names of its columns as keys",
     )
 
     def __init__(self, *, recordings: Sequence[str] = ("cough-heavy",), min_quality: int = 1, seed: int = 0) -> None:
@@ -61,12 +63,11 @@ class Coswara(CohortBuilder):
 
     def build(self, root: DataRoot, flow: Flow) -> Built:
         """Build one row per participant and recording."""
-        data = root.folder(_TABLE, setting="--root")
-        history = _create_participants(data, flow)
+        data, file, history = _create_participants(root, flow)
         annotated = self._create_quality(data)
         self._create_studies(data, history)
         flow.start("studies", f"recordings ({', '.join(self.recordings)}) below the root")
-        self._exclude(data, flow)
+        self._exclude(data, flow, file)
         data.connection.execute("ALTER TABLE studies DROP known")
         return Built(
             table="studies",
@@ -114,8 +115,8 @@ class Coswara(CohortBuilder):
             WHERE recording IN ({", ".join(map(literal, self.recordings))})
         """)
 
-    def _exclude(self, data: DataRoot, flow: Flow) -> None:
-        flow.exclude("studies", f"folder is not of a participant in {_TABLE}", "NOT known")
+    def _exclude(self, data: DataRoot, flow: Flow, file: str) -> None:
+        flow.exclude("studies", f"folder is not of a participant in {file}", "NOT known")
         first = "SELECT first(audio ORDER BY audio) FROM studies GROUP BY study_id"
         flow.exclude("studies", "a copy in another folder", f"audio NOT IN ({first})")
         verdicts = data.checked("studies", "audio", check=has_samples)
@@ -136,33 +137,29 @@ def has_samples(path: Path) -> str:
     return "" if riff and path.stat().st_size >= _MIN_BYTES else _EMPTY
 
 
-def _create_participants(data: DataRoot, flow: Flow) -> tuple[str, ...]:
-    """Create ``participants``, one row per id, and return the symptoms and conditions that the table has."""
-    header = data.header(_TABLE)
-    found = {column: name for column, name in HISTORY.items() if column in header}
-    optional = [column for column in ("test_status",) if column in header]
-    columns = ("id", "a", "covid_status", "g", "l_c", *optional, *found)
-    data.view("entries", _TABLE, dict.fromkeys(columns, "VARCHAR"))
+def _create_participants(root: DataRoot, flow: Flow) -> tuple[DataRoot, str, tuple[str, ...]]:
+    """Create ``participants``, one row per id; return folder and file of the answers, and the conditions they have."""
+    data, file, columns = create_entries(root, ("a", "covid_status", "g", "l_c"), ("test_status", *HISTORY))
+    found = {column: HISTORY[column] for column in columns if column in HISTORY}
     ticked = "".join(
         f", CASE lower(\"{column}\") WHEN 'true' THEN 'yes' WHEN 'y' THEN 'yes' WHEN 'false' THEN 'no' "
         f"WHEN 'n' THEN 'no' END AS {name}"
         for column, name in found.items()
     )
-    test = "CASE test_status WHEN 'p' THEN 1 WHEN 'n' THEN 0 END" if optional else "NULL::INTEGER"
+    test = "CASE test_status WHEN 'p' THEN 1 WHEN 'n' THEN 0 END" if "test_status" in columns else "NULL::INTEGER"
     age = "TRY_CAST(a AS DOUBLE)"
-    uncertain = ", ".join(map(literal, STATUSES[4:]))
     data.connection.execute(f"""
         CREATE TABLE participants AS SELECT id, l_c AS country,
             CASE WHEN covid_status IN ({", ".join(map(literal, STATUSES))}) THEN covid_status END AS status,
             CASE WHEN covid_status LIKE 'positive%' THEN 1 WHEN covid_status = 'healthy' THEN 0
-                WHEN covid_status IN ({uncertain}) THEN -1 END AS covid,
+                WHEN covid_status IN ({", ".join(map(literal, STATUSES[4:]))}) THEN -1 END AS covid,
             {test} AS test_positive,
             CASE lower(g) WHEN 'male' THEN 'M' WHEN 'female' THEN 'F' WHEN 'other' THEN 'other' END AS sex,
             CASE WHEN {age} > 0 AND {age} <= {_MAX_AGE} THEN {age} END AS age{ticked}
         FROM entries
     """)
-    flow.start("participants", f"participants in {_TABLE}")
+    flow.start("participants", f"participants in {file}")
     repeated = "SELECT id FROM participants GROUP BY id HAVING count(*) > 1"
     flow.exclude("participants", "no id", "id IS NULL")
     flow.exclude("participants", "id occurs more than once", f"id IN ({repeated})")
-    return tuple(found.values())
+    return data, file, tuple(found.values())

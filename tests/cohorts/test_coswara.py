@@ -1,5 +1,7 @@
 """Coswara as it lies on disk, as a cohort."""
 
+import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from layouts.built import Result, build
 from layouts.coswara import PEOPLE, RATE, TABLE, write_coswara, write_recording
 from polyclinic.cli import main
 from polyclinic_audio import Audio
+from polyclinic_cohorts.coswara import HISTORY
 
 HEALTHY, MILD, RECOVERED, BAD, ODD = PEOPLE
 
@@ -111,6 +114,26 @@ def test_a_table_of_the_first_months_lacks_symptoms(root: Path, tmp_path: Path) 
     assert result.table["test_positive"].isna().all()
 
 
+def test_answers_in_json_are_read_where_the_table_is_absent(root: Path, tmp_path: Path) -> None:
+    expected = build("coswara", root, tmp_path / "expected").table
+    with (root / "combined_data.csv").open(newline="") as stream:
+        for row in csv.DictReader(stream):
+            answers = {key: value == "True" or value for key, value in row.items() if value and key != "id"}
+            day, _ = PEOPLE[row["id"]]
+            file = root / "Extracted_data" / day / row["id"] / "metadata.json"
+            file.write_text(json.dumps(answers | {"a": int(row["a"]), "nested": {"a": [1]}}))
+    (root / "combined_data.csv").unlink()
+    table = build("coswara", root, tmp_path / "out").table
+    assert table[sorted(table)].equals(expected[sorted(table)])
+    assert set(expected) - set(table) <= set(HISTORY.values())
+    broken = {HEALTHY: "[" * 100_000, RECOVERED: "[1]", ODD: "{}" + " " * 200_000, BAD: "{"}
+    for person, text in broken.items():
+        (root / "Extracted_data" / PEOPLE[person][0] / person / "metadata.json").write_text(text)
+    unknown = build("coswara", root, tmp_path / "broken")
+    assert unknown.table["status"].dropna().to_dict() == {MILD: "positive_mild"}
+    assert _events(unknown)["of unknown status"] == 3
+
+
 def test_a_missing_table_or_column_and_unknown_recordings_are_refused(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -120,4 +143,7 @@ def test_a_missing_table_or_column_and_unknown_recordings_are_refused(
     table.write_text(TABLE.replace("covid_status", "status"))
     assert "combined_data.csv has no column 'covid_status'" in _error_of_build(root, tmp_path / "out", capsys)
     table.unlink()
-    assert "got 0 folders with combined_data.csv" in _error_of_build(root, tmp_path / "out", capsys)
+    for file in root.rglob("metadata.json"):
+        file.unlink()
+    message = _error_of_build(root, tmp_path / "out", capsys)
+    assert "neither combined_data.csv nor metadata.json is in the data root" in message
