@@ -11,6 +11,18 @@ from polyclinic.cohort.build import DataRoot
 _SCHEMA = pa.schema([("name", pa.string()), ("path", pa.string())])
 
 
+def table_folder(root: DataRoot, names: Sequence[str]) -> tuple[DataRoot, str]:
+    """Return folder and name of a table whose name differs between releases: the first name that is found.
+
+    Raises:
+        ValueError: no folder, or several folders, hold it.
+    """
+    for name in names:
+        if root.folders(name):
+            return root.folder(name, setting="--root"), name
+    raise ValueError(f"neither {' nor '.join(names)} is in the data root; set `--root` to the folder that holds it")
+
+
 def create_paths(root: DataRoot, table: str, *, suffixes: Sequence[str], folder: str = "", setting: str = "") -> None:
     """Create a table of the files below the root, or below one of its folders: ``name``, and ``path`` from the root.
 

@@ -2,7 +2,7 @@
 
 from polyclinic.cohort.build import Built, CohortBuilder, DataRoot, Flow
 from polyclinic.cohort.build.data_root import literal
-from polyclinic_cohorts.file_paths import create_paths, refuse_repeated_names
+from polyclinic_cohorts.file_paths import create_paths, refuse_repeated_names, table_folder
 from polyclinic_cohorts.groups import age_band, hashed_split
 
 FINDINGS = (
@@ -41,7 +41,7 @@ class NIH(CohortBuilder):
 
     def build(self, root: DataRoot, flow: Flow) -> Built:
         """Build one row per image."""
-        data, table = _found_table(root)
+        data, table = table_folder(root, _TABLES)
         _create_rows(data, table)
         _create_sides(root)
         create_paths(root, "files", suffixes=(".png",), folder=self.images, setting="--images")
@@ -83,16 +83,6 @@ class NIH(CohortBuilder):
         flow.count("studies", "No Finding beside a finding, all labels unknown", "verdict = 'contradictory'")
         flow.count("studies", "age is not plausible", "age IS NULL AND age_as_typed IS NOT NULL")
         flow.count("studies", "sex is neither F nor M", "sex IS NULL")
-
-
-def _found_table(root: DataRoot) -> tuple[DataRoot, str]:
-    """Return the folder and name of the table, of the newer release if both are present."""
-    for name in _TABLES:
-        if root.folders(name):
-            return root.folder(name, setting="--root"), name
-    raise ValueError(
-        f"neither {_TABLES[0]} nor {_TABLES[1]} is in the data root; set `--root` to the folder that holds it"
-    )
 
 
 def _create_rows(data: DataRoot, table: str) -> None:

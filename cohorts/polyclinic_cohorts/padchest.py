@@ -5,7 +5,7 @@ from pathlib import Path
 
 from polyclinic.cohort.build import Built, CohortBuilder, DataRoot, Flow
 from polyclinic.cohort.build.data_root import literal
-from polyclinic_cohorts.file_paths import create_paths, refuse_repeated_names
+from polyclinic_cohorts.file_paths import create_paths, refuse_repeated_names, table_folder
 from polyclinic_cohorts.groups import age_band, hashed_split
 from polyclinic_cohorts.padchest_terms import BROKEN, TERMS, UNSURE, finding
 from polyclinic_cohorts.radiographs import Unit, choose_radiographs, preference
@@ -63,7 +63,7 @@ class PadChest(CohortBuilder):
 
     def build(self, root: DataRoot, flow: Flow) -> Built:
         """Build one row per study, or per image, with the views to use."""
-        data, table = _found_table(root)
+        data, table = table_folder(root, _TABLES)
         data.view("entries", table, _COLUMNS)
         create_paths(root, "files", suffixes=(".png",), folder=self.images, setting="--images")
         refuse_repeated_names(root, "files", setting="--images")
@@ -141,11 +141,3 @@ def _count(flow: Flow) -> None:
     flow.count("studies", "of unknown sex", "sex IS NULL")
     flow.count("studies", "of unknown age", "age IS NULL AND birth IS NULL")
     flow.count("studies", "of an implausible age", "age IS NULL AND birth IS NOT NULL")
-
-
-def _found_table(root: DataRoot) -> tuple[DataRoot, str]:
-    """Return the folder and name of the table, of the newer release if both are present."""
-    for name in _TABLES:
-        if root.folders(name):
-            return root.folder(name, setting="--root"), name
-    raise ValueError(f"neither {_TABLES[0]} nor {_TABLES[1]} is in the data root; set `--root` to its folder")
