@@ -91,7 +91,11 @@ class Coswara(CohortBuilder):
     def _create_quality(self, data: DataRoot) -> bool:
         """Create ``qualities`` from the annotations that are present, and return whether there are any."""
         data.connection.execute("CREATE TABLE qualities (annotated VARCHAR, quality BIGINT)")
-        names = [name for recording in self.recordings if data.has(name := f"annotations/{recording}_labels.csv")]
+        names = [
+            name
+            for recording in dict.fromkeys(self.recordings)
+            if data.has(name := f"annotations/{recording}_labels.csv")
+        ]
         for name in names:
             data.view("annotations", name, {"FILENAME": "VARCHAR", "QUALITY": "VARCHAR"})
             data.connection.execute("""
@@ -101,7 +105,7 @@ class Coswara(CohortBuilder):
 
     def _create_studies(self, data: DataRoot, history: Sequence[str]) -> None:
         create_paths(data, "files", suffixes=(".wav",))
-        several = len(self.recordings) > 1
+        several = len(set(self.recordings)) > 1
         data.connection.execute(f"""
             CREATE TABLE studies AS
             WITH heard AS (SELECT parse_filename(name, true) AS recording, path,

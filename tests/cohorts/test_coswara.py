@@ -68,7 +68,7 @@ def test_answers_are_tabular_and_blank_ones_are_not_no(root: Path, tmp_path: Pat
 
 
 def test_several_recordings_are_rows_of_one_patient(root: Path, tmp_path: Path) -> None:
-    options = ("--recordings", "[cough-heavy, vowel-a]", "--min_quality", "0")
+    options = ("--recordings", "[cough-heavy, vowel-a, vowel-a]", "--min_quality", "0")
     result = build("coswara", root, tmp_path / "out", *options)
     assert len(result.table) == 2 * len(PEOPLE)
     assert result.table["patient_id"][f"{BAD}_vowel-a"] == BAD
