@@ -6,7 +6,7 @@ from typing import Literal
 from polyclinic.cohort.build import Built, CohortBuilder, DataRoot, Flow
 from polyclinic.cohort.build.data_root import literal
 from polyclinic_cohorts.file_paths import create_paths
-from polyclinic_cohorts.groups import hashed_split
+from polyclinic_cohorts.groups import hashed_split, tabular
 
 _TABLE, _FOLDER = "training_data.csv", "training_data"
 LOCATIONS = ("AV", "PV", "TV", "MV", "Phc")
@@ -19,6 +19,7 @@ _COLUMNS = dict.fromkeys(
     ),
     "VARCHAR",
 )  # fmt: skip
+_TABULAR = ("age_group", "sex", "height", "weight")
 _AGES = ("Neonate", "Infant", "Child", "Adolescent", "Young adult", "Young Adult")
 # 13918_AV.wav, or 50782_MV_1.wav for one of several recordings of a valve.
 _NAME = "^([0-9]+)_(AV|PV|TV|MV|Phc)(_[0-9]+)?[.]wav$"
@@ -71,7 +72,7 @@ class CirCor(CohortBuilder):
             table="studies",
             root=data.path,
             population="circor",
-            modalities={"audio": {"path": "audio"}, "tabular": {"columns": ["age_group", "sex", "height", "weight"]}},
+            modalities={"audio": {"path": "audio"}, **tabular(data, "studies", _TABULAR)},
             labels={
                 "murmur": {"column": "murmur"},
                 "murmur_class": {"column": "murmur_class", "classes": list(MURMUR)},

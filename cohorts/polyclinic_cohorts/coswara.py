@@ -8,7 +8,7 @@ from polyclinic.cohort.build import Built, CohortBuilder, DataRoot, Flow
 from polyclinic.cohort.build.data_root import literal
 from polyclinic_cohorts.coswara_answers import create_entries
 from polyclinic_cohorts.file_paths import create_paths
-from polyclinic_cohorts.groups import age_band, hashed_split
+from polyclinic_cohorts.groups import age_band, hashed_split, tabular
 
 RECORDINGS = (
     "breathing-deep", "breathing-shallow", "cough-heavy", "cough-shallow", "counting-fast", "counting-normal",
@@ -73,7 +73,7 @@ class Coswara(CohortBuilder):
             table="studies",
             root=data.path,
             population="coswara",
-            modalities={"audio": {"path": "audio"}, "tabular": {"columns": ["age", "sex", *history]}},
+            modalities={"audio": {"path": "audio"}, **tabular(data, "studies", ("age", "sex", *history))},
             labels={
                 "covid": {"column": "covid"},
                 "test_positive": {"column": "test_positive"},

@@ -8,7 +8,7 @@ from polyclinic.cohort.build.data_root import literal
 from polyclinic_cohorts.challenge_codes import DIAGNOSES, SOURCES, diagnosis_columns, source_of
 from polyclinic_cohorts.challenge_headers import CUT_SIGNAL, NO_HEADER, NO_SIGNAL, OUTSIDE, read_headers
 from polyclinic_cohorts.file_paths import create_paths
-from polyclinic_cohorts.groups import age_band, hashed_split
+from polyclinic_cohorts.groups import age_band, hashed_split, tabular
 
 _PTBXL = "ptbxl_database.csv"
 _ODD_AGE = 110
@@ -73,7 +73,7 @@ class ECGChallenge(CohortBuilder):
             table="studies",
             root=root.path,
             population="ecg-challenge",
-            modalities={"ecg": {"path": "ecg"}, "tabular": {"columns": ["age", "sex"]}},
+            modalities={"ecg": {"path": "ecg"}, **tabular(root, "studies", ("age", "sex"))},
             labels={name: {"column": name} for name in DIAGNOSES},
             groups=("sex", "age_band", "source"),
             notes=(

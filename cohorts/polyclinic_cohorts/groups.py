@@ -1,4 +1,8 @@
-"""Age bands and hashed splits, shared by all builders."""
+"""Age bands, hashed splits and tabular columns, shared by all builders."""
+
+from collections.abc import Sequence
+
+from polyclinic.cohort.build import DataRoot
 
 
 def age_band(years: str) -> str:
@@ -21,3 +25,11 @@ def hashed_split(patient: str, *, seed: int = 0, val: float = 0.1, test: float =
     # The first 32 bits of SHA-256 are the same in every version of DuckDB, unlike its hash().
     place = f"(('0x' || substr(sha256('{int(seed)}:' || CAST({patient} AS VARCHAR)), 1, 8))::UBIGINT / 4294967296.0)"
     return f"CASE WHEN {place} < {test} THEN 'test' WHEN {place} < {test + val} THEN 'val' ELSE 'train' END"
+
+
+def tabular(data: DataRoot, table: str, columns: Sequence[str]) -> dict[str, dict[str, list[str]]]:
+    """Return the entry ``tabular`` of the modalities, or none if no row has a value, as in part of a data set."""
+    filled = " OR ".join(f"{name} IS NOT NULL" for name in columns)
+    found = data.connection.execute(f"SELECT count(*) FROM {table} WHERE {filled}").fetchone()
+    assert found is not None
+    return {"tabular": {"columns": list(columns)}} if found[0] else {}

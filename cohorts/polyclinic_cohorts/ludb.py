@@ -5,7 +5,7 @@ from types import MappingProxyType
 from polyclinic.cohort.build import Built, CohortBuilder, DataRoot, Flow
 from polyclinic.cohort.build.data_root import literal
 from polyclinic_cohorts.ecg_signal import exclude_unusable
-from polyclinic_cohorts.groups import age_band, hashed_split
+from polyclinic_cohorts.groups import age_band, hashed_split, tabular
 
 _TABLE = "ludb.csv"
 _RHYTHM = "Rhythms"
@@ -79,7 +79,11 @@ class LUDB(CohortBuilder):
             table="studies",
             root=data.path,
             population="ludb",
-            modalities={"ecg": {"path": "ecg"}, "report": {"text": "report"}, "tabular": {"columns": ["age", "sex"]}},
+            modalities={
+                "ecg": {"path": "ecg"},
+                "report": {"text": "report"},
+                **tabular(data, "studies", ("age", "sex")),
+            },
             labels={
                 **{name: {"column": name} for name in _FINDINGS},
                 "rhythm": {"column": "rhythm", "classes": list(RHYTHMS)},

@@ -126,12 +126,13 @@ def test_answers_in_json_are_read_where_the_table_is_absent(root: Path, tmp_path
     table = build("coswara", root, tmp_path / "out").table
     assert table[sorted(table)].equals(expected[sorted(table)])
     assert set(expected) - set(table) <= set(HISTORY.values())
-    broken = {HEALTHY: "[" * 100_000, RECOVERED: "[1]", ODD: "{}" + " " * 200_000, BAD: "{"}
+    broken = {HEALTHY: "[" * 100_000, RECOVERED: "[1]", ODD: "{}" + " " * 200_000, BAD: "{", MILD: "1"}
     for person, text in broken.items():
         (root / "Extracted_data" / PEOPLE[person][0] / person / "metadata.json").write_text(text)
     unknown = build("coswara", root, tmp_path / "broken")
-    assert unknown.table["status"].dropna().to_dict() == {MILD: "positive_mild"}
-    assert _events(unknown)["of unknown status"] == 3
+    assert unknown.table["status"].isna().all()
+    assert unknown.cohort.present_share() == {"audio": 1}
+    assert _events(unknown)["of unknown status"] == 4
 
 
 def test_a_missing_table_or_column_and_unknown_recordings_are_refused(

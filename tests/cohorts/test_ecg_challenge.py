@@ -158,6 +158,12 @@ def test_a_header_that_was_cut_in_its_codes_has_no_diagnoses(root: Path, tmp_pat
     assert _events(result, 1)["without a diagnosis"] == 2
 
 
+def test_records_without_age_and_sex_make_a_cohort_of_ecgs(tmp_path: Path) -> None:
+    write_ecg_challenge(tmp_path / "root", records=(Record("E00001", "NaN", "NaN", "426783006"),))
+    result = build("ecg-challenge", tmp_path / "root", tmp_path / "out")
+    assert result.cohort.present_share() == {"ecg": 1}
+
+
 def test_a_root_without_records_and_unknown_sources_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
