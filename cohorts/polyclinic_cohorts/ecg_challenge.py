@@ -7,6 +7,7 @@ from polyclinic.cohort.build import Built, CohortBuilder, DataRoot, Flow
 from polyclinic.cohort.build.data_root import literal
 from polyclinic_cohorts.challenge_codes import DIAGNOSES, SOURCES, diagnosis_columns, source_of
 from polyclinic_cohorts.challenge_headers import CUT_SIGNAL, NO_HEADER, NO_SIGNAL, OUTSIDE, read_headers
+from polyclinic_cohorts.ecg_signal import exclude_unusable
 from polyclinic_cohorts.file_paths import create_paths
 from polyclinic_cohorts.groups import age_band, hashed_split, tabular
 
@@ -25,6 +26,8 @@ class ECGChallenge(CohortBuilder):
     have its patients, and its folds as splits.
 
     Args:
+        check_signals: whether to read the samples of every record, and exclude those that contain NaN, are all zero, do
+            not match their checksum or cannot be read; otherwise only header and size of the signal file are checked.
         sources: sources to use, by their folder names in the challenge 2021.
         unused: labels of a diagnosis that no record of a source has: ``absent`` as the challenge scores it, or
             ``unknown``, as the source may not have looked for it.
@@ -42,6 +45,7 @@ class ECGChallenge(CohortBuilder):
     def __init__(
         self,
         *,
+        check_signals: bool = True,
         sources: Sequence[str] = tuple(SOURCES),
         unused: Literal["absent", "unknown"] = "absent",
         seed: int = 0,
@@ -50,12 +54,15 @@ class ECGChallenge(CohortBuilder):
             raise ValueError(f"got source {unknown[0]!r}, expected one of {', '.join(SOURCES)}; set `--sources`")
         if not sources:
             raise ValueError("got no source, expected at least one; set `--sources`")
-        self.sources, self.unused, self.seed = sources, unused, seed
+        self.check_signals, self.sources, self.unused, self.seed = check_signals, sources, unused, seed
 
     def build(self, root: DataRoot, flow: Flow) -> Built:
         """Build one row per record."""
         _create_records(root, flow)
         self._exclude_unusable(flow)
+        if self.check_signals:
+            exclude_unusable(root, flow, "records")
+        _count(flow)
         joined = self._create_patients(root, flow)
         root.connection.execute(f"""
             CREATE TABLE studies AS SELECT record AS study_id, patient_id, split, ecg, source, rate, leads,
@@ -94,9 +101,6 @@ class ECGChallenge(CohortBuilder):
         )
         first = "SELECT first(ecg ORDER BY length(ecg), ecg) FROM records GROUP BY record"
         flow.exclude("records", "a copy in another folder", f"ecg NOT IN ({first})")
-        flow.count("records", "age is not given", f"age_as_typed IS NULL OR {_is_blank('age_as_typed')}")
-        flow.count("records", "age is not a number of years", f"age IS NULL AND NOT {_is_blank('age_as_typed')}")
-        flow.count("records", "sex is neither male nor female", "sex IS NULL")
 
     def _create_patients(self, root: DataRoot, flow: Flow) -> bool:
         """Create ``patients``: record, patient and split; return whether those of PTB-XL are known."""
@@ -150,3 +154,9 @@ def _create_records(root: DataRoot, flow: Flow) -> None:
 
 def _is_blank(column: str) -> str:
     return f"lower(coalesce({column}, '')) IN ('', 'nan', 'unknown', 'n/a')"
+
+
+def _count(flow: Flow) -> None:
+    flow.count("records", "age is not given", f"age_as_typed IS NULL OR {_is_blank('age_as_typed')}")
+    flow.count("records", "age is not a number of years", f"age IS NULL AND NOT {_is_blank('age_as_typed')}")
+    flow.count("records", "sex is neither male nor female", "sex IS NULL")

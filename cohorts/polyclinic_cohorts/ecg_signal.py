@@ -20,15 +20,17 @@ UNREADABLE = "cannot be read"
 _NOT_RECORDED = -32768
 _RECORD = re.compile(r"\S+[ \t]+(?P<signals>\d+)[ \t]+\S+[ \t]+(?P<samples>\d+)(?=\s|$)")
 _SIGNAL = re.compile(
-    r"(?P<file>[^\s/\\:]+)[ \t]+16[ \t]+-?[\d.eE+]+(?:\((?P<baseline>-?\d+)\))?(?:/\S+)?"
-    r"[ \t]+\d+[ \t]+(?P<zero>-?\d+)[ \t]+-?\d+[ \t]+(?P<checksum>-?\d+)[ \t]+0(?=\s|$)"
+    r"(?P<file>[^\s/\\:]+)[ \t]+16(?:x1)?(?:\+(?P<offset>\d{1,9}))?[ \t]+-?[\d.eE+]+"
+    r"(?:\((?P<baseline>-?\d+)\))?(?:/\S+)?[ \t]+\d+"
+    r"[ \t]+(?P<zero>-?\d+)[ \t]+-?\d+[ \t]+(?P<checksum>-?\d+)[ \t]+0(?=\s|$)"
 )
 
 
 class _PlainHeader(NamedTuple):
-    """Header of a record whose leads are interleaved in one file of 16-bit integers."""
+    """Header of a record whose leads are interleaved in one file of 16-bit integers, from an offset in bytes."""
 
     file: str
+    offset: int
     samples: int
     baselines: tuple[int, ...]
     checksums: tuple[int, ...]
@@ -72,9 +74,10 @@ def usable_signal(path: Path) -> str:
     if header is None:
         return _verdict_by_wfdb(path)
     size = header.samples * len(header.baselines)
-    if len(content) < 2 * size:
+    if len(content) < header.offset + 2 * size:
         return UNREADABLE
-    return _verdict(np.frombuffer(content, "<i2", count=size).reshape(header.samples, -1), header)
+    stored = np.frombuffer(content, "<i2", count=size, offset=header.offset).reshape(header.samples, -1)
+    return _verdict(stored, header)
 
 
 def _parse_plain(text: str) -> _PlainHeader | None:
@@ -83,12 +86,14 @@ def _parse_plain(text: str) -> _PlainHeader | None:
     record = _RECORD.match(lines[0]) if lines else None
     signals = [_SIGNAL.match(line) for line in lines[1:]]
     plain = [signal for signal in signals if signal is not None]
-    if record is None or len(plain) != len(signals) or len({signal["file"] for signal in plain}) != 1:
+    sources = {(signal["file"], signal["offset"]) for signal in plain}
+    if record is None or len(plain) != len(signals) or len(sources) != 1:
         return None
     if int(record["signals"]) != len(plain) or int(record["samples"]) == 0:
         return None
     return _PlainHeader(
         file=plain[0]["file"],
+        offset=int(plain[0]["offset"] or 0),
         samples=int(record["samples"]),
         baselines=tuple(int(signal["baseline"] or signal["zero"]) for signal in plain),
         checksums=tuple(int(signal["checksum"]) for signal in plain),

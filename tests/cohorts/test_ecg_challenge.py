@@ -1,5 +1,6 @@
 """The challenges 2020 and 2021 as they lie on disk, as a cohort."""
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -147,6 +148,26 @@ def test_unusable_records_are_excluded_and_counted(root: Path, tmp_path: Path) -
         "a copy in another folder": 1,
     }
     assert len(result.table) == len(RECORDS) - 2
+
+
+def test_samples_are_checked_unless_set(root: Path, tmp_path: Path) -> None:
+    for name, change in (("E00001", 1), ("JS10647", 0)):
+        mat = next(root.rglob(f"{name}.mat"))
+        content = bytearray(mat.read_bytes())
+        content[200] ^= change
+        mat.write_bytes(content)
+    header = root / "WFDB_PTB" / "S0001.hea"
+    mat = header.with_suffix(".mat")
+    mat.write_bytes(mat.read_bytes()[:24] + bytes(mat.stat().st_size - 24))
+    header.write_text(re.sub(r" 0 -?\d+ -?\d+ 0 ", " 0 0 0 0 ", header.read_text()))
+    result = build("ecg-challenge", root, tmp_path / "out")
+    assert {reason: rows for reason, rows in result.excluded().items() if rows} == {
+        "samples do not match the checksum": 1,
+        "all zero": 1,
+    }
+    assert len(result.table) == len(RECORDS) - 2
+    unchecked = build("ecg-challenge", root, tmp_path / "unchecked", "--check_signals", "false")
+    assert len(unchecked.table) == len(RECORDS)
 
 
 def test_a_header_that_was_cut_in_its_codes_has_no_diagnoses(root: Path, tmp_path: Path) -> None:
