@@ -4,8 +4,8 @@ from pathlib import Path
 
 from polyclinic.modality import Recognised, UnreadableSource, names_nobody
 from polyclinic_dicom.header import read_header
-from polyclinic_ecg.reading.cart import CSV, cart_format, decode
-from polyclinic_ecg.reading.csv_leads import read_csv
+from polyclinic_ecg.reading.cart import CSV, CartFormat, decode, sniff
+from polyclinic_ecg.reading.csv_leads import check_csv
 from polyclinic_ecg.reading.wfdb_header import beside, header_lines, is_segmented, parse_header, parse_outline
 from polyclinic_ecg.reading.wfdb_record import header_of
 
@@ -27,20 +27,21 @@ def recognise_recording(path: Path) -> Recognised:
     if header is not None:
         _check_record(header)
         return Recognised()
-    exported = cart_format(path)
+    exported = sniff(path)
     if exported == CSV:
-        read_csv(path)
+        check_csv(path)
         return Recognised()
     if exported is not None:
-        return _of_export(path)
+        return _of_export(path, exported)
     dicom = read_header(path)
     if not dicom.sop_class.startswith(_WAVEFORMS) or dicom.modality not in _MODALITIES:
         raise UnreadableSource("DICOM without an electrocardiogram")
     return dicom.stated
 
 
-def _of_export(path: Path) -> Recognised:
-    decoded = decode(path)
+def _of_export(path: Path, exported: CartFormat) -> Recognised:
+    # The library has no way to read the patient without the samples.
+    decoded = decode(path, exported)
     if decoded.format.name == "edf":  # its field of the patient is free text
         return Recognised()
     patient, time = decoded.record.patient.patient_id.strip(), decoded.record.recording.date

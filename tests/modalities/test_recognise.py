@@ -131,6 +131,20 @@ def test_the_export_of_a_cart_is_recognised_by_its_content(name: str, tmp_path: 
     assert found.patient == stated
 
 
+def test_the_first_rows_of_a_table_of_leads_are_checked(tmp_path: Path) -> None:
+    lines = ["time_s,I (mV),II (mV)", *(f"{place / 500},0.1,0.2" for place in range(5000))]
+    for spoiled, refused in ((3, True), (4000, False)):
+        rows = [*lines[:spoiled], "x,y,z", *lines[spoiled + 1 :]]
+        (tmp_path / f"{spoiled}.csv").write_text("\n".join(rows))
+        if refused:
+            with pytest.raises(UnreadableSource, match="not a number in every column"):
+                ECG().recognise(tmp_path / f"{spoiled}.csv")
+        else:
+            assert ECG().recognise(tmp_path / f"{spoiled}.csv") == Recognised()
+        with pytest.raises(UnreadableSource, match="not a number in every column"):
+            ECG().read(tmp_path / f"{spoiled}.csv")
+
+
 def test_a_table_of_other_values_is_not_an_electrocardiogram(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("time,pulse,pressure\n0,70,120\n1,71,121\n")
     with pytest.raises(UnreadableSource):

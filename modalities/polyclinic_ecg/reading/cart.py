@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -50,7 +50,7 @@ FORMATS = (
     # Last, because its definitions are only a chain of plausible tags.
     CartFormat("mfer", "MFER", "mfer", "MFERParser", LIMITS["mfer"]),
 )
-CSV = "csv"
+CSV: Literal["csv"] = "csv"
 
 
 @dataclass(frozen=True)
@@ -64,14 +64,17 @@ class Decoded:
 
 def cart_format(path: Path) -> str | None:
     """Return the name of a format of ``FORMATS`` or ``CSV`` by the content of a file; None for any other file."""
+    found = sniff(path)
+    return found.name if isinstance(found, CartFormat) else found
+
+
+def sniff(path: Path) -> CartFormat | Literal["csv"] | None:
+    """Return the format of a file by its content, as ``cart_format`` does, for ``decode``."""
     try:
         head = _head(path)
     except OSError:
         return None
-    if is_csv(head):
-        return CSV
-    found = _format_of(path, head)
-    return None if found is None else found.name
+    return CSV if is_csv(head) else _format_of(path, head)
 
 
 def read_cart(path: Path) -> Electrocardiogram:
@@ -83,11 +86,12 @@ def read_cart(path: Path) -> Electrocardiogram:
     Raises:
         UnreadableSource: the file is too large, cut off, contradicts itself, or its leads cannot be used.
     """
-    if cart_format(path) == CSV:
+    found = sniff(path)
+    if found == CSV:
         channels, rate = read_csv(path)
         facts: dict[str, float | str] = {"format": CSV}
     else:
-        decoded = decode(path)
+        decoded = decode(path, found)
         facts = {"format": decoded.format.name, "reader_remarks": float(decoded.remarks)}
         channels, rate = _channels(decoded)
     check_dimensions(rate=rate, length=max(len(channel.values) for channel in channels), channels=len(channels))
@@ -95,14 +99,18 @@ def read_cart(path: Path) -> Electrocardiogram:
     return assemble(channels, rate=rate, facts={**facts, "derived_leads": float(derived)})
 
 
-def decode(path: Path) -> Decoded:
+def decode(path: Path, found: CartFormat | None = None) -> Decoded:
     """Decode a file of ``FORMATS`` with the library.
+
+    Args:
+        path: file.
+        found: its format, if it is known from ``sniff``.
 
     Raises:
         UnreadableSource: the file is too large or of another format, the library cannot decode it, or warns of a doubt
             about its samples.
     """
-    found = _format_of(path, _head(path))
+    found = found or _format_of(path, _head(path))
     if found is None:
         raise UnreadableSource("not an export of an ECG cart")
     try:

@@ -12,6 +12,7 @@ from polyclinic_ecg.recording import MAX_VALUES, Channel, lead_index, millivolts
 
 _MAX_BYTES = 500_000_000
 _MAX_HEADER = 2000
+_CHECKED_BYTES = 16_384
 _PER_SECOND = {"s": 1.0, "ms": 1e3}
 _TIMES = {"time": "", "t": "", "time_s": "s", "time_ms": "ms"}
 _MAX_UNEVEN = 0.25
@@ -72,6 +73,23 @@ def read_csv(path: Path) -> tuple[list[Channel], float]:
     values = _numbers(body, _delimiter(header.decode("utf-8", errors="replace")), len(columns))
     rate = _rate(values[:, time] / _PER_SECOND[columns[time].time_unit or "s"])
     return [Channel(column.name, unit, values[:, place]) for place, column in enumerate(columns) if place != time], rate
+
+
+def check_csv(path: Path) -> None:
+    """Check the header and the first rows of a table, for which ``read_csv`` parses all of them.
+
+    Raises:
+        UnreadableSource: the header is another, a cell of the first rows is not a number, or their times are not even.
+    """
+    with path.open("rb") as stream:
+        head = stream.read(_CHECKED_BYTES)
+        is_cut = bool(stream.read(1))
+    header, _, body = head.partition(b"\n")
+    columns = _columns(header.decode("utf-8-sig", errors="replace"))
+    time, _ = _checked(columns)
+    rows = body.rpartition(b"\n")[0] if is_cut else body
+    values = _numbers(rows, _delimiter(header.decode("utf-8", errors="replace")), len(columns))
+    _rate(values[:, time])
 
 
 def _delimiter(header: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from polyclinic.cohort.csv_file import DAMAGED, read_csv, refuse_repeated
+from polyclinic.cohort.csv_file import DAMAGED, read_csv, refuse_repeated, utf8_or_certain
 from polyclinic.cohort.table import read_parquet
 
 EXCEL = (".xlsx", ".xlsm")
@@ -18,11 +18,13 @@ def read_any_table(path: Path) -> pd.DataFrame:
     """Read every cell as text without surrounding spaces; missing values are the empty string.
 
     Parquet is detected by its content and Excel, of which the first sheet is read, by its suffix; for CSV see
-    ``read_csv``.
+    ``read_csv``. CSV that is not UTF-8 is read where only one encoding gives plausible text, which is then named in
+    ``attrs["encoding"]``.
 
     Raises:
         ValueError: the file is not a readable table, or has two columns of the same name; the message names no cell.
     """
+    encoding = "utf-8"
     try:
         with path.open("rb") as stream:
             is_parquet = stream.read(4) == b"PAR1"
@@ -31,12 +33,16 @@ def read_any_table(path: Path) -> pd.DataFrame:
         elif path.suffix.lower() in EXCEL:
             table = _read_excel(path)
         else:
-            table = read_csv(path, encoding="utf-8", wanted=())
+            encoding = utf8_or_certain(path)
+            table = read_csv(path, encoding=encoding, wanted=())
     except (pa.ArrowException, *DAMAGED) as error:
         raise ValueError(
             f"{path.name} cannot be read as a table ({type(error).__name__}), expected CSV, Parquet or Excel"
         ) from None
-    return table.astype(str).apply(lambda column: column.str.strip())
+    table = table.astype(str).apply(lambda column: column.str.strip())
+    if encoding != "utf-8":
+        table.attrs["encoding"] = encoding
+    return table
 
 
 def _read_excel(path: Path) -> pd.DataFrame:

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple, cast
 
 import pandas as pd
 
+from polyclinic.cohort.table_encoding import certain_encoding
+
 DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
 """Exceptions raised on reading a file that is damaged or does not match its magic bytes."""
 
@@ -67,6 +69,28 @@ def read_csv(path: Path, *, encoding: str, wanted: Collection[str]) -> pd.DataFr
     finally:
         csv.field_size_limit(previous)
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=header)
+
+
+def utf8_or_certain(path: Path) -> str:
+    """Return ``utf-8``, or the only other encoding in which a CSV file is plausible text.
+
+    Raises:
+        ValueError: the file is not UTF-8, and its encoding is not certain.
+    """
+    with _opened(path) as stream:
+        if _encoding(path.name, stream, "utf-8") != "utf-8":  # it has a byte order mark
+            return "utf-8"
+        content = stream.read(_MAX_SEARCHED_BYTES + 1)
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(content, final=len(content) <= _MAX_SEARCHED_BYTES)
+    except UnicodeDecodeError:
+        encoding = certain_encoding(content) if len(content) <= _MAX_SEARCHED_BYTES else ""
+        if not encoding:
+            raise ValueError(
+                f"{path.name} is not UTF-8, and its letters do not show its encoding; save it as CSV in UTF-8"
+            ) from None
+        return encoding
+    return "utf-8"
 
 
 def refuse_repeated(name: str, columns: Sequence[str]) -> None:

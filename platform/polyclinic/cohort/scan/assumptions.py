@@ -37,6 +37,8 @@ def list_assumptions(
          sum(bool(source.stated.time) for source in sources)),
         ("columns of 0, 1, -1 and blanks that are taken for labels", len(joined.labels)),
         ("columns of a few values that are taken for groups", len(joined.groups)),
+        ("tables that are not UTF-8, read in the only encoding in which their letters are those of a language",
+         sum("encoding" in table.cells.attrs for table in tables)),
         ("Excel tables, of which the first sheet is read", sum(table.path.lower().endswith(EXCEL) for table in tables)),
     ]  # fmt: skip
     found: list[dict[str, Any]] = [{"assumption": text, "count": count} for text, count in entries if count]

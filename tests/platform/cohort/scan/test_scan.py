@@ -329,6 +329,22 @@ def test_an_excel_table_is_joined_by_accession_number(tmp_path: Path, run: Calla
     assert assumed(result, "no table lists") == 1
 
 
+def test_a_table_in_windows_letters_is_joined_and_one_of_unclear_letters_left_out(
+    tmp_path: Path, run: Callable[..., ScanResult]
+) -> None:
+    for number in range(4):
+        write_wav(tmp_path / f"archive/s{number}.wav", pitch=1 + number)
+    rows_ = "".join(f"s{number}.wav,{number % 2},{'groß' if number < 2 else 'klein'}\n" for number in range(4))
+    (tmp_path / "archive/list.csv").write_bytes(f"file,Übelkeit,Größe\n{rows_}".encode("cp1252"))
+    (tmp_path / "archive/other.csv").write_bytes("file,note\ns0.wav,père\n".encode("cp1252"))
+    result = run()
+    assert result.cohort.labels == ("Übelkeit",)
+    assert {study.groups["Größe"] for study in result.cohort.studies} == {"groß", "klein"}
+    assert assumed(result, "not UTF-8") == 1
+    assert left_out(result) == {"unreadable": ["other.csv"]}
+    assert "save it as CSV in UTF-8" in result.report["left_out"]["unreadable"]["files"][0]["why"]
+
+
 def test_a_number_names_files_below_the_folder_of_its_table_only(
     tmp_path: Path, run: Callable[..., ScanResult]
 ) -> None:
