@@ -11,7 +11,13 @@ from polyclinic.system.shell import command_line, print_next
 from polyclinic.system.terminal import Console, remark
 
 
-def scan(folder: Path, out: Path = Path("cohort"), workers: int = 2, hours: float = 24.0) -> None:
+def scan(
+    folder: Path,
+    out: Path = Path("cohort"),
+    workers: int = 2,
+    hours: float = 24.0,
+    unpack: Path | None = None,
+) -> None:
     """Propose a cohort from a folder of hospital files: polyclinic cohort scan archive --out cohort
 
     DICOM, WFDB, audio, reports, and tables in CSV, Parquet and Excel are grouped into studies by the tables, then by
@@ -23,12 +29,13 @@ def scan(folder: Path, out: Path = Path("cohort"), workers: int = 2, hours: floa
         out: new folder for the cohort, outside the folder.
         workers: number of processes that read headers.
         hours: longest time between files of one patient that become one study without further evidence.
+        unpack: new folder for the members of zip and tar archives, outside the folder; without it, they are not read.
 
     Raises:
-        ValueError: `folder` is not a folder or has no file to use, or `out` exists or lies in it.
+        ValueError: `folder` is not a folder or has no file to use, or `out` or `unpack` exists or lies in it.
     """
     refuse_used_folder(out)
-    result = scan_folder(folder, out=out, modalities=default_modalities(), workers=workers, hours=hours)
+    result = scan_folder(folder, out=out, modalities=default_modalities(), workers=workers, hours=hours, unpack=unpack)
     console, cohort, report = Console(), result.cohort, result.report
     sizes = ", ".join(f"{len(cohort.split(split)):,} {split}" for split in SPLITS)
     present = ", ".join(f"{name} {share:.0%}" for name, share in cohort.present_share().items())

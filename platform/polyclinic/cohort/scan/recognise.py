@@ -2,12 +2,11 @@
 
 import csv
 import hashlib
-import tarfile
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
+from polyclinic.cohort.scan.archives import describe_archive
 from polyclinic.cohort.scan.columns import is_id_column
 from polyclinic.cohort.scan.walk import Entry, stem_of
 from polyclinic.modality import Modality, Recognised, Scannable, UnreadableSource
@@ -18,9 +17,8 @@ TABLES = (".csv", ".tsv", ".tab", ".parquet", ".xlsx", ".xlsm", ".csv.gz", ".tsv
 _ABOUT = frozenset(
     {"readme", "license", "licence", "copying", "changelog", "records", "sha256sums", "md5sums", "dicomdir"}
 )
+_PACKED = (".zip", ".tar", ".tgz", ".tar.gz")
 _HEAD_BYTES = 4096
-_ARCHIVES = (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"7z\xbc\xaf", b"Rar!")
-_TAR_PLACE, _TAR = 257, b"ustar"
 
 
 class FileFacts(NamedTuple):
@@ -56,7 +54,7 @@ def inspect_file(entry: Entry, *, folder: Path, modalities: Mapping[str, Modalit
         modalities: installed plugins by name.
     """
     file = folder / entry.path
-    if stem_of(entry.path).casefold() in _ABOUT:
+    if stem_of(entry.path).casefold() in _ABOUT and not entry.path.lower().endswith((*TABLES, *_PACKED)):
         return FileFacts(*entry, kind="about-the-data")
     try:
         with file.open("rb") as stream:
@@ -68,8 +66,8 @@ def inspect_file(entry: Entry, *, folder: Path, modalities: Mapping[str, Modalit
         found = _source(file, modalities) if _may_be_of_one_study(file, head) else None
         if found is None or found.kind != "source":
             return FileFacts(*entry, kind="table", head=digest)
-    elif reason := _archive(file, head):
-        return FileFacts(*entry, kind=reason, head=digest)
+    elif not _claiming(entry.path, modalities) and (archive := describe_archive(file, head))[0]:
+        return FileFacts(*entry, kind=archive[0], head=digest, why=archive[1])
     else:
         found = _source(file, modalities)
     files = tuple(path.relative_to(folder).as_posix() for path in found.files)
@@ -86,7 +84,9 @@ class _Found(NamedTuple):
 
 def _source(file: Path, modalities: Mapping[str, Modality]) -> _Found:
     suffix = file.suffix.lower()
-    candidates = {name: plugin for name, plugin in modalities.items() if suffix in plugin.suffixes}
+    candidates = _claiming(file.name, modalities) or {
+        name: plugin for name, plugin in modalities.items() if suffix in plugin.suffixes
+    }
     if not candidates:  # a suffix that nobody knows, such as the end of a UID, is none
         candidates = {name: plugin for name, plugin in modalities.items() if "" in plugin.suffixes}
     taken: dict[str, Recognised] = {}
@@ -104,6 +104,12 @@ def _source(file: Path, modalities: Mapping[str, Modality]) -> _Found:
     return _Found("source", name, stated, tuple(candidates[name].files(file)))
 
 
+def _claiming(name: str, modalities: Mapping[str, Modality]) -> dict[str, Modality]:
+    """Return the plugins that take a compressed file by a suffix of two parts, such as ``.nii.gz``."""
+    suffix = "".join(PurePosixPath(name.lower()).suffixes[-2:])
+    return {name: plugin for name, plugin in modalities.items() if suffix in plugin.suffixes and suffix.count(".") == 2}
+
+
 def _recognise(plugin: Modality, file: Path) -> Recognised:
     if isinstance(plugin, Scannable):
         return plugin.recognise(file)
@@ -117,40 +123,3 @@ def _may_be_of_one_study(file: Path, head: bytes) -> bool:
         return False
     line = head.decode("utf-8-sig", errors="replace").partition("\n")[0]
     return not any(is_id_column(cell) for cell in next(csv.reader([line.strip()]), []))
-
-
-def _archive(file: Path, head: bytes) -> str:
-    """Return the reason to leave an archive or a compressed file out; empty for another file."""
-    is_tar = head[_TAR_PLACE : _TAR_PLACE + len(_TAR)] == _TAR
-    if not is_tar and not head.startswith(_ARCHIVES):
-        return ""
-    return "archive-climbs-out" if any(map(_climbs_out, _members(file))) else "archive"
-
-
-def _members(file: Path) -> list[str]:
-    """Return the names of the members; none for a compressed file or a damaged archive."""
-    try:
-        if zipfile.is_zipfile(file):
-            with zipfile.ZipFile(file) as archive:
-                return archive.namelist()
-        with tarfile.open(file, "r:") as archive:  # a compressed one would have to be inflated completely
-            return [name for member in archive for name in (member.name, _target(member))]
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, tarfile.TarError):
-        return []
-
-
-def _target(member: tarfile.TarInfo) -> str:
-    """Return where a link of an archive leads, relative to the archive; empty for a member that is no link."""
-    if member.issym():
-        return (PurePosixPath(member.name).parent / member.linkname).as_posix()
-    return member.linkname if member.islnk() else ""
-
-
-def _climbs_out(name: str) -> bool:
-    path = PurePosixPath(name.replace("\\", "/"))
-    depth = 0
-    for part in path.parts:
-        depth += -1 if part == ".." else 1
-        if depth < 0:
-            return True
-    return path.is_absolute() or name[1:2] == ":"

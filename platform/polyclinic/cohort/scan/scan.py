@@ -2,11 +2,8 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path, PurePosixPath
-from time import perf_counter
 from typing import Any
 
 import pandas as pd
@@ -17,24 +14,20 @@ from polyclinic.cohort.cohort import Cohort, read_cohort
 from polyclinic.cohort.content_index import ContentIndex
 from polyclinic.cohort.scan.assumptions import list_assumptions
 from polyclinic.cohort.scan.group import group_sources, stated_patient
+from polyclinic.cohort.scan.headers import inspect_files
 from polyclinic.cohort.scan.joined import Joined, join_tables
 from polyclinic.cohort.scan.left_out import LeftOut
 from polyclinic.cohort.scan.names import name_keys
-from polyclinic.cohort.scan.recognise import FileFacts, inspect_file
+from polyclinic.cohort.scan.places import Places
+from polyclinic.cohort.scan.recognise import FileFacts
 from polyclinic.cohort.scan.studies import ScannedStudy, propose_studies
 from polyclinic.cohort.scan.tables import SourceIndex, StudyTable, match_patients, match_studies
-from polyclinic.cohort.scan.walk import Entry, walk
+from polyclinic.cohort.scan.unpack import unpacked
+from polyclinic.cohort.scan.walk import walk
 from polyclinic.cohort.scan.write import RESERVED, write_report, write_spec, write_studies
 from polyclinic.files.atomic import atomic_folder
 from polyclinic.modality import Modality
-from polyclinic.system.processes import worker_pool
-from polyclinic.system.progress import track
 
-_SAMPLE_SIZE = 200
-_WORTH_SECONDS = 15.0
-"""Time of one process from which on workers are started: each fork server imports torch and all plugins first."""
-
-_CHUNK_SIZE = 64
 _MIN_COPY_BYTES = 4096
 """Size from which on equal files are copies, whatever they are called: short texts of two patients may be equal."""
 
@@ -55,7 +48,13 @@ class ScanResult:
 
 
 def scan_folder(
-    folder: Path, *, out: Path, modalities: Mapping[str, Modality], workers: int = 2, hours: float = 24.0
+    folder: Path,
+    *,
+    out: Path,
+    modalities: Mapping[str, Modality],
+    workers: int = 2,
+    hours: float = 24.0,
+    unpack: Path | None = None,
 ) -> ScanResult:
     """Propose a cohort from the files of a folder, which is only read.
 
@@ -65,21 +64,41 @@ def scan_folder(
         modalities: plugins that may take files, by name.
         workers: number of processes that read headers.
         hours: longest time between files of one patient that become one study without further evidence.
+        unpack: folder that must not exist, outside ``folder``, for the members of zip and tar archives; without it,
+            archives are listed and not read.
 
     Raises:
-        ValueError: ``folder`` is not a folder, or has no file that a plugin takes; or ``out`` exists or lies in it.
+        ValueError: ``folder`` is not a folder, or has no file that a plugin takes; or ``out`` or ``unpack`` exists or
+            lies in it.
     """
-    _refuse_settings(folder, out, hours)
-    root, left_out = folder.resolve(), LeftOut()
-    facts = _inspect(walk(root, left_out), root, modalities, workers)
-    sources, companions, copies = _sources(facts, root, left_out)
+    _refuse_settings(folder, out, hours, unpack)
+    places, left_out = Places(root=folder.resolve()), LeftOut()
+    facts = inspect_files(walk(places.root, left_out), places.root, modalities, workers)
+    if unpack is None:
+        return _propose(facts, places, out, hours, left_out)
+    archives = [each.path for each in facts if each.kind == "archive"]
+    with unpacked(archives, root=places.root, out=unpack, left_out=left_out) as opened:
+        facts = [each for each in facts if each.kind != "archive"]
+        if opened:
+            base = unpack.resolve()
+            members = inspect_files(walk(base, left_out), base, modalities, workers)
+            # One level: an archive within an archive stays as it is.
+            nested = [each._replace(kind="archive-within") if each.kind == "archive" else each for each in members]
+            places.unpacked = {each.path: base / each.path for each in nested}
+            facts = sorted([*facts, *nested], key=lambda each: each.path)
+        return _propose(facts, places, out, hours, left_out)
+
+
+def _propose(facts: Sequence[FileFacts], places: Places, out: Path, hours: float, left_out: LeftOut) -> ScanResult:
+    """Group the files, match the tables, and write the cohort."""
+    sources, companions, copies = _sources(facts, places, left_out)
     if not sources:
         counts = ", ".join(f"{count} {reason}" for reason, count in left_out.counts().items())
         raise ValueError(
-            f"no file of {_shown(folder)} can be used ({counts or 'it is empty'}), expected files of the plugins that "
-            "`polyclinic modalities` lists; name another folder"
+            f"no file of {_shown(places.root)} can be used ({counts or 'it is empty'}), expected files of the plugins "
+            "that `polyclinic modalities` lists; name another folder"
         )
-    tables = _match_tables(facts, root, sources, copies, left_out)
+    tables = _match_tables(facts, places, sources, copies, left_out)
     keys = name_keys(sources)
     groups = group_sources(sources, tables, keys, hours=hours, left_out=left_out)
     studies = propose_studies(groups, sources, tables, keys, left_out)
@@ -90,6 +109,7 @@ def scan_folder(
     report = {
         "polyclinic": __version__,
         "files": len(facts),
+        "unpacked": len(places.unpacked),
         "companions": companions,
         **_counts(studies, used),
         "tables": [_table_report(table, number, studies, joined) for number, table in enumerate(tables)],
@@ -99,20 +119,27 @@ def scan_folder(
         "left_out": left_out.as_json(),
     }
     with atomic_folder(out) as partial_folder:
-        write_studies(partial_folder, studies, joined, used)
-        write_spec(partial_folder, root, joined, used)
+        write_studies(partial_folder, studies, joined, used, places)
+        write_spec(partial_folder, places.root, joined, used)
         write_report(partial_folder, report)
         cohort = replace(read_cohort(partial_folder / "cohort.yaml"), name=out.name)
     return ScanResult(path=out / "cohort.yaml", cohort=cohort, report=report)
 
 
-def _refuse_settings(folder: Path, out: Path, hours: float) -> None:
+def _refuse_settings(folder: Path, out: Path, hours: float, unpack: Path | None) -> None:
     if not folder.is_dir():
         raise ValueError(f"got {_shown(folder)}, which is not a folder; name the folder to scan")
-    if out.exists():
-        raise ValueError(f"folder {out.name!r} already exists; choose another `--out` or remove it")
-    if out.resolve().is_relative_to(folder.resolve()):
-        raise ValueError("`--out` lies in the folder to scan, to which nothing is written; choose another")
+    for option, new in (("--out", out), ("--unpack", unpack)):
+        if new is None:
+            continue
+        if new.exists():
+            raise ValueError(f"folder {new.name!r} already exists; choose another `{option}` or remove it")
+        if new.resolve().is_relative_to(folder.resolve()):
+            raise ValueError(f"`{option}` lies in the folder to scan, to which nothing is written; choose another")
+    if unpack is not None and (
+        unpack.resolve().is_relative_to(out.resolve()) or out.resolve().is_relative_to(unpack.resolve())
+    ):
+        raise ValueError("`--unpack` and `--out` lie in each other; choose two folders")
     if hours < 0:
         raise ValueError(f"got hours {hours:g}, expected 0 or more; set `--hours`")
 
@@ -129,30 +156,9 @@ def _counts(studies: Sequence[ScannedStudy], used: Sequence[str]) -> dict[str, A
     }
 
 
-def _inspect(entries: Sequence[Entry], root: Path, modalities: Mapping[str, Modality], workers: int) -> list[FileFacts]:
-    """Inspect files in the order of their paths, with worker processes if a sample shows that they save time."""
-    work = partial(inspect_file, folder=root, modalities=modalities)
-    step = max(1, len(entries) // _SAMPLE_SIZE)
-    start = perf_counter()
-    facts = [work(entry) for entry in track(entries[::step], description="reading a sample of headers")]
-    rest = [entry for place, entry in enumerate(entries) if place % step]
-    remaining = (perf_counter() - start) / max(1, len(facts)) * len(rest)
-    if workers <= 1 or remaining < _WORTH_SECONDS:
-        facts += [work(entry) for entry in track(rest, description="reading headers")]
-    else:
-        try:
-            with worker_pool(workers, modalities.values()) as pool:
-                results = pool.map(work, rest, chunksize=_CHUNK_SIZE)
-                facts += track(results, description="reading headers", total=len(rest))
-        except BrokenProcessPool:
-            raise ValueError(
-                "a worker process ended, as it does when memory runs out or a decoder crashes on a file; free memory, "
-                "or scan the subfolders one by one to find the file"
-            ) from None
-    return sorted(facts, key=lambda each: each.path)
-
-
-def _sources(facts: Sequence[FileFacts], root: Path, left_out: LeftOut) -> tuple[list[FileFacts], int, dict[str, str]]:
+def _sources(
+    facts: Sequence[FileFacts], places: Places, left_out: LeftOut
+) -> tuple[list[FileFacts], int, dict[str, str]]:
     """Return the sources without duplicates, the number of companion files, and the source of each other file."""
     found = [each for each in facts if each.kind == "source"]
     first = {each.path: each.files[0] for each in found if each.files}
@@ -162,14 +168,14 @@ def _sources(facts: Sequence[FileFacts], root: Path, left_out: LeftOut) -> tuple
         if each.kind not in ("source", "table") and each.path not in companion_of:
             left_out.add(each.kind, each.path, each.why)
     sources = [each for each in found if each.path not in companion_of]
-    same = _copies(sources, {each.path: each for each in facts}, root)
+    same = _copies(sources, {each.path: each for each in facts}, places)
     for copy, original in same.items():
         left_out.add("duplicate", copy, f"same as {original}")
     resolved = {path: same.get(source, source) for path, source in companion_of.items()}
     return [each for each in sources if each.path not in same], len(companion_of), resolved | same
 
 
-def _copies(sources: Sequence[FileFacts], facts: Mapping[str, FileFacts], root: Path) -> dict[str, str]:
+def _copies(sources: Sequence[FileFacts], facts: Mapping[str, FileFacts], places: Places) -> dict[str, str]:
     """Return the first source with the same content for each of the others.
 
     All bytes are read only of files whose size and first bytes are equal.
@@ -180,7 +186,7 @@ def _copies(sources: Sequence[FileFacts], facts: Mapping[str, FileFacts], root: 
         content = measurement[each.path]
         alike[each.modality, content.size, content.head].append(each)
     candidates = [group for group in alike.values() if len(group) > 1]
-    digests = ContentIndex().digests(root / measurement[each.path].path for group in candidates for each in group)
+    digests = ContentIndex().digests(places.file(measurement[each.path].path) for group in candidates for each in group)
     contents: dict[str, set[str]] = defaultdict(set)
     for each in sources:
         contents[PurePosixPath(each.path).name].add(each.head)
@@ -188,7 +194,7 @@ def _copies(sources: Sequence[FileFacts], facts: Mapping[str, FileFacts], root: 
     for group in candidates:
         originals: dict[str, list[FileFacts]] = defaultdict(list)
         for each in group:
-            known = originals[digests.get(root / measurement[each.path].path, each.path)]
+            known = originals[digests.get(places.file(measurement[each.path].path), each.path)]
             if original := next((other for other in known if _is_copy(each, other, contents)), None):
                 copies[each.path] = original.path
             else:
@@ -205,7 +211,7 @@ def _is_copy(each: FileFacts, other: FileFacts, contents: Mapping[str, set[str]]
 
 def _match_tables(
     facts: Sequence[FileFacts],
-    root: Path,
+    places: Places,
     sources: Sequence[FileFacts],
     copies: Mapping[str, str],
     left_out: LeftOut,
@@ -215,7 +221,7 @@ def _match_tables(
         if each.kind != "table":
             continue
         try:
-            tables[each.path] = read_any_table(root / each.path)
+            tables[each.path] = read_any_table(places.file(each.path))
         except ValueError as error:
             left_out.add("unreadable", each.path, str(error))
     matched = [table for path, cells in tables.items() if (table := match_studies(path, cells, index)) is not None]

@@ -53,8 +53,11 @@ def _reason(child: os.DirEntry[str], root: Path) -> str:
     """Return the reason to leave an entry of a folder out; empty for a folder or a file to read."""
     mode = child.stat(follow_symlinks=False).st_mode
     if stat.S_ISLNK(mode):
-        target = Path(child.path).resolve()
-        return "link" if target.is_relative_to(root) and target.exists() else "link-leaves-folder"
+        try:
+            target = Path(child.path).resolve(strict=True)
+        except (OSError, RuntimeError):  # it leads nowhere, or to itself
+            return "link-leaves-folder"
+        return "link" if target.is_relative_to(root) else "link-leaves-folder"
     if is_hidden(child.name):
         return "hidden"
     if child.name != child.name.strip() or not child.name.isprintable():

@@ -9,13 +9,16 @@ import pandas as pd
 import yaml
 
 from polyclinic.cohort.scan.joined import SHARES, Joined
+from polyclinic.cohort.scan.places import Places
 from polyclinic.cohort.scan.studies import ScannedStudy
 
 RESERVED = ("study_id", "patient_id", "split", "accession")
 """Columns of ``studies.csv`` that no column of a table may replace."""
 
 
-def write_studies(folder: Path, studies: Sequence[ScannedStudy], joined: Joined, modalities: Sequence[str]) -> None:
+def write_studies(
+    folder: Path, studies: Sequence[ScannedStudy], joined: Joined, modalities: Sequence[str], places: Places
+) -> None:
     """Write one row per study."""
     columns: dict[str, Sequence[str]] = {
         "study_id": [study.study_id for study in studies],
@@ -25,9 +28,13 @@ def write_studies(folder: Path, studies: Sequence[ScannedStudy], joined: Joined,
         columns["split"] = joined.split
     if any(study.accession for study in studies):
         columns["accession"] = [study.accession for study in studies]
-    columns |= {name: [study.files.get(name, "") for study in studies] for name in modalities}
+    columns |= {name: [_cell(study.files.get(name), places) for study in studies] for name in modalities}
     table = pd.DataFrame({**columns, **joined.groups, **joined.labels})
     table.to_csv(folder / "studies.csv", index=False)
+
+
+def _cell(path: str | None, places: Places) -> str:
+    return "" if path is None else places.cell(path)
 
 
 def write_spec(folder: Path, root: Path, joined: Joined, modalities: Sequence[str]) -> None:
@@ -36,7 +43,8 @@ def write_spec(folder: Path, root: Path, joined: Joined, modalities: Sequence[st
     parts: list[tuple[str, Mapping[str, Any]]] = [
         ("Proposed by: polyclinic cohort scan. scan-report.json has what was left out and what to check.",
          {"table": "studies.csv"}),
-        ("The folder that was scanned; nothing was copied.", {"root": str(root)}),
+        ("The folder that was scanned; nothing was copied. Members of archives have absolute paths.",
+         {"root": str(root)}),
         ("Ids in a table of the folder, else hashes of what identifies the study.", {"study_id": "study_id"}),
         ("Ids in a table, else in the headers, else in the names. A wrong id may put one person into two splits.",
          {"patient_id": "patient_id"}),

@@ -17,7 +17,7 @@ import yaml
 
 from archives import flatten, write_dicom
 from polyclinic.cohort import Cohort, default_modalities, read_cohort
-from polyclinic.cohort.scan import ScanResult, scan, scan_folder
+from polyclinic.cohort.scan import ScanResult, headers, scan, scan_folder
 from polyclinic.cohort.scan.walk import walk
 from polyclinic.modality import Modality, Physiology
 from polyclinic.modality.physiology import Patient
@@ -120,10 +120,10 @@ def test_worker_processes_give_the_same_cohort(
     tmp_path: Path, phantom_cohort: Path, plugins: Mapping[str, Modality], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flatten(phantom_cohort.parent, tmp_path / "archive")
-    monkeypatch.setattr(scan, "_SAMPLE_SIZE", 20)
+    monkeypatch.setattr(headers, "SAMPLE_SIZE", 20)
     reports = []
     for seconds in (0.0, 1e9):
-        monkeypatch.setattr(scan, "_WORTH_SECONDS", seconds)
+        monkeypatch.setattr(headers, "WORTH_SECONDS", seconds)
         out = tmp_path / f"out{seconds}"
         scan_folder(tmp_path / "archive", out=out, modalities=plugins, workers=2)
         reports.append([(out / name).read_bytes() for name in ("studies.csv", "cohort.yaml", "scan-report.json")])
