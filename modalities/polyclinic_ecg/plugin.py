@@ -70,6 +70,7 @@ class ECG(Modality):
         *(".hea", ".dat", ".mat", ".dcm", ""),
         *(".xml", ".edf", ".ecg", ".scp", ".mwf", ".mfer", ".csv"),
     )
+    dicom_modalities: ClassVar[tuple[str, ...]] = ("ECG",)
     title: ClassVar[str] = "ECG"
 
     def __init__(

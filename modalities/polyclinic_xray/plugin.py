@@ -65,6 +65,7 @@ class XRay(Modality):
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".dcm", ".png", ".jpg", ".jpeg", "")
+    dicom_modalities: ClassVar[tuple[str, ...]] = ("CR", "DR", "DX", "RG")
     title: ClassVar[str] = "X-ray"
     encoders: ClassVar[tuple[str, ...]] = ("polyclinic_xray.timm_encoder.TimmEncoder",)
 

@@ -1,18 +1,44 @@
 """``polyclinic cohort scan | add``: propose a cohort from a folder, and join tables to one."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from importlib import import_module
 from pathlib import Path
 
 from polyclinic.cohort.add import BEFORE, add_table
 from polyclinic.cohort.cohort import SPLITS
+from polyclinic.cohort.dicomweb.address import read_address, read_login, read_query
 from polyclinic.cohort.phantom import default_modalities
 from polyclinic.cohort.scan import scan_folder
 from polyclinic.files.results import refuse_used_folder
+from polyclinic.modality import Modality
+from polyclinic.system.extras import refuse_missing
 from polyclinic.system.shell import command_line, print_next
 from polyclinic.system.terminal import Console, remark
 
 
+@dataclass(frozen=True, kw_only=True)
+class ServerOptions:
+    """How to retrieve studies from a server first.
+
+    Args:
+        dicomweb: address of a DICOMweb server, from which studies are retrieved into the folder before it is scanned.
+        query: attributes of the studies to retrieve, such as 'StudyDate=20200101-20201231&ModalitiesInStudy=DX'.
+        limit: largest number of studies to retrieve.
+        login: file with user:password or a bearer token, which only its owner can read.
+        insecure: whether to send data and login unencrypted, to an http address of another machine.
+    """
+
+    dicomweb: str = ""
+    query: str = ""
+    limit: int | None = None
+    login: Path | None = None
+    insecure: bool = False
+
+
 def scan(
     folder: Path,
+    options: ServerOptions,
     out: Path = Path("cohort"),
     workers: int = 2,
     hours: float = 24.0,
@@ -22,20 +48,27 @@ def scan(
 
     DICOM, WFDB, audio, reports, and tables in CSV, Parquet and Excel are grouped into studies by the tables, then by
     patient, study and accession number in the headers, then by name, and then by time. OUT gets studies.csv, a
-    commented cohort.yaml, and scan-report.json with everything that was left out and assumed. The folder is only read.
+    commented cohort.yaml, and scan-report.json with everything that was left out and assumed. FOLDER is only read.
+
+    With `--dicomweb`, and only then, a connection is opened: to that server and no other. What it has is first copied
+    into FOLDER, and a repeated command continues with what is missing.
 
     Args:
         folder: folder to scan, with its subfolders.
+        options: how to retrieve studies from a server first.
         out: new folder for the cohort, outside the folder.
         workers: number of processes that read headers.
         hours: longest time between files of one patient that become one study without further evidence.
         unpack: new folder for the members of zip and tar archives, outside the folder; without it, they are not read.
 
     Raises:
-        ValueError: `folder` is not a folder or has no file to use, or `out` or `unpack` exists or lies in it.
+        ValueError: `folder` is not a folder or has no file to use, `out` or `unpack` exists or lies in it, or the
+            server cannot be used.
     """
     refuse_used_folder(out)
-    result = scan_folder(folder, out=out, modalities=default_modalities(), workers=workers, hours=hours, unpack=unpack)
+    modalities = default_modalities()
+    _retrieve(folder, options, modalities)
+    result = scan_folder(folder, out=out, modalities=modalities, workers=workers, hours=hours, unpack=unpack)
     console, cohort, report = Console(), result.cohort, result.report
     sizes = ", ".join(f"{len(cohort.split(split)):,} {split}" for split in SPLITS)
     present = ", ".join(f"{name} {share:.0%}" for name, share in cohort.present_share().items())
@@ -50,6 +83,35 @@ def scan(
     remark("scan-report.json lists the files; studies.csv holds patient ids and accession numbers as they are")
     remark(f"before it leaves this machine: {command_line('polyclinic', 'deidentify', result.path, 'OUT')}")
     print_next("polyclinic", "cohort", "check", result.path)
+
+
+def _retrieve(folder: Path, options: ServerOptions, modalities: Mapping[str, Modality]) -> None:
+    """Retrieve studies from a server into the folder, if an address is given."""
+    if not options.dicomweb:
+        unused = [
+            f"`--{field.name}`" for field in fields(options) if getattr(options, field.name) not in ("", None, False)
+        ]
+        if unused:
+            raise ValueError(f"got {unused[0]} without an address, expected `--dicomweb` as well; set it")
+        return
+    refuse_missing(("dicomweb",), "`--dicomweb`")
+    address = read_address(options.dicomweb, insecure=options.insecure)
+    filters, login = read_query(options.query), read_login(options.login)
+    # Imported here: only this option needs the client, which takes a second to import.
+    done = import_module("polyclinic.cohort.dicomweb.retrieve").retrieve(
+        address, folder, modalities=modalities, filters=filters, limit=options.limit, login=login
+    )
+    console = Console()
+    console.print(
+        f"{done.instances:,} instances of {done.studies:,} studies retrieved into the folder, {done.known:,} were there"
+    )
+    for reason, count in done.refused.most_common():
+        console.print(f"not retrieved: {count:,} {reason}", soft_wrap=True, markup=False)
+    if not done.instances + done.known:
+        raise ValueError(
+            "the server has no instance that matches and that a plugin reads; change `--query`, or see "
+            "`polyclinic modalities`"
+        )
 
 
 def add(cohort: Path, table: Path, on: str = "accession") -> None:

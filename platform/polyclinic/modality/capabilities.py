@@ -7,7 +7,7 @@ conformance tests check the behaviour.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -123,6 +123,17 @@ class Scannable(Protocol):
         Raises:
             UnreadableSource: the file is broken, belongs to another modality, or states several patients.
         """
+
+
+@runtime_checkable
+class Retrievable(Protocol):
+    """Modality whose files can be retrieved from a DICOMweb server by ``cohort scan --dicomweb``.
+
+    Attributes:
+        dicom_modalities: values of Modality (0008,0060) of the series that it may read.
+    """
+
+    dicom_modalities: ClassVar[tuple[str, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,7 +45,8 @@ class Modality(ABC):
     constructor argument is stored as an attribute of the same name.
 
     Further capabilities are found by the presence of their methods, without another base class: see ``Imputable``,
-    ``Explainable``, ``Viewable``, ``Inspectable``, ``Scannable``, ``Deidentifiable`` and ``Redactable``.
+    ``Explainable``, ``Viewable``, ``Inspectable``, ``Scannable``, ``Retrievable``, ``Deidentifiable`` and
+    ``Redactable``.
 
     Attributes:
         title: display name on the service page; empty for the modality's name in the configuration.

@@ -15,7 +15,7 @@ TABLES = (".csv", ".tsv", ".tab", ".parquet", ".xlsx", ".xlsm", ".csv.gz", ".tsv
 """Endings of tables that are joined to the studies."""
 
 _ABOUT = frozenset(
-    {"readme", "license", "licence", "copying", "changelog", "records", "sha256sums", "md5sums", "dicomdir"}
+    {"readme", "license", "licence", "copying", "changelog", "records", "sha256sums", "md5sums", "dicomdir", "dicomweb"}
 )
 _PACKED = (".zip", ".tar", ".tgz", ".tar.gz")
 _HEAD_BYTES = 4096
