@@ -14,6 +14,7 @@ from polyclinic.modality import (
     BaselineFeatures,
     Cleaned,
     Identity,
+    IndexEntry,
     Issue,
     Item,
     Modality,
@@ -26,6 +27,7 @@ from polyclinic.modality import (
     nested_names,
 )
 from polyclinic.nn import Encoder, FixedFeatures, RandomKernels, Transformer, TransformerEncoder
+from polyclinic_dicom.directory import read_directory
 from polyclinic_ecg.augment import apply, draw
 from polyclinic_ecg.deidentify import comment_names, write_clean_dicom, write_clean_record
 from polyclinic_ecg.deidentify_export import write_clean_export
@@ -123,6 +125,10 @@ class ECG(Modality):
     def recognise(self, path: Path) -> Recognised:
         """Read the header of a WFDB record, whose signal files must exist, or of a DICOM waveform."""
         return recognise_recording(path)
+
+    def read_index(self, path: Path) -> list[IndexEntry]:
+        """Return the files that a DICOMDIR lists; see ``read_directory``."""
+        return read_directory(path)
 
     def files(self, source: Source) -> tuple[Path, ...]:
         """Return the headers of a WFDB record and its segments, then its signal files; or the one file."""

@@ -16,6 +16,7 @@ from polyclinic.modality import (
     BaselineFeatures,
     Cleaned,
     Identity,
+    IndexEntry,
     Issue,
     Item,
     Modality,
@@ -27,6 +28,7 @@ from polyclinic.modality import (
     UnreadableSource,
 )
 from polyclinic.nn import Encoder, FixedFeatures, Transformer, TransformerEncoder
+from polyclinic_dicom.directory import read_directory
 from polyclinic_xray.deidentify import header_names, write_clean, write_redacted
 from polyclinic_xray.drawing import draw_heat, draw_image, patch_grid, view_radiograph, write_image
 from polyclinic_xray.features import GradientFeatures
@@ -115,6 +117,10 @@ class XRay(Modality):
     def recognise(self, path: Path) -> Recognised:
         """Read the header of a projection radiograph in DICOM; a PNG or JPEG file states no identifiers."""
         return recognise_radiograph(path)
+
+    def read_index(self, path: Path) -> list[IndexEntry]:
+        """Return the files that a DICOMDIR lists; see ``read_directory``."""
+        return read_directory(path)
 
     def describe(self, raw: Radiograph) -> Mapping[str, float | str]:
         """Return format, bit depth, photometric interpretation, transfer syntax and size."""

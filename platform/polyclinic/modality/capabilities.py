@@ -136,6 +136,33 @@ class Retrievable(Protocol):
     dicom_modalities: ClassVar[tuple[str, ...]]
 
 
+@dataclass(frozen=True)
+class IndexEntry:
+    """File that the index of a medium lists.
+
+    Attributes:
+        parts: names of the folders below that of the index, and of the file; not checked.
+        patient: patient id that the index states; empty where it states none.
+        study: Study Instance UID that the index states.
+    """
+
+    parts: tuple[str, ...]
+    patient: str
+    study: str
+
+
+@runtime_checkable
+class Indexed(Protocol):
+    """Modality that reads the index of a medium, such as a DICOMDIR, for ``cohort scan``."""
+
+    def read_index(self, path: Path) -> Sequence[IndexEntry]:
+        """Return the files that an index lists.
+
+        Raises:
+            UnreadableSource: the file is not an index, or is damaged.
+        """
+
+
 @dataclass(frozen=True, kw_only=True)
 class BaselineFeatures:
     """Features of a modality for a simple model, against which trained models are measured.

@@ -45,7 +45,7 @@ class Modality(ABC):
     constructor argument is stored as an attribute of the same name.
 
     Further capabilities are found by the presence of their methods, without another base class: see ``Imputable``,
-    ``Explainable``, ``Viewable``, ``Inspectable``, ``Scannable``, ``Retrievable``, ``Deidentifiable`` and
+    ``Explainable``, ``Viewable``, ``Inspectable``, ``Scannable``, ``Retrievable``, ``Indexed``, ``Deidentifiable`` and
     ``Redactable``.
 
     Attributes:

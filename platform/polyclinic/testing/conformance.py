@@ -26,6 +26,7 @@ from polyclinic.modality import (
     HasBaseline,
     HasFixedFeatures,
     Imputable,
+    Indexed,
     Inspectable,
     Item,
     Located,
@@ -102,6 +103,7 @@ class ModalityConformance(ABC):
             HasFixedFeatures,
             Inspectable,
             Scannable,
+            Indexed,
             Deidentifiable,
             Redactable,
         ):

@@ -1,7 +1,7 @@
 """What a scan assumed, for a person to check."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from polyclinic.cohort.any_table import EXCEL
@@ -17,6 +17,7 @@ def list_assumptions(
     sources: Sequence[FileFacts],
     tables: Sequence[StudyTable],
     joined: Joined,
+    indexes: Sequence[Mapping[str, Any]],
     *,
     hours: float,
 ) -> list[dict[str, Any]]:
@@ -40,6 +41,13 @@ def list_assumptions(
         ("tables that are not UTF-8, read in the only encoding in which their letters are those of a language",
          sum("encoding" in table.cells.attrs for table in tables)),
         ("Excel tables, of which the first sheet is read", sum(table.path.lower().endswith(EXCEL) for table in tables)),
+        ("files that a DICOMDIR lists and that are missing, or were left out while the folder was listed",
+         sum(len(index.get("missing", ())) for index in indexes)),
+        ("files whose header, which is used, states another patient than their DICOMDIR",
+         sum(len(index.get("other_patients", ())) for index in indexes)),
+        ("records of a DICOMDIR that lead out of its folder, which are not followed",
+         sum(index.get("outside", 0) for index in indexes)),
+        ("DICOMDIR that cannot be read, which is not needed", sum("why" in index for index in indexes)),
     ]  # fmt: skip
     found: list[dict[str, Any]] = [{"assumption": text, "count": count} for text, count in entries if count]
     return [*found, *({"assumption": note, "count": 1} for note in joined.notes)]

@@ -3,7 +3,7 @@
 import csv
 import hashlib
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 from polyclinic.cohort.scan.archives import describe_archive
@@ -106,8 +106,8 @@ def _source(file: Path, modalities: Mapping[str, Modality]) -> _Found:
 
 def _claiming(name: str, modalities: Mapping[str, Modality]) -> dict[str, Modality]:
     """Return the plugins that take a compressed file by a suffix of two parts, such as ``.nii.gz``."""
-    suffix = "".join(PurePosixPath(name.lower()).suffixes[-2:])
-    return {name: plugin for name, plugin in modalities.items() if suffix in plugin.suffixes and suffix.count(".") == 2}
+    suffix = ".".join(["", *name.lower().rsplit(".", 2)[1:]])
+    return {each: plugin for each, plugin in modalities.items() if suffix in plugin.suffixes and suffix.count(".") == 2}
 
 
 def _recognise(plugin: Modality, file: Path) -> Recognised:

@@ -15,6 +15,7 @@ from polyclinic.cohort.content_index import ContentIndex
 from polyclinic.cohort.scan.assumptions import list_assumptions
 from polyclinic.cohort.scan.group import group_sources, stated_patient
 from polyclinic.cohort.scan.headers import inspect_files
+from polyclinic.cohort.scan.indexes import compare_indexes
 from polyclinic.cohort.scan.joined import Joined, join_tables
 from polyclinic.cohort.scan.left_out import LeftOut
 from polyclinic.cohort.scan.names import name_keys
@@ -75,7 +76,7 @@ def scan_folder(
     places, left_out = Places(root=folder.resolve()), LeftOut()
     facts = inspect_files(walk(places.root, left_out), places.root, modalities, workers)
     if unpack is None:
-        return _propose(facts, places, out, hours, left_out)
+        return _propose(facts, places, modalities, out, hours, left_out)
     archives = [each.path for each in facts if each.kind == "archive"]
     with unpacked(archives, root=places.root, out=unpack, left_out=left_out) as opened:
         facts = [each for each in facts if each.kind != "archive"]
@@ -86,10 +87,17 @@ def scan_folder(
             nested = [each._replace(kind="archive-within") if each.kind == "archive" else each for each in members]
             places.unpacked = {each.path: base / each.path for each in nested}
             facts = sorted([*facts, *nested], key=lambda each: each.path)
-        return _propose(facts, places, out, hours, left_out)
+        return _propose(facts, places, modalities, out, hours, left_out)
 
 
-def _propose(facts: Sequence[FileFacts], places: Places, out: Path, hours: float, left_out: LeftOut) -> ScanResult:
+def _propose(
+    facts: Sequence[FileFacts],
+    places: Places,
+    modalities: Mapping[str, Modality],
+    out: Path,
+    hours: float,
+    left_out: LeftOut,
+) -> ScanResult:
     """Group the files, match the tables, and write the cohort."""
     sources, companions, copies = _sources(facts, places, left_out)
     if not sources:
@@ -106,6 +114,7 @@ def _propose(facts: Sequence[FileFacts], places: Places, out: Path, hours: float
         raise ValueError("no study remains, as the files contradict each other; correct the headers or the tables")
     used = sorted({name for study in studies for name in study.files})
     joined = join_tables(studies, tables, (*RESERVED, *used))
+    indexes = compare_indexes(facts, places, modalities.values())
     report = {
         "polyclinic": __version__,
         "files": len(facts),
@@ -113,9 +122,10 @@ def _propose(facts: Sequence[FileFacts], places: Places, out: Path, hours: float
         "companions": companions,
         **_counts(studies, used),
         "tables": [_table_report(table, number, studies, joined) for number, table in enumerate(tables)],
+        "indexes": indexes,
         "labels": list(joined.labels),
         "groups": list(joined.groups),
-        "assumptions": list_assumptions(studies, sources, tables, joined, hours=hours),
+        "assumptions": list_assumptions(studies, sources, tables, joined, indexes, hours=hours),
         "left_out": left_out.as_json(),
     }
     with atomic_folder(out) as partial_folder:

@@ -325,3 +325,20 @@ def test_the_folder_of_members_is_new_and_outside(tmp_path: Path, run: Callable[
         with pytest.raises(ValueError, match=message):
             run(unpack=folder)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["archive", "taken"]
+
+
+def test_a_compressed_file_that_a_plugin_takes_is_not_an_archive(
+    tmp_path: Path, run: Callable[..., ScanResult]
+) -> None:
+    class Packed(Modality):  # type: ignore[misc]
+        suffixes = (".txt.gz",)
+
+        def read(self, source: Any) -> bytes:
+            return gzip.decompress(source.read_bytes())
+
+    (tmp_path / "archive/a.b.TXT.gz").write_bytes(gzip.compress(TEXT))
+    (tmp_path / "archive/other.gz").write_bytes(gzip.compress(TEXT))
+    Packed.__abstractmethods__ = frozenset()  # type: ignore[misc]
+    result = scan_folder(tmp_path / "archive", out=tmp_path / "out", modalities={"packed": Packed()}, workers=1)
+    assert [source.name for study in result.cohort.studies for source in study.sources.values()] == ["a.b.TXT.gz"]  # type: ignore[union-attr]
+    assert why(result, "archive") == [""]
