@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Bool
 from PIL import Image
 from pydicom.dataset import Dataset
-from pydicom.pixels import apply_color_lut
 
 from polyclinic.modality import Cleaned, Identity, UnreadableSource, nested_names
 from polyclinic_dicom.write import clean_dataset, refused_if_not_writable, write_dataset
@@ -17,6 +16,7 @@ from polyclinic_xray.issues import raster_names
 from polyclinic_xray.radiograph import Radiograph
 from polyclinic_xray.reading.burned_in import Word, merged, words_in
 from polyclinic_xray.reading.dicom import Stored, parse_radiograph, read_stored
+from polyclinic_xray.reading.palette import palette_colours
 from polyclinic_xray.reading.voi import to_display
 
 _MAX_ROUNDS, _MIN_MARGIN, _MAX_REDACTED_SHARE = 3, 2, 0.3
@@ -162,7 +162,7 @@ def _write_dicom(stored: Stored, out: Path, identity: Identity, *, suspects: boo
     pixels = stored.pixels
     if str(dataset.PhotometricInterpretation) == "PALETTE COLOR":
         # Written as RGB, because unused entries of a palette may hold text.
-        pixels = apply_color_lut(pixels, dataset)
+        pixels = palette_colours(pixels, dataset)
         clean.BitsStored, clean.HighBit = pixels.dtype.itemsize * 8, pixels.dtype.itemsize * 8 - 1
         clean.PixelRepresentation = 0
     if words:

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import get_frame
-from pydicom.pixels import apply_color_lut
 from pydicom.uid import (
     JPEG2000,
     UID,
@@ -26,6 +25,7 @@ from polyclinic_xray.radiograph import MAX_PIXELS, Radiograph, plausible_aspect
 from polyclinic_xray.reading.codestream import check_claim
 from polyclinic_xray.reading.decoders import ENCAPSULATED_UNCOMPRESSED, decoder_of, name_of
 from polyclinic_xray.reading.grey_jpeg import decode_grey
+from polyclinic_xray.reading.palette import palette_colours
 from polyclinic_xray.reading.voi import to_display
 
 _LUMA = np.array([0.299, 0.587, 0.114])
@@ -110,7 +110,7 @@ def _read(path: Path, window: int) -> Radiograph:
     facts = {**_facts(dataset, parsed.syntax, parsed.decoder), "unused_bits": parsed.unused}
     aspect, facts["spacing"] = _pixel_aspect(dataset)
     if str(dataset.PhotometricInterpretation) == "PALETTE COLOR":
-        colours = apply_color_lut(stored, dataset)
+        colours = palette_colours(stored, dataset)
         return Radiograph(_luminance(colours, colours.dtype.itemsize * 8), facts, aspect)
     if stored.ndim == 3:
         return Radiograph(_luminance(stored, int(dataset.BitsStored)), facts, aspect)

@@ -8,10 +8,10 @@ import numpy as np
 from jaxtyping import Float32, Num
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
-from pydicom.pixels import apply_color_lut
 
 from polyclinic_xray.radiograph import Radiograph
 from polyclinic_xray.reading.dicom import Stored, read_stored
+from polyclinic_xray.reading.palette import palette_colours
 from polyclinic_xray.reading.voi import to_display
 
 _PERCENTILES = (0.5, 99.5)
@@ -42,7 +42,7 @@ def stored_renderings(stored: Stored) -> Iterator[Float32[np.ndarray, "H W"]]:
     """
     pixels = stored.pixels
     if str(stored.dataset.get("PhotometricInterpretation")) == "PALETTE COLOR":
-        pixels = apply_color_lut(pixels, stored.dataset)
+        pixels = palette_colours(pixels, stored.dataset)
     if pixels.ndim == 3:
         for channel in np.moveaxis(pixels, -1, 0):
             yield from stretched(channel)

@@ -253,6 +253,33 @@ def test_palette_and_rgb_become_luminance(tmp_path: Path) -> None:
     np.testing.assert_allclose(read(path), expected, atol=1e-5)
 
 
+def _palette(entries: list[int], *, first: int = 0, packed: bool) -> dict[str, object]:
+    """A grey palette of entries of 8 bits, in bytes or in words."""
+    data = np.array(entries, dtype=np.uint8 if packed else "<u2").tobytes()
+    names = [f"{colour}PaletteColorLookupTable" for colour in ("Red", "Green", "Blue")]
+    tags: dict[str, object] = {f"{name}Descriptor": [len(entries), first, 8] for name in names}
+    return {"PhotometricInterpretation": "PALETTE COLOR", **tags, **{f"{name}Data": data for name in names}}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("first", [0, 100])
+def test_an_index_beyond_a_palette_of_bytes_has_its_last_colour(tmp_path: Path, packed: bool, first: int) -> None:
+    entries = [*range(0, 200, 2), 255, 17]
+    index = np.array([[0, 50, 101], [first + 60, 300, 2000]])
+    expected = [[entries[min(max(each - first, 0), 101)] / 255 for each in row] for row in index.tolist()]
+    path = write(tmp_path / "a.dcm", index, bits=16, **_palette(entries, first=first, packed=packed))
+    np.testing.assert_allclose(read(path), expected, atol=1e-5)
+
+
+def test_a_palette_of_more_bytes_than_an_index_of_one_is_refused(tmp_path: Path) -> None:
+    entries = [number // 2 for number in range(512)]
+    index = np.array([[0, 255], [256, 511]])
+    with pytest.raises(UnreadableSource, match="got a palette of 512 entries of one byte"):
+        read(write(tmp_path / "a.dcm", index, bits=16, **_palette(entries, packed=True)))
+    words = read(write(tmp_path / "b.dcm", index, bits=16, **_palette(entries, packed=False)))
+    np.testing.assert_allclose(words, [[0, 127 / 255], [128 / 255, 1]], atol=1e-5)
+
+
 def test_spacing_is_reported_with_the_element_it_comes_from(tmp_path: Path) -> None:
     for tags, element in (({}, "none"), ({"ImagerPixelSpacing": [0.1, 0.1]}, "ImagerPixelSpacing")):
         raw = XRay(size=32, patch=8).read(write(tmp_path / "a.dcm", STORED, **tags))
