@@ -9,7 +9,7 @@ from polyclinic.cohort.add import BEFORE, add_table
 from polyclinic.cohort.cohort import SPLITS
 from polyclinic.cohort.dicomweb.address import read_address, read_login, read_query
 from polyclinic.cohort.phantom import default_modalities
-from polyclinic.cohort.scan import scan_folder
+from polyclinic.cohort.scan import refuse_places, scan_folder
 from polyclinic.files.results import refuse_used_folder
 from polyclinic.modality import Modality
 from polyclinic.system.extras import refuse_missing
@@ -66,6 +66,7 @@ def scan(
             server cannot be used.
     """
     refuse_used_folder(out)
+    refuse_places(folder, out, unpack)  # before hours of retrieval
     modalities = default_modalities()
     _retrieve(folder, options, modalities)
     result = scan_folder(folder, out=out, modalities=modalities, workers=workers, hours=hours, unpack=unpack)

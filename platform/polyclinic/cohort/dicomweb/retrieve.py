@@ -41,12 +41,14 @@ class Retrieved:
         instances: number of instances that were written.
         known: number of instances that were there from an earlier command.
         refused: number of instances that were not written, by reason.
+        left_out: UIDs of these, with the reason, which the note in the folder lists.
     """
 
     studies: int = 0
     instances: int = 0
     known: int = 0
     refused: Counter[str] = field(default_factory=Counter)
+    left_out: list[dict[str, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ def retrieve(
             result.studies += bool(instances)
             for instance in instances:
                 _write(session, address, folder, instance, modalities, result)
+    _write_note(folder, address, result.left_out)
     return result
 
 
@@ -127,7 +130,13 @@ def _claim(folder: Path, address: str) -> None:
             )
         return
     folder.mkdir(parents=True, exist_ok=True)
-    note.write_text(json.dumps({"server": address}), encoding="utf-8")
+    _write_note(folder, address, [])
+
+
+def _write_note(folder: Path, address: str, left_out: list[dict[str, str]]) -> None:
+    with atomic_file(folder / NOTE) as partial_file:
+        content = json.dumps({"server": address, "not_retrieved": left_out}, indent=1)
+        partial_file.write_text(content, encoding="utf-8")
 
 
 def _studies(
@@ -228,6 +237,7 @@ def _write(
             _refuse_other(partial_file, instance, modalities)
     except Unusable as error:
         result.refused[str(error)] += 1
+        result.left_out.append({"study": instance.study, "instance": instance.uid, "why": str(error)})
     else:
         result.instances += 1
 

@@ -72,7 +72,11 @@ def scan_folder(
         ValueError: ``folder`` is not a folder, or has no file that a plugin takes; or ``out`` or ``unpack`` exists or
             lies in it.
     """
-    _refuse_settings(folder, out, hours, unpack)
+    refuse_places(folder, out, unpack)
+    if not folder.is_dir():
+        raise ValueError(f"got {_shown(folder)}, which is not a folder; name the folder to scan")
+    if hours < 0:
+        raise ValueError(f"got hours {hours:g}, expected 0 or more; set `--hours`")
     places, left_out = Places(root=folder.resolve()), LeftOut()
     facts = inspect_files(walk(places.root, left_out), places.root, modalities, workers)
     if unpack is None:
@@ -136,9 +140,12 @@ def _propose(
     return ScanResult(path=out / "cohort.yaml", cohort=cohort, report=report)
 
 
-def _refuse_settings(folder: Path, out: Path, hours: float, unpack: Path | None) -> None:
-    if not folder.is_dir():
-        raise ValueError(f"got {_shown(folder)}, which is not a folder; name the folder to scan")
+def refuse_places(folder: Path, out: Path, unpack: Path | None) -> None:
+    """Refuse folders for results that exist, or that lie in each other or in the folder to scan.
+
+    Raises:
+        ValueError: the message names the option to set.
+    """
     for option, new in (("--out", out), ("--unpack", unpack)):
         if new is None:
             continue
@@ -150,8 +157,6 @@ def _refuse_settings(folder: Path, out: Path, hours: float, unpack: Path | None)
         unpack.resolve().is_relative_to(out.resolve()) or out.resolve().is_relative_to(unpack.resolve())
     ):
         raise ValueError("`--unpack` and `--out` lie in each other; choose two folders")
-    if hours < 0:
-        raise ValueError(f"got hours {hours:g}, expected 0 or more; set `--hours`")
 
 
 def _shown(folder: Path) -> str:

@@ -15,6 +15,7 @@ from dicomweb_server import BOUNDARY, FakeArchive, Handler, dicomweb_server, mul
 from polyclinic.cli import main
 from polyclinic.cohort import default_modalities, read_cohort
 from polyclinic.cohort.dicomweb import session
+from polyclinic.cohort.dicomweb.address import read_address
 from polyclinic.cohort.dicomweb.retrieve import Retrieved, retrieve
 
 PLUGINS = default_modalities()
@@ -191,6 +192,8 @@ def test_an_instance_that_cannot_be_used_is_counted(
     server.faults = [("/studies/2.25.1/series/2.25.1.1/instances/", answer)]
     result = fetch(server)
     assert result.refused == {reason: 1}
+    listed = json.loads(Path("archive/dicomweb.json").read_text())["not_retrieved"]
+    assert listed == [{"study": "2.25.1", "instance": "2.25.1.1.1", "why": reason}]
     assert stored() == ALL[1:]
     assert not Path("archive/2.25.1").exists()
 
@@ -307,6 +310,12 @@ def test_a_query_without_a_match_is_refused(server: FakeArchive, capfd: Any) -> 
     assert not Path("cohort").exists()
 
 
+def test_insecure_allows_http_and_a_path_is_kept() -> None:
+    assert read_address("http://pacs.example:8080/dicom-web/", insecure=True) == "http://pacs.example:8080/dicom-web"
+    for loopback in ("http://127.0.0.1:80/x", "http://[::1]/x", "http://localhost/x"):
+        assert read_address(loopback, insecure=False) == loopback
+
+
 def test_nothing_is_listening(server: FakeArchive) -> None:
     server.address = "http://127.0.0.1:9/dicom-web"
     with pytest.raises(ValueError, match=r"no complete answer in 4 attempts \(ConnectionError\)"):
@@ -329,6 +338,8 @@ REFUSED_WORDS = [
     (["--dicomweb", "https://pacs.example", "--login", "absent"], "the login cannot be read"),
     (["--dicomweb", "https://pacs.example", "--login", "lines"], "no or several lines"),
     (["--dicomweb", "https://pacs.example", "--limit", "0"], "got limit 0"),
+    (["--dicomweb", "https://pacs.example", "--out", "archive/cohort"], "`--out` lies in the folder to scan"),
+    (["--dicomweb", "https://pacs.example", "--unpack", "archive/in"], "`--unpack` lies in the folder to scan"),
     (["--query", "PatientID=hunter2"], "got `--query` without an address"),
     (["--limit", "3"], "got `--limit` without an address"),
 ]
