@@ -117,6 +117,11 @@ def _listed(dataset: Any) -> dict[str, Any]:
     return {f"{each.tag:08X}": {"vr": each.VR, "Value": [str(each.value)]} for each in present}
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """Ignore clients that close the connection within an answer, as they should."""
+
+
 @contextmanager
 def dicomweb_server(*files: Path) -> Iterator[FakeArchive]:
     """Serve DICOM files on a free port of the loopback."""
@@ -124,7 +129,7 @@ def dicomweb_server(*files: Path) -> Iterator[FakeArchive]:
     for file in files:
         archive.add(file)
     handler = type("_Handler", (Handler,), {"archive": archive})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    with _Server(("127.0.0.1", 0), handler) as server:
         archive.address = f"http://127.0.0.1:{server.server_port}/dicom-web"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()

@@ -1,9 +1,11 @@
 """Studies are retrieved from a DICOMweb server completely, once, and from that server alone."""
 
+import gzip
 import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -213,6 +215,38 @@ def test_an_answer_is_bounded_while_it_is_read(server: FakeArchive, monkeypatch:
     monkeypatch.setattr(session, "MAX_BYTES", 1_000_000)
     server.faults = [("/instances/", endless)]
     assert fetch(server).refused == {"an answer of more than 1,000,000 bytes": 1}
+
+
+def test_an_answer_that_inflates_is_bounded(server: FakeArchive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "MAX_BYTES", 1_000_000)
+    bomb = gzip.compress(bytes(50_000_000))
+    answer = {"Content-Encoding": "gzip"}
+    server.faults = [("/instances/", lambda handler: handler.send(200, MULTIPART, bomb, **answer))]
+    assert fetch(server).refused == {"an answer of more than 1,000,000 bytes": 1}
+    packed = gzip.compress(multipart(server.instances[0][1]))
+    server.faults = [("/instances/", lambda handler: handler.send(200, MULTIPART, packed, **answer))]
+    assert fetch(server).instances == 1
+
+
+def test_an_answer_byte_by_byte_ends(server: FakeArchive, monkeypatch: pytest.MonkeyPatch) -> None:
+    def drip(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Type", MULTIPART)
+        handler.send_header("Content-Length", "1000")
+        handler.end_headers()
+        try:
+            for _ in range(200):
+                handler.wfile.write(b"x")
+                handler.wfile.flush()
+                time.sleep(0.02)
+        except OSError:
+            pass
+        handler.close_connection = True
+
+    monkeypatch.setattr(session, "MAX_SECONDS", 0.1)
+    server.faults = [("/instances/", drip)] * session.ATTEMPTS
+    with pytest.raises(ValueError, match=r"no complete answer in 4 attempts \(longer than 0 s\)"):
+        fetch(server)
 
 
 def test_an_instance_in_no_parts_is_accepted(server: FakeArchive) -> None:
