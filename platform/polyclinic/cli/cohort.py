@@ -10,7 +10,7 @@ from polyclinic.cli.configurations import read_configuration
 from polyclinic.cohort.check import all_checks, check_as_json, check_cohort, print_check, worst_of, worst_sentence
 from polyclinic.cohort.cohort import SPLITS, adapt_modalities, read_cohort
 from polyclinic.cohort.leakage.overlap import TrainingExposure, cohort_exposure, find_overlap, print_overlap
-from polyclinic.cohort.phantom import default_modalities, write_phantom_cohort
+from polyclinic.cohort.phantom import default_modalities, every_modality, write_phantom_cohort
 from polyclinic.files.results import refuse_unwritable, refuse_used_folder, write_result
 from polyclinic.modality import Modality
 from polyclinic.system.names import refuse_unknown
@@ -29,7 +29,7 @@ def phantom(
         studies: number of studies, at least 20.
         seed: random seed; the same seed writes the same files.
         workers: number of writing processes.
-        modalities: names of plugins; all installed plugins unless set.
+        modalities: names of plugins; the five of the published figures unless set.
     """
     refuse_used_folder(out, "out")
     path = write_phantom_cohort(
@@ -111,7 +111,7 @@ def overlap(
     """
     refuse_unwritable(json)
     refuse_unknown("split", (*first_splits, *second_splits), SPLITS, "set them such as '[train, val]'")
-    installed, cohort = default_modalities(), read_cohort(second)
+    installed, cohort = every_modality(), read_cohort(second)
     modalities = {name: installed.get(name) for name in cohort.modalities}
     exposure = _exposure(first, first_splits, installed)
     shared = find_overlap(exposure, cohort, modalities, tested=second_splits, within=True)
@@ -141,7 +141,7 @@ def configured(config: Path) -> dict[str, Modality]:
     entries: Any = (read_configuration(config, setting="--experiment").get("data") or {}).get("modalities")
     if not entries:
         raise ValueError(f"{config.name} has no `data.modalities`, expected the plugins by modality; set it")
-    default_modalities()
+    every_modality()
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--modalities", type=dict[str, Modality])
     built: dict[str, Modality] = parser.instantiate(parser.parse_object({"modalities": entries})).modalities

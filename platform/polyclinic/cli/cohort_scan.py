@@ -8,7 +8,7 @@ from pathlib import Path
 from polyclinic.cohort.add import BEFORE, add_table
 from polyclinic.cohort.cohort import SPLITS
 from polyclinic.cohort.dicomweb.address import read_address, read_login, read_query
-from polyclinic.cohort.phantom import default_modalities
+from polyclinic.cohort.phantom import every_modality
 from polyclinic.cohort.scan import refuse_places, scan_folder
 from polyclinic.files.results import refuse_used_folder
 from polyclinic.modality import Modality
@@ -67,7 +67,7 @@ def scan(
     """
     refuse_used_folder(out)
     refuse_places(folder, out, unpack)  # before hours of retrieval
-    modalities = default_modalities()
+    modalities = every_modality()
     _retrieve(folder, options, modalities)
     result = scan_folder(folder, out=out, modalities=modalities, workers=workers, hours=hours, unpack=unpack)
     console, cohort, report = Console(), result.cohort, result.report

@@ -144,12 +144,17 @@ def _spec(modalities: Mapping[str, Modality], seed: int) -> dict[str, object]:
 
 
 def default_modalities(names: Sequence[str] | None = None) -> dict[str, Modality]:
-    """Return installed plugins with their default settings: all of them, or those in ``names``.
+    """Return installed plugins with their default settings: those of a phantom cohort, or those in ``names``.
 
     Raises:
         ValueError: no installed distribution registers a name.
     """
     installed = installed_modalities()
-    wanted = sorted(installed) if names is None else list(names)
+    wanted = sorted(name for name in installed if installed[name].in_phantom) if names is None else list(names)
     refuse_unknown("plugin", wanted, sorted(installed), "name installed plugins, see `polyclinic modalities`")
     return {name: installed[name]() for name in wanted}
+
+
+def every_modality() -> dict[str, Modality]:
+    """Return all installed plugins with their default settings."""
+    return {name: plugin() for name, plugin in installed_modalities().items()}

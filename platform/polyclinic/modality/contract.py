@@ -53,12 +53,15 @@ class Modality(ABC):
         suffixes: file name endings in lower case with the dot, "" for names without one. A file that is dropped on the
             service page without a modality is offered to the plugins with a matching ending; a file name decides
             nothing else.
+        in_phantom: whether a phantom cohort has this modality unless its modalities are named. The plugins of the first
+            releases are; a later one must not change the studies that published figures were measured on.
         encoders: full paths of further encoders in the plugin's package that a bundle or a checkpoint may name. Those
             that the top-level package exports need not be listed.
     """
 
     title: ClassVar[str] = ""
     suffixes: ClassVar[tuple[str, ...]] = ()
+    in_phantom: ClassVar[bool] = True
     encoders: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls) -> None:

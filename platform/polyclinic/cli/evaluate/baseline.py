@@ -9,7 +9,8 @@ import numpy as np
 
 from polyclinic.cli.options import ReportOptions, SplitOptions
 from polyclinic.cli.report import check_overlap, write_report
-from polyclinic.cohort import default_modalities, read_cohort
+from polyclinic.cohort import read_cohort
+from polyclinic.cohort.phantom import every_modality
 from polyclinic.data import CohortDataModule, LabelPolicy
 from polyclinic.evaluation.baseline.predictions import predict_baseline
 from polyclinic.evaluation.baseline.report import BaselineReport, baseline_report, folds_verdict
@@ -47,7 +48,7 @@ def baseline(
 
 def _of_cohort(path: Path, options: ReportOptions, labels: list[str] | None, started: float) -> None:
     cohort, console = read_cohort(path), Console()
-    plugins = default_modalities()
+    plugins = every_modality()
     known = {name: plugins[name] for name in cohort.modalities if name in plugins}
     if unknown := [name for name in cohort.modalities if name not in plugins]:
         remark(f"left out: no plugin is called {', '.join(unknown)}")
