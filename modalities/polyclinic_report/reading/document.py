@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from polyclinic.modality import ArrayRow, Source, UnreadableSource
+from polyclinic.modality import ArrayRow, EventWindow, Source, UnreadableSource
 from polyclinic_report.reading.encodings import decode
 from polyclinic_report.reading.markup import plain_text, refuse_other_document
 
@@ -60,8 +60,8 @@ def read_source(source: Source, encoding: str | None = None) -> Decoded:
         text, name = decode(stored, encoding)
     elif isinstance(source, str):
         text, name = source, "inline"
-    elif isinstance(source, ArrayRow):
-        raise UnreadableSource("got a row of an array, expected text or a text file; set `text` in the cohort")
+    elif isinstance(source, ArrayRow | EventWindow):
+        raise UnreadableSource("got an array or events, expected text or a text file; set `text` in the cohort")
     elif len(source) == 1:
         text, name = next(iter(source.values())), "inline"
     else:

@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 
 from polyclinic.cohort.cells import canonical_id, is_missing_value
+from polyclinic.cohort.event_windows import event_windows
 from polyclinic.cohort.folds import Folds, category_columns, fold_splits
 from polyclinic.cohort.labels import LabelColumn, read_label
 from polyclinic.cohort.schema import CohortSpec, Target, read_spec, read_targets, wanted_columns
 from polyclinic.cohort.sources import SourceReader
 from polyclinic.cohort.table import read_table
-from polyclinic.modality import ArrayRow, Modality, Source, UnreadableSource
+from polyclinic.modality import ArrayRow, EventWindow, Modality, Source, UnreadableSource
 from polyclinic.system.names import expected_name, refuse_unknown
 
 SPLITS = ("train", "val", "test")
@@ -103,7 +104,7 @@ def read_cohort(path: str | Path, *, fold: int = 0) -> Cohort:
         name: read_label(name, entry, table[entry["column"]].tolist(), studies=ids, patients=patients)
         for name, entry in spec.labels.items()
     }
-    sources = SourceReader(spec)
+    sources = SourceReader(spec, event_windows(spec, table, ids, patients))
     targets = read_targets(spec.labels)
     splits, folds = _splits(spec, table, patients, ids, labels, targets, fold)
     studies = _studies(spec, table, ids, patients, labels, sources, splits)
@@ -222,7 +223,7 @@ def hashed_split(patient: str, shares: Mapping[str, float]) -> str:
 
 def file_of(source: Source) -> Path | None:
     """Return the file that the cohort names as a source; None for inline data."""
-    if isinstance(source, ArrayRow):
+    if isinstance(source, ArrayRow | EventWindow):
         return source.file
     return source if isinstance(source, Path) else None
 

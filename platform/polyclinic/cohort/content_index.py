@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from polyclinic.files.digest import file_sha256
-from polyclinic.modality import ArrayRow, Modality, Source, UnreadableSource
+from polyclinic.modality import ArrayRow, EventWindow, Modality, Source, UnreadableSource
 
 _BATCH_SIZE = 256
 _LOCK_SECONDS = 60.0
@@ -138,6 +138,8 @@ def source_digest(source: Source, modality: Modality, digests: Mapping[Path, str
         digest.update(digests[file].encode())
     if isinstance(source, ArrayRow):
         digest.update(str(source.row).encode())
+    elif isinstance(source, EventWindow):
+        digest.update(source.key().encode())
     elif not isinstance(source, Path):
         inline = source if isinstance(source, str) else repr(sorted(source.items()))
         digest.update(inline.encode())

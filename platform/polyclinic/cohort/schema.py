@@ -81,6 +81,10 @@ _TEXT_KEYS = ("table", "root", "encoding", "population", "study_id", "where")
 _LIST_KEYS = ("missing", "groups")
 _YAML_NULLS = ("", "~", "null", "Null", "NULL")
 _SOURCE_KINDS = ({"path"}, {"path", "row"}, {"text"}, {"columns"})
+_EVENT_KEYS = {"meds", "time", "before", "after", "codes", "subject"}
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(min|h|d)")
+_SECONDS = {"min": 60, "h": 3600, "d": 86_400}
+_MAX_SECONDS = 200 * 366 * 86_400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +101,8 @@ class CohortSpec:
             val: 0.15, seed: 0}`` makes folds of patients that are alike in labels and groups, and ``{leave_out:
             site}`` a fold of each value of a group.
         modalities: source of each modality: ``{path: column or template}``, ``{text: column}``, ``{columns: [...]}``,
-            or ``{path: column, row: column}`` for array files of many studies. A template such as ``images/{id}.*`` is
+            or ``{path: column, row: column}`` for array files of many studies. ``{meds: folder, time: column}`` is a
+            window of events around a time; see ``event_windows``. A template such as ``images/{id}.*`` is
             filled from the row; the modality is missing for a study with an empty cell or without a matching file.
         encoding: encoding of a CSV table; a byte order mark takes precedence.
         population: name of the register in which patient ids are unique, such as ``mimic-iv``: cohorts of one
@@ -179,6 +184,8 @@ def wanted_columns(spec: CohortSpec) -> dict[str, list[str]]:
     for name, source in spec.modalities.items():
         for kind, value in source.items():
             setting = f"modalities.{name}.{kind}"
+            if "meds" in source and kind not in ("time", "subject"):
+                continue
             if kind == "columns":
                 wanted[setting] = value
             elif kind == "path" and "{" in value:
@@ -264,10 +271,12 @@ def _modalities(value: Any) -> Mapping[str, Mapping[str, Any]]:
 
 
 def _source(name: str, value: Any) -> Mapping[str, Any]:
+    if isinstance(value, dict) and "meds" in value:
+        return _event_source(name, value)
     if not isinstance(value, dict) or set(value) not in _SOURCE_KINDS:
         raise ValueError(
             f"got modalities.{name} = {value!r}, expected one of {{path: ...}}, {{text: ...}}, {{columns: [...]}}, "
-            "{path: ..., row: ...}"
+            "{path: ..., row: ...}, {meds: ..., time: ...}"
         )
     return {
         kind: list(_texts(f"modalities.{name}.{kind}", entry))
@@ -275,6 +284,31 @@ def _source(name: str, value: Any) -> Mapping[str, Any]:
         else _text(f"modalities.{name}.{kind}", entry)
         for kind, entry in value.items()
     }
+
+
+def _event_source(name: str, value: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not {"meds", "time"} <= set(value) <= _EVENT_KEYS:
+        raise ValueError(
+            f"got modalities.{name} with {sorted(value)}, expected meds and time, and at most before, after, codes and "
+            "subject; set them"
+        )
+    source: dict[str, Any] = {
+        key: _text(f"modalities.{name}.{key}", value[key]) for key in ("meds", "time", "subject") if key in value
+    }
+    for key, default in (("before", "24h"), ("after", "0h")):
+        source[key] = _seconds(f"modalities.{name}.{key}", value.get(key, default))
+    codes = _texts(f"modalities.{name}.codes", value.get("codes", []))
+    if "codes" in value and (not codes or "" in codes):
+        raise ValueError(f"got modalities.{name}.codes = {value['codes']!r}, expected codes; list them or remove it")
+    return {**source, "codes": list(codes)}
+
+
+def _seconds(setting: str, value: Any) -> float:
+    """Parse a duration such as ``24h``, ``90min`` or ``7d``."""
+    match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None or (seconds := float(match[1]) * _SECONDS[match[2]]) > _MAX_SECONDS:
+        raise ValueError(f"got {setting} = {value!r}, expected a duration such as 24h, 90min or 7d; set it")
+    return seconds
 
 
 def _labels(value: Any) -> Mapping[str, Mapping[str, Any]]:

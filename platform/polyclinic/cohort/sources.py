@@ -6,7 +6,7 @@ from pathlib import Path
 
 from polyclinic.cohort.files import Ambiguous, FileFinder, read_template
 from polyclinic.cohort.schema import CohortSpec
-from polyclinic.modality import ArrayRow, Source
+from polyclinic.modality import ArrayRow, EventWindow, Source
 
 _MAX_NAMED_STUDIES = 5
 
@@ -16,10 +16,11 @@ class SourceReader:
 
     Args:
         spec: specification of the cohort.
+        events: windows of events by modality and study.
     """
 
-    def __init__(self, spec: CohortSpec) -> None:
-        self._spec = spec
+    def __init__(self, spec: CohortSpec, events: Mapping[str, Mapping[str, EventWindow]]) -> None:
+        self._spec, self._events = spec, events
         self._finder = FileFinder(spec.root)
         self._templates = {
             name: read_template(entry["path"], f"modalities.{name}.path")
@@ -65,6 +66,8 @@ class SourceReader:
         if "columns" in entry:
             cells = {column: row[column] for column in entry["columns"]}
             return cells if any(cells.values()) else None
+        if "meds" in entry:
+            return self._events[name].get(study)
         if "text" in entry:
             return row[entry["text"]] or None
         file = self._templated(name, row, study) if name in self._templates else self._named(name, row, study)

@@ -22,6 +22,7 @@ from polyclinic.modality.capabilities import (
 from polyclinic.modality.contract import (
     ENTRY_POINTS,
     ArrayRow,
+    EventWindow,
     Item,
     Modality,
     Source,
@@ -29,6 +30,7 @@ from polyclinic.modality.contract import (
     installed_modalities,
     settings,
 )
+from polyclinic.modality.events import read_events
 from polyclinic.modality.issues import Issue, Severity, dicom_issues
 from polyclinic.modality.physiology import Physiology
 from polyclinic.modality.views import (
@@ -64,6 +66,7 @@ __all__ = [
     "Deidentifiable",
     "DicomStandard",
     "Entry",
+    "EventWindow",
     "Explainable",
     "HasBaseline",
     "HasFixedFeatures",
@@ -106,6 +109,7 @@ __all__ = [
     "labelled_names",
     "names_nobody",
     "nested_names",
+    "read_events",
     "relative_relevance",
     "settings",
 ]

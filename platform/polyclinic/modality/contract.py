@@ -4,6 +4,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
@@ -26,8 +27,35 @@ class ArrayRow:
     row: int
 
 
-Source: TypeAlias = Path | ArrayRow | str | Mapping[str, str]
-"""Location of one modality of one study: a file, a row of an array file, inline text, or cohort cells by column."""
+@dataclass(frozen=True)
+class EventWindow:
+    """Events of one subject in a time window, in a Parquet file of a MEDS dataset; ``read_events`` reads them.
+
+    Attributes:
+        file: file with all events of the subject.
+        subject: MEDS id of the subject.
+        start: first time of the window, inclusive, without a zone as all times of MEDS.
+        end: last time of the window, inclusive.
+        anchor: time that the window lies around, such as that of the study.
+        codes: codes of the events; empty for all.
+    """
+
+    file: Path
+    subject: int
+    start: datetime
+    end: datetime
+    anchor: datetime
+    codes: tuple[str, ...] = ()
+
+    def key(self) -> str:
+        """Return what distinguishes windows of one file."""
+        times = (time.isoformat() for time in (self.start, self.end, self.anchor))
+        return repr((self.subject, *times, self.codes))
+
+
+Source: TypeAlias = Path | ArrayRow | EventWindow | str | Mapping[str, str]
+"""Location of one modality of one study: a file, a row of an array file, a window of events, inline text, or cohort
+cells by column."""
 
 Item: TypeAlias = dict[str, Tensor]
 """Prepared tensors of one study, without a batch dimension."""
@@ -95,7 +123,7 @@ class Modality(ABC):
 
         Fingerprints hash the content of these files, so a plugin whose sources have companion files lists them too.
         """
-        if isinstance(source, ArrayRow):
+        if isinstance(source, ArrayRow | EventWindow):
             return (source.file,)
         return (source,) if isinstance(source, Path) else ()
 

@@ -27,6 +27,8 @@ ACCEPTED = (
     f"{HEAD}split: {{train: 1}}\nmodalities: {{a: {{path: file, row: row}}, b: {{columns: [x, 1]}}}}\n",
     f"{HEAD}split: {{folds: 5}}\nmodalities: {{a: {{path: p}}}}\n",
     f"{HEAD}split: {{leave_out: site, val: 0.2, seed: 1}}\ngroups: [site]\nmodalities: {{a: {{path: p}}}}\n",
+    f"{HEAD}split: s\nmodalities: {{a: {{meds: dir, time: t}}}}\n",
+    f"{HEAD}split: s\nmodalities: {{a: {{meds: d, time: t, before: 90min, after: 1.5d, codes: [a, 1], subject: s}}}}\n",
     "table: t.csv\nstudy_id: 1\npatient_id: {column: id, pattern: '(\\d+)'}\nsplit: s\nmodalities: {a: {text: t}}\n",
 )
 REFUSED = (
@@ -42,6 +44,14 @@ REFUSED = (
     START.replace("{text: note}", "{row: r}"),
     START.replace("{text: note}", "{columns: note}"),
     START.replace("{text: note}", "{text: [note]}"),
+    START.replace("{text: note}", "{meds: dir}"),
+    START.replace("{text: note}", "{time: t}"),
+    START.replace("{text: note}", "{meds: dir, time: t, path: p}"),
+    START.replace("{text: note}", "{meds: dir, time: t, before: 24}"),
+    START.replace("{text: note}", "{meds: dir, time: t, before: -24h}"),
+    START.replace("{text: note}", "{meds: dir, time: t, after: 2 weeks}"),
+    START.replace("{text: note}", "{meds: dir, time: t, codes: []}"),
+    START.replace("{text: note}", "{meds: dir, time: t, codes: a}"),
     START.replace("split: part", "split: {val: 0.5, test: 0.5}"),
     START.replace("split: part", "split: {train: 1.2, val: -0.2}"),
     START.replace("split: part", "split: {train: 0.5, valid: 0.5}"),

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from polyclinic.cohort.cohort import file_of
 from polyclinic.cohort.content_index import ContentIndex, source_digest
-from polyclinic.modality import ArrayRow, Inspectable, Issue, Modality, Source, UnreadableSource
+from polyclinic.modality import ArrayRow, EventWindow, Inspectable, Issue, Modality, Source, UnreadableSource
 from polyclinic.system.processes import worker_context
 
 _MIN_LENGTH = 200
@@ -130,7 +130,7 @@ def _content(modality: Modality, source: Source, files: Sequence[Path], index: C
         return Content(digest=digest, text=True) if len(source) >= _MIN_LENGTH else None
     if not files or files[-1].stat().st_size < _MIN_LENGTH:
         return None
-    if isinstance(source, ArrayRow):
+    if isinstance(source, ArrayRow | EventWindow):
         return Content(digest=bytes.fromhex(source_digest(source, modality, index.digests(files))), text=False)
     with files[-1].open("rb") as stream:
         text = _CONTROL_BYTES.isdisjoint(stream.read(_HEAD_BYTES))

@@ -201,7 +201,8 @@ def _spec(
 ) -> dict[str, Any]:
     modalities: dict[str, Any] = {}
     for name in (name for name in spec.modalities if name in sources):
-        kind = next(kind for kind in ("columns", "text", "path") if kind in spec.modalities[name])
+        kind = next(kind for kind in ("columns", "text", "path", "meds") if kind in spec.modalities[name])
+        kind = "path" if kind == "meds" else kind  # a window is written as a file of its events
         modalities[name] = {kind: list(sources[name]) if kind == "columns" else sources[name]}
     labels = {
         name: {"column": columns[name], **{key: entry[key] for key in ("classes", "levels", "unit") if key in entry}}

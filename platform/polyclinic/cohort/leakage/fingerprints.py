@@ -15,7 +15,7 @@ from jaxtyping import Int64
 from polyclinic.cohort.cells import canonical_id
 from polyclinic.cohort.cohort import Cohort, Study, file_of
 from polyclinic.cohort.content_index import ContentIndex
-from polyclinic.modality import ArrayRow, Modality, Source, UnreadableSource
+from polyclinic.modality import ArrayRow, EventWindow, Modality, Source, UnreadableSource
 from polyclinic.system.progress import track
 
 _KEY_BYTES = 8
@@ -133,8 +133,11 @@ def _content_key(entry: _Entry, digests: Mapping[Path, str]) -> int | None:
         return _key(str(entry.source))
     if (digest := digests.get(entry.file)) is None:
         return None
-    row = entry.source.row if isinstance(entry.source, ArrayRow) else None
-    return _signed(bytes.fromhex(digest)) if row is None else _key(f"{digest}:{row}")
+    if isinstance(entry.source, ArrayRow):
+        return _key(f"{digest}:{entry.source.row}")
+    if isinstance(entry.source, EventWindow):
+        return _key(f"{digest}:{entry.source.key()}")
+    return _signed(bytes.fromhex(digest))
 
 
 def _patient_key(cohort: Cohort, patient: str) -> int:

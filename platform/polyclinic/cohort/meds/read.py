@@ -108,7 +108,7 @@ def _read_metadata(folder: Path, name: str) -> dict[str, Any]:
 
 def _opened(shard: Path, where: str) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(shard, read_dictionary=["code"])
+        return pq.ParquetFile(shard)
     except (OSError, pa.ArrowException):
         raise ValueError(f"{where} is cut off or not a Parquet file; copy the dataset again") from None
 
