@@ -130,9 +130,12 @@ class Tabular(Modality):
         return replace(self._decoded(matched.cells), unused=matched.unused, sources=matched.sources)
 
     def recognise(self, path: Path) -> Recognised:
-        """Accept a CSV file with the cells of one study, whatever its columns; it states no identifiers."""
-        if not read_cells(path, encoding=self.encoding):
+        """Accept a CSV file with the cells of one study, except of events; it states no identifiers."""
+        cells = read_cells(path, encoding=self.encoding)
+        if not cells:
             raise UnreadableSource("CSV without a cell")
+        if {"time", "code"} <= {name.casefold() for name, _, _ in cells}:
+            raise UnreadableSource("CSV of events with times and codes, expected the cells of one study")
         return Recognised()
 
     def adapt(self, sources: Sequence[Source]) -> dict[str, str]:
