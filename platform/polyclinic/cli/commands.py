@@ -43,6 +43,7 @@ COMMANDS = {
     "cohort add": Command("polyclinic.cli.cohort_scan", "add", "join a table to a cohort"),
     "cohort check": Command("polyclinic.cli.cohort", "check", "validate a cohort, and read every file once"),
     "cohort overlap": Command("polyclinic.cli.cohort", "overlap", "find studies that two cohorts share"),
+    "cohort events": Command("polyclinic.cli.cohort_events", "events", "write a cohort as a MEDS dataset"),
     "evaluate zeroshot": Command("polyclinic.cli.evaluate.zeroshot", "zeroshot", "classify findings from prompts"),
     "evaluate retrieval": Command("polyclinic.cli.evaluate.retrieval", "retrieval", "retrieve one modality by others"),
     "evaluate linkage": Command("polyclinic.cli.evaluate.linkage", "linkage", "recognise files of the same patient"),
@@ -68,7 +69,7 @@ COMMANDS = {
 }
 
 GROUPS = {
-    "cohort": "write, build, scan, check and compare cohorts",
+    "cohort": "write, build, scan, check, compare and export cohorts",
     "evaluate": "measure a checkpoint",
     "bundle": "export, verify or register a classifier",
     "tracking": "repair the record of runs",

@@ -10,6 +10,7 @@ _NEEDED: dict[str, tuple[str, ...]] = {
     "crossval": ("train",),
     "predict": ("train",),
     "cohort build": ("train",),
+    "cohort events": ("wards",),
     "evaluate": ("train",),
     "bundle export": ("train",),
     "bundle register": ("train",),

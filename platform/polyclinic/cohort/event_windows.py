@@ -60,7 +60,7 @@ def _windows(
             f"{len(wrong)} studies (such as {wrong[:_MAX_NAMED_STUDIES]}) have a subject that is not an integer, as "
             f"MEDS requires; set `modalities.{name}.subject` to a column with the subject ids of the dataset"
         )
-    anchors = [_time(name, study, time) for study, time, _ in used]
+    anchors = [read_time(f"modalities.{name}.time", study, time) for study, time, _ in used]
     before, after = timedelta(seconds=entry["before"]), timedelta(seconds=entry["after"])
     starts, ends = [anchor - before for anchor in anchors], [anchor + after for anchor in anchors]
     numbers = np.array([int(subject) for _, _, subject in used], dtype=np.int64)
@@ -83,8 +83,17 @@ def _is_subject(cell: str) -> bool:
     return digits.isascii() and digits.isdecimal() and len(digits) < 20 and abs(int(cell)) <= _LARGEST_SUBJECT
 
 
-def _time(name: str, study: str, cell: str) -> datetime:
-    setting = f"modalities.{name}.time"
+def read_time(setting: str, study: str, cell: str) -> datetime:
+    """Parse the time of a study.
+
+    Args:
+        setting: setting that names the column, for the message.
+        study: id of the study, likewise.
+        cell: time in ISO 8601 without a zone; a date without a time is its midnight.
+
+    Raises:
+        ValueError: the cell is not such a time, has a zone, or is not in the years 1700 to 2200.
+    """
     try:
         time = datetime.fromisoformat(cell)
     except ValueError:

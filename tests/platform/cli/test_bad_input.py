@@ -135,6 +135,7 @@ READERS = {
         ["cohort", "check", "{}"],
         ["new", "heads", "{}"],
         ["cohort", "overlap", "cohort.yaml", "{}"],
+        ["cohort", "events", "{}"],
         ["deidentify", "{}", "out", "--key", "key"],
         ["fit", "-c", "config.yaml", "--data.cohort", "{}"],
         ["crossval", "-c", "config.yaml", "--data.cohort", "{}"],

@@ -64,7 +64,7 @@ def test_a_plain_installation_scores_and_names_the_extra_that_other_commands_nee
     assert {name: code for name, (code, _) in report["plain"].items()} == dict.fromkeys(PLAIN, 0), report["plain"]
     assert "ready: scoring; not installed: training and evaluation, " in report["plain"]["doctor"][1]
     assert len(json.loads((tmp_path / "scores.json").read_text())["studies"]) == 20
-    first = {"train": "lightning", "serve": "fastapi", "deidentify": "rapidocr"}
+    first = {"train": "lightning", "serve": "fastapi", "deidentify": "rapidocr", "wards": "fhir"}
     for name, (code, text) in report["refused"].items():
         extra = needed_extras(name)[0]
         sentence = f"got no {first[extra]}, which `polyclinic {name}` needs; install polyclinic[{extra}]"

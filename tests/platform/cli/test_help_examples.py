@@ -47,6 +47,7 @@ CASES = {
     "cohort add": Case(),
     "cohort check": Case("--workers 0"),
     "cohort overlap": Case(),
+    "cohort events": Case(removed="events"),
     "evaluate zeroshot": Case(FEW),
     "evaluate retrieval": Case(f"{FEW} --candidates 4"),
     "evaluate linkage": Case(FEW),

@@ -35,6 +35,7 @@ def write_meds(
     splits: Mapping[int, str] | None = None,
     descriptions: Mapping[str, str] | None = None,
     metadata: Mapping[str, Any] | None = None,
+    beside: Mapping[str, str] | None = None,
     shard_rows: int = _SHARD_ROWS,
 ) -> None:
     """Write events as a MEDS 0.4 dataset, with the table of codes and, if given, the splits of subjects.
@@ -51,6 +52,7 @@ def write_meds(
         splits: split of each subject: ``train``, ``tuning`` or ``held_out``, or those of a cohort (``SPLIT_NAMES``).
         descriptions: description of codes, for ``codes.parquet``.
         metadata: further fields of ``dataset.json``, such as ``code_modifier_columns``.
+        beside: texts of further files by their names, such as a table of the studies.
         shard_rows: rows from which a new file begins.
 
     Raises:
@@ -73,6 +75,8 @@ def write_meds(
         if named is not None:
             pq.write_table(named, partial / meds.subject_splits_filepath)
         (partial / meds.dataset_metadata_filepath).write_text(json.dumps(described, indent=1), encoding="utf-8")
+        for name, text in (beside or {}).items():
+            (partial / name).write_text(text, encoding="utf-8")
 
 
 def aligned(events: pd.DataFrame | pa.Table) -> pa.Table:

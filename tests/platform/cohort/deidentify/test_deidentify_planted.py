@@ -87,8 +87,9 @@ LINES: list[tuple[int, str]] = [
 ]
 
 SERVED = {"serve", "audit", "completion", "demo", "cohort phantom", "cohort build", "cohort scan", "cohort add"}
-"""Commands that read no patients, and those that separate tests run: one runs until it is stopped, and two write paths
-and ids as they are into a cohort that stays on the machine."""
+SERVED |= {"cohort events"}
+"""Commands that read no patients, and those that separate tests run: one runs until it is stopped, and three write
+paths, ids and texts as they are into a cohort or dataset that stays on the machine."""
 
 IDENTIFYING = {"identifiers", "header-identifiers", "header-numbers", "burned-in-text"}
 
