@@ -15,6 +15,7 @@ from pathlib import Path
 
 import gdcm
 import numpy as np
+import pandas as pd
 import pydicom
 import soundfile
 import torch
@@ -37,7 +38,7 @@ _MAX_REPEATED_BYTES = 900_000
 _MAX_MAGNITUDE = 1e5
 """Bound of prepared values: radiographs and sounds have unit deviation, leads at most 10 V, rows percentiles."""
 
-_VARIABLE_LENGTH_ITEMS = ("tokens", "sentence", "word")
+_VARIABLE_LENGTH_PLUGINS = ("Report", "Timeline")
 
 Study = dict[str, bytes]
 """Files of a study by the ending of their names after the name of the study, the source first."""
@@ -182,6 +183,14 @@ def _cart(name: str) -> Callable[[Path], list[Path]]:
     return convert
 
 
+def _events_in_parquet(path: Path) -> list[Path]:
+    """Convert to typed columns, as data warehouses write them."""
+    table = pd.read_csv(path, parse_dates=["time"]).rename(columns={"value": "text_value"})
+    table["numeric_value"] = pd.to_numeric(table["text_value"], errors="coerce")
+    table.to_parquet(path.with_suffix(".parquet"), index=False)
+    return [path.with_suffix(".parquet")]
+
+
 _CART_HEADERS = {".xml": 1500, ".edf": 2600, ".ecg": 522, ".scp": 520, ".mwf": 200, ".csv": 120}
 
 FORMATS: Mapping[str, Format] = {
@@ -205,6 +214,8 @@ FORMATS: Mapping[str, Format] = {
     "audio-mp3": Format(plugin="audio", convert=_sound(".mp3"), source=".mp3", header=128),
     "report-txt": Format(plugin="report", convert=_itself, source=".txt", header=200),
     "tabular-csv": Format(plugin="tabular", convert=_itself, source=".csv", header=200),
+    "timeline-csv": Format(plugin="timeline", convert=_itself, source=".csv", header=200),
+    "timeline-parquet": Format(plugin="timeline", convert=_events_in_parquet, source=".parquet", header=200),
 }
 
 
@@ -389,7 +400,7 @@ def judged(modality: Modality, sound: Item, source: Path) -> str:
         return f"prepare raised {type(error).__name__}"
     if not all(np.isfinite(fact) for fact in facts.values() if isinstance(fact, float)):
         return "facts that are not finite"
-    return _item_fault(item, sound) or "read"
+    return _item_fault(item, sound, varies=type(modality).__name__ in _VARIABLE_LENGTH_PLUGINS) or "read"
 
 
 def _refusal(message: str, source: Path) -> str:
@@ -398,14 +409,11 @@ def _refusal(message: str, source: Path) -> str:
     return "a path in the message" if any(part in message for part in (NAME, *source.parts[1:])) else "refused"
 
 
-def _item_fault(item: Item, sound: Item) -> str | None:
+def _item_fault(item: Item, sound: Item, *, varies: bool) -> str | None:
     if item.keys() != sound.keys():
         return "other tensors"
     for name, value in item.items():
-        # Only reports vary in length.
-        if value.dtype != sound[name].dtype or (
-            name not in _VARIABLE_LENGTH_ITEMS and value.shape != sound[name].shape
-        ):
+        if value.dtype != sound[name].dtype or value.shape[varies:] != sound[name].shape[varies:]:
             return f"{name} of another shape or type"
         if value.is_floating_point() and not bool(value.isfinite().all()):
             return f"{name} that is not finite"

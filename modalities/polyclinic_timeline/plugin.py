@@ -38,6 +38,7 @@ from polyclinic_timeline.tokens import EventTokenizer
 from polyclinic_timeline.vocabulary import FIRST_CODE, UNKNOWN, Vocabulary, learn_vocabulary, text_bucket
 
 _MAX_FEATURE_CODES = 64
+_MAX_HOURS = 87_660.0
 
 
 class Timeline(Modality):
@@ -184,6 +185,8 @@ class Timeline(Modality):
     def prepare(self, raw: Course) -> Item:
         """Return ``code``, ``values`` (scaled, 0 where missing), ``observed``, ``text`` and ``hours``, each [T].
 
+        Hours are cut off at ten years.
+
         Raises:
             ValueError: the plugin was not fitted.
         """
@@ -195,7 +198,7 @@ class Timeline(Modality):
             "values": torch.from_numpy(np.nan_to_num(scores)),
             "observed": torch.from_numpy(~np.isnan(scores)),
             "text": torch.tensor([text_bucket(text) for text in used.texts]),
-            "hours": torch.from_numpy(used.hours.astype(np.float32)),
+            "hours": torch.from_numpy(np.clip(used.hours, -_MAX_HOURS, _MAX_HOURS).astype(np.float32)),
         }
 
     def augment(self, item: Item, rng: np.random.Generator) -> Item:

@@ -12,7 +12,6 @@ from polyclinic_timeline.vocabulary import PADDING, TEXT_BUCKETS
 _MASK_RATIO = 0.3
 _SHORTEST_HOURS, _LONGEST_HOURS = 1.0, 8760.0
 _WAVES = 16
-_LARGEST_HOURS = 1e6
 _HIDDEN_UNITS = 32
 
 
@@ -35,7 +34,7 @@ class TimeEncoding(nn.Module):
 
     def forward(self, hours: Float[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
         """Encode hours from the anchor."""
-        hours = hours.clamp(-_LARGEST_HOURS, _LARGEST_HOURS)[:, :, None]
+        hours = hours[:, :, None]
         angles = hours * self.frequencies
         amount = torch.sign(hours) * torch.log1p(hours.abs()) / math.log1p(_LONGEST_HOURS)
         encoded: Tensor = self.project(torch.cat([amount, angles.sin(), angles.cos()], dim=2))

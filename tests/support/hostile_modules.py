@@ -18,6 +18,7 @@ _OURS = {
     "polyclinic_report",
     "polyclinic_audio",
     "polyclinic_tabular",
+    "polyclinic_timeline",
     "polyclinic_dicom",
 }
 _CODE = "from pathlib import Path\nPath(__file__ + '.ran').touch()\n"
