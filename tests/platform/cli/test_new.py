@@ -12,7 +12,7 @@ from polyclinic import tasks
 from polyclinic.cli import main
 from polyclinic.cli.settings_text import Line, render, setting_lines, yaml_value
 from polyclinic.data import CohortDataModule, LabelPolicy
-from polyclinic.modality import installed_modalities
+from polyclinic.modality import Modality, installed_modalities
 from polyclinic.objectives import Symile
 from polyclinic.training.best_checkpoint import BestCheckpoint
 from polyclinic.training.callbacks.average_weights import AverageWeights
@@ -44,13 +44,18 @@ def _resolved(config: str, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]
     return content
 
 
+def _five() -> dict[str, type[Modality]]:
+    """Return the plugins of the phantom cohort."""
+    return {name: plugin for name, plugin in installed_modalities().items() if plugin.in_phantom}
+
+
 @pytest.mark.parametrize("kind", TASKS)
 def test_the_written_file_equals_five_lines_with_and_without_its_comments(
     kind: str, cohort: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["new", kind, str(cohort)]) == 0
     assert capsys.readouterr().out == f"next: polyclinic fit -c {kind}.yaml\n"
-    plugins = ", ".join(f"{name}: {plugin.__name__}" for name, plugin in installed_modalities().items())
+    plugins = ", ".join(f"{name}: {plugin.__name__}" for name, plugin in _five().items())
     Path("five.yaml").write_text(f"model: {TASKS[kind][0]}\ndata:\n  cohort: {cohort}\n  modalities: {{{plugins}}}\n")
     five = _resolved("five.yaml", capsys)
     assert _resolved(f"{kind}.yaml", capsys) == five
@@ -70,7 +75,7 @@ def test_the_file_lists_every_setting_with_its_default(kind: str, cohort: Path) 
     text = Path(f"{kind}.yaml").read_text()
     assert text.splitlines()[1] == f"#   polyclinic fit -c {kind}.yaml"
     classes = [TASKS[kind][1], CohortDataModule, LabelPolicy, BestCheckpoint, LastCheckpoint, AverageWeights]
-    classes += [*installed_modalities().values(), *([Symile] if kind == "contrastive" else [])]
+    classes += [*_five().values(), *([Symile] if kind == "contrastive" else [])]
     for cls in classes:
         for name, parameter in signature(cls).parameters.items():
             if name not in LINKED | {"seed"} and parameter.default is not parameter.empty:
