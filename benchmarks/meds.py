@@ -2,7 +2,7 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,12 +37,16 @@ def measure(studies: int = STUDIES) -> list[Figure]:
     ]
 
 
-def write_cohort_with_stays(folder: Path, studies: int) -> Path:
-    """Write a phantom cohort of five modalities and a MEDS dataset of stays; return its cohort.yaml."""
-    plugins = default_modalities(_NAMES)
-    path = write_phantom_cohort(folder, studies=studies, seed=1, modalities=plugins)
+def write_cohort_with_stays(folder: Path, studies: int, modalities: Sequence[str] = _NAMES, workers: int = 2) -> Path:
+    """Write a phantom cohort of some modalities and a MEDS dataset of stays; return its cohort.yaml."""
+    plugins = default_modalities(modalities)
+    path = write_phantom_cohort(folder, studies=studies, seed=1, modalities=plugins, workers=workers)
     stays = write_phantom_cohort(
-        folder / "stays", studies=studies, seed=1, modalities={_WINDOWED: installed_modalities()["timeline"]()}
+        folder / "stays",
+        studies=studies,
+        seed=1,
+        modalities={_WINDOWED: installed_modalities()["timeline"]()},
+        workers=workers,
     )
     table = pd.read_csv(path.with_name("cohort.csv"), dtype=str, keep_default_na=False)
     numbers = {patient: number for number, patient in enumerate(sorted(set(table["patient_id"])), 1001)}
