@@ -35,7 +35,7 @@ def describe_architecture(restored: Restored, names: tuple[str, ...], weights: s
     }
     of_task = _of_head(restored) if isinstance(restored.task, Downstream) else _of_contrast(model)
     for settings in (modalities, encoders, of_task):
-        _refuse_paths(settings)
+        _refuse_paths(settings, learned=False)
     return Architecture(modalities=modalities, encoders=encoders, size=model["size"], weights=weights, **of_task)
 
 
@@ -62,16 +62,30 @@ def _portable(restored: Restored, name: str, spec: Mapping[str, Any]) -> dict[st
     return encoder.portable(spec.get("init_args") or {})
 
 
-def _refuse_paths(settings: Any) -> None:
-    """Refuse file paths, which do not exist on another machine and may contain patient names."""
-    if isinstance(settings, Path) or (isinstance(settings, str) and "/" in settings and Path(settings).is_absolute()):
+def _refuse_paths(settings: Any, *, learned: bool) -> None:
+    """Refuse file paths, which do not exist on another machine and may contain patient names.
+
+    Units such as ``/min`` are not paths; a learned one may have several parts, such as ``/min/m2``.
+    """
+    if isinstance(settings, Path) or (isinstance(settings, str) and _is_path(settings, learned=learned)):
         raise ValueError(
             "got a setting that names a file, which a bundle cannot hold; override `portable` of its plugin or encoder "
             "so that it is left out"
         )
     if isinstance(settings, Mapping):
-        for value in settings.values():
-            _refuse_paths(value)
+        for key, value in settings.items():
+            _refuse_paths(value, learned=learned or key == "state")
     elif isinstance(settings, list | tuple):
         for value in settings:
-            _refuse_paths(value)
+            _refuse_paths(value, learned=learned)
+
+
+def _is_path(text: str, *, learned: bool) -> bool:
+    if not text.startswith("/"):
+        return False
+    if not learned and len(Path(text).parts) > 2:
+        return True
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):  # longer than a path can be, or with a NUL
+        return False

@@ -80,7 +80,7 @@ def fit_simple(
         if best is None or quality > best[0]:
             best = quality, candidate, outputs
     assert best is not None
-    model = clone(best[1]).fit(rows, truth)
+    model = clone(best[1]).fit(_without_empty(rows), truth)
     spread = np.full(len(labels), np.nan)
     spread[known] = best[2]
     return Simple(
@@ -131,8 +131,15 @@ def _out_of_fold(
 ) -> Float[np.ndarray, " N"]:
     outputs = np.zeros(len(truth))
     for others, held_out in splits:
-        outputs[held_out] = _outputs(clone(candidate).fit(rows[others], truth[others]), rows[held_out])
+        outputs[held_out] = _outputs(clone(candidate).fit(_without_empty(rows[others]), truth[others]), rows[held_out])
     return outputs
+
+
+def _without_empty(rows: Any) -> Any:
+    """Return features with 0 in columns that have no value, of which trees could not find bins."""
+    if sparse.issparse(rows) or not (empty := np.isnan(rows).all(axis=0)).any():
+        return rows
+    return np.where(empty, 0.0, rows)
 
 
 def _quality(

@@ -85,3 +85,15 @@ def test_a_class_of_a_single_patient_has_no_model(labels: list[float]) -> None:
     features = sparse.random(6, 20, density=0.5, random_state=0, format="csr")
     patients = ["a", "b", "c", "d", "e", "e"]
     assert fit_simple(features, np.array(labels), patients, binary=True, trees=False, seed=0) is None
+
+
+def test_trees_take_columns_without_a_value_in_all_studies_or_in_a_fold() -> None:
+    rng = np.random.default_rng(0)
+    labels = (np.arange(60) % 2).astype(float)
+    signal = labels + 0.1 * rng.normal(size=60)
+    rare = np.where(np.arange(60) == 7, 1.0, np.nan)
+    features = np.stack([signal, np.full(60, np.nan), rare], axis=1)
+    patients = [str(number) for number in range(60)]
+    simple = fit_simple(features, labels, patients, binary=True, trees=True, seed=0)
+    assert simple is not None
+    assert auroc(simple.predict(features), labels) > 0.95
