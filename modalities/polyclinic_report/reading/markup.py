@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from striprtf.striprtf import rtf_to_text
 
-from polyclinic.modality import UnreadableSource
+from polyclinic.modality import Delimiters, UnreadableSource, unescape_hl7
 
 _EXPORT = "export the report as plain text"
 _SIGNATURES = (
@@ -44,7 +44,6 @@ _JSON = re.compile(r'\{\s*"|\[\s*\{\s*"')
 _MAIL = re.compile(r"^(?:MIME-Version|Content-Transfer-Encoding|Content-Type):", re.IGNORECASE | re.MULTILINE)
 _HL7_TEXT = frozenset({"TX", "FT", "ST"})
 _HL7_SECTIONS = {"GDT": "FINDINGS", "IMP": "IMPRESSION"}
-_HL7_CODE = re.compile(r"\\([^\\]{0,40})\\")
 
 
 def refuse_other_document(stored: bytes) -> None:
@@ -175,41 +174,22 @@ def _of_hl7(text: str) -> str:
     header = next(line.lstrip("\v") for line in segments if line.lstrip("\v").startswith("MSH"))
     if len(header) < 8:
         raise UnreadableSource("HL7 v2 message without its delimiters")
-    field, component, repetition, escape, subcomponent = tuple(header[3:8])
-    signs = {"F": field, "S": component, "T": subcomponent, "R": repetition, "E": escape, ".br": "\n", ".sp": "\n"}
+    delimiters = Delimiters(*header[3:8])
     parts: list[str] = []
     heading = ""
     for line in segments:
-        fields = line.split(field)
+        fields = line.split(delimiters.field)
         if fields[0] != "OBX" or len(fields) < 6 or fields[2] not in _HL7_TEXT or not fields[5]:
             continue
-        section = _HL7_SECTIONS.get(fields[3].partition(component)[0].partition(subcomponent)[2], "")
+        identifier = fields[3].partition(delimiters.component)[0]
+        section = _HL7_SECTIONS.get(identifier.partition(delimiters.subcomponent)[2], "")
         if section and section != heading and not fields[5].upper().lstrip().startswith(section):
             parts.append(f"{section}:")
         heading = section or heading
-        value = fields[5].replace(repetition, "\n")
-        parts.append(_unescaped(value, escape, signs))
+        parts.append(unescape_hl7(fields[5].replace(delimiters.repetition, "\n"), delimiters))
     if not parts:
         raise UnreadableSource("HL7 v2 message without text in OBX-5")
     return "\n".join(parts)
-
-
-def _unescaped(value: str, escape: str, signs: dict[str, str]) -> str:
-    """Replace escape sequences (HL7 v2, section 2.7) by delimiters and line ends; drop highlighting.
-
-    Raises:
-        UnreadableSource: characters are given by code, in an unknown character set.
-    """
-    if escape != "\\":
-        value = value.replace(escape, "\\")
-
-    def replace(match: re.Match[str]) -> str:
-        code = match[1]
-        if code[:1] in ("X", "C", "M", "Z") and code:
-            raise UnreadableSource("HL7 v2 text with characters given by their codes; export it without escapes")
-        return signs.get(code, signs.get(code.rstrip("+0123456789"), ""))
-
-    return _HL7_CODE.sub(replace, value)
 
 
 def _tidy(text: str) -> str:

@@ -40,6 +40,7 @@ COMMANDS = {
     "cohort phantom": Command("polyclinic.cli.cohort", "phantom", "write a synthetic cohort"),
     "cohort build": Command("polyclinic.cli.cohort_build", "main", "build a cohort from a public data set"),
     "cohort scan": Command("polyclinic.cli.cohort_scan", "scan", "propose a cohort from a folder of hospital files"),
+    "cohort ward": Command("polyclinic.cli.cohort_ward", "ward", "read FHIR, HL7 v2 and DICOM reports of a ward"),
     "cohort add": Command("polyclinic.cli.cohort_scan", "add", "join a table to a cohort"),
     "cohort check": Command("polyclinic.cli.cohort", "check", "validate a cohort, and read every file once"),
     "cohort overlap": Command("polyclinic.cli.cohort", "overlap", "find studies that two cohorts share"),

@@ -11,6 +11,7 @@ _NEEDED: dict[str, tuple[str, ...]] = {
     "predict": ("train",),
     "cohort build": ("train",),
     "cohort events": ("wards",),
+    "cohort ward": ("wards",),
     "evaluate": ("train",),
     "bundle export": ("train",),
     "bundle register": ("train",),

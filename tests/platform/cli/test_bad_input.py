@@ -99,6 +99,7 @@ def test_a_result_that_cannot_be_written_is_refused_first(name: str, capfd: pyte
         ["cohort", "phantom", "{}", "--studies", "20"],
         ["cohort", "build", "ptbxl", "--root", "full", "--out", "{}"],
         ["cohort", "scan", "bundle", "--out", "{}"],
+        ["cohort", "ward", "bundle", "--out", "{}"],
         ["predict", "best.ckpt", "{}"],
         ["evaluate", "card", "best.ckpt", "--out", "{}"],
         ["bundle", "export", "best.ckpt", "--out", "{}"],

@@ -25,7 +25,7 @@ def script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
     [
         (["coh"], ["cohort"]),
         (["cohort", "ch"], ["check"]),
-        (["cohort", ""], ["phantom", "build", "scan", "add", "check", "overlap", "events"]),
+        (["cohort", ""], ["phantom", "build", "scan", "ward", "add", "check", "overlap", "events"]),
         (["cohort", "check", "--st"], ["--strict"]),
         (["cohort", "check", "a.yaml", "--se"], ["--seconds"]),
         (["bundle", "export", "--base"], ["--baseline"]),

@@ -19,6 +19,7 @@ from polyclinic.cli import COMMANDS, main
 from polyclinic.cli.commands import help_text
 from polyclinic.cli.demo.inputs import copy_recipe
 from polyclinic.deploy.service.audit import AuditLog
+from ward_files import write_records
 
 ECG = {"ecg": {"class_path": "ECG", "init_args": {"rate": 50, "seconds": 4, "patch": 20}}}
 TABULAR = {"tabular": {"class_path": "Tabular"}}
@@ -44,6 +45,7 @@ CASES = {
     "cohort phantom": Case("--studies 20", removed="demo"),
     "cohort build": Case(),
     "cohort scan": Case(),
+    "cohort ward": Case(),
     "cohort add": Case(),
     "cohort check": Case("--workers 0"),
     "cohort overlap": Case(),
@@ -106,6 +108,7 @@ def _make(folder: Path, made: Path, head_made: Path, phantom: Path) -> None:
     (folder / "space.yaml").write_text("model.init_args.lr: {low: 1.0e-4, high: 1.0e-2, log: true}\n")
     write_ptbxl(folder / "physionet" / "ptb-xl")
     flatten(folder / "demo" / "cohort", folder / "archive")
+    write_records(folder / "records")
     studies = pd.read_csv(folder / "cohort.csv", dtype=str)["study_id"]
     pd.DataFrame({"study_id": studies, "pneumonia": "0"}).to_csv(folder / "labels.csv", index=False)
     with chdir(folder):

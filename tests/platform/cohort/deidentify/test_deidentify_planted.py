@@ -13,6 +13,7 @@ from cli_runs import write_config
 from names_corpus import leaks, leaks_name, plant
 from polyclinic.cli import COMMANDS, main
 from service_process import serving
+from ward_files import write_records
 
 MODALITIES: dict[str, Any] = {
     "xray": {"class_path": "XRay", "init_args": {"size": 32, "patch": 8, "normalised_targets": False}},
@@ -87,8 +88,8 @@ LINES: list[tuple[int, str]] = [
 ]
 
 SERVED = {"serve", "audit", "completion", "demo", "cohort phantom", "cohort build", "cohort scan", "cohort add"}
-SERVED |= {"cohort events"}
-"""Commands that read no patients, and those that separate tests run: one runs until it is stopped, and three write
+SERVED |= {"cohort ward", "cohort events"}
+"""Commands that read no patients, and those that separate tests run: one runs until it is stopped, and four write
 paths, ids and texts as they are into a cohort or dataset that stays on the machine."""
 
 IDENTIFYING = {"identifiers", "header-identifiers", "header-numbers", "burned-in-text"}
@@ -202,6 +203,17 @@ def test_a_scan_and_a_join_print_no_planted_name(
     message = capfd.readouterr()
     assert "left out" in message.out
     assert not leaks_name(message.out + message.err)
+
+
+def test_a_ward_prints_no_planted_name(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    records = write_records(tmp_path / "records")
+    assert main(["cohort", "ward", str(records), "--out", str(tmp_path / "ward")]) == 0
+    assert main(["cohort", "ward", str(records), "--out", str(tmp_path / "ward")]) == 1
+    message = capfd.readouterr()
+    assert "left out" in message.out
+    assert not leaks_name(message.out + message.err)
+    written = [file.read_text() for file in (tmp_path / "ward").glob("*.*")]
+    assert not any(leaks_name(text.replace("DOE_JOHN.json", "")) for text in written)
 
 
 def test_every_command_has_a_line_with_planted_names() -> None:

@@ -1,0 +1,152 @@
+"""A folder of all formats becomes a MEDS dataset, studies, patients and a report of what was left out."""
+
+import io
+import json
+import zipfile
+from datetime import datetime
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from archives import write_dicom
+from polyclinic.cohort.meds import MedsDataset
+from polyclinic.cohort.ward import WardResult, read_ward
+from polyclinic.cohort.ward.ward import installed_readers
+from polyclinic_dicom.sr_records import read_sr
+from ward_files import bundle, coded, content, message, obr, observation, obx, patient, pid, write_json, write_sr
+
+FINDING = coded("121071", "DCM", "Finding")
+
+
+def ward(folder: Path, out: Path, zone: str | None = None) -> WardResult:
+    return read_ward(folder, out=out, readers=[read_sr], zone=zone)
+
+
+def events(out: Path) -> pd.DataFrame:
+    frame: pd.DataFrame = MedsDataset(out / "meds").events().to_pandas()
+    return frame
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A patient in all three formats, and another in one."""
+    records = tmp_path / "records"
+    write_json(records / "fhir" / "b.json", bundle(patient(), observation(issued="2024-01-02T13:00:00+01:00")))
+    text = obx("Heart normal.", kind="TX", code="71046&IMP^Chest")
+    first = message(pid(), obr("F1"), obx("5.1", code="2823-3^K^LN", unit="mmol/L"), sent="20240102110000")
+    second = message(pid(), obr("F1"), obx("4.1", code="2823-3^K^LN", unit="mmol/L", status="C"), sent="20240102150000")
+    other = message(pid("12"), obr("ACC7"), text)
+    # the correction is read before the result that it corrects
+    (records / "a.hl7").write_text(second)
+    (records / "b.hl7").write_text(first + other)
+    write_sr(records / "sr", content("TEXT", FINDING, value="No effusion."), AccessionNumber="ACC8")
+    return records
+
+
+def test_all_formats_of_a_patient_meet(folder: Path, tmp_path: Path) -> None:
+    before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    result = ward(folder, tmp_path / "cohort")
+    table = events(tmp_path / "cohort").sort_values("code").reset_index(drop=True)
+    assert table["code"].tolist() == ["LOINC//2823-3", "LOINC//718-7"]
+    assert table["numeric_value"].tolist() == pytest.approx([4.1, 13.2])
+    assert table["unit"].tolist() == ["mmol/L", "g/dL"]
+    assert table["status"].tolist() == ["corrected", "final"]
+    assert table["time"].tolist() == [datetime(2024, 1, 2, 10), datetime(2024, 1, 2, 10)]
+    assert table["available"].iloc[1] == datetime(2024, 1, 2, 13)
+    assert table["offset_minutes"].tolist()[1] == 60
+    patients = pd.read_csv(tmp_path / "cohort" / "patients.csv", dtype={"patient_id": str})
+    assert patients["patient_id"].tolist() == ["12", "4711"]
+    studies = pd.read_csv(tmp_path / "cohort" / "studies.csv", dtype=str)
+    assert sorted(studies["text"]) == ["Finding: No effusion.", "IMPRESSION:\nHeart normal."]
+    assert dict(zip(studies["accession"], studies["patient_id"], strict=True)) == {"ACC7": "12", "ACC8": "4711"}
+    subjects = dict(zip(patients["patient_id"], patients["subject_id"], strict=True))
+    assert set(table["subject_id"]) == {subjects["4711"]}
+    assert result.cohort is not None
+    assert {study.patient_id for study in result.cohort.studies} == {"12", "4711"}
+    assert {name: entry["count"] for name, entry in result.report["left_out"].items()} == {"replaced": 1}
+    assert result.report["corrected"] == 1
+    assert before == {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_a_zone_brings_all_times_onto_one_clock(folder: Path, tmp_path: Path) -> None:
+    utc = observation("u", effectiveDateTime="2024-07-01T10:00:00Z")
+    write_json(folder / "utc.json", bundle(patient(), utc))
+    plain = ward(folder, tmp_path / "plain")
+    assert any("several zones" in each["assumption"] for each in plain.report["assumptions"])
+    converted = ward(folder, tmp_path / "converted", zone="Europe/Zurich")
+    assert not any("several zones" in each["assumption"] for each in converted.report["assumptions"])
+    assert events(tmp_path / "plain")["time"].max() == datetime(2024, 7, 1, 10)
+    assert events(tmp_path / "converted")["time"].max() == datetime(2024, 7, 1, 12)
+    with pytest.raises(ValueError, match="Europe/Zurich"):
+        ward(folder, tmp_path / "none", zone="../Zurich")
+
+
+def test_what_is_left_out_has_its_file_and_no_value(folder: Path, tmp_path: Path) -> None:
+    (folder / "note.txt").write_text("DOE JOHN was here")
+    (folder / "empty.json").write_bytes(b"")
+    (folder / "cut.json").write_text('{"resourceType": "Observation", "note": "DOE')
+    (folder / "twice.hl7").write_text((folder / "b.hl7").read_text())
+    (folder / "nobody.hl7").write_text(message(obr("F9"), obx("1")))
+    (folder / "never.hl7").write_text(message(pid("12"), obr("F8", time="2024"), obx("1")))
+    write_dicom(folder / "image.dcm", PatientName="DOE^JOHN")
+    content_ = io.BytesIO()
+    with zipfile.ZipFile(content_, "w") as archive:
+        archive.writestr("../../out.txt", "x")
+    (folder / "records.zip").write_bytes(content_.getvalue())
+    result = ward(folder, tmp_path / "cohort")
+    counts = {name: entry["count"] for name, entry in result.report["left_out"].items()}
+    assert counts == {
+        "archive-climbs-out": 1, "broken": 1, "duplicate": 1, "empty": 1, "not-a-record": 2, "replaced": 2,
+        "without-patient": 1, "without-time": 1,
+    }  # fmt: skip
+    assert result.report["left_out"]["without-patient"]["listed"] == [{"path": "nobody.hl7", "count": 1}]
+    stored = (tmp_path / "cohort" / "ward-report.json").read_text()
+    assert json.loads(stored) == result.report
+    assert "DOE" not in stored
+
+
+def test_numbers_of_several_authorities_are_not_guessed(tmp_path: Path) -> None:
+    records = tmp_path / "records"
+    records.mkdir()
+    texts = [message(pid("7", name), obr(name), obx("1")) for name in ("A", "B")]
+    (records / "a.hl7").write_text("".join(texts) + message(pid("8"), obr("C"), obx("1")))
+    result = ward(records, tmp_path / "cohort")
+    assert result.report["left_out"]["ambiguous-patient"]["count"] == 2
+    assert (result.report["measurements"], result.cohort) == (1, None)
+    assert not (tmp_path / "cohort" / "cohort.yaml").exists()
+
+
+def test_the_same_report_of_two_systems_is_one_study(tmp_path: Path) -> None:
+    records = tmp_path / "records"
+    write_sr(records / "a", content("TEXT", FINDING, value="x"), AccessionNumber="A1")
+    (records / "b.hl7").write_text(message(pid(), obr("A1"), obx("Finding: x", kind="TX")))
+    result = ward(records, tmp_path / "cohort")
+    assert result.report["reports"] == 1
+    assert result.report["left_out"]["duplicate"]["count"] == 1
+
+
+def test_a_folder_without_records_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    (tmp_path / "records").mkdir()
+    (tmp_path / "records" / "DOE.txt").write_text("x")
+    with pytest.raises(ValueError, match="1 not-a-record"):
+        ward(tmp_path / "records", tmp_path / "cohort")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["records"]
+
+
+@pytest.mark.parametrize("out", ["records/cohort", "records"])
+def test_nothing_is_written_into_the_folder(folder: Path, out: str) -> None:
+    with pytest.raises(ValueError, match="--out"):
+        ward(folder, folder.parent / out)
+
+
+def test_two_readings_are_equal(folder: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        ward(folder, tmp_path / name)
+    for name in ("studies.csv", "patients.csv", "cohort.yaml", "ward-report.json"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    assert events(tmp_path / "a").equals(events(tmp_path / "b"))
+
+
+def test_plugins_register_their_readers() -> None:
+    assert read_sr in installed_readers()
