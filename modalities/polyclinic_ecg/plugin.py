@@ -21,6 +21,7 @@ from polyclinic.modality import (
     OnTraces,
     Physiology,
     Recognised,
+    ResearchReport,
     Source,
     Traces,
     UnreadableSource,
@@ -129,6 +130,13 @@ class ECG(Modality):
     def read_index(self, path: Path) -> list[IndexEntry]:
         """Return the files that a DICOMDIR lists; see ``read_directory``."""
         return read_directory(path)
+
+    def report(self, source: Source, report: ResearchReport) -> bytes | None:
+        """Write scores as a DICOM structured report that references the electrocardiogram; None without DICOM."""
+        # Imported here, because the library that writes such documents is in an extra.
+        from polyclinic_dicom.sr_write import research_sr  # noqa: PLC0415
+
+        return research_sr(source, report)
 
     def files(self, source: Source) -> tuple[Path, ...]:
         """Return the headers of a WFDB record and its segments, then its signal files; or the one file."""

@@ -24,6 +24,7 @@ from polyclinic.modality import (
     Physiology,
     Picture,
     Recognised,
+    ResearchReport,
     Source,
     UnreadableSource,
 )
@@ -121,6 +122,13 @@ class XRay(Modality):
     def read_index(self, path: Path) -> list[IndexEntry]:
         """Return the files that a DICOMDIR lists; see ``read_directory``."""
         return read_directory(path)
+
+    def report(self, source: Source, report: ResearchReport) -> bytes | None:
+        """Write scores as a DICOM structured report that references the radiograph; None for a PNG or JPEG file."""
+        # Imported here, because the library that writes such documents is in an extra.
+        from polyclinic_dicom.sr_write import research_sr  # noqa: PLC0415
+
+        return research_sr(source, report)
 
     def describe(self, raw: Radiograph) -> Mapping[str, float | str]:
         """Return format, bit depth, photometric interpretation, transfer syntax and size."""

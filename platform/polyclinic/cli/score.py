@@ -1,18 +1,22 @@
 """``polyclinic score``: score the files of one study, or the studies of a cohort."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from polyclinic.cli.parser import Parser
+from polyclinic.cli.score_documents import refuse_outputs, write_documents
 from polyclinic.cohort import Study as CohortStudy
 from polyclinic.cohort import read_cohort
 from polyclinic.deploy.bundle import Bundle, load_bundle
 from polyclinic.deploy.scoring.reading import read_study, score
+from polyclinic.deploy.scoring.research import ScoredStudy, content_key, study_name
 from polyclinic.deploy.scoring.scorer import StudyScorer
 from polyclinic.deploy.scoring.table import print_scores
-from polyclinic.files.results import refuse_unwritable, write_result
+from polyclinic.files.results import write_result
+from polyclinic.modality import Source
 from polyclinic.prompts import load_prompts
 from polyclinic.system.progress import track
 from polyclinic.system.shell import print_next
@@ -35,14 +39,18 @@ def main(argv: Sequence[str]) -> None:
     files = {name: path for name in bundle.modalities if (path := getattr(given, name)) is not None}
     if bool(files) == (given.cohort is not None):
         raise ValueError(f"got files of {list(files)} and cohort {given.cohort}, expected one of the two; set either")
-    refuse_unwritable(given.json)
+    refuse_outputs(given.json, given.fhir, given.sr)
     console = Console()
     if files:
         scores = score(bundle, files)
         print_scores(scores, console)
         result = scores.as_json()
+        sources: Mapping[str, Source] = {name: path for name, path in files.items() if name in bundle.query}
+        name = study_name(content_key(bundle, sources))
+        studies = [ScoredStudy(study_id=name, sources=sources, scores=scores)]
     else:
-        result = _score_cohort(bundle, given.cohort, given.split, console)
+        result, studies = _score_cohort(bundle, given.cohort, given.split, console)
+    write_documents(bundle, studies, fhir=given.fhir, sr=given.sr, console=console)
     if given.json is not None:
         write_result(given.json, result)
         console.print(f"scores: {given.json}", soft_wrap=True, markup=False)
@@ -66,23 +74,32 @@ def _parser(modalities: Sequence[str]) -> Parser:
         "--prompts", type=Path | None, help="prompt file whose findings replace those of the bundle, uncalibrated"
     )
     parser.add_argument("--json", type=Path | None, help="file for the scores")
+    parser.add_argument("--fhir", type=Path | None, help="file for the scores as a FHIR R4 Bundle of Observations")
+    parser.add_argument("--sr", type=Path | None, help="new folder for a DICOM structured report per DICOM file")
     return parser
 
 
-def _score_cohort(bundle: Bundle, path: Path, split: str | None, console: Console) -> dict[str, Any]:
+def _score_cohort(
+    bundle: Bundle, path: Path, split: str | None, console: Console
+) -> tuple[dict[str, Any], list[ScoredStudy]]:
     cohort = read_cohort(path)
     studies = [study for study in cohort.studies if split in (None, study.split)]
     if not studies:
         raise ValueError(f"the cohort has no study in split {split!r}; set `--split`")
-    scored = list(_scored(bundle, iter(track(studies, "scoring"))))
-    failed = [entry for entry in scored if "problem" in entry]
-    console.print(f"{len(scored) - len(failed)} of {len(studies)} studies scored")
-    if len(failed) == len(scored):
-        raise ValueError(f"no study could be scored; the first: {failed[0]['problem']}")
-    return {"bundle": bundle.digest, "cohort": cohort.fingerprint, "studies": scored}
+    results = list(_scored(bundle, iter(track(studies, "scoring"))))
+    scored = [result for result in results if isinstance(result, ScoredStudy)]
+    console.print(f"{len(scored)} of {len(studies)} studies scored")
+    entries = [_entry(result) if isinstance(result, ScoredStudy) else result for result in results]
+    if not scored:
+        raise ValueError(f"no study could be scored; the first: {entries[0]['problem']}")
+    return {"bundle": bundle.digest, "cohort": cohort.fingerprint, "studies": entries}, scored
 
 
-def _scored(bundle: Bundle, studies: Iterator[CohortStudy]) -> Iterator[dict[str, Any]]:
+def _entry(study: ScoredStudy) -> dict[str, Any]:
+    return {"study_id": study.study_id, **study.scores.as_json()}
+
+
+def _scored(bundle: Bundle, studies: Iterator[CohortStudy]) -> Iterator[ScoredStudy | dict[str, Any]]:
     """Yield scores in order; a study without a readable input modality has a ``problem`` instead."""
     scorer = StudyScorer(bundle)
     while batch := list(islice(studies, _BATCH_SIZE)):
@@ -95,7 +112,11 @@ def _scored(bundle: Bundle, studies: Iterator[CohortStudy]) -> Iterator[dict[str
         for study, reading in zip(batch, readings, strict=True):
             if reading.items:
                 result = next(scores)
-                yield {"study_id": study.study_id, **result.as_json(), "notes": [*result.notes, *reading.notes]}
+                yield ScoredStudy(
+                    study_id=study.study_id,
+                    sources={name: study.sources[name] for name in reading.items},
+                    scores=replace(result, notes=(*result.notes, *reading.notes)),
+                )
             else:
                 problem = "; ".join(reading.problems.values()) or f"it has none of {bundle.query}"
                 yield {"study_id": study.study_id, "problem": problem}

@@ -47,6 +47,13 @@ from polyclinic.modality.records import (
     Value,
     WrittenReport,
 )
+from polyclinic.modality.research_report import (
+    RESEARCH_TITLE,
+    Reportable,
+    ResearchFinding,
+    ResearchModel,
+    ResearchReport,
+)
 from polyclinic.modality.views import (
     LONGEST_SIDE,
     Axis,
@@ -74,6 +81,7 @@ __all__ = [
     "HEAT",
     "LONGEST_SIDE",
     "RECORD_READERS",
+    "RESEARCH_TITLE",
     "ArrayRow",
     "Axis",
     "BaselineFeatures",
@@ -111,6 +119,10 @@ __all__ = [
     "RecordReader",
     "Redactable",
     "ReferenceRange",
+    "Reportable",
+    "ResearchFinding",
+    "ResearchModel",
+    "ResearchReport",
     "Retrievable",
     "Rows",
     "Scannable",

@@ -73,8 +73,8 @@ class Modality(ABC):
     constructor argument is stored as an attribute of the same name.
 
     Further capabilities are found by the presence of their methods, without another base class: see ``Imputable``,
-    ``Explainable``, ``Viewable``, ``Inspectable``, ``Scannable``, ``Retrievable``, ``Indexed``, ``Deidentifiable`` and
-    ``Redactable``.
+    ``Explainable``, ``Viewable``, ``Inspectable``, ``Scannable``, ``Retrievable``, ``Indexed``, ``Reportable``,
+    ``Deidentifiable`` and ``Redactable``.
 
     Attributes:
         title: display name on the service page; empty for the modality's name in the configuration.
