@@ -7,7 +7,7 @@ from typing import Any
 from polyclinic.cohort.ward.coding import code_of, preferred, system_name
 from polyclinic.cohort.ward.left_out import NotUsed
 from polyclinic.cohort.ward.times import version_text
-from polyclinic.cohort.ward.values import COMPARATORS, number_of
+from polyclinic.cohort.ward.values import COMPARATORS, number_in_range
 from polyclinic.modality import Moment, ReferenceRange, Value
 
 _TEXTS = ("valueString", "valueTime", "valueDateTime")
@@ -60,7 +60,7 @@ def value_of(element: Any) -> Value:
     if element.valueQuantity is not None:
         return _quantity(element.valueQuantity)
     if element.valueInteger is not None:
-        return Value(number=number_of(str(element.valueInteger)))
+        return Value(number=number_in_range(element.valueInteger))
     if element.valueBoolean is not None:
         return Value(text=str(element.valueBoolean).lower())
     if element.valueCodeableConcept is not None:
@@ -100,7 +100,7 @@ def _limit(quantity: Any, unit: tuple[str, str] | None) -> float | None:
     if stated[0] and stated != unit:
         return None
     try:
-        return number_of(_digits(quantity.value))
+        return number_in_range(quantity.value)
     except NotUsed:
         return None
 
@@ -109,13 +109,12 @@ def _quantity(quantity: Any) -> Value:
     if quantity.value is None:
         raise NotUsed("without-value")
     unit, system = unit_of(quantity)
-    digits = _digits(quantity.value)
     if quantity.comparator:
         if quantity.comparator not in COMPARATORS:
             raise NotUsed("unsupported-value", "a comparator that R4 does not have")
-        bound = f"{quantity.comparator}{digits}"
+        bound = f"{quantity.comparator}{_digits(quantity.value)}"
         return Value(text=bound, comparator=quantity.comparator, unit=unit, unit_system=system)
-    return Value(number=number_of(digits), unit=unit, unit_system=system)
+    return Value(number=number_in_range(quantity.value), unit=unit, unit_system=system)
 
 
 def _digits(value: Decimal | float) -> str:

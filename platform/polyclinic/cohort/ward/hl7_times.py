@@ -10,6 +10,7 @@ from polyclinic.modality.records import Precision
 
 _PRECISION: dict[str, Precision] = {"%Y%m%d": "day", "%Y%m%d%H": "hour", "%Y%m%d%H%M": "minute"}
 _COARSE = ("%Y", "%Y%m")
+_MAX_LENGTH = len("YYYYMMDDHHMMSS.SSSSSS+ZZZZ")
 
 
 def moment_of_field(text: str) -> Moment | None:
@@ -27,7 +28,7 @@ def message_version(text: str) -> str:
 
 
 def _parsed(text: str) -> tuple[datetime, str] | None:
-    if not text.isascii():
+    if not text.isascii() or len(text) > _MAX_LENGTH:
         return None
     try:
         stated, form, offset, _ = get_datetime_info(text)

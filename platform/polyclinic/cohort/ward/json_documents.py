@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -92,9 +92,11 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _decimal(text: str) -> Decimal:
-    number = Decimal(text)
-    _, digits, exponent = number.as_tuple()
-    if len(digits) > _MAX_DIGITS or abs(int(exponent)) > _MAX_EXPONENT:
+    try:
+        number = Decimal(text) if len(text) <= _MAX_DIGITS else None
+    except InvalidOperation:  # an exponent beyond those of Decimal
+        number = None
+    if number is None or abs(int(number.as_tuple().exponent)) > _MAX_EXPONENT:
         raise NotUsed("broken", "JSON with a number of too many digits")
     return number
 

@@ -10,7 +10,7 @@ REASONS = {
     "archive": "an archive, which is not read: unpack it inside the folder",
     "archive-climbs-out": "an archive whose members would be written outside its folder: do not unpack it",
     "broken": "cut off, or not of the form that its standard asks for",
-    "charset": "bytes that are not of the character set that the message declares: correct MSH-18",
+    "charset": "bytes or characters that are not of its character set, which HL7 v2 declares in MSH-18: correct it",
     "document": "a report that is a PDF, an image or a link: export its text",
     "duplicate": "the same record again",
     "empty": "a file or a report without any content",

@@ -19,6 +19,7 @@ from polyclinic.cohort.ward.hl7 import read_hl7
 from polyclinic.cohort.ward.hl7_segments import is_hl7
 from polyclinic.cohort.ward.json_documents import MAX_BYTES, is_json
 from polyclinic.cohort.ward.left_out import REASONS, LeftOut
+from polyclinic.cohort.ward.plain_text import writable
 from polyclinic.cohort.ward.subjects import Patients, subject_ids
 from polyclinic.cohort.ward.times import in_zone
 from polyclinic.cohort.ward.versions import latest
@@ -81,7 +82,8 @@ def read_ward(
     hospital = _checked_settings(folder, out, zone)
     left_out = LeftOut()
     entries = _walk(folder, left_out)
-    found = _read_all(folder, entries, left_out, installed_readers() if readers is None else readers)
+    read = _read_all(folder, entries, left_out, installed_readers() if readers is None else readers)
+    found = list(writable(read, left_out))
     measurements = latest(((path, each) for path, each in found if isinstance(each, Measurement)), left_out)
     reports = latest(((path, each) for path, each in found if isinstance(each, WrittenReport)), left_out)
     patients = Patients(each.patient for _, each in (*measurements, *reports) if each.patient is not None)

@@ -106,6 +106,23 @@ def test_what_is_left_out_has_its_file_and_no_value(folder: Path, tmp_path: Path
     assert "DOE" not in stored
 
 
+def test_texts_that_tables_cannot_hold_are_left_out(tmp_path: Path) -> None:
+    records = tmp_path / "records"
+    halves = (
+        observation("a", valueQuantity=None, valueString="\ud800"),
+        observation("b", valueQuantity=None, valueString="\0"),
+    )
+    long = patient("long", "7" * 201)
+    of_long = observation("d", "Patient/long")
+    write_json(records / "a.json", bundle(patient(), long, *halves, observation("c"), of_long))
+    (records / "b.hl7").write_text(message(pid(), obr(), obx("one\\X0D\\two", kind="TX")))
+    result = ward(records, tmp_path / "cohort")
+    counts = {name: entry["count"] for name, entry in result.report["left_out"].items()}
+    assert counts == {"broken": 1, "charset": 1, "without-patient": 1}
+    assert result.cohort is not None
+    assert [study.sources["report"] for study in result.cohort.studies] == ["one\ntwo"]
+
+
 def test_numbers_of_several_authorities_are_not_guessed(tmp_path: Path) -> None:
     records = tmp_path / "records"
     records.mkdir()

@@ -228,3 +228,11 @@ def test_our_fields_are_those_of_hl7apy() -> None:
         assert ours.value.unit == theirs.obx_6.value
     assert found[0].value is not None
     assert found[0].value.number == float(reference[0].obx_5.value)
+
+
+@pytest.mark.timeout(20)
+def test_long_fields_take_linear_time() -> None:
+    digits = "1" * 300_000
+    found = read(message(pid(digits + "x"), obr(), obx(digits, range=digits, time=digits), obx(digits, sub="2")))
+    assert [each.value and each.value.number for each in found.measurements] == [None, None]
+    assert not read(message(pid(), obr(), obx("\\" * 300_000, kind="TX"))).reports
