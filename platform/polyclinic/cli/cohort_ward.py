@@ -42,5 +42,5 @@ def ward(folder: Path, out: Path = Path("cohort"), zone: str | None = None) -> N
         remark("the folder has no report, so there is no cohort.yaml; the events are in meds")
         print_next("polyclinic", "modalities")
         return
-    remark(f"before it leaves this machine: {command_line('polyclinic', 'deidentify', out / 'cohort.yaml', 'OUT')}")
-    print_next("polyclinic", "cohort", "check", out / "cohort.yaml")
+    remark(f"before it leaves this machine: {command_line('polyclinic', 'deidentify', result.cohort, 'OUT')}")
+    print_next("polyclinic", "cohort", "check", result.cohort)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from polyclinic.modality import Measurement, WrittenReport
+from polyclinic.modality import Measurement, Record, WrittenReport
 
 
 def list_assumptions(
@@ -23,12 +23,13 @@ def list_assumptions(
     records = [each for _, each in (*measurements, *reports)]
     values = [each.value for _, each in measurements if each.value is not None]
     coarse = sum(each.time is not None and each.time.precision in ("hour", "day") for each in records)
-    # A moment that was taken from `available` is the same object, or the same after a conversion.
-    issued = sum(each.available is not None and each.time == each.available for each in records)
+    unissued = sum(each.available is None for _, each in measurements)
+    early = sum(_is_early(each) for each in records)
     units = _units(measurements)
     entries = [
         ("times of a day or an hour, which stand at its last second", coarse),
-        ("records at the time when they were issued: they state no other, or the same", issued),
+        ("results that do not state when they were issued, at the time of their specimen", unissued),
+        ("records issued before the time of their specimen or examination, whose later time is used", early),
         ("patients with times in several zones or some without one; set --zone to order them", _mixed(
             measurements, reports) if zone is None else 0),
         ("results without a unit", sum(value.number is not None and not value.unit for value in values)),
@@ -39,6 +40,10 @@ def list_assumptions(
         ("results that are bounds such as <0.1, which stay text", sum(bool(value.comparator) for value in values)),
     ]  # fmt: skip
     return [{"assumption": text, "count": count} for text, count in entries if count]
+
+
+def _is_early(record: Record) -> bool:
+    return record.available is not None and record.time is not None and record.available.time < record.time.time
 
 
 def _mixed(measurements: Sequence[tuple[str, Measurement]], reports: Sequence[tuple[str, WrittenReport]]) -> int:

@@ -36,7 +36,7 @@ REASONS = {
     "without-code": "it does not state what was measured",
     "without-order": "an OBX segment before any OBR segment",
     "without-patient": "it states no patient",
-    "without-time": "it states no time, or only a year or a month",
+    "without-time": "it states no time, only a year or a month, or a year before 1700 or after 2200",
     "without-value": "a result without a value, such as one that could not be obtained",
     "withdrawn": "withdrawn by its sender: cancelled, deleted or entered in error",
 }

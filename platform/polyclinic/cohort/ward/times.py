@@ -5,6 +5,18 @@ from zoneinfo import ZoneInfo
 
 from polyclinic.modality import Moment
 
+_YEARS = range(1700, 2201)
+
+
+def is_plausible(moment: Moment | None) -> bool:
+    """Return whether a time is stated and a patient may have lived then."""
+    return moment is not None and moment.time.year in _YEARS
+
+
+def known_at(taken: Moment, issued: Moment | None) -> Moment:
+    """Return when a result was known: when it was issued, else when the specimen was taken, whichever is later."""
+    return taken if issued is None or issued.time < taken.time else issued
+
 
 def in_zone(moment: Moment, zone: ZoneInfo | None) -> Moment:
     """Return the wall-clock time of a zone; a time without an offset, or a day, is taken as one of the zone.

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from polyclinic import __version__
-from polyclinic.cohort.cohort import Cohort, read_cohort
+from polyclinic.cohort.cohort import read_cohort
 from polyclinic.cohort.scan.archives import describe_archive
 from polyclinic.cohort.scan.left_out import LeftOut as FilesLeftOut
 from polyclinic.cohort.scan.walk import Entry, walk
@@ -21,7 +21,7 @@ from polyclinic.cohort.ward.json_documents import MAX_BYTES, is_json
 from polyclinic.cohort.ward.left_out import REASONS, LeftOut
 from polyclinic.cohort.ward.plain_text import writable
 from polyclinic.cohort.ward.subjects import Patients, subject_ids
-from polyclinic.cohort.ward.times import in_zone
+from polyclinic.cohort.ward.times import in_zone, is_plausible
 from polyclinic.cohort.ward.versions import latest
 from polyclinic.cohort.ward.write import write_ward
 from polyclinic.files.atomic import atomic_folder
@@ -48,13 +48,11 @@ class WardResult:
     """What was written.
 
     Attributes:
-        folder: folder of the cohort.
-        cohort: the cohort; None where the folder has results and no report.
+        cohort: path of ``cohort.yaml``; None where the folder has results and no report.
         report: content of ``ward-report.json``.
     """
 
-    folder: Path
-    cohort: Cohort | None
+    cohort: Path | None
     report: Mapping[str, Any]
 
 
@@ -110,8 +108,9 @@ def read_ward(
     }
     with atomic_folder(out) as partial:
         write_ward(partial, used, texts, subjects, report)
-        cohort = replace(read_cohort(partial / "cohort.yaml"), name=out.name) if texts else None
-    return WardResult(folder=out, cohort=cohort, report=report)
+        if texts:
+            read_cohort(partial / "cohort.yaml")
+    return WardResult(cohort=out / "cohort.yaml" if texts else None, report=report)
 
 
 def _checked_settings(folder: Path, out: Path, zone: str | None) -> ZoneInfo | None:
@@ -188,7 +187,7 @@ def _usable(
     used = []
     for path, record in records:
         patient = None if record.patient is None else patients.patient_id(record.patient)
-        time = record.time or record.available
+        time = next(filter(is_plausible, (record.time, record.available)), None)
         if record.patient is None:
             left_out.add("without-patient", path)
         elif patient is None:
@@ -198,7 +197,8 @@ def _usable(
         elif not isinstance(record, Measurement) and not record.text:
             left_out.add("empty", path)
         else:
-            available = None if record.available is None else _local(record.available, zone)
+            issued = record.available if is_plausible(record.available) else None
+            available = None if issued is None else _local(issued, zone)
             used.append((patient, replace(record, time=_local(time, zone), available=available)))
     return used
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,13 @@ import yaml
 
 from polyclinic.cohort.meds import write_meds
 from polyclinic.cohort.scan.joined import SHARES
-from polyclinic.modality import Measurement, Moment, WrittenReport
+from polyclinic.cohort.ward.times import known_at
+from polyclinic.modality import ENTRY_POINTS, Measurement, Moment, WrittenReport
 
 _ID_LENGTH = 12
+_OF_EVENTS = "timeline"
+"""Plugin that reads events over time."""
+
 _TEXT = pa.string()
 _COLUMNS: dict[str, pa.DataType] = {
     "subject_id": pa.int64(),
@@ -26,15 +31,15 @@ _COLUMNS: dict[str, pa.DataType] = {
     "unit_system": _TEXT,
     "comparator": _TEXT,
     "coded_value": _TEXT,
-    "range_low": pa.float64(),
-    "range_high": pa.float64(),
-    "range_text": _TEXT,
+    "reference_low": pa.float64(),
+    "reference_high": pa.float64(),
+    "reference_text": _TEXT,
     "status": _TEXT,
-    "available": pa.timestamp("us"),
+    "taken": pa.timestamp("us"),
     "precision": _TEXT,
     "offset_minutes": pa.int32(),
 }
-"""Columns of the events; those after ``text_value`` are ours."""
+"""Columns of the events. ``time`` is when a result was known, so that a window before a report holds no later one."""
 
 
 def write_ward(
@@ -59,7 +64,7 @@ def write_ward(
     pd.DataFrame(table).to_csv(folder / "patients.csv", index=False)
     if reports:
         _studies(reports, subjects).to_csv(folder / "studies.csv", index=False)
-        (folder / "cohort.yaml").write_text(_spec(), encoding="utf-8")
+        (folder / "cohort.yaml").write_text(_spec(has_events=bool(measurements)), encoding="utf-8")
     content = json.dumps(report, indent=1, ensure_ascii=False)
     (folder / "ward-report.json").write_text(content, encoding="utf-8")
 
@@ -72,15 +77,15 @@ def _events(measurements: Sequence[tuple[str, Measurement]], subjects: Mapping[s
 
 
 def _row(subject: int, record: Measurement) -> tuple[Any, ...]:
-    value, time = record.value, record.time
+    value, taken = record.value, record.time
     assert value is not None, "withdrawn records are left out"
-    assert time is not None, "records without a time are left out"
-    available = None if record.available is None else record.available.time
+    assert taken is not None, "records without a time are left out"
+    time = known_at(taken, record.available)
     return (
         *(subject, time.time, record.code, value.number, value.text or None, value.unit or None),
         *(value.unit_system or None, value.comparator or None, value.coded or None),
         *(record.range.low, record.range.high, record.range.text or None),
-        *(record.standing, available, time.precision, time.offset),
+        *(record.standing, taken.time, time.precision, time.offset),
     )
 
 
@@ -106,19 +111,25 @@ def _study_id(report: WrittenReport) -> str:
 
 
 def _shown(moment: Moment | None) -> str:
+    """Return the start of what was stated: results that were known later must not lie before a report."""
     assert moment is not None, "records without a time are left out"
-    return moment.time.isoformat()
+    if moment.precision == "day":
+        return moment.time.date().isoformat()
+    return (moment.time.replace(minute=0, second=0) if moment.precision == "hour" else moment.time).isoformat()
 
 
-def _spec() -> str:
+def _spec(*, has_events: bool) -> str:
+    modalities: dict[str, Any] = {"report": {"text": "text"}}
+    if has_events and _OF_EVENTS in entry_points(group=ENTRY_POINTS).names:
+        modalities[_OF_EVENTS] = {"meds": "meds", "time": "time", "before": "24h", "subject": "subject_id"}
     parts: list[tuple[str, Mapping[str, Any]]] = [
         ("Proposed by: polyclinic cohort ward. ward-report.json has what was left out and what to check.",
          {"table": "studies.csv"}),
         ("Hashes of what identifies a report.", {"study_id": "study_id"}),
         ("Patient ids as they were sent; patients.csv has their integers in meds/.", {"patient_id": "patient_id"}),
         ("Shares of patients. A column of the table may be named here instead.", {"split": SHARES}),
-        ("The text of each report. Join images and labels with `polyclinic cohort add` by `accession`.",
-         {"modalities": {"report": {"text": "text"}}}),
+        ("The text of each report, and the results that were known in the day before it, where a plugin reads them. "
+         "Join labels with `polyclinic cohort add` by `accession`.", {"modalities": modalities}),
     ]  # fmt: skip
     return "".join(
         f"# {comment}\n{yaml.safe_dump(dict(entry), sort_keys=False, allow_unicode=True, width=10_000)}"

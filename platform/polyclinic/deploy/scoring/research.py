@@ -8,8 +8,16 @@ from pathlib import Path
 from polyclinic.deploy.bundle import Bundle
 from polyclinic.deploy.scores import EstimateScore, FindingScore, StudyScores
 from polyclinic.files.digest import file_sha256
-from polyclinic.modality import Reportable, ResearchFinding, ResearchModel, ResearchReport, Source, UnreadableSource
-from polyclinic.modality.contract import ArrayRow
+from polyclinic.modality import (
+    ArrayRow,
+    EventWindow,
+    Reportable,
+    ResearchFinding,
+    ResearchModel,
+    ResearchReport,
+    Source,
+    UnreadableSource,
+)
 
 _ID_LENGTH = 12
 
@@ -54,18 +62,24 @@ def research_model(bundle: Bundle) -> ResearchModel:
     )
 
 
-def content_key(bundle: Bundle, sources: Mapping[str, Source]) -> str:
+def content_key(bundle: Bundle, sources: Mapping[str, Source], digests: dict[Path, str] | None = None) -> str:
     """Return a digest of the content of all sources of a study; names of files have no effect.
+
+    Args:
+        bundle: bundle with the plugins that read the sources.
+        sources: source by modality.
+        digests: digests of files that are known, to which others are added; studies may share a file.
 
     Raises:
         OSError: a file cannot be read.
     """
-    digest = hashlib.sha256()
+    digest, digests = hashlib.sha256(), {} if digests is None else digests
     for name, source in sorted(sources.items()):
         files = bundle.modalities[name].files(source)
-        parts = [file_sha256(file) for file in files] if files else [_inline(source)]
-        if isinstance(source, ArrayRow):
-            parts.append(str(source.row))
+        for file in files:
+            if file not in digests:
+                digests[file] = file_sha256(file)
+        parts = [*(digests[file] for file in files), _within(source)]
         digest.update("\0".join([name, *parts, ""]).encode())
     return digest.hexdigest()
 
@@ -81,14 +95,14 @@ def documents(bundle: Bundle, studies: Sequence[ScoredStudy]) -> Iterator[Docume
     Raises:
         OSError: a file cannot be read.
     """
-    model = research_model(bundle)
+    model, digests = research_model(bundle), dict[Path, str]()
     for study in studies:
         report = None
         for name, source in study.sources.items():
             plugin = bundle.modalities[name]
             if not isinstance(plugin, Reportable):
                 continue
-            report = report or _report(model, content_key(bundle, study.sources), study.scores)
+            report = report or _report(model, content_key(bundle, study.sources, digests), study.scores)
             try:
                 content = plugin.report(source, report)
             except UnreadableSource as reason:
@@ -98,10 +112,15 @@ def documents(bundle: Bundle, studies: Sequence[ScoredStudy]) -> Iterator[Docume
                 yield Document(study_id=study.study_id, modality=name, content=content)
 
 
-def _inline(source: Source) -> str:
-    assert not isinstance(source, Path | ArrayRow), "a plugin lists the files of a source"
-    cells = source if isinstance(source, str) else "\0".join(f"{key}={cell}" for key, cell in sorted(source.items()))
-    return hashlib.sha256(cells.encode()).hexdigest()
+def _within(source: Source) -> str:
+    """Return what a source is besides its files: a row, a window of events, a text, or cells."""
+    if isinstance(source, Path):
+        return ""
+    if isinstance(source, ArrayRow):
+        return str(source.row)
+    if isinstance(source, EventWindow):
+        return source.key()
+    return source if isinstance(source, str) else repr(sorted(source.items()))
 
 
 def _report(model: ResearchModel, key: str, scores: StudyScores) -> ResearchReport:

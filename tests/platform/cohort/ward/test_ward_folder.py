@@ -4,15 +4,18 @@ import io
 import json
 import zipfile
 from datetime import datetime
+from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from archives import write_dicom
+from polyclinic.cohort import read_cohort
 from polyclinic.cohort.meds import MedsDataset
 from polyclinic.cohort.ward import WardResult, read_ward
 from polyclinic.cohort.ward.ward import installed_readers
+from polyclinic.modality import EventWindow, read_events
 from polyclinic_dicom.sr_records import read_sr
 from ward_files import bundle, coded, content, message, obr, observation, obx, patient, pid, write_json, write_sr
 
@@ -52,8 +55,8 @@ def test_all_formats_of_a_patient_meet(folder: Path, tmp_path: Path) -> None:
     assert table["numeric_value"].tolist() == pytest.approx([4.1, 13.2])
     assert table["unit"].tolist() == ["mmol/L", "g/dL"]
     assert table["status"].tolist() == ["corrected", "final"]
-    assert table["time"].tolist() == [datetime(2024, 1, 2, 10), datetime(2024, 1, 2, 10)]
-    assert table["available"].iloc[1] == datetime(2024, 1, 2, 13)
+    assert table["taken"].tolist() == [datetime(2024, 1, 2, 10), datetime(2024, 1, 2, 10)]
+    assert table["time"].tolist() == [datetime(2024, 1, 2, 10), datetime(2024, 1, 2, 13)]
     assert table["offset_minutes"].tolist()[1] == 60
     patients = pd.read_csv(tmp_path / "cohort" / "patients.csv", dtype={"patient_id": str})
     assert patients["patient_id"].tolist() == ["12", "4711"]
@@ -63,7 +66,7 @@ def test_all_formats_of_a_patient_meet(folder: Path, tmp_path: Path) -> None:
     subjects = dict(zip(patients["patient_id"], patients["subject_id"], strict=True))
     assert set(table["subject_id"]) == {subjects["4711"]}
     assert result.cohort is not None
-    assert {study.patient_id for study in result.cohort.studies} == {"12", "4711"}
+    assert {study.patient_id for study in read_cohort(result.cohort).studies} == {"12", "4711"}
     assert {name: entry["count"] for name, entry in result.report["left_out"].items()} == {"replaced": 1}
     assert result.report["corrected"] == 1
     assert before == {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
@@ -120,7 +123,46 @@ def test_texts_that_tables_cannot_hold_are_left_out(tmp_path: Path) -> None:
     counts = {name: entry["count"] for name, entry in result.report["left_out"].items()}
     assert counts == {"broken": 1, "charset": 1, "without-patient": 1}
     assert result.cohort is not None
-    assert [study.sources["report"] for study in result.cohort.studies] == ["one\ntwo"]
+    assert [study.sources["report"] for study in read_cohort(result.cohort).studies] == ["one\ntwo"]
+
+
+def test_results_that_were_known_before_a_report_are_its_window(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = tmp_path / "records"
+    early = observation("a", issued="2024-01-02T09:00:00Z", effectiveDateTime="2024-01-02T08:00:00Z")
+    # taken before the report and issued after it: nobody knew it
+    late = observation("b", issued="2024-01-02T11:00:00Z", effectiveDateTime="2024-01-02T08:00:00Z")
+    write_json(records / "a.json", bundle(patient(), early, late))
+    write_sr(records / "b", content("TEXT", FINDING, value="x"))
+    names = EntryPoints([EntryPoint("timeline", "polyclinic_report:Report", "polyclinic.modalities")])
+    monkeypatch.setattr("polyclinic.cohort.ward.write.entry_points", lambda group: names)
+    result = ward(records, tmp_path / "cohort")
+    assert result.cohort is not None
+    [study] = read_cohort(result.cohort).studies
+    window = study.sources["timeline"]
+    assert isinstance(window, EventWindow)
+    assert read_events(window)["time"].to_pylist() == [datetime(2024, 1, 2, 9)]
+
+
+def test_a_coarse_time_of_a_report_is_its_start(tmp_path: Path) -> None:
+    records = tmp_path / "records"
+    records.mkdir()
+    times = ("20240102", "2024010210", "202401021015")
+    texts = [message(pid(), obr(f"F{time}", time=time), obx("x", kind="TX")) for time in times]
+    (records / "a.hl7").write_text("".join(texts))
+    ward(records, tmp_path / "cohort")
+    studies = pd.read_csv(tmp_path / "cohort" / "studies.csv", dtype=str)
+    assert sorted(studies["time"]) == ["2024-01-02", "2024-01-02T10:00:00", "2024-01-02T10:15:00"]
+
+
+def test_years_in_which_no_patient_lived_are_no_time(tmp_path: Path) -> None:
+    records = tmp_path / "records"
+    records.mkdir()
+    texts = [message(pid(), obr(time=f"{year}0102"), obx("x", kind="TX")) for year in ("0001", "1600", "9999", "2020")]
+    (records / "a.hl7").write_text("".join(text.replace("|F1|", f"|F{n}|") for n, text in enumerate(texts)))
+    result = ward(records, tmp_path / "cohort", zone="Europe/Zurich")
+    assert (result.report["reports"], result.report["left_out"]["without-time"]["count"]) == (1, 3)
 
 
 def test_numbers_of_several_authorities_are_not_guessed(tmp_path: Path) -> None:
