@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from polyclinic.deploy.bundle import Bundle
-from polyclinic.deploy.scoring.fhir import observations
+from polyclinic.deploy.fhir import observations
 from polyclinic.deploy.scoring.research import Document, ScoredStudy, documents, research_model
 from polyclinic.files.atomic import atomic_folder
 from polyclinic.files.results import refuse_unwritable, refuse_used_folder, write_result

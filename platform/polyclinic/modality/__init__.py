@@ -47,13 +47,7 @@ from polyclinic.modality.records import (
     Value,
     WrittenReport,
 )
-from polyclinic.modality.research_report import (
-    RESEARCH_TITLE,
-    Reportable,
-    ResearchFinding,
-    ResearchModel,
-    ResearchReport,
-)
+from polyclinic.modality.research_report import Reportable, ResearchFinding, ResearchReport
 from polyclinic.modality.views import (
     LONGEST_SIDE,
     Axis,
@@ -75,6 +69,7 @@ from polyclinic.privacy.dicom_values import DicomStandard
 from polyclinic.privacy.identifiers import identifying_fields, names_nobody
 from polyclinic.privacy.identity import Identity
 from polyclinic.privacy.text import Tagger, labelled_names
+from polyclinic.system.research import RESEARCH_TITLE, ResearchModel
 
 __all__ = [
     "ENTRY_POINTS",

@@ -1,6 +1,8 @@
 """The HTTP routes of the service."""
 
+import hashlib
 import time
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import Annotated, Any
 
@@ -9,18 +11,25 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
 from fastapi.staticfiles import StaticFiles
+from pydantic import TypeAdapter
 from starlette.exceptions import HTTPException
 
 from polyclinic import __version__
+from polyclinic.deploy.fhir import MEDIA_TYPE, observations
+from polyclinic.deploy.scores import StudyScores
 from polyclinic.deploy.service import middleware as access
 from polyclinic.deploy.service.errors import ServiceError
 from polyclinic.deploy.service.middleware import neighbourhood
 from polyclinic.deploy.service.schemas import BundleCard, Error, Scores, State
 from polyclinic.deploy.service.scoring import ScoringHandler, modalities_read
-from polyclinic.deploy.service.uploads import FILES, Upload
+from polyclinic.deploy.service.uploads import FILES, Part, Upload
 from polyclinic.deploy.service.workers.decoder_pool import Reading
+from polyclinic.system.research import ResearchModel
 
 _MAX_FINDING_LENGTH = 200
+_ID_LENGTH = 12
+_SCORES = TypeAdapter(StudyScores)
+_FHIR = {"content": {MEDIA_TYPE: {"schema": {"type": "object", "description": "Bundle of FHIR R4"}}}}
 _COMMON_ERRORS = (400, 401, 403, 429)
 _SCORE_ERRORS = (408, 413, 415, 422, 503)
 _DESCRIPTIONS = {
@@ -81,7 +90,7 @@ def _add_score(app: FastAPI, handler: ScoringHandler, *, largest: int, most: int
         access.SCORE,
         dependencies=[_token()],
         response_model=Scores,
-        responses=_errors(*_COMMON_ERRORS, *_SCORE_ERRORS),
+        responses={200: _FHIR, **_errors(*_COMMON_ERRORS, *_SCORE_ERRORS)},
         openapi_extra={"requestBody": _body([entry["name"] for entry in handler.model.bundle.card["modalities"]])},
     )
     async def score(
@@ -94,7 +103,8 @@ def _add_score(app: FastAPI, handler: ScoringHandler, *, largest: int, most: int
         """Score one study. Send each file as a part named by its modality, or `files` to assign it by its ending.
 
         Files that belong together, such as a header and its signals, have the same part name. An unreadable modality
-        is left out of the score, and its `problem` states the reason.
+        is left out of the score, and its `problem` states the reason. With `Accept: application/fhir+json`, the answer
+        is a Bundle of Observations of FHIR R4.
         """
         started = time.monotonic()
         admission = handler.next_request(neighbourhood(request.client.host) if request.client is not None else "")
@@ -111,7 +121,8 @@ def _add_score(app: FastAPI, handler: ScoringHandler, *, largest: int, most: int
                 parts = await upload.read(request.headers, request.stream(), seconds=seconds)
                 readings = await handler.read(admission, parts, views=views)
                 scores = await handler.score(admission, parts, readings, views=views, finding=explain)
-                answer, status = JSONResponse(scores, headers={"x-request-number": str(number)}), 200
+                answer, status = _answer(handler, request, parts, scores), 200
+                answer.headers["x-request-number"] = str(number)
         except ServiceError as error:
             status = error.status
             raise
@@ -119,6 +130,19 @@ def _add_score(app: FastAPI, handler: ScoringHandler, *, largest: int, most: int
             handler.measures.uploaded.inc(upload.size if upload is not None else 0)
             await handler.record(number, upload, modalities_read(readings), status, started)
         return answer
+
+
+def _answer(handler: ScoringHandler, request: Request, parts: Sequence[Part], scores: dict[str, Any]) -> Response:
+    """Return scores as JSON, or as FHIR Observations where the client accepts those."""
+    if MEDIA_TYPE not in request.headers.get("accept", ""):
+        return JSONResponse(scores)
+    card = handler.model.bundle.card
+    model = ResearchModel(
+        name=card["name"], version=card["version"], sha256=card["sha256"], not_a_device=card["not_a_device"]
+    )
+    content = hashlib.sha256("".join(sorted(part.digest.hexdigest() for part in parts)).encode()).hexdigest()
+    study = (f"s{content[:_ID_LENGTH]}", _SCORES.validate_python(scores))
+    return JSONResponse(observations(model, [study]), media_type=MEDIA_TYPE)
 
 
 def _add_errors(app: FastAPI) -> None:

@@ -12,8 +12,8 @@ from fhir.resources.R4B.bundle import Bundle as FhirBundle
 from polyclinic.cli import main
 from polyclinic.cohort import read_cohort
 from polyclinic.deploy.bundle import load_bundle
+from polyclinic.deploy.fhir import observations
 from polyclinic.deploy.scores import EstimateScore, FindingScore, StudyScores
-from polyclinic.deploy.scoring.fhir import observations
 from polyclinic.deploy.scoring.research import content_key
 from polyclinic.modality import RESEARCH_TITLE, ResearchModel
 

@@ -13,6 +13,7 @@ import psutil
 import pytest
 import requests
 from benchmarks.cart_files import WRITERS
+from fhir.resources.R4B.bundle import Bundle as FhirBundle
 from pydantic import TypeAdapter
 
 from hostile_modules import STARTING, plant, ran
@@ -66,6 +67,29 @@ def test_the_scores_equal_those_of_the_command(service: Served, study_files: dic
     report = answer.json()
     assert report.pop("files") == []
     _assert_same(report, scored)
+
+
+def test_a_client_that_accepts_fhir_gets_observations(
+    service: Served, study_files: dict[str, Path], scored: Any
+) -> None:
+    parts = [("xray", ("DOE^JOHN.dcm", study_files["xray"].read_bytes()))]
+    headers = {"Authorization": f"Bearer {TOKEN}", "Accept": "application/fhir+json, application/json;q=0.5"}
+    answers = [
+        requests.post(f"{service.address}/v1/score", files=parts, headers=headers, timeout=120) for _ in range(2)
+    ]
+    assert [answer.headers["content-type"] for answer in answers] == ["application/fhir+json"] * 2
+    bundle, again = (answer.json() for answer in answers)
+    FhirBundle.model_validate(bundle)
+    device, *found = (entry["resource"] for entry in bundle["entry"])
+    assert device["identifier"][0]["value"] == scored["bundle"]
+    assert [each["code"]["coding"][0]["code"] for each in found] == [each["name"] for each in scored["findings"]]
+    assert bundle["entry"] == again["entry"]
+    assert "DOE" not in json.dumps(bundle)
+    assert answers[0].headers["x-request-number"] != answers[1].headers["x-request-number"]
+    refused = requests.post(
+        f"{service.address}/v1/score", files=parts, headers={**headers, "Authorization": ""}, timeout=60
+    )
+    assert refused.status_code == 401
 
 
 def test_files_without_a_modality_are_sorted_by_suffix_and_by_the_plugin_that_reads_them(

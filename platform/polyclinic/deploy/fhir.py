@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from polyclinic.deploy.scores import EstimateScore, FindingScore, StudyScores
-from polyclinic.modality import RESEARCH_TITLE, ResearchModel
+from polyclinic.system.research import RESEARCH_TITLE, ResearchModel
 
+MEDIA_TYPE = "application/fhir+json"
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_OID, "polyclinic")
 _SYSTEM = "urn:polyclinic:{}"
 _TERMS = "http://terminology.hl7.org/CodeSystem/{}"
