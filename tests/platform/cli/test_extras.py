@@ -21,7 +21,7 @@ PLAIN = {
     "cohort phantom": ["cohort", "--studies", "20", "--workers", "1"],
     "cohort check": ["cohort/cohort.yaml", "--workers", "0"],
     "bundle verify": [str(BUNDLE)],
-    "score": [str(BUNDLE), "--cohort", "cohort/cohort.yaml", "--json", "scores.json"],
+    "score": [str(BUNDLE), "--cohort", "cohort/cohort.yaml", "--json", "scores.json", "--fhir", "scores.fhir"],
     "modalities": [],
     "doctor": [],
 }
@@ -64,6 +64,7 @@ def test_a_plain_installation_scores_and_names_the_extra_that_other_commands_nee
     assert {name: code for name, (code, _) in report["plain"].items()} == dict.fromkeys(PLAIN, 0), report["plain"]
     assert "ready: scoring; not installed: training and evaluation, " in report["plain"]["doctor"][1]
     assert len(json.loads((tmp_path / "scores.json").read_text())["studies"]) == 20
+    assert json.loads((tmp_path / "scores.fhir").read_text())["resourceType"] == "Bundle"
     first = {"train": "lightning", "serve": "fastapi", "deidentify": "rapidocr", "wards": "fhir"}
     for name, (code, text) in report["refused"].items():
         extra = needed_extras(name)[0]
@@ -103,9 +104,9 @@ def test_a_cohort_is_deidentified_with_that_extra_alone(made: Path, tmp_path: Pa
 
 def test_the_modules_of_an_extra_are_those_that_it_installs() -> None:
     owners = packages_distributions()
-    plain = {each.name for each in stated_requirements(())}
+    plain = {canonicalize_name(each.name) for each in stated_requirements(())}
     for name, extra in EXTRAS.items():
-        stated = {each.name for each in stated_requirements([name])} - {*plain, "polyclinic"}
+        stated = {canonicalize_name(each.name) for each in stated_requirements([name])} - {*plain, "polyclinic"}
         # Without the library, as for a tracker that no test uses, the module has the name of the distribution.
         found = [{*map(canonicalize_name, owners.get(module, [module]))} & stated for module in extra.modules]
         assert all(found), name
