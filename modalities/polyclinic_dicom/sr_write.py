@@ -61,9 +61,11 @@ def research_sr(source: Source, report: ResearchReport) -> bytes | None:
     with warnings.catch_warnings():
         # pydicom and highdicom warn about every odd value that is copied from the source.
         warnings.simplefilter("ignore")
-        evidence = _evidence(parse_dicom(source, max_inflated=_MAX_INFLATED_BYTES, expected="DICOM file"))
+        dataset = parse_dicom(source, max_inflated=_MAX_INFLATED_BYTES, expected="DICOM file")
         try:
-            return _document(evidence, report)
+            return _document(_evidence(dataset), report)
+        except UnreadableSource:
+            raise
         except Exception as error:
             raise UnreadableSource(f"DICOM that a report cannot reference ({type(error).__name__})") from None
 

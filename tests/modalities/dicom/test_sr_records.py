@@ -136,13 +136,14 @@ def test_other_files_are_left_to_other_readers(tmp_path: Path) -> None:
     assert read_sr(write_dicom(tmp_path / "b.dcm")) is None
 
 
-def test_trees_have_a_largest_depth_and_size(tmp_path: Path) -> None:
+def test_trees_have_a_largest_depth_and_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     item = content("TEXT", FINDING, value="x")
     for _ in range(50):
         item = content("CONTAINER", FINDINGS, item)
     with pytest.raises(UnreadableSource, match="levels"):
         read_sr(write_sr(tmp_path / "deep.dcm", item))
-    many = [content("TEXT", FINDING, value="x") for _ in range(20_001)]
+    monkeypatch.setattr("polyclinic_dicom.sr_records._MAX_ITEMS", 100)
+    many = [content("TEXT", FINDING, value="x") for _ in range(100)]
     with pytest.raises(UnreadableSource, match="content items"):
         read_sr(write_sr(tmp_path / "wide.dcm", *many))
 
