@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from PIL import Image
+from polyclinic_dicom.decoders import decoders_by_format
 from torch import Tensor
 
 from polyclinic.modality import (
@@ -35,9 +36,9 @@ from polyclinic_xray.drawing import draw_heat, draw_image, patch_grid, view_radi
 from polyclinic_xray.features import GradientFeatures
 from polyclinic_xray.gradients import gradient_histograms
 from polyclinic_xray.issues import radiograph_issues, transfer_syntax
+from polyclinic_xray.motion import moved
 from polyclinic_xray.phantom import write_phantom
 from polyclinic_xray.radiograph import Radiograph, placement, refuse_blank
-from polyclinic_xray.reading.decoders import decoders_by_format
 from polyclinic_xray.reading.dicom import read_dicom
 from polyclinic_xray.reading.formats import SIGNATURE_BYTES, refuse_other_formats
 from polyclinic_xray.reading.raster import read_raster
@@ -187,11 +188,8 @@ class XRay(Modality):
         shift = rng.uniform(-self.shift, self.shift, size=2)
         contrast = rng.uniform(1 - self.contrast, 1 + self.contrast)
         noise = rng.standard_normal((1, self.size, self.size), dtype=np.float32)
-        # Imported here, because MONAI takes four seconds to load and only training needs it.
-        from polyclinic_xray.motion import moved as move  # noqa: PLC0415
-
-        moved = move(item["image"], angle=angle, scale=1 + zoom, shift=shift)
-        return {"image": moved * contrast + torch.from_numpy(noise) * self.noise}
+        image = moved(item["image"], angle=angle, scale=1 + zoom, shift=shift)
+        return {"image": image * contrast + torch.from_numpy(noise) * self.noise}
 
     def draw(self, study: Item, axes: Axes) -> None:
         """Draw the image in grey."""

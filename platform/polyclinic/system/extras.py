@@ -21,8 +21,7 @@ EXTRAS = {
     "train": Extra(
         "training and evaluation",
         (
-            "lightning", "mlflow", "torchmetrics", "sklearn", "duckdb", "monai", "jinja2", "markupsafe", "psutil",
-            "sqlalchemy",
+            "lightning", "mlflow", "torchmetrics", "sklearn", "duckdb", "jinja2", "markupsafe", "psutil", "sqlalchemy",
         ),
     ),
     "serve": Extra("the service", ("fastapi", "uvicorn", "h11", "python_multipart", "prometheus_client")),

@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from monai.data import get_track_meta
 from scipy.ndimage import affine_transform
 from scipy.stats import rankdata
 
@@ -31,11 +30,9 @@ def test_prepare_keeps_the_aspect_ratio_and_averages_areas() -> None:
 def test_augmentation_applies_the_drawn_affine_map() -> None:
     size, seed = 33, 4
     modality = XRay(size=size, patch=11, contrast=0.0, noise=0.0)
-    tracked = get_track_meta()
     image = np.random.default_rng(0).normal(size=(size, size)).astype(np.float32)
     augmented = modality.augment({"image": torch.from_numpy(image)[None]}, np.random.default_rng(seed))["image"]
     assert type(augmented) is torch.Tensor
-    assert get_track_meta() == tracked
     rng = np.random.default_rng(seed)
     angle, zoom = math.radians(rng.uniform(-7, 7)), rng.uniform(-0.08, 0.08)
     shift = rng.uniform(-0.05, 0.05, size=2) * size
@@ -43,7 +40,7 @@ def test_augmentation_applies_the_drawn_affine_map() -> None:
     middle = np.full(2, (size - 1) / 2)
     offset = middle + turn @ shift - turn @ ((1 + zoom) * middle)
     expected = affine_transform(image, turn * (1 + zoom), offset=offset, order=1, mode="nearest")
-    np.testing.assert_allclose(augmented[0].numpy(), expected, atol=1e-3)
+    np.testing.assert_allclose(augmented[0].numpy(), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(("size", "patch"), [(96, 12), (64, 16), (24, 8)])
