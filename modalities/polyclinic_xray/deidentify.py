@@ -11,11 +11,12 @@ from PIL import Image
 from pydicom.dataset import Dataset
 
 from polyclinic.modality import Cleaned, Identity, UnreadableSource, nested_names
+from polyclinic_dicom.stored import Stored
 from polyclinic_dicom.write import clean_dataset, refused_if_not_writable, write_dataset
 from polyclinic_xray.issues import raster_names
 from polyclinic_xray.radiograph import Radiograph
 from polyclinic_xray.reading.burned_in import Word, merged, words_in
-from polyclinic_xray.reading.dicom import Stored, parse_radiograph, read_stored
+from polyclinic_xray.reading.dicom import parse_radiograph, read_stored
 from polyclinic_xray.reading.palette import palette_colours
 from polyclinic_xray.reading.voi import to_display
 

@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from PIL import Image
-from polyclinic_dicom.decoders import decoders_by_format
 from torch import Tensor
 
 from polyclinic.modality import (
@@ -30,6 +29,7 @@ from polyclinic.modality import (
     UnreadableSource,
 )
 from polyclinic.nn import Encoder, FixedFeatures, Transformer, TransformerEncoder
+from polyclinic_dicom.decoders import decoders_by_format
 from polyclinic_dicom.directory import read_directory
 from polyclinic_xray.deidentify import header_names, write_clean, write_redacted
 from polyclinic_xray.drawing import draw_heat, draw_image, patch_grid, view_radiograph, write_image

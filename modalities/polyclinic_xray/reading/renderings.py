@@ -9,8 +9,9 @@ from jaxtyping import Float32, Num
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 
+from polyclinic_dicom.stored import Stored
 from polyclinic_xray.radiograph import Radiograph
-from polyclinic_xray.reading.dicom import Stored, read_stored
+from polyclinic_xray.reading.dicom import read_stored
 from polyclinic_xray.reading.palette import palette_colours
 from polyclinic_xray.reading.voi import to_display
 

@@ -10,9 +10,9 @@ from pydicom import uid
 from pydicom.dataset import Dataset
 
 from polyclinic.modality import UnreadableSource
+from polyclinic_dicom.decoders import decoders
 from polyclinic_xray import XRay
 from polyclinic_xray.radiograph import Radiograph
-from polyclinic_xray.reading.decoders import decoders
 
 FILES = generate.FOLDER
 CASES = generate.cases()
@@ -85,7 +85,7 @@ def test_an_uninstalled_decoder_is_reported_as_missing(monkeypatch: pytest.Monke
             raise PackageNotFoundError
         return "1.0"
 
-    monkeypatch.setattr("polyclinic_xray.reading.decoders.version", version)
+    monkeypatch.setattr("polyclinic_dicom.decoders.version", version)
     assert decoders()[uid.JPEGLSLossless] == ("", "")
     assert decoders()[uid.JPEG2000][0] == "pylibjpeg-openjpeg 1.0"
 

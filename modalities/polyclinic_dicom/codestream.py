@@ -24,7 +24,7 @@ from pydicom.uid import (
 )
 
 from polyclinic.modality import UnreadableSource
-from polyclinic_xray.reading.jpeg_markers import check_markers
+from polyclinic_dicom.jpeg_markers import check_markers
 
 WAVELET = (JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K)
 """Transfer syntaxes of JPEG 2000 (parts 1 and 15)."""

@@ -10,8 +10,8 @@ from jaxtyping import Integer
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
 
-from polyclinic_xray.reading.codestream import Claim
-from polyclinic_xray.reading.jpeg_markers import check_code_length
+from polyclinic_dicom.codestream import Claim
+from polyclinic_dicom.jpeg_markers import check_code_length
 
 
 def decode_grey(dataset: Dataset, syntax: str, claim: Claim) -> Integer[np.ndarray, "H W"]:
