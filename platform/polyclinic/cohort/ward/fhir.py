@@ -72,6 +72,7 @@ class FhirReader:
         self._patients: References[PatientNumber] = References()
         self._accessions: References[str] = References()
         self._pending: list[_Pending] = []
+        self._deleted: set[str] = set()
         self._bundles = self._sequence = 0
 
     def read(self, path: Path, name: str) -> None:
@@ -93,6 +94,9 @@ class FhirReader:
     def records(self) -> Iterator[tuple[str, Measurement | WrittenReport]]:
         """Yield the path and the content of each record, with its patient; others are counted."""
         for place, subject, order, record in self._pending:
+            if not self._deleted.isdisjoint(record.identity):
+                self._left_out.add("withdrawn", place.path)
+                continue
             try:
                 number = self._patient(place, subject)
             except NotUsed as why:
@@ -123,8 +127,10 @@ class FhirReader:
             at = place._replace(url=url if isinstance(url, str) else "")
             if isinstance(entry.get("resource"), dict):
                 self._read_resource(entry["resource"], at)
+            elif name := _deleted(entry):
+                self._deleted.add(name)
             else:
-                self._left_out.add("without-value", place.path, "an entry of a Bundle without a resource")
+                self._left_out.add("empty", place.path, "an entry of a Bundle without a resource")
 
     def _read_resource(self, content: dict[str, Any], place: _Place) -> None:
         kind = content.get("resourceType")
@@ -203,6 +209,14 @@ class FhirReader:
         }
 
 
+def _deleted(entry: Mapping[str, Any]) -> str:
+    """Return ``Type/id`` of what an entry of a history deletes; empty for another entry."""
+    request = entry.get("request")
+    if not isinstance(request, dict) or request.get("method") != "DELETE" or not isinstance(request.get("url"), str):
+        return ""
+    return "/".join(request["url"].split("/")[-2:])
+
+
 def _validated(kind: str, content: dict[str, Any]) -> Any:
     """Return a resource as its model of R4B, which has all elements of R4 that are read here.
 
@@ -256,11 +270,14 @@ def _subject(resource: Any, contained: Mapping[str, PatientNumber]) -> str | Pat
 
 
 def _identity(kind: str, resource: Any, content: dict[str, Any], names: list[str]) -> tuple[str, ...]:
-    """Return what versions of a resource share: its identifier, its id, its URL, or else all of its content."""
+    """Return what versions of a resource share: its id, else its URL or identifier, else all of its content.
+
+    With its code, as all results of an order may have the accession number as their identifier.
+    """
     numbers = [f"{each.system or ''}|{each.value}" for each in resource.identifier or [] if each.value]
-    stable = [*numbers[:1], *(name for name in reversed(names) if name and not name.startswith("urn:uuid:"))]
+    stable = [*(name for name in reversed(names) if name and not name.startswith("urn:uuid:")), *numbers]
     if stable:
-        return kind, stable[0]
+        return kind, stable[0], concept_code(resource.code)
     canonical = json.dumps(content, sort_keys=True, default=str)
     return kind, hashlib.sha256(canonical.encode()).hexdigest()
 

@@ -48,6 +48,11 @@ class _Order:
         """Filler order number, else placer order number."""
         return self.obr.component(3, 1) or self.obr.component(2, 1)
 
+    @property
+    def service(self) -> str:
+        """Code of what was ordered: one order number may have several."""
+        return self.obr.component(4, 1)
+
 
 def read_hl7(content: bytes) -> RecordFile:
     """Read the messages of a file; what cannot be used is counted in ``omitted``."""
@@ -156,7 +161,7 @@ def _measurement(order: _Order, result: Segment, sequence: int, *, repeated: boo
     at = (stated or order.obr.component(7, 1)) if repeated or not order.number else ""
     return Measurement(
         patient=order.patient,
-        identity=("hl7", *(order.patient or ()), order.number, code, result.field(4), at),
+        identity=("hl7", *(order.patient or ()), order.number, order.service, code, result.field(4), at),
         version=order.version,
         sequence=sequence,
         standing=standing,
@@ -236,7 +241,7 @@ def _report(order: _Order, lines: Sequence[Segment], sequence: int) -> WrittenRe
     time = order.obr.component(7, 1) or lines[0].component(14, 1)
     return WrittenReport(
         patient=order.patient,
-        identity=("hl7", *(order.patient or ()), order.number or f"{time} {_code_of_order(order)}"),
+        identity=("hl7", *(order.patient or ()), order.number or time, order.service),
         version=order.version,
         sequence=sequence,
         standing=standing,
@@ -245,10 +250,6 @@ def _report(order: _Order, lines: Sequence[Segment], sequence: int) -> WrittenRe
         accession=order.number,
         text=text,
     )
-
-
-def _code_of_order(order: _Order) -> str:
-    return order.obr.component(4, 1)
 
 
 def _joint(statuses: Sequence[Standing]) -> Standing:

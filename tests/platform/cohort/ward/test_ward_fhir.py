@@ -117,6 +117,15 @@ def test_what_cannot_be_used_is_counted(tmp_path: Path, elements: dict[str, Any]
     assert "4711" not in json.dumps(found.listed)
 
 
+def test_what_a_history_deletes_is_withdrawn(tmp_path: Path) -> None:
+    history = bundle(patient(), observation("a"), observation("b"))
+    history |= {"type": "history"}
+    history["entry"] += [{"request": {"method": "DELETE", "url": "Observation/a"}}, {"request": "none"}, {}]
+    found = Read(write_json(tmp_path / "b.json", history))
+    assert len(found.results) == 1
+    assert found.left_out == {"empty": 2, "withdrawn": 1}
+
+
 def test_two_patients_of_one_bundle_are_kept_apart(tmp_path: Path) -> None:
     resources = [patient("p1", "1"), patient("p2", "2"), observation("a", "Patient/p2"), observation("b", "Patient/p1")]
     found = Read(write_json(tmp_path / "b.json", bundle(*resources)))

@@ -156,6 +156,36 @@ def test_a_coarse_time_of_a_report_is_its_start(tmp_path: Path) -> None:
     assert sorted(studies["time"]) == ["2024-01-02", "2024-01-02T10:00:00", "2024-01-02T10:15:00"]
 
 
+def test_results_that_share_a_number_are_not_versions_of_each_other(tmp_path: Path) -> None:
+    records = tmp_path / "records"
+    accession = [{"system": "urn:orders", "value": "A1"}]
+    other = {"coding": [{"system": "http://loinc.org", "code": "2823-3"}]}
+    unnamed = [observation(identifier=accession), observation(identifier=accession, code=other)]
+    named = [observation("x", identifier=accession), observation("y", identifier=accession)]
+    for each in unnamed:
+        del each["id"]
+    write_json(records / "a.json", bundle(patient(), *unnamed, *named))
+    chest, abdomen = obr("F1"), obr("F1").replace("CBC^Blood count", "CTA^Abdomen")
+    lines = obx("chest", kind="TX"), obx("abdomen", kind="TX")
+    (records / "b.hl7").write_text(message(pid(), chest, lines[0], abdomen, lines[1]))
+    result = ward(records, tmp_path / "cohort")
+    assert (result.report["measurements"], result.report["reports"], result.report["left_out"]) == (4, 2, {})
+
+
+def test_a_corrected_resource_replaces_the_one_with_its_id(tmp_path: Path) -> None:
+    records = tmp_path / "records"
+    quantity = {"value": 14.1, "unit": "g/dL"}
+    later = observation(status="corrected", valueQuantity=quantity, meta={"lastUpdated": "2024-02-01T00:00:00Z"})
+    first = observation(meta={"lastUpdated": "2024-01-03T00:00:00Z"})
+    gone = observation("o2"), observation("o2", status="entered-in-error")
+    write_json(records / "a.json", bundle(patient(), later))
+    write_json(records / "b.json", bundle(patient(), first, *gone))
+    result = ward(records, tmp_path / "cohort")
+    assert events(tmp_path / "cohort")["numeric_value"].tolist() == pytest.approx([14.1])
+    counts = {name: entry["count"] for name, entry in result.report["left_out"].items()}
+    assert counts == {"replaced": 2, "withdrawn": 1}
+
+
 def test_years_in_which_no_patient_lived_are_no_time(tmp_path: Path) -> None:
     records = tmp_path / "records"
     records.mkdir()
