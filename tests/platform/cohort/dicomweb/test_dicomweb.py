@@ -39,7 +39,7 @@ def instance(folder: Path, number: int, modality: str = "DX", **elements: object
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(session, "FIRST_WAIT", 0.001)
-    monkeypatch.setattr(session, "_TIMEOUTS", (1.0, 0.5))
+    monkeypatch.setattr(session, "_TIMEOUTS", (20.0, 20.0))
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("POLYCLINIC_DICOMWEB_LOGIN", raising=False)
 
