@@ -74,7 +74,7 @@ def header_columns(names: Sequence[str]) -> dict[str, str]:
     """Return the column of each part of an event; the first name of ``_NAMES`` that is there counts.
 
     Raises:
-        UnreadableSource: there is no column of times, of codes, or of values or texts.
+        UnreadableSource: a column of times, of codes, or of values or texts is missing.
     """
     folded: dict[str, str] = {}
     for name in names:

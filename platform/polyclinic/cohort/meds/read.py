@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 from flexible_schema import SchemaValidationError, TableValidationError
 from jaxtyping import Int64
 
+from polyclinic.cohort.files import is_hidden
+
 _MAX_METADATA_BYTES = 10_000_000
 
 
@@ -30,7 +32,8 @@ class MedsDataset:
     def __init__(self, folder: Path, *, name: str = "the MEDS dataset") -> None:
         self.folder, self.name = folder, name
         self.metadata = _read_metadata(folder, name)
-        self.shards = tuple(sorted((folder / meds.data_subdirectory).rglob("*.parquet")))
+        found = (folder / meds.data_subdirectory).rglob("*.parquet")
+        self.shards = tuple(sorted(path for path in found if not is_hidden(path.name)))
         if not self.shards:
             raise ValueError(f"{name} has no Parquet file below `{meds.data_subdirectory}/`; name its uppermost folder")
         for number, shard in enumerate(self.shards, 1):
