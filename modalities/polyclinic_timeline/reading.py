@@ -44,12 +44,15 @@ def read_course(source: Source) -> Course:
         UnreadableSource: the source is not such a table, holds several patients or no event with a time, or a time or
             an infinite number cannot be read.
     """
-    if isinstance(source, EventWindow):
-        return _decoded(_columns(read_events(source)), source.anchor)
-    if not isinstance(source, Path):
+    if not isinstance(source, EventWindow | Path):
         raise UnreadableSource("got cells or text, expected a file of events; set `path` or `meds` in the cohort")
-    columns = _columns(_parquet(source) if is_parquet(source) else _csv(source))
-    return _decoded(columns, _stated_anchor(columns))
+    try:
+        if isinstance(source, EventWindow):
+            return _decoded(_columns(read_events(source)), source.anchor)
+        columns = _columns(_parquet(source) if is_parquet(source) else _csv(source))
+        return _decoded(columns, _stated_anchor(columns))
+    except UnicodeDecodeError:  # Arrow checks the texts of Parquet when they are used
+        raise UnreadableSource("a text of the events is not UTF-8; write the file again") from None
 
 
 def is_parquet(path: Path) -> bool:

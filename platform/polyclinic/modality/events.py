@@ -34,7 +34,7 @@ def read_events(window: EventWindow) -> pa.Table:
         return _selected(events, window)
     except KeyError:
         raise UnreadableSource("events without a column subject_id, time or code, expected a MEDS dataset") from None
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise UnreadableSource(f"events cannot be read ({type(error).__name__}); copy the MEDS dataset again") from None
 
 

@@ -121,6 +121,12 @@ def test_broken_parquet_and_other_sources_are_refused(tmp_path: Path) -> None:
         pq.write_table(pa.table(wrong), tmp_path / "b.parquet")
         with pytest.raises(UnreadableSource):
             Timeline().read(tmp_path / "b.parquet")
+    pq.write_table(
+        pa.table({"time": ["2024-01-01"], "code": ["qqqq"], "value": [1.0]}), tmp_path / "c.parquet", compression="NONE"
+    )
+    (tmp_path / "c.parquet").write_bytes((tmp_path / "c.parquet").read_bytes().replace(b"qqqq", b"\xff\xfe\xff\xfe"))
+    with pytest.raises(UnreadableSource):
+        Timeline().read(tmp_path / "c.parquet")
     for source in ("text", {"a": "1"}):
         with pytest.raises(UnreadableSource, match="expected a file of events"):
             Timeline().read(source)

@@ -111,9 +111,11 @@ def _read_metadata(folder: Path, name: str) -> dict[str, Any]:
 
 def _opened(shard: Path, where: str) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(shard)
-    except (OSError, pa.ArrowException):
+        file = pq.ParquetFile(shard)
+        file.schema_arrow.names  # noqa: B018 - damaged names are noticed when they are read
+    except (OSError, UnicodeDecodeError, pa.ArrowException):
         raise ValueError(f"{where} is cut off or not a Parquet file; copy the dataset again") from None
+    return file
 
 
 def _check_schema(schema: pa.Schema, where: str) -> None:
