@@ -1,6 +1,8 @@
 """Read the identifiers in the header of a DICOM file, without its pixels and samples."""
 
+import os
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
@@ -19,12 +21,10 @@ _HEAD_BYTES = 2**16
 _PREAMBLE, _MAGIC = 128, b"DICM"
 # Without a preamble, a file starts with an element of group 0002 or 0008, in either byte order.
 _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
-_LAST = Tag("Columns")
 _KEYWORDS = (
     *("SOPClassUID", "AcquisitionDateTime", "AcquisitionDate", "AcquisitionTime", "StudyDate", "StudyTime"),
     *("AccessionNumber", "Modality", "PatientID", "ViewPosition", "StudyInstanceUID", "Rows", "Columns"),
 )
-_TAGS = [Tag(keyword) for keyword in _KEYWORDS]
 _MAX_INFLATED_BYTES = 2**24
 
 
@@ -63,38 +63,56 @@ def read_header(path: Path) -> Header:
 @lru_cache(maxsize=4)
 def _read(path: Path, modified: int, size: int) -> Header:
     """Read a header; the plugins that share a suffix ask for the same file in turn."""
-    with path.open("rb") as stream:
-        head = stream.read(_HEAD_BYTES)
-    if head[_PREAMBLE : _PREAMBLE + 4] != _MAGIC and not head.startswith(_FIRST_GROUPS):
-        raise UnreadableSource("not a DICOM file")
     with warnings.catch_warnings():
         # pydicom warns about every odd value of elements that decide nothing here.
         warnings.simplefilter("ignore")
+        dataset = read_elements(path, _KEYWORDS)
         try:
-            return _header(_parse(path, head, size))
+            return _header(dataset)
+        except UnreadableSource:
+            raise
+        except Exception as error:
+            raise UnreadableSource(f"DICOM header cannot be parsed ({type(error).__name__})") from None
+
+
+def read_elements(path: Path, keywords: Sequence[str]) -> Dataset:
+    """Parse a DICOM file up to the last of some elements, which are in the result as far as the file has them.
+
+    Raises:
+        UnreadableSource: the file is not DICOM, or its header is damaged.
+        OSError: the file cannot be opened.
+    """
+    with path.open("rb") as stream:
+        head, size = stream.read(_HEAD_BYTES), os.fstat(stream.fileno()).st_size
+    if head[_PREAMBLE : _PREAMBLE + 4] != _MAGIC and not head.startswith(_FIRST_GROUPS):
+        raise UnreadableSource("not a DICOM file")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return _parse(path, head, size, sorted(map(Tag, keywords)))
         except (UnreadableSource, OSError):
             raise
         except Exception as error:
             raise UnreadableSource(f"DICOM header cannot be parsed ({type(error).__name__})") from None
 
 
-def _parse(path: Path, head: bytes, size: int) -> Dataset:
-    """Parse the elements up to the size of the image, from the head of the file if they fit into it."""
+def _parse(path: Path, head: bytes, size: int, tags: list[BaseTag]) -> Dataset:
+    """Parse the elements up to the last of some, from the head of the file if they fit into it."""
     reached: list[BaseTag] = []
 
     def stop(tag: BaseTag, vr: str | None, length: int) -> bool:
         reached.append(tag)
-        return tag > _LAST
+        return tag > tags[-1]
 
     if DeflatedExplicitVRLittleEndian.encode() in head[:1024]:
         return parse_dicom(path, max_inflated=_MAX_INFLATED_BYTES, expected="DICOM file")
     try:
-        dataset = read_partial(BytesIO(head), stop_when=stop, force=True, specific_tags=_TAGS)
+        dataset = read_partial(BytesIO(head), stop_when=stop, force=True, specific_tags=list(tags))
     except Exception:
         if size <= len(head):
             raise
     else:
-        if size <= len(head) or (reached and reached[-1] > _LAST):
+        if size <= len(head) or (reached and reached[-1] > tags[-1]):
             return dataset
     return parse_dicom(path, max_inflated=_MAX_INFLATED_BYTES, expected="DICOM file")
 

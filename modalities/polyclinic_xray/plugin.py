@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from polyclinic.modality import (
 from polyclinic.nn import Encoder, FixedFeatures, Transformer, TransformerEncoder
 from polyclinic_dicom.decoders import decoders_by_format
 from polyclinic_dicom.directory import read_directory
+from polyclinic_monai.augment import DictionaryTransforms
 from polyclinic_xray.deidentify import header_names, write_clean, write_redacted
 from polyclinic_xray.drawing import draw_heat, draw_image, patch_grid, view_radiograph, write_image
 from polyclinic_xray.features import GradientFeatures
@@ -60,18 +61,23 @@ class XRay(Modality):
         zoom: largest relative change of scale in augmentation.
         contrast: largest relative change of contrast in augmentation.
         noise: standard deviation of added noise.
+        transforms: further augmentations: arguments of random dictionary transforms of MONAI, by name, without
+            ``keys``; see ``polyclinic_monai.augment.TRANSFORMS``.
         stem: patch embedding of the default encoder, ``linear`` or ``conv``; see ``PatchTokenizer``.
         normalised_targets: standardise each patch of the target in masked pretraining; a missing radiograph can then
             not be imputed.
 
     Raises:
-        ValueError: ``patch`` does not divide ``size``.
+        ValueError: ``patch`` does not divide ``size``, or a transform is unknown.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".dcm", ".png", ".jpg", ".jpeg", "")
     dicom_modalities: ClassVar[tuple[str, ...]] = ("CR", "DR", "DX", "RG")
     title: ClassVar[str] = "X-ray"
-    encoders: ClassVar[tuple[str, ...]] = ("polyclinic_xray.timm_encoder.TimmEncoder",)
+    encoders: ClassVar[tuple[str, ...]] = (
+        "polyclinic_xray.timm_encoder.TimmEncoder",
+        "polyclinic_xray.monai_encoder.MonaiEncoder",
+    )
 
     def __init__(
         self,
@@ -84,6 +90,7 @@ class XRay(Modality):
         zoom: float = 0.08,
         contrast: float = 0.2,
         noise: float = 0.05,
+        transforms: dict[str, dict[str, Any]] | None = None,
         stem: Stem = "linear",
         normalised_targets: bool = True,
     ) -> None:
@@ -92,7 +99,8 @@ class XRay(Modality):
         self.size, self.patch, self.window = size, patch, window
         self.rotation, self.shift, self.zoom = rotation, shift, zoom
         self.contrast, self.noise, self.stem = contrast, noise, stem
-        self.normalised_targets = normalised_targets
+        self.normalised_targets, self.transforms = normalised_targets, transforms
+        self._varied = DictionaryTransforms(transforms or {})
 
     @classmethod
     def decoders(cls) -> dict[str, tuple[str, str]]:
@@ -189,7 +197,10 @@ class XRay(Modality):
         contrast = rng.uniform(1 - self.contrast, 1 + self.contrast)
         noise = rng.standard_normal((1, self.size, self.size), dtype=np.float32)
         image = moved(item["image"], angle=angle, scale=1 + zoom, shift=shift)
-        return {"image": image * contrast + torch.from_numpy(noise) * self.noise}
+        image = image * contrast
+        if self.transforms:
+            image = self._varied(image, rng)
+        return {"image": image + torch.from_numpy(noise) * self.noise}
 
     def draw(self, study: Item, axes: Axes) -> None:
         """Draw the image in grey."""

@@ -19,7 +19,9 @@ _OURS = {
     "polyclinic_audio",
     "polyclinic_tabular",
     "polyclinic_timeline",
+    "polyclinic_volume",
     "polyclinic_dicom",
+    "polyclinic_monai",
 }
 _CODE = "from pathlib import Path\nPath(__file__ + '.ran').touch()\n"
 

@@ -120,7 +120,9 @@ _PATIENT: Mapping[str, Rule] = {
 _ACQUISITION: Mapping[str, Rule] = {
     "Modality": terms("CR, DX, RF, XA, MG, IO, PX, RG, XC, OT, CT, MR, US, ECG, HD, EPS, RESP, AU"),
     "ConversionType": terms("DV, DI, DF, WSD, SD, SI, DRW, SYN"),
-    "ImageType": terms("ORIGINAL, DERIVED, PRIMARY, SECONDARY, AP, PA, LATERAL, POST_PROCESSED, PROJECTION"),
+    "ImageType": terms(
+        "ORIGINAL, DERIVED, PRIMARY, SECONDARY, AP, PA, LATERAL, POST_PROCESSED, PROJECTION, AXIAL, LOCALIZER, VOLUME"
+    ),
     "PresentationIntentType": terms("FOR PRESENTATION, FOR PROCESSING"),
     "BodyPartExamined": terms(
         "CHEST, THORAX, LUNG, HEART, RIB, STERNUM, CLAVICLE, SHOULDER, ABDOMEN, PELVIS, SPINE, TSPINE, CSPINE, LSPINE, "
@@ -150,7 +152,8 @@ _ACQUISITION: Mapping[str, Rule] = {
 _SPACING = number(0.001, 99, most=2, exact=True)
 _PIXELS: Mapping[str, Rule] = {
     **dict.fromkeys(("Rows", "Columns"), whole(1, 65_535)),
-    **dict.fromkeys(("SamplesPerPixel", "NumberOfFrames", "BitsAllocated", "BitsStored"), whole(1, 64)),
+    **dict.fromkeys(("SamplesPerPixel", "BitsAllocated", "BitsStored"), whole(1, 64)),
+    "NumberOfFrames": whole(1, 9999),
     "HighBit": whole(0, 63),
     **dict.fromkeys(("PixelRepresentation", "PlanarConfiguration"), whole(0, 1)),
     "PhotometricInterpretation": terms(
@@ -172,6 +175,26 @@ _DISPLAY: Mapping[str, Rule] = {
     "PixelIntensityRelationship": terms("LIN, LOG, DISP"),
     "PixelIntensityRelationshipSign": whole(-1, 1),
 }
+_POSITION: Mapping[str, Rule] = {"ImagePositionPatient": number(-99_999, 99_999, most=3, exact=True)}
+_ORIENTATION: Mapping[str, Rule] = {"ImageOrientationPatient": number(-1, 1, most=6, exact=True)}
+_DISTANCES: Mapping[str, Rule] = {
+    **dict.fromkeys(("SliceThickness", "SpacingBetweenSlices"), number(0, 999, exact=True)),
+}
+_SLICES: Mapping[str, Rule] = {
+    **_POSITION,
+    **_ORIENTATION,
+    **_DISTANCES,
+    "SliceLocation": number(-99_999, 99_999, exact=True),
+    "GantryDetectorTilt": number(-90, 90, exact=True),
+}
+_FRAME: Mapping[str, Rule] = {
+    "PlanePositionSequence": items(_POSITION),
+    "PlaneOrientationSequence": items(_ORIENTATION),
+    "PixelMeasuresSequence": items({"PixelSpacing": _SPACING, **_DISTANCES}),
+    "PixelValueTransformationSequence": items(
+        {name: _DISPLAY[name] for name in ("RescaleSlope", "RescaleIntercept", "RescaleType")}
+    ),
+}
 
 ELEMENTS: Mapping[str, Rule] = {
     **_IDS,
@@ -180,6 +203,8 @@ ELEMENTS: Mapping[str, Rule] = {
     **_ACQUISITION,
     **_PIXELS,
     **_DISPLAY,
+    **_SLICES,
+    **dict.fromkeys(("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"), items(_FRAME)),
     "WaveformSequence": items(_MULTIPLEX_GROUP),
 }
 """Rules by keyword. Pixel data are not among them: a plugin writes them as decoded."""

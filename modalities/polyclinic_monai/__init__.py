@@ -1,0 +1,1 @@
+"""Networks and augmentations of MONAI that several plugins share; not a plugin."""

@@ -1,0 +1,1 @@
+"""Readers of DICOM series and NIfTI files."""
