@@ -44,7 +44,7 @@ class DictionaryTransforms:
         """Return a varied copy of an image [C ...]; all randomness is drawn from one seed.
 
         Raises:
-            ValueError: an argument does not fit its transform, or the result has another size.
+            ValueError: MONAI is not installed, an argument does not fit its transform, or the result has another size.
         """
         seed = int(rng.integers(2**32))
         composed = self._build()
@@ -64,7 +64,11 @@ class DictionaryTransforms:
 
     def _build(self) -> Any:
         if self._composed is None:
-            library = import_module("monai.transforms")
+            try:
+                library = import_module("monai.transforms")
+            except ModuleNotFoundError:
+                message = "got no monai, which `transforms` needs; install polyclinic[volume] or remove `transforms`"
+                raise ValueError(message) from None
             try:
                 steps = [getattr(library, name)(keys=[_KEY], **each) for name, each in self._transforms.items()]
             except (TypeError, ValueError) as error:

@@ -19,10 +19,11 @@ _SENETS = {"SEResNet50": nets.SEResNet50, "SEResNext50": nets.SEResNext50}
 _WIDTHS = {
     **{"DenseNet121": 1024, "DenseNet169": 1664, "DenseNet201": 1920},
     **{"ResNet10": 512, "ResNet18": 512, "ResNet34": 512, "ResNet50": 2048},
-    **{"SEResNet50": 2048, "SEResNext50": 2048, "SegResEncoder": 256, "ViT": 384},
+    **{"SEResNet50": 2048, "SEResNext50": 2048, "SegResEncoder": 256},
 }
 NETWORKS = tuple(_WIDTHS)
-"""Networks that can be named. The table is closed, so that a bundle builds nothing else, and nothing is downloaded."""
+"""Networks that can be named. The table is closed, so that a bundle builds nothing else, and nothing is downloaded.
+MONAI's vision transformers need einops, which no extra installs; the default encoder of a plugin is one."""
 
 _LAYERS = ("conv1", "bn1", "act", "maxpool", "layer1", "layer2", "layer3", "layer4")
 
@@ -31,11 +32,9 @@ class MonaiNetwork(nn.Module):
     """A network of MONAI from images or volumes to tokens and their mean.
 
     Args:
-        name: one of ``NETWORKS``; ``ViT``, the encoder of MONAI's masked autoencoder, needs ``size``.
+        name: one of ``NETWORKS``.
         dimensions: 2 for images and 3 for volumes.
         channels: number of input channels.
-        size: side of the input, or its sides.
-        patch: side of a patch of a vision transformer.
         weights: local ``.safetensors`` file, or a file of ``torch.save`` that is read with ``weights_only``, in MONAI's
             layout; random weights unless set.
 
@@ -44,7 +43,7 @@ class MonaiNetwork(nn.Module):
         account: account of the loaded weights; None for random ones.
 
     Raises:
-        ValueError: the name is unknown, a size is missing, or the weights are not those of the network.
+        ValueError: the name is unknown, or the weights are not those of the network.
     """
 
     def __init__(
@@ -53,26 +52,19 @@ class MonaiNetwork(nn.Module):
         name: str,
         dimensions: int,
         channels: int,
-        size: tuple[int, ...] | int | None = None,
-        patch: int = 16,
         weights: Path | None = None,
     ) -> None:
         super().__init__()
         if name not in NETWORKS:
             raise ValueError(f"got MONAI network {name!r}, expected one of {', '.join(NETWORKS)}; set `name`")
-        if name == "ViT" and size is None:
-            raise ValueError("got 'ViT' without the sides of its input, which its positions need; set `size`")
         self._name = name
-        self.backbone = _build(name, dimensions, channels, size, patch)
+        self.backbone = _build(name, dimensions, channels)
         self.account = None if weights is None else _load(self.backbone, weights, name)
         self.width = _WIDTHS[name]
 
     def forward(self, inputs: Float[Tensor, "B C ..."]) -> Encoded:
         """Return the final feature map as tokens, and their mean."""
-        if self._name == "ViT":
-            tokens = self.backbone(inputs)[0]
-        else:
-            tokens = _FEATURES[_family(self._name)](self.backbone, inputs).flatten(2).transpose(1, 2)
+        tokens = _FEATURES[_family(self._name)](self.backbone, inputs).flatten(2).transpose(1, 2)
         padding = torch.zeros(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
         return Encoded(tokens, tokens.mean(dim=1), padding)
 
@@ -82,7 +74,7 @@ def _family(name: str) -> str:
     return next((family for family, table in tables.items() if name in table), "segres")
 
 
-def _build(name: str, dimensions: int, channels: int, size: tuple[int, ...] | int | None, patch: int) -> Any:
+def _build(name: str, dimensions: int, channels: int) -> Any:
     if name in _RESNETS:
         return _RESNETS[name](pretrained=False, spatial_dims=dimensions, n_input_channels=channels, feed_forward=False)
     if name in _DENSENETS:
@@ -93,19 +85,7 @@ def _build(name: str, dimensions: int, channels: int, size: tuple[int, ...] | in
         network = _SENETS[name](spatial_dims=dimensions, in_channels=channels, num_classes=1)
         network.last_linear = nn.Identity()
         return network
-    if name == "SegResEncoder":
-        return SegResEncoder(spatial_dims=dimensions, in_channels=channels)
-    sides = size if isinstance(size, int) else tuple(size or ())
-    return nets.ViT(
-        in_channels=channels,
-        img_size=sides,
-        patch_size=patch,
-        hidden_size=_WIDTHS["ViT"],
-        mlp_dim=1536,
-        num_layers=12,
-        num_heads=6,
-        spatial_dims=dimensions,
-    )
+    return SegResEncoder(spatial_dims=dimensions, in_channels=channels)
 
 
 def _resnet(backbone: Any, inputs: Tensor) -> Tensor:

@@ -16,8 +16,6 @@ class MonaiEncoder(Encoder):
     Args:
         name: name of the network; see ``polyclinic_monai.network.NETWORKS``.
         channels: number of channels: 3 for the windows of CT, 1 for MR.
-        size: sides of the volume, for ``ViT``.
-        patch: side of a block of ``ViT``.
         weights: local file in MONAI's layout; random weights unless set.
 
     Raises:
@@ -29,12 +27,10 @@ class MonaiEncoder(Encoder):
         *,
         name: str,
         channels: int = 3,
-        size: tuple[int, int, int] | None = None,
-        patch: int = 16,
         weights: Path | None = None,
     ) -> None:
         super().__init__()
-        self.network = MonaiNetwork(name=name, dimensions=3, channels=channels, size=size, patch=patch, weights=weights)
+        self.network = MonaiNetwork(name=name, dimensions=3, channels=channels, weights=weights)
         self.width, self.account = self.network.width, self.network.account
 
     @classmethod

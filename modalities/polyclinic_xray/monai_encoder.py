@@ -15,17 +15,15 @@ class MonaiEncoder(Encoder):
 
     Args:
         name: name of the network; see ``polyclinic_monai.network.NETWORKS``.
-        size: side of the image, for ``ViT``.
-        patch: side of a patch of ``ViT``.
         weights: local file in MONAI's layout; random weights unless set.
 
     Raises:
         ValueError: the name is unknown, or the weights do not fit.
     """
 
-    def __init__(self, *, name: str, size: int | None = None, patch: int = 16, weights: Path | None = None) -> None:
+    def __init__(self, *, name: str, weights: Path | None = None) -> None:
         super().__init__()
-        self.network = MonaiNetwork(name=name, dimensions=2, channels=1, size=size, patch=patch, weights=weights)
+        self.network = MonaiNetwork(name=name, dimensions=2, channels=1, weights=weights)
         self.width, self.account = self.network.width, self.network.account
 
     @classmethod

@@ -49,8 +49,7 @@ def read_nifti(path: Path, *, kind: Kind | None) -> Voxels:
 
     Raises:
         UnreadableSource: the file is truncated, not NIfTI, too large, not one volume, without a stated orientation,
-            or of an unknown kind.
-        ModuleNotFoundError: nibabel is not installed.
+            or of an unknown kind; or nibabel is not installed.
     """
     if kind is None:
         raise UnreadableSource("NIfTI states neither CT nor MR; set `kind` of the volume plugin")
@@ -72,7 +71,6 @@ def read_header(path: Path) -> Parsed:
 
     Raises:
         UnreadableSource: see ``read_nifti``.
-        ModuleNotFoundError: nibabel is not installed.
     """
     try:
         with _opened(path) as stream:
@@ -121,7 +119,7 @@ def write_nifti(
         affine: map from voxel numbers to millimetres.
         description: text of at most 79 characters in the header.
     """
-    image = import_module("nibabel").Nifti1Image(values, affine)
+    image = _nibabel().Nifti1Image(values, affine)
     image.header["descrip"] = description.encode("ascii")
     image.header.set_xyzt_units("mm")
     image.set_sform(affine, code=1)
@@ -132,6 +130,14 @@ def write_nifti(
     return path
 
 
+def _nibabel() -> Any:
+    try:
+        # Imported on first use: it is in the extra ``volume``, and a series of DICOM does not need it.
+        return import_module("nibabel")
+    except ModuleNotFoundError:
+        raise UnreadableSource("got no nibabel, which NIfTI files need; install polyclinic[volume]") from None
+
+
 def _opened(path: Path) -> Any:
     with path.open("rb") as stream:
         is_compressed = stream.read(2) == _GZIP
@@ -139,16 +145,16 @@ def _opened(path: Path) -> Any:
 
 
 def _parsed(head: bytes) -> Parsed:
-    nibabel = import_module("nibabel")
-    sizes = [int.from_bytes(head[:4], order) for order in ("little", "big")]
-    size = next((size for size in sizes if size in _HEADERS), 0)
+    nibabel = _nibabel()
+    sizes = {"<": int.from_bytes(head[:4], "little"), ">": int.from_bytes(head[:4], "big")}
+    order, size = next(((order, size) for order, size in sizes.items() if size in _HEADERS), ("", 0))
     if not size:
         raise UnreadableSource("not a NIfTI file")
     name, place, magic = _HEADERS[size]
     if len(head) < size or head[place : place + 4] != magic:
         raise UnreadableSource("NIfTI header that is truncated, or of a pair of .hdr and .img; expected one .nii file")
     image = getattr(nibabel, name)
-    header = image.header_class(binaryblock=head[:size], check=False)
+    header = image.header_class(binaryblock=head[:size], endianness=order, check=False)
     return Parsed(image, header, *_checked(header))
 
 
