@@ -170,7 +170,7 @@ class Volume(Modality):
                 return (source,)
             return tuple(each.path for each in series_files(source).slices)
         except UnreadableSource:
-            return () if source.is_dir() else (source,)
+            return (source,)
 
     def recognise(self, path: Path) -> Recognised:
         """Read the header of a slice of CT or MR, or of a NIfTI file."""

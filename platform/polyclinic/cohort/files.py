@@ -193,6 +193,14 @@ def _is_file(path: Path) -> bool:
         return False
 
 
+def is_folder(path: Path) -> bool:
+    """Return whether a path leads to a folder; an unusable name does not."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def is_hidden(name: str) -> bool:
     """Return whether a file is hidden, or left behind by a desktop."""
     return name.startswith(".") or name.casefold() in _DESKTOP_FILES

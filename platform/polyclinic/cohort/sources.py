@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-from polyclinic.cohort.files import Ambiguous, FileFinder, read_template
+from polyclinic.cohort.files import Ambiguous, FileFinder, is_folder, read_template
 from polyclinic.cohort.schema import CohortSpec
 from polyclinic.modality import ArrayRow, EventWindow, Source
 
@@ -77,11 +77,13 @@ class SourceReader:
         return _array_row(file, row[entry["row"]], name, study) if "row" in entry else file
 
     def _named(self, name: str, row: Mapping[str, str], study: str) -> Path | None:
-        """Return the file named in a column, whether it exists or not; None for an empty cell."""
+        """Return the file or folder named in a column, whether it exists or not; None for an empty cell."""
         cell = row[self._spec.modalities[name]["path"]]
         if not cell:
             return None
         file = self._find(name, cell, study, pattern=False)
+        if file is None and is_folder(self._spec.root / cell):
+            return self._spec.root / cell
         if file is None or not file.is_file():
             self._missing[name].append(study)
         return file or self._spec.root / cell

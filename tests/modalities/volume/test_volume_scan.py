@@ -9,6 +9,7 @@ from pydicom.dataset import Dataset
 
 from ct_series import write_series
 from polyclinic.cohort import read_cohort
+from polyclinic.cohort.check import check_cohort
 from polyclinic.cohort.scan import scan_folder
 from polyclinic.modality import Modality, UnreadableSource
 from polyclinic.modality.physiology import Patient
@@ -76,3 +77,25 @@ def test_nifti_is_a_source(tmp_path: Path) -> None:
     plugins: dict[str, Modality] = {"volume": Volume(), "xray": XRay()}
     result = scan_folder(root, out=tmp_path / "cohort", modalities=plugins, workers=1)
     assert result.report["sources"] == {"volume": 3}
+
+
+def test_a_cohort_may_name_folders(tmp_path: Path) -> None:
+    for number in range(3):
+        write_series(tmp_path / "all" / f"scan {number}", change=study(number))
+    write_series(tmp_path / "all" / "scan 2", change=study(7), name="more{index}")
+    rows = [f"S{number},P{number},train,all/scan {number}" for number in range(3)]
+    (tmp_path / "cohort.csv").write_text("\n".join(["study,patient,split,ct", *rows]) + "\n")
+    (tmp_path / "cohort.yaml").write_text(
+        "table: cohort.csv\nstudy_id: study\npatient_id: patient\nsplit: split\nmodalities: {volume: {path: ct}}\n"
+    )
+    cohort = read_cohort(tmp_path / "cohort.yaml")
+    assert [each.sources["volume"] for each in cohort.studies] == [
+        tmp_path / "all" / f"scan {number}" for number in range(3)
+    ]
+    checked = check_cohort(cohort, {"volume": Volume()}, workers=0)["volume"]
+    assert (checked.present, checked.readable) == (3, 2)
+    with pytest.raises(UnreadableSource, match="2 series in the folder"):
+        Volume().read(cohort.studies[2].sources["volume"])
+    (tmp_path / "cohort.csv").write_text("study,patient,split,ct\nS0,P0,train,all/gone\n")
+    with pytest.raises(ValueError, match="the volume source of 1 studies does not exist"):
+        read_cohort(tmp_path / "cohort.yaml")

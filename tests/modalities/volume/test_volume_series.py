@@ -75,7 +75,7 @@ def test_a_file_stands_for_its_series_beside_another_one(tmp_path: Path) -> None
     assert Volume().read(folder / "b001").values.shape[2] == 5
     files = Volume().files(folder / "004.dcm")
     assert [file.name for file in files] == [f"{number:03d}.dcm" for number in range(1, SLICES + 1)]
-    assert Volume().files(folder) == ()
+    assert Volume().files(folder) == (folder,)
 
 
 def test_several_frames_equal_several_files(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ class Inspection:
 
 def inspect_source(modality: Modality, source: Source, index: ContentIndex) -> Inspection:
     """Inspect one source; any failure becomes a reason, not an exception."""
-    if (file := file_of(source)) is not None and not file.is_file():
+    if (file := file_of(source)) is not None and not file.exists():
         return refused(modality, source, "file is gone since the table of the cohort was read")
     files: Sequence[Path] = ()
     before: list[tuple[int, int, int] | None] = []
