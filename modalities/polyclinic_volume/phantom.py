@@ -13,6 +13,7 @@ from scipy.special import expit
 
 from polyclinic.modality import Physiology
 from polyclinic_volume.reading.nifti import write_nifti
+from polyclinic_volume.reading.sidecar import write_sidecar
 
 SHAPE, SPACING = (48, 40, 40), (7.5, 7.0, 8.0)
 _AIR, _FAT, _MUSCLE, _BONE, _WATER = -1000.0, -95.0, 45.0, 420.0, 12.0
@@ -32,7 +33,9 @@ def write_phantom(physiology: Physiology, rng: np.random.Generator, path: Path) 
         affine[:3, :2] *= -1
         values = values[::-1, ::-1]
     stored = np.round(values).astype(np.int16)
-    return write_nifti(path.with_name(f"{path.name}.nii.gz"), stored, affine, description="SYNTHETIC phantom CT, HU")
+    target = path.with_name(f"{path.name}.nii.gz")
+    write_sidecar(target, "ct")
+    return write_nifti(target, stored, affine, description="SYNTHETIC phantom CT, HU")
 
 
 def draw_chest(physiology: Physiology, rng: np.random.Generator) -> Float32[np.ndarray, "X Y Z"]:

@@ -37,6 +37,7 @@ from polyclinic_volume.motion import moved
 from polyclinic_volume.phantom import write_phantom
 from polyclinic_volume.reading.extent import read_extent
 from polyclinic_volume.reading.reader import is_nifti, read_volume
+from polyclinic_volume.reading.sidecar import sidecar_of, write_sidecar
 from polyclinic_volume.reading.slices import series_files
 from polyclinic_volume.recognise import recognise_volume
 from polyclinic_volume.resample import on_grid
@@ -58,7 +59,8 @@ class Volume(Modality):
 
     Args:
         kind: ``ct`` or ``mr``; scans of the other kind are refused. Unless set, ``adapt`` takes that of the DICOM
-            headers; NIfTI files state none and are refused while it is not known.
+            headers, or of the JSON files (key ``Modality``) that converters write beside NIfTI. NIfTI without one is
+            refused while the kind is not known.
         size: voxels to the right, the front and the head; multiples of ``patch``. Unless set, ``adapt`` covers the
             median training scan. It is 64, 64, 64 until then.
         spacing: distance between voxels in mm along the same axes; unless set, ``adapt`` takes one that covers the
@@ -162,12 +164,13 @@ class Volume(Modality):
         return read_volume(source, kind=self.kind)
 
     def files(self, source: Source) -> tuple[Path, ...]:
-        """Return the file, or all files of its series by name."""
+        """Return a NIfTI file after the JSON file beside it, or all files of a series by name."""
         if not isinstance(source, Path):
             return super().files(source)
         try:
             if not source.is_dir() and is_nifti(source):
-                return (source,)
+                sidecar = sidecar_of(source)
+                return (sidecar, source) if sidecar.is_file() else (source,)
             return tuple(each.path for each in series_files(source).slices)
         except UnreadableSource:
             return (source,)
@@ -202,6 +205,8 @@ class Volume(Modality):
             cleaned = write_clean_series(source, out, identity, suspects=suspects)
         else:
             cleaned = write_clean_nifti(source, out)
+            assert isinstance(cleaned.source, Path), "NIfTI is written to a file"
+            write_sidecar(cleaned.source, raw.kind)
         again = self.read(cleaned.source)
         if not (np.array_equal(again.values, raw.values) and np.allclose(again.affine, raw.affine, atol=1e-3)):
             raise UnreadableSource(
@@ -268,7 +273,7 @@ class Volume(Modality):
         return write_imputed(values.astype(np.float32), spacing=self.spacing, unit=unit, path=path)
 
     def phantom(self, physiology: Physiology, rng: np.random.Generator, path: Path) -> Path:
-        """Write a synthetic CT of the chest as NIfTI, which is read with ``kind`` ct."""
+        """Write a synthetic CT of the chest as NIfTI, and a JSON file beside it that states the kind."""
         return write_phantom(physiology, rng, path)
 
     def default_encoder(self, size: str) -> Encoder:

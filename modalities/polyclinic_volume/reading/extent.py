@@ -12,6 +12,7 @@ from polyclinic_volume.reading.geometry import ordered
 from polyclinic_volume.reading.nifti import read_header, stated_affine, volume_shape
 from polyclinic_volume.reading.reader import is_nifti
 from polyclinic_volume.reading.series import kind_of
+from polyclinic_volume.reading.sidecar import stated_kind
 from polyclinic_volume.reading.slices import series_files
 from polyclinic_volume.voxels import Kind
 
@@ -38,7 +39,7 @@ def read_extent(source: Path) -> Extent | None:
         try:
             if not source.is_dir() and is_nifti(source):
                 header = read_header(source).header
-                affine, shape, kind = stated_affine(header), volume_shape(header), None
+                affine, shape, kind = stated_affine(header), volume_shape(header), stated_kind(source)
             else:
                 slices = series_files(source).slices
                 kind = kind_of(slices)

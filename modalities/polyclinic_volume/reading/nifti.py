@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float64, Real
 
 from polyclinic.modality import UnreadableSource
+from polyclinic_volume.reading.sidecar import stated_kind
 from polyclinic_volume.voxels import Kind, Voxels, refuse_geometry, refuse_size, refuse_values, reoriented
 
 _GZIP = b"\x1f\x8b"
@@ -45,14 +46,13 @@ def read_nifti(path: Path, *, kind: Kind | None) -> Voxels:
 
     Args:
         path: file, with or without gzip.
-        kind: kind of the volume, which a NIfTI file does not state.
+        kind: kind of the volume, which NIfTI does not state; None takes it from the JSON file beside it.
 
     Raises:
         UnreadableSource: the file is truncated, not NIfTI, too large, not one volume, without a stated orientation,
             or of an unknown kind; or nibabel is not installed.
     """
-    if kind is None:
-        raise UnreadableSource("NIfTI states neither CT nor MR; set `kind` of the volume plugin")
+    found = _kind(path, kind)
     parsed, content = read_content(path)
     image = parsed.image.from_bytes(content)
     affine = stated_affine(parsed.header)
@@ -63,7 +63,7 @@ def read_nifti(path: Path, *, kind: Kind | None) -> Voxels:
     with np.errstate(over="ignore"):
         values, affine = reoriented(np.asarray(values, dtype=np.float32), affine)
     refuse_values(values)
-    return Voxels(values, affine, kind, _facts(parsed.header, path))
+    return Voxels(values, affine, found, _facts(parsed.header, path))
 
 
 def read_header(path: Path) -> Parsed:
@@ -128,6 +128,15 @@ def write_nifti(
     # No time stamp, so that equal volumes are equal files.
     path.write_bytes(gzip.compress(content, compresslevel=1, mtime=0) if path.suffix == ".gz" else content)
     return path
+
+
+def _kind(path: Path, expected: Kind | None) -> Kind:
+    found = stated_kind(path) or expected
+    if found is None:
+        raise UnreadableSource("NIfTI states neither CT nor MR; set `kind` of the volume plugin")
+    if expected is not None and found != expected:
+        raise UnreadableSource(f"got {found.upper()}, expected {expected.upper()}; set `kind` of the volume plugin")
+    return found
 
 
 def _nibabel() -> Any:

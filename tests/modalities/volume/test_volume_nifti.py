@@ -91,6 +91,29 @@ def test_a_kind_has_to_be_stated(tmp_path: Path) -> None:
     )
 
 
+def test_the_file_of_a_converter_states_the_kind(tmp_path: Path) -> None:
+    path, sidecar = write(tmp_path / "a.b.nii.gz"), tmp_path / "a.b.json"
+    assert Volume(kind="mr").files(path) == (path,)
+    sidecar.write_text('{"Modality": "MR", "EchoTime": 0.03}')
+    assert Volume().read(path).kind == "mr"
+    assert Volume().files(path) == (sidecar, path)
+    assert refused(path, kind="ct") == "got MR, expected CT; set `kind` of the volume plugin"
+    adapting = Volume()
+    adapting.adapt([path])
+    assert adapting.kind == "mr"
+    sidecar.write_text('{"EchoTime": 0.03}')
+    assert Volume(kind="ct").read(path).kind == "ct"
+    for content, message in (
+        ('{"Modality": "PT"}', "another modality than CT and MR"),
+        ("[" * 100_000, "cannot be read (RecursionError)"),
+        ("{", "cannot be read (JSONDecodeError)"),
+        ("\xff", "cannot be read (UnicodeDecodeError)"),
+        (" " * 2**21, "more than 1,048,576 bytes"),
+    ):
+        sidecar.write_bytes(content.encode("latin-1"))
+        assert message in refused(path)
+
+
 @pytest.mark.parametrize(
     ("values", "fields", "message"),
     [
