@@ -5,18 +5,30 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from polyclinic.nn import FixedFeatures
+from polyclinic.nn import FixedFeatures, in_double
 
 _BINS, _CELLS = 16, 6
+_SHARE_STEPS, _LEVEL_STEPS = 2**16, 2**10
+"""Steps per unit to which features are rounded. Cells of air are constant but for rounding errors, which a linear model
+on standardised features would magnify; multiples of these steps are exact in single precision."""
 
 
 def volume_features(volumes: Float[Tensor, "B C X Y Z"]) -> Float[Tensor, "B F"]:
-    """Return the histogram of each channel, and the mean of each channel in 6 x 6 x 6 cells."""
-    edges = torch.linspace(-1, 1, _BINS + 1, dtype=volumes.dtype, device=volumes.device)
-    place = torch.bucketize(volumes.flatten(2).contiguous(), edges[1:-1])
-    shares = torch.stack([(place == number).to(volumes).mean(dim=2) for number in range(_BINS)], dim=2)
-    cells = F.adaptive_avg_pool3d(volumes, _CELLS)
-    return torch.cat([shares.flatten(1), cells.flatten(1)], dim=1)
+    """Return the histogram of each channel, and the mean of each channel in 6 x 6 x 6 cells.
+
+    The result is the same in single and in double precision.
+    """
+    exact = in_double(volumes)
+    edges = torch.linspace(-1, 1, _BINS + 1, dtype=exact.dtype, device=exact.device)
+    place = torch.bucketize(exact.flatten(2).contiguous(), edges[1:-1])
+    shares = torch.stack([(place == number).to(exact).mean(dim=2) for number in range(_BINS)], dim=2)
+    levels = F.adaptive_avg_pool3d(exact, _CELLS)
+    rounded = [_rounded(shares, _SHARE_STEPS).flatten(1), _rounded(levels, _LEVEL_STEPS).flatten(1)]
+    return torch.cat(rounded, dim=1).to(volumes.dtype)
+
+
+def _rounded(values: Tensor, steps: int) -> Tensor:
+    return (values * steps).round() / steps
 
 
 class VolumeFeatures(FixedFeatures):

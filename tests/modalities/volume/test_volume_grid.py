@@ -12,6 +12,7 @@ from scipy.ndimage import map_coordinates
 from ct_series import field, write_series
 from polyclinic.modality.physiology import Patient
 from polyclinic_volume import Volume
+from polyclinic_volume.features import volume_features
 from polyclinic_volume.motion import moved
 from polyclinic_volume.resample import on_grid
 from polyclinic_volume.voxels import Voxels, reoriented
@@ -187,3 +188,16 @@ def test_the_phantom_lies_the_same_way_whatever_its_file(tmp_path: Path) -> None
         middle = soft[:, 12:16, 5:7].mean(axis=(1, 2))
         assert middle[7:11].mean() > middle[13:17].mean()
         assert bone[10:14, :10].max() > bone[10:14, 14:18].max()
+
+
+def test_features_are_the_same_in_single_and_double_precision() -> None:
+    """Constant cells of air would otherwise differ by rounding errors, which standardising magnifies."""
+    rng = np.random.default_rng(0)
+    volumes = torch.full((3, 3, 16, 20, 24), -1.0) + torch.from_numpy(
+        rng.normal(0, 1e-7, (3, 3, 16, 20, 24)).astype(np.float32)
+    )
+    volumes[1, :, 4:9] = torch.from_numpy(rng.uniform(-1, 1, (3, 5, 20, 24)).astype(np.float32))
+    single, double = volume_features(volumes), volume_features(volumes.double())
+    torch.testing.assert_close(single.double(), double, rtol=0, atol=0)
+    torch.testing.assert_close(single[0], single[2], rtol=0, atol=0)
+    torch.testing.assert_close(single[1, :16].sum(), torch.tensor(1.0), atol=1e-3, rtol=0)
