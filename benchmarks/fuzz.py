@@ -1,5 +1,6 @@
 """Damaged files of every format, each of which must be read or refused with a message in bounded time and memory."""
 
+import gzip
 import multiprocessing
 import resource
 import struct
@@ -20,6 +21,7 @@ import pydicom
 import soundfile
 import torch
 from PIL import Image
+from pydicom.data import get_testdata_file
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from benchmarks.cart_files import WRITERS
@@ -28,6 +30,8 @@ from polyclinic.modality import Item, Modality, UnreadableSource, installed_moda
 from polyclinic.modality.physiology import Patient
 from polyclinic_ecg.reading.wfdb_record import read_wfdb
 from polyclinic_ecg.wfdb_write import write_wfdb
+from polyclinic_volume.reading.nifti import read_nifti
+from polyclinic_volume.reading.sidecar import sidecar_of
 
 COMMAND = "python -m benchmarks fuzz"
 MUTATIONS = 2000
@@ -191,6 +195,35 @@ def _events_in_parquet(path: Path) -> list[Path]:
     return [path.with_suffix(".parquet")]
 
 
+def _nifti(path: Path) -> list[Path]:
+    return [path, sidecar_of(path)]
+
+
+def _plain_nifti(path: Path) -> list[Path]:
+    target = path.with_suffix("")
+    target.write_bytes(gzip.decompress(path.read_bytes()))
+    return [target, sidecar_of(path)]
+
+
+def _ct_series(path: Path) -> list[Path]:
+    """Convert to eight slices of DICOM, each a file."""
+    voxels = read_nifti(path, kind="ct")
+    files = []
+    for number in range(8):
+        dataset = pydicom.dcmread(get_testdata_file("CT_small.dcm"))
+        pixels = np.round(voxels.values[:, :, 12 + 2 * number].T + 1024).clip(0, 4095).astype("<u2")
+        dataset.Rows, dataset.Columns = pixels.shape
+        dataset.PixelData, dataset.PixelRepresentation, dataset.RescaleIntercept = pixels.tobytes(), 0, -1024
+        dataset.InstanceNumber, dataset.SOPInstanceUID = number + 1, f"2.25.7{number}"
+        dataset.ImagePositionPatient, dataset.ImageOrientationPatient = [0, 0, 16 * number], [1, 0, 0, 0, 1, 0]
+        for keyword in ("SmallestImagePixelValue", "LargestImagePixelValue", "PixelPaddingValue"):
+            if keyword in dataset:
+                del dataset[keyword]
+        files.append(path.with_name(f"{NAME}-{number}.dcm"))
+        dataset.save_as(files[-1])
+    return files
+
+
 _CART_HEADERS = {".xml": 1500, ".edf": 2600, ".ecg": 522, ".scp": 520, ".mwf": 200, ".csv": 120}
 
 FORMATS: Mapping[str, Format] = {
@@ -213,6 +246,9 @@ FORMATS: Mapping[str, Format] = {
     "audio-ogg": Format(plugin="audio", convert=_sound(".ogg"), source=".ogg", header=4000),
     "audio-mp3": Format(plugin="audio", convert=_sound(".mp3"), source=".mp3", header=128),
     "report-txt": Format(plugin="report", convert=_itself, source=".txt", header=200),
+    "volume-nifti": Format(plugin="volume", convert=_plain_nifti, source=".nii", header=352),
+    "volume-nifti-gz": Format(plugin="volume", convert=_nifti, source=".nii.gz", header=64),
+    "volume-dicom": Format(plugin="volume", convert=_ct_series, source="-0.dcm", header=1500),
     "tabular-csv": Format(plugin="tabular", convert=_itself, source=".csv", header=200),
     "timeline-csv": Format(plugin="timeline", convert=_itself, source=".csv", header=200),
     "timeline-parquet": Format(plugin="timeline", convert=_events_in_parquet, source=".parquet", header=200),
@@ -261,6 +297,8 @@ def write_study(study: Study, folder: Path) -> Path:
     """Write the files of a study to one folder and return its source."""
     folder.mkdir(exist_ok=True)
     for suffix, content in study.items():
+        # A new file changes the time of its folder, by which a plugin may remember what lies in it.
+        (folder / f"{NAME}{suffix}").unlink(missing_ok=True)
         (folder / f"{NAME}{suffix}").write_bytes(content)
     return folder / f"{NAME}{next(iter(study))}"
 

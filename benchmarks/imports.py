@@ -19,7 +19,7 @@ plugins["xray"]().augment({"image": torch.zeros(1, 224, 224)}, numpy.random.defa
 
 
 def measure() -> list[Figure]:
-    """Time the program in processes of their own; the first one, which fills the disk cache, is not counted."""
+    """Time the program in separate processes; the first one, which fills the disk cache, is not counted."""
     seconds = [_seconds() for _ in range(RUNS + 1)][1:]
     return [Figure(name="import.training_seconds", value=median(seconds), unit="s", command=COMMAND)]
 

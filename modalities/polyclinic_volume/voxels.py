@@ -14,7 +14,7 @@ Kind: TypeAlias = Literal["ct", "mr"]
 MAX_SIDE, MAX_VOXELS = 4096, 2**28
 """Larger volumes are refused before they are decoded; 1024 slices of 512 x 512 are just allowed."""
 
-_MIN_SIDE = 2
+_MIN_SIDE, _MAX_MAGNITUDE = 2, 1e9
 _SPACINGS = (0.01, 100.0)
 _MAX_COSINE = 0.01
 """Largest cosine between two axes, 0.6 degrees; stored affine maps are rounded, and a shear is larger."""
@@ -115,7 +115,7 @@ def _nearest_axes(axes: Float64[np.ndarray, "3 3"]) -> tuple[list[int], list[int
 
 
 def refuse_values(values: Float[np.ndarray, "X Y Z"]) -> None:
-    """Refuse voxels that are not finite, or all equal.
+    """Refuse voxels that are not finite, too large, or all equal.
 
     Raises:
         UnreadableSource: see above.
@@ -124,5 +124,7 @@ def refuse_values(values: Float[np.ndarray, "X Y Z"]) -> None:
     if not (np.isfinite(low) and np.isfinite(high)):
         share = 1 - float(np.isfinite(values).mean())
         raise UnreadableSource(f"{share:.2%} of the voxels are not finite; expected numbers everywhere")
+    if max(abs(low), abs(high)) > _MAX_MAGNITUDE:
+        raise UnreadableSource(f"voxels beyond {_MAX_MAGNITUDE:g}; expected Hounsfield units, or units of a scanner")
     if low == high:
         raise UnreadableSource("every voxel has the same value; expected a scan")

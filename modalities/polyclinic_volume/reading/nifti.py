@@ -14,8 +14,8 @@ from polyclinic_volume.reading.sidecar import stated_kind
 from polyclinic_volume.voxels import Kind, Voxels, refuse_geometry, refuse_size, refuse_values, reoriented
 
 _GZIP = b"\x1f\x8b"
-_HEADERS = {348: ("Nifti1Image", 344, b"n+1\0"), 540: ("Nifti2Image", 4, b"n+2\0")}
-"""By the size of the header, nibabel's class, and the place and value of the magic number."""
+_HEADERS = {348: ("Nifti1Header", 344, b"n+1\0"), 540: ("Nifti2Header", 4, b"n+2\0")}
+"""By the size of the header, its class in nibabel, and the place and value of the magic number."""
 
 _TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64")
 _MAX_OFFSET = 2**24
@@ -24,21 +24,13 @@ _MAX_OFFSET = 2**24
 _MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 """Length of the spatial units, by code; 0 is not stated, which most writers mean as millimetres."""
 
-SUFFIXES = (".nii", ".nii.gz")
-
 
 class Parsed(NamedTuple):
-    """A checked header: nibabel's image class, the header, the place of the first voxel and the bytes of all voxels."""
+    """A checked header of nibabel, the place of the first voxel, and the bytes of all voxels."""
 
-    image: Any
     header: Any
     offset: int
     size: int
-
-
-def is_nifti_name(path: Path) -> bool:
-    """Return whether a file is called like NIfTI."""
-    return path.name.lower().endswith(SUFFIXES)
 
 
 def read_nifti(path: Path, *, kind: Kind | None) -> Voxels:
@@ -54,11 +46,12 @@ def read_nifti(path: Path, *, kind: Kind | None) -> Voxels:
     """
     found = _kind(path, kind)
     parsed, content = read_content(path)
-    image = parsed.image.from_bytes(content)
     affine = stated_affine(parsed.header)
     slope, intercept = _scaling(parsed.header)
     shape = volume_shape(parsed.header)
-    stored = np.asanyarray(image.dataobj.get_unscaled()).reshape(shape)
+    # Not by nibabel's image, which refuses or corrects fields of the header that decide nothing here.
+    dtype = parsed.header.get_data_dtype()
+    stored = np.frombuffer(content, dtype, count=int(np.prod(shape)), offset=parsed.offset).reshape(shape, order="F")
     values = stored.astype(np.float32) if (slope, intercept) == (1.0, 0.0) else stored * slope + intercept
     with np.errstate(over="ignore"):
         values, affine = reoriented(np.asarray(values, dtype=np.float32), affine)
@@ -162,9 +155,8 @@ def _parsed(head: bytes) -> Parsed:
     name, place, magic = _HEADERS[size]
     if len(head) < size or head[place : place + 4] != magic:
         raise UnreadableSource("NIfTI header that is truncated, or of a pair of .hdr and .img; expected one .nii file")
-    image = getattr(nibabel, name)
-    header = image.header_class(binaryblock=head[:size], endianness=order, check=False)
-    return Parsed(image, header, *_checked(header))
+    header = getattr(nibabel, name)(binaryblock=head[:size], endianness=order, check=False)
+    return Parsed(header, *_checked(header))
 
 
 def _checked(header: Any) -> tuple[int, int]:
@@ -177,7 +169,10 @@ def _checked(header: Any) -> tuple[int, int]:
         sides = " x ".join(map(str, dimensions[1 : count + 1]))
         raise UnreadableSource(f"NIfTI of {count} dimensions ({sides}); expected one volume of three, so split it")
     refuse_size((dimensions[1], dimensions[2], dimensions[3]))
-    kind = header.get_data_dtype()
+    try:
+        kind = header.get_data_dtype()
+    except Exception as error:
+        raise UnreadableSource(f"NIfTI with voxels of an unknown type ({type(error).__name__})") from None
     if kind.newbyteorder("=").name not in _TYPES:
         raise UnreadableSource(f"NIfTI with voxels of type {kind.name}; expected {', '.join(_TYPES)}")
     spacing = np.array(header["pixdim"][1:4], dtype=float)
@@ -237,6 +232,10 @@ def _facts(header: Any, path: Path) -> dict[str, float | str]:
         "unit": "not stated" if not int(header["xyzt_units"]) & 7 else "stated",
     }
     if sform and qform:
-        difference = float(np.abs(np.array(header.get_sform()) - np.array(header.get_qform())).max())
-        facts["form_difference"] = difference
+        try:
+            difference = float(np.abs(np.array(header.get_sform()) - np.array(header.get_qform())).max())
+        except Exception:
+            difference = np.inf
+        # A quaternion that cannot be computed differs as well; facts are finite.
+        facts["form_difference"] = min(difference, 1e6) if difference == difference else 1e6
     return facts

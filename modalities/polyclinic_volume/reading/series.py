@@ -135,7 +135,7 @@ def _unstack(
 
 
 def _fill(out: Float32[np.ndarray, "R C"], pixels: np.ndarray, scaling: Dataset, image: Dataset, kind: Kind) -> None:
-    """Write a slice in physical units (PS3.3 C.11.1.1): stored value times slope plus intercept of its own."""
+    """Write a slice in physical units (PS3.3 C.11.1.1): stored value times slope plus intercept."""
     if pixels.shape != out.shape:
         raise UnreadableSource("slice of colours or of another size than its header states; expected grey values")
     slope, intercept = scaling.get("RescaleSlope"), scaling.get("RescaleIntercept")

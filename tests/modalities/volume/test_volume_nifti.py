@@ -80,6 +80,14 @@ def test_stored_values_are_scaled_and_units_are_converted(tmp_path: Path) -> Non
     assert [issue.code for issue in Volume(kind="ct").issues(path, silent)] == ["few-slices", "unit-of-length"]
 
 
+@pytest.mark.parametrize("code", [257, 3])
+def test_a_second_orientation_that_cannot_be_used_is_reported(tmp_path: Path, code: int) -> None:
+    path = write(tmp_path / "a.nii", np.repeat(VALUES, 3, axis=2))
+    path = patched(patched(path, 252, np.int16(code).tobytes()), 256, np.array([9.0] * 3, "<f4").tobytes())
+    volume = Volume(kind="ct")
+    assert "orientation" in [issue.code for issue in volume.issues(path, volume.read(path))]
+
+
 def test_nifti_two_is_read(tmp_path: Path) -> None:
     nibabel.save(nibabel.Nifti2Image(VALUES, AFFINE), tmp_path / "a.nii")
     assert Volume(kind="ct").read(tmp_path / "a.nii").values.shape == (6, 7, 5)
@@ -123,6 +131,7 @@ def test_the_file_of_a_converter_states_the_kind(tmp_path: Path) -> None:
         (np.zeros((4, 4, 4), np.int16), {}, "every voxel has the same value"),
         (np.where(VALUES > 600, np.nan, VALUES), {}, "of the voxels are not finite"),
         (np.where(VALUES > 600, np.inf, VALUES), {}, "of the voxels are not finite"),
+        (VALUES * 1e30, {}, "voxels beyond 1e+09"),
         (VALUES.astype(np.complex64), {}, "NIfTI with voxels of type complex64"),
         (VALUES, {"sform_code": 0, "qform_code": 0}, "without a stated orientation"),
         (VALUES, {"xyzt_units": 5}, "unknown unit of length"),
