@@ -1,4 +1,4 @@
-"""Read a source of either format, which its first bytes decide."""
+"""Read a DICOM series or a NIfTI file, as the first bytes of a source decide."""
 
 from pathlib import Path
 
