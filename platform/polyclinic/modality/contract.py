@@ -54,8 +54,8 @@ class EventWindow:
 
 
 Source: TypeAlias = Path | ArrayRow | EventWindow | str | Mapping[str, str]
-"""Location of one modality of one study: a file or a folder, a row of an array file, a window of events, inline text, or
-cohort cells by column."""
+"""Location of one modality of one study: a file or a folder, a row of an array file, a window of events, inline text,
+or cohort cells by column."""
 
 Item: TypeAlias = dict[str, Tensor]
 """Prepared tensors of one study, without a batch dimension."""
