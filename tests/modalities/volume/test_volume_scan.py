@@ -73,7 +73,9 @@ def test_nifti_is_a_source(tmp_path: Path) -> None:
     for seed in range(3):
         patient = Patient(np.random.default_rng(seed)).visit(np.random.default_rng(seed))
         path = Volume().phantom(patient, np.random.default_rng(seed), tmp_path / f"sub{seed}")
-        (root / f"sub{seed}.nii").write_bytes(gzip.decompress(path.read_bytes()))
+        compressed = path.read_bytes()
+        packed = seed > 0
+        (root / f"sub{seed}.nii{'.gz' * packed}").write_bytes(compressed if packed else gzip.decompress(compressed))
     plugins: dict[str, Modality] = {"volume": Volume(), "xray": XRay()}
     result = scan_folder(root, out=tmp_path / "cohort", modalities=plugins, workers=1)
     assert result.report["sources"] == {"volume": 3}
