@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from torch import Tensor
 
@@ -97,7 +98,9 @@ def draw_chart(
     values = np.where(study["observed"].numpy(), study["values"].numpy(), np.nan)[real]
     axes.axhspan(-_RANGE, _RANGE, color=_GREY, linewidth=0)
     shown = np.clip(values, -_MAX_SCORE, _MAX_SCORE)
-    common = sorted(set(codes.tolist()), key=lambda code: (-int((codes == code).sum()), code))[:_MAX_LINES]
+    numeric = codes[~np.isnan(shown)]
+    common = sorted(set(numeric.tolist()), key=lambda code: (-int((numeric == code).sum()), code))[:_MAX_LINES]
+    axes.set_prop_cycle(color=colormaps["tab20"](range(_MAX_LINES)))
     for code in common:
         known = (codes == code) & ~np.isnan(shown)
         axes.plot(hours[known], shown[known], linewidth=0.8, marker=".", markersize=3, label=_name(code, vocabulary))
