@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ from polyclinic.modality import ENTRY_POINTS, Measurement, Moment, WrittenReport
 _ID_LENGTH = 12
 _OF_EVENTS = "timeline"
 """Plugin that reads events over time."""
+
+_BEFORE = timedelta(hours=24)
 
 _TEXT = pa.string()
 _COLUMNS: dict[str, pa.DataType] = {
@@ -64,7 +68,7 @@ def write_ward(
     pd.DataFrame(table).to_csv(folder / "patients.csv", index=False)
     if reports:
         _studies(reports, subjects).to_csv(folder / "studies.csv", index=False)
-        (folder / "cohort.yaml").write_text(_spec(has_events=bool(measurements)), encoding="utf-8")
+        (folder / "cohort.yaml").write_text(_spec(has_events=_any_in_window(measurements, reports)), encoding="utf-8")
     content = json.dumps(report, indent=1, ensure_ascii=False)
     (folder / "ward-report.json").write_text(content, encoding="utf-8")
 
@@ -118,10 +122,23 @@ def _shown(moment: Moment | None) -> str:
     return (moment.time.replace(minute=0, second=0) if moment.precision == "hour" else moment.time).isoformat()
 
 
+def _any_in_window(
+    measurements: Sequence[tuple[str, Measurement]], reports: Sequence[tuple[str, WrittenReport]]
+) -> bool:
+    """Return whether a result was known in the day before a report; a modality that no study has is refused."""
+    times: defaultdict[str, list[datetime]] = defaultdict(list)
+    for patient, result in measurements:
+        assert result.time is not None, "records without a time are left out"
+        times[patient].append(known_at(result.time, result.available).time)
+    anchors = ((patient, datetime.fromisoformat(_shown(report.time))) for patient, report in reports)
+    return any(anchor - _BEFORE <= time <= anchor for patient, anchor in anchors for time in times[patient])
+
+
 def _spec(*, has_events: bool) -> str:
     modalities: dict[str, Any] = {"report": {"text": "text"}}
     if has_events and _OF_EVENTS in entry_points(group=ENTRY_POINTS).names:
-        modalities[_OF_EVENTS] = {"meds": "meds", "time": "time", "before": "24h", "subject": "subject_id"}
+        before = f"{_BEFORE // timedelta(hours=1)}h"
+        modalities[_OF_EVENTS] = {"meds": "meds", "time": "time", "before": before, "subject": "subject_id"}
     parts: list[tuple[str, Mapping[str, Any]]] = [
         ("Proposed by: polyclinic cohort ward. ward-report.json has what was left out and what to check.",
          {"table": "studies.csv"}),

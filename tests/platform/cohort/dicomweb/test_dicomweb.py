@@ -48,7 +48,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def server(tmp_path: Path) -> Iterator[FakeArchive]:
     files = [instance(tmp_path / "pacs", number) for number in range(1, 6)]
     files.append(instance(tmp_path / "pacs", 5, "ECG", SeriesInstanceUID="2.25.5.2", SOPInstanceUID="2.25.5.2.1"))
-    files.append(instance(tmp_path / "pacs", 6, "CT"))
+    files.append(instance(tmp_path / "pacs", 6, "US"))
     with dicomweb_server(*files) as archive:
         yield archive
 
@@ -78,7 +78,7 @@ def test_all_pages_are_retrieved_byte_for_byte_and_scanned(server: FakeArchive, 
     assert sorted(study.patient_id for study in cohort.studies) == [f"P{number}" for number in range(1, 6)]
     assert {name for study in cohort.studies for name in study.sources} == {"xray", "ecg"}
     assert list(json.loads(Path("cohort/scan-report.json").read_text())["left_out"]) == ["about-the-data"]
-    assert not [path for path in server.requests if "2.25.6" in path], "no plugin reads CT"
+    assert not [path for path in server.requests if "2.25.6" in path], "no plugin reads US"
 
 
 def test_a_second_command_retrieves_what_is_missing(server: FakeArchive) -> None:

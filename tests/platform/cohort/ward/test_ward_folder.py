@@ -145,6 +145,21 @@ def test_results_that_were_known_before_a_report_are_its_window(
     assert read_events(window)["time"].to_pylist() == [datetime(2024, 1, 2, 9)]
 
 
+def test_results_that_were_known_before_no_report_are_no_modality(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = tmp_path / "records"
+    late = observation("b", issued="2024-01-02T11:00:00Z", effectiveDateTime="2024-01-02T08:00:00Z")
+    write_json(records / "a.json", bundle(patient(), late))
+    write_sr(records / "b", content("TEXT", FINDING, value="x"))
+    names = EntryPoints([EntryPoint("timeline", "polyclinic_report:Report", "polyclinic.modalities")])
+    monkeypatch.setattr("polyclinic.cohort.ward.write.entry_points", lambda group: names)
+    result = ward(records, tmp_path / "cohort")
+    assert result.cohort is not None
+    assert set(read_cohort(result.cohort).studies[0].sources) == {"report"}
+    assert (tmp_path / "cohort" / "meds" / "data").is_dir()
+
+
 def test_a_coarse_time_of_a_report_is_its_start(tmp_path: Path) -> None:
     records = tmp_path / "records"
     records.mkdir()
