@@ -74,6 +74,7 @@ class ServerSession(requests.Session):
         except ValueError:
             is_same = False
         if not is_same:
+            resp.close()  # requests hands it to nobody once this is raised
             raise ValueError(
                 "the server redirects to another host, to which nothing is sent; set `--dicomweb` to the address of "
                 "the service itself"
