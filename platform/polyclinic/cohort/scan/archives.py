@@ -16,7 +16,7 @@ _END_BYTES = 22 + 0xFFFF
 _MAX_DIRECTORY_BYTES = 2**25
 """Size of the list of members in a zip file, from which on reading it would fill the memory."""
 
-DAMAGED = (OSError, EOFError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile, tarfile.TarError)
+DAMAGED = (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, tarfile.TarError)
 """Errors of the standard library for an archive that is damaged or packed in a way that it does not know."""
 
 
