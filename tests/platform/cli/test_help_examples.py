@@ -1,11 +1,14 @@
 """The example in the help of every command runs as it is printed, in a folder that holds what it names."""
 
+import os
 import re
 import shlex
 import shutil
+import signal
 from contextlib import chdir
 from pathlib import Path
 from typing import NamedTuple
+from urllib.request import urlopen
 
 import pandas as pd
 import pytest
@@ -13,7 +16,9 @@ import yaml
 from filelock import FileLock
 
 from archives import flatten
+from browser import wait
 from cli_runs import fit, write_config
+from forked_commands import Forked
 from layouts.ptbxl import write_ptbxl
 from polyclinic.cli import COMMANDS, main
 from polyclinic.cli.commands import help_text
@@ -73,8 +78,9 @@ CASES = {
 LONG = ("sweep", "crossval", "evaluate baseline", "evaluate card", "deidentify")
 """Commands that take more than five seconds here, which `make soak` runs."""
 
-ELSEWHERE = {"demo": "demo/test_demo.py", "runs": "test_runs_cli.py", "serve": "../deploy/service"}
-"""Commands whose examples end in a service, and the tests that run them."""
+ADDRESS = re.compile(r"(?:^runs:|^serving .+ at) (http\S+)$", re.MULTILINE)
+SERVICES = {"demo": "", "runs": "--no-browser", "serve": "--port 0"}
+"""Commands whose examples end in a service, and options that keep it from a browser or from a port in use."""
 
 
 @pytest.fixture(scope="session")
@@ -143,9 +149,34 @@ def test_the_example_of_a_command_runs(
     for checkpoint in ("best.ckpt", "last.ckpt"):
         (tmp_path / checkpoint).symlink_to(named_files / f"{case.checkpoint}.ckpt")
     monkeypatch.chdir(tmp_path)
+    assert main(_shortened(_example(name), shlex.split(case.options))) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SERVICES)
+def test_the_example_of_a_command_that_serves_runs(name: str, named_files: Path, tmp_path: Path) -> None:
+    (tmp_path / "bundle").symlink_to(named_files / "bundle")
+    if name == "runs":
+        (tmp_path / "demo").mkdir()
+        shutil.copytree(named_files / "runs", tmp_path / "demo" / "runs")
+    log = tmp_path / "log.txt"
+    words = [*_example(name), *shlex.split(SERVICES[name])]
+    command = Forked(words, folder=tmp_path, environment=os.environ, out=log, errors=log)
+    try:
+        wait(lambda: command.poll() is not None or (log.is_file() and ADDRESS.search(log.read_text())))
+        found = ADDRESS.search(log.read_text())
+        assert found is not None, log.read_text()
+        with urlopen(found[1], timeout=60) as answer:
+            assert answer.status == 200
+    finally:
+        command.send_signal(signal.SIGINT)
+    assert command.wait(120) == 0, log.read_text()
+
+
+def _example(name: str) -> list[str]:
     found = re.search(r"^example: polyclinic (.+)$", help_text(name), re.MULTILINE)
     assert found is not None
-    assert main(_shortened(shlex.split(found[1]), shlex.split(case.options))) == 0
+    return shlex.split(found[1])
 
 
 def _shortened(words: list[str], options: list[str]) -> list[str]:
@@ -156,4 +187,4 @@ def _shortened(words: list[str], options: list[str]) -> list[str]:
 
 
 def test_every_command_has_an_example_that_a_test_runs() -> None:
-    assert {*CASES, *ELSEWHERE} == set(COMMANDS)
+    assert {*CASES, *SERVICES} == set(COMMANDS)
