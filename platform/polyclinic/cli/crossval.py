@@ -36,8 +36,9 @@ _MAX_PARALLEL = 4
 
 
 class Fold(NamedTuple):
-    """A trained fold, and its predictions for the test studies."""
+    """A trained fold, and its predictions for the test studies; ``left_out`` is their value of the group, if any."""
 
+    left_out: str
     checkpoint: Path
     restored: Restored
     predicted: PredictedSplit
@@ -97,11 +98,12 @@ def crossval(
         report, agreement = _measured(trained, resamples, seed)
         content = {
             **({} if report is None else as_json(report)),
+            **({"left_out": [fold.left_out for fold in trained]} if trained[0].left_out else {}),
             "agreement": [as_json(result) for result in agreement],
             "checkpoints": [str(fold.checkpoint) for fold in trained],
         }
         if report is not None:
-            print_folds(report, console)
+            print_folds(report, console, [fold.left_out for fold in trained])
         if agreement:
             print_agreement(agreement, console)
         log_json(parent, content, "evaluation/crossval.json")
@@ -224,8 +226,15 @@ def _tested(number: int, folds: int, report: Mapping[str, Any] | None, message: 
     predicted = predict_split(restored, "test", list(restored.data.modalities))
     best = report.get("best")
     chosen = f"{best['metric']} {best['value']:.4f} at epoch {best['epoch']}; " if best else ""
-    console.print(f"fold {number + 1} of {folds}: {chosen}{len(predicted.study_ids)} test studies", markup=False)
-    return Fold(checkpoint, restored, predicted)
+    left_out = _left_out(restored.data.cohort)
+    named = f", {restored.data.cohort.leave_out} {left_out}" if left_out else ""
+    tested = f"{len(predicted.study_ids)} test studies"
+    console.print(f"fold {number + 1} of {folds}{named}: {chosen}{tested}", markup=False)
+    return Fold(left_out, checkpoint, restored, predicted)
+
+
+def _left_out(cohort: Cohort) -> str:
+    return cohort.split("test")[0].groups[cohort.leave_out] if cohort.leave_out else ""
 
 
 def _measured(

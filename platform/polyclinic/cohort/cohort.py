@@ -51,6 +51,7 @@ class Cohort:
         population: population in which patient ids are unique; empty where the cohort file does not state one.
         unnamed: cells that ``values`` does not list, by label; see ``LabelColumn``.
         folds: number of folds; 0 where the cohort file has other splits.
+        leave_out: group whose values are the folds; empty where they are random.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Cohort:
     population: str = ""
     unnamed: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     folds: int = 0
+    leave_out: str = ""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -121,6 +123,7 @@ def read_cohort(path: str | Path, *, fold: int = 0) -> Cohort:
         population=spec.population,
         unnamed={name: label.unnamed for name, label in labels.items() if label.unnamed},
         folds=folds,
+        leave_out=spec.split.leave_out if isinstance(spec.split, Folds) else "",
     )
 
 

@@ -41,8 +41,14 @@ def print_zero_shot(report: ZeroShotReport, console: Console, *, title: str = "Z
     console.print(table)
 
 
-def print_folds(report: FoldedReport, console: Console) -> None:
-    """Print a table with a row per finding and their mean: AUROC within folds, averaged over folds."""
+def print_folds(report: FoldedReport, console: Console, left_out: Sequence[str] = ()) -> None:
+    """Print a table with a row per finding and their mean: AUROC within folds, averaged over folds.
+
+    Args:
+        report: results of a cross-validation.
+        console: where to print.
+        left_out: value of the group of each fold, whose mean AUROC is printed below; empty names print nothing.
+    """
     title = f"{report.folds} folds: {report.studies:,} studies of {report.patients:,} patients"
     table = Table(title=title, caption=_caption(report.resamples, report.seed))
     table.add_column("finding", overflow="fold")
@@ -56,6 +62,10 @@ def print_folds(report: FoldedReport, console: Console) -> None:
     table.add_section()
     table.add_row("mean", _number(report.macro.value), _interval(report.macro.ci95), "", "", "", "")
     console.print(table)
+    for number, value in enumerate(left_out):
+        aurocs = [finding.by_fold[number] for finding in report.findings]
+        if value and (defined := [auroc for auroc in aurocs if auroc == auroc]):
+            console.print(f"{value}: mean AUROC {_number(sum(defined) / len(defined))}", markup=False)
 
 
 def print_baseline(report: BaselineReport, console: Console) -> None:

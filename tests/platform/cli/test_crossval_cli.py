@@ -83,6 +83,20 @@ def test_every_study_is_tested_once_by_a_model_of_the_other_folds(place: Path) -
     assert json.loads(Path("classifier.json").read_text())["macro_auroc"] == pytest.approx(by_fold[2])
 
 
+def test_each_site_is_left_out_and_named_with_its_figure(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _set(split={"leave_out": "site"})
+    assert main(["crossval", "-c", "config.yaml", "--json", "crossval.json", "--resamples", "50"]) == 0
+    report, shown = json.loads(Path("crossval.json").read_text()), capsys.readouterr().out
+    table = pd.read_csv("cohort/cohort.csv")
+    (finding,) = report["findings"]
+    for number, (site, auroc) in enumerate(zip(report["left_out"], finding["by_fold"], strict=True)):
+        test = read_cohort("cohort/cohort.yaml", fold=number).split("test")
+        assert {study.groups["site"] for study in test} == {site}
+        assert f"fold {number + 1} of {len(report['left_out'])}, site {site}: " in shown
+        assert f"{site}: mean AUROC {auroc:.3f}" in shown
+    assert sorted(report["left_out"]) == sorted(set(table["site"]))
+
+
 @pytest.mark.parametrize(
     ("entries", "words", "message"),
     [
