@@ -10,63 +10,72 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from polyclinic.modality import HEAT, Entry, Item, OnRows, Rows, relative_relevance
-from polyclinic_timeline.course import Course
+from polyclinic.modality import HEAT, Courses, Item, OnCourses, Series, relative_relevance
+from polyclinic_timeline.course import Course, folded_unit
 from polyclinic_timeline.vocabulary import FIRST_CODE, Vocabulary
 
 _WARNING = "synthetic: predicted by a model, never measured"
 _LONGEST_TEXT, _MAX_LINES, _MAX_SCORE = 60, 12, 4.5
 _RANGE = 1.96
-_GREY, _BLUE = "#DDDDDD", "#0072B2"
+_LEARNED_RANGE = "* range: the middle 95 % of the training split, not that of a laboratory"
+_GREY = "#DDDDDD"
 _MIN_AREA, _AREA = 12.0, 160.0
 
 
-def view_course(course: Course, vocabulary: Vocabulary | None) -> Rows:
-    """Return the view of the used events, the latest of each code first, with reference ranges.
+def view_course(course: Course, vocabulary: Vocabulary | None) -> Courses:
+    """Return a chart of the used events: a series for each code, in order of its first event, and reference ranges.
 
     Args:
         course: events that the model reads.
         vocabulary: learned scales; None before ``fit``.
     """
-    entries = []
-    for place in display_order(course):
-        low, high, stated = _range(course, place, vocabulary)
-        value, text = float(course.values[place]), course.texts[place]
-        entries.append(
-            Entry(
-                name=f"{course.codes[place]}, {_when(float(course.hours[place]))}{'' if stated else ' *'}",
-                value=None if np.isnan(value) else value,
-                unit=course.units[place],
-                low=low,
-                high=high,
-                level=text[:_LONGEST_TEXT] if text and np.isnan(value) else None,
+    series, learned = [], False
+    for places in series_of(course):
+        ranges = [_range(course, place, vocabulary) for place in places]
+        of_training = any(not stated and not np.isnan(high) for _, high, stated in ranges)
+        learned |= of_training
+        first, values = places[0], course.values[places]
+        series.append(
+            Series(
+                name=f"{course.codes[first]}{' *' if of_training else ''}",
+                unit=course.units[first],
+                hours=course.hours[places],
+                values=values,
+                low=np.array([low for low, _, _ in ranges]),
+                high=np.array([high for _, high, _ in ranges]),
+                levels=tuple(
+                    course.texts[place][:_LONGEST_TEXT] or None if np.isnan(value) else None
+                    for place, value in zip(places, values, strict=True)
+                ),
             )
         )
     anchor = "the time of the study" if course.anchored else "the last event"
-    ranges = (
-        "* range: the middle 95 % of the training split, not that of a laboratory"
-        if vocabulary
-        else ("* no reference range: the scales are not fitted")
-    )
-    return Rows(entries=tuple(entries), caption=f"times count from {anchor}; {ranges}")
+    origin = f"; {_LEARNED_RANGE}" if learned else ""
+    return Courses(series=tuple(series), caption=f"times count from {anchor}{origin}")
 
 
-def display_order(course: Course) -> list[int]:
-    """Return the places of the events by code, in order of its first event, the latest first."""
-    first: dict[str, int] = {}
-    for place, code in enumerate(course.codes):
-        first.setdefault(code, place)
-    return sorted(range(len(course)), key=lambda place: (first[course.codes[place]], -place))
+def series_of(course: Course) -> list[list[int]]:
+    """Return the places of the events of each series, in order of its first event.
+
+    A series is a code in one unit; a text without a number is in the first series of its code.
+    """
+    found: dict[tuple[str, str], list[int]] = {}
+    first: dict[str, tuple[str, str]] = {}
+    for place, (code, value, unit) in enumerate(zip(course.codes, course.values, course.units, strict=True)):
+        key = first.setdefault(code, (code, folded_unit(unit)))
+        found.setdefault(key if np.isnan(value) else (code, folded_unit(unit)), []).append(place)
+    return list(found.values())
 
 
-def locate_events(course: Course, relevance: Float[Tensor, " T"]) -> OnRows:
+def locate_events(course: Course, relevance: Float[Tensor, " T"]) -> OnCourses:
     """Return the relevance of every event, for the view.
 
     Raises:
         ValueError: the number of tokens differs from that of events, or the relevance cannot be drawn.
     """
     refuse_other_number(len(course), relevance)
-    return OnRows(strength=relative_relevance(relevance)[display_order(course)])
+    strength = relative_relevance(relevance)
+    return OnCourses(strength=tuple(strength[places] for places in series_of(course)))
 
 
 def refuse_other_number(events: int, relevance: Float[Tensor, " T"]) -> None:
@@ -142,17 +151,13 @@ def _name(number: int, vocabulary: Vocabulary | None) -> str:
     return vocabulary.codes[place] if known and vocabulary is not None else "unknown code"
 
 
-def _range(course: Course, place: int, vocabulary: Vocabulary | None) -> tuple[float | None, float | None, bool]:
-    """Return the ends of the reference range, and whether the source states them."""
+def _range(course: Course, place: int, vocabulary: Vocabulary | None) -> tuple[float, float, bool]:
+    """Return the ends of the reference range, NaN without one, and whether the source states them."""
     low, high = float(course.low[place]), float(course.high[place])
     if not (np.isnan(low) and np.isnan(high)):
-        return None if np.isnan(low) else low, None if np.isnan(high) else high, True
+        return low, high, True
     code, value, unit = course.codes[place], float(course.values[place]), course.units[place]
     if vocabulary is None or np.isnan(vocabulary.score(code, value, unit)):
-        return None, None, False
+        return np.nan, np.nan, False
     scale = vocabulary.scales[code]
     return scale.low, scale.high, False
-
-
-def _when(hours: float) -> str:
-    return f"{abs(hours):.1f} h {'after' if hours > 0 else 'before'}"

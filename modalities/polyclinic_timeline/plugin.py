@@ -15,14 +15,14 @@ from torch.nn.utils.rnn import pad_sequence
 from polyclinic.modality import (
     BaselineFeatures,
     Cleaned,
+    Courses,
     Identity,
     Issue,
     Item,
     Modality,
-    OnRows,
+    OnCourses,
     Physiology,
     Recognised,
-    Rows,
     Source,
 )
 from polyclinic.nn import Encoder, FixedFeatures, Transformer, TransformerEncoder
@@ -234,11 +234,11 @@ class Timeline(Modality):
         refuse_other_number(len(study["code"]), relevance)
         draw_chart(study, self._vocabulary, axes, relevance)
 
-    def view(self, raw: Course) -> Rows:
-        """Return the used events with their values and reference ranges, the latest of each code first."""
+    def view(self, raw: Course) -> Courses:
+        """Return a chart of the used events, with a series and reference ranges for each code."""
         return view_course(self._used(raw), self._vocabulary)
 
-    def locate(self, raw: Course, item: Item, relevance: Float[Tensor, " T"]) -> OnRows:
+    def locate(self, raw: Course, item: Item, relevance: Float[Tensor, " T"]) -> OnCourses:
         """Return the relevance of every event, for the view."""
         return locate_events(self._used(raw), relevance)
 

@@ -1,4 +1,4 @@
-"""Views of a study for people: pictures, traces, rows and words, as data that any page can draw.
+"""Views of a study for people: pictures, traces, rows, courses and words, as data that any page can draw.
 
 Relevance is given in the frame of its view, as a share of the largest value.
 """
@@ -165,6 +165,71 @@ class Rows:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Series:
+    """One measurement over time.
+
+    Attributes:
+        name: name of the measurement.
+        unit: unit of the values and the ranges; empty without one.
+        hours: times of the events, in rising order.
+        values: number of each event; NaN where it has none.
+        low: lower end of the reference range at each event; NaN without one.
+        high: upper end of the reference range at each event; NaN without one.
+        levels: text of each event without a number; None where there is a number or nothing.
+
+    Raises:
+        ValueError: the numbers of times, values, ends and texts differ.
+    """
+
+    name: str
+    unit: str
+    hours: Float[np.ndarray, " n"]
+    values: Float[np.ndarray, " n"]
+    low: Float[np.ndarray, " n"]
+    high: Float[np.ndarray, " n"]
+    levels: tuple[str | None, ...]
+
+    def __post_init__(self) -> None:
+        lengths = [len(part) for part in (self.hours, self.values, self.low, self.high, self.levels)]
+        if len(set(lengths)) > 1:
+            raise ValueError(
+                f"got {lengths} times, values, lower ends, upper ends and texts of {self.name!r}, expected one of each "
+                "for every event; set them"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Courses:
+    """A chart of measurements over the same time.
+
+    Attributes:
+        series: measurements, in the order of the chart.
+        caption: event from which times count, and origin of the reference ranges.
+    """
+
+    series: tuple[Series, ...]
+    caption: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain JSON values: times in hundredths of an hour, other numbers with four significant digits."""
+        numbers = ("values", "low", "high")
+        return {
+            "kind": "courses",
+            "series": [
+                {
+                    "name": each.name,
+                    "unit": each.unit,
+                    "hours": _rounded(each.hours, _HUNDREDTHS),
+                    **{name: [_four_digits(float(value)) for value in getattr(each, name)] for name in numbers},
+                    "levels": list(each.levels),
+                }
+                for each in self.series
+            ],
+            "caption": self.caption,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
 class Words:
     """A text as a sequence of words.
 
@@ -181,7 +246,7 @@ class Words:
         return {"kind": "words", "words": list(self.words), "caption": self.caption}
 
 
-View: TypeAlias = Picture | Traces | Rows | Words
+View: TypeAlias = Picture | Traces | Rows | Courses | Words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,6 +298,17 @@ class OnRows:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OnCourses:
+    """Relevance of each event of each series of a chart."""
+
+    strength: tuple[Float[np.ndarray, " _"], ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {"kind": "courses", "strength": [_rounded(series, _THOUSANDTHS) for series in self.strength]}
+
+
+@dataclass(frozen=True, kw_only=True)
 class OnWords:
     """Relevance of each word of a text."""
 
@@ -243,7 +319,7 @@ class OnWords:
         return {"kind": "words", "strength": _rounded(self.strength, _THOUSANDTHS)}
 
 
-Located: TypeAlias = OnPicture | OnTraces | OnRows | OnWords
+Located: TypeAlias = OnPicture | OnTraces | OnRows | OnCourses | OnWords
 """Relevance in the frame of a view."""
 
 

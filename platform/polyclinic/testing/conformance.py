@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from scipy import sparse
 
 from polyclinic.modality import (
+    Courses,
     Deidentifiable,
     Explainable,
     HasBaseline,
@@ -31,6 +32,7 @@ from polyclinic.modality import (
     Item,
     Located,
     Modality,
+    OnCourses,
     OnPicture,
     OnRows,
     OnTraces,
@@ -52,7 +54,9 @@ from polyclinic.nn import SIZES, MaskableEncoder, Reconstruction, hide_units
 
 _STUDIES = 6
 _DECODER = 32
-_LOCATED: dict[type[View], type[Located]] = {Picture: OnPicture, Traces: OnTraces, Rows: OnRows, Words: OnWords}
+_LOCATED: dict[type[View], type[Located]] = {
+    Picture: OnPicture, Traces: OnTraces, Rows: OnRows, Courses: OnCourses, Words: OnWords,
+}  # fmt: skip
 
 
 class ModalityConformance(ABC):
@@ -272,11 +276,11 @@ class ModalityConformance(ABC):
         found = [fitted.locate(raw, item, values) for values in (nothing, first, last, 7 * last)]
         for located, largest in zip(found, (0.0, 1.0, 1.0, 1.0), strict=True):
             assert type(located) is _LOCATED[type(view)]
-            assert float(located.strength.max()) == largest
+            assert float(_strength(located).max()) == largest
             json.dumps(located.as_json(), allow_nan=False)
-            _assert_fits(view, located.strength)
-        assert not np.array_equal(found[1].strength, found[2].strength)
-        np.testing.assert_allclose(found[2].strength, found[3].strength)
+            _assert_fits(view, located)
+        assert not np.array_equal(_strength(found[1]), _strength(found[2]))
+        np.testing.assert_allclose(_strength(found[2]), _strength(found[3]))
         with pytest.raises(ValueError, match="negative or not finite"):
             fitted.locate(raw, item, first - 1)
 
@@ -360,10 +364,17 @@ def _relevance_picture(modality: Explainable, study: Item, relevance: torch.Tens
     return np.asarray(canvas.buffer_rgba()).copy()
 
 
-def _assert_fits(view: View, strength: np.ndarray) -> None:
-    """Assert the number of strengths: one for each lead or one for all, one for each row, one for each word."""
+def _strength(located: Located) -> np.ndarray:
+    return np.concatenate(located.strength) if isinstance(located, OnCourses) else located.strength
+
+
+def _assert_fits(view: View, located: Located) -> None:
+    """Assert the number of strengths: one for each lead or one for all, one for each row, event or word."""
+    strength = located.strength
     if isinstance(view, Traces):
-        assert strength.shape[0] in (1, len(view.names))
+        assert len(strength) in (1, len(view.names))
+    elif isinstance(view, Courses):
+        assert [len(events) for events in strength] == [len(series.hours) for series in view.series]
     elif isinstance(view, Rows | Words):
         assert len(strength) == len(view.entries if isinstance(view, Rows) else view.words)
 

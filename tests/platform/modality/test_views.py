@@ -9,13 +9,16 @@ from PIL import Image
 from polyclinic.modality.views import (
     LONGEST_SIDE,
     Axis,
+    Courses,
     Entry,
+    OnCourses,
     OnPicture,
     OnRows,
     OnTraces,
     OnWords,
     Picture,
     Rows,
+    Series,
     Traces,
     Words,
 )
@@ -80,6 +83,26 @@ def test_rows_have_four_significant_digits_and_mark_missing_values() -> None:
         ],
         "caption": "from somewhere",
     }
+
+
+def test_courses_mark_missing_values_and_ends() -> None:
+    series = Series(
+        name="sodium", unit="mmol/L", hours=np.array([-1.005, 0.0]), values=np.array([131.256, np.nan]),
+        low=np.array([135.0, np.nan]), high=np.array([np.nan, np.nan]), levels=(None, "haemolysed"),
+    )  # fmt: skip
+    assert json.loads(json.dumps(Courses(series=(series,), caption="all").as_json(), allow_nan=False)) == {
+        "kind": "courses",
+        "series": [
+            {
+                "name": "sodium", "unit": "mmol/L", "hours": [-1.0, 0.0], "values": [131.3, None], "low": [135, None],
+                "high": [None, None], "levels": [None, "haemolysed"],
+            }
+        ],
+        "caption": "all",
+    }  # fmt: skip
+    assert OnCourses(strength=(np.array([1 / 3]),)).as_json() == {"kind": "courses", "strength": [[0.333]]}
+    with pytest.raises(ValueError, match=r"got \[1, 1, 1, 1, 2\] times"):
+        Series(name="a", unit="", levels=(None, None), **dict.fromkeys(("hours", "values", "low", "high"), np.ones(1)))
 
 
 def test_words_join_to_the_text() -> None:

@@ -1,13 +1,17 @@
 /** Views of the files, one card per modality, with relevance drawn over them. */
 
+import { drawCourses } from "./courses.js";
 import { byId, element, displayName } from "./elements.js";
 import { drawPicture } from "./picture.js";
 import { drawRows } from "./rows.js";
 import { drawTraces } from "./traces.js";
 import { drawWords } from "./words.js";
 
+/** Kinds that take the full width. */
+const WIDE = ["traces", "courses"];
+
 /** Each returns an element, a sentence on where relevance is strongest, and optionally an addition to the caption. */
-const KINDS = { picture: drawPicture, traces: drawTraces, rows: drawRows, words: drawWords };
+const KINDS = { picture: drawPicture, traces: drawTraces, rows: drawRows, courses: drawCourses, words: drawWords };
 
 /**
  * Draw all cards.
@@ -36,7 +40,7 @@ export function drawViews(views, { titles, relevance, off, unused }) {
 
 /** Put two small cards side by side before the wide ones, to fill the row, and unused modalities last. */
 function arranged(cards, unused) {
-  const wide = cards.filter((card) => card.classList.contains("traces"));
+  const wide = cards.filter((card) => WIDE.some((kind) => card.classList.contains(kind)));
   const last = (card) => Number(unused.has(card.dataset.modality));
   const small = cards.filter((card) => !wide.includes(card)).sort((a, b) => last(a) - last(b));
   return [...small.slice(0, 2), ...wide, ...small.slice(2)];
