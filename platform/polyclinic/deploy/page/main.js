@@ -8,7 +8,7 @@ import { Refused, bundle, hasToken, score, setToken } from "./service.js";
 import { Study, dropped } from "./study.js";
 import { drawViews } from "./views.js";
 
-const MAX_FILES = 50; // per study; more files are probably a folder that was dropped by mistake
+const MAX_FILES = 1000; // per study, such as the slices of a scan; more are probably an archive, dropped by mistake
 const study = new Study(() => rescore({ views: true }));
 const off = new Set();
 let about = { modalities: [], findings: [] };

@@ -53,7 +53,8 @@ export class Study {
   /** Find the modality that accepts a file name; if several do, or the name has no ending, the service assigns one. */
   kind(name) {
     const takes = this.modalities.filter(({ accept }) => accept?.some((end) => name.toLowerCase().endsWith(end)));
-    const fitsNone = this.modalities.length > 0 && !takes.length && name.includes(".");
+    // The number at the end of a UID is not an ending.
+    const fitsNone = this.modalities.length > 0 && !takes.length && /\.(?!\d+$)[^.]*$/.test(name);
     return { modality: takes.length === 1 ? takes[0].name : AUTOMATIC, assigned: fitsNone };
   }
 

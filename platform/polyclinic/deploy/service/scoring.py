@@ -10,7 +10,7 @@ from polyclinic.deploy.service.admission import Admission, Admissions, fair_shar
 from polyclinic.deploy.service.audit import AuditLog, AuditLost
 from polyclinic.deploy.service.errors import ServiceError
 from polyclinic.deploy.service.metrics import ServiceMetrics
-from polyclinic.deploy.service.uploads import FILES, Part, Upload, sort_parts
+from polyclinic.deploy.service.uploads import FILES, Group, Part, Upload, join_parts, sort_parts
 from polyclinic.deploy.service.workers.decoder_pool import DecoderPool, Reading
 from polyclinic.deploy.service.workers.model_client import ModelClient
 
@@ -82,7 +82,7 @@ class ScoringHandler:
         Raises:
             ServiceError: the files belong to more than one study, or the service cannot read them now.
         """
-        groups = sort_parts(parts, self.model.bundle.suffixes)
+        groups = await self._joined(admission, sort_parts(parts, self.model.bundle.suffixes))
         results = await _all_or_none(
             self.readers.read(admission, group.candidates, group.parts, view=views) for group in groups
         )
@@ -100,6 +100,16 @@ class ScoringHandler:
             readings[name] = reading
         order = list(self.model.bundle.suffixes)
         return {name: readings[name] for name in sorted(readings, key=order.index)}
+
+    async def _joined(self, admission: Admission, groups: list[Group]) -> list[Group]:
+        """Join files that only their headers show to be one recording, such as slices of a series."""
+        unsure = [(group.candidates, part) for group in groups if group.by_stem for part in group.parts]
+        if sum(group.by_stem for group in groups) < 2:
+            return groups
+        candidates, parts = zip(*unsure, strict=True)
+        modalities, joined = await self.readers.recognise(admission, candidates, parts)
+        known = {id(part): name for part, name in zip(parts, modalities, strict=True) if name is not None}
+        return join_parts(groups, known, joined)
 
     async def score(
         self,

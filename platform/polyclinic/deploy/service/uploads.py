@@ -2,8 +2,8 @@
 
 import asyncio
 import hmac
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 
 from python_multipart.exceptions import MultipartParseError
@@ -11,7 +11,9 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from polyclinic.deploy.service.errors import ServiceError
 
-MOST_PARTS = 32
+MOST_PARTS = 1024
+"""Most files of a study: a series of CT has a few hundred."""
+
 _MAX_NAME_BYTES = 150
 _PLAIN_ENCODINGS = (b"", b"7bit", b"8bit", b"binary")
 _MEGABYTE = 1 << 20
@@ -175,10 +177,12 @@ class Group:
     Attributes:
         candidates: modalities that may read the files, in the order in which they are tried.
         parts: uploaded files.
+        by_stem: whether they were put together by their names alone, as their ending fits several modalities.
     """
 
     candidates: tuple[str, ...]
     parts: tuple[Part, ...]
+    by_stem: bool = False
 
 
 def sort_parts(parts: Sequence[Part], suffixes: Mapping[str, Sequence[str]]) -> list[Group]:
@@ -222,23 +226,58 @@ def _by_suffix(parts: Sequence[Part], suffixes: Mapping[str, Sequence[str]]) -> 
     grouped: dict[tuple[tuple[str, ...], str], list[Part]] = {}
     for part in parts:
         if part.name == FILES:
-            path = PurePath(part.filename or "part")
-            candidates = tuple(name for name, endings in suffixes.items() if path.suffix.lower() in endings)
+            filename = part.filename or "part"
+            candidates = tuple(name for name, endings in suffixes.items() if _ends_in(filename, endings))
             if not candidates:
                 endings = sorted({ending for endings in suffixes.values() for ending in endings if ending})
                 raise ServiceError(
                     422, f"got a file whose name ends in none of {endings}; name its part by its modality"
                 )
             # All files with one candidate belong together; with several candidates, only those that share a stem.
-            grouped.setdefault((candidates, "" if len(candidates) == 1 else path.stem), []).append(part)
+            stem = "" if len(candidates) == 1 else filename.removesuffix(_suffix(filename))
+            grouped.setdefault((candidates, stem), []).append(part)
     for (candidates, _), matching in grouped.items():
         for index, part in enumerate(matching):
             part.filename = part.filename or f"part{index}"
-        yield Group(candidates=candidates, parts=tuple(matching))
+        yield Group(candidates=candidates, parts=tuple(matching), by_stem=len(candidates) > 1)
+
+
+def _ends_in(filename: str, endings: Sequence[str]) -> bool:
+    if not _suffix(filename):
+        return "" in endings
+    return any(ending and filename.lower().endswith(ending) for ending in endings)
+
+
+def _suffix(filename: str) -> str:
+    """Return the suffix of a file name; the number at the end of a UID is none."""
+    suffix = PurePath(filename).suffix
+    return "" if suffix[1:].isdecimal() else suffix
+
+
+def join_parts(groups: Sequence[Group], modality_of: Mapping[int, str], joined: Collection[str]) -> list[Group]:
+    """Join groups whose files are parts of one recording, such as the slices of a series.
+
+    Args:
+        groups: result of ``sort_parts``.
+        modality_of: modality of recognised files, by the ``id`` of the part.
+        joined: modalities whose recognised files are one recording.
+    """
+    parts = {name: tuple(_parts_of(groups, modality_of, name)) for name in joined}
+    taken = {id(part) for together in parts.values() for part in together}
+    rest = [group for group in groups if not {id(part) for part in group.parts} & taken]
+    whole = [Group(candidates=(name,), parts=together) for name, together in parts.items()]
+    return [*whole, *(_without_taken(group, set(joined)) for group in rest)]
+
+
+def _parts_of(groups: Sequence[Group], modality_of: Mapping[int, str], name: str) -> Iterator[Part]:
+    """Yield the files of a modality, and those that have the name of one of them but for its ending."""
+    for group in groups:
+        if group.by_stem and any(modality_of.get(id(part)) == name for part in group.parts):
+            yield from group.parts
 
 
 def _without_taken(group: Group, taken: set[str]) -> Group:
     """Drop candidates that an unambiguous file has claimed already."""
     if len(group.candidates) == 1:
         return group
-    return Group(candidates=tuple(name for name in group.candidates if name not in taken), parts=group.parts)
+    return replace(group, candidates=tuple(name for name in group.candidates if name not in taken))

@@ -262,10 +262,10 @@ def test_a_folder_can_be_dropped_anywhere(browser: webdriver.Chrome, service: Se
 
 
 def test_a_folder_of_many_studies_is_not_sent(browser: webdriver.Chrome, service: Service, tmp_path: Path) -> None:
-    for number in range(51):
+    for number in range(1001):
         (tmp_path / f"{number}.csv").touch()
     one(browser, "#chosen").send_keys("\n".join(map(str, tmp_path.iterdir())))
-    wait(lambda: text(browser, "problem") == "Got 51 files, expected those of one study: 50 at most.")
+    wait(lambda: text(browser, "problem") == "Got 1001 files, expected those of one study: 1000 at most.")
     assert service.asked == []
     assert not every(browser, "#files li")
 

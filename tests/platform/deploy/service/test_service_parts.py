@@ -475,6 +475,25 @@ def test_files_are_grouped_by_modality_or_else_by_stem() -> None:
     assert groups == [(("image", "trace"), 1)]
 
 
+@pytest.mark.parametrize(
+    ("filename", "candidates"),
+    [
+        ("scan.NII.GZ", ("volume",)), ("scan.gz", None), ("1.2.840.113619.2.5", ("image", "volume")),
+        ("IM0001", ("image", "volume")), ("a.dcm", ("image", "volume")), ("nii", ("image", "volume")), ("a.7z", None),
+    ],
+)  # fmt: skip
+def test_an_ending_of_two_parts_is_one_and_the_number_of_a_uid_is_none(
+    filename: str, candidates: tuple[str, ...] | None
+) -> None:
+    suffixes = {"image": (".dcm", ""), "volume": (".nii", ".nii.gz", ".dcm", "")}
+    parts = _parts_named(("files", filename))
+    if candidates is None:
+        with pytest.raises(ServiceError, match="ends in none of"):
+            sort_parts(parts, suffixes)
+    else:
+        assert [group.candidates for group in sort_parts(parts, suffixes)] == [candidates]
+
+
 def test_a_part_without_a_modality_is_refused_and_not_named() -> None:
     for wrong in (_parts_named(("DOE", "a.csv")), _parts_named(("files", "DOE.exe"))):
         with pytest.raises(ServiceError) as refused:

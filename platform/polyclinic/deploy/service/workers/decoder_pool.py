@@ -139,6 +139,35 @@ class DecoderPool:
             located=answer.get("located"),
         )
 
+    async def recognise(
+        self, admission: Admission, candidates: Sequence[Sequence[str]], parts: Sequence[Part]
+    ) -> tuple[list[str | None], list[str]]:
+        """Find the modality of files by their headers.
+
+        Args:
+            admission: admission of the request.
+            candidates: modalities to which each file may belong.
+            parts: uploaded files.
+
+        Returns:
+            The modality of each file, None where it is not certain, and the modalities whose files are one recording.
+            Nothing is recognised if a file ends the process; it is reported when the file is read.
+
+        Raises:
+            ServiceError: no worker is free in time, or the worker was killed from outside.
+        """
+        head = {"number": admission.number, "candidates_of": list(map(list, candidates))}
+        head |= {"names": [part.filename for part in parts]}
+        try:
+            answer, _ = unpack(await self._exchange(admission, pack(head, [part.content for part in parts])))
+        except _UnreadableFile:
+            return [None] * len(parts), []
+        if answer["number"] != admission.number:
+            raise RuntimeError("a decoder worker answered another request")
+        if "modalities" not in answer:
+            return [None] * len(parts), []
+        return answer["modalities"], answer["joined"]
+
     def close(self) -> None:
         """Kill the workers, and release their resources."""
         self._closed = True

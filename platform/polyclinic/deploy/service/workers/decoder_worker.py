@@ -13,7 +13,7 @@ from polyclinic.deploy.bundle import Bundle
 from polyclinic.deploy.service.workers.messages import LARGEST, pack, unpack
 from polyclinic.deploy.service.workers.preload import loaded
 from polyclinic.deploy.service.workers.sandbox import allow_seconds, confine, ignore_signals, quieten
-from polyclinic.modality import Item, Modality, UnreadableSource, Viewable
+from polyclinic.modality import Item, Modality, Scannable, UnreadableSource, Viewable
 
 
 def main(connection: Connection, folder: str, memory: int, largest: int, seconds: int) -> None:
@@ -46,7 +46,7 @@ def _answer(bundle: Bundle, message: bytes, folder: Path) -> bytes:
             paths = _write_files(folder, head["names"], files)
         except OSError:
             return pack({"number": head["number"], "full": True})
-        return _read(bundle, head, paths)
+        return (_recognise if "candidates_of" in head else _read)(bundle, head, paths)
     except MemoryError:
         return pack({"number": head["number"], "problem": "needs more memory than is allowed for a file"})
     finally:
@@ -60,6 +60,41 @@ def _write_files(folder: Path, names: Sequence[str], files: Sequence[bytes]) -> 
         assert path.parent == folder, "the front process passes plain names"
         path.write_bytes(content)
     return paths
+
+
+def _recognise(bundle: Bundle, head: dict[str, Any], paths: Sequence[Path]) -> bytes:
+    """Find the modality of each file by its header, and the modalities whose files are one recording."""
+    plugins, found = bundle.modalities, {}
+    for path, names in zip(paths, head["candidates_of"], strict=True):
+        fitting = [name for name in names if _is_recognised(plugins[name], path)]
+        found[path] = fitting[0] if len(fitting) == 1 else None
+    joined = []
+    for name in sorted({name for name in found.values() if name is not None}):
+        of_name = [path for path in paths if found[path] == name]
+        if len(of_name) > 1 and _is_recording(plugins[name], of_name):
+            joined.append(name)
+    return pack({"number": head["number"], "modalities": list(found.values()), "joined": joined})
+
+
+def _is_recognised(plugin: Modality, path: Path) -> bool:
+    if not isinstance(plugin, Scannable):
+        return True
+    try:
+        plugin.recognise(path)
+    except MemoryError:
+        raise
+    except Exception:  # a broken file is reported by the plugin that reads it
+        return False
+    return True
+
+
+def _is_recording(plugin: Modality, paths: Sequence[Path]) -> bool:
+    try:
+        return _main_file(plugin, paths) is not None
+    except MemoryError:
+        raise
+    except Exception:
+        return False
 
 
 def _read(bundle: Bundle, head: dict[str, Any], paths: Sequence[Path]) -> bytes:
@@ -101,10 +136,21 @@ def _source(plugin: Modality, paths: Sequence[Path]) -> Path:
     """Return the main file of a recording, such as the header that refers to its signal files."""
     if len(paths) == 1:
         return paths[0]
+    if (main := _main_file(plugin, paths)) is None:
+        raise UnreadableSource(f"got {len(paths)} files that are not parts of one recording; send those of one study")
+    return main
+
+
+def _main_file(plugin: Modality, paths: Sequence[Path]) -> Path | None:
+    """Return the file that stands for all files; None where they are not one recording."""
+    parts: set[Path] = set()
     for path in paths:
-        if set(plugin.files(path)) >= set(paths):
-            return path
-    raise UnreadableSource(f"got {len(paths)} files that are not parts of one recording; send those of one study")
+        # What stands for other files but not for all is part of another recording, and so are those files.
+        if path not in parts:
+            parts |= (found := set(plugin.files(path)))
+            if found >= set(paths):
+                return path
+    return None
 
 
 def _summary(problems: dict[str, str]) -> str:
