@@ -43,6 +43,7 @@ def scan(
     workers: int = 2,
     hours: float = 24.0,
     unpack: Path | None = None,
+    encoding: str = "",
 ) -> None:
     """Propose a cohort from a folder of hospital files: polyclinic cohort scan archive --out cohort
 
@@ -60,6 +61,7 @@ def scan(
         workers: number of processes that read headers.
         hours: longest time between files of one patient that become one study without further evidence.
         unpack: new folder for the members of zip and tar archives, outside the folder; without it, they are not read.
+        encoding: encoding of CSV tables that are not UTF-8, such as cp1252; unless set, it is found by their letters.
 
     Raises:
         ValueError: `folder` is not a folder or has no file to use, `out` or `unpack` exists or lies in it, or the
@@ -69,7 +71,9 @@ def scan(
     refuse_places(folder, out, unpack)  # before hours of retrieval
     modalities = every_modality()
     _retrieve(folder, options, modalities)
-    result = scan_folder(folder, out=out, modalities=modalities, workers=workers, hours=hours, unpack=unpack)
+    result = scan_folder(
+        folder, out=out, modalities=modalities, workers=workers, hours=hours, unpack=unpack, encoding=encoding
+    )
     console, cohort, report = Console(), result.cohort, result.report
     sizes = ", ".join(f"{len(cohort.split(split)):,} {split}" for split in SPLITS)
     present = ", ".join(f"{name} {share:.0%}" for name, share in cohort.present_share().items())
@@ -115,7 +119,7 @@ def _retrieve(folder: Path, options: ServerOptions, modalities: Mapping[str, Mod
         )
 
 
-def add(cohort: Path, table: Path, on: str = "accession") -> None:
+def add(cohort: Path, table: Path, on: str = "accession", encoding: str = "") -> None:
     """Join a table to a cohort: polyclinic cohort add cohort.yaml labels.csv --on study_id
 
     The new columns are written into the table of the cohort. Those of 0, 1, -1 and blanks become labels in the cohort
@@ -125,11 +129,12 @@ def add(cohort: Path, table: Path, on: str = "accession") -> None:
         cohort: path of a cohort.yaml.
         table: CSV, Parquet or Excel file with one row per value of the column.
         on: column of ids in both tables.
+        encoding: encoding of TABLE if it is CSV that is not UTF-8; unless set, it is found by its letters.
 
     Raises:
         ValueError: a file is invalid, the column repeats a value in the table, nothing matches, or a column exists.
     """
-    added = add_table(cohort, table, on=on)
+    added = add_table(cohort, table, on=on, encoding=encoding)
     console = Console()
     rows = f"{added.matched:,} rows of the cohort matched, {added.unmatched:,} did not"
     console.print(f"{rows}; {added.unused:,} rows of {table.name} were not used", soft_wrap=True, markup=False)

@@ -44,7 +44,7 @@ class Addition:
     labels: Sequence[str]
 
 
-def add_table(cohort: Path, table: Path, *, on: str) -> Addition:
+def add_table(cohort: Path, table: Path, *, on: str, encoding: str = "") -> Addition:
     """Write the columns of a table into the table of a cohort, and those of 0, 1, -1 and blanks into its labels.
 
     Ids are compared without leading zeros, spaces and the ``.0`` of spreadsheets. The earlier table and cohort file
@@ -54,13 +54,14 @@ def add_table(cohort: Path, table: Path, *, on: str) -> Addition:
         cohort: path of a cohort.yaml, whose table is a CSV or Parquet file that is not compressed.
         table: CSV, Parquet or Excel file with at most one row per value of ``on``.
         on: column of both tables.
+        encoding: encoding of ``table`` if it is CSV that is not UTF-8; unless set, it is found by its letters.
 
     Raises:
         ValueError: a file is invalid, ``on`` is not a column of both or repeats a value in ``table``, no row matches,
             or a new column has the name of an existing one. Nothing is written then.
     """
     spec = read_spec(cohort)
-    stored, joined = _stored(spec), _new_rows(table, on)
+    stored, joined = _stored(spec), _new_rows(table, on, encoding)
     if on not in stored.columns:
         raise ValueError(f"{spec.table.name} has no column {on!r}, {expected_name(on, stored.columns)}; set `--on`")
     if taken := [column for column in joined.columns if column in stored.columns and column != on]:
@@ -96,10 +97,10 @@ def _stored(spec: CohortSpec) -> pd.DataFrame:
     return read_table(replace(spec, where=None, missing=()))
 
 
-def _new_rows(table: Path, on: str) -> pd.DataFrame:
+def _new_rows(table: Path, on: str, encoding: str) -> pd.DataFrame:
     if not table.is_file():
         raise ValueError(f"table {table.name!r} does not exist; name a CSV, Parquet or Excel file")
-    joined = read_any_table(table)
+    joined = read_any_table(table, encoding=encoding)
     if on not in joined.columns:
         raise ValueError(f"{table.name} has no column {on!r}, {expected_name(on, joined.columns)}; set `--on`")
     counts = Counter(canonical_id(cell) for cell in joined[on] if cell)

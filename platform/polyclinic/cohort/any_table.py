@@ -14,17 +14,21 @@ EXCEL = (".xlsx", ".xlsm")
 _MAX_INFLATED_BYTES = 500_000_000
 
 
-def read_any_table(path: Path) -> pd.DataFrame:
+def read_any_table(path: Path, *, encoding: str = "") -> pd.DataFrame:
     """Read every cell as text without surrounding spaces; missing values are the empty string.
 
     Parquet is detected by its content and Excel, of which the first sheet is read, by its suffix; for CSV see
     ``read_csv``. CSV that is not UTF-8 is read where only one encoding gives plausible text, which is then named in
     ``attrs["encoding"]``.
 
+    Args:
+        path: table.
+        encoding: encoding of CSV that is not UTF-8; unless set, it is found by its letters.
+
     Raises:
         ValueError: the file is not a readable table, or has two columns of the same name; the message names no cell.
     """
-    encoding = "utf-8"
+    found = "utf-8"
     try:
         with path.open("rb") as stream:
             is_parquet = stream.read(4) == b"PAR1"
@@ -33,15 +37,15 @@ def read_any_table(path: Path) -> pd.DataFrame:
         elif path.suffix.lower() in EXCEL:
             table = _read_excel(path)
         else:
-            encoding = utf8_or_certain(path)
-            table = read_csv(path, encoding=encoding, wanted=())
+            found = utf8_or_certain(path, otherwise=encoding)
+            table = read_csv(path, encoding=found, wanted=())
     except (pa.ArrowException, *DAMAGED) as error:
         raise ValueError(
             f"{path.name} cannot be read as a table ({type(error).__name__}), expected CSV, Parquet or Excel"
         ) from None
     table = table.astype(str).apply(lambda column: column.str.strip())
-    if encoding != "utf-8":
-        table.attrs["encoding"] = encoding
+    if found not in ("utf-8", encoding):
+        table.attrs["encoding"] = found
     return table
 
 

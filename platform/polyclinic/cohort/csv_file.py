@@ -71,8 +71,12 @@ def read_csv(path: Path, *, encoding: str, wanted: Collection[str]) -> pd.DataFr
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=header)
 
 
-def utf8_or_certain(path: Path) -> str:
+def utf8_or_certain(path: Path, *, otherwise: str = "") -> str:
     """Return ``utf-8``, or the only other encoding in which a CSV file is plausible text.
+
+    Args:
+        path: CSV file.
+        otherwise: encoding to return for a file that is not UTF-8, whatever is plausible.
 
     Raises:
         ValueError: the file is not UTF-8, and its encoding is not certain.
@@ -84,10 +88,11 @@ def utf8_or_certain(path: Path) -> str:
     try:
         codecs.getincrementaldecoder("utf-8")().decode(content, final=len(content) <= _MAX_SEARCHED_BYTES)
     except UnicodeDecodeError:
-        encoding = certain_encoding(content) if len(content) <= _MAX_SEARCHED_BYTES else ""
+        encoding = otherwise or (certain_encoding(content) if len(content) <= _MAX_SEARCHED_BYTES else "")
         if not encoding:
             raise ValueError(
-                f"{path.name} is not UTF-8, and its letters do not show its encoding; save it as CSV in UTF-8"
+                f"{path.name} is not UTF-8, and its letters do not show its encoding; save it as CSV in UTF-8, or set "
+                "`--encoding`, such as cp1252"
             ) from None
         return encoding
     return "utf-8"
@@ -128,13 +133,7 @@ def _encoding(name: str, stream: io.BufferedReader, requested: str) -> str:
     for mark, encoding in _BYTE_ORDER_MARKS:
         if head.startswith(mark):
             return encoding
-    try:
-        encoding = codecs.lookup(requested).name
-        "".encode(encoding)  # raises LookupError for codecs that are not of text, such as zlib
-    except LookupError:
-        raise ValueError(
-            f"got encoding {requested!r}, expected one that Python supports; set `encoding`, such as cp1252"
-        ) from None
+    encoding = known_encoding(requested)
     if encoding in ("utf-16", "utf-32"):
         raise ValueError(
             f"{name} has no byte order mark, which {encoding} needs; set `encoding`, such as {encoding}-le"
@@ -142,6 +141,22 @@ def _encoding(name: str, stream: io.BufferedReader, requested: str) -> str:
     if b"\0" in head and not encoding.startswith(("utf-16", "utf-32")):
         order = "be" if head.startswith(b"\0") else "le"
         raise ValueError(f"{name} holds zero bytes, as UTF-16 text does; set `encoding`, such as utf-16-{order}")
+    return encoding
+
+
+def known_encoding(requested: str) -> str:
+    """Return the name that Python has for an encoding.
+
+    Raises:
+        ValueError: Python does not know it, or it is not of text.
+    """
+    try:
+        encoding = codecs.lookup(requested).name
+        "".encode(encoding)  # raises LookupError for codecs that are not of text, such as zlib
+    except LookupError:
+        raise ValueError(
+            f"got encoding {requested!r}, expected one that Python supports; set `encoding`, such as cp1252"
+        ) from None
     return encoding
 
 

@@ -33,11 +33,15 @@ _ALPHABETS = (
     "āčēģīķļņšūž",  # Latvian
     "äõöüšž",  # Estonian
 )
-_SIGNS = frozenset("°µ²³±\xa0")
+_OPENING, _CLOSING = "\u2018\u201c", "\u201d\u2026\u20ac\u2122"
+"""Opening quotation marks, and signs that end a word: a closing mark, an ellipsis, the euro and the trademark."""
+
+_SIGNS = frozenset("°µ²³±\xa0\u2019\u2022\u2013\u2014" + _OPENING + _CLOSING)
 # Western text has one or two accented letters in a row; words in another alphabet have longer runs of high bytes.
 _FOREIGN_RUN = re.compile(rb"[\x80-\xff]{3}")
 _LETTER = r"[^\W\d_]"
-_ODD = re.compile(rf"{_LETTER}[°²³±]{_LETTER}|(?<!m)³")
+_ACCENTED = r"(?![a-zA-Zªºµ])[^\W\d_]"
+_ODD = re.compile(rf"{_LETTER}[°²³±]{_LETTER}|(?<!m)³|\d{_ACCENTED}|{_LETTER}[{_OPENING}]|[{_CLOSING}]{_LETTER}")
 
 
 def certain_encoding(content: bytes) -> str:

@@ -23,6 +23,9 @@ from polyclinic.cohort.table_encoding import certain_encoding
         ("BMI (kg/m²),37 °C", "cp1252"),
         ("mały był", "cp1250"),
         ("Größe,Müller", "cp1250"),
+        ("low 90\u2019s on 2 L,38°", "cp1252"),
+        ("\u201cfever\u201d \u2013 38 °C, 5 µg\u2026", "cp1252"),
+        ("École,Été", "cp1252"),
     ],
 )
 def test_an_encoding_that_alone_gives_words_is_used(text: str, encoding: str) -> None:
@@ -34,6 +37,7 @@ def test_an_encoding_that_alone_gives_words_is_used(text: str, encoding: str) ->
     ("text", "encoding"),
     [
         ("père", "cp1252"),  # pčre in cp1250
+        ("patient\u2019s", "cp1252"),  # patientís in mac_roman
         ("año", "cp1252"),
         ("på", "cp1252"),
         ("są", "iso8859_2"),
@@ -67,3 +71,14 @@ def test_a_byte_order_mark_decides(tmp_path: Path) -> None:
     table = read_any_table(tmp_path / "a.csv")
     assert table["Größe"].tolist() == ["Иванов"]
     assert "encoding" not in table.attrs
+
+
+def test_a_stated_encoding_is_used_where_a_table_is_not_utf8(tmp_path: Path) -> None:
+    (tmp_path / "bad.csv").write_bytes("id,note\n1,patient\u2019s\n".encode("cp1252"))
+    (tmp_path / "good.csv").write_text("id,note\n1,patient\u2019s\n", encoding="utf-8")
+    for name in ("bad", "good"):
+        table = read_any_table(tmp_path / f"{name}.csv", encoding="cp1252")
+        assert table["note"].tolist() == ["patient\u2019s"]
+        assert "encoding" not in table.attrs
+    with pytest.raises(ValueError, match="set `--encoding`, such as cp1252"):
+        read_any_table(tmp_path / "bad.csv")

@@ -12,6 +12,7 @@ from polyclinic import __version__
 from polyclinic.cohort.any_table import read_any_table
 from polyclinic.cohort.cohort import Cohort, read_cohort
 from polyclinic.cohort.content_index import ContentIndex
+from polyclinic.cohort.csv_file import known_encoding
 from polyclinic.cohort.scan.assumptions import list_assumptions
 from polyclinic.cohort.scan.group import group_sources, stated_patient
 from polyclinic.cohort.scan.headers import inspect_files
@@ -56,6 +57,7 @@ def scan_folder(
     workers: int = 2,
     hours: float = 24.0,
     unpack: Path | None = None,
+    encoding: str = "",
 ) -> ScanResult:
     """Propose a cohort from the files of a folder, which is only read.
 
@@ -67,6 +69,7 @@ def scan_folder(
         hours: longest time between files of one patient that become one study without further evidence.
         unpack: folder that must not exist, outside ``folder``, for the members of zip and tar archives; without it,
             archives are listed and not read.
+        encoding: encoding of CSV tables that are not UTF-8; unless set, it is found by their letters.
 
     Raises:
         ValueError: ``folder`` is not a folder, or has no file that a plugin takes; or ``out`` or ``unpack`` exists or
@@ -77,10 +80,11 @@ def scan_folder(
         raise ValueError(f"got {_shown(folder)}, which is not a folder; name the folder to scan")
     if hours < 0:
         raise ValueError(f"got hours {hours:g}, expected 0 or more; set `--hours`")
+    encoding = encoding and known_encoding(encoding)
     places, left_out = Places(root=folder.resolve()), LeftOut()
     facts = inspect_files(walk(places.root, left_out), places.root, modalities, workers)
     if unpack is None:
-        return _propose(facts, places, modalities, out, hours, left_out)
+        return _propose(facts, places, modalities, out, hours, left_out, encoding)
     archives = [each.path for each in facts if each.kind == "archive"]
     with unpacked(archives, root=places.root, out=unpack, left_out=left_out) as opened:
         facts = [each for each in facts if each.kind != "archive"]
@@ -91,7 +95,7 @@ def scan_folder(
             nested = [each._replace(kind="archive-within") if each.kind == "archive" else each for each in members]
             places.unpacked = {each.path: base / each.path for each in nested}
             facts = sorted([*facts, *nested], key=lambda each: each.path)
-        return _propose(facts, places, modalities, out, hours, left_out)
+        return _propose(facts, places, modalities, out, hours, left_out, encoding)
 
 
 def _propose(
@@ -101,6 +105,7 @@ def _propose(
     out: Path,
     hours: float,
     left_out: LeftOut,
+    encoding: str,
 ) -> ScanResult:
     """Group the files, match the tables, and write the cohort."""
     sources, companions, copies = _sources(facts, places, left_out)
@@ -110,7 +115,7 @@ def _propose(
             f"no file of {_shown(places.root)} can be used ({counts or 'it is empty'}), expected files of the plugins "
             "that `polyclinic modalities` lists; name another folder"
         )
-    tables = _match_tables(facts, places, sources, copies, left_out)
+    tables = _match_tables(facts, places, sources, copies, left_out, encoding)
     keys = name_keys(sources)
     groups = group_sources(sources, tables, keys, hours=hours, left_out=left_out)
     studies = propose_studies(groups, sources, tables, keys, left_out)
@@ -230,13 +235,14 @@ def _match_tables(
     sources: Sequence[FileFacts],
     copies: Mapping[str, str],
     left_out: LeftOut,
+    encoding: str,
 ) -> list[StudyTable]:
     index, tables = SourceIndex(sources, copies), dict[str, pd.DataFrame]()
     for each in facts:
         if each.kind != "table":
             continue
         try:
-            tables[each.path] = read_any_table(places.file(each.path))
+            tables[each.path] = read_any_table(places.file(each.path), encoding=encoding)
         except ValueError as error:
             left_out.add("unreadable", each.path, str(error))
     matched = [table for path, cells in tables.items() if (table := match_studies(path, cells, index)) is not None]
