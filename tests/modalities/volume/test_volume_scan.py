@@ -81,6 +81,19 @@ def test_nifti_is_a_source(tmp_path: Path) -> None:
     assert result.report["sources"] == {"volume": 3}
 
 
+def test_the_json_file_beside_nifti_is_a_part_of_it(tmp_path: Path) -> None:
+    root = tmp_path / "archive"
+    root.mkdir()
+    patient = Patient(np.random.default_rng(0)).visit(np.random.default_rng(0))
+    path = Volume().phantom(patient, np.random.default_rng(0), root / "S1")
+    write_series(root / "series", slices=4)
+    result = scan_folder(root, out=tmp_path / "cohort", modalities={"volume": Volume()}, workers=1)
+    sources = [study.sources["volume"] for study in result.cohort.studies]
+    assert {source.name for source in sources if isinstance(source, Path)} == {path.name, "slice 001.dcm"}
+    assert (root / "S1.json").is_file()
+    assert (result.report["companions"], result.report["left_out"]) == (3 + 1, {})
+
+
 def test_a_cohort_may_name_folders(tmp_path: Path) -> None:
     for number in range(3):
         write_series(tmp_path / "all" / f"scan {number}", change=study(number))

@@ -182,8 +182,13 @@ def _sources(
     """Return the sources without duplicates, the number of companion files, and the source of each other file."""
     found = [each for each in facts if each.kind == "source"]
     first = {each.path: each.files[0] for each in found if each.files}
-    companion_of = {path: each.path for each in found for path in each.files if first[each.path] == each.path}
-    companion_of = {path: source for path, source in companion_of.items() if path != source}
+    # The first slice stands for its series; what no plugin takes alone, such as the JSON beside NIfTI, for nothing.
+    companion_of = {
+        path: each.path
+        for each in found
+        for path in each.files
+        if path != each.path and (first[each.path] == each.path or path not in first)
+    }
     for each in facts:
         if each.kind not in ("source", "table") and each.path not in companion_of:
             left_out.add(each.kind, each.path, each.why)
