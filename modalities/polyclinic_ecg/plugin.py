@@ -37,6 +37,7 @@ from polyclinic_ecg.features import KernelFeatures
 from polyclinic_ecg.issues import encoding_of, recording_issues
 from polyclinic_ecg.phantom import write_phantom
 from polyclinic_ecg.reading.cart import cart_format, read_cart
+from polyclinic_ecg.reading.cart_facts import cart_facts
 from polyclinic_ecg.reading.cart_people import cart_names
 from polyclinic_ecg.reading.dicom_waveform import parse_waveforms, read_dicom
 from polyclinic_ecg.reading.wfdb_record import header_of, read_wfdb, record_files
@@ -126,6 +127,10 @@ class ECG(Modality):
     def recognise(self, path: Path) -> Recognised:
         """Read the header of a WFDB record, whose signal files must exist, or of a DICOM waveform."""
         return recognise_recording(path)
+
+    def file_results(self, path: Path) -> Mapping[str, float | str]:
+        """Return what a cart measured and stated; see ``cart_facts``. WFDB and DICOM have no columns."""
+        return {} if cart_format(path) is None else cart_facts(path)
 
     def read_index(self, path: Path) -> list[IndexEntry]:
         """Return the files that a DICOMDIR lists; see ``read_directory``."""

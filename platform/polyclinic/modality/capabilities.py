@@ -126,6 +126,18 @@ class Scannable(Protocol):
 
 
 @runtime_checkable
+class HasResults(Protocol):
+    """Modality whose files may state results, such as those of an ECG cart, which ``cohort scan`` writes as columns."""
+
+    def file_results(self, path: Path) -> Mapping[str, float | str]:
+        """Return results by name, without what is absent; a text may name a person.
+
+        Raises:
+            UnreadableSource: the file cannot be decoded.
+        """
+
+
+@runtime_checkable
 class Retrievable(Protocol):
     """Modality whose files can be retrieved from a DICOMweb server by ``cohort scan --dicomweb``.
 

@@ -14,6 +14,7 @@ from polyclinic.cohort.cohort import Cohort, read_cohort
 from polyclinic.cohort.content_index import ContentIndex
 from polyclinic.cohort.csv_file import known_encoding
 from polyclinic.cohort.scan.assumptions import list_assumptions
+from polyclinic.cohort.scan.file_results import read_file_results
 from polyclinic.cohort.scan.group import group_sources, stated_patient
 from polyclinic.cohort.scan.headers import inspect_files
 from polyclinic.cohort.scan.indexes import compare_indexes
@@ -123,6 +124,7 @@ def _propose(
         raise ValueError("no study remains, as the files contradict each other; correct the headers or the tables")
     used = sorted({name for study in studies for name in study.files})
     joined = join_tables(studies, tables, (*RESERVED, *used))
+    results = read_file_results(studies, modalities, places, (*RESERVED, *used, *joined.labels, *joined.groups))
     indexes = compare_indexes(facts, places, modalities.values())
     report = {
         "polyclinic": __version__,
@@ -134,12 +136,13 @@ def _propose(
         "indexes": indexes,
         "labels": list(joined.labels),
         "groups": list(joined.groups),
+        "results": list(results),
         "assumptions": list_assumptions(studies, sources, tables, joined, indexes, hours=hours),
         "left_out": left_out.as_json(),
     }
     with atomic_folder(out) as partial_folder:
-        write_studies(partial_folder, studies, joined, used, places)
-        write_spec(partial_folder, places.root, joined, used)
+        write_studies(partial_folder, studies, joined, used, places, results)
+        write_spec(partial_folder, places.root, joined, used, list(results))
         write_report(partial_folder, report)
         cohort = replace(read_cohort(partial_folder / "cohort.yaml"), name=out.name)
     return ScanResult(path=out / "cohort.yaml", cohort=cohort, report=report)

@@ -17,9 +17,14 @@ RESERVED = ("study_id", "patient_id", "split", "accession")
 
 
 def write_studies(
-    folder: Path, studies: Sequence[ScannedStudy], joined: Joined, modalities: Sequence[str], places: Places
+    folder: Path,
+    studies: Sequence[ScannedStudy],
+    joined: Joined,
+    modalities: Sequence[str],
+    places: Places,
+    results: Mapping[str, Sequence[str]],
 ) -> None:
-    """Write one row per study."""
+    """Write one row per study; ``results`` are further columns."""
     columns: dict[str, Sequence[str]] = {
         "study_id": [study.study_id for study in studies],
         "patient_id": [study.patient_id for study in studies],
@@ -29,7 +34,7 @@ def write_studies(
     if any(study.accession for study in studies):
         columns["accession"] = [study.accession for study in studies]
     columns |= {name: [_cell(study.files.get(name), places) for study in studies] for name in modalities}
-    table = pd.DataFrame({**columns, **joined.groups, **joined.labels})
+    table = pd.DataFrame({**columns, **joined.groups, **joined.labels, **results})
     table.to_csv(folder / "studies.csv", index=False)
 
 
@@ -37,8 +42,8 @@ def _cell(path: str | None, places: Places) -> str:
     return "" if path is None else places.cell(path)
 
 
-def write_spec(folder: Path, root: Path, joined: Joined, modalities: Sequence[str]) -> None:
-    """Write ``cohort.yaml`` with a comment on every entry that a person should check."""
+def write_spec(folder: Path, root: Path, joined: Joined, modalities: Sequence[str], results: Sequence[str]) -> None:
+    """Write ``cohort.yaml`` with a comment on every entry that a person should check, and on columns of ``results``."""
     split = "split" if joined.split is not None else SHARES
     parts: list[tuple[str, Mapping[str, Any]]] = [
         ("Proposed by: polyclinic cohort scan. scan-report.json has what was left out and what to check.",
@@ -61,6 +66,12 @@ def write_spec(folder: Path, root: Path, joined: Joined, modalities: Sequence[st
         f"# {comment}\n{yaml.safe_dump(dict(entry), sort_keys=False, allow_unicode=True, width=10_000)}"
         for comment, entry in parts
     )
+    if results:
+        text += (
+            f"# Results that files state are columns of the table: {', '.join(results)}.\n"
+            "# Use numbers as `tabular: {columns: [...]}` among the modalities, and a text by its words as a label:\n"
+            "# `NAME: {column: COLUMN, pattern: WORDS}`.\n"
+        )
     (folder / "cohort.yaml").write_text(text, encoding="utf-8")
 
 
