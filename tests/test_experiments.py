@@ -17,6 +17,9 @@ from polyclinic.modality.physiology import FINDINGS
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("experiments", "platform/polyclinic/cli/demo")
 YAMLS = sorted(path.relative_to(ROOT).as_posix() for folder in FOLDERS for path in (ROOT / folder).rglob("*.yaml"))
+LONG = ("experiments/symile_mimic/raw.yaml", "experiments/symile_mimic/clip.yaml")
+"""Experiments that `make soak` runs: they read the same files as the others of their folder."""
+
 RUNS = [name for name in YAMLS if "model" in yaml.safe_load((ROOT / name).read_text())]
 
 
@@ -33,7 +36,7 @@ def test_the_list_of_experiments_equals_the_tracked_files() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*configure_optimizers` will be overridden by")
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in RUNS])
 def test_every_experiment_runs(
     name: str, tmp_path: Path, phantom_cohort: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,6 +49,7 @@ def test_a_head_of_a_hundred_stays_beats_chance_on_other_patients(cohort: Path) 
     assert np.mean(areas) > 0.85, areas
 
 
+@pytest.mark.slow
 def test_masked_pretraining_predicts_values_better_than_their_mean(cohort: Path) -> None:
     L.seed_everything(0)
     modalities = {"timeline": Timeline(max_codes=16, max_events=64)}

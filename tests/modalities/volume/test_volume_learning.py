@@ -1,6 +1,7 @@
 """What a small model learns from phantom volumes."""
 
 import numpy as np
+import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -63,6 +64,7 @@ def test_the_fixed_features_find_the_findings_of_the_chest() -> None:
     assert roc_auc_score(axis[90:], model.decision_function(features[90:])) < 0.75
 
 
+@pytest.mark.slow
 def test_masked_pretraining_explains_half_of_the_variance_of_hidden_cubes() -> None:
     torch.manual_seed(0)
     volumes, _ = studies(500, 48)

@@ -66,8 +66,12 @@ def _largest_gap(checkpoint: Path, bundle: Bundle) -> float:
     return float(np.abs(outputs - predicted[:, places]).max())
 
 
+LONG = ("frozen", "low rank", "prompt pool", "sequential")
+"""Heads that `make soak` tests, as attention and concatenation are exported by the same code."""
+
+
 @pytest.mark.filterwarnings("ignore:Found .* module.* in eval mode")  # of a frozen encoder, on purpose
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", [pytest.param(each, marks=pytest.mark.slow if each in LONG else ()) for each in HEADS])
 def test_a_head_scores_the_same_from_its_bundle(name: str, cohort: Path) -> None:
     checkpoint = _trained(cohort, **HEADS[name])
     bundle = _exported(checkpoint)

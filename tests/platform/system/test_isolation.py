@@ -86,7 +86,9 @@ def test_the_environment_is_not_ignored_unless_the_path_is_safe(tmp_path: Path) 
     assert _run([sys.executable, "-I", "-m", "polyclinic", "--help"], tmp_path).returncode == 0
 
 
-@pytest.mark.parametrize("pythonpath", ["", "{hostile}:.:"], ids=["none", "the working folder"])
+@pytest.mark.parametrize(
+    "pythonpath", [pytest.param("", marks=pytest.mark.slow), "{hostile}:.:"], ids=["none", "the working folder"]
+)
 def test_processes_that_read_files_import_nothing_from_the_working_folder(pythonpath: str, tmp_path: Path) -> None:
     hostile, cohort = tmp_path / "hostile", tmp_path / "cohort"
     # Python itself starts with PYTHONPATH: it takes its own library, what the .pth files of the installation import,

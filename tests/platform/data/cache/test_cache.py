@@ -296,7 +296,7 @@ def test_a_file_that_reappears_is_prepared(studies: list[Study], tmp_path: Path)
     assert_as_prepared(prepared(tmp_path / "items", Pulse(), studies[:3]), Pulse(), studies[:3], "first")
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
 def test_each_loader_process_opens_the_shards(studies: list[Study], tmp_path: Path, method: str) -> None:
     stored = prepared(tmp_path / "items", Counted(), studies)
     dataset = dataset_of(studies, Pulse(), stored)
