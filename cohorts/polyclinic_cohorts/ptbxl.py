@@ -27,7 +27,10 @@ class PTBXL(CohortBuilder):
         rate: sampling rate of the files to use, in Hz; the higher one that is present unless set.
     """
 
-    unverified = ("ages above 89 are reportedly stored as 300; any age of 90 or more counts as 90",)
+    unverified = (
+        "ages above 89 are reportedly stored as 300; the first 500 records have 90 and 91 instead; any of 90 or more "
+        "counts as 90",
+    )
 
     def __init__(self, *, rate: Literal[100, 500] | None = None) -> None:
         self.rate = rate
