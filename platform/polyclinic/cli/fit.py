@@ -17,6 +17,7 @@ import yaml
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint, ModelSummary
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from polyclinic import objectives, tasks
@@ -49,7 +50,7 @@ from polyclinic.training.checkpoint_file import exposure_of, load_checkpoint
 from polyclinic.training.checkpoints import AtomicCheckpoints, LastCheckpoint
 from polyclinic.training.restore import LINKED
 from polyclinic.training.resume import RandomStates, evaluated_checkpoint, refuse_changed_cohort, requeued, resume
-from polyclinic.training.transfer import adopt_states, move_encoders
+from polyclinic.training.transfer import adopt_states, move_encoders, untrained_readouts
 
 __all__ = ["PolyclinicCLI", "main", "objectives", "tasks"]
 
@@ -130,6 +131,11 @@ class PolyclinicCLI(LightningCLI):
         _refuse_missing_packages(limits.logger)
         with _reasons():
             super().instantiate_classes()
+        if isinstance(self.trainer.strategy.launcher, _MultiProcessingLauncher):
+            raise ValueError(
+                "got a `trainer.strategy` that forks or spawns ranks, whose results do not reach the command; set "
+                "`--trainer.strategy ddp`"
+            )
         if type(self.trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             self.trainer.strategy.checkpoint_io = AtomicCheckpoints()
         refuse_unwritable(self.config[self.config.subcommand].json)
@@ -245,6 +251,11 @@ class PolyclinicCLI(LightningCLI):
         if weights is None:
             return TrainingExposure()
         moved = move_encoders(weights, self.model, self.datamodule)
+        if self.trainer.is_global_zero and (names := untrained_readouts(self.model, moved.account)):
+            remark(
+                f"warning: {weights.name} has no readout of {', '.join(names)}, which stays at its initial values; set "
+                f"`model.adapters.{names[0]}` to {{class_path: Frozen, init_args: {{readout: true}}}} to train it"
+            )
         for callback in getattr(self.trainer, "callbacks", []):
             if isinstance(callback, WeightRecord):
                 callback.moved = moved

@@ -7,12 +7,17 @@ _CLASSES = {
     "objective": ("polyclinic.objectives", "Objective"),
     "fusion": ("polyclinic.nn", "Fusion"),
     "adapter": ("polyclinic.nn", "Adapter"),
+    "adapters": ("polyclinic.nn", "Adapter"),
     "order": ("polyclinic.data", "OrderStrategy"),
     "callbacks": ("lightning.pytorch.callbacks", "Callback"),
     "logger": ("lightning.pytorch.loggers", "Logger"),
 }
 """Package of the classes that a setting takes, and their base class, by the name of the setting."""
-_MORE = {"logger": ["polyclinic.tracking.RunLogger"], "adapter": ["polyclinic.nn.lora.Lora"]}
+_MORE = {
+    "logger": ["polyclinic.tracking.RunLogger"],
+    "adapter": ["polyclinic.nn.lora.Lora"],
+    "adapters": ["polyclinic.nn.lora.Lora"],
+}
 """Classes of other packages, by their full path."""
 
 

@@ -20,6 +20,8 @@ _NOT_ACTIONABLE = (
     ".*does not have many workers",
     "The number of training batches .* is smaller than the logging interval",
     ".*weights_only.* was not set",
+    "Found .* module.* in eval mode",  # frozen encoders
+    "You're using the WeightAveraging callback with a model that overrides",  # it changes before training alone
 )
 """Warnings of libraries on their own code, or on what Polyclinic chose."""
 

@@ -129,6 +129,9 @@ class ZeroShotRun(ExportedRun[ZeroShotScorer]):
     ) -> None:
         super().__init__(restored, query)
         self.file, self._text_encoder = file, text_encoder
+        task = restored.task_of(ContrastivePretraining)
+        for name, adapter in task.adapters.items():
+            adapter.merge(task.encoders[name])  # a bundle has plain encoders
 
     def scorer(self) -> ZeroShotScorer:
         """Return a scorer that has embedded the prompts."""

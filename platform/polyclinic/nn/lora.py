@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
 from torch import nn
 
 from polyclinic.nn.adapters import Adapter
@@ -43,6 +44,14 @@ class Lora(Adapter):
         encoder.requires_grad_(False)
         config = LoraConfig(r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=found)
         inject_adapter_in_model(config, encoder)
+
+    def merge(self, encoder: nn.Module) -> None:
+        """Add the updates to the weights of the linear maps."""
+        for name, module in list(encoder.named_modules()):
+            if isinstance(module, LoraLayer):
+                module.merge()
+                parent, _, attribute = name.rpartition(".")
+                setattr(encoder.get_submodule(parent), attribute, module.get_base_layer())
 
     def _linear_maps(self, encoder: nn.Module) -> list[str]:
         names = _linear_names(encoder)

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-import lightning.pytorch as L
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -14,16 +13,17 @@ from torch.optim import Optimizer
 from polyclinic.data import Batch
 from polyclinic.modality import Modality
 from polyclinic.models.towers import build_encoders, build_heads
-from polyclinic.nn import Encoder
+from polyclinic.nn import Adapter, Encoder
 from polyclinic.objectives import EmbeddingBatch, Objective, gather_embeddings
 from polyclinic.system.names import refuse_unknown
+from polyclinic.tasks.adapting import AdaptingTask, checked_adapters
 from polyclinic.tasks.encode import encode_batch, zero_dependency
 from polyclinic.tasks.losses import SAME, batch_groups, naming_studies, refuse_non_finite
 from polyclinic.tasks.optimizer import adamw_cosine, clip_gradients
 from polyclinic.tasks.validation import Diagnostics, Monitor
 
 
-class ContrastivePretraining(L.LightningModule):
+class ContrastivePretraining(AdaptingTask):
     """Aligns the modalities of a study with an objective.
 
     Args:
@@ -31,6 +31,8 @@ class ContrastivePretraining(L.LightningModule):
         objective: contrastive loss with its scoring rule.
         encoders: encoders by modality, in place of the default ones.
         size: size of the default encoders, a key of ``nn.SIZES``.
+        adapters: selection of the trained weights of an encoder (``Frozen``, ``polyclinic.nn.lora.Lora``), by modality;
+            all weights of the others. Frozen encoders stay in evaluation mode.
         embedding: shared width d; null for encoders that have this width, without projection.
         hidden: hidden width of the projection heads; 0 for linear ones.
         subsets: subsets of two modalities or more on which each step also applies the objective, such as those that
@@ -60,6 +62,7 @@ class ContrastivePretraining(L.LightningModule):
         objective: Objective,
         encoders: dict[str, Encoder] | None = None,
         size: str = "nano",
+        adapters: dict[str, Adapter] | None = None,
         embedding: int | None = 128,
         hidden: int = 0,
         subsets: Sequence[Sequence[str]] = (),
@@ -80,6 +83,7 @@ class ContrastivePretraining(L.LightningModule):
         self.encoders = nn.ModuleDict(built)
         self.heads = nn.ModuleDict(build_heads(built, embedding=embedding, hidden=hidden, neutral=objective.neutral))
         _check_names(modalities, hub=hub, subsets=subsets, referenced=objective.referenced_modalities)
+        self.adapters = checked_adapters(adapters, modalities)
         if same not in (None, *SAME) or micro_batch < 0:
             raise ValueError(
                 f"got same {same!r} and micro_batch {micro_batch}, expected same null or one of {SAME} and "

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import lightning.pytorch as L
 import torch
 from jaxtyping import Bool, Float
 from lightning.pytorch.trainer.states import TrainerFn
@@ -16,6 +15,7 @@ from polyclinic.models.towers import build_encoders, build_linear_path
 from polyclinic.nn import Adapter, ConcatenationFusion, Encoder, Fusion, Readout, StudyNorm
 from polyclinic.nn.linear_path import fused_outputs
 from polyclinic.nn.targets import Targets
+from polyclinic.tasks.adapting import AdaptingTask
 from polyclinic.tasks.averaging import LinearOutputs, add_held_out_weights, choose_share
 from polyclinic.tasks.encode import encode_batch
 from polyclinic.tasks.losses import mean_over_ranks, naming_studies, refuse_non_finite
@@ -23,7 +23,7 @@ from polyclinic.tasks.optimizer import adamw_cosine, clip_gradients, layer_scale
 from polyclinic.tasks.validation import Monitor, Predictions, measure
 
 
-class Downstream(L.LightningModule):
+class Downstream(AdaptingTask):
     """Predicts findings, classes, levels and quantities by fusion of the modalities that a study has.
 
     Unknown labels (NaN) are ignored.
@@ -78,17 +78,10 @@ class Downstream(L.LightningModule):
         self.held_out_path = None if self.linear_path is None else self.linear_path.twin()
         self.adapter, self.layer_decay, self.modality_dropout = adapter, layer_decay, modality_dropout
         self.lr, self.weight_decay, self.warmup = lr, weight_decay, warmup
-        self._adapted = adapter is None
+        self.adapters = {} if adapter is None else dict.fromkeys(built, adapter)
         self._predictions = Predictions()
         self._linear_outputs = LinearOutputs()
         layer_scales(built, layer_decay)
-
-    def configure_model(self) -> None:
-        """Freeze or adapt the encoders; pretrained weights are loaded before this hook."""
-        if self.adapter is not None and not self._adapted:
-            for encoder in self.encoders.values():
-                self.adapter.adapt(encoder)
-        self._adapted = True
 
     def setup(self, stage: str) -> None:
         """Balance the losses of the labels; see ``Targets.balance``."""

@@ -161,6 +161,8 @@ def _dummy_parts(dummy: DummyInputs | None) -> list[_Part]:
 def _pooled(encoder: nn.Module, parts: list[_Part]) -> Float[Tensor, "b D"]:
     if len(parts) == 1:
         return _encoded(encoder, parts[0])
+    if not any(parameter.requires_grad for parameter in encoder.parameters()):
+        return torch.cat([_encoded(encoder, part) for part in parts])  # there is no backward pass to save memory for
     return torch.cat([checkpoint(_encoded, encoder, part, use_reentrant=False) for part in parts])
 
 

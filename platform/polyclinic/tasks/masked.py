@@ -3,7 +3,6 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-import lightning.pytorch as L
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -12,7 +11,8 @@ from torch.optim import Optimizer
 from polyclinic.data import Batch
 from polyclinic.modality import Modality
 from polyclinic.models.towers import build_encoders
-from polyclinic.nn import Encoder, MaskableEncoder, MaskedDecoders, Tokens, Visible
+from polyclinic.nn import Adapter, Encoder, MaskableEncoder, MaskedDecoders, Tokens, Visible
+from polyclinic.tasks.adapting import AdaptingTask, checked_adapters
 from polyclinic.tasks.encode import dummy_inputs, without_readout, zero_dependency
 from polyclinic.tasks.losses import mean_over_modalities, naming_studies, refuse_non_finite
 from polyclinic.tasks.masks import Masks, by_modality
@@ -20,7 +20,7 @@ from polyclinic.tasks.optimizer import adamw_cosine, clip_gradients
 from polyclinic.tasks.validation import Monitor
 
 
-class MaskedPretraining(L.LightningModule):
+class MaskedPretraining(AdaptingTask):
     """Hides tokens and predicts their content; the encoders compute the visible tokens only.
 
     One modality: He et al. (2022), "Masked autoencoders are scalable vision learners". Several modalities: each has an
@@ -31,6 +31,7 @@ class MaskedPretraining(L.LightningModule):
         modalities: plugins by name; linked from ``data.modalities`` by the command line.
         encoders: encoders by modality, in place of the default ones.
         size: size of the default encoders, a key of ``nn.SIZES``.
+        adapters: selection of the trained weights of an encoder, by modality; see ``ContrastivePretraining``.
         ratios: share of the tokens to hide, by modality; the plugin's default unless set.
         budget: visible tokens per study, divided among its modalities by Dirichlet draws around the shares that
             ``ratios`` leave visible; 0 to use only ``ratios``.
@@ -60,6 +61,7 @@ class MaskedPretraining(L.LightningModule):
         modalities: dict[str, Modality],
         encoders: dict[str, Encoder] | None = None,
         size: str = "nano",
+        adapters: dict[str, Adapter] | None = None,
         ratios: dict[str, float] | None = None,
         budget: int = 0,
         concentration: float = 1.0,
@@ -80,6 +82,7 @@ class MaskedPretraining(L.LightningModule):
         super().__init__()
         built = without_readout(build_encoders(modalities, size=size, given=encoders))
         self.encoders = nn.ModuleDict(built)
+        self.adapters = checked_adapters(adapters, modalities)
         self.decoders = MaskedDecoders(
             encoders=built, joint_width=joint_width, joint_depth=joint_depth, joint_heads=joint_heads,
             read_depths=read_depths or {}, width=decoder_width, depth=decoder_depth, heads=decoder_heads,

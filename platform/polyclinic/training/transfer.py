@@ -15,8 +15,9 @@ from polyclinic.cohort.leakage.overlap import TrainingExposure
 from polyclinic.data import CohortDataModule
 from polyclinic.files.digest import file_sha256
 from polyclinic.models.build import first_line
-from polyclinic.nn import Encoder, MaskableEncoder, WeightAccount
+from polyclinic.nn import Encoder, Frozen, MaskableEncoder, WeightAccount
 from polyclinic.system.terminal import printable
+from polyclinic.tasks.adapting import AdaptingTask
 from polyclinic.training.checkpoint_file import exposure_of, load_checkpoint, provenance
 
 _ENCODERS = "encoders."
@@ -108,6 +109,13 @@ def adopt_states(data: CohortDataModule, fitted: Mapping[str, Any], names: Itera
             f"{checkpoint} holds states of modalities in another form ({type(error).__name__}: {first_line(error)}); "
             "use the version that wrote it"
         ) from None
+
+
+def untrained_readouts(task: L.LightningModule, account: WeightAccount) -> list[str]:
+    """Return the modalities whose encoder is completely frozen, with a readout that was not loaded."""
+    adapters = task.adapters if isinstance(task, AdaptingTask) else {}
+    frozen = [name for name, adapter in adapters.items() if isinstance(adapter, Frozen) and not adapter.readout]
+    return [name for name in frozen if any(key.startswith(f"{_ENCODERS}{name}.") for key in account.new)]
 
 
 def print_account(account: WeightAccount, console: Console, *, of: str = "the model") -> None:

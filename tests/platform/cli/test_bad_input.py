@@ -250,6 +250,10 @@ PLUGINS = "--data.modalities.first"
             [*FIT, "--model.init_args.fusion", "AtentionFusion"],
             "got class 'AtentionFusion' for `fusion`, expected perhaps",
         ),
+        (
+            [*FIT, "--trainer.strategy", "ddp_fork", "--trainer.devices", "2"],
+            "got a `trainer.strategy` that forks or spawns ranks, whose results do not reach the command; set",
+        ),
         ([*FIT, "--model.init_args.adapter", "Frozn"], "got class 'Frozn' for `adapter`, expected perhaps Frozen"),
         (
             [*FIT, "--model.init_args.encoders.first", "polyclinic_xray.timm_encoder.TimEncoder"],

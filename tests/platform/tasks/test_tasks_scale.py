@@ -54,6 +54,7 @@ class Weights(L.Callback):
         self.steps.append({name: value.detach().clone() for name, value in pl_module.state_dict().items()})
 
 
+@pytest.mark.filterwarnings("ignore:You're using the WeightAveraging callback with a model that overrides")
 def test_averaged_weights_are_the_exponential_mean_of_the_steps(pulse_cohort: Path, tmp_path: Path) -> None:
     recorded, average = Weights(), EMAWeightAveraging(decay=0.8)
     trainer = _fit(_task(), _data(pulse_cohort), tmp_path, recorded, average)
