@@ -105,8 +105,10 @@ def _lines(words: Sequence[str]) -> list[list[int]]:
     return lines
 
 
-_WIDTH = 44
-_MAX_LINES = 12
+_FONT_SIZE, _FEWEST = 6.0, 4
+_CHARACTER_WIDTH, _LINE_HEIGHT = 0.62, 1.4
+"""Size of a monospaced character as a share of the font size, with room to spare."""
+
 _WARNING = (
     "SYNTHETIC: predicted by a model from other modalities, not written by a person. Each word is the most probable "
     "at its position, independently of the others: read a list of words, not sentences."
@@ -114,11 +116,21 @@ _WARNING = (
 
 
 def draw_text(text: str, axes: Axes) -> None:
-    """Draw the first lines of a report."""
-    lines = textwrap.wrap(text, _WIDTH)
-    shown = [*lines[:_MAX_LINES], "..."] if len(lines) > _MAX_LINES else lines
-    axes.text(0.0, 1.0, "\n".join(shown), va="top", family="monospace", fontsize=7, transform=axes.transAxes)
-    axes.set_axis_off()
+    """Draw as many lines of a report as fit into the axes."""
+    box, points = axes.get_window_extent(), 72 / axes.figure.dpi
+    characters, rows = (
+        max(_FEWEST, int(points * side / (size * _FONT_SIZE)))
+        for side, size in ((box.width, _CHARACTER_WIDTH), (box.height, _LINE_HEIGHT))
+    )
+    lines = textwrap.wrap(text, characters)
+    shown = [*lines[: rows - 1], "..."] if len(lines) > rows else lines
+    axes.text(
+        0.02, 0.98, "\n".join(shown), va="top", family="monospace", fontsize=_FONT_SIZE, linespacing=1.1,
+        transform=axes.transAxes,
+    )  # fmt: skip
+    axes.set(xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
 
 
 def write_text(text: str, path: Path) -> Path:
