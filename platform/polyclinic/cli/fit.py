@@ -252,9 +252,10 @@ class PolyclinicCLI(LightningCLI):
             return TrainingExposure()
         moved = move_encoders(weights, self.model, self.datamodule)
         if self.trainer.is_global_zero and (names := untrained_readouts(self.model, moved.account)):
+            setting = "adapter" if isinstance(self.model, tasks.Downstream) else f"adapters.{names[0]}"
             remark(
                 f"warning: {weights.name} has no readout of {', '.join(names)}, which stays at its initial values; set "
-                f"`model.adapters.{names[0]}` to {{class_path: Frozen, init_args: {{readout: true}}}} to train it"
+                f"`model.{setting}` to {{class_path: Frozen, init_args: {{readout: true}}}} to train it"
             )
         for callback in getattr(self.trainer, "callbacks", []):
             if isinstance(callback, WeightRecord):

@@ -38,13 +38,12 @@ class Frozen(Adapter):
         encoder.requires_grad_(False).eval()
         if not self.readout:
             return
-        prefix = encoder.readout if isinstance(encoder, MaskableEncoder) else None
-        trained = [value for name, value in encoder.named_parameters() if prefix and name.startswith(prefix)]
-        if prefix is None or not trained:
+        readout = encoder.get_submodule(encoder.readout[:-1]) if isinstance(encoder, MaskableEncoder) else nn.Identity()
+        if not list(readout.parameters()):
             raise ValueError(
                 f"got readout true for {type(encoder).__name__}, which has no readout with weights; set it to false"
             )
-        encoder.get_submodule(prefix[:-1]).requires_grad_(True).train()
+        readout.requires_grad_(True).train()
 
     def merge(self, encoder: nn.Module) -> None:
         """Change nothing, as a frozen encoder has its modules and weights."""

@@ -41,6 +41,23 @@ def _weights(result: dict[str, Any]) -> dict[str, torch.Tensor]:
     return state
 
 
+@pytest.mark.filterwarnings("ignore:Found .* module.* in eval mode")
+@pytest.mark.parametrize(("model", "setting"), [(CONTRASTIVE, "adapters.tabular"), (HEAD, "adapter")])
+def test_a_random_readout_that_would_be_frozen_is_reported_with_the_setting_that_trains_it(
+    workplace: Path, phantom_cohort: Path, capsys: pytest.CaptureFixture[str], model: dict[str, Any], setting: str
+) -> None:
+    tabular = {"tabular": BOTH["tabular"]}
+    masked = _fit(phantom_cohort, MASKED, modalities=tabular)["checkpoint"]
+    modalities = tabular if model is not CONTRASTIVE else BOTH
+    for readout, expected in (("false", 1), ("true", 0)):
+        capsys.readouterr()
+        adapted = [f"--model.init_args.{setting}", "Frozen", f"--model.init_args.{setting}.readout", readout]
+        _fit(phantom_cohort, model, "--weights", masked, *adapted, modalities=modalities)
+        shown = " ".join("".join(capsys.readouterr()).split())
+        assert shown.count("has no readout of tabular, which stays at its initial values; set") == expected
+        assert shown.count(f"`model.{setting}` to {{class_path: Frozen") == expected
+
+
 @pytest.mark.slow
 def test_encoders_transfer_from_masked_to_contrastive_to_head(
     workplace: Path, phantom_cohort: Path, capsys: pytest.CaptureFixture[str]
